@@ -1,0 +1,25 @@
+//! Constants chosen in user space before the programs are loaded, read as frozen `.rodata`.
+//!
+//! The verifier knows their values, so a branch that a constant switches off costs nothing.
+
+/// What the kernel side is asked to do.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Most argv bytes to capture per exec.
+    pub argv_max: u32,
+    /// 1: thread starts and exits are reported too.
+    pub threads: u32,
+    /// 1: only processes in the `TRACKED` set, and what they fork, are reported.
+    pub tracked_only: u32,
+    /// Keeps the size a multiple of eight.
+    pub reserved: u32,
+}
+
+impl Config {
+    /// The default: everything but threads, argv up to 64 KiB.
+    pub const DEFAULT: Self =
+        Self { argv_max: crate::limits::ARGV_DEFAULT_BYTES, threads: 0, tracked_only: 0, reserved: 0 };
+}
+
+const _: () = assert!(size_of::<Config>() == 16);

@@ -1,0 +1,42 @@
+//! Sizes and bounds that both sides rely on.
+
+/// Length of `task_struct.comm`, NUL included (`TASK_COMM_LEN`, include/linux/sched.h).
+pub const COMM_LEN: usize = 16;
+
+/// Deepest nesting of pid namespaces (`MAX_PID_NS_LEVEL`, include/linux/pid_namespace.h).
+pub const MAX_NS_LEVEL: usize = 32;
+
+/// Longest path taken from the kernel, in bytes, for each of exe, cwd, filename and interpreter.
+pub const PATH_BYTES: usize = 4096;
+
+/// Longest name of one path component, its NUL included (`NAME_MAX` + 1).
+pub const NAME_BYTES: usize = 256;
+
+/// Most path components (mount crossings included) that the kernel side walks; a deeper path is told as cut.
+pub const PATH_DEPTH: u32 = 64;
+
+/// Room for everything of an exec record that precedes argv: the fixed part and four paths.
+pub const EXEC_HEAD_BYTES: usize = 20 * 1024;
+
+/// An argv up to this size is staged beside the rest of its record, which then takes exactly the room
+/// it needs in the ring; a larger one is copied from user memory straight into a reserved record.
+pub const ARGV_STAGED_BYTES: usize = 4096;
+
+/// Room for argv in each class of reserved exec records.
+pub const ARGV_CLASSES: [usize; 4] = [16 << 10, 64 << 10, 512 << 10, 6 << 20];
+
+/// argv bytes captured unless told otherwise.
+pub const ARGV_DEFAULT_BYTES: u32 = 64 << 10;
+
+/// Most argv bytes that can be captured: what the kernel lets an exec have at most
+/// (three quarters of `_STK_LIM`, fs/exec.c `bprm_stack_limits`).
+pub const ARGV_MAX_BYTES: u32 = 6 << 20;
+
+/// Most threads of a dying process whose counters are summed one by one.
+pub const MAX_EXIT_THREADS: u32 = 256;
+
+/// Most ancestors looked at for a child subreaper.
+pub const MAX_REAPER_DEPTH: u32 = 64;
+
+/// Room in the set of processes traced by `tracer run`.
+pub const MAX_TRACKED: u32 = 1 << 18;

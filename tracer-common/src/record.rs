@@ -1,0 +1,309 @@
+//! Records as they lie in the ring buffer, in the byte order of the machine.
+//!
+//! A record is one of the fixed structures below, told apart by [`Header::kind`]. [`Exec`] and
+//! [`Fork`] are followed by a variable part. [`Header::len`] counts the bytes that mean something: the ring
+//! may hold more (a reserved record has the size of its class), never less.
+
+use crate::limits::{COMM_LEN, MAX_NS_LEVEL};
+
+/// Number of slots for kinds, slot 0 unused.
+pub const KINDS: usize = 8;
+
+/// A process or thread was created.
+pub const KIND_FORK: u16 = 1;
+/// A process replaced its image.
+pub const KIND_EXEC: u16 = 2;
+/// A process (or, on request, a thread) ended.
+pub const KIND_EXIT: u16 = 3;
+/// A signal that will end its target by default was generated.
+pub const KIND_SIGNAL: u16 = 4;
+
+/// Value of an id that is not set, e.g. the login uid of a service (`INVALID_UID`).
+pub const ID_UNSET: u32 = u32::MAX;
+
+/// What every record begins with.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Header {
+    /// Bytes of this record that mean something, this header included.
+    pub len: u32,
+    /// One of `KIND_*`.
+    pub kind: u16,
+    /// CPU on which it happened.
+    pub cpu: u16,
+    /// 1, 2, 3 … per CPU and kind. A number that is missing was lost for want of room.
+    pub seq: u64,
+    /// `CLOCK_BOOTTIME`, in nanoseconds.
+    pub boot_ns: u64,
+    /// `rq.clock` of this CPU, in nanoseconds: the scheduler's clock when it last looked; 0 if unknown.
+    pub rq_clock: u64,
+}
+
+/// A process as the kernel tells one from another.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TaskRef {
+    /// `CLOCK_BOOTTIME` at which the process (its leader) was created, in nanoseconds; 0 if unknown.
+    pub start_ns: u64,
+    /// Thread-group id in the initial pid namespace; 0 if there is no such process.
+    pub tgid: u32,
+    /// Thread id in the initial pid namespace; equal to `tgid` for a leader.
+    pub tid: u32,
+}
+
+/// Who a process is to the rest of the system, at the moment of the record.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ids {
+    /// Real user id (`cred.uid`, initial user namespace; so are all below).
+    pub uid: u32,
+    /// Real group id.
+    pub gid: u32,
+    /// Effective user id.
+    pub euid: u32,
+    /// Effective group id.
+    pub egid: u32,
+    /// Audit login uid, [`ID_UNSET`] if there is none.
+    pub loginuid: u32,
+    /// Session id, in the initial pid namespace.
+    pub sid: u32,
+    /// Process group id, in the initial pid namespace.
+    pub pgid: u32,
+    /// Controlling terminal: (major << 20) | minor, 0 if none.
+    pub tty: u32,
+    /// Id of the cgroup in the v2 hierarchy (inode number of its directory); 0 if unknown.
+    pub cgroup: u64,
+}
+
+/// [`Fork::flags`]: the child is a thread of the creator's process.
+pub const FORK_THREAD: u32 = 1;
+/// [`Fork::flags`]: the child is a kernel thread (`PF_KTHREAD`).
+pub const FORK_KTHREAD: u32 = 2;
+
+/// `sched_process_fork`. Followed by `ns_level` + 1 u32: the child's pid in each pid namespace,
+/// outermost first, when `ns_level` is not 0.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fork {
+    /// Common part.
+    pub header: Header,
+    /// The new process or thread.
+    pub child: TaskRef,
+    /// Its parent (`real_parent`): the creator, or with `CLONE_PARENT` the creator's own parent.
+    pub parent: TaskRef,
+    /// The task that called fork, vfork or clone.
+    pub creator: TaskRef,
+    /// The child's ids.
+    pub ids: Ids,
+    /// The child's name, inherited, NUL-padded.
+    pub comm: [u8; COMM_LEN],
+    /// `FORK_*` bits.
+    pub flags: u32,
+    /// Depth of the child's pid namespace, 0 for the initial one.
+    pub ns_level: u32,
+}
+
+/// A [`Fork`] with room for every pid-namespace level.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ForkNested {
+    /// The record proper.
+    pub fork: Fork,
+    /// The child's pids, outermost first.
+    pub ns_pids: [u32; MAX_NS_LEVEL + 1],
+    /// Keeps the size a multiple of eight.
+    pub pad: u32,
+}
+
+/// How much of a captured field there is: all of it.
+pub const FIELD_COMPLETE: u8 = 0;
+/// Cut: what there is is right, but there was more.
+pub const FIELD_CUT: u8 = 1;
+/// It could not be read.
+pub const FIELD_UNREADABLE: u8 = 2;
+/// Cut shorter than asked for because the ring had no room for more.
+pub const FIELD_DEGRADED: u8 = 3;
+
+/// [`Exec::flags`]: the executable's name has been unlinked.
+pub const EXEC_DELETED: u32 = 1;
+/// [`Exec::flags`]: the executable lies on a kernel-internal mount (a memfd has its home there).
+pub const EXEC_INTERNAL_MOUNT: u32 = 2;
+/// [`Exec::flags`]: permitted capabilities were gained.
+pub const EXEC_CAPS_GAINED: u32 = 4;
+/// [`Exec::flags`]: the process has no memory map (seen only when the kernel hands none over).
+pub const EXEC_NO_MM: u32 = 8;
+
+/// `sched_process_exec`. Followed by, without gaps: exe (`exe_len` bytes), cwd (`cwd_len`),
+/// filename (`filename_len`), interpreter (`interp_len`), argv (`argv_captured`).
+///
+/// exe and cwd are path components, **innermost first**, each ended by a NUL; none means `/`.
+/// filename and interpreter end with a NUL. argv is the strings as they lie in memory, each ended by a NUL.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Exec {
+    /// Common part.
+    pub header: Header,
+    /// The process; `tid` is its tid from before the exec (another than `tgid` if a thread did it).
+    pub task: TaskRef,
+    /// Its parent.
+    pub parent: TaskRef,
+    /// Its ids, from after the exec.
+    pub ids: Ids,
+    /// Effective user id before the exec.
+    pub old_euid: u32,
+    /// Effective group id before the exec.
+    pub old_egid: u32,
+    /// Its new name, NUL-padded.
+    pub comm: [u8; COMM_LEN],
+    /// `EXEC_*` bits.
+    pub flags: u32,
+    /// Number of arguments (`linux_binprm.argc`).
+    pub argc: u32,
+    /// Bytes of all arguments with their NULs.
+    pub argv_bytes: u32,
+    /// Bytes of them that follow.
+    pub argv_captured: u32,
+    /// Length of exe.
+    pub exe_len: u16,
+    /// Length of cwd.
+    pub cwd_len: u16,
+    /// Length of filename.
+    pub filename_len: u16,
+    /// Length of the interpreter, 0 if there is none.
+    pub interp_len: u16,
+    /// `FIELD_*` of exe.
+    pub exe_state: u8,
+    /// `FIELD_*` of cwd.
+    pub cwd_state: u8,
+    /// `FIELD_*` of filename.
+    pub filename_state: u8,
+    /// `FIELD_*` of the interpreter.
+    pub interp_state: u8,
+    /// `FIELD_*` of argv.
+    pub argv_state: u8,
+    /// Keeps the size a multiple of eight.
+    pub pad: [u8; 3],
+}
+
+/// What a process used, summed over its threads, the dead ones included.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// User time as sampled by the tick, ns (`utime`).
+    pub utime: u64,
+    /// System time as sampled by the tick, ns (`stime`).
+    pub stime: u64,
+    /// Time on a CPU as the scheduler measured it, ns (`se.sum_exec_runtime`), up to `exec_start` of the last thread.
+    pub runtime: u64,
+    /// User time last told to anybody, ns: the kernel never goes back behind it (`signal.prev_cputime`).
+    pub prev_utime: u64,
+    /// System time last told to anybody, ns.
+    pub prev_stime: u64,
+    /// User time of children that were waited for, ns (`signal.cutime`).
+    pub cutime: u64,
+    /// System time of children that were waited for, ns.
+    pub cstime: u64,
+    /// Largest resident set, in pages (`signal.maxrss`).
+    pub maxrss_pages: u64,
+    /// Largest resident set of a child that was waited for, in pages.
+    pub cmaxrss_pages: u64,
+    /// Minor faults.
+    pub minflt: u64,
+    /// Major faults.
+    pub majflt: u64,
+    /// Minor faults of children that were waited for.
+    pub cminflt: u64,
+    /// Major faults of children that were waited for.
+    pub cmajflt: u64,
+    /// Voluntary context switches.
+    pub nvcsw: u64,
+    /// Involuntary context switches.
+    pub nivcsw: u64,
+    /// Voluntary context switches of children that were waited for.
+    pub cnvcsw: u64,
+    /// Involuntary context switches of children that were waited for.
+    pub cnivcsw: u64,
+    /// Bytes read from storage, waited-for children included (`ioac.read_bytes`).
+    pub read_bytes: u64,
+    /// Bytes written to storage, waited-for children included.
+    pub write_bytes: u64,
+}
+
+/// [`Exit::flags`]: the whole process ended, not one thread of it.
+pub const EXIT_GROUP: u32 = 1;
+/// [`Exit::flags`]: chosen by the OOM killer (`signal.oom_mm` is set).
+pub const EXIT_OOM: u32 = 2;
+/// [`Exit::flags`]: more threads than could be summed; the usage is short of theirs.
+pub const EXIT_USAGE_PARTIAL: u32 = 4;
+/// [`Exit::flags`]: a kernel thread.
+pub const EXIT_KTHREAD: u32 = 8;
+/// [`Exit::flags`]: the reaper is a child subreaper, not the namespace's init.
+pub const EXIT_REAPER_SUBREAPER: u32 = 16;
+/// [`Exit::flags`]: the process was the init of its pid namespace: everything in that dies with it.
+pub const EXIT_NS_INIT: u32 = 32;
+
+/// `sched_process_exit`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Exit {
+    /// Common part.
+    pub header: Header,
+    /// The process; `tid` is the thread that was the last to end.
+    pub task: TaskRef,
+    /// Its parent.
+    pub parent: TaskRef,
+    /// Who inherits its children, as the kernel would choose now; `tgid` 0 if unknown.
+    pub reaper: TaskRef,
+    /// Its ids at the end.
+    pub ids: Ids,
+    /// Its name at the end, NUL-padded.
+    pub comm: [u8; COMM_LEN],
+    /// The status as `wait()` gives it: exit code << 8, or signal | 0x80 if a core was dumped.
+    pub status: u32,
+    /// `EXIT_*` bits.
+    pub flags: u32,
+    /// What it used.
+    pub usage: Usage,
+    /// The last thread's `se.exec_start`: scheduler clock up to which `usage.runtime` counts; 0 if unknown.
+    pub exec_start: u64,
+    /// `rq.clock_task` that belongs to `header.rq_clock`.
+    pub rq_clock_task: u64,
+}
+
+/// [`Signal::flags`]: sent by the kernel itself, not by a process.
+pub const SIGNAL_KERNEL: u32 = 1;
+
+/// `signal_generate` of a signal that ends its target (default action, or `SIGKILL`).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Signal {
+    /// Common part.
+    pub header: Header,
+    /// Who gets it.
+    pub target: TaskRef,
+    /// Who sent it (the task that ran; meaningless with [`SIGNAL_KERNEL`]).
+    pub sender: TaskRef,
+    /// The sender's name, NUL-padded.
+    pub sender_comm: [u8; COMM_LEN],
+    /// Signal number.
+    pub signal: u32,
+    /// `si_code`.
+    pub code: i32,
+    /// `SIGNAL_*` bits.
+    pub flags: u32,
+    /// The sender's real user id.
+    pub sender_uid: u32,
+}
+
+const _: () = {
+    assert!(size_of::<Header>() == 32);
+    assert!(size_of::<TaskRef>() == 16);
+    assert!(size_of::<Ids>() == 40);
+    assert!(size_of::<Fork>() == 144);
+    assert!(size_of::<ForkNested>() == 144 + 4 * (MAX_NS_LEVEL + 1) + 4);
+    assert!(size_of::<Exec>() == 160);
+    assert!(size_of::<Usage>() == 19 * 8);
+    assert!(size_of::<Exit>() == 32 + 3 * 16 + 40 + 16 + 8 + 152 + 16);
+    assert!(size_of::<Signal>() == 32 + 32 + 16 + 16);
+    assert!(size_of::<Exec>() % 8 == 0 && size_of::<Exit>() % 8 == 0 && size_of::<ForkNested>() % 8 == 0);
+};

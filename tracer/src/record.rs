@@ -1,0 +1,72 @@
+//! A record of the ring buffer, decoded: still what the kernel side saw, nothing added.
+
+use std::sync::Arc;
+
+use tracer_common::record as raw;
+
+use crate::event::Capture;
+use crate::text::{Argv, Text};
+
+/// One decoded record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Record {
+    /// `sched_process_fork`.
+    Fork(Fork),
+    /// `sched_process_exec`.
+    Exec(Box<Exec>),
+    /// `sched_process_exit`.
+    Exit(Box<raw::Exit>),
+    /// `signal_generate`, of a signal that ends its target by default.
+    Signal(raw::Signal),
+    /// A kind that this build does not know: a newer kernel side. Counted, not lost.
+    Unknown(raw::Header),
+}
+
+impl Record {
+    /// The part that every record has.
+    pub fn header(&self) -> &raw::Header {
+        match self {
+            Self::Fork(fork) => &fork.raw.header,
+            Self::Exec(exec) => &exec.raw.header,
+            Self::Exit(exit) => &exit.header,
+            Self::Signal(signal) => &signal.header,
+            Self::Unknown(header) => header,
+        }
+    }
+}
+
+/// A fork with the child's pids.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fork {
+    /// The fixed part.
+    pub raw: raw::Fork,
+    /// The child's pid in each namespace, outermost first; none when it is in the initial one.
+    pub ns_pids: Option<Arc<[u32]>>,
+}
+
+/// An exec with its strings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exec {
+    /// The fixed part.
+    pub raw: raw::Exec,
+    /// Executable, absolute in its mount namespace.
+    pub exe: Field<Text>,
+    /// Working directory, likewise.
+    pub cwd: Field<Text>,
+    /// Path as given.
+    pub filename: Field<Text>,
+    /// Interpreter, if another program than `filename` runs.
+    pub interpreter: Field<Text>,
+    /// Arguments.
+    pub argv: Field<Argv>,
+}
+
+/// A captured field: what there is of it, and what is missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Field<T> {
+    /// What there is; none if it could not be read or does not apply.
+    pub value: Option<T>,
+    /// Why it is not whole, if so.
+    pub capture: Option<Capture>,
+}
