@@ -6,8 +6,11 @@ pub const COMM_LEN: usize = 16;
 /// Deepest nesting of pid namespaces (`MAX_PID_NS_LEVEL`, include/linux/pid_namespace.h).
 pub const MAX_NS_LEVEL: usize = 32;
 
-/// Longest path taken from the kernel, in bytes, for each of exe, cwd, filename and interpreter.
+/// Longest path taken from the kernel, in bytes, for each of exe, cwd and filename.
 pub const PATH_BYTES: usize = 4096;
+
+/// Longest path of an interpreter, in bytes (a `#!` line has at most `BINPRM_BUF_SIZE`, 256).
+pub const INTERPRETER_BYTES: usize = 2048;
 
 /// Longest name of one path component, its NUL included (`NAME_MAX` + 1).
 pub const NAME_BYTES: usize = 256;
@@ -15,8 +18,9 @@ pub const NAME_BYTES: usize = 256;
 /// Most path components (mount crossings included) that the kernel side walks; a deeper path is told as cut.
 pub const PATH_DEPTH: u32 = 64;
 
-/// Room for everything of an exec record that precedes argv: the fixed part and four paths.
-pub const EXEC_HEAD_BYTES: usize = 20 * 1024;
+/// Room for everything of an exec record that precedes argv: the fixed part and four paths. A power of two,
+/// so that an index can be bounded by a mask.
+pub const EXEC_HEAD_BYTES: usize = 16 * 1024;
 
 /// An argv up to this size is staged beside the rest of its record, which then takes exactly the room
 /// it needs in the ring; a larger one is copied from user memory straight into a reserved record.

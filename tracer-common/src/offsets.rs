@@ -8,7 +8,7 @@ pub const ABSENT: u32 = u32::MAX;
 
 /// Lists every offset once: the structure, its all-absent value, and the names to look up in BTF.
 macro_rules! offsets {
-    ($($(#[$doc:meta])* $field:ident: $kind:ident = $struct:literal . $path:literal),+ $(,)?) => {
+    ($($(#[$doc:meta])* $field:ident: $kind:ident $(($size:literal))? = $struct:literal . $path:literal),+ $(,)?) => {
         /// Byte offsets into kernel structures; for a [`Want::Bit`] the bit offset.
         #[repr(C)]
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,12 +20,12 @@ macro_rules! offsets {
 
             /// The members in the order of the fields: what to look up, and how much it matters.
             pub const MEMBERS: &'static [Member] =
-                &[$(Member { field: stringify!($field), of: $struct, path: $path, want: Want::$kind }),+];
+                &[$(Member { field: stringify!($field), of: $struct, path: $path, want: Want::$kind, size: 0 $(+ $size)? }),+];
 
             /// Builds the structure by asking `lookup` for each member.
             pub fn build<E>(mut lookup: impl FnMut(&Member) -> Result<u32, E>) -> Result<Self, E> {
                 Ok(Self { $($field: lookup(&Member {
-                    field: stringify!($field), of: $struct, path: $path, want: Want::$kind })?),+ })
+                    field: stringify!($field), of: $struct, path: $path, want: Want::$kind, size: 0 $(+ $size)? })?),+ })
             }
         }
     };
@@ -43,6 +43,8 @@ pub struct Member {
     pub path: &'static str,
     /// What is asked of it.
     pub want: Want,
+    /// Size that it must have, in bytes; 0 where any will do.
+    pub size: u32,
 }
 
 /// What is asked of a member.
@@ -58,207 +60,209 @@ pub enum Want {
 
 offsets! {
     /// Thread id.
-    task_pid: Needed = "task_struct"."pid",
+    task_pid: Needed(4) = "task_struct"."pid",
     /// Thread-group id.
-    task_tgid: Needed = "task_struct"."tgid",
+    task_tgid: Needed(4) = "task_struct"."tgid",
     /// Task flags (`PF_*`).
-    task_flags: Needed = "task_struct"."flags",
+    task_flags: Needed(4) = "task_struct"."flags",
     /// Parent that gets the exit status, ptrace aside.
-    task_real_parent: Needed = "task_struct"."real_parent",
+    task_real_parent: Needed(8) = "task_struct"."real_parent",
     /// Leader of the thread group.
-    task_group_leader: Needed = "task_struct"."group_leader",
+    task_group_leader: Needed(8) = "task_struct"."group_leader",
     /// What the threads of a process share.
-    task_signal: Needed = "task_struct"."signal",
+    task_signal: Needed(8) = "task_struct"."signal",
     /// Signal handlers.
-    task_sighand: Useful = "task_struct"."sighand",
+    task_sighand: Useful(8) = "task_struct"."sighand",
     /// This thread's exit code.
-    task_exit_code: Needed = "task_struct"."exit_code",
+    task_exit_code: Needed(4) = "task_struct"."exit_code",
     /// Creation time, boot clock; `real_start_time` before 5.5.
-    task_start_boottime: Needed = "task_struct"."start_boottime|real_start_time",
+    task_start_boottime: Needed(8) = "task_struct"."start_boottime|real_start_time",
     /// Name.
-    task_comm: Needed = "task_struct"."comm",
+    task_comm: Needed(0) = "task_struct"."comm",
     /// Credentials seen by others.
-    task_real_cred: Needed = "task_struct"."real_cred",
+    task_real_cred: Needed(8) = "task_struct"."real_cred",
     /// Memory map.
-    task_mm: Needed = "task_struct"."mm",
+    task_mm: Needed(8) = "task_struct"."mm",
     /// Root and working directory.
-    task_fs: Useful = "task_struct"."fs",
+    task_fs: Useful(8) = "task_struct"."fs",
     /// Pid in every namespace.
-    task_thread_pid: Useful = "task_struct"."thread_pid",
+    task_thread_pid: Useful(8) = "task_struct"."thread_pid",
     /// Link in `signal_struct.thread_head`.
-    task_thread_node: Useful = "task_struct"."thread_node",
+    task_thread_node: Useful(0) = "task_struct"."thread_node",
     /// Audit login uid.
-    task_loginuid: Useful = "task_struct"."loginuid",
+    task_loginuid: Useful(4) = "task_struct"."loginuid",
     /// Control groups.
-    task_cgroups: Useful = "task_struct"."cgroups",
+    task_cgroups: Useful(8) = "task_struct"."cgroups",
     /// Tick-sampled user time.
-    task_utime: Useful = "task_struct"."utime",
+    task_utime: Useful(8) = "task_struct"."utime",
     /// Tick-sampled system time.
-    task_stime: Useful = "task_struct"."stime",
+    task_stime: Useful(8) = "task_struct"."stime",
     /// Voluntary switches.
-    task_nvcsw: Useful = "task_struct"."nvcsw",
+    task_nvcsw: Useful(8) = "task_struct"."nvcsw",
     /// Involuntary switches.
-    task_nivcsw: Useful = "task_struct"."nivcsw",
+    task_nivcsw: Useful(8) = "task_struct"."nivcsw",
     /// Minor faults.
-    task_min_flt: Useful = "task_struct"."min_flt",
+    task_min_flt: Useful(8) = "task_struct"."min_flt",
     /// Major faults.
-    task_maj_flt: Useful = "task_struct"."maj_flt",
+    task_maj_flt: Useful(8) = "task_struct"."maj_flt",
     /// Bytes read from storage.
-    task_read_bytes: Useful = "task_struct"."ioac.read_bytes",
+    task_read_bytes: Useful(8) = "task_struct"."ioac.read_bytes",
     /// Bytes written to storage.
-    task_write_bytes: Useful = "task_struct"."ioac.write_bytes",
+    task_write_bytes: Useful(8) = "task_struct"."ioac.write_bytes",
     /// Scheduler clock at which the runtime was last brought up to date.
-    task_exec_start: Useful = "task_struct"."se.exec_start",
+    task_exec_start: Useful(8) = "task_struct"."se.exec_start",
     /// Time on a CPU.
-    task_sum_exec_runtime: Useful = "task_struct"."se.sum_exec_runtime",
+    task_sum_exec_runtime: Useful(8) = "task_struct"."se.sum_exec_runtime",
     /// Run queue of the CPU the task is on, by way of the fair class.
-    task_cfs_rq: Useful = "task_struct"."se.cfs_rq",
+    task_cfs_rq: Useful(8) = "task_struct"."se.cfs_rq",
     /// Run queue.
-    cfs_rq_rq: Useful = "cfs_rq"."rq",
+    cfs_rq_rq: Useful(8) = "cfs_rq"."rq",
     /// Scheduler clock.
-    rq_clock: Useful = "rq"."clock",
+    rq_clock: Useful(8) = "rq"."clock",
     /// Scheduler clock less interrupt and stolen time.
-    rq_clock_task: Useful = "rq"."clock_task",
+    rq_clock_task: Useful(8) = "rq"."clock_task",
     /// Live threads.
-    signal_live: Needed = "signal_struct"."live",
+    signal_live: Needed(4) = "signal_struct"."live",
     /// Flags (`SIGNAL_GROUP_EXIT`).
-    signal_flags: Needed = "signal_struct"."flags",
+    signal_flags: Needed(4) = "signal_struct"."flags",
     /// Exit code of the whole group.
-    signal_group_exit_code: Needed = "signal_struct"."group_exit_code",
+    signal_group_exit_code: Needed(4) = "signal_struct"."group_exit_code",
+    /// Threads not yet released, zombies included.
+    signal_nr_threads: Useful(4) = "signal_struct"."nr_threads",
     /// List of threads.
-    signal_thread_head: Useful = "signal_struct"."thread_head",
+    signal_thread_head: Useful(0) = "signal_struct"."thread_head",
     /// Is a child subreaper.
     signal_is_child_subreaper: Bit = "signal_struct"."is_child_subreaper",
     /// Has a child subreaper among its ancestors.
     signal_has_child_subreaper: Bit = "signal_struct"."has_child_subreaper",
     /// `struct pid` by type.
-    signal_pids: Needed = "signal_struct"."pids",
+    signal_pids: Needed(0) = "signal_struct"."pids",
     /// Controlling terminal.
-    signal_tty: Useful = "signal_struct"."tty",
+    signal_tty: Useful(8) = "signal_struct"."tty",
     /// User time of dead threads.
-    signal_utime: Useful = "signal_struct"."utime",
+    signal_utime: Useful(8) = "signal_struct"."utime",
     /// System time of dead threads.
-    signal_stime: Useful = "signal_struct"."stime",
+    signal_stime: Useful(8) = "signal_struct"."stime",
     /// User time of children waited for.
-    signal_cutime: Useful = "signal_struct"."cutime",
+    signal_cutime: Useful(8) = "signal_struct"."cutime",
     /// System time of children waited for.
-    signal_cstime: Useful = "signal_struct"."cstime",
+    signal_cstime: Useful(8) = "signal_struct"."cstime",
     /// User time last told.
-    signal_prev_utime: Useful = "signal_struct"."prev_cputime.utime",
+    signal_prev_utime: Useful(8) = "signal_struct"."prev_cputime.utime",
     /// System time last told.
-    signal_prev_stime: Useful = "signal_struct"."prev_cputime.stime",
+    signal_prev_stime: Useful(8) = "signal_struct"."prev_cputime.stime",
     /// Runtime of dead threads.
-    signal_sum_sched_runtime: Useful = "signal_struct"."sum_sched_runtime",
+    signal_sum_sched_runtime: Useful(8) = "signal_struct"."sum_sched_runtime",
     /// Voluntary switches of dead threads.
-    signal_nvcsw: Useful = "signal_struct"."nvcsw",
+    signal_nvcsw: Useful(8) = "signal_struct"."nvcsw",
     /// Involuntary switches of dead threads.
-    signal_nivcsw: Useful = "signal_struct"."nivcsw",
+    signal_nivcsw: Useful(8) = "signal_struct"."nivcsw",
     /// Voluntary switches of children waited for.
-    signal_cnvcsw: Useful = "signal_struct"."cnvcsw",
+    signal_cnvcsw: Useful(8) = "signal_struct"."cnvcsw",
     /// Involuntary switches of children waited for.
-    signal_cnivcsw: Useful = "signal_struct"."cnivcsw",
+    signal_cnivcsw: Useful(8) = "signal_struct"."cnivcsw",
     /// Minor faults of dead threads.
-    signal_min_flt: Useful = "signal_struct"."min_flt",
+    signal_min_flt: Useful(8) = "signal_struct"."min_flt",
     /// Major faults of dead threads.
-    signal_maj_flt: Useful = "signal_struct"."maj_flt",
+    signal_maj_flt: Useful(8) = "signal_struct"."maj_flt",
     /// Minor faults of children waited for.
-    signal_cmin_flt: Useful = "signal_struct"."cmin_flt",
+    signal_cmin_flt: Useful(8) = "signal_struct"."cmin_flt",
     /// Major faults of children waited for.
-    signal_cmaj_flt: Useful = "signal_struct"."cmaj_flt",
+    signal_cmaj_flt: Useful(8) = "signal_struct"."cmaj_flt",
     /// Largest resident set, pages.
-    signal_maxrss: Useful = "signal_struct"."maxrss",
+    signal_maxrss: Useful(8) = "signal_struct"."maxrss",
     /// Largest resident set of a child waited for, pages.
-    signal_cmaxrss: Useful = "signal_struct"."cmaxrss",
+    signal_cmaxrss: Useful(8) = "signal_struct"."cmaxrss",
     /// Bytes read by dead threads and children waited for.
-    signal_read_bytes: Useful = "signal_struct"."ioac.read_bytes",
+    signal_read_bytes: Useful(8) = "signal_struct"."ioac.read_bytes",
     /// Bytes written by dead threads and children waited for.
-    signal_write_bytes: Useful = "signal_struct"."ioac.write_bytes",
+    signal_write_bytes: Useful(8) = "signal_struct"."ioac.write_bytes",
     /// Set for a victim of the OOM killer.
-    signal_oom_mm: Useful = "signal_struct"."oom_mm",
+    signal_oom_mm: Useful(8) = "signal_struct"."oom_mm",
     /// Handlers by signal.
-    sighand_action: Useful = "sighand_struct"."action",
+    sighand_action: Useful(0) = "sighand_struct"."action",
     /// Handler of one signal.
-    k_sigaction_handler: Useful = "k_sigaction"."sa.sa_handler",
+    k_sigaction_handler: Useful(8) = "k_sigaction"."sa.sa_handler",
     /// Size of one handler's entry.
-    k_sigaction_size: Useful = "k_sigaction"."#size",
+    k_sigaction_size: Useful(0) = "k_sigaction"."#size",
     /// Why a signal was sent.
-    siginfo_code: Useful = "kernel_siginfo"."si_code",
+    siginfo_code: Useful(4) = "kernel_siginfo"."si_code",
     /// Depth of the pid namespace.
-    pid_level: Useful = "pid"."level",
+    pid_level: Useful(4) = "pid"."level",
     /// Pid in each namespace.
-    pid_numbers: Needed = "pid"."numbers",
+    pid_numbers: Needed(0) = "pid"."numbers",
     /// Size of one entry of it.
-    upid_size: Useful = "upid"."#size",
+    upid_size: Useful(0) = "upid"."#size",
     /// The number.
-    upid_nr: Needed = "upid"."nr",
+    upid_nr: Needed(4) = "upid"."nr",
     /// The namespace.
-    upid_ns: Useful = "upid"."ns",
+    upid_ns: Useful(8) = "upid"."ns",
     /// A namespace's init.
-    pid_ns_child_reaper: Useful = "pid_namespace"."child_reaper",
+    pid_ns_child_reaper: Useful(8) = "pid_namespace"."child_reaper",
     /// Real uid.
-    cred_uid: Needed = "cred"."uid",
+    cred_uid: Needed(4) = "cred"."uid",
     /// Real gid.
-    cred_gid: Needed = "cred"."gid",
+    cred_gid: Needed(4) = "cred"."gid",
     /// Effective uid.
-    cred_euid: Needed = "cred"."euid",
+    cred_euid: Needed(4) = "cred"."euid",
     /// Effective gid.
-    cred_egid: Needed = "cred"."egid",
+    cred_egid: Needed(4) = "cred"."egid",
     /// Permitted capabilities (64 bits).
-    cred_cap_permitted: Useful = "cred"."cap_permitted",
+    cred_cap_permitted: Useful(8) = "cred"."cap_permitted",
     /// Start of argv.
-    mm_arg_start: Needed = "mm_struct"."arg_start",
+    mm_arg_start: Needed(8) = "mm_struct"."arg_start",
     /// End of argv.
-    mm_arg_end: Needed = "mm_struct"."arg_end",
+    mm_arg_end: Needed(8) = "mm_struct"."arg_end",
     /// Executable.
-    mm_exe_file: Useful = "mm_struct"."exe_file",
+    mm_exe_file: Useful(8) = "mm_struct"."exe_file",
     /// An open file's mount.
-    file_mnt: Useful = "file"."f_path.mnt",
+    file_mnt: Useful(8) = "file"."f_path.mnt",
     /// An open file's name.
-    file_dentry: Useful = "file"."f_path.dentry",
+    file_dentry: Useful(8) = "file"."f_path.dentry",
     /// Credentials of who opened it.
-    file_cred: Useful = "file"."f_cred",
+    file_cred: Useful(8) = "file"."f_cred",
     /// Working directory's mount.
-    fs_pwd_mnt: Useful = "fs_struct"."pwd.mnt",
+    fs_pwd_mnt: Useful(8) = "fs_struct"."pwd.mnt",
     /// Working directory.
-    fs_pwd_dentry: Useful = "fs_struct"."pwd.dentry",
+    fs_pwd_dentry: Useful(8) = "fs_struct"."pwd.dentry",
     /// Parent directory.
-    dentry_parent: Useful = "dentry"."d_parent",
+    dentry_parent: Useful(8) = "dentry"."d_parent",
     /// Name of the last component.
-    dentry_name: Useful = "dentry"."d_name.name",
+    dentry_name: Useful(8) = "dentry"."d_name.name",
     /// Hash chain: its back pointer is null once the name is gone.
-    dentry_hash_pprev: Useful = "dentry"."d_hash.pprev",
+    dentry_hash_pprev: Useful(8) = "dentry"."d_hash.pprev",
     /// Root of a mounted tree.
-    vfsmount_root: Useful = "vfsmount"."mnt_root",
+    vfsmount_root: Useful(8) = "vfsmount"."mnt_root",
     /// Mount flags.
-    vfsmount_flags: Useful = "vfsmount"."mnt_flags",
+    vfsmount_flags: Useful(4) = "vfsmount"."mnt_flags",
     /// Where the `vfsmount` lies in its `mount`.
-    mount_mnt: Useful = "mount"."mnt",
+    mount_mnt: Useful(0) = "mount"."mnt",
     /// Mount it is mounted on.
-    mount_parent: Useful = "mount"."mnt_parent",
+    mount_parent: Useful(8) = "mount"."mnt_parent",
     /// Directory it is mounted on.
-    mount_mountpoint: Useful = "mount"."mnt_mountpoint",
+    mount_mountpoint: Useful(8) = "mount"."mnt_mountpoint",
     /// File that is executed.
-    binprm_file: Useful = "linux_binprm"."file",
+    binprm_file: Useful(8) = "linux_binprm"."file",
     /// Number of arguments.
-    binprm_argc: Useful = "linux_binprm"."argc",
+    binprm_argc: Useful(4) = "linux_binprm"."argc",
     /// Path as given.
-    binprm_filename: Useful = "linux_binprm"."filename",
+    binprm_filename: Useful(8) = "linux_binprm"."filename",
     /// Path of the interpreter.
-    binprm_interp: Useful = "linux_binprm"."interp",
+    binprm_interp: Useful(8) = "linux_binprm"."interp",
     /// Driver of a terminal.
-    tty_driver: Useful = "tty_struct"."driver",
+    tty_driver: Useful(8) = "tty_struct"."driver",
     /// Its index.
-    tty_index: Useful = "tty_struct"."index",
+    tty_index: Useful(4) = "tty_struct"."index",
     /// Major number.
-    tty_driver_major: Useful = "tty_driver"."major",
+    tty_driver_major: Useful(4) = "tty_driver"."major",
     /// First minor number.
-    tty_driver_minor_start: Useful = "tty_driver"."minor_start",
+    tty_driver_minor_start: Useful(4) = "tty_driver"."minor_start",
     /// The task's cgroup in the v2 hierarchy.
-    css_set_dfl_cgrp: Useful = "css_set"."dfl_cgrp",
+    css_set_dfl_cgrp: Useful(8) = "css_set"."dfl_cgrp",
     /// Its directory.
-    cgroup_kn: Useful = "cgroup"."kn",
+    cgroup_kn: Useful(8) = "cgroup"."kn",
     /// The directory's inode number.
-    kernfs_node_id: Useful = "kernfs_node"."id",
+    kernfs_node_id: Useful(8) = "kernfs_node"."id",
 }
 
 const _: () = assert!(Offsets::MEMBERS.len() * 4 == size_of::<Offsets>());

@@ -2,6 +2,7 @@
 
 pub mod event;
 pub mod id;
+pub mod kernel;
 pub mod record;
 pub mod text;
 pub mod time;

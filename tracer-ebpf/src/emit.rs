@@ -1,0 +1,59 @@
+//! The only file that touches the ring: numbers, reserves, submits, and counts what found no room.
+
+use core::mem::MaybeUninit;
+
+use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
+use aya_ebpf::helpers::bpf_get_smp_processor_id;
+use aya_ebpf::maps::ring_buf::RingBufEntry;
+use tracer_common::record::Header;
+use tracer_common::stats::CpuStats;
+
+use crate::maps::{EVENTS, STATS};
+
+/// Default wake-up: the consumer is woken only when it has caught up, and it does not sleep while there is work.
+pub const WAKE_UP: u64 = 0;
+
+/// Takes the next number of a kind and makes the header of its record.
+#[inline(always)]
+pub fn header(kind: u16, len: u32, rq_clock: u64) -> Option<(Header, *mut CpuStats)> {
+    let stats = STATS.get_ptr_mut(0)?;
+    // Only this CPU and only programs of this kind write the slot, and none interrupts itself.
+    let seq = unsafe {
+        let slot = &raw mut (*stats).seq[kind as usize];
+        *slot += 1;
+        *slot
+    };
+    let header = Header {
+        len,
+        kind,
+        cpu: unsafe { bpf_get_smp_processor_id() } as u16,
+        seq,
+        boot_ns: unsafe { bpf_ktime_get_boot_ns() },
+        rq_clock,
+    };
+    Some((header, stats))
+}
+
+/// Counts a record that found no room.
+#[inline(always)]
+pub fn lost(stats: *mut CpuStats, kind: u16) {
+    unsafe { (*stats).lost[kind as usize] += 1 };
+}
+
+/// Room for a record of fixed size, with its header ready to be stored.
+#[inline(always)]
+pub fn reserve<T: 'static>(kind: u16, len: u32, rq_clock: u64) -> Option<(RingBufEntry<T>, Header)> {
+    let (header, stats) = header(kind, len, rq_clock)?;
+    let Some(entry) = EVENTS.reserve::<T>(0) else {
+        lost(stats, kind);
+        return None;
+    };
+    Some((entry, header))
+}
+
+/// Pointer to a reserved record.
+#[inline(always)]
+pub fn fields<T>(entry: &mut RingBufEntry<T>) -> *mut T {
+    let room: &mut MaybeUninit<T> = entry;
+    room.as_mut_ptr()
+}

@@ -1,0 +1,29 @@
+//! Whose events are reported at all.
+
+use crate::kernel::config;
+use crate::maps::{STATS, TRACKED};
+
+/// True when this process's events are asked for.
+#[inline(always)]
+pub fn admits(tgid: u32) -> bool {
+    config!(tracked_only) == 0 || TRACKED.get_ptr(tgid).is_some()
+}
+
+/// A child of a reported process is reported.
+#[inline(always)]
+pub fn follow(child: u32) {
+    if config!(tracked_only) == 0 || TRACKED.insert(child, 1, 0).is_ok() {
+        return;
+    }
+    if let Some(stats) = STATS.get_ptr_mut(0) {
+        unsafe { (*stats).untracked += 1 };
+    }
+}
+
+/// A process has ended; its pid may come to mean another.
+#[inline(always)]
+pub fn forget(tgid: u32) {
+    if config!(tracked_only) != 0 {
+        let _ = TRACKED.remove(tgid);
+    }
+}

@@ -1,0 +1,228 @@
+//! `sched_process_exec(task, old_pid, bprm)`: fs/exec.c, `exec_binprm`, when the new image is in place.
+
+use core::ffi::c_void;
+use core::slice;
+
+use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_kernel_str, bpf_probe_read_user};
+use aya_ebpf::macros::btf_tracepoint;
+use aya_ebpf::programs::BtfTracePointContext;
+use tracer_common::limits::{ARGV_CLASSES, ARGV_STAGED_BYTES, EXEC_HEAD_BYTES, INTERPRETER_BYTES, PATH_BYTES};
+use tracer_common::offsets::ABSENT;
+use tracer_common::record::{
+    EXEC_CAPS_GAINED, EXEC_DELETED, EXEC_INTERNAL_MOUNT, EXEC_NO_MM, Exec, FIELD_COMPLETE, FIELD_CUT, FIELD_DEGRADED,
+    FIELD_UNREADABLE, KIND_EXEC,
+};
+use tracer_common::stats::CpuStats;
+
+use crate::emit::{self, WAKE_UP};
+use crate::filter;
+use crate::kernel::{Typed, config, offset, read};
+use crate::maps::{EVENTS, EXEC_SCRATCH};
+use crate::path::{self, INDEX_MASK};
+use crate::task::Task;
+
+const TASK: usize = 0;
+const OLD_TID: usize = 1;
+const BPRM: usize = 2;
+
+/// `MNT_INTERNAL`, include/linux/mount.h.
+const MNT_INTERNAL: u32 = 0x4000;
+
+/// Bounds the fixed part and the paths for the verifier.
+const HEAD_MASK: u64 = EXEC_HEAD_BYTES as u64 - 1;
+const _: () = assert!(size_of::<Exec>() + 3 * PATH_BYTES + INTERPRETER_BYTES < EXEC_HEAD_BYTES);
+
+#[btf_tracepoint(function = "sched_process_exec")]
+fn exec(ctx: BtfTracePointContext) -> i32 {
+    let task = Task::new(ctx.arg::<*const u8>(TASK));
+    if !filter::admits(task.tgid()) {
+        return 0;
+    }
+    let Some(scratch) = EXEC_SCRATCH.get_ptr_mut(0) else { return 0 };
+    let Some((header, stats)) = emit::header(KIND_EXEC, 0, task.rq_clock()) else { return 0 };
+    let record = scratch.cast::<Exec>();
+    let buffer = scratch.cast::<u8>();
+    let bprm = Typed(ctx.arg::<*const u8>(BPRM));
+    unsafe {
+        (*record).header = header;
+        (*record).task = task.identity();
+        (*record).task.tid = ctx.arg::<u64>(OLD_TID) as u32;
+        (*record).parent = task.real_parent().identity();
+        (*record).ids = task.ids();
+        (*record).comm = task.comm();
+        (*record).argc = bprm.load(offset!(binprm_argc));
+        (*record).pad = [0; 3];
+        let mut flags = credentials(record, task, bprm);
+        let mut at = size_of::<Exec>() as u32;
+        let mm = task.mm();
+        if mm.is_null() {
+            flags |= EXEC_NO_MM;
+        }
+        let file = mm.follow(offset!(mm_exe_file));
+        let (mount, dentry) = (file.follow(offset!(file_mnt)), file.follow(offset!(file_dentry)));
+        if mount.load::<u32>(offset!(vfsmount_flags)) & MNT_INTERNAL != 0 {
+            flags |= EXEC_INTERNAL_MOUNT;
+        }
+        // A name that was taken off its hash chain is gone; a root (or a memfd) was never on one.
+        if dentry.load::<u64>(offset!(dentry_hash_pprev)) == 0
+            && offset!(dentry_hash_pprev) != ABSENT
+            && dentry.follow(offset!(dentry_parent)).address() != dentry.address()
+        {
+            flags |= EXEC_DELETED;
+        }
+        let (end, state) = path::append(buffer, at, mount.address(), dentry.address());
+        (*record).exe_len = (end - at) as u16;
+        (*record).exe_state = state;
+        at = end;
+
+        let fs = task.fs();
+        let (mount, dentry) = (fs.follow(offset!(fs_pwd_mnt)), fs.follow(offset!(fs_pwd_dentry)));
+        let (end, state) = path::append(buffer, at, mount.address(), dentry.address());
+        (*record).cwd_len = (end - at) as u16;
+        (*record).cwd_state = state;
+        at = end;
+
+        let filename: u64 = bprm.load(offset!(binprm_filename));
+        let (end, state) = string(buffer, at, filename, PATH_BYTES);
+        (*record).filename_len = (end - at) as u16;
+        (*record).filename_state = state;
+        at = end;
+
+        // The same pointer unless a handler such as binfmt_script put another program in.
+        let interpreter: u64 = bprm.load(offset!(binprm_interp));
+        (*record).interp_len = 0;
+        (*record).interp_state = FIELD_COMPLETE;
+        if interpreter != filename && interpreter != 0 {
+            let (end, state) = string(buffer, at, interpreter, INTERPRETER_BYTES);
+            (*record).interp_len = (end - at) as u16;
+            (*record).interp_state = state;
+            at = end;
+        }
+        (*record).flags = flags;
+
+        let from: u64 = mm.load(offset!(mm_arg_start));
+        let until: u64 = mm.load(offset!(mm_arg_end));
+        submit(record, u64::from(at), from, until.saturating_sub(from), stats);
+    }
+    0
+}
+
+/// Ids before, and whether capabilities were gained. The new image's file was opened by the task with the
+/// credentials it had before the exec (fs/exec.c, `do_open_execat`), and an open file keeps them.
+#[inline(always)]
+unsafe fn credentials(record: *mut Exec, task: Task, bprm: Typed) -> u32 {
+    unsafe {
+        let new = task.cred();
+        (*record).old_euid = new.load(offset!(cred_euid));
+        (*record).old_egid = new.load(offset!(cred_egid));
+        if offset!(binprm_file) == ABSENT || offset!(file_cred) == ABSENT {
+            return 0;
+        }
+        let old = bprm.follow(offset!(binprm_file)).follow(offset!(file_cred));
+        if old.is_null() {
+            return 0;
+        }
+        (*record).old_euid = old.load(offset!(cred_euid));
+        (*record).old_egid = old.load(offset!(cred_egid));
+        let had: u64 = read(old.address(), offset!(cred_cap_permitted));
+        let has: u64 = read(new.address(), offset!(cred_cap_permitted));
+        if has & !had != 0 { EXEC_CAPS_GAINED } else { 0 }
+    }
+}
+
+/// Appends a string of the kernel with its NUL.
+#[inline(always)]
+unsafe fn string(buffer: *mut u8, at: u32, from: u64, room: usize) -> (u32, u8) {
+    let room = room as u32;
+    let to = unsafe { buffer.add((at & INDEX_MASK) as usize) };
+    let written = unsafe { bpf_probe_read_kernel_str(to.cast(), room, from as *const c_void) };
+    if written <= 0 {
+        return (at, FIELD_UNREADABLE);
+    }
+    let written = written as u32 & 0x1fff;
+    (at + written, if written == room { FIELD_CUT } else { FIELD_COMPLETE })
+}
+
+/// Adds argv and hands the record over: staged and exact when argv is small, reserved by class when not.
+///
+/// Lengths are u64 all the way: of a u32 the compiler would bound a zero-extended copy, and the verifier
+/// not know that the original is bounded too.
+#[inline(always)]
+unsafe fn submit(record: *mut Exec, head: u64, argv: u64, bytes: u64, stats: *mut CpuStats) {
+    let limit = u64::from(config!(argv_max));
+    let want = if bytes > limit { limit } else { bytes };
+    unsafe {
+        (*record).argv_bytes = bytes as u32;
+        (*record).argv_state = if want < bytes { FIELD_CUT } else { FIELD_COMPLETE };
+        if want <= ARGV_STAGED_BYTES as u64 {
+            if staged(record, head, argv, want) {
+                return;
+            }
+        } else {
+            // From the smallest class that holds it downwards: rather a shorter argv than no exec at all.
+            if reserved::<{ ARGV_CLASSES[3] }>(record, head, argv, want, ARGV_CLASSES[2])
+                || reserved::<{ ARGV_CLASSES[2] }>(record, head, argv, want, ARGV_CLASSES[1])
+                || reserved::<{ ARGV_CLASSES[1] }>(record, head, argv, want, ARGV_CLASSES[0])
+                || reserved::<{ ARGV_CLASSES[0] }>(record, head, argv, want, ARGV_STAGED_BYTES)
+            {
+                return;
+            }
+        }
+        (*record).argv_state = FIELD_DEGRADED;
+        if staged(record, head, argv, 0) {
+            (*stats).argv_degraded += 1;
+        } else {
+            emit::lost(stats, KIND_EXEC);
+        }
+    }
+}
+
+/// Puts a small argv behind the rest and copies the whole into the ring.
+#[inline(always)]
+unsafe fn staged(record: *mut Exec, head: u64, argv: u64, want: u64) -> bool {
+    unsafe {
+        let buffer = record.cast::<u8>();
+        let head = head & HEAD_MASK;
+        let mut captured = want;
+        if captured > ARGV_STAGED_BYTES as u64 {
+            captured = ARGV_STAGED_BYTES as u64;
+        }
+        let to = buffer.add(head as usize);
+        if captured != 0 && bpf_probe_read_user(to.cast(), captured as u32, argv as *const c_void) != 0 {
+            captured = 0;
+            (*record).argv_state = FIELD_UNREADABLE;
+        }
+        (*record).argv_captured = captured as u32;
+        let len = head + captured;
+        (*record).header.len = len as u32;
+        EVENTS.output::<[u8]>(slice::from_raw_parts(buffer, len as usize), WAKE_UP).is_ok()
+    }
+}
+
+/// Copies argv from user memory straight into a reserved record of one class. False if the class does not
+/// fit (`want` belongs to a smaller one: more than `below` are wanted in this) or the ring has no room.
+#[inline(always)]
+unsafe fn reserved<const ROOM: usize>(record: *mut Exec, head: u64, argv: u64, want: u64, below: usize) -> bool {
+    if want <= below as u64 {
+        return false;
+    }
+    let Some(mut entry) = EVENTS.reserve_bytes(EXEC_HEAD_BYTES + ROOM, 0) else { return false };
+    unsafe {
+        let to = entry.as_mut_ptr();
+        let head = head & HEAD_MASK;
+        let mut captured = want;
+        if captured > ROOM as u64 {
+            captured = ROOM as u64;
+            (*record).argv_state = FIELD_DEGRADED;
+        }
+        if bpf_probe_read_user(to.add(head as usize).cast(), captured as u32, argv as *const c_void) != 0 {
+            captured = 0;
+            (*record).argv_state = FIELD_UNREADABLE;
+        }
+        (*record).argv_captured = captured as u32;
+        (*record).header.len = (head + captured) as u32;
+        bpf_probe_read_kernel(to.cast(), head as u32, record.cast());
+        entry.submit(WAKE_UP);
+    }
+    true
+}

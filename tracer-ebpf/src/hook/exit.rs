@@ -1,0 +1,173 @@
+//! `sched_process_exit(task[, group_dead])`: kernel/exit.c, `do_exit`.
+//!
+//! Since 6.16 it comes before `exit_mm` and says whether the whole group is dead; before, it comes after
+//! and one has to look at `signal->live`. User space loads the program that fits the prototype in BTF.
+
+use aya_ebpf::macros::btf_tracepoint;
+use aya_ebpf::programs::BtfTracePointContext;
+use tracer_common::limits::MAX_EXIT_THREADS;
+use tracer_common::offsets::ABSENT;
+use tracer_common::record::{
+    EXIT_GROUP, EXIT_KTHREAD, EXIT_NS_INIT, EXIT_OOM, EXIT_REAPER_SUBREAPER, EXIT_USAGE_PARTIAL, Exit, KIND_EXIT, Usage,
+};
+
+use crate::emit::{self, WAKE_UP};
+use crate::filter;
+use crate::kernel::{Typed, config, offset, read};
+use crate::task::{Task, reaper};
+
+const TASK: usize = 0;
+const GROUP_DEAD: usize = 1;
+
+/// For kernels whose tracepoint says whether the group is dead.
+#[btf_tracepoint(function = "sched_process_exit")]
+fn exit(ctx: BtfTracePointContext) -> i32 {
+    let task = Task::new(ctx.arg::<*const u8>(TASK));
+    report(task, ctx.arg::<u64>(GROUP_DEAD) & 1 != 0)
+}
+
+/// For kernels before 6.16. Two threads that end at once may both find the group dead: user space merges the two.
+#[btf_tracepoint(function = "sched_process_exit")]
+fn exit_by_live(ctx: BtfTracePointContext) -> i32 {
+    let task = Task::new(ctx.arg::<*const u8>(TASK));
+    let live: u32 = unsafe { task.signal().load(offset!(signal_live)) };
+    report(task, live == 0)
+}
+
+#[inline(always)]
+fn report(task: Task, group: bool) -> i32 {
+    let tgid = task.tgid();
+    if (!group && config!(threads) == 0) || !filter::admits(tgid) {
+        return 0;
+    }
+    if let Some((mut entry, header)) = emit::reserve::<Exit>(KIND_EXIT, size_of::<Exit>() as u32, task.rq_clock()) {
+        let record = emit::fields(&mut entry);
+        let mut flags = 0;
+        if task.is_kthread() {
+            flags |= EXIT_KTHREAD;
+        }
+        unsafe {
+            (*record).header = header;
+            (*record).task = task.identity();
+            (*record).parent = task.leader().real_parent().identity();
+            (*record).ids = task.ids();
+            (*record).comm = task.comm();
+            (*record).exec_start = task.0.load(offset!(task_exec_start));
+            (*record).rq_clock_task =
+                if task.run_queue().is_null() { 0 } else { task.run_queue().load(offset!(rq_clock_task)) };
+            if group {
+                flags |= EXIT_GROUP;
+                (*record).status = task.group_status();
+                if !task.signal().follow(offset!(signal_oom_mm)).is_null() {
+                    flags |= EXIT_OOM;
+                }
+                let heir = reaper(task);
+                (*record).reaper = heir.task;
+                if heir.subreaper {
+                    flags |= EXIT_REAPER_SUBREAPER;
+                }
+                if heir.is_self {
+                    flags |= EXIT_NS_INIT;
+                }
+                if !usage_of_group(&raw mut (*record).usage, task) {
+                    flags |= EXIT_USAGE_PARTIAL;
+                }
+            } else {
+                (*record).status = task.thread_status();
+                (*record).reaper = Default::default();
+                usage_of_thread(&raw mut (*record).usage, task);
+            }
+            (*record).flags = flags;
+        }
+        entry.submit(WAKE_UP);
+    }
+    if group {
+        filter::forget(tgid);
+    }
+    0
+}
+
+/// What one thread used.
+#[inline(always)]
+unsafe fn usage_of_thread(usage: *mut Usage, task: Task) {
+    let task = task.0;
+    unsafe {
+        *usage = Usage {
+            utime: task.load(offset!(task_utime)),
+            stime: task.load(offset!(task_stime)),
+            runtime: task.load(offset!(task_sum_exec_runtime)),
+            nvcsw: task.load(offset!(task_nvcsw)),
+            nivcsw: task.load(offset!(task_nivcsw)),
+            minflt: task.load(offset!(task_min_flt)),
+            majflt: task.load(offset!(task_maj_flt)),
+            read_bytes: task.load(offset!(task_read_bytes)),
+            write_bytes: task.load(offset!(task_write_bytes)),
+            ..Usage::default()
+        };
+    }
+}
+
+/// What the process used: its last thread, those that are released (summed by the kernel in `signal_struct`,
+/// kernel/exit.c `__exit_signal`), and those that are dead but not released (a leader that went first).
+/// False when there were too many of the last sort.
+#[inline(always)]
+unsafe fn usage_of_group(usage: *mut Usage, task: Task) -> bool {
+    unsafe {
+        usage_of_thread(usage, task);
+        let signal = task.signal();
+        (*usage).utime += signal.load::<u64>(offset!(signal_utime));
+        (*usage).stime += signal.load::<u64>(offset!(signal_stime));
+        (*usage).runtime += signal.load::<u64>(offset!(signal_sum_sched_runtime));
+        (*usage).nvcsw += signal.load::<u64>(offset!(signal_nvcsw));
+        (*usage).nivcsw += signal.load::<u64>(offset!(signal_nivcsw));
+        (*usage).minflt += signal.load::<u64>(offset!(signal_min_flt));
+        (*usage).majflt += signal.load::<u64>(offset!(signal_maj_flt));
+        (*usage).read_bytes += signal.load::<u64>(offset!(signal_read_bytes));
+        (*usage).write_bytes += signal.load::<u64>(offset!(signal_write_bytes));
+        (*usage).prev_utime = signal.load(offset!(signal_prev_utime));
+        (*usage).prev_stime = signal.load(offset!(signal_prev_stime));
+        (*usage).cutime = signal.load(offset!(signal_cutime));
+        (*usage).cstime = signal.load(offset!(signal_cstime));
+        (*usage).cnvcsw = signal.load(offset!(signal_cnvcsw));
+        (*usage).cnivcsw = signal.load(offset!(signal_cnivcsw));
+        (*usage).cminflt = signal.load(offset!(signal_cmin_flt));
+        (*usage).cmajflt = signal.load(offset!(signal_cmaj_flt));
+        (*usage).maxrss_pages = signal.load(offset!(signal_maxrss));
+        (*usage).cmaxrss_pages = signal.load(offset!(signal_cmaxrss));
+        if signal.load::<u32>(offset!(signal_nr_threads)) <= 1 {
+            return true;
+        }
+        add_unreleased(usage, task.0.address(), signal)
+    }
+}
+
+/// Adds the threads that are still on the list of the process, but for the one that ends now.
+#[inline(always)]
+unsafe fn add_unreleased(usage: *mut Usage, this: u64, signal: Typed) -> bool {
+    if offset!(signal_thread_head) == ABSENT || offset!(task_thread_node) == ABSENT {
+        return false;
+    }
+    let head = signal.address() + u64::from(offset!(signal_thread_head));
+    let mut node: u64 = read(head, 0);
+    for _ in 0..MAX_EXIT_THREADS {
+        if node == head || node == 0 {
+            return true;
+        }
+        let thread = node - u64::from(offset!(task_thread_node));
+        if thread != this {
+            unsafe {
+                (*usage).utime += read::<u64>(thread, offset!(task_utime));
+                (*usage).stime += read::<u64>(thread, offset!(task_stime));
+                (*usage).runtime += read::<u64>(thread, offset!(task_sum_exec_runtime));
+                (*usage).nvcsw += read::<u64>(thread, offset!(task_nvcsw));
+                (*usage).nivcsw += read::<u64>(thread, offset!(task_nivcsw));
+                (*usage).minflt += read::<u64>(thread, offset!(task_min_flt));
+                (*usage).majflt += read::<u64>(thread, offset!(task_maj_flt));
+                (*usage).read_bytes += read::<u64>(thread, offset!(task_read_bytes));
+                (*usage).write_bytes += read::<u64>(thread, offset!(task_write_bytes));
+            }
+        }
+        node = read(node, 0);
+    }
+    false
+}

@@ -1,0 +1,71 @@
+//! `sched_process_fork(parent, child)`: kernel/fork.c, `kernel_clone`, before the child first runs.
+
+use aya_ebpf::macros::btf_tracepoint;
+use aya_ebpf::programs::BtfTracePointContext;
+use tracer_common::limits::MAX_NS_LEVEL;
+use tracer_common::record::{FORK_KTHREAD, FORK_THREAD, Fork, ForkNested, Header, KIND_FORK};
+
+use crate::emit::{self, WAKE_UP};
+use crate::filter;
+use crate::kernel::config;
+use crate::task::{Task, pid_at_level};
+
+const CREATOR: usize = 0;
+const CHILD: usize = 1;
+
+#[btf_tracepoint(function = "sched_process_fork")]
+fn fork(ctx: BtfTracePointContext) -> i32 {
+    let creator = Task::new(ctx.arg::<*const u8>(CREATOR));
+    let child = Task::new(ctx.arg::<*const u8>(CHILD));
+    let thread = creator.tgid() == child.tgid();
+    if (thread && config!(threads) == 0) || !filter::admits(creator.tgid()) {
+        return 0;
+    }
+    if !thread {
+        filter::follow(child.tgid());
+    }
+    let (pid, level) = child.pid_and_level();
+    if level == 0 {
+        if let Some((mut entry, header)) = emit::reserve::<Fork>(KIND_FORK, size_of::<Fork>() as u32, creator.rq_clock()) {
+            unsafe { fill(emit::fields(&mut entry), header, creator, child, thread, 0) };
+            entry.submit(WAKE_UP);
+        }
+        return 0;
+    }
+    let len = size_of::<Fork>() as u32 + 4 * (level + 1);
+    if let Some((mut entry, header)) = emit::reserve::<ForkNested>(KIND_FORK, len, creator.rq_clock()) {
+        let record = emit::fields(&mut entry);
+        unsafe {
+            fill(&raw mut (*record).fork, header, creator, child, thread, level);
+            for i in 0..=MAX_NS_LEVEL {
+                if i as u32 > level {
+                    break;
+                }
+                (*record).ns_pids[i] = pid_at_level(pid, i as u32);
+            }
+        }
+        entry.submit(WAKE_UP);
+    }
+    0
+}
+
+#[inline(always)]
+unsafe fn fill(record: *mut Fork, header: Header, creator: Task, child: Task, thread: bool, ns_level: u32) {
+    let mut flags = 0;
+    if thread {
+        flags |= FORK_THREAD;
+    }
+    if child.is_kthread() {
+        flags |= FORK_KTHREAD;
+    }
+    unsafe {
+        (*record).header = header;
+        (*record).child = child.identity();
+        (*record).parent = child.real_parent().identity();
+        (*record).creator = creator.identity();
+        (*record).ids = child.ids();
+        (*record).comm = child.comm();
+        (*record).flags = flags;
+        (*record).ns_level = ns_level;
+    }
+}

@@ -1,0 +1,29 @@
+//! Every map.
+
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{HashMap, PerCpuArray, RingBuf};
+use tracer_common::limits::{ARGV_STAGED_BYTES, EXEC_HEAD_BYTES, MAX_TRACKED};
+use tracer_common::stats::CpuStats;
+
+/// `BPF_F_NO_PREALLOC` (include/uapi/linux/bpf.h): room is taken as it is needed.
+const NO_PREALLOC: u32 = 1;
+
+/// Where records go. User space sets the size.
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
+
+/// Sequence numbers and losses.
+#[map]
+pub static STATS: PerCpuArray<CpuStats> = PerCpuArray::with_max_entries(1, 0);
+
+/// An exec record while it is put together. Only the exec program uses it, and that cannot interrupt itself.
+#[repr(C, align(8))]
+pub struct ExecScratch(pub [u8; EXEC_HEAD_BYTES + ARGV_STAGED_BYTES]);
+
+/// One [`ExecScratch`] a CPU.
+#[map]
+pub static EXEC_SCRATCH: PerCpuArray<ExecScratch> = PerCpuArray::with_max_entries(1, 0);
+
+/// Processes to report when only some are asked for: `tracer run` puts CMD in, forks add to it, exits take away.
+#[map]
+pub static TRACKED: HashMap<u32, u32> = HashMap::with_max_entries(MAX_TRACKED, NO_PREALLOC);

@@ -1,0 +1,276 @@
+//! The only file that knows `task_struct` and what hangs on it.
+
+use aya_ebpf::helpers::bpf_get_current_task;
+use tracer_common::limits::{COMM_LEN, MAX_REAPER_DEPTH};
+use tracer_common::offsets::ABSENT;
+use tracer_common::record::{ID_UNSET, Ids, TaskRef};
+
+use crate::kernel::{Typed, offset, read};
+
+/// `PF_KTHREAD`, include/linux/sched.h.
+const PF_KTHREAD: u32 = 0x0020_0000;
+/// `SIGNAL_GROUP_EXIT`, include/linux/sched/signal.h.
+const SIGNAL_GROUP_EXIT: u32 = 4;
+/// `PIDTYPE_PGID` and `PIDTYPE_SID`, include/linux/pid_types.h.
+const PIDTYPE_PGID: u32 = 2;
+const PIDTYPE_SID: u32 = 3;
+
+/// A task the verifier knows by type.
+#[derive(Clone, Copy)]
+pub struct Task(pub Typed);
+
+impl Task {
+    #[inline(always)]
+    pub fn new(task: *const u8) -> Self {
+        Self(Typed(task))
+    }
+
+    #[inline(always)]
+    pub fn tgid(self) -> u32 {
+        unsafe { self.0.load(offset!(task_tgid)) }
+    }
+
+    #[inline(always)]
+    pub fn tid(self) -> u32 {
+        unsafe { self.0.load(offset!(task_pid)) }
+    }
+
+    #[inline(always)]
+    pub fn is_kthread(self) -> bool {
+        unsafe { self.0.load::<u32>(offset!(task_flags)) & PF_KTHREAD != 0 }
+    }
+
+    #[inline(always)]
+    pub fn leader(self) -> Self {
+        Self(unsafe { self.0.follow(offset!(task_group_leader)) })
+    }
+
+    #[inline(always)]
+    pub fn real_parent(self) -> Self {
+        Self(unsafe { self.0.follow(offset!(task_real_parent)) })
+    }
+
+    #[inline(always)]
+    pub fn signal(self) -> Typed {
+        unsafe { self.0.follow(offset!(task_signal)) }
+    }
+
+    #[inline(always)]
+    pub fn mm(self) -> Typed {
+        unsafe { self.0.follow(offset!(task_mm)) }
+    }
+
+    #[inline(always)]
+    pub fn fs(self) -> Typed {
+        unsafe { self.0.follow(offset!(task_fs)) }
+    }
+
+    /// Which process it belongs to, and which of its threads it is.
+    #[inline(always)]
+    pub fn identity(self) -> TaskRef {
+        // A thread that is not the leader has a start of its own; the process started with its leader.
+        let start_ns = unsafe { self.leader().0.load(offset!(task_start_boottime)) };
+        TaskRef { start_ns, tgid: self.tgid(), tid: self.tid() }
+    }
+
+    /// Copies the name.
+    #[inline(always)]
+    pub fn comm(self) -> [u8; COMM_LEN] {
+        let at = offset!(task_comm);
+        // As two words: the verifier takes loads of a char array of any width that lies within it.
+        let (low, high): (u64, u64) = unsafe { (self.0.load(at), self.0.load(at + 8)) };
+        let mut comm = [0; COMM_LEN];
+        let (first, second) = comm.split_at_mut(8);
+        first.copy_from_slice(&low.to_ne_bytes());
+        second.copy_from_slice(&high.to_ne_bytes());
+        comm
+    }
+
+    #[inline(always)]
+    pub fn cred(self) -> Typed {
+        unsafe { self.0.follow(offset!(task_real_cred)) }
+    }
+
+    #[inline(always)]
+    pub fn ids(self) -> Ids {
+        let cred = self.cred();
+        let signal = self.signal();
+        let loginuid = offset!(task_loginuid);
+        unsafe {
+            Ids {
+                uid: cred.load(offset!(cred_uid)),
+                gid: cred.load(offset!(cred_gid)),
+                euid: cred.load(offset!(cred_euid)),
+                egid: cred.load(offset!(cred_egid)),
+                loginuid: if loginuid == ABSENT { ID_UNSET } else { self.0.load(loginuid) },
+                sid: pid_of_type(signal, PIDTYPE_SID),
+                pgid: pid_of_type(signal, PIDTYPE_PGID),
+                tty: tty(signal),
+                cgroup: self.cgroup(),
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn cgroup(self) -> u64 {
+        if offset!(task_cgroups) == ABSENT || offset!(css_set_dfl_cgrp) == ABSENT || offset!(cgroup_kn) == ABSENT {
+            return 0;
+        }
+        unsafe {
+            let cgroup = self.0.follow(offset!(task_cgroups)).follow(offset!(css_set_dfl_cgrp));
+            cgroup.follow(offset!(cgroup_kn)).load(offset!(kernfs_node_id))
+        }
+    }
+
+    /// Address of its `struct pid` in every namespace, and the level of the innermost.
+    #[inline(always)]
+    pub fn pid_and_level(self) -> (u64, u32) {
+        if offset!(task_thread_pid) == ABSENT || offset!(pid_level) == ABSENT {
+            return (0, 0);
+        }
+        let pid = unsafe { self.0.follow(offset!(task_thread_pid)) };
+        (pid.address(), unsafe { pid.load(offset!(pid_level)) })
+    }
+
+    /// The status that `wait()` reports of the whole process once its last thread is gone
+    /// (kernel/exit.c, `wait_task_zombie`).
+    #[inline(always)]
+    pub fn group_status(self) -> u32 {
+        let signal = self.signal();
+        unsafe {
+            if signal.load::<u32>(offset!(signal_flags)) & SIGNAL_GROUP_EXIT != 0 {
+                signal.load(offset!(signal_group_exit_code))
+            } else {
+                self.leader().0.load(offset!(task_exit_code))
+            }
+        }
+    }
+
+    /// This thread's own exit code.
+    #[inline(always)]
+    pub fn thread_status(self) -> u32 {
+        unsafe { self.0.load(offset!(task_exit_code)) }
+    }
+
+    /// The run queue of the CPU that the task runs on.
+    #[inline(always)]
+    pub fn run_queue(self) -> Typed {
+        if offset!(task_cfs_rq) == ABSENT || offset!(cfs_rq_rq) == ABSENT {
+            return Typed(core::ptr::null());
+        }
+        unsafe { self.0.follow(offset!(task_cfs_rq)).follow(offset!(cfs_rq_rq)) }
+    }
+
+    /// The scheduler's clock when it last looked, 0 if unknown.
+    #[inline(always)]
+    pub fn rq_clock(self) -> u64 {
+        if offset!(task_cfs_rq) == ABSENT || offset!(cfs_rq_rq) == ABSENT {
+            return 0;
+        }
+        unsafe { self.run_queue().load(offset!(rq_clock)) }
+    }
+}
+
+/// The pid of a session or process group, in the initial namespace.
+#[inline(always)]
+unsafe fn pid_of_type(signal: Typed, kind: u32) -> u32 {
+    let pid = unsafe { signal.follow(offset!(signal_pids) + 8 * kind) };
+    read(pid.address(), offset!(pid_numbers) + offset!(upid_nr))
+}
+
+/// Controlling terminal as (major << 20) | minor, 0 if none.
+#[inline(always)]
+unsafe fn tty(signal: Typed) -> u32 {
+    if offset!(signal_tty) == ABSENT || offset!(tty_driver) == ABSENT {
+        return 0;
+    }
+    unsafe {
+        let tty = signal.follow(offset!(signal_tty));
+        if tty.is_null() {
+            return 0;
+        }
+        let driver = tty.follow(offset!(tty_driver));
+        let major: u32 = driver.load(offset!(tty_driver_major));
+        let first: u32 = driver.load(offset!(tty_driver_minor_start));
+        let index: u32 = tty.load(offset!(tty_index));
+        (major << 20) | (first + index)
+    }
+}
+
+/// Who would inherit the children of a process that ends now.
+pub struct Reaper {
+    pub task: TaskRef,
+    /// A child subreaper, not the namespace's init.
+    pub subreaper: bool,
+    /// The process is itself the namespace's init.
+    pub is_self: bool,
+}
+
+/// As `find_new_reaper` (kernel/exit.c) once no thread of the process is left: the nearest living ancestor
+/// in the same pid namespace that is a child subreaper, else the namespace's init.
+#[inline(always)]
+pub fn reaper(task: Task) -> Reaper {
+    let none = Reaper { task: TaskRef::default(), subreaper: false, is_self: false };
+    let (pid, level) = task.pid_and_level();
+    if pid == 0 {
+        return none;
+    }
+    if bit(task.signal(), offset!(signal_has_child_subreaper)) {
+        let mut ancestor = task.real_parent();
+        for _ in 0..MAX_REAPER_DEPTH {
+            // The idle task is the root of everything.
+            if ancestor.tgid() == 0 || ancestor.pid_and_level().1 != level {
+                break;
+            }
+            let signal = ancestor.signal();
+            let alive = unsafe { signal.load::<u32>(offset!(signal_live)) } != 0;
+            if alive && bit(signal, offset!(signal_is_child_subreaper)) {
+                return Reaper { task: ancestor.identity(), subreaper: true, is_self: false };
+            }
+            ancestor = ancestor.real_parent();
+        }
+    }
+    if offset!(upid_ns) == ABSENT || offset!(upid_size) == ABSENT || offset!(pid_ns_child_reaper) == ABSENT {
+        return none;
+    }
+    let upid = pid + u64::from(offset!(pid_numbers)) + u64::from(level) * u64::from(offset!(upid_size));
+    let namespace: u64 = read(upid, offset!(upid_ns));
+    let init = identity_at(read(namespace, offset!(pid_ns_child_reaper)));
+    Reaper { task: init, subreaper: false, is_self: init.tgid == task.tgid() }
+}
+
+/// Pid of a task in a nested namespace, by the address of its `struct pid`.
+#[inline(always)]
+pub fn pid_at_level(pid: u64, level: u32) -> u32 {
+    let upid = pid + u64::from(offset!(pid_numbers)) + u64::from(level) * u64::from(offset!(upid_size));
+    read(upid, offset!(upid_nr))
+}
+
+/// Identity of a task of which only the address is known.
+#[inline(always)]
+pub fn identity_at(task: u64) -> TaskRef {
+    if task == 0 {
+        return TaskRef::default();
+    }
+    let leader: u64 = read(task, offset!(task_group_leader));
+    TaskRef {
+        start_ns: read(leader, offset!(task_start_boottime)),
+        tgid: read(task, offset!(task_tgid)),
+        tid: read(task, offset!(task_pid)),
+    }
+}
+
+/// Identity of the running task. `bpf_get_current_task_btf` is only there from 5.11 on.
+#[inline(always)]
+pub fn current_identity() -> TaskRef {
+    identity_at(unsafe { bpf_get_current_task() })
+}
+
+#[inline(always)]
+pub fn bit(of: Typed, bit_offset: u32) -> bool {
+    if bit_offset == ABSENT {
+        return false;
+    }
+    let word: u8 = unsafe { of.load(bit_offset / 8) };
+    word >> (bit_offset % 8) & 1 != 0
+}

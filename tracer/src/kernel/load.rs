@@ -1,0 +1,231 @@
+//! Loads and attaches the programs, choosing by what the running kernel's BTF shows.
+
+use std::path::PathBuf;
+
+use aya::maps::{HashMap, Map, MapData, PerCpuArray};
+use aya::programs::BtfTracePoint;
+use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
+use tracer_common::config::Config;
+use tracer_common::limits::ARGV_MAX_BYTES;
+use tracer_common::offsets::Offsets;
+use tracer_common::stats::CpuStats;
+
+use super::btf::{Btf, BtfError};
+use super::ring::Ring;
+
+/// The kernel side, built by `cargo xtask build`.
+static OBJECT: &[u8] = include_bytes_aligned!(env!("TRACER_BPF_OBJECT"));
+
+/// Size of the ring buffer unless told otherwise.
+pub const RING_DEFAULT_BYTES: u32 = 8 << 20;
+
+/// What is asked of the kernel side.
+#[derive(Clone, Debug)]
+pub struct KernelOptions {
+    /// Size of the ring buffer in bytes: a power of two, and a multiple of the page size.
+    pub ring_bytes: u32,
+    /// Most bytes of argv to capture.
+    pub argv_max: u32,
+    /// Threads too.
+    pub threads: bool,
+    /// Only processes put in by [`Kernel::track`], and what they fork.
+    pub tracked_only: bool,
+    /// BTF of the running kernel, where `/sys/kernel/btf/vmlinux` is missing.
+    pub btf: Option<PathBuf>,
+}
+
+impl Default for KernelOptions {
+    fn default() -> Self {
+        Self {
+            ring_bytes: RING_DEFAULT_BYTES,
+            argv_max: Config::DEFAULT.argv_max,
+            threads: false,
+            tracked_only: false,
+            btf: None,
+        }
+    }
+}
+
+/// Why the kernel side does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// BTF is missing or not understood.
+    #[error("{0}; a kernel built with CONFIG_DEBUG_INFO_BTF=y has it in /sys/kernel/btf/vmlinux, or give it with --btf FILE")]
+    Btf(#[from] BtfError),
+    /// Not allowed to load programs.
+    #[error("not permitted to load BPF programs; run as root, or with the capabilities CAP_BPF, CAP_PERFMON and CAP_SYS_RESOURCE")]
+    NotPermitted,
+    /// The kernel refused.
+    #[error("the kernel refused {what}: {why}; `tracer doctor` tells what it lacks")]
+    Refused {
+        /// What.
+        what: String,
+        /// Its answer.
+        why: String,
+    },
+}
+
+/// A kernel hook and the program that serves it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hook {
+    /// Tracepoint.
+    pub tracepoint: &'static str,
+    /// Program in the object.
+    pub program: &'static str,
+    /// Whether tracing can do without.
+    pub needed: bool,
+    /// What is missing without it.
+    pub gives: &'static str,
+}
+
+/// The hooks that fit a kernel, by the prototypes in its BTF.
+pub fn hooks(btf: &Btf) -> Vec<Hook> {
+    // Since 6.16 the tracepoint hands over whether the whole group is dead (include/trace/events/sched.h).
+    let exit = if btf.tracepoint_arguments("sched_process_exit") >= Some(2) { "exit" } else { "exit_by_live" };
+    vec![
+        Hook { tracepoint: "sched_process_fork", program: "fork", needed: true, gives: "births" },
+        Hook { tracepoint: "sched_process_exec", program: "exec", needed: true, gives: "execs" },
+        Hook { tracepoint: "sched_process_exit", program: exit, needed: true, gives: "deaths" },
+        Hook { tracepoint: "signal_generate", program: "signal", needed: false, gives: "who killed a process" },
+    ]
+}
+
+/// Makes a structure of the ABI known to aya as plain data.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct Plain<T>(T);
+
+// SAFETY: these are `repr(C)` structures of integers without padding (asserted in tracer-common), valid for any bytes.
+unsafe impl aya::Pod for Plain<Offsets> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Plain<Config> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Plain<CpuStats> {}
+
+/// The running kernel side. Dropping it detaches the programs.
+pub struct Kernel {
+    // Keeps programs and links alive.
+    _ebpf: Ebpf,
+    stats: PerCpuArray<MapData, Plain<CpuStats>>,
+    tracked: HashMap<MapData, u32, u32>,
+    /// Hooks that are attached.
+    pub hooks: Vec<&'static str>,
+    /// What this kernel lacks, and what is done instead.
+    pub fallbacks: Vec<String>,
+}
+
+impl Kernel {
+    /// Loads and attaches everything; from here on events gather in the ring.
+    pub fn start(options: &KernelOptions) -> Result<(Self, Ring), LoadError> {
+        let btf = Btf::load(options.btf.as_deref())?;
+        let offsets = btf.offsets()?;
+        let hooks = hooks(&btf);
+        let mut fallbacks = fallbacks(&btf, &hooks);
+        drop(btf);
+        let types = match &options.btf {
+            Some(path) => aya::Btf::parse_file(path, aya::Endianness::default()),
+            None => aya::Btf::from_sys_fs(),
+        }
+        .map_err(|error| refused("its own BTF", &error))?;
+        let mut ebpf = open(&offsets, options)?;
+        let mut attached = Vec::new();
+        for hook in &hooks {
+            match attach(&mut ebpf, hook, &types) {
+                Ok(()) => attached.push(hook.tracepoint),
+                Err(error) if hook.needed => return Err(error),
+                Err(error) => fallbacks.push(format!("{}: {error}; without {}", hook.tracepoint, hook.gives)),
+            }
+        }
+        let missing = |name: &str| refused(name, &"the map is missing from the object");
+        let ring = Ring::new(ebpf.take_map("EVENTS").ok_or_else(|| missing("EVENTS"))?)?;
+        let stats = take(&mut ebpf, "STATS")?;
+        let tracked = take(&mut ebpf, "TRACKED")?;
+        Ok((Self { _ebpf: ebpf, stats, tracked, hooks: attached, fallbacks }, ring))
+    }
+
+    /// Adds a process to those that are reported (with [`KernelOptions::tracked_only`]).
+    pub fn track(&mut self, pid: u32) -> Result<(), LoadError> {
+        self.tracked.insert(pid, 1, 0).map_err(|error| refused("the set of traced processes", &error))
+    }
+
+    /// The counters of every CPU.
+    pub fn stats(&self) -> Result<Vec<CpuStats>, LoadError> {
+        let values = self.stats.get(&0, 0).map_err(|error| refused("the counters", &error))?;
+        Ok(values.iter().map(|plain| plain.0).collect())
+    }
+}
+
+/// Opens the object with the constants filled in, and makes its maps.
+fn open(offsets: &Offsets, options: &KernelOptions) -> Result<Ebpf, LoadError> {
+    let config = Config {
+        argv_max: options.argv_max.min(ARGV_MAX_BYTES),
+        threads: options.threads.into(),
+        tracked_only: options.tracked_only.into(),
+        reserved: 0,
+    };
+    let (offsets, config) = (Plain(*offsets), Plain(config));
+    EbpfLoader::new()
+        // Offsets come as constants: no relocation against the kernel's BTF is needed.
+        .btf(None)
+        .override_global("OFFSETS", &offsets, true)
+        .override_global("CONFIG", &config, true)
+        .map_max_entries("EVENTS", options.ring_bytes)
+        .load(OBJECT)
+        .map_err(|error| classify("the maps", &error))
+}
+
+fn attach(ebpf: &mut Ebpf, hook: &Hook, types: &aya::Btf) -> Result<(), LoadError> {
+    let program: &mut BtfTracePoint = ebpf
+        .program_mut(hook.program)
+        .ok_or_else(|| refused(hook.program, &"the program is missing from the object"))?
+        .try_into()
+        .map_err(|error| refused(hook.program, &error))?;
+    program.load(hook.tracepoint, types).map_err(|error| classify(&format!("program {}", hook.program), &error))?;
+    program.attach().map_err(|error| classify(&format!("tracepoint {}", hook.tracepoint), &error))?;
+    Ok(())
+}
+
+/// What this kernel lacks, and what is done instead.
+fn fallbacks(btf: &Btf, hooks: &[Hook]) -> Vec<String> {
+    let mut out = Vec::new();
+    if hooks.iter().any(|hook| hook.program == "exit_by_live") {
+        out.push("sched_process_exit without group_dead: signal->live is looked at instead".into());
+    }
+    out.extend(btf.absent().map(|member| format!("no {}.{}: what it tells is unknown", member.of, member.path)));
+    out
+}
+
+fn take<T: TryFrom<Map>>(ebpf: &mut Ebpf, name: &str) -> Result<T, LoadError>
+where
+    T::Error: std::fmt::Display,
+{
+    let map = ebpf.take_map(name).ok_or_else(|| refused(name, &"the map is missing from the object"))?;
+    T::try_from(map).map_err(|error| refused(name, &error))
+}
+
+pub(super) fn refused(what: &str, why: &dyn std::fmt::Display) -> LoadError {
+    LoadError::Refused { what: what.into(), why: why.to_string() }
+}
+
+/// Tells a lack of privileges from everything else, by the error number deep inside.
+fn classify(what: &str, error: &(dyn std::error::Error + 'static)) -> LoadError {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    let mut texts: Vec<String> = Vec::new();
+    while let Some(this) = cause {
+        if let Some(io) = this.downcast_ref::<std::io::Error>()
+            && matches!(io.raw_os_error(), Some(nix::libc::EPERM | nix::libc::EACCES))
+            && !nix::unistd::geteuid().is_root()
+        {
+            return LoadError::NotPermitted;
+        }
+        // The verifier's log has many lines; the first says enough here, and `-v` shows all.
+        let text = this.to_string();
+        tracing::debug!("{what}: {text}");
+        let line = text.lines().next().unwrap_or_default().trim().to_owned();
+        if !texts.last().is_some_and(|last| last.contains(&line)) {
+            texts.push(line);
+        }
+        cause = this.source();
+    }
+    LoadError::Refused { what: what.into(), why: texts.join(": ") }
+}

@@ -1,0 +1,5 @@
+//! The edge to the running kernel: BTF, loading, the ring buffer.
+
+pub mod btf;
+pub mod load;
+pub mod ring;
