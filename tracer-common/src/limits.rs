@@ -37,7 +37,7 @@ pub const ARGV_DEFAULT_BYTES: u32 = 64 << 10;
 pub const ARGV_MAX_BYTES: u32 = 6 << 20;
 
 /// Most threads of a dying process whose counters are summed one by one.
-pub const MAX_EXIT_THREADS: u32 = 256;
+pub const MAX_EXIT_THREADS: u32 = 128;
 
 /// Most ancestors looked at for a child subreaper.
 pub const MAX_REAPER_DEPTH: u32 = 64;

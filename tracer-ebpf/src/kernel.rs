@@ -1,8 +1,9 @@
 //! The constants handed over at load time, and loads from kernel memory at their offsets.
 
-use core::ptr::{read_volatile, without_provenance};
+use core::ffi::c_void;
+use core::ptr::read_volatile;
 
-use aya_ebpf::helpers::bpf_probe_read_kernel;
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use tracer_common::config::Config;
 use tracer_common::offsets::{ABSENT, Offsets};
 
@@ -81,10 +82,13 @@ impl Typed {
 /// The value at an address that the verifier knows nothing of; zero if it cannot be read.
 #[inline(always)]
 pub fn read<T: Copy + Default>(address: u64, offset: u32) -> T {
-    if offset == ABSENT {
-        return T::default();
+    let mut value = T::default();
+    if offset != ABSENT {
+        // SAFETY: the helper reads any address; where it cannot, it leaves zeroes and an error that says the same.
+        // No branch on that error: each would double the verifier's work.
+        unsafe {
+            bpf_probe_read_kernel((&raw mut value).cast(), size_of::<T>() as u32, (address + u64::from(offset)) as *const c_void)
+        };
     }
-    let at = without_provenance::<T>((address + u64::from(offset)) as usize);
-    // SAFETY: the helper reads any address, and fails on a bad one.
-    unsafe { bpf_probe_read_kernel(at) }.unwrap_or_default()
+    value
 }

@@ -1,8 +1,28 @@
 //! Every Linux process from birth to death: exact events, an exact tree, JSON lines.
 
+pub mod cli;
+pub mod clock;
+pub mod decode;
+pub mod doctor;
 pub mod event;
+pub mod field;
+pub mod filter;
+pub mod gaps;
 pub mod id;
 pub mod kernel;
+pub mod live;
+pub mod merge;
+pub mod pipeline;
 pub mod record;
+pub mod schema;
+pub mod seed;
+pub mod signals;
+pub mod sink;
+pub mod table;
 pub mod text;
 pub mod time;
+pub mod tty;
+pub mod usage;
+pub mod view;
+
+pub use live::{Builder, StartError, Tracer};

@@ -18,7 +18,7 @@ use crate::emit::{self, WAKE_UP};
 use crate::filter;
 use crate::kernel::{Typed, config, offset, read};
 use crate::maps::{EVENTS, EXEC_SCRATCH};
-use crate::path::{self, INDEX_MASK};
+use crate::path::{self, Cursor};
 use crate::task::Task;
 
 const TASK: usize = 0;
@@ -53,7 +53,8 @@ fn exec(ctx: BtfTracePointContext) -> i32 {
         (*record).argc = bprm.load(offset!(binprm_argc));
         (*record).pad = [0; 3];
         let mut flags = credentials(record, task, bprm);
-        let mut at = size_of::<Exec>() as u32;
+        // The record's own length serves as the cursor's place until the record is done.
+        let cursor = Cursor::new(buffer, &raw mut (*record).header.len, size_of::<Exec>() as u32);
         let mm = task.mm();
         if mm.is_null() {
             flags |= EXEC_NO_MM;
@@ -70,39 +71,35 @@ fn exec(ctx: BtfTracePointContext) -> i32 {
         {
             flags |= EXEC_DELETED;
         }
-        let (end, state) = path::append(buffer, at, mount.address(), dentry.address());
-        (*record).exe_len = (end - at) as u16;
-        (*record).exe_state = state;
-        at = end;
+        let at = cursor.at();
+        (*record).exe_state = path::append(cursor, mount.address(), dentry.address());
+        (*record).exe_len = (cursor.at() - at) as u16;
 
         let fs = task.fs();
         let (mount, dentry) = (fs.follow(offset!(fs_pwd_mnt)), fs.follow(offset!(fs_pwd_dentry)));
-        let (end, state) = path::append(buffer, at, mount.address(), dentry.address());
-        (*record).cwd_len = (end - at) as u16;
-        (*record).cwd_state = state;
-        at = end;
+        let at = cursor.at();
+        (*record).cwd_state = path::append(cursor, mount.address(), dentry.address());
+        (*record).cwd_len = (cursor.at() - at) as u16;
 
         let filename: u64 = bprm.load(offset!(binprm_filename));
-        let (end, state) = string(buffer, at, filename, PATH_BYTES);
-        (*record).filename_len = (end - at) as u16;
-        (*record).filename_state = state;
-        at = end;
+        let at = cursor.at();
+        (*record).filename_state = string(cursor, filename, PATH_BYTES);
+        (*record).filename_len = (cursor.at() - at) as u16;
 
         // The same pointer unless a handler such as binfmt_script put another program in.
         let interpreter: u64 = bprm.load(offset!(binprm_interp));
         (*record).interp_len = 0;
         (*record).interp_state = FIELD_COMPLETE;
         if interpreter != filename && interpreter != 0 {
-            let (end, state) = string(buffer, at, interpreter, INTERPRETER_BYTES);
-            (*record).interp_len = (end - at) as u16;
-            (*record).interp_state = state;
-            at = end;
+            let at = cursor.at();
+            (*record).interp_state = string(cursor, interpreter, INTERPRETER_BYTES);
+            (*record).interp_len = (cursor.at() - at) as u16;
         }
         (*record).flags = flags;
 
         let from: u64 = mm.load(offset!(mm_arg_start));
         let until: u64 = mm.load(offset!(mm_arg_end));
-        submit(record, u64::from(at), from, until.saturating_sub(from), stats);
+        submit(record, u64::from(cursor.at()), from, until.saturating_sub(from), stats);
     }
     0
 }
@@ -130,17 +127,15 @@ unsafe fn credentials(record: *mut Exec, task: Task, bprm: Typed) -> u32 {
     }
 }
 
-/// Appends a string of the kernel with its NUL.
+/// Appends a string of the kernel with its NUL. Returns how complete it is.
 #[inline(always)]
-unsafe fn string(buffer: *mut u8, at: u32, from: u64, room: usize) -> (u32, u8) {
-    let room = room as u32;
-    let to = unsafe { buffer.add((at & INDEX_MASK) as usize) };
-    let written = unsafe { bpf_probe_read_kernel_str(to.cast(), room, from as *const c_void) };
+fn string(cursor: Cursor, from: u64, room: usize) -> u8 {
+    let written = unsafe { bpf_probe_read_kernel_str(cursor.next(), room as u32, from as *const c_void) };
     if written <= 0 {
-        return (at, FIELD_UNREADABLE);
+        return FIELD_UNREADABLE;
     }
-    let written = written as u32 & 0x1fff;
-    (at + written, if written == room { FIELD_CUT } else { FIELD_COMPLETE })
+    cursor.advance(written as u32);
+    if written as usize == room { FIELD_CUT } else { FIELD_COMPLETE }
 }
 
 /// Adds argv and hands the record over: staged and exact when argv is small, reserved by class when not.

@@ -3,12 +3,15 @@
 //! Since 6.16 it comes before `exit_mm` and says whether the whole group is dead; before, it comes after
 //! and one has to look at `signal->live`. User space loads the program that fits the prototype in BTF.
 
+use core::ptr::{read_volatile, write_volatile};
+
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use tracer_common::limits::MAX_EXIT_THREADS;
 use tracer_common::offsets::ABSENT;
 use tracer_common::record::{
-    EXIT_GROUP, EXIT_KTHREAD, EXIT_NS_INIT, EXIT_OOM, EXIT_REAPER_SUBREAPER, EXIT_USAGE_PARTIAL, Exit, KIND_EXIT, Usage,
+    EXIT_GROUP, EXIT_KTHREAD, EXIT_NS_INIT, EXIT_OOM, EXIT_REAPER_SUBREAPER, EXIT_USAGE_PARTIAL, Exit, KIND_EXIT, TaskRef,
+    Usage,
 };
 
 use crate::emit::{self, WAKE_UP};
@@ -42,10 +45,6 @@ fn report(task: Task, group: bool) -> i32 {
     }
     if let Some((mut entry, header)) = emit::reserve::<Exit>(KIND_EXIT, size_of::<Exit>() as u32, task.rq_clock()) {
         let record = emit::fields(&mut entry);
-        let mut flags = 0;
-        if task.is_kthread() {
-            flags |= EXIT_KTHREAD;
-        }
         unsafe {
             (*record).header = header;
             (*record).task = task.identity();
@@ -55,29 +54,30 @@ fn report(task: Task, group: bool) -> i32 {
             (*record).exec_start = task.0.load(offset!(task_exec_start));
             (*record).rq_clock_task =
                 if task.run_queue().is_null() { 0 } else { task.run_queue().load(offset!(rq_clock_task)) };
+            (*record).reaper = TaskRef::default();
+            // Flags are gathered in the record: in a register they would keep the verifier from seeing that
+            // the ways through what follows are alike.
+            let flags = Flags(&raw mut (*record).flags);
+            write_volatile(flags.0, if task.is_kthread() { EXIT_KTHREAD } else { 0 });
             if group {
-                flags |= EXIT_GROUP;
+                flags.set(EXIT_GROUP);
                 (*record).status = task.group_status();
                 if !task.signal().follow(offset!(signal_oom_mm)).is_null() {
-                    flags |= EXIT_OOM;
+                    flags.set(EXIT_OOM);
                 }
+                usage_of_group(&raw mut (*record).usage, task, flags);
                 let heir = reaper(task);
                 (*record).reaper = heir.task;
                 if heir.subreaper {
-                    flags |= EXIT_REAPER_SUBREAPER;
+                    flags.set(EXIT_REAPER_SUBREAPER);
                 }
                 if heir.is_self {
-                    flags |= EXIT_NS_INIT;
-                }
-                if !usage_of_group(&raw mut (*record).usage, task) {
-                    flags |= EXIT_USAGE_PARTIAL;
+                    flags.set(EXIT_NS_INIT);
                 }
             } else {
                 (*record).status = task.thread_status();
-                (*record).reaper = Default::default();
                 usage_of_thread(&raw mut (*record).usage, task);
             }
-            (*record).flags = flags;
         }
         entry.submit(WAKE_UP);
     }
@@ -85,6 +85,17 @@ fn report(task: Task, group: bool) -> i32 {
         filter::forget(tgid);
     }
     0
+}
+
+/// `EXIT_*` bits, in the record.
+#[derive(Clone, Copy)]
+struct Flags(*mut u32);
+
+impl Flags {
+    #[inline(always)]
+    unsafe fn set(self, bits: u32) {
+        unsafe { write_volatile(self.0, read_volatile(self.0) | bits) };
+    }
 }
 
 /// What one thread used.
@@ -109,9 +120,8 @@ unsafe fn usage_of_thread(usage: *mut Usage, task: Task) {
 
 /// What the process used: its last thread, those that are released (summed by the kernel in `signal_struct`,
 /// kernel/exit.c `__exit_signal`), and those that are dead but not released (a leader that went first).
-/// False when there were too many of the last sort.
 #[inline(always)]
-unsafe fn usage_of_group(usage: *mut Usage, task: Task) -> bool {
+unsafe fn usage_of_group(usage: *mut Usage, task: Task, flags: Flags) {
     unsafe {
         usage_of_thread(usage, task);
         let signal = task.signal();
@@ -134,14 +144,14 @@ unsafe fn usage_of_group(usage: *mut Usage, task: Task) -> bool {
         (*usage).cmajflt = signal.load(offset!(signal_cmaj_flt));
         (*usage).maxrss_pages = signal.load(offset!(signal_maxrss));
         (*usage).cmaxrss_pages = signal.load(offset!(signal_cmaxrss));
-        if signal.load::<u32>(offset!(signal_nr_threads)) <= 1 {
-            return true;
+        if signal.load::<u32>(offset!(signal_nr_threads)) > 1 && !add_unreleased(usage, task.0.address(), signal) {
+            flags.set(EXIT_USAGE_PARTIAL);
         }
-        add_unreleased(usage, task.0.address(), signal)
     }
 }
 
-/// Adds the threads that are still on the list of the process, but for the one that ends now.
+/// Adds the threads that are still on the list of the process, but for the one that ends now. False when there
+/// were more than can be looked at.
 #[inline(always)]
 unsafe fn add_unreleased(usage: *mut Usage, this: u64, signal: Typed) -> bool {
     if offset!(signal_thread_head) == ABSENT || offset!(task_thread_node) == ABSENT {
@@ -156,18 +166,28 @@ unsafe fn add_unreleased(usage: *mut Usage, this: u64, signal: Typed) -> bool {
         let thread = node - u64::from(offset!(task_thread_node));
         if thread != this {
             unsafe {
-                (*usage).utime += read::<u64>(thread, offset!(task_utime));
-                (*usage).stime += read::<u64>(thread, offset!(task_stime));
+                let [user, system] = pair(thread, offset!(task_utime), offset!(task_stime));
+                (*usage).utime += user;
+                (*usage).stime += system;
                 (*usage).runtime += read::<u64>(thread, offset!(task_sum_exec_runtime));
-                (*usage).nvcsw += read::<u64>(thread, offset!(task_nvcsw));
-                (*usage).nivcsw += read::<u64>(thread, offset!(task_nivcsw));
-                (*usage).minflt += read::<u64>(thread, offset!(task_min_flt));
-                (*usage).majflt += read::<u64>(thread, offset!(task_maj_flt));
-                (*usage).read_bytes += read::<u64>(thread, offset!(task_read_bytes));
-                (*usage).write_bytes += read::<u64>(thread, offset!(task_write_bytes));
+                let [voluntary, involuntary] = pair(thread, offset!(task_nvcsw), offset!(task_nivcsw));
+                (*usage).nvcsw += voluntary;
+                (*usage).nivcsw += involuntary;
+                let [minor, major] = pair(thread, offset!(task_min_flt), offset!(task_maj_flt));
+                (*usage).minflt += minor;
+                (*usage).majflt += major;
+                let [in_bytes, out_bytes] = pair(thread, offset!(task_read_bytes), offset!(task_write_bytes));
+                (*usage).read_bytes += in_bytes;
+                (*usage).write_bytes += out_bytes;
             }
         }
         node = read(node, 0);
     }
     false
+}
+
+/// Two counters, with one read where they lie side by side as they do on every kernel so far.
+#[inline(always)]
+fn pair(thread: u64, first: u32, second: u32) -> [u64; 2] {
+    if second == first + 8 { read(thread, first) } else { [read(thread, first), read(thread, second)] }
 }

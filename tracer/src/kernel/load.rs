@@ -104,8 +104,8 @@ unsafe impl aya::Pod for Plain<CpuStats> {}
 
 /// The running kernel side. Dropping it detaches the programs.
 pub struct Kernel {
-    // Keeps programs and links alive.
-    _ebpf: Ebpf,
+    /// Keeps programs and links alive; none once detached.
+    ebpf: Option<Ebpf>,
     stats: PerCpuArray<MapData, Plain<CpuStats>>,
     tracked: HashMap<MapData, u32, u32>,
     /// Hooks that are attached.
@@ -122,25 +122,21 @@ impl Kernel {
         let hooks = hooks(&btf);
         let mut fallbacks = fallbacks(&btf, &hooks);
         drop(btf);
-        let types = match &options.btf {
-            Some(path) => aya::Btf::parse_file(path, aya::Endianness::default()),
-            None => aya::Btf::from_sys_fs(),
-        }
-        .map_err(|error| refused("its own BTF", &error))?;
-        let mut ebpf = open(&offsets, options)?;
+        let mut probe = Probe::open_with(&offsets, options)?;
         let mut attached = Vec::new();
         for hook in &hooks {
-            match attach(&mut ebpf, hook, &types) {
+            match probe.attach(hook) {
                 Ok(()) => attached.push(hook.tracepoint),
                 Err(error) if hook.needed => return Err(error),
                 Err(error) => fallbacks.push(format!("{}: {error}; without {}", hook.tracepoint, hook.gives)),
             }
         }
+        let mut ebpf = probe.ebpf;
         let missing = |name: &str| refused(name, &"the map is missing from the object");
         let ring = Ring::new(ebpf.take_map("EVENTS").ok_or_else(|| missing("EVENTS"))?)?;
         let stats = take(&mut ebpf, "STATS")?;
         let tracked = take(&mut ebpf, "TRACKED")?;
-        Ok((Self { _ebpf: ebpf, stats, tracked, hooks: attached, fallbacks }, ring))
+        Ok((Self { ebpf: Some(ebpf), stats, tracked, hooks: attached, fallbacks }, ring))
     }
 
     /// Adds a process to those that are reported (with [`KernelOptions::tracked_only`]).
@@ -148,10 +144,47 @@ impl Kernel {
         self.tracked.insert(pid, 1, 0).map_err(|error| refused("the set of traced processes", &error))
     }
 
+    /// Takes the programs off their hooks: nothing more happens in the kernel, and what is in the ring stays.
+    pub fn detach(&mut self) {
+        self.ebpf = None;
+    }
+
     /// The counters of every CPU.
     pub fn stats(&self) -> Result<Vec<CpuStats>, LoadError> {
         let values = self.stats.get(&0, 0).map_err(|error| refused("the counters", &error))?;
         Ok(values.iter().map(|plain| plain.0).collect())
+    }
+}
+
+/// The object with its maps made, ready to attach program by program.
+pub(super) struct Probe {
+    ebpf: Ebpf,
+    types: aya::Btf,
+}
+
+impl Probe {
+    /// Opens it for a kernel.
+    pub(super) fn open(btf: &Btf, options: &KernelOptions) -> Result<Self, LoadError> {
+        Self::open_with(&btf.offsets()?, options)
+    }
+
+    fn open_with(offsets: &Offsets, options: &KernelOptions) -> Result<Self, LoadError> {
+        let types = match &options.btf {
+            Some(path) => aya::Btf::parse_file(path, aya::Endianness::default()),
+            None => aya::Btf::from_sys_fs(),
+        };
+        let types = types.map_err(|error| refused("its own BTF", &error))?;
+        Ok(Self { ebpf: open(offsets, options)?, types })
+    }
+
+    /// Loads and attaches the program of one hook.
+    pub(super) fn attach(&mut self, hook: &Hook) -> Result<(), LoadError> {
+        attach(&mut self.ebpf, hook, &self.types)
+    }
+
+    /// How many instructions the verifier went through for a program that is loaded (told since 5.16).
+    pub(super) fn verified(&self, hook: &Hook) -> Option<u32> {
+        self.ebpf.program(hook.program)?.info().ok()?.verified_instruction_count()
     }
 }
 

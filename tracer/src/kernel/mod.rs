@@ -3,3 +3,4 @@
 pub mod btf;
 pub mod load;
 pub mod ring;
+pub mod probe;

@@ -1,6 +1,7 @@
 //! The ring buffer's reading end.
 
 use std::io;
+use std::task::{Context, Poll, ready};
 
 use aya::maps::{Map, MapData, RingBuf};
 use tokio::io::unix::AsyncFd;
@@ -26,6 +27,13 @@ impl Ring {
         // one that arrives in between wakes us again.
         self.ring.readable().await?.clear_ready();
         Ok(())
+    }
+
+    /// The same as a poll.
+    pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut guard = ready!(self.ring.poll_read_ready(cx))?;
+        guard.clear_ready();
+        Poll::Ready(Ok(()))
     }
 
     /// Hands over up to `most` records that are there now, each as it lies in the ring. Returns how many.

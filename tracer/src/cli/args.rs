@@ -1,0 +1,243 @@
+//! Options that several commands share, and what they mean.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::Args;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use globset::Glob;
+use nix::unistd::User;
+
+use super::UsageError;
+use crate::event::Kind;
+use crate::filter::{self, Filter, Spec};
+
+/// Which events are shown.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Filters")]
+pub struct FilterArgs {
+    /// Show only this process and all its descendants
+    ///
+    /// A descendant stays one when its parent ends and another process adopts it. May be given more than once.
+    #[arg(short, long, value_name = "PID", value_parser = pid)]
+    pid: Vec<u32>,
+
+    /// Show only processes of this user (name or number, real or effective)
+    ///
+    /// May be given more than once, or as a list with commas.
+    #[arg(short, long, value_name = "USER", value_parser = user, value_delimiter = ',', value_hint = clap::ValueHint::Username)]
+    uid: Vec<u32>,
+
+    /// Show only processes with such a name, e.g. 'ssh*'
+    ///
+    /// The name is the kernel's (`comm`, as in ps -o comm and top): at most 15 bytes. Globs know *, ?, [a-z] and
+    /// {a,b}. May be given more than once: one has to match.
+    #[arg(short, long, value_name = "GLOB", value_parser = glob)]
+    comm: Vec<Glob>,
+
+    /// Show only processes with such an executable, e.g. '/usr/bin/*'
+    ///
+    /// The path is that of the file that runs, with all symbolic links followed. * and ? match / as well. May be
+    /// given more than once: one has to match.
+    #[arg(short = 'x', long, value_name = "GLOB", value_parser = glob)]
+    exe: Vec<Glob>,
+
+    /// Show only events of these kinds
+    ///
+    /// A list with commas. `hello`, `lost` and `bye` are always shown.
+    #[arg(short, long, value_name = "KIND,…", value_delimiter = ',', value_parser = kinds())]
+    event: Vec<Kind>,
+}
+
+impl FilterArgs {
+    /// What is asked for.
+    pub fn spec(&self) -> Spec {
+        Spec {
+            pids: self.pid.clone(),
+            uids: self.uid.clone(),
+            comm: self.comm.clone(),
+            exe: self.exe.clone(),
+            kinds: self.event.clone(),
+        }
+    }
+
+    /// … compiled; `command` is for the error.
+    pub fn filter(&self, command: &'static str) -> Result<Filter, UsageError> {
+        Filter::new(&self.spec()).map_err(|error| UsageError::new(command, error.to_string()))
+    }
+
+    /// True when the kinds asked for only exist if threads are traced.
+    fn needs_threads(&self) -> bool {
+        self.event.iter().any(|kind| matches!(kind, Kind::ThreadStart | Kind::ThreadExit))
+    }
+}
+
+const ARGV_MAX: u32 = 64 << 10;
+/// The kernel's own limit: 3/4 of `_STK_LIM` (fs/exec.c, bprm_stack_limits).
+const ARGV_CEILING: u32 = 6 << 20;
+const RING_SIZE: u32 = 8 << 20;
+const RING_CEILING: u32 = 1 << 30;
+
+/// What is captured, and with what.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Capture")]
+pub struct CaptureArgs {
+    /// Also trace threads
+    ///
+    /// Adds the events thread_start and thread_exit.
+    #[arg(short, long)]
+    threads: bool,
+
+    /// Capture at most so many bytes of the arguments of a process (K, M: 1024, 1024²)
+    ///
+    /// An argument list that was cut says so: argv_info.truncated. The kernel itself allows 6M at most.
+    #[arg(long, value_name = "BYTES", default_value = "64K", value_parser = size)]
+    argv_max: u32,
+
+    /// Size of the ring buffer between the kernel and tracer: a power of two
+    ///
+    /// It holds what happens while tracer is not running; when it is full, events are lost, and told as lost.
+    #[arg(long, value_name = "BYTES", default_value = "8M", value_parser = size)]
+    ring_size: u32,
+
+    /// Take the kernel's types from FILE instead of /sys/kernel/btf/vmlinux
+    ///
+    /// For kernels built without BTF: a BTF file made for exactly this kernel, e.g. from BTFHub.
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    btf: Option<PathBuf>,
+}
+
+/// What is captured, and with what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Capture {
+    /// Threads as well.
+    pub threads: bool,
+    /// Most bytes of argv, 1 B to 6 MiB.
+    pub argv_max: u32,
+    /// Size of the ring: a power of two and a multiple of the page size.
+    pub ring_bytes: u32,
+    /// Where the kernel's types are, if not in /sys/kernel/btf/vmlinux.
+    pub btf: Option<PathBuf>,
+}
+
+impl Default for Capture {
+    fn default() -> Self {
+        Self { threads: false, argv_max: ARGV_MAX, ring_bytes: RING_SIZE, btf: None }
+    }
+}
+
+impl CaptureArgs {
+    /// What the options mean; `command` is for the error.
+    pub fn capture(&self, filter: &FilterArgs, command: &'static str) -> Result<Capture, UsageError> {
+        let wrong = |message: String| Err(UsageError::new(command, message));
+        let page = page_size();
+        if self.argv_max == 0 || self.argv_max > ARGV_CEILING {
+            return wrong(format!("--argv-max is {} bytes, and can be 1 to {ARGV_CEILING} (6M)", self.argv_max));
+        }
+        if !self.ring_size.is_power_of_two() || self.ring_size < page || self.ring_size > RING_CEILING {
+            return wrong(format!(
+                "--ring-size is {} bytes, and has to be a power of two from {page} to {RING_CEILING} (1024M), e.g. 16M",
+                self.ring_size
+            ));
+        }
+        if self.ring_size <= self.argv_max {
+            return wrong(format!(
+                "--ring-size ({} bytes) has no room for an argument list of --argv-max ({} bytes): make it larger",
+                self.ring_size, self.argv_max
+            ));
+        }
+        Ok(Capture {
+            threads: self.threads || filter.needs_threads(),
+            argv_max: self.argv_max,
+            ring_bytes: self.ring_size,
+            btf: self.btf.clone(),
+        })
+    }
+}
+
+fn page_size() -> u32 {
+    let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten();
+    page.and_then(|page| u32::try_from(page).ok()).unwrap_or(4096)
+}
+
+/// A process id that can exist: `PID_MAX_LIMIT` is 2^22 (include/linux/threads.h).
+pub(super) fn pid(text: &str) -> Result<u32, String> {
+    const LIMIT: u32 = 1 << 22;
+    match text.parse() {
+        Ok(pid @ 1..LIMIT) => Ok(pid),
+        _ => Err(format!("a process id is a number from 1 to {}", LIMIT - 1)),
+    }
+}
+
+/// A user's number, from a name or a number.
+pub(super) fn user(text: &str) -> Result<u32, String> {
+    match text.parse::<u32>() {
+        // The kernel's "no user".
+        Ok(u32::MAX) => Err("it means \"no user\"".into()),
+        Ok(uid) => Ok(uid),
+        Err(_) => match User::from_name(text) {
+            Ok(Some(user)) => Ok(user.uid.as_raw()),
+            Ok(None) => Err("no user has this name: give one that `getent passwd` lists, or a number".into()),
+            Err(error) => Err(format!("the user cannot be looked up ({}): give a number", error.desc())),
+        },
+    }
+}
+
+fn glob(text: &str) -> Result<Glob, String> {
+    filter::glob(text).map_err(|error| format!("{}: globs know *, ?, [a-z], {{a,b}}, and \\ before what is meant as it is", error.kind()))
+}
+
+/// Bytes, with a suffix or without.
+fn size(text: &str) -> Result<u32, String> {
+    let unknown = || "a size is a number of bytes, or of K (1024 bytes) or M (1024 K), e.g. 64K".to_owned();
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match text[digits.len()..].to_ascii_uppercase().as_str() {
+        "" | "B" => 1,
+        "K" | "KB" | "KIB" => 1 << 10,
+        "M" | "MB" | "MIB" => 1 << 20,
+        "G" | "GB" | "GIB" => 1 << 30,
+        _ => return Err(unknown()),
+    };
+    let number = u32::from_str(digits).map_err(|_| unknown())?;
+    number.checked_mul(unit).ok_or_else(|| "the size is too large: less than 4096M is possible".to_owned())
+}
+
+fn kinds() -> impl TypedValueParser<Value = Kind> {
+    let possible = Kind::ALL.map(|kind| PossibleValue::new(kind.name()).hide(kind.is_framing()));
+    PossibleValuesParser::new(possible).try_map(|name| {
+        Kind::ALL.into_iter().find(|kind| kind.name() == name).ok_or("no such kind of event")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_suffixes() {
+        assert_eq!(size("4096"), Ok(4096));
+        assert_eq!(size("64K"), Ok(65536));
+        assert_eq!(size("2m"), Ok(2 << 20));
+        assert_eq!(size("1GiB"), Ok(1 << 30));
+        for text in ["", "K", "-1", "1.5M", "4G", "12x", "4294967296"] {
+            assert!(size(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn pids_are_those_the_kernel_can_give() {
+        assert_eq!(pid("1"), Ok(1));
+        assert_eq!(pid("4194303"), Ok(4_194_303));
+        for text in ["0", "-1", "4194304", "self", ""] {
+            assert!(pid(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn users_have_names_or_numbers() {
+        assert_eq!(user("root"), Ok(0));
+        assert_eq!(user("4711"), Ok(4711));
+        assert!(user("no such user").is_err());
+        assert!(user("4294967295").is_err());
+    }
+}

@@ -1,0 +1,102 @@
+//! The one place that decides how tracer ends, and what it says then.
+
+use std::io;
+use std::process;
+
+use clap::error::ErrorKind;
+use clap::{ColorChoice, CommandFactory};
+
+use super::Cli;
+use crate::sink::OutputError;
+use crate::view::escape;
+
+/// How tracer ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitCode {
+    /// 0: done, also when ended by SIGINT or SIGTERM, or because nobody reads on.
+    Done,
+    /// 1: it could not do what was asked; one line on standard error says why, and the remedy.
+    Failure,
+    /// 2: it was not asked in a way it understands.
+    Usage,
+    /// `tracer run`: whatever its command ended with.
+    Command(u8),
+}
+
+impl From<ExitCode> for process::ExitCode {
+    fn from(code: ExitCode) -> Self {
+        match code {
+            ExitCode::Done => Self::SUCCESS,
+            ExitCode::Failure => Self::FAILURE,
+            ExitCode::Usage => Self::from(2),
+            ExitCode::Command(status) => Self::from(status),
+        }
+    }
+}
+
+/// Options that are right one by one, and wrong together.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct UsageError {
+    command: &'static str,
+    message: String,
+}
+
+impl UsageError {
+    /// About a subcommand.
+    pub fn new(command: &'static str, message: impl Into<String>) -> Self {
+        Self { command, message: message.into() }
+    }
+}
+
+/// Says what there is to say about a result, and gives the status to end with.
+pub(super) fn conclude(result: anyhow::Result<ExitCode>, colour: ColorChoice) -> ExitCode {
+    let error = match result {
+        Ok(code) => return code,
+        Err(error) => error,
+    };
+    if is_closed_pipe(&error) {
+        return ExitCode::Done;
+    }
+    if let Some(usage) = error.downcast_ref::<UsageError>() {
+        let mut cli = Cli::command().color(colour);
+        cli.build();
+        let command = cli.find_subcommand_mut(usage.command);
+        let error = command.map(|command| command.error(ErrorKind::ValueValidation, &usage.message));
+        // Nothing is left to be done if standard error cannot be written.
+        let _ = error.map(|error| error.print());
+        return ExitCode::Usage;
+    }
+    eprintln!("tracer: {}", line(&error));
+    ExitCode::Failure
+}
+
+/// An error and its causes in one line that is safe for a terminal.
+fn line(error: &anyhow::Error) -> String {
+    escape::text(&format!("{error:#}")).into_owned()
+}
+
+/// True when the error is that nobody reads our output any more.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let output_error = |cause: &io::Error| cause.get_ref().and_then(|inner| inner.downcast_ref::<OutputError>().map(OutputError::is_closed_pipe));
+    error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).any(|cause| output_error(cause) == Some(true))
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::{Context as _, anyhow};
+
+    use super::*;
+
+    #[test]
+    fn causes_stand_in_one_line_and_do_not_reach_the_terminal_raw() {
+        let error = Err::<(), _>(anyhow!("no \x1b[31mway\nat all")).context("cannot do it").unwrap_err();
+        assert_eq!(line(&error), r"cannot do it: no \x1b[31mway\nat all");
+    }
+
+    #[test]
+    fn only_a_closed_pipe_of_the_output_is_an_ordinary_end() {
+        let other = anyhow::Error::from(io::Error::from(io::ErrorKind::BrokenPipe));
+        assert!(!is_closed_pipe(&other));
+    }
+}

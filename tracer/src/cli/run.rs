@@ -1,0 +1,109 @@
+//! `tracer run`: one command and all it starts.
+
+use std::ffi::OsString;
+
+use clap::Args;
+
+use super::{Capture, CaptureArgs, ExitCode, FilterArgs, Globals, UsageError};
+use crate::filter::Filter;
+use crate::sink::{Format, Target};
+
+/// Run a command, and show all it ran
+///
+/// CMD is held back until it is traced, so that nothing is missed; then it runs as if started by hand: its input,
+/// output, terminal, signals and exit status are its own. When it has ended, the tree of all processes it started
+/// is shown on standard error: duration, CPU time, largest memory and exit status of each, and the totals. With -o
+/// FILE every event is written there as a JSON line instead. Only CMD and its descendants are traced: the rest of
+/// the machine is not slowed down.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = EXAMPLES, after_long_help = LONG_EXAMPLES)]
+pub struct RunArgs {
+    /// How events are written, with -o
+    #[arg(short, long, value_name = "FORMAT", requires = "output")]
+    format: Option<Format>,
+
+    /// Wait until all descendants have ended, not just CMD
+    ///
+    /// Daemons that CMD leaves behind are waited for as well. Without it they are shown as still running.
+    #[arg(short, long)]
+    wait: bool,
+
+    #[command(flatten)]
+    filter: FilterArgs,
+
+    #[command(flatten)]
+    capture: CaptureArgs,
+
+    /// The command to run, and its arguments
+    #[arg(
+        value_name = "CMD",
+        required = true,
+        num_args = 1..,
+        trailing_var_arg = true,
+        value_hint = clap::ValueHint::CommandWithArguments
+    )]
+    command: Vec<OsString>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  tracer run -- make -j4
+  tracer run -o build.jsonl -- make -j4
+  tracer run --wait -- /etc/init.d/ssh restart";
+
+const LONG_EXAMPLES: &str = "\
+Examples:
+  tracer run -- make -j4
+      Build, then see what was run, and where the time went.
+  tracer run -o build.jsonl -- make -j4
+      Every event of it, as JSON lines in a file.
+  tracer run -o - --event exec -- ./configure > out.txt
+      Events on standard output, among the output of the command.
+  tracer run --wait -- /etc/init.d/ssh restart
+      Wait for the daemon it leaves behind.
+
+Exit status:
+  that of CMD; 128+n when signal n killed it
+  126  CMD could not be executed
+  127  CMD was not found
+  1    tracing is not possible (see `tracer doctor`), or the output could not be written
+  2    wrong usage";
+
+/// What `tracer run` is to do.
+#[derive(Debug)]
+pub struct Plan {
+    /// The command and its arguments; never empty.
+    pub command: Vec<OsString>,
+    /// How and where events are written; none for a summary on standard error.
+    pub output: Option<(Format, Target)>,
+    /// Colours.
+    pub globals: Globals,
+    /// Which events are shown.
+    pub filter: Filter,
+    /// What is captured.
+    pub capture: Capture,
+    /// Whether to wait for all descendants.
+    pub wait: bool,
+}
+
+impl RunArgs {
+    /// What the options mean.
+    pub fn plan(self, globals: &Globals) -> Result<Plan, UsageError> {
+        let format = self.format.unwrap_or_default();
+        Ok(Plan {
+            output: globals.target().map(|target| (format, target)),
+            globals: globals.clone(),
+            filter: self.filter.filter("run")?,
+            capture: self.capture.capture(&self.filter, "run")?,
+            wait: self.wait,
+            command: self.command,
+        })
+    }
+}
+
+// ---------------------------------------------------------------------------------------------------------
+
+/// Runs the command and ends with its status.
+pub fn execute(plan: Plan) -> anyhow::Result<ExitCode> {
+    super::trace::run(plan)
+}

@@ -1,0 +1,135 @@
+//! `tracer stream`: every event, one by one.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use super::{Capture, CaptureArgs, ExitCode, FilterArgs, Globals, UsageError};
+use crate::field;
+use crate::filter::Filter;
+use crate::sink::{Format, Target};
+
+/// Show what happens: every fork, exec and exit, as JSON lines
+///
+/// Writes an event a line, as it happens: first `hello` (what is traced, and how), then a `process` line for each
+/// process that runs already, then every `fork`, `exec`, `exit` and `reparent`; last `bye`, with the counts: seen =
+/// emitted + filtered + lost. Where events were lost, a `lost` line stands in their place and says how many of which
+/// kind. It ends with SIGINT (Ctrl-C) or SIGTERM, with --count or --duration, or when nobody reads on.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = EXAMPLES, after_long_help = after_long_help())]
+pub struct StreamArgs {
+    /// How events are written
+    #[arg(short, long, value_name = "FORMAT", default_value = "json")]
+    format: Format,
+
+    /// Do not list the processes that run already
+    #[arg(long)]
+    no_snapshot: bool,
+
+    /// Add to each event the ancestors of its process, nearest first
+    #[arg(short, long)]
+    ancestors: bool,
+
+    /// End after so many events (`hello`, `lost` and `bye` are not counted)
+    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+
+    /// End after so long, e.g. 10s or 1h30m
+    #[arg(short, long, value_name = "TIME", value_parser = duration)]
+    duration: Option<Duration>,
+
+    #[command(flatten)]
+    filter: FilterArgs,
+
+    #[command(flatten)]
+    capture: CaptureArgs,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  tracer stream --format text
+  tracer stream --no-snapshot --event exec | jq -r '.process.argv | join(\" \")'
+  tracer stream --uid www-data --event exec,exit -o www.jsonl";
+
+fn after_long_help() -> String {
+    format!(
+        "\
+Examples:
+  tracer stream --format text
+      What happens on this machine, for people.
+  tracer stream --no-snapshot --event exec | jq -r '.process.argv | join(\" \")'
+      Every command line from now on.
+  tracer stream --uid www-data --event exec,exit -o www.jsonl
+      What the web server runs, into a file.
+  tracer stream --pid 4711 --ancestors --duration 1m
+      A minute of one process and all below it, with where each came from.
+  tracer stream --event exit | jq -c 'select(.exit.signal) | [.process.pid, .process.comm, .exit.signal, .exit.cause]'
+      What gets killed, and by whom.
+
+Fields of an event (a field that is absent is unknown or does not apply; `tracer schema` prints the JSON Schema):
+{}
+Exit status:
+  0  ended by SIGINT, SIGTERM, --count or --duration, or because the reader went away
+  1  tracing is not possible (see `tracer doctor`), or the output could not be written
+  2  wrong usage",
+        field::help()
+    )
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(duration) if duration.is_zero() => Err("it has to be longer than nothing".into()),
+        Ok(duration) => Ok(duration),
+        Err(error) => Err(format!("{error}: write e.g. 500ms, 10s, 5m or 1h30m")),
+    }
+}
+
+/// What `tracer stream` is to do.
+#[derive(Debug)]
+pub struct Plan {
+    /// How events are written.
+    pub format: Format,
+    /// Where to.
+    pub target: Target,
+    /// Whether to colour them, if they are for people.
+    pub globals: Globals,
+    /// Which are shown. Shown the snapshot ([`Filter::learn`]) before its events.
+    pub filter: Filter,
+    /// Processes of which one was asked for: they have to exist.
+    pub pids: Vec<u32>,
+    /// What is captured.
+    pub capture: Capture,
+    /// Whether processes that run already are listed.
+    pub snapshot: bool,
+    /// Whether each event names its process's ancestors.
+    pub ancestors: bool,
+    /// After how many events it ends.
+    pub count: Option<u64>,
+    /// After how long it ends.
+    pub duration: Option<Duration>,
+}
+
+impl StreamArgs {
+    /// What the options mean.
+    pub fn plan(self, globals: &Globals) -> Result<Plan, UsageError> {
+        Ok(Plan {
+            format: self.format,
+            target: globals.target().unwrap_or_default(),
+            globals: globals.clone(),
+            filter: self.filter.filter("stream")?,
+            pids: self.filter.spec().pids,
+            capture: self.capture.capture(&self.filter, "stream")?,
+            snapshot: !self.no_snapshot,
+            ancestors: self.ancestors,
+            count: self.count,
+            duration: self.duration,
+        })
+    }
+}
+
+// ---------------------------------------------------------------------------------------------------------
+
+/// Streams until it is told to end.
+pub fn execute(plan: Plan) -> anyhow::Result<ExitCode> {
+    super::trace::stream(plan)
+}

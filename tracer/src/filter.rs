@@ -1,0 +1,167 @@
+//! Which events are shown.
+//!
+//! Values of one option are alternatives; different options must all agree. Events that frame a stream
+//! (`hello`, `lost`, `bye`) always pass: a reader has to know what it sees and what is missing.
+
+use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use crate::event::{Event, Kind, Process};
+use crate::id::ProcessId;
+
+/// A pattern for names or paths: `*` and `?` also match `/`, so that `*/bin/*` finds `/usr/local/bin/x/y`;
+/// `[…]` and `{a,b}` are as in a shell.
+pub fn glob(pattern: &str) -> Result<Glob, globset::Error> {
+    GlobBuilder::new(pattern).literal_separator(false).backslash_escape(true).build()
+}
+
+/// What is asked for; an empty list asks for everything.
+#[derive(Clone, Debug, Default)]
+pub struct Spec {
+    /// These processes and all their descendants.
+    pub pids: Vec<u32>,
+    /// Processes whose real or effective user is one of these.
+    pub uids: Vec<u32>,
+    /// Processes with such a name.
+    pub comm: Vec<Glob>,
+    /// Processes with such an executable.
+    pub exe: Vec<Glob>,
+    /// Events of these kinds.
+    pub kinds: Vec<Kind>,
+}
+
+/// A compiled [`Spec`]. It follows processes through the events it is shown, so it must be shown all of them.
+#[derive(Clone, Debug)]
+pub struct Filter {
+    subtree: Option<Subtree>,
+    uids: Vec<u32>,
+    comm: Option<GlobSet>,
+    exe: Option<GlobSet>,
+    /// A bit for each kind.
+    kinds: u32,
+}
+
+impl Filter {
+    /// Compiles what is asked for.
+    pub fn new(spec: &Spec) -> Result<Self, globset::Error> {
+        let kinds = if spec.kinds.is_empty() { &Kind::ALL[..] } else { &spec.kinds[..] };
+        Ok(Self {
+            subtree: (!spec.pids.is_empty()).then(|| Subtree::new(&spec.pids)),
+            uids: spec.uids.clone(),
+            comm: set(&spec.comm)?,
+            exe: set(&spec.exe)?,
+            kinds: kinds.iter().map(|&kind| bit(kind)).sum(),
+        })
+    }
+
+    /// Learns who descends from whom, from a snapshot that is about to be shown to [`Filter::admits`]: it may
+    /// name children before their parents, which events that happen never do.
+    pub fn learn(&mut self, snapshot: &[Event]) {
+        if let Some(subtree) = &mut self.subtree {
+            subtree.learn(snapshot);
+        }
+    }
+
+    /// Whether the event is to be shown.
+    pub fn admits(&mut self, event: &Event) -> bool {
+        // Membership is followed before anything else is asked: an event that is not shown can still
+        // be the one that makes a process a descendant, or the one that ends it.
+        let related = match (&mut self.subtree, &event.process) {
+            (Some(subtree), Some(process)) => {
+                let member = subtree.contains(process);
+                if event.kind == Kind::Exit {
+                    subtree.remove(process.id);
+                }
+                member
+            }
+            (Some(_), None) => false,
+            (None, _) => true,
+        };
+        event.kind.is_framing() || related && self.kinds & bit(event.kind) != 0 && self.matches(event.process.as_ref())
+    }
+
+    fn matches(&self, process: Option<&Process>) -> bool {
+        let of_user = |uid: Option<u32>| uid.is_some_and(|uid| self.uids.contains(&uid));
+        let named = |globs: &Option<GlobSet>, name: fn(&Process) -> Option<&str>| {
+            globs.as_ref().is_none_or(|globs| process.and_then(name).is_some_and(|name| globs.is_match(name)))
+        };
+        (self.uids.is_empty() || process.is_some_and(|process| of_user(process.uid) || of_user(process.euid)))
+            && named(&self.comm, |process| process.comm.as_deref())
+            && named(&self.exe, |process| process.exe.as_deref())
+    }
+}
+
+const fn bit(kind: Kind) -> u32 {
+    1 << kind as u32
+}
+
+fn set(globs: &[Glob]) -> Result<Option<GlobSet>, globset::Error> {
+    if globs.is_empty() {
+        return Ok(None);
+    }
+    let mut builder = GlobSetBuilder::new();
+    for glob in globs {
+        builder.add(glob.clone());
+    }
+    builder.build().map(Some)
+}
+
+/// Processes and their descendants: once in, a process stays in through exec and a change of parent.
+#[derive(Clone, Debug)]
+struct Subtree {
+    /// Pids asked for whose process has not been seen. Each stands for the first process that has it, not
+    /// for a later one that gets the same number.
+    roots: Vec<u32>,
+    members: FxHashSet<ProcessId>,
+}
+
+impl Subtree {
+    fn new(pids: &[u32]) -> Self {
+        Self { roots: pids.to_vec(), members: FxHashSet::default() }
+    }
+
+    /// Whether the process is in: asked for, in already, or made or adopted by one that is in.
+    fn contains(&mut self, process: &Process) -> bool {
+        if self.members.contains(&process.id) {
+            return true;
+        }
+        let root = self.roots.iter().position(|&pid| pid == process.pid);
+        if let Some(root) = root {
+            self.roots.swap_remove(root);
+        }
+        let joins = root.is_some() || links(process).any(|link| self.members.contains(&link));
+        if joins {
+            self.members.insert(process.id);
+        }
+        joins
+    }
+
+    /// The same for many at once, in whatever order they come.
+    fn learn(&mut self, events: &[Event]) {
+        let mut children = FxHashMap::<ProcessId, Vec<ProcessId>>::default();
+        let mut joined = Vec::new();
+        for process in events.iter().filter_map(|event| event.process.as_ref()) {
+            if self.contains(process) {
+                joined.push(process.id);
+            } else {
+                for link in links(process) {
+                    children.entry(link).or_default().push(process.id);
+                }
+            }
+        }
+        while let Some(id) = joined.pop() {
+            for child in children.remove(&id).unwrap_or_default() {
+                self.members.insert(child);
+                joined.push(child);
+            }
+        }
+    }
+
+    fn remove(&mut self, id: ProcessId) {
+        self.members.remove(&id);
+    }
+}
+
+fn links(process: &Process) -> impl Iterator<Item = ProcessId> {
+    [process.creator_id, process.parent_id].into_iter().flatten()
+}

@@ -1,0 +1,188 @@
+//! What the running kernel and our privileges allow, found by trying.
+
+use std::fs;
+use std::path::Path;
+
+use nix::sys::resource::{Resource, getrlimit};
+use tracer_common::offsets::{Offsets, Want};
+
+use super::btf::{self, Btf};
+use super::load::{Hook, KernelOptions, LoadError, Probe, hooks};
+use crate::doctor::{Area, Check, Status};
+
+/// A capability: its bit (include/uapi/linux/capability.h), its name, and what it is for.
+struct Capability {
+    bit: u32,
+    name: &'static str,
+    gives: &'static str,
+    without: Status,
+}
+
+const CAP_SYS_ADMIN: u32 = 21;
+
+const CAPABILITIES: [Capability; 4] = [
+    Capability { bit: 39, name: "CAP_BPF", gives: "loading BPF programs", without: Status::Failed },
+    Capability { bit: 38, name: "CAP_PERFMON", gives: "attaching them to tracepoints", without: Status::Failed },
+    Capability { bit: 19, name: "CAP_SYS_PTRACE", gives: "exe and cwd of what already runs", without: Status::Missing },
+    Capability { bit: 24, name: "CAP_SYS_RESOURCE", gives: "raising the memlock limit before 5.11", without: Status::Fallback },
+];
+
+/// Tries everything that tracing needs, in the order in which it needs it.
+pub fn checks(btf_file: Option<&Path>) -> Vec<Check> {
+    let mut out = Vec::new();
+    privileges(&mut out);
+    kernel(&mut out);
+    mounts(&mut out);
+    limits(&mut out);
+    match Btf::load(btf_file) {
+        Ok(btf) => {
+            let name = btf_file.unwrap_or(Path::new(btf::VMLINUX)).display().to_string();
+            out.push(Check::new(Area::Kernel, "BTF", Status::Ok, name));
+            fields(&btf, &mut out);
+            attach(&btf, btf_file, &mut out);
+        }
+        Err(error) => out.push(
+            Check::new(Area::Kernel, "BTF", Status::Failed, error.to_string())
+                .remedy("boot a kernel built with CONFIG_DEBUG_INFO_BTF=y, or give its BTF with --btf FILE"),
+        ),
+    }
+    out.sort_by_key(|check| check.area);
+    out
+}
+
+fn privileges(out: &mut Vec<Check>) {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let effective = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or_default();
+    let has = |bit: u32| effective >> bit & 1 != 0;
+    let uid = nix::unistd::geteuid();
+    out.push(Check::new(Area::Privilege, "user", Status::Ok, format!("effective uid {uid}")));
+    for capability in CAPABILITIES {
+        // CAP_SYS_ADMIN stands for CAP_BPF and CAP_PERFMON, as before 5.8 (include/linux/capability.h, `bpf_capable`).
+        let stands_in = capability.without == Status::Failed && has(CAP_SYS_ADMIN);
+        let granted = has(capability.bit) || stands_in;
+        let (status, detail) = if granted {
+            (Status::Ok, format!("held: {}", capability.gives))
+        } else {
+            (capability.without, format!("not held: no {}", capability.gives))
+        };
+        let check = Check::new(Area::Privilege, capability.name, status, detail);
+        out.push(if granted { check } else { check.remedy("run as root, e.g. with sudo") });
+    }
+}
+
+fn kernel(out: &mut Vec<Check>) {
+    let read = |path: &str| fs::read_to_string(path).map(|text| text.trim().to_owned());
+    let release = read("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let version: Vec<u32> = release.split(['.', '-']).map_while(|part| part.parse().ok()).take(2).collect();
+    let (status, remedy) = match version[..] {
+        [major, minor] if (major, minor) < (5, 10) => (Status::Failed, Some("boot Linux 5.10 or newer")),
+        _ => (Status::Ok, None),
+    };
+    let check = Check::new(Area::Kernel, "release", status, release);
+    out.push(match remedy {
+        Some(remedy) => check.remedy(remedy),
+        None => check,
+    });
+    // "[none] integrity confidentiality": the last keeps BPF from reading kernel memory (security/lockdown).
+    if let Ok(lockdown) = read("/sys/kernel/security/lockdown") {
+        let locked = lockdown.contains("[confidentiality]");
+        let check = Check::new(Area::Kernel, "lockdown", if locked { Status::Failed } else { Status::Ok }, lockdown);
+        out.push(if locked { check.remedy("boot with lockdown=integrity or lockdown=none") } else { check });
+    }
+    match read("/proc/sys/net/core/bpf_jit_enable").as_deref() {
+        Ok("0") => out.push(
+            Check::new(Area::Kernel, "BPF JIT", Status::Fallback, "off: the programs are interpreted, many times slower")
+                .remedy("sysctl net.core.bpf_jit_enable=1"),
+        ),
+        Ok(_) => out.push(Check::new(Area::Kernel, "BPF JIT", Status::Ok, "on")),
+        Err(_) => {}
+    }
+}
+
+fn mounts(out: &mut Vec<Check>) {
+    let proc = Path::new("/proc/self/stat").exists();
+    let check = if proc {
+        Check::new(Area::Mount, "/proc", Status::Ok, "mounted: what already runs is known")
+    } else {
+        Check::new(Area::Mount, "/proc", Status::Failed, "not mounted").remedy("mount -t proc proc /proc")
+    };
+    out.push(check);
+    let cgroup2 = ["/sys/fs/cgroup/cgroup.controllers", "/sys/fs/cgroup/unified/cgroup.controllers"];
+    out.push(match cgroup2.iter().find(|path| Path::new(path).exists()) {
+        Some(path) => Check::new(Area::Mount, "cgroup2", Status::Ok, path.trim_end_matches("/cgroup.controllers")),
+        None => Check::new(Area::Mount, "cgroup2", Status::Missing, "not mounted: control groups have no ids"),
+    });
+    out.push(Check::new(Area::Mount, "tracefs", Status::Ok, "not needed: BTF tracepoints are attached by their type"));
+}
+
+fn limits(out: &mut Vec<Check>) {
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_MEMLOCK) {
+        let show = |bytes: u64| if bytes == u64::MAX { "unlimited".into() } else { format!("{} KiB", bytes >> 10) };
+        // Since 5.11 BPF memory is charged to the memory cgroup instead (kernel/bpf/syscall.c).
+        out.push(Check::new(
+            Area::Limit,
+            "memlock",
+            Status::Ok,
+            format!("soft {}, hard {}; only counts before 5.11", show(soft), show(hard)),
+        ));
+    }
+}
+
+/// Each member that the programs read.
+fn fields(btf: &Btf, out: &mut Vec<Check>) {
+    for member in Offsets::MEMBERS {
+        let name = match member.path {
+            "#size" => format!("sizeof {}", member.of),
+            path => format!("{}.{path}", member.of),
+        };
+        out.push(match (btf.offset(member), member.want) {
+            (Some(offset), Want::Bit) => Check::new(Area::Field, name, Status::Ok, format!("bit {offset}")),
+            (Some(offset), _) => Check::new(Area::Field, name, Status::Ok, format!("offset {offset}")),
+            (None, Want::Needed) => Check::new(Area::Field, name, Status::Failed, "this kernel has no such member")
+                .remedy("report this kernel: its structures are not known to tracer"),
+            (None, _) => Check::new(Area::Field, name, Status::Missing, "this kernel has no such member: what it tells is left out"),
+        });
+    }
+}
+
+/// Loads and attaches each program for a moment.
+fn attach(btf: &Btf, btf_file: Option<&Path>, out: &mut Vec<Check>) {
+    let options = KernelOptions { btf: btf_file.map(Into::into), tracked_only: true, ..KernelOptions::default() };
+    let mut probe = match Probe::open(btf, &options) {
+        Ok(probe) => probe,
+        Err(error) => {
+            out.push(failed("BPF maps", Status::Failed, &error));
+            return;
+        }
+    };
+    for hook in hooks(btf) {
+        let status = if hook.needed { Status::Failed } else { Status::Missing };
+        out.push(match probe.attach(&hook) {
+            Ok(()) => {
+                let verified = probe.verified(&hook).map(|n| format!(", {n} instructions verified")).unwrap_or_default();
+                let detail = format!("program {}: loads and attaches{verified}", hook.program);
+                Check::new(Area::Hook, hook.tracepoint, Status::Ok, detail)
+            }
+            Err(error) => failed(hook.tracepoint, status, &error),
+        });
+        if let Some(check) = fallback(&hook) {
+            out.push(check);
+        }
+    }
+}
+
+fn fallback(hook: &Hook) -> Option<Check> {
+    (hook.program == "exit_by_live").then(|| {
+        let detail = "not given by this kernel (it is since 6.16): signal->live is looked at instead";
+        Check::new(Area::Hook, "sched_process_exit group_dead", Status::Fallback, detail)
+    })
+}
+
+fn failed(name: &str, status: Status, error: &LoadError) -> Check {
+    let check = Check::new(Area::Hook, name, status, error.to_string());
+    match error {
+        LoadError::NotPermitted => check.remedy("run as root, e.g. with sudo"),
+        _ => check.remedy("run with -vv for the verifier's log, and report it"),
+    }
+}

@@ -1,0 +1,393 @@
+//! The live source: the running kernel and `/proc`, as a stream of events.
+
+use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use futures_core::Stream;
+use tracer_common::limits::ARGV_DEFAULT_BYTES;
+
+use crate::clock;
+use crate::decode::decode;
+use crate::event::{Event, Hello, Kind, Lost};
+use crate::gaps::Gaps;
+use crate::kernel::load::{Kernel, KernelOptions, LoadError, RING_DEFAULT_BYTES};
+use crate::kernel::ring::Ring;
+use crate::merge;
+use crate::record::Record;
+use crate::seed::{self, Seed};
+use crate::table::{Table, TableOptions};
+use crate::time::Timestamp;
+
+/// Records taken from the ring before the events they make are handed on.
+const BATCH: usize = 4096;
+
+/// UTC is compared with the boot clock this often, in nanoseconds: a clock that is set shows within it.
+const CLOCK_CHECK_NS: u64 = 1_000_000_000;
+
+/// Why tracing did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The kernel side.
+    #[error(transparent)]
+    Kernel(#[from] LoadError),
+    /// `/proc`.
+    #[error("cannot read /proc ({0}); mount it with `mount -t proc proc /proc`")]
+    Proc(#[source] io::Error),
+}
+
+/// How to trace; ends in [`Builder::start`].
+#[derive(Clone, Debug)]
+pub struct Builder {
+    kernel: KernelOptions,
+    only: Option<u32>,
+    ancestors: bool,
+    max_dead: usize,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self { kernel: KernelOptions::default(), only: None, ancestors: false, max_dead: TableOptions::default().max_dead }
+    }
+}
+
+impl Builder {
+    /// Size of the ring buffer in bytes, a power of two and a multiple of the page size; 8 MiB by default.
+    #[must_use]
+    pub fn ring_bytes(mut self, bytes: u32) -> Self {
+        self.kernel.ring_bytes = bytes;
+        self
+    }
+
+    /// Most bytes of argv to capture; 64 KiB by default, 6 MiB at most.
+    #[must_use]
+    pub fn argv_max(mut self, bytes: u32) -> Self {
+        self.kernel.argv_max = bytes;
+        self
+    }
+
+    /// Report the start and end of threads too.
+    #[must_use]
+    pub fn threads(mut self, threads: bool) -> Self {
+        self.kernel.threads = threads;
+        self
+    }
+
+    /// BTF of the running kernel, where `/sys/kernel/btf/vmlinux` is missing.
+    #[must_use]
+    pub fn btf(mut self, file: Option<std::path::PathBuf>) -> Self {
+        self.kernel.btf = file;
+        self
+    }
+
+    /// Report only this process and what it forks from now on. The kernel side itself leaves out the rest.
+    #[must_use]
+    pub fn only(mut self, pid: u32) -> Self {
+        self.only = Some(pid);
+        self.kernel.tracked_only = true;
+        self
+    }
+
+    /// Add to each event the ancestors of its process.
+    #[must_use]
+    pub fn ancestors(mut self, ancestors: bool) -> Self {
+        self.ancestors = ancestors;
+        self
+    }
+
+    /// How many of the dead are remembered.
+    #[must_use]
+    pub fn max_dead(mut self, processes: usize) -> Self {
+        self.max_dead = processes;
+        self
+    }
+
+    /// Loads and attaches the kernel side, then takes the snapshot of what already runs. Needs a tokio runtime.
+    pub fn start(self) -> Result<Tracer, StartError> {
+        let (mut kernel, mut ring) = Kernel::start(&self.kernel)?;
+        let started_ns = clock::boot_ns();
+        let utc_minus_boot_ns = clock::utc_minus_boot_ns();
+        let seeds = match self.only {
+            Some(pid) => {
+                kernel.track(pid)?;
+                line_of(pid, utc_minus_boot_ns)
+            }
+            None => seed::snapshot(utc_minus_boot_ns).map_err(StartError::Proc)?,
+        };
+        let page_size = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten().unwrap_or(4096);
+        let table = Table::new(TableOptions {
+            max_dead: self.max_dead,
+            utc_minus_boot_ns,
+            ancestors: self.ancestors,
+            page_size: page_size as u64,
+        });
+        let mut intake = Intake { gaps: Gaps::default(), malformed: 0 };
+        // What happened while `/proc` was read has to be known before it can be told what was there before.
+        let mut pending = Vec::new();
+        ring.drain(usize::MAX, |bytes| pending.extend(intake.take(bytes)));
+        let mut tracer = Tracer {
+            kernel,
+            ring,
+            table,
+            intake,
+            snapshot: Vec::new(),
+            queue: VecDeque::new(),
+            batch: Vec::new(),
+            started_ns,
+            clock_checked_ns: started_ns,
+            options: self.kernel,
+        };
+        let records: Vec<Record> = pending.iter().filter_map(Taken::record).cloned().collect();
+        tracer.table.seed(merge::reconcile(seeds, &records), &mut tracer.snapshot);
+        for taken in pending {
+            tracer.apply(taken);
+        }
+        Ok(tracer)
+    }
+}
+
+/// A process that is held before its exec, with its line of ancestors. What it runs is not known yet.
+fn line_of(pid: u32, utc_minus_boot_ns: i64) -> Vec<Seed> {
+    let mut out: Vec<Seed> = Vec::new();
+    let mut next = pid;
+    while next != 0
+        && let Some(mut seed) = seed::read(next, utc_minus_boot_ns)
+    {
+        next = seed.ppid;
+        if out.is_empty() {
+            let process = &mut seed.process;
+            (process.comm, process.comm_b64, process.exe, process.exe_b64) = (None, None, None, None);
+            (process.argv, process.argv_b64, process.cwd, process.cwd_b64) = (None, None, None, None);
+        }
+        out.push(seed);
+    }
+    out
+}
+
+/// What one record of the ring turned out to be.
+enum Taken {
+    Record(Option<Lost>, Record),
+    /// Of a kind or shape that this build does not know.
+    Malformed,
+}
+
+impl Taken {
+    fn record(&self) -> Option<&Record> {
+        match self {
+            Self::Record(_, record) => Some(record),
+            Self::Malformed => None,
+        }
+    }
+}
+
+/// Decodes records and finds the gaps between them.
+struct Intake {
+    gaps: Gaps,
+    malformed: u64,
+}
+
+impl Intake {
+    fn take(&mut self, bytes: &[u8]) -> Option<Taken> {
+        match decode(bytes) {
+            Ok(record) => Some(Taken::Record(self.gaps.observe(record.header()), record)),
+            Err(error) => {
+                self.malformed += 1;
+                tracing::warn!("a record of the kernel side is not understood: {error}");
+                Some(Taken::Malformed)
+            }
+        }
+    }
+}
+
+/// A running trace: a [`Stream`] of [`Event`]s.
+///
+/// ```no_run
+/// use std::future::poll_fn;
+/// use std::pin::Pin;
+///
+/// use futures_core::Stream;
+/// use tracer::Tracer;
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut tracer = Tracer::builder().argv_max(4096).start()?;
+/// while let Some(event) = poll_fn(|cx| Pin::new(&mut tracer).poll_next(cx)).await {
+///     println!("{}", serde_json::to_string(&event?)?);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub struct Tracer {
+    kernel: Kernel,
+    ring: Ring,
+    table: Table,
+    intake: Intake,
+    snapshot: Vec<Event>,
+    queue: VecDeque<Event>,
+    batch: Vec<Event>,
+    started_ns: u64,
+    clock_checked_ns: u64,
+    options: KernelOptions,
+}
+
+impl Tracer {
+    /// How to trace.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// The processes that ran already, as `process` events. Once taken they do not come with the stream.
+    pub fn take_snapshot(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.snapshot)
+    }
+
+    /// The process table, as of the last event handed out or waiting to be.
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// Records lost so far.
+    pub fn lost(&self) -> u64 {
+        self.intake.gaps.lost()
+    }
+
+    /// Records that could not be understood, so far.
+    pub fn malformed(&self) -> u64 {
+        self.intake.malformed
+    }
+
+    /// Time traced so far, in nanoseconds.
+    pub fn duration_ns(&self) -> u64 {
+        clock::boot_ns().saturating_sub(self.started_ns)
+    }
+
+    /// Appends what there is now, at least one event; waits for it if need be.
+    pub async fn next_batch(&mut self, out: &mut Vec<Event>) -> io::Result<()> {
+        loop {
+            if self.gather(out) {
+                return Ok(());
+            }
+            self.ring.readable().await?;
+        }
+    }
+
+    /// Appends what there is now, if anything, without waiting.
+    pub fn gather(&mut self, out: &mut Vec<Event>) -> bool {
+        self.fill();
+        let some = !self.queue.is_empty() || !self.snapshot.is_empty();
+        out.append(&mut self.snapshot);
+        out.extend(self.queue.drain(..));
+        some
+    }
+
+    /// Ends tracing: detaches the kernel side, then appends everything that had happened by then.
+    pub fn stop(&mut self, out: &mut Vec<Event>) -> Result<(), LoadError> {
+        self.kernel.detach();
+        // A program that ran at the moment of detaching may still be writing its record.
+        for _ in 0..100 {
+            while self.gather(out) {}
+            if self.intake.gaps.in_flight(&self.kernel.stats()?) == 0 {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_micros(200));
+        }
+        for lost in self.intake.gaps.tail(&self.kernel.stats()?) {
+            out.push(self.lost_event(lost, clock::boot_ns()));
+        }
+        Ok(())
+    }
+
+    /// The first line of a stream.
+    pub fn hello(&self) -> Event {
+        let name = nix::sys::utsname::uname();
+        let text = |field: Option<&std::ffi::OsStr>| field.unwrap_or_default().to_string_lossy().into_owned();
+        let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let mut event = Event::new(Kind::Hello, self.now());
+        event.hello = Some(Box::new(Hello {
+            version: env!("CARGO_PKG_VERSION").into(),
+            kernel: text(name.as_ref().ok().map(|n| n.release())),
+            arch: text(name.as_ref().ok().map(|n| n.machine())),
+            host: text(name.as_ref().ok().map(|n| n.nodename())),
+            boot_id: boot_id.trim().into(),
+            hooks: self.kernel.hooks.iter().map(ToString::to_string).collect(),
+            fallbacks: self.kernel.fallbacks.clone(),
+            ring_bytes: self.options.ring_bytes.into(),
+            argv_max: self.options.argv_max.into(),
+        }));
+        event
+    }
+
+    /// Now, as events are stamped.
+    pub fn now(&self) -> Timestamp {
+        Timestamp(clock::boot_ns() as i64 + clock::utc_minus_boot_ns())
+    }
+
+    /// Takes a batch of records from the ring and queues what becomes of them.
+    fn fill(&mut self) {
+        let now = clock::boot_ns();
+        if now.saturating_sub(self.clock_checked_ns) > CLOCK_CHECK_NS {
+            self.clock_checked_ns = now;
+            self.table.set_utc_offset(clock::utc_minus_boot_ns());
+        }
+        let Self { ring, intake, table, queue, batch, .. } = self;
+        let mut losses = Vec::new();
+        ring.drain(BATCH, |bytes| {
+            if let Some(Taken::Record(lost, record)) = intake.take(bytes) {
+                if let Some(lost) = lost {
+                    losses.push((queue.len() + batch.len(), lost, record.header().boot_ns));
+                }
+                table.apply(record, batch);
+            }
+        });
+        queue.extend(batch.drain(..));
+        // From the back, so that the places noted stay right.
+        for (place, lost, boot_ns) in losses.into_iter().rev() {
+            let event = self.lost_event(lost, boot_ns);
+            self.queue.insert(place, event);
+        }
+    }
+
+    fn apply(&mut self, taken: Taken) {
+        let Taken::Record(lost, record) = taken else { return };
+        if let Some(lost) = lost {
+            let event = self.lost_event(lost, record.header().boot_ns);
+            self.queue.push_back(event);
+        }
+        self.table.apply(record, &mut self.batch);
+        self.queue.extend(self.batch.drain(..));
+    }
+
+    fn lost_event(&self, lost: Lost, boot_ns: u64) -> Event {
+        let mut event = Event::new(Kind::Lost, Timestamp(boot_ns as i64 + clock::utc_minus_boot_ns()));
+        event.boot_ns = Some(boot_ns);
+        event.cpu = Some(lost.cpu);
+        event.lost = Some(lost);
+        event
+    }
+}
+
+impl Stream for Tracer {
+    type Item = io::Result<Event>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            if !self.snapshot.is_empty() {
+                let snapshot = self.take_snapshot();
+                for event in snapshot.into_iter().rev() {
+                    self.queue.push_front(event);
+                }
+            }
+            if self.queue.is_empty() {
+                self.fill();
+            }
+            if let Some(event) = self.queue.pop_front() {
+                return Poll::Ready(Some(Ok(event)));
+            }
+            if let Err(error) = ready!(self.ring.poll_readable(cx)) {
+                return Poll::Ready(Some(Err(error)));
+            }
+        }
+    }
+}
+
+const _: () = assert!(RING_DEFAULT_BYTES > ARGV_DEFAULT_BYTES);

@@ -1,0 +1,224 @@
+//! Joins the snapshot of `/proc` with the records that came while it was taken.
+//!
+//! The kernel side is attached *before* `/proc` is read, so that nobody is missed; but `/proc` is read process by
+//! process, and each is seen at another moment. The table is to be given the processes that were alive
+//! when tracing began, *as they were then*, and after that all pending records in their order. So what a record will
+//! tell must not be told by the snapshot too.
+//!
+//! What this stands on:
+//! - A process that was alive when tracing began and is not in the snapshot has ended since, and its exit is pending:
+//!   `sched_process_exit` fires long before a process can vanish from `/proc`.
+//! - So one that pending records name, that neither the snapshot has, nor a pending fork or exit, had
+//!   told its exit before tracing began, and is only not yet done with ending.
+//! - A parent is older than its children. So the parent of a process that was alive when tracing began was that too, even
+//!   if `/proc` showed the parent that it got later; and if a later record moves it there, it is there already.
+
+use rustc_hash::{FxHashMap, FxHashSet};
+use tracer_common::record::{self as raw, ID_UNSET};
+
+use crate::event::{Process, Source};
+use crate::id::{ProcessId, TICK_NS};
+use crate::record::Record;
+use crate::seed::{PPID_UNKNOWN, Seed};
+use crate::text::Text;
+
+/// A new image shows in `/proc` before its record is made: in between the kernel loads it (`begin_new_exec` to
+/// `trace_sched_process_exec`, fs/exec.c), from storage perhaps.
+const EXEC_TAKES_NS: u64 = 20_000_000;
+
+/// The processes that were there when tracing began: what [`crate::table::Table::seed`] takes before it is given
+/// all of `pending`, in order.
+///
+/// `pending` are the records that came from before the first process of the snapshot was read to after the last.
+pub fn reconcile(seeds: Vec<Seed>, pending: &[Record]) -> Vec<Seed> {
+    let told = Told::by(pending);
+    let mut out: Vec<Seed> = Vec::with_capacity(seeds.len());
+    for mut seed in seeds {
+        let same = told.like(&seed);
+        let there_before = same.iter().find(|facts| !facts.born);
+        if there_before.is_none() && !same.is_empty() {
+            continue;
+        }
+        let ended = there_before.is_some_and(|facts| facts.ended);
+        if seed.gone && !ended {
+            continue;
+        }
+        seed.process.zombie = !ended && (seed.process.zombie || seed.exiting);
+        // Two of one pid within one tick: it may be the later one that was looked at.
+        let exec = there_before.and_then(|facts| facts.exec.as_ref());
+        if same.len() > 1 || exec.is_some_and(|exec| exec.boot_ns <= seed.read_until_ns.saturating_add(EXEC_TAKES_NS)) {
+            forget_image(&mut seed.process);
+        }
+        if let Some(exec) = exec {
+            seed.process.euid = exec.before.euid;
+            seed.process.egid = exec.before.egid;
+        }
+        out.push(seed);
+    }
+    add_missing(&mut out, &told);
+    drop_unborn(&mut out, &told);
+    out
+}
+
+/// What the records tell of one process.
+#[derive(Clone, Debug, Default)]
+struct Facts {
+    /// Its birth is among them.
+    born: bool,
+    /// So is its end.
+    ended: bool,
+    /// Its first exec.
+    exec: Option<FirstExec>,
+    /// Who it is, as far as they know, and the pid of its parent.
+    about: Option<(Process, u32)>,
+    first_boot_ns: u64,
+}
+
+#[derive(Clone, Debug)]
+struct FirstExec {
+    boot_ns: u64,
+    /// Only the effective ids: what an exec may change.
+    before: Process,
+}
+
+/// What the records tell, by exact process, and by pid and tick.
+#[derive(Debug, Default)]
+struct Told {
+    facts: FxHashMap<(u32, u64), Facts>,
+    by_tick: FxHashMap<ProcessId, Vec<u64>>,
+}
+
+impl Told {
+    fn by(records: &[Record]) -> Self {
+        let mut told = Self::default();
+        for record in records {
+            let at = record.header().boot_ns;
+            match record {
+                Record::Fork(fork) => {
+                    let (raw, thread) = (&fork.raw, fork.raw.flags & raw::FORK_THREAD != 0);
+                    told.of(raw.creator, at);
+                    told.of(raw.parent, at);
+                    if let Some(facts) = told.of(raw.child, at).filter(|_| !thread) {
+                        facts.born = true;
+                    }
+                }
+                Record::Exec(exec) => {
+                    let raw = &exec.raw;
+                    told.of(raw.parent, at);
+                    let before = raw::Ids { euid: raw.old_euid, egid: raw.old_egid, ..raw.ids };
+                    if let Some(facts) = told.of(raw.task, at) {
+                        let about = about(raw.task, &before, None);
+                        facts.exec.get_or_insert_with(|| FirstExec { boot_ns: at, before: about.clone() });
+                        facts.about.get_or_insert((about, raw.parent.tgid));
+                    }
+                }
+                Record::Exit(exit) => {
+                    told.of(exit.parent, at);
+                    told.of(exit.reaper, at);
+                    if let Some(facts) = told.of(exit.task, at) {
+                        facts.ended |= exit.flags & raw::EXIT_GROUP != 0;
+                        let about = about(exit.task, &exit.ids, Some(&exit.comm));
+                        facts.about.get_or_insert((about, exit.parent.tgid));
+                    }
+                }
+                // A signal may be sent to one long dead: it proves nothing.
+                Record::Signal(_) | Record::Unknown(_) => {}
+            }
+        }
+        told
+    }
+
+    fn of(&mut self, task: raw::TaskRef, at: u64) -> Option<&mut Facts> {
+        if task.tgid == 0 || task.start_ns == 0 {
+            return None;
+        }
+        let id = ProcessId::from_ns(task.start_ns, task.tgid);
+        Some(self.facts.entry((task.tgid, task.start_ns)).or_insert_with(|| {
+            self.by_tick.entry(id).or_default().push(task.start_ns);
+            Facts { first_boot_ns: at, ..Facts::default() }
+        }))
+    }
+
+    /// What is told of those a seed may stand for: more than one only if a pid was used twice within a tick.
+    fn like(&self, seed: &Seed) -> Vec<&Facts> {
+        let starts = self.by_tick.get(&ProcessId::from_ticks(seed.start_ticks, seed.process.pid));
+        let pid = seed.process.pid;
+        starts.into_iter().flatten().filter_map(|&start| self.facts.get(&(pid, start))).collect()
+    }
+}
+
+/// A process as a record shows it.
+fn about(task: raw::TaskRef, ids: &raw::Ids, comm: Option<&[u8]>) -> Process {
+    let mut process = Process::new(ProcessId::from_ns(task.start_ns, task.tgid), Source::Kernel);
+    let known = |id: u32| (id != ID_UNSET).then_some(id);
+    process.inferred = true;
+    (process.uid, process.gid) = (known(ids.uid), known(ids.gid));
+    process.euid = known(ids.euid).filter(|_| ids.euid != ids.uid);
+    process.egid = known(ids.egid).filter(|_| ids.egid != ids.gid);
+    process.loginuid = known(ids.loginuid);
+    (process.sid, process.pgid) = (known(ids.sid), known(ids.pgid));
+    if let Some(comm) = comm.map(Text::from_padded) {
+        (process.comm, process.comm_b64) = (Some(comm.lossy), comm.b64);
+    }
+    process
+}
+
+fn forget_image(process: &mut Process) {
+    (process.comm, process.comm_b64, process.exe, process.exe_b64) = (None, None, None, None);
+    (process.argv, process.argv_b64, process.cwd, process.cwd_b64) = (None, None, None, None);
+}
+
+/// Adds those that were there when tracing began and vanished before they could be read.
+fn add_missing(out: &mut Vec<Seed>, told: &Told) {
+    let there: FxHashSet<ProcessId> = out.iter().map(|seed| seed.process.id).collect();
+    let mut missing: Vec<(&(u32, u64), &Facts)> = told
+        .facts
+        .iter()
+        .filter(|((pid, start_ns), facts)| !facts.born && !there.contains(&ProcessId::from_ns(*start_ns, *pid)))
+        .collect();
+    missing.sort_unstable_by_key(|((pid, start_ns), _)| (*start_ns, *pid));
+    for (&(pid, start_ns), facts) in missing {
+        let id = ProcessId::from_ns(start_ns, pid);
+        let (mut process, ppid) = facts.about.clone().unwrap_or_else(|| {
+            let mut process = Process::new(id, Source::Kernel);
+            process.inferred = true;
+            (process, PPID_UNKNOWN)
+        });
+        process.zombie = !facts.ended;
+        // Who has the same pid is younger: its fork is on its way.
+        out.retain(|seed| seed.process.pid != pid);
+        out.push(Seed {
+            process,
+            ppid,
+            start_ticks: start_ns / TICK_NS,
+            tty: 0,
+            exiting: !facts.ended,
+            gone: false,
+            read_from_ns: facts.first_boot_ns,
+            read_until_ns: facts.first_boot_ns,
+        });
+    }
+}
+
+/// Leaves out those whose parent was born after tracing began. So were they, and the record of their birth is on its way.
+fn drop_unborn(out: &mut Vec<Seed>, told: &Told) {
+    let born: FxHashSet<u32> = told.facts.iter().filter(|(_, facts)| facts.born).map(|((pid, _), _)| *pid).collect();
+    if born.is_empty() {
+        return;
+    }
+    let mut unborn = born;
+    loop {
+        let there: FxHashSet<u32> = out.iter().map(|seed| seed.process.pid).collect();
+        let before = out.len();
+        out.retain(|seed| {
+            let keep = there.contains(&seed.ppid) || !unborn.contains(&seed.ppid);
+            if !keep {
+                unborn.insert(seed.process.pid);
+            }
+            keep
+        });
+        if out.len() == before {
+            return;
+        }
+    }
+}

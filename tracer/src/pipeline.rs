@@ -1,0 +1,152 @@
+//! Joins the stages and owns shutdown: source → filter → sink, from `hello` to `bye`.
+
+use std::future::Future;
+use std::io;
+use std::time::Duration;
+
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike as _;
+
+use crate::event::{Bye, Event, Kind};
+use crate::filter::Filter;
+use crate::kernel::load::LoadError;
+use crate::live::Tracer;
+use crate::sink::Sink;
+
+/// After a batch of at least so many records more are likely under way …
+const BUSY: usize = 16;
+
+/// … and are given so long to gather: under load one wake-up serves many, at rest each event is handled at once.
+const GATHER: Duration = Duration::from_millis(1);
+
+/// Why a stream ended before its time.
+#[derive(Debug, thiserror::Error)]
+pub enum PipelineError {
+    /// The output.
+    #[error(transparent)]
+    Output(io::Error),
+    /// The ring.
+    #[error("cannot wait for events: {0}")]
+    Wait(#[source] io::Error),
+    /// The kernel side.
+    #[error(transparent)]
+    Kernel(#[from] LoadError),
+}
+
+/// What is wanted of a stream.
+#[derive(Debug, Default)]
+pub struct Wanted {
+    /// Whether what ran already is listed.
+    pub snapshot: bool,
+    /// After how many events it ends.
+    pub count: Option<u64>,
+}
+
+/// Writes events to the sink until `shutdown` is done (or enough were written), then drains what had happened by
+/// then. `idle` is asked after each batch whether to go on.
+pub async fn run(
+    mut tracer: Tracer,
+    filter: Filter,
+    sink: &mut dyn Sink,
+    wanted: &Wanted,
+    shutdown: impl Future<Output = ()>,
+    mut go_on: impl FnMut(&Tracer) -> bool,
+) -> Result<Bye, PipelineError> {
+    let mut stage = Stage { filter, sink, left: wanted.count.unwrap_or(u64::MAX), seq: 0, bye: Bye::default() };
+    let hello = tracer.hello();
+    stage.frame(hello)?;
+    let mut batch = tracer.take_snapshot();
+    stage.filter.learn(&batch);
+    if !wanted.snapshot {
+        batch.clear();
+    }
+    stage.pass(&mut batch)?;
+    stage.sink.flush().map_err(PipelineError::Output)?;
+
+    let mut shutdown = std::pin::pin!(shutdown);
+    while stage.left > 0 && go_on(&tracer) {
+        tokio::select! {
+            biased;
+            () = &mut shutdown => break,
+            result = tracer.next_batch(&mut batch) => result.map_err(PipelineError::Wait)?,
+        }
+        let busy = batch.len() >= BUSY;
+        stage.pass(&mut batch)?;
+        stage.sink.flush().map_err(PipelineError::Output)?;
+        if busy {
+            tokio::select! {
+                biased;
+                () = &mut shutdown => break,
+                () = tokio::time::sleep(GATHER) => {}
+            }
+        }
+    }
+    tracer.stop(&mut batch)?;
+    stage.pass(&mut batch)?;
+    stage.end(&tracer)
+}
+
+/// Numbers, filters, counts and writes.
+struct Stage<'a> {
+    filter: Filter,
+    sink: &'a mut dyn Sink,
+    /// How many more process events are wanted.
+    left: u64,
+    seq: u64,
+    bye: Bye,
+}
+
+impl Stage<'_> {
+    /// Passes on what the filter admits of a batch, and empties it.
+    fn pass(&mut self, batch: &mut Vec<Event>) -> Result<(), PipelineError> {
+        for mut event in batch.drain(..) {
+            event.seq = self.seq;
+            self.seq += 1;
+            if let Some(lost) = &event.lost {
+                self.bye.seen += lost.total;
+                self.bye.lost += lost.total;
+                self.sink.write(&event).map_err(PipelineError::Output)?;
+                continue;
+            }
+            self.bye.seen += 1;
+            // What comes after the last one wanted is left out like what a filter leaves out.
+            if !self.filter.admits(&event) || self.left == 0 {
+                self.bye.filtered += 1;
+                continue;
+            }
+            self.left -= 1;
+            self.bye.emitted += 1;
+            match event.kind {
+                Kind::Process => self.bye.processes += 1,
+                Kind::Fork => self.bye.forks += 1,
+                Kind::Exec => self.bye.execs += 1,
+                Kind::Exit => self.bye.exits += 1,
+                _ => {}
+            }
+            self.sink.write(&event).map_err(PipelineError::Output)?;
+        }
+        Ok(())
+    }
+
+    /// Writes a line that frames the stream.
+    fn frame(&mut self, mut event: Event) -> Result<(), PipelineError> {
+        event.seq = self.seq;
+        self.seq += 1;
+        self.sink.write(&event).map_err(PipelineError::Output)
+    }
+
+    fn end(mut self, tracer: &Tracer) -> Result<Bye, PipelineError> {
+        let mut bye = std::mem::take(&mut self.bye);
+        bye.duration_ns = tracer.duration_ns();
+        if let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) {
+            bye.user_ns = usage.user_time().num_nanoseconds() as u64;
+            bye.system_ns = usage.system_time().num_nanoseconds() as u64;
+            bye.max_rss_bytes = usage.max_rss() as u64 * 1024;
+        }
+        let mut event = Event::new(Kind::Bye, tracer.now());
+        event.bye = Some(Box::new(bye.clone()));
+        self.frame(event)?;
+        self.sink.flush().map_err(PipelineError::Output)?;
+        Ok(bye)
+    }
+}

@@ -1,0 +1,390 @@
+//! The processes that are there when tracing begins, from `/proc`.
+//!
+//! Nothing here is an error but a missing `/proc`: processes come and go while they are read. Everything of one process is
+//! read through one descriptor of its directory, which goes on meaning that process (and fails once it is gone) even
+//! if its pid is used again.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
+
+use nix::fcntl::{OFlag, open, openat, readlinkat};
+use nix::sys::stat::Mode;
+use rustc_hash::FxHashMap;
+use tracer_common::record::ID_UNSET;
+
+use crate::clock::boot_ns;
+use crate::event::{Process, Source};
+use crate::id::{ProcessId, TICK_NS};
+use crate::text::{Argv, Text};
+use crate::time::Timestamp;
+use crate::tty;
+
+/// `task_struct.flags`: on its way through `do_exit` (include/linux/sched.h).
+const PF_EXITING: u32 = 0x4;
+/// `task_struct.flags`: a kernel thread.
+const PF_KTHREAD: u32 = 0x20_0000;
+
+/// How often processes are read again whose parent is just ending, and how long to wait before.
+const SECOND_LOOKS: u32 = 5;
+const SECOND_LOOK_AFTER: Duration = Duration::from_millis(1);
+
+/// [`Seed::ppid`] of a process that nothing is told of but that it was there.
+pub const PPID_UNKNOWN: u32 = u32::MAX;
+
+/// A process found in `/proc`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Seed {
+    /// All that was found out about it.
+    pub process: Process,
+    /// Pid of its parent; 0 for none, [`PPID_UNKNOWN`] if not even that is known.
+    pub ppid: u32,
+    /// Field 22 of `/proc/PID/stat`.
+    pub start_ticks: u64,
+    /// Its terminal, as [`crate::tty::mkdev`] has it.
+    pub tty: u32,
+    /// All its threads are ending or have ended (`PF_EXITING`): its exit is told already, or within microseconds.
+    pub exiting: bool,
+    /// It was waited for before all of it was read.
+    pub gone: bool,
+    /// `CLOCK_BOOTTIME` before the first of it was read.
+    pub read_from_ns: u64,
+    /// `CLOCK_BOOTTIME` after the last of it was read.
+    pub read_until_ns: u64,
+}
+
+/// Reads all processes. Fails only if `/proc` cannot be listed.
+pub fn snapshot(utc_minus_boot_ns: i64) -> io::Result<Vec<Seed>> {
+    let mut seeds = Vec::new();
+    for entry in std::fs::read_dir("/proc")? {
+        let Ok(entry) = entry else { continue };
+        let pid = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        seeds.extend(pid.and_then(|pid| read(pid, utc_minus_boot_ns)));
+    }
+    settle_parents(&mut seeds);
+    Ok(seeds)
+}
+
+/// Reads one process; none if there is no such process (or only a thread of that number).
+pub fn read(pid: u32, utc_minus_boot_ns: i64) -> Option<Seed> {
+    let read_from_ns = boot_ns();
+    let mut dir = Dir::open(pid)?;
+    let stat = Stat::parse(dir.read(c"stat")?)?;
+    let status = Status::parse(dir.read(c"status")?)?;
+    if status.tgid != pid {
+        return None;
+    }
+    let start_ns = stat.start_ticks.saturating_mul(TICK_NS);
+    let mut process = Process::new(ProcessId::from_ticks(stat.start_ticks, pid), Source::Procfs);
+    process.kthread = stat.flags & PF_KTHREAD != 0;
+    process.loginuid = dir.read(c"loginuid").and_then(number).filter(|&uid| uid != ID_UNSET);
+    (process.uid, process.gid) = (Some(status.uid), Some(status.gid));
+    process.euid = Some(status.euid).filter(|&euid| euid != status.uid);
+    process.egid = Some(status.egid).filter(|&egid| egid != status.gid);
+    process.ns_pids = (status.ns_pids.len() > 1).then(|| status.ns_pids.into());
+    process.start_time = Some(Timestamp(utc_minus_boot_ns.saturating_add_unsigned(start_ns)));
+
+    // A leader that has ended has no memory and no directories; another thread of it may still have them.
+    let alive = if stat.flags & PF_EXITING == 0 { Some(None) } else { dir.living_thread(pid).map(Some) };
+    if let Some(thread) = &alive
+        && !process.kthread
+    {
+        let mut thread_dir = thread.as_ref().and_then(|thread| dir.thread(*thread));
+        dir.image(thread_dir.as_mut(), &mut process);
+    }
+
+    // Last, so that what it says about the end is as fresh as can be.
+    let (last, gone) = match dir.read(c"stat").and_then(Stat::parse) {
+        Some(last) => (last, false),
+        None => (stat, true),
+    };
+    let exiting = gone || (last.flags & PF_EXITING != 0 && dir.living_thread(pid).is_none());
+    let comm = Text::new(&last.comm);
+    (process.comm, process.comm_b64) = (Some(comm.lossy), comm.b64);
+    (process.sid, process.pgid) = (last.sid, last.pgid);
+    process.tty = tty::name(last.tty).map(Into::into);
+    process.zombie = exiting && matches!(last.state, b'Z' | b'X' | b'x');
+    process.ppid = Some(last.ppid);
+    Some(Seed {
+        process,
+        ppid: last.ppid,
+        start_ticks: last.start_ticks,
+        tty: last.tty,
+        exiting,
+        gone,
+        read_from_ns,
+        read_until_ns: boot_ns(),
+    })
+}
+
+/// Looks again at processes whose parent was just ending, or ended before it could be read itself: the kernel
+/// gives them another one soon.
+fn settle_parents(seeds: &mut [Seed]) {
+    let mut exiting: FxHashMap<u32, bool> =
+        seeds.iter().map(|seed| (seed.process.pid, seed.exiting || seed.gone)).collect();
+    for look in 0..SECOND_LOOKS {
+        let unsettled =
+            |seed: &Seed| seed.ppid != 0 && !seed.gone && exiting.get(&seed.ppid).is_none_or(|&exiting| exiting);
+        let again: Vec<usize> = (0..seeds.len()).filter(|&i| unsettled(&seeds[i])).collect();
+        if again.is_empty() {
+            return;
+        }
+        if look != 0 {
+            std::thread::sleep(SECOND_LOOK_AFTER);
+        }
+        for i in again {
+            let seed = &mut seeds[i];
+            let stat = Dir::open(seed.process.pid).and_then(|mut dir| Stat::parse(dir.read(c"stat")?));
+            match stat.filter(|stat| stat.start_ticks == seed.start_ticks) {
+                Some(stat) => seed.ppid = stat.ppid,
+                None => seed.gone = true,
+            }
+            seed.exiting |= seed.gone;
+            seed.process.ppid = Some(seed.ppid);
+            seed.read_until_ns = boot_ns();
+            exiting.insert(seed.process.pid, seed.exiting);
+        }
+    }
+}
+
+/// The directory of one process or thread.
+struct Dir {
+    fd: OwnedFd,
+    buffer: Vec<u8>,
+}
+
+impl Dir {
+    const FLAGS: OFlag = OFlag::O_RDONLY.union(OFlag::O_CLOEXEC);
+
+    fn open(pid: u32) -> Option<Self> {
+        let fd = open(format!("/proc/{pid}").as_str(), Self::FLAGS | OFlag::O_DIRECTORY, Mode::empty()).ok()?;
+        Some(Self { fd, buffer: Vec::new() })
+    }
+
+    fn thread(&self, tid: u32) -> Option<Self> {
+        let path = format!("task/{tid}");
+        let fd = openat(&self.fd, path.as_str(), Self::FLAGS | OFlag::O_DIRECTORY, Mode::empty()).ok()?;
+        Some(Self { fd, buffer: Vec::new() })
+    }
+
+    /// All bytes of a file; none if it cannot be read (any more).
+    fn read(&mut self, name: &std::ffi::CStr) -> Option<&[u8]> {
+        let fd = openat(&self.fd, name, Self::FLAGS, Mode::empty()).ok()?;
+        self.buffer.clear();
+        File::from(fd).read_to_end(&mut self.buffer).ok()?;
+        Some(&self.buffer)
+    }
+
+    fn link(&self, name: &std::ffi::CStr) -> Option<Text> {
+        let target = readlinkat(&self.fd, name).ok()?;
+        let target = target.as_bytes();
+        Some(Text::new(target.strip_suffix(b" (deleted)").unwrap_or(target)))
+    }
+
+    /// exe, cwd and argv, from a thread that still has them if the leader has not.
+    fn image(&mut self, thread: Option<&mut Self>, process: &mut Process) {
+        let from = thread.unwrap_or(self);
+        if let Some(exe) = from.link(c"exe") {
+            (process.exe, process.exe_b64) = (Some(exe.lossy), exe.b64);
+        }
+        if let Some(cwd) = from.link(c"cwd") {
+            (process.cwd, process.cwd_b64) = (Some(cwd.lossy), cwd.b64);
+        }
+        if let Some(argv) = from.read(c"cmdline").map(arguments) {
+            (process.argv, process.argv_b64) = (Some(argv.lossy), argv.b64);
+        }
+    }
+
+    /// A thread that is not ending.
+    fn living_thread(&self, pid: u32) -> Option<u32> {
+        let tasks = std::fs::read_dir(format!("/proc/self/fd/{}/task", self.fd.as_raw_fd())).ok()?;
+        tasks
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            // The leader is last to be asked: it is the one that is known to be ending.
+            .filter(|&tid: &u32| tid != pid)
+            .find(|&tid| {
+                let stat = self.thread(tid).and_then(|mut thread| Stat::parse(thread.read(c"stat")?));
+                stat.is_some_and(|stat| stat.flags & PF_EXITING == 0)
+            })
+    }
+}
+
+/// The arguments as `/proc/PID/cmdline` has them. One string followed by nothing but NULs is a title that the process
+/// wrote over its arguments (`setproctitle`).
+fn arguments(bytes: &[u8]) -> Argv {
+    let title = bytes.trim_ascii_end().iter().rposition(|&b| b != 0).map_or(&b""[..], |last| &bytes[..=last]);
+    let padding = bytes.len() - title.len();
+    if padding > 2 && !title.contains(&0) { Argv::new(title) } else { Argv::new(bytes) }
+}
+
+fn number<T: std::str::FromStr>(bytes: &[u8]) -> Option<T> {
+    std::str::from_utf8(bytes).ok()?.trim().parse().ok()
+}
+
+/// What is used of `/proc/PID/stat`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Stat {
+    comm: Vec<u8>,
+    state: u8,
+    ppid: u32,
+    pgid: Option<u32>,
+    sid: Option<u32>,
+    tty: u32,
+    flags: u32,
+    start_ticks: u64,
+}
+
+impl Stat {
+    /// The name, in parentheses, may hold anything, parentheses and newlines too: it ends at the last `)`.
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let open = bytes.iter().position(|&b| b == b'(')?;
+        let close = bytes.iter().rposition(|&b| b == b')')?;
+        let comm = bytes.get(open + 1..close)?.to_vec();
+        let rest = std::str::from_utf8(bytes.get(close + 1..)?).ok()?;
+        let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+        // Numbered from 1 as proc_pid_stat(5) does, the state being 3.
+        let field = |number: usize| fields.get(number - 3).copied();
+        // Both are -1 of a process that is just being waited for.
+        let id = |number| field(number)?.parse::<i64>().ok().map(|id| u32::try_from(id).ok());
+        Some(Self {
+            comm,
+            state: *field(3)?.as_bytes().first()?,
+            ppid: field(4)?.parse().ok()?,
+            pgid: id(5)?,
+            sid: id(6)?,
+            tty: tty::from_proc_stat(field(7)?.parse::<i32>().ok()? as u32),
+            flags: field(9)?.parse().ok()?,
+            start_ticks: field(22)?.parse().ok()?,
+        })
+    }
+}
+
+/// What is used of `/proc/PID/status`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Status {
+    tgid: u32,
+    uid: u32,
+    euid: u32,
+    gid: u32,
+    egid: u32,
+    ns_pids: Vec<u32>,
+}
+
+impl Status {
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        // The name, on the first line, is escaped there: no line of it can look like another.
+        let line = |key: &str| {
+            let line = bytes.split(|&b| b == b'\n').find_map(|line| line.strip_prefix(key.as_bytes()))?;
+            Some(std::str::from_utf8(line).ok()?.split_ascii_whitespace().filter_map(|id| id.parse::<u32>().ok()))
+        };
+        let (mut uids, mut gids) = (line("Uid:")?, line("Gid:")?);
+        Some(Self {
+            tgid: line("Tgid:")?.next()?,
+            uid: uids.next()?,
+            euid: uids.next()?,
+            gid: gids.next()?,
+            egid: gids.next()?,
+            ns_pids: line("NSpid:").map(Iterator::collect).unwrap_or_default(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    fn strings(argv: &Argv) -> Vec<&str> {
+        argv.lossy.iter().map(|a| &**a).collect()
+    }
+
+    #[test]
+    fn a_name_may_hold_anything() {
+        let line = b"42 (a) R 1\n(\xff) S 7 42 -1 34816 42 4194304 1 2 3 4 5 6 7 8 20 0 1 0 987654 1 2";
+        let stat = Stat::parse(line).unwrap();
+        assert_eq!(stat.comm, b"a) R 1\n(\xff");
+        assert_eq!((stat.state, stat.ppid, stat.pgid, stat.sid), (b'S', 7, Some(42), None));
+        assert_eq!((stat.tty, stat.flags, stat.start_ticks), (tty::mkdev(136, 0), 0x40_0000, 987_654));
+    }
+
+    #[test]
+    fn a_torn_stat_is_none() {
+        let line = b"42 (sh) S 7 42 42 34816 42 4194304 1 2 3 4 5 6 7 8 20 0 1 0 987654";
+        assert!(Stat::parse(line).is_some());
+        // Without its last digits a number is still one: only whole fields can be missed.
+        for end in 0..line.len() - 6 {
+            assert_eq!(Stat::parse(&line[..end]), None, "{end}");
+        }
+    }
+
+    #[test]
+    fn ids_are_read_from_status() {
+        let text = b"Name:\tx\\nUid:\t9\nTgid:\t5\nUid:\t1000\t0\t0\t0\nGid:\t100\t101\t1\t1\nNSpid:\t5\t2\t1\n";
+        let expected = Status { tgid: 5, uid: 1000, euid: 0, gid: 100, egid: 101, ns_pids: vec![5, 2, 1] };
+        assert_eq!(Status::parse(text), Some(expected));
+        assert_eq!(Status::parse(b"Name:\tx\nTgid:\t5\n"), None);
+    }
+
+    #[test]
+    fn a_title_over_the_arguments_is_one_string() {
+        assert_eq!(strings(&arguments(b"sshd: listener\0\0\0\0\0")), ["sshd: listener"]);
+        assert_eq!(strings(&arguments(b"a\0b\0\0\0\0")), ["a", "b", "", "", ""]);
+        assert_eq!(strings(&arguments(b"sh\0\0")), ["sh", ""]);
+        assert!(strings(&arguments(b"")).is_empty());
+    }
+
+    #[test]
+    fn a_child_is_read_whole() {
+        let mut child = Command::new("sleep").arg("60").current_dir("/").stdin(Stdio::null()).spawn().unwrap();
+        let before = boot_ns();
+        // The child has a pid as soon as it is forked, and exec'd when spawn() returns.
+        let seed = read(child.id(), 0).unwrap();
+        let process = &seed.process;
+        assert_eq!((process.pid, seed.ppid, process.source), (child.id(), std::process::id(), Source::Procfs));
+        assert_eq!(process.comm.as_deref(), Some("sleep"));
+        assert_eq!(strings(&Argv { lossy: process.argv.clone().unwrap(), b64: None }), ["sleep", "60"]);
+        assert!(process.exe.as_deref().is_some_and(|exe| exe.starts_with('/') && !exe.contains("deleted")));
+        assert_eq!(process.cwd.as_deref(), Some("/"));
+        assert_eq!(process.uid, Some(nix::unistd::getuid().as_raw()));
+        assert!(!process.zombie && !seed.exiting && !seed.gone && !process.kthread);
+        assert!(before <= seed.read_from_ns && seed.read_from_ns <= seed.read_until_ns);
+        assert_eq!(process.id, ProcessId::from_ticks(seed.start_ticks, child.id()));
+        assert_eq!(process.start_time, Some(Timestamp((seed.start_ticks * TICK_NS) as i64)));
+
+        child.kill().unwrap();
+        let zombie = std::iter::repeat_with(|| read(child.id(), 0).unwrap())
+            .inspect(|_| std::thread::sleep(Duration::from_millis(1)))
+            .take(5_000)
+            .find(|seed| seed.process.zombie)
+            .unwrap();
+        assert!(zombie.exiting);
+        assert_eq!((zombie.process.comm.as_deref(), zombie.process.exe), (Some("sleep"), None));
+        child.wait().unwrap();
+        assert_eq!(read(child.id(), 0), None);
+    }
+
+    #[test]
+    fn a_snapshot_holds_this_process_and_its_parent() {
+        let seeds = snapshot(0).unwrap();
+        let me = seeds.iter().find(|seed| seed.process.pid == std::process::id()).unwrap();
+        assert_eq!(me.process.exe.as_deref().map(Into::into), std::env::current_exe().ok());
+        assert!(seeds.iter().any(|seed| seed.process.pid == me.ppid));
+        assert!(seeds.iter().any(|seed| seed.process.pid == 1));
+    }
+
+    #[test]
+    fn a_thread_is_not_a_process() {
+        let (tid, until) = (std::sync::mpsc::channel(), std::sync::mpsc::channel::<()>());
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                tid.0.send(nix::unistd::gettid().as_raw() as u32).unwrap();
+                let _ = until.1.recv();
+            });
+            assert_eq!(read(tid.1.recv().unwrap(), 0), None);
+            drop(until.0);
+        });
+    }
+}

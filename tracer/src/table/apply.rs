@@ -1,0 +1,281 @@
+//! What each kind of record does to the table.
+
+use std::sync::Arc;
+
+use tracer_common::record as raw;
+
+use super::entry::{End, Entry, Heir, Image, Parent};
+use super::reparent::Inherits;
+use super::store::Slot;
+use super::{Moment, Table};
+use crate::event::{self, ArgvInfo, Capture, Event, Kind, Source};
+use crate::record::{Exec, Fork};
+use crate::signals;
+use crate::text::Text;
+use crate::usage::{Used, used};
+
+impl Table {
+    pub(super) fn fork(&mut self, fork: Fork, out: &mut Vec<Event>) {
+        let Fork { raw, ns_pids } = fork;
+        let at = Moment::of(&raw.header);
+        if raw.flags & raw::FORK_THREAD != 0 {
+            if let Some(slot) = self.resolve(raw.creator, at, out) {
+                let mut event = self.event(Kind::ThreadStart, slot, at);
+                set_tid(&mut event, raw.child.tid);
+                out.push(event);
+            }
+            return;
+        }
+        let creator = self.resolve(raw.creator, at, out);
+        let same = raw.parent.tgid == raw.creator.tgid && raw.parent.start_ns == raw.creator.start_ns;
+        let parent = if same { creator } else { self.resolve(raw.parent, at, out) };
+        let creator_id = creator.map(|creator| self.store[creator].id());
+
+        if let Some(known) = self.store.find(raw.child) {
+            // Found in /proc before its record came out of the ring.
+            self.stats.merged += 1;
+            self.store[known].creator = creator_id;
+            self.correct_parent(known, raw.parent, at, out);
+            return;
+        }
+        if !self.make_room(raw.child, at, out) {
+            return;
+        }
+        let mut entry = Entry::new(raw.child.tgid, raw.child.start_ns, Source::Kernel);
+        if let Some(creator) = creator {
+            entry.image = self.store[creator].image.clone();
+        }
+        entry.set_comm(&raw.comm);
+        entry.kthread = raw.flags & raw::FORK_KTHREAD != 0;
+        entry.creator = creator_id;
+        entry.ns_pids = ns_pids;
+        if raw.parent.tgid == 0 {
+            entry.parent = Parent::None;
+        }
+        let child = self.store.insert(entry);
+        self.set_ids(child, &raw.ids);
+
+        let Some(parent) = parent else { return out.push(self.event(Kind::Fork, child, at)) };
+        self.store.link(child, parent);
+        let from = self.store[parent].id();
+        if self.store[parent].is_living() {
+            return out.push(self.event(Kind::Fork, child, at));
+        }
+        // Born (CLONE_PARENT) to one whose exit was already told: the kernel is about to move the child on.
+        out.push(self.event(Kind::Fork, child, at));
+        match self.heir_of(parent, at, out) {
+            Some(heir) if heir.slot != parent => self.reparent(child, from, heir, at, out),
+            Some(_) => {}
+            None => self.store.unlink(child),
+        }
+    }
+
+    pub(super) fn exec(&mut self, exec: Exec, out: &mut Vec<Event>) {
+        let Exec { raw, exe, cwd, filename, interpreter, argv } = exec;
+        let at = Moment::of(&raw.header);
+        let before = raw::Ids { euid: raw.old_euid, egid: raw.old_egid, ..raw.ids };
+        let Some(slot) = self.resolve_with(raw.task, raw.parent, &before, None, at, out) else { return };
+        if !self.store[slot].is_living() {
+            // Only one whose end was not seen can turn out to be alive.
+            if self.store[slot].end.is_some_and(|end| end.status.is_some()) {
+                self.stats.merged += 1;
+                return;
+            }
+            self.store[slot].zombie = false;
+            self.store.revive(slot);
+        }
+        self.correct_parent(slot, raw.parent, at, out);
+        self.set_ids(slot, &raw.ids);
+
+        let internal = raw.flags & raw::EXEC_INTERNAL_MOUNT != 0;
+        let memfd = internal && exe.value.as_ref().is_some_and(|exe| exe.lossy.starts_with("/memfd:"));
+        let raised = raw.old_euid != raw.ids.euid || raw.old_egid != raw.ids.egid;
+        let (filename, filename_b64) = filename.value.map_or((None, None), |text| (Some(text.lossy), text.b64));
+        let argv_info = argv_info(&raw, argv.capture);
+
+        let entry = &mut self.store[slot];
+        entry.kthread = false;
+        entry.execs += 1;
+        let comm = Some(Text::from_padded(&raw.comm));
+        let image = Image { comm, exe: exe.value, cwd: cwd.value, argv: argv.value };
+        let previous = std::mem::replace(&mut entry.image, Arc::new(image));
+
+        let mut event = self.event(Kind::Exec, slot, at);
+        event.argv_info = Some(argv_info);
+        event.exec = Some(event::Exec {
+            filename,
+            filename_b64,
+            interpreter: interpreter.value.map(|text| text.lossy),
+            memfd,
+            deleted: raw.flags & raw::EXEC_DELETED != 0,
+            setid: raised,
+            previous_euid: (raw.old_euid != raw.ids.euid).then_some(raw.old_euid),
+            previous_egid: (raw.old_egid != raw.ids.egid).then_some(raw.old_egid),
+            caps_gained: raw.flags & raw::EXEC_CAPS_GAINED != 0,
+            previous_exe: previous.exe.as_ref().map(|exe| exe.lossy.clone()),
+            from_tid: (raw.task.tid != raw.task.tgid).then_some(raw.task.tid),
+            exe_capture: exe.capture,
+            cwd_capture: cwd.capture,
+        });
+        out.push(event);
+    }
+
+    pub(super) fn exit(&mut self, exit: &raw::Exit, out: &mut Vec<Event>) {
+        let at = Moment::of(&exit.header);
+        let Some(slot) = self.resolve_with(exit.task, exit.parent, &exit.ids, Some(exit), at, out) else { return };
+        if exit.flags & raw::EXIT_GROUP == 0 {
+            let mut event = self.event(Kind::ThreadExit, slot, at);
+            set_tid(&mut event, exit.task.tid);
+            event.exit = Some(Box::new(status(exit.status)));
+            return out.push(event);
+        }
+        if self.store[slot].end.is_some_and(|end| end.status.is_some()) {
+            self.stats.merged += 1;
+            return;
+        }
+        self.correct_parent(slot, exit.parent, at, out);
+        self.set_ids(slot, &exit.ids);
+        let entry = &mut self.store[slot];
+        entry.zombie = false;
+        entry.kthread = exit.flags & raw::EXIT_KTHREAD != 0;
+        entry.set_comm(&exit.comm);
+        let start_ns = entry.start_ns;
+
+        let signal = Some(exit.status & 0x7f).filter(|&signal| signal != 0);
+        let cause = self.causes.take(slot, signal, exit.flags & raw::EXIT_OOM != 0);
+        let Used { both, own } = used(&exit.usage, self.clock.remaining(exit), self.options.page_size);
+        let mut event = self.event(Kind::Exit, slot, at);
+        event.exit = Some(Box::new(event::Exit {
+            duration_ns: (start_ns != 0).then(|| at.boot_ns.saturating_sub(start_ns)),
+            cause,
+            usage: Some(both),
+            own_usage: own,
+            usage_partial: exit.flags & raw::EXIT_USAGE_PARTIAL != 0,
+            ..status(exit.status)
+        }));
+        out.push(event);
+
+        let heir = match exit.reaper {
+            // It is its own reaper only as the init of its namespace, whatever the flag says.
+            reaper if exit.flags & raw::EXIT_NS_INIT != 0 || reaper.tgid == exit.task.tgid => Heir::Nobody,
+            raw::TaskRef { tgid: 0, .. } => Heir::Unknown,
+            reaper => Heir::Process(reaper, exit.flags & raw::EXIT_REAPER_SUBREAPER != 0),
+        };
+        self.end(slot, End { boot_ns: at.boot_ns, status: Some(exit.status), heir }, at, out);
+    }
+
+    pub(super) fn signal(&mut self, signal: &raw::Signal) {
+        // One that nobody knows is no reason to make up a process: it may be long dead.
+        if let Some(target) = self.store.find(signal.target)
+            && self.store[target].is_living()
+        {
+            self.causes.note(target, signal);
+        }
+    }
+
+    /// Buries a process and gives its children to its heir.
+    pub(super) fn end(&mut self, slot: Slot, end: End, at: Moment, out: &mut Vec<Event>) {
+        self.store.bury(slot, end);
+        self.bequeath(slot, at, out);
+    }
+
+    /// Who is meant by a record; made up if nobody knows it. None if there is no such process, or if it has been
+    /// dead so long that it is forgotten.
+    pub(super) fn resolve(&mut self, task: raw::TaskRef, at: Moment, out: &mut Vec<Event>) -> Option<Slot> {
+        if task.tgid == 0 {
+            return None;
+        }
+        if let Some(slot) = self.store.find(task) {
+            return Some(slot);
+        }
+        self.make_room(task, at, out).then(|| {
+            let slot = self.make_up(task);
+            out.push(self.event(Kind::Process, slot, at));
+            slot
+        })
+    }
+
+    /// The same for the process that a record is about, which tells more than who it is.
+    fn resolve_with(
+        &mut self,
+        task: raw::TaskRef,
+        parent: raw::TaskRef,
+        ids: &raw::Ids,
+        exit: Option<&raw::Exit>,
+        at: Moment,
+        out: &mut Vec<Event>,
+    ) -> Option<Slot> {
+        if task.tgid == 0 {
+            return None;
+        }
+        if let Some(slot) = self.store.find(task) {
+            return Some(slot);
+        }
+        let parent_slot = self.resolve(parent, at, out);
+        if !self.make_room(task, at, out) {
+            return None;
+        }
+        let slot = self.make_up(task);
+        self.set_ids(slot, ids);
+        if let Some(exit) = exit {
+            self.store[slot].set_comm(&exit.comm);
+            self.store[slot].kthread = exit.flags & raw::EXIT_KTHREAD != 0;
+        }
+        match parent_slot {
+            None if parent.tgid == 0 => self.store[slot].parent = Parent::None,
+            None => {}
+            Some(parent) => {
+                if let Some(Inherits { slot: parent, .. }) = self.heir_or_self(parent, at, out) {
+                    self.store.link(slot, parent);
+                }
+            }
+        }
+        out.push(self.event(Kind::Process, slot, at));
+        Some(slot)
+    }
+
+    fn make_up(&mut self, task: raw::TaskRef) -> Slot {
+        self.stats.inferred += 1;
+        let mut entry = Entry::new(task.tgid, task.start_ns, Source::Kernel);
+        entry.inferred = true;
+        self.store.insert(entry)
+    }
+
+    /// Makes sure that nobody alive has the pid of a process that is about to be put in: whoever has it must have ended
+    /// unseen. False if it is the other way round, and `task` is the one that is long gone.
+    pub(super) fn make_room(&mut self, task: raw::TaskRef, at: Moment, out: &mut Vec<Event>) -> bool {
+        let Some(old) = self.store.by_pid(task.tgid) else { return true };
+        if self.store[old].start_ns > task.start_ns {
+            return false;
+        }
+        self.stats.retired += 1;
+        self.causes.take(old, None, false);
+        self.end(old, End { boot_ns: at.boot_ns, status: None, heir: Heir::Unknown }, at, out);
+        true
+    }
+}
+
+/// A wait status taken apart (`WIFSIGNALED` and friends).
+fn status(status: u32) -> event::Exit {
+    let mut exit = event::Exit::default();
+    match status & 0x7f {
+        0 => exit.code = Some((status >> 8) as u8),
+        signal => {
+            exit.signal = Some(signals::name(signal));
+            exit.core = status & 0x80 != 0;
+        }
+    }
+    exit
+}
+
+fn argv_info(raw: &raw::Exec, capture: Option<Capture>) -> ArgvInfo {
+    let short = raw.argv_captured < raw.argv_bytes;
+    let reason = capture.or_else(|| short.then_some(Capture::Cut));
+    ArgvInfo { argc: raw.argc, bytes: raw.argv_bytes, captured: raw.argv_captured, truncated: reason.is_some(), reason }
+}
+
+fn set_tid(event: &mut Event, tid: u32) {
+    if let Some(process) = &mut event.process {
+        process.tid = Some(tid).filter(|&tid| tid != process.pid);
+    }
+}

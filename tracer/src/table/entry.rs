@@ -1,0 +1,224 @@
+//! What the table keeps of one process, and how that becomes an [`event::Process`].
+
+use std::sync::Arc;
+
+use tracer_common::limits::COMM_LEN;
+use tracer_common::record as raw;
+
+use super::store::Slot;
+use crate::event::{Process, Source};
+use crate::id::{ProcessId, TICK_NS};
+use crate::text::{Argv, Text};
+use crate::time::Timestamp;
+
+/// What an exec gives a process and a fork hands down: shared by all that have it in common.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Image {
+    pub(super) comm: Option<Text>,
+    pub(super) exe: Option<Text>,
+    pub(super) cwd: Option<Text>,
+    pub(super) argv: Option<Argv>,
+}
+
+/// Who the parent is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Parent {
+    /// Not known.
+    Unknown,
+    /// None: the kernel started it (`init`, `kthreadd`).
+    None,
+    /// This one, by its public id and where it lies. The place is empty once the table has forgotten it, and in
+    /// an entry that is dead itself.
+    Process(ProcessId, Option<Slot>),
+}
+
+/// Who gets the children of a process that is dead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Heir {
+    /// Nobody told: its exit was not seen, or its record did not say.
+    Unknown,
+    /// Nobody: the init of a pid namespace takes all in it along (`zap_pid_ns_processes`, kernel/pid_namespace.c);
+    /// until they are gone they stay its children.
+    Nobody,
+    /// This process, as the dying one's exit record says; and if it is a child subreaper.
+    Process(raw::TaskRef, bool),
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct End {
+    /// `CLOCK_BOOTTIME`, in nanoseconds; of a process that was found dead, or whose exit was lost, when that was noticed.
+    pub(super) boot_ns: u64,
+    /// As `wait()` gives it; none if the exit was not seen.
+    pub(super) status: Option<u32>,
+    pub(super) heir: Heir,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) pid: u32,
+    /// `CLOCK_BOOTTIME` at creation, in nanoseconds; rounded down to the tick while not `exact`.
+    pub(super) start_ns: u64,
+    /// `start_ns` comes from the kernel side, not from `/proc`.
+    pub(super) exact: bool,
+    pub(super) source: Source,
+    pub(super) inferred: bool,
+    pub(super) kthread: bool,
+    pub(super) zombie: bool,
+    /// Was chosen as reaper because it is a child subreaper.
+    pub(super) subreaper: bool,
+    pub(super) execs: u32,
+    pub(super) parent: Parent,
+    pub(super) creator: Option<ProcessId>,
+    /// [`raw::ID_UNSET`] stands for unknown too.
+    pub(super) ids: raw::Ids,
+    pub(super) image: Arc<Image>,
+    pub(super) ns_pids: Option<Arc<[u32]>>,
+    pub(super) end: Option<End>,
+    /// The living children, in the order in which they became such (`task_struct.children`), and the place
+    /// among the parent's.
+    pub(super) first_child: Option<Slot>,
+    pub(super) last_child: Option<Slot>,
+    pub(super) next_sibling: Option<Slot>,
+    pub(super) previous_sibling: Option<Slot>,
+    /// The one that had this pid before.
+    pub(super) older: Option<Slot>,
+}
+
+impl Entry {
+    /// A process of which no more is known than which one it is.
+    pub(super) fn new(pid: u32, start_ns: u64, source: Source) -> Self {
+        Self {
+            pid,
+            start_ns,
+            exact: source == Source::Kernel,
+            source,
+            inferred: false,
+            kthread: false,
+            zombie: false,
+            subreaper: false,
+            execs: 0,
+            parent: Parent::Unknown,
+            creator: None,
+            ids: UNKNOWN_IDS,
+            image: Arc::default(),
+            ns_pids: None,
+            end: None,
+            first_child: None,
+            last_child: None,
+            next_sibling: None,
+            previous_sibling: None,
+            older: None,
+        }
+    }
+
+    pub(super) fn id(&self) -> ProcessId {
+        ProcessId::from_ns(self.start_ns, self.pid)
+    }
+
+    pub(super) fn is_living(&self) -> bool {
+        self.end.is_none()
+    }
+
+    /// True if this is the process that started at `start_ns`, as far as can be told.
+    pub(super) fn started_at(&self, start_ns: u64) -> bool {
+        if self.exact { self.start_ns == start_ns } else { self.start_ns / TICK_NS == start_ns / TICK_NS }
+    }
+
+    pub(super) fn parent_id(&self) -> Option<ProcessId> {
+        match self.parent {
+            Parent::Process(id, _) => Some(id),
+            Parent::Unknown | Parent::None => None,
+        }
+    }
+
+    pub(super) fn parent_slot(&self) -> Option<Slot> {
+        match self.parent {
+            Parent::Process(_, slot) => slot,
+            Parent::Unknown | Parent::None => None,
+        }
+    }
+
+    /// Takes the name a record gives; the image stays shared if it is the one it has.
+    pub(super) fn set_comm(&mut self, comm: &[u8; COMM_LEN]) {
+        if !has_comm(&self.image, comm) {
+            self.image = Arc::new(Image { comm: Some(Text::from_padded(comm)), ..(*self.image).clone() });
+        }
+    }
+
+    /// As the output shows it. `tty` is the name of its terminal.
+    pub(super) fn process(&self, utc_minus_boot_ns: i64, tty: Option<Arc<str>>) -> Process {
+        let Image { comm, exe, cwd, argv } = &*self.image;
+        let ids = &self.ids;
+        let id = self.id();
+        let parent_id = self.parent_id();
+        let shared = |text: &Option<Text>| text.as_ref().map(|text| text.lossy.clone());
+        let bytes = |text: &Option<Text>| text.as_ref().and_then(|text| text.b64.clone());
+        Process {
+            id,
+            pid: self.pid,
+            tid: None,
+            ns_pids: self.ns_pids.clone(),
+            ppid: match self.parent {
+                Parent::Unknown => None,
+                Parent::None => Some(0),
+                Parent::Process(id, _) => Some(id.pid()),
+            },
+            parent_id,
+            creator_id: self.creator.filter(|creator| Some(*creator) != parent_id),
+            uid: known(ids.uid),
+            gid: known(ids.gid),
+            euid: known(ids.euid).filter(|_| ids.euid != ids.uid),
+            egid: known(ids.egid).filter(|_| ids.egid != ids.gid),
+            loginuid: known(ids.loginuid),
+            sid: known(ids.sid),
+            pgid: known(ids.pgid),
+            tty,
+            comm: shared(comm),
+            comm_b64: bytes(comm),
+            exe: shared(exe),
+            exe_b64: bytes(exe),
+            argv: argv.as_ref().map(|argv| argv.lossy.clone()),
+            argv_b64: argv.as_ref().and_then(|argv| argv.b64.clone()),
+            cwd: shared(cwd),
+            cwd_b64: bytes(cwd),
+            start_time: (self.start_ns != 0).then(|| Timestamp(boot_to_utc(self.start_ns, utc_minus_boot_ns))),
+            execs: self.execs,
+            cgroup: None,
+            unit: None,
+            container: None,
+            kthread: self.kthread,
+            zombie: self.zombie,
+            source: self.source,
+            inferred: self.inferred,
+        }
+    }
+}
+
+/// True if the image already has this name.
+pub(super) fn has_comm(image: &Image, comm: &[u8; COMM_LEN]) -> bool {
+    let Some(Text { lossy, b64: None }) = &image.comm else { return false };
+    let name = lossy.as_bytes();
+    comm.starts_with(name) && comm.get(name.len()).is_none_or(|&next| next == 0)
+}
+
+/// Moves a boot time to UTC.
+pub(super) fn boot_to_utc(boot_ns: u64, utc_minus_boot_ns: i64) -> i64 {
+    utc_minus_boot_ns.saturating_add_unsigned(boot_ns)
+}
+
+fn known(id: u32) -> Option<u32> {
+    (id != raw::ID_UNSET).then_some(id)
+}
+
+const UNKNOWN_IDS: raw::Ids = raw::Ids {
+    uid: raw::ID_UNSET,
+    gid: raw::ID_UNSET,
+    euid: raw::ID_UNSET,
+    egid: raw::ID_UNSET,
+    loginuid: raw::ID_UNSET,
+    sid: raw::ID_UNSET,
+    pgid: raw::ID_UNSET,
+    tty: 0,
+    cgroup: 0,
+};

@@ -1,0 +1,200 @@
+//! The process table: decoded records in, [`Event`]s out. Pure: no I/O, and no clock but the records'.
+//!
+//! It knows of each process who created it, who its parent is now, its image and its ids, and it keeps a
+//! bounded number of the dead. What it relies on, and tests hold it to:
+//!
+//! - Records arrive in the order of the ring. Those of one task are in the order of its deeds; those of
+//!   several CPUs may be a little out of order.
+//! - `sched_process_exit` fires *before* the kernel gives the dying process's children another parent
+//!   (`do_exit` → `exit_notify`, kernel/exit.c). The table moves them at once, so for a moment it is ahead of the
+//!   kernel: records of that moment name a parent that is dead here, and are taken to mean its heir.
+//! - A parent is always older than its children: only ancestors inherit them.
+//! - The public [`ProcessId`] counts in ticks of 10 ms and cannot tell two processes that had the same pid within
+//!   one; inside, the start in nanoseconds does.
+//! - Nobody has an unknown parent: a process that a record names and the table does not know (its birth
+//!   was lost) becomes one, with an event of its own that says `inferred`.
+
+mod apply;
+mod cause;
+mod entry;
+mod look;
+mod reparent;
+mod seeding;
+mod store;
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+use tracer_common::record as raw;
+
+use self::cause::Causes;
+use self::entry::{Parent, boot_to_utc};
+pub use self::look::ProcessRef;
+use self::store::{Slot, Store};
+use crate::event::{Ancestor, Event, Kind};
+use crate::record::Record;
+use crate::time::Timestamp;
+use crate::tty;
+use crate::usage::SchedClock;
+
+/// More steps up a line of ancestors than any kernel allows; a longer one is a circle of bad records.
+const MAX_ANCESTORS: usize = 4096;
+
+/// Fewest dead that are kept: records that are on their way still name them.
+const MIN_DEAD: usize = 64;
+
+/// How a [`Table`] works.
+#[derive(Clone, Copy, Debug)]
+pub struct TableOptions {
+    /// How many of the dead are kept (64 at the least: records that are on their way still name them).
+    pub max_dead: usize,
+    /// UTC less `CLOCK_BOOTTIME`, in nanoseconds.
+    pub utc_minus_boot_ns: i64,
+    /// Whether events tell the ancestors.
+    pub ancestors: bool,
+    /// Bytes of a page of memory (`sysconf(_SC_PAGESIZE)`): max RSS is counted in pages.
+    pub page_size: u64,
+}
+
+impl Default for TableOptions {
+    fn default() -> Self {
+        Self { max_dead: 16_384, utc_minus_boot_ns: 0, ancestors: false, page_size: 4096 }
+    }
+}
+
+/// What befell the table that is not an event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TableStats {
+    /// Processes put in because a record named them, not because their birth was seen.
+    pub inferred: u64,
+    /// Processes whose end was not seen: another has their pid.
+    pub retired: u64,
+    /// Records that told again what was known: a second exit of one process (before Linux 6.16 two threads
+    /// that end at once may both be told as the last), or the fork of a process found in `/proc`.
+    pub merged: u64,
+    /// Parents put right by a later record.
+    pub corrected: u64,
+    /// Records of a kind that this build does not know.
+    pub unknown: u64,
+}
+
+/// All processes, the living and some of the dead.
+#[derive(Debug)]
+pub struct Table {
+    store: Store,
+    options: TableOptions,
+    clock: SchedClock,
+    causes: Causes,
+    /// Names of the terminals that have been seen, by device number.
+    ttys: FxHashMap<u32, Arc<str>>,
+    stats: TableStats,
+}
+
+/// When and where something happened.
+#[derive(Clone, Copy, Debug)]
+struct Moment {
+    boot_ns: u64,
+    /// None for what was found in `/proc`.
+    cpu: Option<u32>,
+}
+
+impl Moment {
+    fn of(header: &raw::Header) -> Self {
+        Self { boot_ns: header.boot_ns, cpu: Some(u32::from(header.cpu)) }
+    }
+}
+
+impl Table {
+    /// An empty table.
+    pub fn new(options: TableOptions) -> Self {
+        Self {
+            store: Store::new(options.max_dead.max(MIN_DEAD)),
+            options,
+            clock: SchedClock::default(),
+            causes: Causes::default(),
+            ttys: FxHashMap::default(),
+            stats: TableStats::default(),
+        }
+    }
+
+    /// The wall clock was set: from now on this is what UTC is ahead of `CLOCK_BOOTTIME`.
+    pub fn set_utc_offset(&mut self, utc_minus_boot_ns: i64) {
+        self.options.utc_minus_boot_ns = utc_minus_boot_ns;
+    }
+
+    /// What befell the table that is not an event.
+    pub fn stats(&self) -> TableStats {
+        self.stats
+    }
+
+    /// Takes in a record and appends what became of it. [`Event::seq`] is left 0: who joins the streams numbers them.
+    pub fn apply(&mut self, record: Record, out: &mut Vec<Event>) {
+        self.clock.sample(record.header());
+        match record {
+            Record::Fork(fork) => self.fork(fork, out),
+            Record::Exec(exec) => self.exec(*exec, out),
+            Record::Exit(exit) => self.exit(&exit, out),
+            Record::Signal(signal) => self.signal(&signal),
+            Record::Unknown(_) => self.stats.unknown += 1,
+        }
+        // Not before all is done: places of the dead are good until here.
+        self.store.forget();
+    }
+
+    /// An event about a process, with all that is known of that.
+    fn event(&self, kind: Kind, about: Slot, at: Moment) -> Event {
+        let entry = &self.store[about];
+        let offset = self.options.utc_minus_boot_ns;
+        let tty = if entry.ids.tty == 0 { None } else { self.ttys.get(&entry.ids.tty).cloned() };
+        let mut event = Event::new(kind, Timestamp(boot_to_utc(at.boot_ns, offset)));
+        if at.cpu.is_some() {
+            event.boot_ns = Some(at.boot_ns);
+            event.cpu = at.cpu;
+        }
+        event.process = Some(entry.process(offset, tty));
+        if self.options.ancestors {
+            event.ancestors = Some(self.ancestors(about));
+        }
+        event
+    }
+
+    /// The line of current parents, nearest first.
+    fn ancestors(&self, of: Slot) -> Vec<Ancestor> {
+        std::iter::successors(self.parent_of(of), |&slot| self.parent_of(slot))
+            .take(MAX_ANCESTORS)
+            .map(|slot| {
+                let entry = &self.store[slot];
+                Ancestor {
+                    id: entry.id(),
+                    pid: entry.pid,
+                    comm: entry.image.comm.as_ref().map(|comm| comm.lossy.clone()),
+                    exe: entry.image.exe.as_ref().map(|exe| exe.lossy.clone()),
+                }
+            })
+            .collect()
+    }
+
+    /// The parent, wherever it is remembered.
+    fn parent_of(&self, slot: Slot) -> Option<Slot> {
+        match self.store[slot].parent {
+            Parent::Process(_, Some(parent)) => Some(parent),
+            Parent::Process(id, None) => self.store.by_id(id),
+            Parent::Unknown | Parent::None => None,
+        }
+    }
+
+    /// Takes the ids a record gives.
+    fn set_ids(&mut self, slot: Slot, ids: &raw::Ids) {
+        self.store[slot].ids = *ids;
+        self.name_tty(ids.tty);
+    }
+
+    fn name_tty(&mut self, dev: u32) {
+        if dev != 0
+            && !self.ttys.contains_key(&dev)
+            && let Some(name) = tty::name(dev)
+        {
+            self.ttys.insert(dev, name.into());
+        }
+    }
+}

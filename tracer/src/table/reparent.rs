@@ -1,0 +1,153 @@
+//! Who gets the children of the dead, as the kernel decides it.
+//!
+//! `find_new_reaper` (kernel/exit.c): another living thread of the dead one's process (which leaves
+//! the parent of a *process* as it is), else the nearest living ancestor that is a child subreaper, if
+//! it is in the same pid namespace, else that namespace's init. The kernel side asks the same question a moment
+//! earlier and the exit record carries its answer; here it is only followed.
+
+use super::entry::{End, Heir, Parent};
+use super::store::Slot;
+use super::{MAX_ANCESTORS, Moment, Table};
+use crate::event::{Event, Kind, Reparent, ReparentReason};
+use crate::id::ProcessId;
+
+use tracer_common::record as raw;
+
+/// Who inherits, and why that one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Inherits {
+    pub(super) slot: Slot,
+    pub(super) reason: ReparentReason,
+    /// False if nobody told, and it is only likely.
+    pub(super) told: bool,
+}
+
+impl Table {
+    /// Gives the living children of a process that just died to its heir, in the order of their birth.
+    pub(super) fn bequeath(&mut self, dead: Slot, at: Moment, out: &mut Vec<Event>) {
+        if self.store[dead].first_child.is_none() {
+            return;
+        }
+        let Some(heir) = self.heir_of(dead, at, out) else { return };
+        if heir.slot == dead {
+            return;
+        }
+        let from = self.store[dead].id();
+        let mut children: Vec<Slot> = self.store.children(dead).collect();
+        children.sort_by_key(|&child| self.store[child].start_ns);
+        for child in children {
+            self.reparent(child, from, heir, at, out);
+        }
+    }
+
+    /// Moves one process to a new parent and tells it.
+    pub(super) fn reparent(&mut self, child: Slot, from: ProcessId, to: Inherits, at: Moment, out: &mut Vec<Event>) {
+        self.store.link(child, to.slot);
+        let parent = &self.store[to.slot];
+        let (to_id, to_pid) = (Some(parent.id()), parent.pid);
+        let mut event = self.event(Kind::Reparent, child, at);
+        event.reparent = Some(Reparent { from_id: from, to_id, to_pid, reason: to.reason });
+        out.push(event);
+    }
+
+    /// Who has what a dead process left: its heir, or if that is dead too its heir's heir. The dead one itself
+    /// if its children stay with it until they die.
+    pub(super) fn heir_of(&mut self, dead: Slot, at: Moment, out: &mut Vec<Event>) -> Option<Inherits> {
+        let mut slot = dead;
+        let mut reason = ReparentReason::Init;
+        for _ in 0..MAX_ANCESTORS {
+            match self.store[slot].end {
+                None | Some(End { heir: Heir::Nobody, .. }) => return Some(Inherits { slot, reason, told: true }),
+                Some(End { heir: Heir::Process(task, subreaper), .. }) => {
+                    let Some(next) = self.resolve(task, at, out) else { return self.likely_heir(slot) };
+                    self.store[next].subreaper |= subreaper;
+                    reason = if subreaper { ReparentReason::Subreaper } else { ReparentReason::Init };
+                    slot = next;
+                }
+                Some(End { heir: Heir::Unknown, .. }) => return self.likely_heir(slot),
+            }
+        }
+        None
+    }
+
+    /// Who probably inherits when no record tells: the nearest living ancestor known to be a subreaper or the
+    /// init of the same pid namespace, else init.
+    fn likely_heir(&self, dead: Slot) -> Option<Inherits> {
+        let level = self.ns_level(dead);
+        let mut above = self.parent_of(dead);
+        for _ in 0..MAX_ANCESTORS {
+            let Some(slot) = above.filter(|&slot| self.ns_level(slot) == level) else { break };
+            let entry = &self.store[slot];
+            if entry.is_living() && (entry.subreaper || self.is_ns_init(slot)) {
+                return Some(Inherits { slot, reason: self.likely_reason(slot), told: false });
+            }
+            above = self.parent_of(slot);
+        }
+        self.store.by_pid(1).filter(|&init| init != dead).map(|slot| Inherits { slot, reason: ReparentReason::Init, told: false })
+    }
+
+    /// Why a process that is now the parent became that.
+    fn likely_reason(&self, reaper: Slot) -> ReparentReason {
+        if self.is_ns_init(reaper) { ReparentReason::Init } else { ReparentReason::Subreaper }
+    }
+
+    fn ns_level(&self, slot: Slot) -> usize {
+        self.store[slot].ns_pids.as_ref().map_or(0, |pids| pids.len().saturating_sub(1))
+    }
+
+    fn is_ns_init(&self, slot: Slot) -> bool {
+        let entry = &self.store[slot];
+        entry.pid == 1 || entry.ns_pids.as_ref().is_some_and(|pids| pids.last() == Some(&1))
+    }
+
+    /// Holds what is known of a process's parent against what a record of that process says.
+    ///
+    /// They differ for good reason while the kernel has not yet reparented what the table has: then the parent
+    /// that the record names is dead here, and its heir is meant. Otherwise the table is wrong (a record was lost, the
+    /// process was found in `/proc` at a bad moment, a subreaper appeared in the blink between the
+    /// parent's exit record and the reparenting), and the record is right.
+    pub(super) fn correct_parent(&mut self, child: Slot, named: raw::TaskRef, at: Moment, out: &mut Vec<Event>) {
+        let known = self.store[child].parent;
+        if named.tgid == 0 {
+            if known == Parent::Unknown {
+                self.store[child].parent = Parent::None;
+            }
+            return;
+        }
+        let mut has_parent = false;
+        if let Parent::Process(_, Some(parent)) = known {
+            let parent = &self.store[parent];
+            if parent.pid == named.tgid && parent.exact && parent.start_ns == named.start_ns {
+                return;
+            }
+            has_parent = parent.is_living();
+        }
+        // If nobody knows the one that is named, and there is a living parent, then it is the named one that is
+        // forgotten, not the other that is made up.
+        let parent = if has_parent { self.store.find(named) } else { self.resolve(named, at, out) };
+        let Some(parent) = parent else { return };
+        let Some(parent) = self.heir_or_self(parent, at, out) else { return };
+        if has_parent && !parent.told {
+            return;
+        }
+        if parent.slot == child || self.store[child].parent_slot() == Some(parent.slot) {
+            return;
+        }
+        match self.store[child].parent_id() {
+            Some(from) if self.store[child].is_living() => {
+                self.stats.corrected += 1;
+                let to = Inherits { reason: self.likely_reason(parent.slot), ..parent };
+                self.reparent(child, from, to, at, out);
+            }
+            _ => self.store.link(child, parent.slot),
+        }
+    }
+
+    /// The process itself while it lives, else its heir.
+    pub(super) fn heir_or_self(&mut self, slot: Slot, at: Moment, out: &mut Vec<Event>) -> Option<Inherits> {
+        if self.store[slot].is_living() {
+            return Some(Inherits { slot, reason: self.likely_reason(slot), told: true });
+        }
+        self.heir_of(slot, at, out)
+    }
+}

@@ -1,0 +1,133 @@
+//! What was found in `/proc` becomes the first content of the table.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+use tracer_common::record as raw;
+
+use super::entry::{End, Entry, Heir, Image, Parent};
+use super::store::Slot;
+use super::{Moment, Table};
+use crate::event::{Event, Kind};
+use crate::id::TICK_NS;
+use crate::seed::{PPID_UNKNOWN, Seed};
+use crate::text::{Argv, Text};
+
+impl Table {
+    /// Puts in the processes that were there when tracing began, each with a `process` event, parents first.
+    ///
+    /// Seeds of processes that the table knows already are passed over.
+    pub fn seed(&mut self, mut seeds: Vec<Seed>, out: &mut Vec<Event>) {
+        seeds.sort_by_key(|seed| (seed.start_ticks, seed.process.pid));
+        let mut found: Vec<(Slot, Found)> = Vec::with_capacity(seeds.len());
+        for seed in seeds {
+            let at = Moment { boot_ns: seed.read_until_ns, cpu: None };
+            let task = raw::TaskRef {
+                start_ns: seed.start_ticks.saturating_mul(TICK_NS),
+                tgid: seed.process.pid,
+                tid: seed.process.pid,
+            };
+            if self.store.by_id(seed.process.id).is_some() || !self.make_room(task, at, out) {
+                continue;
+            }
+            let (ppid, zombie) = (seed.ppid, seed.process.zombie);
+            self.name_tty(seed.tty);
+            let slot = self.store.insert(entry(seed));
+            found.push((slot, Found { ppid, zombie, at, told: false }));
+        }
+        for (slot, found) in &found {
+            self.find_parent(*slot, found.ppid);
+        }
+        for (slot, found) in &found {
+            if found.zombie {
+                self.store.bury(*slot, End { boot_ns: found.at.boot_ns, status: None, heir: Heir::Unknown });
+            }
+        }
+        for (slot, found) in &found {
+            // A dead parent that has not been seen to hand its children on has done so, or is about to.
+            let Some(parent) = self.store[*slot].parent_slot().filter(|&parent| !self.store[parent].is_living()) else {
+                continue;
+            };
+            match self.heir_of(parent, found.at, out) {
+                Some(heir) if heir.slot != *slot => self.store.link(*slot, heir.slot),
+                _ => self.store.unlink(*slot),
+            }
+        }
+        let order: Vec<Slot> = found.iter().map(|(slot, _)| *slot).collect();
+        let mut found: FxHashMap<Slot, Found> = found.into_iter().collect();
+        for slot in order {
+            self.tell_parents_first(slot, &mut found, out);
+        }
+        self.store.forget();
+    }
+
+    fn find_parent(&mut self, child: Slot, ppid: u32) {
+        if ppid == PPID_UNKNOWN {
+            return;
+        }
+        if ppid == 0 {
+            self.store[child].parent = Parent::None;
+            return;
+        }
+        let older = |parent: &Slot| self.store[*parent].start_ns <= self.store[child].start_ns && *parent != child;
+        let init = || self.store.by_pid(1).filter(|&init| init != child);
+        if let Some(parent) = self.store.newest(ppid).filter(older).or_else(init) {
+            self.store.link(child, parent);
+        }
+    }
+
+    fn tell_parents_first(&self, slot: Slot, found: &mut FxHashMap<Slot, Found>, out: &mut Vec<Event>) {
+        let mut line = Vec::new();
+        let mut next = Some(slot);
+        while let Some(slot) = next {
+            match found.get_mut(&slot) {
+                Some(found) if !found.told => {
+                    found.told = true;
+                    line.push((slot, found.at));
+                }
+                _ => break,
+            }
+            next = self.parent_of(slot);
+        }
+        for (slot, at) in line.into_iter().rev() {
+            out.push(self.event(Kind::Process, slot, at));
+        }
+    }
+}
+
+struct Found {
+    ppid: u32,
+    zombie: bool,
+    at: Moment,
+    told: bool,
+}
+
+fn entry(seed: Seed) -> Entry {
+    let process = seed.process;
+    let text = |lossy: Option<Arc<str>>, b64| lossy.map(|lossy| Text { lossy, b64 });
+    let mut entry = Entry::new(process.pid, seed.start_ticks.saturating_mul(TICK_NS), process.source);
+    entry.exact = false;
+    entry.inferred = process.inferred;
+    entry.kthread = process.kthread;
+    entry.zombie = process.zombie;
+    entry.ns_pids = process.ns_pids;
+    let unset = |id: Option<u32>| id.unwrap_or(raw::ID_UNSET);
+    entry.ids = raw::Ids {
+        uid: unset(process.uid),
+        gid: unset(process.gid),
+        euid: unset(process.euid.or(process.uid)),
+        egid: unset(process.egid.or(process.gid)),
+        loginuid: unset(process.loginuid),
+        sid: unset(process.sid),
+        pgid: unset(process.pgid),
+        tty: seed.tty,
+        cgroup: 0,
+    };
+    entry.image = Arc::new(Image {
+        comm: text(process.comm, process.comm_b64),
+        exe: text(process.exe, process.exe_b64),
+        cwd: text(process.cwd, process.cwd_b64),
+        argv: process.argv.map(|lossy| Argv { lossy, b64: process.argv_b64 }),
+    });
+    entry
+}

@@ -1,0 +1,197 @@
+//! Where entries lie: a slab, an index by pid, the children of each, and the bounded queue of the dead.
+
+use std::collections::VecDeque;
+use std::num::NonZeroU32;
+
+use rustc_hash::FxHashMap;
+use tracer_common::record as raw;
+
+use super::entry::{End, Entry, Parent};
+use crate::id::ProcessId;
+
+/// Place of an entry. Valid as long as the entry is: nobody keeps one of a dead process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Slot(NonZeroU32);
+
+impl Slot {
+    fn new(index: usize) -> Self {
+        // 2^32 processes do not fit a machine whose pids end at 2^22, nor its memory.
+        Self(NonZeroU32::MIN.saturating_add(index as u32))
+    }
+
+    fn index(self) -> usize {
+        self.0.get() as usize - 1
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Store {
+    entries: Vec<Entry>,
+    free: Vec<Slot>,
+    /// The newest process of each pid; earlier ones hang on [`Entry::older`]. Only the newest can be alive.
+    newest: FxHashMap<u32, Slot>,
+    /// The dead, oldest first.
+    dead: VecDeque<Slot>,
+    max_dead: usize,
+}
+
+impl std::ops::Index<Slot> for Store {
+    type Output = Entry;
+
+    fn index(&self, slot: Slot) -> &Entry {
+        &self.entries[slot.index()]
+    }
+}
+
+impl std::ops::IndexMut<Slot> for Store {
+    fn index_mut(&mut self, slot: Slot) -> &mut Entry {
+        &mut self.entries[slot.index()]
+    }
+}
+
+impl Store {
+    pub(super) fn new(max_dead: usize) -> Self {
+        Self { entries: Vec::new(), free: Vec::new(), newest: FxHashMap::default(), dead: VecDeque::new(), max_dead }
+    }
+
+    pub(super) fn len_dead(&self) -> usize {
+        self.dead.len()
+    }
+
+    pub(super) fn len_living(&self) -> usize {
+        self.entries.len() - self.free.len() - self.dead.len()
+    }
+
+    pub(super) fn living(&self) -> impl Iterator<Item = Slot> {
+        self.newest.values().copied().filter(|&slot| self[slot].is_living())
+    }
+
+    pub(super) fn dead(&self) -> impl Iterator<Item = Slot> {
+        self.dead.iter().copied()
+    }
+
+    /// The living process with this pid.
+    pub(super) fn by_pid(&self, pid: u32) -> Option<Slot> {
+        self.newest.get(&pid).copied().filter(|&slot| self[slot].is_living())
+    }
+
+    /// The last process that had this pid, living or dead.
+    pub(super) fn newest(&self, pid: u32) -> Option<Slot> {
+        self.newest.get(&pid).copied()
+    }
+
+    /// The process with this id, the newest if pid reuse within one tick makes it stand for several.
+    pub(super) fn by_id(&self, id: ProcessId) -> Option<Slot> {
+        self.of_pid(id.pid()).find(|&slot| self[slot].id() == id)
+    }
+
+    /// Who is meant by a record. A start of 0 is unknown: then whoever has the pid now.
+    pub(super) fn find(&mut self, task: raw::TaskRef) -> Option<Slot> {
+        if task.start_ns == 0 {
+            return self.by_pid(task.tgid);
+        }
+        let slot = self.of_pid(task.tgid).find(|&slot| self[slot].started_at(task.start_ns))?;
+        let entry = &mut self[slot];
+        if !entry.exact {
+            entry.start_ns = task.start_ns;
+            entry.exact = true;
+        }
+        Some(slot)
+    }
+
+    /// All that have had this pid, newest first.
+    fn of_pid(&self, pid: u32) -> impl Iterator<Item = Slot> {
+        std::iter::successors(self.newest.get(&pid).copied(), |&slot| self[slot].older)
+    }
+
+    /// Puts in a living process. Whoever had its pid is dead by now: the caller sees to that.
+    pub(super) fn insert(&mut self, entry: Entry) -> Slot {
+        let pid = entry.pid;
+        let slot = if let Some(slot) = self.free.pop() {
+            self[slot] = entry;
+            slot
+        } else {
+            self.entries.push(entry);
+            Slot::new(self.entries.len() - 1)
+        };
+        self[slot].older = self.newest.insert(pid, slot);
+        slot
+    }
+
+    /// Makes `parent` the parent of `child`, its youngest child.
+    pub(super) fn link(&mut self, child: Slot, parent: Slot) {
+        self.unlink(child);
+        let id = self[parent].id();
+        if child == parent {
+            self[child].parent = Parent::Unknown;
+            return;
+        }
+        self[child].parent = Parent::Process(id, Some(parent));
+        let last = self[parent].last_child.replace(child);
+        self[child].previous_sibling = last;
+        match last {
+            Some(last) => self[last].next_sibling = Some(child),
+            None => self[parent].first_child = Some(child),
+        }
+    }
+
+    /// Takes `child` from its parent's children. The parent's id stays known.
+    pub(super) fn unlink(&mut self, child: Slot) {
+        let Parent::Process(id, Some(parent)) = self[child].parent else { return };
+        self[child].parent = Parent::Process(id, None);
+        let previous = self[child].previous_sibling.take();
+        let next = self[child].next_sibling.take();
+        match previous {
+            Some(previous) => self[previous].next_sibling = next,
+            None => self[parent].first_child = next,
+        }
+        match next {
+            Some(next) => self[next].previous_sibling = previous,
+            None => self[parent].last_child = previous,
+        }
+    }
+
+    /// The living children, in the order in which they became such.
+    pub(super) fn children(&self, parent: Slot) -> impl Iterator<Item = Slot> {
+        std::iter::successors(self[parent].first_child, |&child| self[child].next_sibling)
+    }
+
+    /// Moves a process to the dead. Its living children stay linked to it: the caller finds them a parent, or
+    /// leaves them there.
+    pub(super) fn bury(&mut self, slot: Slot, end: End) {
+        self.unlink(slot);
+        if self[slot].end.replace(end).is_none() {
+            self.dead.push_back(slot);
+        }
+    }
+
+    /// Takes a process that was thought dead back among the living.
+    pub(super) fn revive(&mut self, slot: Slot) {
+        self[slot].end = None;
+        self.dead.retain(|&dead| dead != slot);
+    }
+
+    /// Forgets the oldest dead beyond the bound.
+    pub(super) fn forget(&mut self) {
+        while self.dead.len() > self.max_dead {
+            let Some(slot) = self.dead.pop_front() else { return };
+            while let Some(child) = self[slot].first_child {
+                self.unlink(child);
+            }
+            let (pid, older) = (self[slot].pid, self[slot].older.take());
+            let newer = self.of_pid(pid).find(|&newer| self[newer].older == Some(slot));
+            match (newer, older) {
+                (Some(newer), _) => self[newer].older = older,
+                (None, Some(older)) => {
+                    self.newest.insert(pid, older);
+                }
+                (None, None) => {
+                    self.newest.remove(&pid);
+                }
+            }
+            // Give the strings back now, not when the slot is used again.
+            self[slot] = Entry::new(0, 0, crate::event::Source::Kernel);
+            self.free.push(slot);
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! How processes end: status, core, cause.
+
+use nix::libc;
+use nix::sys::signal::Signal;
+use tracer::event::{Exit, Kind};
+
+use crate::support::{Case, Run, Said, Trace, case, check_sound};
+
+pub(super) fn cases() -> Vec<Case> {
+    vec![
+        case("exit::every_code", every_code),
+        case("exit::every_signal", every_signal),
+        case("exit::leader_first_then_last_thread_alone", || leader_first("alone")),
+        case("exit::leader_first_then_exit_group", || leader_first("group")),
+        case("exit::exit_group_from_a_thread", exit_group_from_thread),
+        case("exit::threads_that_end_alone_are_no_exit", threads_alone),
+        case("exit::threads_are_told_on_request", threads_on_request),
+        case("exit::killed_by_another", || killed(Signal::SIGKILL)),
+        case("exit::terminated_by_another", || killed(Signal::SIGTERM)),
+        case("exit::killed_with_threads", killed_threaded),
+        case("exit::segv_with_core", || fault("segv", "core", Signal::SIGSEGV)),
+        case("exit::segv_without_core", || fault("segv", "none", Signal::SIGSEGV)),
+        case("exit::abort_with_core", || fault("abort", "core", Signal::SIGABRT)),
+    ]
+}
+
+/// Compares an exit with the status that `wait4` gave.
+#[track_caller]
+pub(super) fn assert_status(exit: &Exit, status: i32) {
+    if libc::WIFEXITED(status) {
+        assert_eq!((exit.code, exit.signal.as_deref()), (Some(libc::WEXITSTATUS(status) as u8), None), "{exit:?}");
+        assert!(!exit.core, "no core without a signal: {exit:?}");
+    } else {
+        let signal = libc::WTERMSIG(status);
+        let name = Signal::try_from(signal).map_or_else(|_| real_time_name(signal), |signal| signal.as_str().to_owned());
+        assert_eq!((exit.code, exit.signal.as_deref()), (None, Some(name.as_str())), "status {status:#x}: {exit:?}");
+        assert_eq!(exit.core, libc::WCOREDUMP(status), "status {status:#x}: {exit:?}");
+    }
+}
+
+/// As bash's `kill -l` lists them.
+fn real_time_name(signal: i32) -> String {
+    match signal {
+        34 => "SIGRTMIN".to_owned(),
+        64 => "SIGRTMAX".to_owned(),
+        35..=49 => format!("SIGRTMIN+{}", signal - 34),
+        _ => format!("SIGRTMAX-{}", 64 - signal),
+    }
+}
+
+/// Every process the truth says ended did so in the trace, with that status, once.
+#[track_caller]
+pub(super) fn assert_ends(trace: &Trace) -> Vec<&Said> {
+    let ended = trace.truth.all("ended");
+    assert!(!ended.is_empty(), "the deed tells of no end");
+    for said in &ended {
+        assert_status(trace.exit(said.id()), said.get("status"));
+    }
+    ended
+}
+
+fn every_code() {
+    let trace = Run::deed("exit-codes").trace();
+    check_sound(&trace);
+    assert_eq!(assert_ends(&trace).len(), 256);
+}
+
+fn every_signal() {
+    let trace = Run::deed("exit-every-signal").trace();
+    check_sound(&trace);
+    assert_eq!(assert_ends(&trace).len(), 25);
+}
+
+fn leader_first(how: &str) {
+    let trace = Run::deed_with("exit-leader-first", &[how]).trace();
+    check_sound(&trace);
+    let id = assert_ends(&trace)[0].id();
+    // By exit(2) alone the status is the leader's before Linux 5.19 or so, the last thread's since: wait() decides.
+    let gone: u64 = trace.truth.one("leader gone").get("boot_ns");
+    assert!(trace.one(id, Kind::Exit).boot_ns > Some(gone), "the process ends with its last thread, not with its leader");
+    assert_eq!(trace.process(id, Kind::Exit).tid, None, "the exit is of the process, not of a thread");
+}
+
+fn exit_group_from_thread() {
+    let trace = Run::deed("exit-group-from-thread").trace();
+    check_sound(&trace);
+    let id = assert_ends(&trace)[0].id();
+    assert_eq!(trace.exit(id).code, Some(33));
+    assert_eq!(trace.count(Kind::ThreadStart) + trace.count(Kind::ThreadExit), 0, "threads only on request");
+}
+
+fn threads_alone() {
+    let trace = Run::deed("exit-threads-alone").trace();
+    check_sound(&trace);
+    let id = assert_ends(&trace)[0].id();
+    assert_eq!(trace.exit(id).code, Some(0));
+    assert_eq!(trace.about(id).len(), 2, "a fork, an exit, nothing about threads: {:#?}", trace.about(id));
+}
+
+fn threads_on_request() {
+    let trace = Run::deed("exit-threads-alone").option("--threads").trace();
+    check_sound(&trace);
+    let id = assert_ends(&trace)[0].id();
+    let told = |kind| -> Vec<u32> {
+        let mut tids: Vec<u32> =
+            trace.of(id, kind).iter().map(|event| event.process.as_ref().and_then(|p| p.tid).expect("a tid")).collect();
+        tids.sort_unstable();
+        tids
+    };
+    let mut truth: Vec<u32> = trace.truth.all("thread").iter().map(|said| said.get("tid")).collect();
+    truth.sort_unstable();
+    assert_eq!(truth.len(), 6);
+    assert_eq!(told(Kind::ThreadStart), truth);
+    assert_eq!(told(Kind::ThreadExit), truth);
+    assert_eq!(trace.exit(id).code, Some(0), "and one exit of the process");
+}
+
+fn killed(signal: Signal) {
+    let trace = Run::deed_with("exit-killed", &[&(signal as i32).to_string()]).trace();
+    check_sound(&trace);
+    let id = assert_ends(&trace)[0].id();
+    let sender = trace.truth.one("sender");
+    let exit = trace.exit(id);
+    assert_eq!(exit.signal.as_deref(), Some(signal.as_str()));
+    let cause = exit.cause.as_ref().expect("someone sent the signal");
+    assert_eq!(cause.sender_pid, Some(sender.get("pid")));
+    assert_eq!(cause.sender_id, Some(sender.id()));
+    assert_eq!(cause.sender_comm.as_deref(), Some("assassin"));
+    assert_eq!(cause.sender_uid, Some(1234));
+    assert!(!cause.kernel && !cause.oom, "{cause:?}");
+}
+
+fn killed_threaded() {
+    let trace = Run::deed("exit-killed-threaded").trace();
+    check_sound(&trace);
+    let id = assert_ends(&trace)[0].id();
+    let cause = trace.exit(id).cause.as_ref().expect("someone sent the signal");
+    assert_eq!(cause.sender_id, Some(trace.deed()));
+}
+
+fn fault(how: &str, core: &str, signal: Signal) {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().to_str().expect("UTF-8");
+    let trace = Run::deed_with("exit-fault", &[how, core, path]).trace();
+    check_sound(&trace);
+    let said = assert_ends(&trace)[0];
+    let exit = trace.exit(said.id());
+    assert_eq!(exit.signal.as_deref(), Some(signal.as_str()));
+    let cause = exit.cause.as_ref().expect("a signal has a cause");
+    if how == "abort" {
+        assert_eq!(cause.sender_id, Some(said.id()), "abort sends the signal to itself");
+    } else {
+        assert!(cause.kernel, "a fault's signal comes from the kernel: {cause:?}");
+        assert_eq!(cause.sender_pid, None, "a fault has no sender: {cause:?}");
+    }
+}

@@ -1,0 +1,12 @@
+//! The cases, one trial each.
+
+mod exec_argv;
+mod exec_path;
+mod exit;
+mod usage;
+
+use crate::support::Case;
+
+pub(crate) fn all() -> Vec<Case> {
+    [exit::cases(), usage::cases(), exec_argv::cases(), exec_path::cases()].into_iter().flatten().collect()
+}

@@ -1,0 +1,124 @@
+//! What processes used, against `wait4` and `/proc/PID/io`; and death by want of memory.
+
+use tracer::event::Usage;
+
+use crate::deeds::memory_hierarchy;
+use crate::support::{Case, Need, Run, Said, Trace, case, check_sound};
+
+use super::exit::assert_ends;
+
+pub(super) fn cases() -> Vec<Case> {
+    vec![
+        case("exit::usage_counts_as_wait4_does", counters),
+        // The CPU clock stands still while others have the CPU, but their interrupts are counted: alone.
+        case("exit::usage_cpu_of_threads_and_leader", cpu).needs(&[Need::Alone]),
+        case("exit::usage_with_and_without_children", children).needs(&[Need::Alone]),
+        case("exit::usage_io", io),
+        case("exit::oom_kill", oom).needs(&[Need::Alone, Need::Check(no_memory_cgroup)]),
+    ]
+}
+
+fn no_memory_cgroup() -> Option<String> {
+    memory_hierarchy().is_none().then(|| "there is no memory cgroup controller".to_owned())
+}
+
+/// Counters are read when the last thread begins to end; what it does from there on (it gives back its memory, tells its
+/// parent, gives up the CPU for good) `wait4` counts and the trace cannot. Each of `threads` does so at most a few times.
+#[track_caller]
+fn assert_counters(usage: &Usage, said: &Said, threads: u64) {
+    let near = |name: &str, got: u64, least_missing: u64| {
+        let truth: u64 = said.get(name);
+        assert!(got <= truth && truth <= got + least_missing, "{name}: {got}, wait4 says {truth}: {usage:?}");
+    };
+    near("minor_faults", usage.minor_faults, threads);
+    near("major_faults", usage.major_faults, threads);
+    near("voluntary_switches", usage.voluntary_switches, 4 * threads);
+    near("involuntary_switches", usage.involuntary_switches, 8 * threads);
+    let (rss, truth) = (usage.max_rss_bytes, said.get::<u64>("max_rss_bytes"));
+    // The kernel sums its per-CPU page counters lazily: up to 64 pages a CPU and counter are still out.
+    assert!(rss.abs_diff(truth) <= truth / 50 + (1 << 20), "max_rss_bytes: {rss}, wait4 says {truth}");
+}
+
+#[track_caller]
+fn assert_cpu(usage: &Usage, said: &Said) {
+    let (got, truth) = (usage.user_ns + usage.system_ns, said.get::<u64>("user_ns") + said.get::<u64>("system_ns"));
+    let missing = truth.abs_diff(got);
+    assert!(missing <= 20_000_000 && missing * 5 <= truth, "CPU {got} ns, wait4 says {truth} ns: {usage:?} {said:?}");
+}
+
+fn usage(trace: &Trace, said: &Said) -> Usage {
+    let exit = trace.exit(said.id());
+    assert!(!exit.usage_partial, "{exit:?}");
+    exit.usage.clone().expect("this kernel tells the usage")
+}
+
+fn counters() {
+    let trace = Run::deed("usage-counters").trace();
+    check_sound(&trace);
+    let said = assert_ends(&trace)[0];
+    let usage = usage(&trace, said);
+    assert_counters(&usage, said, 3);
+    assert!(usage.minor_faults >= 8192, "32 MiB were touched: {usage:?}");
+    assert!(usage.voluntary_switches >= 50, "it slept 50 times: {usage:?}");
+    assert!(usage.max_rss_bytes >= 32 << 20, "32 MiB were touched: {usage:?}");
+    assert_eq!(trace.exit(said.id()).own_usage, None, "it had no children");
+}
+
+fn cpu() {
+    let trace = Run::deed("usage-cpu").trace();
+    check_sound(&trace);
+    let said = assert_ends(&trace)[0];
+    let usage = usage(&trace, said);
+    assert_cpu(&usage, said);
+    assert!(usage.user_ns + usage.system_ns >= 200_000_000, "three threads used 70 ms each: {usage:?}");
+    assert!(usage.user_ns >= 100_000_000, "most of it in user mode: {usage:?}");
+}
+
+fn children() {
+    let trace = Run::deed("usage-children").trace();
+    check_sound(&trace);
+    let said = assert_ends(&trace)[0];
+    let usage = usage(&trace, said);
+    assert_counters(&usage, said, 1);
+    assert_cpu(&usage, said);
+    let busy = trace.truth.one("busy");
+    assert_cpu(trace.exit(busy.id()).usage.as_ref().expect("usage"), busy);
+    let exit = trace.exit(said.id());
+    let own = exit.own_usage.as_ref().expect("it waited for a child");
+    let truth = trace.truth.one("own");
+    let (cpu, truth_cpu) = (own.user_ns + own.system_ns, truth.get::<u64>("cpu_ns"));
+    assert!(cpu.abs_diff(truth_cpu) <= 20_000_000, "own CPU {cpu} ns, getrusage says {truth_cpu} ns");
+    assert!(cpu < 100_000_000, "neither child is in it: {own:?}");
+    assert!(own.minor_faults.abs_diff(truth.get("minor_faults")) <= 32, "{own:?} {truth:?}");
+    assert!(own.max_rss_bytes.abs_diff(truth.get("max_rss_bytes")) <= 1 << 20, "{own:?} {truth:?}");
+    assert!(usage.max_rss_bytes >= 24 << 20, "the larger of both, the child's: {usage:?}");
+}
+
+fn io() {
+    // Not under a tmpfs, if it can be helped: there is no storage behind one.
+    let directory = tempfile::tempdir_in(std::env::current_dir().expect("a working directory"))
+        .or_else(|_| tempfile::tempdir())
+        .expect("a temporary directory");
+    let trace = Run::deed_with("usage-io", &[directory.path().to_str().expect("UTF-8")]).trace();
+    check_sound(&trace);
+    let said = assert_ends(&trace)[0];
+    for said in [said, trace.truth.one("grandchild")] {
+        let usage = usage(&trace, said);
+        assert_eq!((usage.read_bytes, usage.write_bytes), (said.get("read_bytes"), said.get("write_bytes")), "{said:?}");
+    }
+    if trace.truth.all("no direct I/O").is_empty() {
+        let usage = usage(&trace, said);
+        assert!(usage.read_bytes >= 4 << 20 && usage.write_bytes >= 4 << 20, "4 MiB each way: {usage:?}");
+    }
+}
+
+fn oom() {
+    let trace = Run::deed("usage-oom").trace();
+    check_sound(&trace);
+    let said = assert_ends(&trace)[0];
+    let exit = trace.exit(said.id());
+    assert_eq!(exit.signal.as_deref(), Some("SIGKILL"));
+    let cause = exit.cause.as_ref().expect("the OOM killer sent it");
+    assert!(cause.oom, "{cause:?}");
+    assert_eq!(cause.sender_pid, None, "no process sent it: {cause:?}");
+}

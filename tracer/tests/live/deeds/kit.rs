@@ -1,0 +1,198 @@
+//! Tools for deeds: forking, waiting, handshakes.
+
+use std::io;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use nix::libc;
+use serde_json::{Value, json};
+
+use crate::support::{Ident, Truth};
+
+/// Longest that a deed waits for anything.
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Forks; the child runs `body` and ends with what it returns.
+pub(super) fn fork(body: impl FnOnce() -> i32) -> u32 {
+    // SAFETY: deeds fork while they have one thread, so the child may do anything.
+    match unsafe { libc::fork() } {
+        -1 => panic!("fork: {}", io::Error::last_os_error()),
+        0 => end_with(body),
+        pid => pid as u32,
+    }
+}
+
+/// Runs a child's body and ends the process with its result; a panic must not run into the parent's code.
+pub(super) fn end_with(body: impl FnOnce() -> i32) -> ! {
+    let code = catch_unwind(AssertUnwindSafe(body)).unwrap_or(101);
+    exit_group(code)
+}
+
+/// Ends the process, now.
+pub(super) fn exit_group(code: i32) -> ! {
+    // SAFETY: _exit takes an int and does not return.
+    unsafe { libc::_exit(code) }
+}
+
+/// Ends the calling thread alone, whichever it is. (`pthread_exit` would unwind, and end the process with the last.)
+pub(super) fn exit_thread(code: i32) -> ! {
+    // SAFETY: exit(2) takes an int and does not return; what this thread owns is left as it is.
+    unsafe {
+        libc::syscall(libc::SYS_exit, code);
+        std::hint::unreachable_unchecked()
+    }
+}
+
+pub(super) fn gettid() -> u32 {
+    // SAFETY: no arguments, cannot fail.
+    unsafe { libc::gettid() as u32 }
+}
+
+pub(super) fn getppid() -> u32 {
+    // SAFETY: no arguments, cannot fail.
+    unsafe { libc::getppid() as u32 }
+}
+
+pub(super) fn kill(pid: u32, signal: i32) {
+    // SAFETY: two integers.
+    let done = unsafe { libc::kill(pid as i32, signal) };
+    assert_eq!(done, 0, "kill {pid}: {}", io::Error::last_os_error());
+}
+
+/// Sets the name of the calling thread, at most 15 bytes.
+pub(super) fn set_name(name: &[u8]) {
+    let mut buffer = [0u8; 16];
+    buffer[..name.len()].copy_from_slice(name);
+    // SAFETY: PR_SET_NAME reads up to 16 bytes, NUL-terminated.
+    unsafe { libc::prctl(libc::PR_SET_NAME, buffer.as_ptr()) };
+}
+
+/// How a child ended, as `wait4` tells it.
+#[derive(Clone, Copy)]
+pub(super) struct Ended {
+    pub(super) status: i32,
+    pub(super) usage: libc::rusage,
+}
+
+/// Waits until a child has ended, and leaves it a zombie: so its `/proc` entry can still be read.
+pub(super) fn await_end(pid: u32) {
+    // SAFETY: waitid writes one siginfo_t.
+    let done = unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        libc::waitid(libc::P_PID, pid, &raw mut info, libc::WEXITED | libc::WNOWAIT | libc::__WALL)
+    };
+    assert_eq!(done, 0, "waitid {pid}: {}", io::Error::last_os_error());
+}
+
+/// Waits for a child.
+pub(super) fn wait(pid: u32) -> Ended {
+    let mut status = 0;
+    // SAFETY: wait4 writes one int and one rusage.
+    let (done, usage) = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        (libc::wait4(pid as i32, &raw mut status, libc::__WALL, &raw mut usage), usage)
+    };
+    assert_eq!(done, pid as i32, "wait4 {pid}: {}", io::Error::last_os_error());
+    Ended { status, usage }
+}
+
+/// Waits for a child and says all there is to say about its end.
+pub(super) fn wait_and_say(truth: Truth, what: &str, pid: u32) -> i32 {
+    await_end(pid);
+    let ident = Ident::of(pid);
+    // A zombie's I/O counters are final, and hold its dead threads and the children it waited for.
+    let io = std::fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
+    let ended = wait(pid);
+    truth.say(what, ending(ident, &ended, &io));
+    ended.status
+}
+
+/// The facts about an end.
+fn ending(ident: Ident, ended: &Ended, io: &str) -> Value {
+    let bytes = |key: &str| -> Option<u64> { io.lines().find_map(|line| line.strip_prefix(key)?.trim().parse().ok()) };
+    let nanoseconds = |time: libc::timeval| time.tv_sec as u64 * 1_000_000_000 + time.tv_usec as u64 * 1_000;
+    json!({
+        "pid": ident.pid,
+        "start": ident.start,
+        "status": ended.status,
+        "user_ns": nanoseconds(ended.usage.ru_utime),
+        "system_ns": nanoseconds(ended.usage.ru_stime),
+        "max_rss_bytes": ended.usage.ru_maxrss as u64 * 1024,
+        "minor_faults": ended.usage.ru_minflt,
+        "major_faults": ended.usage.ru_majflt,
+        "voluntary_switches": ended.usage.ru_nvcsw,
+        "involuntary_switches": ended.usage.ru_nivcsw,
+        "read_bytes": bytes("read_bytes:"),
+        "write_bytes": bytes("write_bytes:"),
+    })
+}
+
+/// A gate between processes: whoever waits goes on once every other holder has opened it or is gone.
+pub(super) struct Gate {
+    read: OwnedFd,
+    write: OwnedFd,
+}
+
+impl Gate {
+    pub(super) fn new() -> Self {
+        let mut ends = [0; 2];
+        // SAFETY: pipe writes two descriptors, which become ours.
+        let (read, write) = unsafe {
+            assert_eq!(libc::pipe(ends.as_mut_ptr()), 0, "pipe: {}", io::Error::last_os_error());
+            (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1]))
+        };
+        Self { read, write }
+    }
+
+    /// Both ends, for a program that is exec'd with them open.
+    pub(super) fn fds(&self) -> (i32, i32) {
+        (self.read.as_raw_fd(), self.write.as_raw_fd())
+    }
+
+    /// Lets one waiter pass.
+    pub(super) fn open(&self) {
+        // SAFETY: one byte from this stack.
+        let written = unsafe { libc::write(self.write.as_raw_fd(), [1u8].as_ptr().cast(), 1) };
+        assert_eq!(written, 1, "gate: {}", io::Error::last_os_error());
+    }
+
+    /// Waits until it is opened, within bounds.
+    pub(super) fn pass(&self) {
+        assert!(self.pass_or_end(PATIENCE), "a gate stayed shut");
+    }
+
+    /// True once it is opened; false when the time is over.
+    pub(super) fn pass_or_end(&self, patience: Duration) -> bool {
+        let mut poll = libc::pollfd { fd: self.read.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        let mut byte = 0u8;
+        // SAFETY: one pollfd and one byte, both on this stack.
+        unsafe {
+            libc::poll(&raw mut poll, 1, patience.as_millis() as i32) == 1
+                && libc::read(self.read.as_raw_fd(), (&raw mut byte).cast(), 1) == 1
+        }
+    }
+}
+
+/// Yields until a condition holds that no handshake can tell of (what only the kernel does, and says nowhere).
+pub(super) fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < end, "it did not come true: {what}");
+        std::thread::sleep(Duration::from_micros(200));
+    }
+}
+
+/// Uses the CPU for a time, as this thread's CPU clock counts it.
+pub(super) fn burn(time: Duration) {
+    let clock = || {
+        let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID).expect("a clock of ours");
+        Duration::from(now)
+    };
+    let end = clock() + time;
+    while clock() < end {
+        for n in 0..10_000u64 {
+            std::hint::black_box(n.wrapping_mul(n));
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! The deeds: each does one hard thing and writes down the truth about it.
+
+mod exec_argv;
+pub(crate) mod exec_cred;
+mod exec_path;
+mod exit;
+mod kit;
+pub(crate) mod report;
+mod usage;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use crate::support::{Ident, Truth};
+
+pub(crate) use usage::memory_hierarchy;
+
+/// A deed: says what it sees, and gets the arguments after its truth file.
+type Deed = fn(Truth, &[String]);
+
+/// Every deed by name.
+const DEEDS: &[&[(&str, Deed)]] = &[exit::DEEDS, usage::DEEDS, exec_argv::DEEDS, exec_cred::DEEDS, exec_path::DEEDS];
+
+/// Does a deed, if this process was started for one.
+pub(crate) fn dispatch() -> Option<ExitCode> {
+    if let Some(status) = report::dispatch() {
+        return Some(status);
+    }
+    let arguments: Vec<String> = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
+    let [_, mode, name, truth, rest @ ..] = arguments.as_slice() else { return None };
+    if mode != "--deed" {
+        return None;
+    }
+    let Some((_, deed)) = DEEDS.iter().copied().flatten().find(|(known, _)| known == name) else {
+        eprintln!("no deed is called {name}");
+        return Some(ExitCode::from(2));
+    };
+    let truth = Truth::open(Path::new(truth));
+    truth.say("deed", json!(Ident::me()));
+    deed(truth, rest);
+    Some(ExitCode::SUCCESS)
+}

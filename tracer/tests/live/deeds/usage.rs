@@ -1,0 +1,205 @@
+//! Using resources, and being killed for it.
+
+use std::fs::{self, OpenOptions};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use nix::libc;
+use nix::sys::resource::{UsageWho, getrusage};
+use serde_json::{Value, json};
+
+use super::Deed;
+use super::kit::{self, fork, wait_and_say};
+use crate::support::{Ident, Truth};
+
+pub(super) const DEEDS: &[(&str, Deed)] = &[
+    ("usage-counters", counters),
+    ("usage-cpu", cpu),
+    ("usage-children", children),
+    ("usage-io", io),
+    ("usage-oom", oom),
+];
+
+const MIB: usize = 1 << 20;
+
+/// Touches this much fresh memory, page by page, and gives it back only at exit.
+fn touch(bytes: usize) {
+    // SAFETY: an anonymous mapping of its own, then one byte of each of its pages.
+    unsafe {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        let start = libc::mmap(std::ptr::null_mut(), bytes, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0);
+        assert_ne!(start, libc::MAP_FAILED, "mmap");
+        // Huge pages would make one fault of 512.
+        libc::madvise(start, bytes, libc::MADV_NOHUGEPAGE);
+        for page in (0..bytes).step_by(4096) {
+            start.cast::<u8>().add(page).write_volatile(1);
+        }
+    }
+}
+
+/// Faults, memory and switches, in a thread that ends, a thread that lives on and the leader.
+fn counters(truth: Truth, _: &[String]) {
+    let child = fork(|| {
+        thread::spawn(|| {
+            touch(8 * MIB);
+            (0..20).for_each(|_| thread::sleep(Duration::from_micros(100)));
+        })
+        .join()
+        .expect("it only touches memory");
+        let gate = kit::Gate::new();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                touch(8 * MIB);
+                gate.open();
+                thread::sleep(kit::PATIENCE);
+            });
+            gate.pass();
+            touch(16 * MIB);
+            (0..30).for_each(|_| thread::sleep(Duration::from_micros(100)));
+            kit::exit_group(0)
+        })
+    });
+    wait_and_say(truth, "ended", child);
+}
+
+/// Three threads use the CPU: one has ended long before, the leader has ended too, the last one ends the process.
+fn cpu(truth: Truth, _: &[String]) {
+    let part = Duration::from_millis(70);
+    let child = fork(|| {
+        thread::spawn(move || kit::burn(part)).join().expect("it only counts");
+        thread::spawn(move || {
+            kit::burn(part);
+            kit::exit_thread(0)
+        });
+        kit::burn(part);
+        kit::exit_thread(0)
+    });
+    wait_and_say(truth, "ended", child);
+}
+
+/// What a process has used itself so far.
+fn own() -> Value {
+    let usage = getrusage(UsageWho::RUSAGE_SELF).expect("no arguments to be wrong");
+    let nanoseconds = |time: nix::sys::time::TimeVal| time.tv_sec() as u64 * 1_000_000_000 + time.tv_usec() as u64 * 1000;
+    json!({
+        "cpu_ns": nanoseconds(usage.user_time()) + nanoseconds(usage.system_time()),
+        "minor_faults": usage.minor_page_faults(),
+        "max_rss_bytes": usage.max_rss() * 1024,
+    })
+}
+
+/// A process that waits for one busy child, and lets another be reaped by the kernel.
+fn children(truth: Truth, _: &[String]) {
+    let child = fork(|| {
+        let busy = fork(|| {
+            touch(24 * MIB);
+            kit::burn(Duration::from_millis(120));
+            0
+        });
+        wait_and_say(truth, "busy", busy);
+        // SAFETY: two integers. From here on children are reaped by the kernel, and count for nobody.
+        unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+        let unwaited = fork(|| {
+            kit::burn(Duration::from_millis(120));
+            0
+        });
+        kit::until("the kernel has reaped it", || !Path::new(&format!("/proc/{unwaited}")).exists());
+        truth.say("own", own());
+        0
+    });
+    wait_and_say(truth, "ended", child);
+}
+
+/// Writes and reads past the page cache, in a thread and in a child that is waited for.
+fn io(truth: Truth, arguments: &[String]) {
+    let directory = PathBuf::from(&arguments[0]);
+    let transfer = move |name: &str, bytes: usize| {
+        let path = directory.join(name);
+        let mut file = OpenOptions::new().create(true).write(true).truncate(true).open(&path).expect("a new file");
+        file.write_all(&vec![7u8; bytes]).and_then(|()| file.sync_all()).expect("the disk takes it");
+        drop(file);
+        // SAFETY: an aligned buffer for O_DIRECT: whole pages from the kernel.
+        let buffer = unsafe {
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+            let start = libc::mmap(std::ptr::null_mut(), bytes, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0);
+            std::slice::from_raw_parts_mut(start.cast::<u8>(), bytes)
+        };
+        match OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(&path) {
+            Ok(mut direct) => direct.read_exact(buffer).expect("what was written"),
+            // tmpfs and others have no storage to read from: nothing is read, and both sides say so.
+            Err(error) => truth.say("no direct I/O", json!({ "error": error.to_string() })),
+        }
+    };
+    let child = fork(|| {
+        let in_thread = transfer.clone();
+        thread::spawn(move || in_thread("thread", MIB)).join().expect("it only reads and writes");
+        transfer("leader", 2 * MIB);
+        // The threads above have ended: forking is safe again.
+        let grandchild = fork(|| {
+            transfer("child", MIB);
+            0
+        });
+        wait_and_say(truth, "grandchild", grandchild);
+        0
+    });
+    wait_and_say(truth, "ended", child);
+}
+
+/// A memory cgroup of our own, gone with this value.
+struct MemoryGroup(PathBuf);
+
+impl MemoryGroup {
+    fn new(limit: usize) -> Self {
+        let parent = memory_hierarchy().expect("checked before the test began");
+        let v2 = parent.join("cgroup.controllers").exists();
+        let group = parent.join(format!("tracer-live-{}", std::process::id()));
+        if v2 {
+            fs::write(parent.join("cgroup.subtree_control"), "+memory").expect("the memory controller can be passed on");
+        }
+        fs::create_dir(&group).expect("a cgroup of our own");
+        let this = Self(group);
+        let (max, swap) = if v2 { ("memory.max", "memory.swap.max") } else { ("memory.limit_in_bytes", "memory.swappiness") };
+        fs::write(this.0.join(max), limit.to_string()).expect("a limit");
+        // Without swap accounting there is no such file, and without swap nothing to forbid.
+        let _ = fs::write(this.0.join(swap), "0");
+        this
+    }
+
+    fn enter(&self) {
+        fs::write(self.0.join("cgroup.procs"), "0").expect("a process may move itself");
+    }
+}
+
+impl Drop for MemoryGroup {
+    fn drop(&mut self) {
+        let gone = fs::remove_dir(&self.0);
+        assert!(gone.is_ok() || thread::panicking(), "{}: {gone:?}", self.0.display());
+    }
+}
+
+/// Where a memory cgroup can be made, v1 or v2.
+pub(crate) fn memory_hierarchy() -> Option<PathBuf> {
+    let v1 = PathBuf::from("/sys/fs/cgroup/memory");
+    if v1.join("memory.limit_in_bytes").exists() || v1.join("cgroup.procs").exists() {
+        return Some(v1);
+    }
+    let v2 = PathBuf::from("/sys/fs/cgroup");
+    let controllers = fs::read_to_string(v2.join("cgroup.controllers")).ok()?;
+    controllers.split_ascii_whitespace().any(|controller| controller == "memory").then_some(v2)
+}
+
+/// A child takes more memory than its cgroup has.
+fn oom(truth: Truth, _: &[String]) {
+    let group = MemoryGroup::new(32 * MIB);
+    let child = fork(|| {
+        group.enter();
+        touch(256 * MIB);
+        0
+    });
+    // Its copy of `group` must not remove anything; this one does.
+    wait_and_say(truth, "ended", child);
+    truth.say("killer", json!(Ident::me()));
+}

@@ -1,0 +1,34 @@
+//! The live-kernel tests: what tracer says against what the kernel did.
+//!
+//! One binary holds both sides. Called as a test it runs `tracer` around a *deed*: itself again, as
+//! `live --deed NAME TRUTH`, which does one hard thing (a leader thread that exits first, an exec from a memfd, a
+//! daemon that loses its parent) and writes down what `wait4`, `getppid` and `/proc` told it. The test then
+//! compares that truth with tracer's lines. So the binary also works alone, as the payload of a virtual machine.
+//!
+//! Environment: `TRACER_BIN` names the tracer to test, `TRACER_SEED` the only seed of the oracle run.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod cases;
+mod deeds;
+mod support;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    if let Some(status) = deeds::dispatch() {
+        return status;
+    }
+    let mut arguments = libtest_mimic::Arguments::from_args();
+    // Two at a time keeps both sides of a handshake running on the smallest machine.
+    arguments.test_threads.get_or_insert(2);
+    let cases = cases::all();
+    if !arguments.list {
+        for case in &cases {
+            if let Some(reason) = case.unmet() {
+                eprintln!("{}: skipped, {reason}", case.name());
+            }
+        }
+    }
+    let trials = cases.into_iter().map(support::Case::into_trial).collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
+}

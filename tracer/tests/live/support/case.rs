@@ -1,0 +1,127 @@
+//! A case: a name, what the machine must offer, and a test.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::RwLock;
+
+use libtest_mimic::{Failed, Trial};
+
+/// Held for reading by every case, for writing by those that must have the machine to themselves.
+static MACHINE: RwLock<()> = RwLock::new(());
+
+/// What a case needs beyond root and BTF, which all need.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Need {
+    /// A program on `PATH`.
+    Tool(&'static str),
+    /// A file or directory.
+    Path(&'static str),
+    /// A kernel of at least this version.
+    Kernel(u32, u32),
+    /// Anything else: says why it cannot be.
+    Check(fn() -> Option<String>),
+    /// No other case at the same time: it changes or measures the whole machine.
+    Alone,
+    /// Works without root and without BTF.
+    Nothing,
+}
+
+impl Need {
+    fn unmet(self) -> Option<String> {
+        match self {
+            Self::Tool(name) if which(name) => None,
+            Self::Tool(name) => Some(format!("{name} is not installed")),
+            Self::Path(path) if Path::new(path).exists() => None,
+            Self::Path(path) => Some(format!("there is no {path}")),
+            Self::Kernel(major, minor) => {
+                let running = kernel_version();
+                (running < (major, minor))
+                    .then(|| format!("Linux {}.{} is older than {major}.{minor}", running.0, running.1))
+            }
+            Self::Check(check) => check(),
+            Self::Alone | Self::Nothing => None,
+        }
+    }
+}
+
+/// One test.
+pub(crate) struct Case {
+    name: String,
+    needs: &'static [Need],
+    test: Box<dyn FnOnce() + Send>,
+}
+
+/// A case without needs of its own; see [`Case::needs`].
+pub(crate) fn case(name: impl Into<String>, test: impl FnOnce() + Send + 'static) -> Case {
+    Case { name: name.into(), needs: &[], test: Box::new(test) }
+}
+
+impl Case {
+    /// Says what the machine must offer.
+    pub(crate) fn needs(mut self, needs: &'static [Need]) -> Self {
+        self.needs = needs;
+        self
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Why it cannot run here.
+    pub(crate) fn unmet(&self) -> Option<String> {
+        let privileged = !self.needs.iter().any(|need| matches!(need, Need::Nothing));
+        if privileged && !nix::unistd::geteuid().is_root() {
+            return Some("not root".to_owned());
+        }
+        if privileged && !Path::new("/sys/kernel/btf/vmlinux").exists() {
+            return Some("there is no /sys/kernel/btf/vmlinux".to_owned());
+        }
+        self.needs.iter().find_map(|need| need.unmet())
+    }
+
+    /// As libtest knows it: ignored, never passed, when it cannot run here.
+    pub(crate) fn into_trial(self) -> Trial {
+        let unmet = self.unmet();
+        let alone = self.needs.iter().any(|need| matches!(need, Need::Alone));
+        let Self { name, test, .. } = self;
+        let ignored = unmet.is_some();
+        Trial::test(name, move || {
+            if let Some(reason) = unmet {
+                return Err(Failed::from(reason));
+            }
+            // A case that panicked while it held the lock says nothing about the next one.
+            if alone {
+                let _machine = MACHINE.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+                run(test)
+            } else {
+                let _machine = MACHINE.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+                run(test)
+            }
+        })
+        .with_ignored_flag(ignored)
+    }
+}
+
+fn run(test: Box<dyn FnOnce() + Send>) -> Result<(), Failed> {
+    catch_unwind(AssertUnwindSafe(test)).map_err(|panic| {
+        let text = panic
+            .downcast_ref::<String>()
+            .cloned()
+            .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+            .unwrap_or_else(|| "panicked".to_owned());
+        Failed::from(text)
+    })
+}
+
+/// True if `name` is a program on `PATH`.
+pub(crate) fn which(name: &str) -> bool {
+    std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|directory| directory.join(name).is_file()))
+}
+
+/// The running kernel's major and minor version.
+pub(crate) fn kernel_version() -> (u32, u32) {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}

@@ -1,0 +1,79 @@
+//! `/proc`, as far as the truth needs it.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+/// What `/proc/PID/stat` says.
+#[derive(Clone, Debug)]
+pub(crate) struct Stat {
+    pub(crate) pid: u32,
+    pub(crate) comm: String,
+    pub(crate) state: char,
+    pub(crate) ppid: u32,
+    /// `PF_*`.
+    pub(crate) flags: u32,
+    /// Field 22.
+    pub(crate) start: u64,
+}
+
+/// `PF_KTHREAD`, include/linux/sched.h.
+const PF_KTHREAD: u32 = 0x0020_0000;
+
+impl Stat {
+    fn parse(text: &str) -> Option<Self> {
+        // comm may hold anything, a parenthesis too: it ends at the last one.
+        let (head, tail) = text.rsplit_once(')')?;
+        let (pid, comm) = head.split_once(" (")?;
+        let fields: Vec<&str> = tail.split_ascii_whitespace().collect();
+        // fields[0] is field 3.
+        Some(Self {
+            pid: pid.parse().ok()?,
+            comm: comm.to_owned(),
+            state: fields.first()?.chars().next()?,
+            ppid: fields.get(1)?.parse().ok()?,
+            flags: fields.get(6)?.parse().ok()?,
+            start: fields.get(19)?.parse().ok()?,
+        })
+    }
+
+    pub(crate) fn is_kthread(&self) -> bool {
+        self.flags & PF_KTHREAD != 0
+    }
+
+    pub(crate) fn is_zombie(&self) -> bool {
+        matches!(self.state, 'Z' | 'X')
+    }
+}
+
+/// `/proc/WHO/stat`, `WHO` being a pid, `self` or `PID/task/TID`.
+pub(crate) fn stat(who: impl std::fmt::Display) -> Option<Stat> {
+    // Lossy: comm is bytes.
+    let bytes = fs::read(format!("/proc/{who}/stat")).ok()?;
+    Stat::parse(&String::from_utf8_lossy(&bytes))
+}
+
+/// Every process now, by pid.
+pub(crate) fn all() -> BTreeMap<u32, Stat> {
+    fs::read_dir("/proc")
+        .expect("/proc is mounted")
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
+        .filter_map(|pid| Some((pid, stat(pid)?)))
+        .collect()
+}
+
+/// Pids in each namespace, outermost first (`NSpid` of `/proc/PID/status`).
+pub(crate) fn ns_pids(pid: u32) -> Vec<u32> {
+    let status = fs::read(format!("/proc/{pid}/status")).unwrap_or_default();
+    String::from_utf8_lossy(&status)
+        .lines()
+        .find_map(|line| line.strip_prefix("NSpid:"))
+        .map(|pids| pids.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect())
+        .unwrap_or_default()
+}
+
+/// `CLOCK_BOOTTIME` now, in nanoseconds.
+pub(crate) fn boot_ns() -> u64 {
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).expect("CLOCK_BOOTTIME exists since 2.6.39");
+    now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64
+}
+

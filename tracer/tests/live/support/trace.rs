@@ -1,0 +1,140 @@
+//! The lines that tracer wrote, and questions to ask of them.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use tracer::event::{ArgvInfo, Bye, Event, Exec, Exit, Hello, Kind, Process};
+use tracer::id::ProcessId;
+
+use super::tracer::Finished;
+use super::truth::TruthLog;
+
+/// Lines shown when a test fails.
+const SHOWN: usize = 60;
+
+/// One line.
+#[derive(Clone, Debug)]
+pub(crate) struct Line {
+    pub(crate) text: String,
+    pub(crate) event: Event,
+}
+
+/// Everything one tracer wrote, and the truth beside it.
+pub(crate) struct Trace {
+    pub(crate) lines: Vec<Line>,
+    pub(crate) truth: TruthLog,
+    pub(crate) finished: Finished,
+    /// Processes from before, which a stream of a subtree may name as parents.
+    pub(crate) outsiders: BTreeSet<ProcessId>,
+}
+
+/// Parses JSON lines, all of which must be whole events.
+pub(crate) fn parse_lines(bytes: &[u8]) -> Vec<Line> {
+    let text = std::str::from_utf8(bytes).expect("JSON lines are UTF-8");
+    assert!(text.is_empty() || text.ends_with('\n'), "the last line is not whole");
+    text.lines()
+        .map(|line| {
+            let event = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}"));
+            Line { text: line.to_owned(), event }
+        })
+        .collect()
+}
+
+impl Trace {
+    pub(crate) fn events(&self) -> impl DoubleEndedIterator<Item = &Event> {
+        self.lines.iter().map(|line| &line.event)
+    }
+
+    pub(crate) fn of_kind(&self, kind: Kind) -> impl DoubleEndedIterator<Item = &Event> {
+        self.events().filter(move |event| event.kind == kind)
+    }
+
+    pub(crate) fn count(&self, kind: Kind) -> u64 {
+        self.of_kind(kind).count() as u64
+    }
+
+    /// All events about a process.
+    pub(crate) fn about(&self, id: ProcessId) -> Vec<&Event> {
+        self.events().filter(|event| event.process.as_ref().is_some_and(|process| process.id == id)).collect()
+    }
+
+    /// Its events of one kind.
+    pub(crate) fn of(&self, id: ProcessId, kind: Kind) -> Vec<&Event> {
+        self.about(id).into_iter().filter(|event| event.kind == kind).collect()
+    }
+
+    /// The only event of a kind about it.
+    pub(crate) fn one(&self, id: ProcessId, kind: Kind) -> &Event {
+        match self.of(id, kind).as_slice() {
+            [event] => event,
+            other => panic!("{} {kind} lines about {id:?}, where one is right: {other:#?}", other.len()),
+        }
+    }
+
+    /// It as its only line of a kind shows it.
+    pub(crate) fn process(&self, id: ProcessId, kind: Kind) -> &Process {
+        self.one(id, kind).process.as_ref().expect("selected by its process")
+    }
+
+    /// Its end.
+    pub(crate) fn exit(&self, id: ProcessId) -> &Exit {
+        self.one(id, Kind::Exit).exit.as_ref().expect("an exit line has `exit`")
+    }
+
+    /// Its only exec.
+    pub(crate) fn exec(&self, id: ProcessId) -> (&Process, &Exec, &ArgvInfo) {
+        parts(self.one(id, Kind::Exec))
+    }
+
+    /// Its last exec.
+    pub(crate) fn last_exec(&self, id: ProcessId) -> (&Process, &Exec, &ArgvInfo) {
+        let execs = self.of(id, Kind::Exec);
+        parts(execs.last().unwrap_or_else(|| panic!("no exec line about {id:?}")))
+    }
+
+    pub(crate) fn hello(&self) -> &Hello {
+        let first = self.lines.first().expect("at least `hello` is written");
+        first.event.hello.as_ref().unwrap_or_else(|| panic!("the first line is not `hello`: {}", first.text))
+    }
+
+    pub(crate) fn bye(&self) -> &Bye {
+        let last = self.lines.last().expect("at least `bye` is written");
+        last.event.bye.as_ref().unwrap_or_else(|| panic!("the last line is not `bye`: {}", last.text))
+    }
+
+    /// The process that a deed's main process was.
+    pub(crate) fn deed(&self) -> ProcessId {
+        self.truth.one("deed").id()
+    }
+}
+
+/// The parts of an exec line.
+pub(crate) fn parts(event: &Event) -> (&Process, &Exec, &ArgvInfo) {
+    (
+        event.process.as_ref().expect("an exec line has `process`"),
+        event.exec.as_ref().expect("an exec line has `exec`"),
+        event.argv_info.as_ref().expect("an exec line has `argv_info`"),
+    )
+}
+
+/// When a test fails, what there is to look at.
+impl Drop for Trace {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let mut text = format!("── stderr of tracer\n{}── truth\n", self.finished.stderr);
+        for said in self.truth.lines.iter().take(SHOWN) {
+            let _ = writeln!(text, "{}: {}", said.what, cut(&said.facts.to_string(), 600));
+        }
+        let _ = writeln!(text, "── the last of {} lines", self.lines.len());
+        for line in self.lines.iter().skip(self.lines.len().saturating_sub(SHOWN)) {
+            let _ = writeln!(text, "{}", cut(&line.text, 1200));
+        }
+        eprint!("{text}");
+    }
+}
+
+fn cut(text: &str, most: usize) -> String {
+    text.chars().take(most).collect()
+}
