@@ -1,6 +1,7 @@
 //! The only file that touches the ring: numbers, reserves, submits, and counts what found no room.
 
 use core::mem::MaybeUninit;
+use core::ptr::{read_volatile, write_volatile};
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
@@ -8,10 +9,30 @@ use aya_ebpf::maps::ring_buf::RingBufEntry;
 use tracer_common::record::Header;
 use tracer_common::stats::CpuStats;
 
-use crate::maps::{EVENTS, STATS};
+use crate::maps::{ASLEEP, EVENTS, STATS};
 
-/// Default wake-up: the consumer is woken only when it has caught up, and it does not sleep while there is work.
-pub const WAKE_UP: u64 = 0;
+/// `BPF_RB_NO_WAKEUP` and `BPF_RB_FORCE_WAKEUP` (include/uapi/linux/bpf.h).
+const NO_WAKEUP: u64 = 1;
+const FORCE_WAKEUP: u64 = 2;
+
+/// How to hand over a record: waking the consumer only if it sleeps.
+///
+/// A wake-up is an interrupt to this CPU itself, many times the cost of the record (some 20 µs on a virtual machine).
+/// While the consumer is busy it looks again by itself; only when it found nothing for a while does it go to
+/// sleep, and then the next record wakes it at once. One that is missed because it was being written at that very
+/// moment is found by the consumer's last look.
+#[inline(always)]
+pub fn wake_up() -> u64 {
+    let Some(asleep) = ASLEEP.get_ptr_mut(0) else { return FORCE_WAKEUP };
+    // SAFETY: it points into the map; a race only wakes twice.
+    unsafe {
+        if read_volatile(asleep) == 0 {
+            return NO_WAKEUP;
+        }
+        write_volatile(asleep, 0);
+    }
+    FORCE_WAKEUP
+}
 
 /// Takes the next number of a kind and makes the header of its record.
 #[inline(always)]

@@ -1,7 +1,7 @@
 //! Every map.
 
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{HashMap, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
 use tracer_common::limits::{ARGV_STAGED_BYTES, EXEC_HEAD_BYTES, MAX_TRACKED};
 use tracer_common::stats::CpuStats;
 
@@ -11,6 +11,10 @@ const NO_PREALLOC: u32 = 1;
 /// Where records go. User space sets the size.
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
+
+/// 1 while the consumer sleeps until it is woken; it says so before it does.
+#[map]
+pub static ASLEEP: Array<u32> = Array::with_max_entries(1, 0);
 
 /// Sequence numbers and losses.
 #[map]

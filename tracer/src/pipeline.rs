@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::io;
-use std::time::Duration;
 
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike as _;
@@ -12,12 +11,6 @@ use crate::filter::Filter;
 use crate::kernel::load::LoadError;
 use crate::live::Tracer;
 use crate::sink::Sink;
-
-/// After a batch of at least so many records more are likely under way …
-const BUSY: usize = 16;
-
-/// … and are given so long to gather: under load one wake-up serves many, at rest each event is handled at once.
-const GATHER: Duration = Duration::from_millis(1);
 
 /// Why a stream ended before its time.
 #[derive(Debug, thiserror::Error)]
@@ -70,16 +63,8 @@ pub async fn run(
             () = &mut shutdown => break,
             result = tracer.next_batch(&mut batch) => result.map_err(PipelineError::Wait)?,
         }
-        let busy = batch.len() >= BUSY;
         stage.pass(&mut batch)?;
         stage.sink.flush().map_err(PipelineError::Output)?;
-        if busy {
-            tokio::select! {
-                biased;
-                () = &mut shutdown => break,
-                () = tokio::time::sleep(GATHER) => {}
-            }
-        }
     }
     tracer.stop(&mut batch)?;
     stage.pass(&mut batch)?;

@@ -14,7 +14,7 @@ use tracer_common::record::{
 };
 use tracer_common::stats::CpuStats;
 
-use crate::emit::{self, WAKE_UP};
+use crate::emit;
 use crate::filter;
 use crate::kernel::{Typed, config, offset, read};
 use crate::maps::{EVENTS, EXEC_SCRATCH};
@@ -190,7 +190,7 @@ unsafe fn staged(record: *mut Exec, head: u64, argv: u64, want: u64) -> bool {
         (*record).argv_captured = captured as u32;
         let len = head + captured;
         (*record).header.len = len as u32;
-        EVENTS.output::<[u8]>(slice::from_raw_parts(buffer, len as usize), WAKE_UP).is_ok()
+        EVENTS.output::<[u8]>(slice::from_raw_parts(buffer, len as usize), emit::wake_up()).is_ok()
     }
 }
 
@@ -217,7 +217,7 @@ unsafe fn reserved<const ROOM: usize>(record: *mut Exec, head: u64, argv: u64, w
         (*record).argv_captured = captured as u32;
         (*record).header.len = (head + captured) as u32;
         bpf_probe_read_kernel(to.cast(), head as u32, record.cast());
-        entry.submit(WAKE_UP);
+        entry.submit(emit::wake_up());
     }
     true
 }

@@ -14,7 +14,7 @@ use tracer_common::record::{
     Usage,
 };
 
-use crate::emit::{self, WAKE_UP};
+use crate::emit;
 use crate::filter;
 use crate::kernel::{Typed, config, offset, read};
 use crate::task::{Task, reaper};
@@ -79,7 +79,7 @@ fn report(task: Task, group: bool) -> i32 {
                 usage_of_thread(&raw mut (*record).usage, task);
             }
         }
-        entry.submit(WAKE_UP);
+        entry.submit(emit::wake_up());
     }
     if group {
         filter::forget(tgid);

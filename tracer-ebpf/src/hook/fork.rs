@@ -5,7 +5,7 @@ use aya_ebpf::programs::BtfTracePointContext;
 use tracer_common::limits::MAX_NS_LEVEL;
 use tracer_common::record::{FORK_KTHREAD, FORK_THREAD, Fork, ForkNested, Header, KIND_FORK};
 
-use crate::emit::{self, WAKE_UP};
+use crate::emit;
 use crate::filter;
 use crate::kernel::config;
 use crate::task::{Task, pid_at_level};
@@ -28,7 +28,7 @@ fn fork(ctx: BtfTracePointContext) -> i32 {
     if level == 0 {
         if let Some((mut entry, header)) = emit::reserve::<Fork>(KIND_FORK, size_of::<Fork>() as u32, creator.rq_clock()) {
             unsafe { fill(emit::fields(&mut entry), header, creator, child, thread, 0) };
-            entry.submit(WAKE_UP);
+            entry.submit(emit::wake_up());
         }
         return 0;
     }
@@ -44,7 +44,7 @@ fn fork(ctx: BtfTracePointContext) -> i32 {
                 (*record).ns_pids[i] = pid_at_level(pid, i as u32);
             }
         }
-        entry.submit(WAKE_UP);
+        entry.submit(emit::wake_up());
     }
     0
 }

@@ -9,7 +9,7 @@ use aya_ebpf::programs::BtfTracePointContext;
 use tracer_common::offsets::ABSENT;
 use tracer_common::record::{KIND_SIGNAL, SIGNAL_KERNEL, Signal};
 
-use crate::emit::{self, WAKE_UP};
+use crate::emit;
 use crate::filter;
 use crate::kernel::{Typed, offset, read};
 use crate::task::{Task, current_identity};
@@ -68,7 +68,7 @@ fn signal(ctx: BtfTracePointContext) -> i32 {
             (*record).flags = if matches!(code, SI_USER | SI_QUEUE | SI_TKILL) { 0 } else { SIGNAL_KERNEL };
             (*record).sender_uid = bpf_get_current_uid_gid() as u32;
         }
-        entry.submit(WAKE_UP);
+        entry.submit(emit::wake_up());
     }
     0
 }

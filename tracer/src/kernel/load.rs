@@ -131,9 +131,12 @@ impl Kernel {
                 Err(error) => fallbacks.push(format!("{}: {error}; without {}", hook.tracepoint, hook.gives)),
             }
         }
-        let mut ebpf = probe.ebpf;
+        let Probe { mut ebpf, types } = probe;
+        drop(types);
+        return_freed_memory();
         let missing = |name: &str| refused(name, &"the map is missing from the object");
-        let ring = Ring::new(ebpf.take_map("EVENTS").ok_or_else(|| missing("EVENTS"))?)?;
+        let events = ebpf.take_map("EVENTS").ok_or_else(|| missing("EVENTS"))?;
+        let ring = Ring::new(events, take(&mut ebpf, "ASLEEP")?)?;
         let stats = take(&mut ebpf, "STATS")?;
         let tracked = take(&mut ebpf, "TRACKED")?;
         Ok((Self { ebpf: Some(ebpf), stats, tracked, hooks: attached, fallbacks }, ring))
@@ -226,6 +229,15 @@ fn fallbacks(btf: &Btf, hooks: &[Hook]) -> Vec<String> {
     }
     out.extend(btf.absent().map(|member| format!("no {}.{}: what it tells is unknown", member.of, member.path)));
     out
+}
+
+/// Parsing all of the kernel's types took some 20 MB for a moment; the allocator would keep them for ever.
+fn return_freed_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it takes no pointer and may be called at any time (malloc_trim(3)).
+    unsafe {
+        nix::libc::malloc_trim(0);
+    }
 }
 
 fn take<T: TryFrom<Map>>(ebpf: &mut Ebpf, name: &str) -> Result<T, LoadError>

@@ -1,50 +1,112 @@
 //! The ring buffer's reading end.
+//!
+//! Wake-ups are dear (an interrupt each), so under load there are none: after each batch the reader looks
+//! again by itself a moment later. Once it finds nothing it says that it will sleep, and the next record wakes it
+//! at once. So a storm costs a thousand looks a second, a single event is handled at once, and idleness costs nothing.
 
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use aya::maps::{Map, MapData, RingBuf};
+use aya::maps::{Array, Map, MapData, RingBuf};
 use tokio::io::unix::AsyncFd;
+use tokio::time::{Sleep, sleep};
 
 use super::load::{LoadError, refused};
+
+/// Pause between two looks while there is something to find.
+const BUSY_PAUSE: Duration = Duration::from_millis(1);
+
+/// A record that was being written when we said that we will sleep may not have seen it; it is there by then.
+const LAST_LOOK: Duration = Duration::from_millis(10);
+
+/// How far the reader is on its way to sleep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rest {
+    /// Records were found a moment ago: there may be more.
+    Busy,
+    /// It is said that the next record is to wake us; one more look.
+    Announced,
+    /// Until woken, but not for long.
+    Light,
+    /// Until woken.
+    Deep,
+}
 
 /// Records of the kernel side, in the order in which it reserved them.
 pub struct Ring {
     ring: AsyncFd<RingBuf<MapData>>,
+    asleep: Array<MapData, u32>,
+    rest: Rest,
+    /// The end of the pause that is under way.
+    pause: Option<Pin<Box<Sleep>>>,
 }
 
 impl Ring {
-    pub(super) fn new(map: Map) -> Result<Self, LoadError> {
+    pub(super) fn new(map: Map, asleep: Array<MapData, u32>) -> Result<Self, LoadError> {
         let ring = RingBuf::try_from(map).map_err(|error| refused("the ring buffer", &error))?;
         // SAFETY: the map owns its descriptor, is owned by the `AsyncFd`, and always names the same one.
         let ring = unsafe { AsyncFd::register(ring) };
-        Ok(Self { ring: ring.map_err(|error| refused("the ring buffer", &error))? })
+        let ring = ring.map_err(|error| refused("the ring buffer", &error))?;
+        Ok(Self { ring, asleep, rest: Rest::Busy, pause: None })
     }
 
-    /// Waits until there is something to read. May wake for nothing.
+    /// Waits until it is worth looking. May return for nothing.
     pub async fn readable(&mut self) -> io::Result<()> {
-        // Readiness is edge-triggered: it is cleared here, before the records are read, so that
-        // one that arrives in between wakes us again.
-        self.ring.readable().await?.clear_ready();
-        Ok(())
+        poll_fn(|cx| self.poll_readable(cx)).await
     }
 
     /// The same as a poll.
     pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut guard = ready!(self.ring.poll_read_ready(cx))?;
-        guard.clear_ready();
+        match self.rest {
+            Rest::Busy => {
+                ready!(self.poll_pause(cx, BUSY_PAUSE));
+                self.asleep.set(0, 1, 0).map_err(io::Error::other)?;
+                self.rest = Rest::Announced;
+                Poll::Ready(Ok(()))
+            }
+            Rest::Announced | Rest::Light => {
+                self.rest = Rest::Light;
+                if self.poll_woken(cx)?.is_pending() {
+                    ready!(self.poll_pause(cx, LAST_LOOK));
+                    self.rest = Rest::Deep;
+                }
+                self.pause = None;
+                Poll::Ready(Ok(()))
+            }
+            Rest::Deep => self.poll_woken(cx),
+        }
+    }
+
+    fn poll_woken(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Readiness is edge-triggered: it is cleared before the records are read, so that one that
+        // arrives in between wakes us again.
+        ready!(self.ring.poll_read_ready(cx))?.clear_ready();
         Poll::Ready(Ok(()))
+    }
+
+    fn poll_pause(&mut self, cx: &mut Context<'_>, length: Duration) -> Poll<()> {
+        let pause = self.pause.get_or_insert_with(|| Box::pin(sleep(length)));
+        ready!(pause.as_mut().poll(cx));
+        self.pause = None;
+        Poll::Ready(())
     }
 
     /// Hands over up to `most` records that are there now, each as it lies in the ring. Returns how many.
     pub fn drain(&mut self, most: usize, mut record: impl FnMut(&[u8])) -> usize {
         let ring = self.ring.get_mut();
-        for taken in 0..most {
-            match ring.next() {
-                Some(item) => record(&item),
-                None => return taken,
-            }
+        let mut taken = 0;
+        while taken < most
+            && let Some(item) = ring.next()
+        {
+            record(&item);
+            taken += 1;
         }
-        most
+        if taken != 0 {
+            self.rest = Rest::Busy;
+        }
+        taken
     }
 }
