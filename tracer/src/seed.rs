@@ -192,7 +192,9 @@ impl Dir {
         if let Some(cwd) = from.link(c"cwd") {
             (process.cwd, process.cwd_b64) = (Some(cwd.lossy), cwd.b64);
         }
-        if let Some(argv) = from.read(c"cmdline").map(arguments) {
+        // No bytes: in the middle of an exec. (An empty list is not to be had since Linux 5.18: execve makes it one
+        // empty string.)
+        if let Some(argv) = from.read(c"cmdline").filter(|bytes| !bytes.is_empty()).map(arguments) {
             (process.argv, process.argv_b64) = (Some(argv.lossy), argv.b64);
         }
     }
@@ -340,8 +342,12 @@ mod tests {
     fn a_child_is_read_whole() {
         let mut child = Command::new("sleep").arg("60").current_dir("/").stdin(Stdio::null()).spawn().unwrap();
         let before = boot_ns();
-        // The child has a pid as soon as it is forked, and exec'd when spawn() returns.
-        let seed = read(child.id(), 0).unwrap();
+        // spawn() returns in the middle of the child's exec.
+        let seed = std::iter::repeat_with(|| read(child.id(), 0).unwrap())
+            .inspect(|_| std::thread::sleep(Duration::from_millis(1)))
+            .take(5_000)
+            .find(|seed| seed.process.argv.is_some())
+            .unwrap();
         let process = &seed.process;
         assert_eq!((process.pid, seed.ppid, process.source), (child.id(), std::process::id(), Source::Procfs));
         assert_eq!(process.comm.as_deref(), Some("sleep"));
@@ -377,14 +383,14 @@ mod tests {
 
     #[test]
     fn a_thread_is_not_a_process() {
-        let (tid, until) = (std::sync::mpsc::channel(), std::sync::mpsc::channel::<()>());
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                tid.0.send(nix::unistd::gettid().as_raw() as u32).unwrap();
-                let _ = until.1.recv();
-            });
-            assert_eq!(read(tid.1.recv().unwrap(), 0), None);
-            drop(until.0);
+        let (tell, told) = std::sync::mpsc::channel();
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            tell.send(nix::unistd::gettid().as_raw() as u32).unwrap();
+            let _ = wait.recv();
         });
+        assert_eq!(read(told.recv().unwrap(), 0), None);
+        drop(go);
+        thread.join().unwrap();
     }
 }

@@ -28,7 +28,7 @@ const NOT_FOUND: u8 = 127;
 /// What it is started with.
 #[derive(Clone, Debug, Args)]
 #[command(name = NAME, hide = true)]
-pub struct HoldArgs {
+pub(super) struct HoldArgs {
     /// Descriptor on which a byte comes when CMD may go
     go: RawFd,
     /// Descriptor on which to tell why CMD could not be executed
@@ -39,7 +39,7 @@ pub struct HoldArgs {
 }
 
 /// Waits, then becomes CMD.
-pub fn execute(args: HoldArgs) -> anyhow::Result<ExitCode> {
+pub(super) fn execute(args: HoldArgs) -> anyhow::Result<ExitCode> {
     // SAFETY: tracer made both descriptors for this process, and nothing else here knows them.
     let (go, told) = unsafe { (OwnedFd::from_raw_fd(args.go), OwnedFd::from_raw_fd(args.told)) };
     for fd in [&go, &told] {

@@ -12,6 +12,7 @@ mod held;
 mod hold;
 pub mod run;
 mod schema;
+mod screen;
 pub mod stream;
 mod trace;
 pub mod tree;
@@ -146,7 +147,7 @@ impl Globals {
 enum Command {
     Stream(Box<stream::StreamArgs>),
     Run(Box<run::RunArgs>),
-    Tree(tree::TreeArgs),
+    Tree(Box<tree::TreeArgs>),
     Doctor(doctor::DoctorArgs),
     Schema(schema::SchemaArgs),
     Completions(completions::CompletionsArgs),
@@ -178,7 +179,7 @@ fn execute(command: Command, globals: &Globals) -> anyhow::Result<ExitCode> {
     match command {
         Command::Stream(args) => stream::execute(args.plan(globals)?),
         Command::Run(args) => run::execute(args.plan(globals)?),
-        Command::Tree(args) => tree::execute(args, globals),
+        Command::Tree(args) => tree::execute(&args, globals),
         Command::Doctor(args) => doctor::execute(&args, globals),
         Command::Schema(args) => schema::execute(&args, globals),
         Command::Hold(args) => hold::execute(args),
@@ -216,12 +217,11 @@ fn log_to_stderr(globals: &Globals) {
         2 => LevelFilter::DEBUG,
         _ => LevelFilter::TRACE,
     };
-    let colour = globals.colours(&io::stderr());
     // It is set once, here; a failure would mean that it is set already.
     let _ = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(io::stderr)
-        .with_ansi(colour)
+        .with_ansi(false)
         .without_time()
         .with_target(globals.verbose > 1)
         .try_init();

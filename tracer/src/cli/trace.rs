@@ -15,17 +15,11 @@ use crate::event::Bye;
 use crate::live::{Builder, Tracer};
 use crate::pipeline::{self, Wanted};
 use crate::sink::{self, Output, Sink};
-//TMP use crate::view::forest::Forest;
-//TMP use crate::view::summary;
-#[derive(Default)] struct Forest; impl Forest { fn apply(&mut self,_:&crate::event::Event){} }
+use crate::view::summary::Summary;
 
 /// Streams until it is told to end.
 pub(super) fn stream(plan: stream::Plan) -> anyhow::Result<ExitCode> {
-    for &pid in &plan.pids {
-        if kill(Pid::from_raw(pid as i32), None) == Err(Errno::ESRCH) {
-            anyhow::bail!("there is no process {pid}: `tracer tree -p` shows those there are");
-        }
-    }
+    plan.pids.iter().try_for_each(|&pid| must_exist(pid))?;
     let output = Output::open(plan.target)?;
     let colour = plan.globals.colours(&output);
     let mut sink = sink::open(plan.format, output, colour);
@@ -53,11 +47,11 @@ pub(super) fn stream(plan: stream::Plan) -> anyhow::Result<ExitCode> {
 /// Runs the command and ends with its status.
 pub(super) fn run(mut plan: run::Plan) -> anyhow::Result<ExitCode> {
     let Some((format, target)) = plan.output.take() else {
-        let mut gathered = Gathered::default();
-        let ended = runtime()?.block_on(run_traced(&plan, &mut gathered))?;
+        let mut summary = Summary::default();
+        let ended = runtime()?.block_on(run_traced(&plan, &mut summary))?;
         if ended.started {
             let colour = plan.globals.colours(&std::io::stderr());
-            //TMP summary::print(&gathered.forest, ended.root, &ended.bye, colour)?;
+            summary.print(ended.root, &ended.bye, colour).context("cannot show what was run on standard error")?;
         }
         return Ok(ended.code);
     };
@@ -100,24 +94,16 @@ async fn run_traced(plan: &run::Plan, sink: &mut dyn Sink) -> anyhow::Result<End
     Ok(Ended { root, started: failed.is_none(), code, bye })
 }
 
-/// Gathers events for the summary.
-#[derive(Default)]
-struct Gathered {
-    forest: Forest,
+/// An error if there is no such process.
+pub(super) fn must_exist(pid: u32) -> anyhow::Result<()> {
+    if kill(Pid::from_raw(pid as i32), None) == Err(Errno::ESRCH) {
+        anyhow::bail!("there is no process {pid}: `tracer tree -p` shows those there are");
+    }
+    Ok(())
 }
 
-impl Sink for Gathered {
-    fn write(&mut self, event: &crate::event::Event) -> std::io::Result<()> {
-        self.forest.apply(event);
-        Ok(())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-fn builder(capture: &Capture) -> Builder {
+/// A tracer that captures so much.
+pub(super) fn builder(capture: &Capture) -> Builder {
     Tracer::builder()
         .ring_bytes(capture.ring_bytes)
         .argv_max(capture.argv_max)
@@ -126,12 +112,12 @@ fn builder(capture: &Capture) -> Builder {
 }
 
 /// One thread: the kernel side does the parallel part, and order is what we sell.
-fn runtime() -> anyhow::Result<Runtime> {
+pub(super) fn runtime() -> anyhow::Result<Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the event loop")
 }
 
 /// Done when SIGINT or SIGTERM comes. They are caught from the moment of this call on.
-fn told_to_end() -> anyhow::Result<impl Future<Output = ()>> {
+pub(super) fn told_to_end() -> anyhow::Result<impl Future<Output = ()>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     Ok(async move {

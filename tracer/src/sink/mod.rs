@@ -2,6 +2,7 @@
 
 mod json;
 mod output;
+mod text;
 
 use std::io;
 
@@ -9,6 +10,7 @@ use clap::ValueEnum;
 
 pub use json::JsonSink;
 pub use output::{Output, OutputError, Target};
+pub use text::{Look, TextSink};
 
 use crate::event::Event;
 
@@ -31,9 +33,9 @@ pub enum Format {
 }
 
 /// The sink that writes in a format; `colour` is for formats meant for people.
-pub fn open(format: Format, output: Output, _colour: bool) -> Box<dyn Sink> {
+pub fn open(format: Format, output: Output, colour: bool) -> Box<dyn Sink> {
     match format {
         Format::Json => Box::new(JsonSink::new(output)),
-        Format::Text => todo!(),
+        Format::Text => Box::new(TextSink::new(output, Look::of_system(colour))),
     }
 }

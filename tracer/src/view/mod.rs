@@ -1,3 +1,20 @@
 //! Pictures for people: models built from events alone, and how they are drawn.
+//!
+//! A model ([`forest`], [`summary`]) takes events and knows no terminal; drawing turns a model into [`line`]s of
+//! styled text; only the command line's edge writes those. So every picture can be tested as text.
 
+pub mod doctor;
 pub mod escape;
+pub mod forest;
+pub mod glyphs;
+pub mod label;
+pub mod line;
+mod order;
+#[cfg(test)]
+mod samples;
+pub mod summary;
+mod summary_rows;
+pub mod tree;
+pub mod units;
+pub mod users;
+pub mod watch;

@@ -38,7 +38,7 @@ pub(super) fn decode(text: &str) -> Vec<u8> {
 }
 
 /// The bytes of each argument as tracer tells them.
-fn argv(process: &Process) -> Vec<Vec<u8>> {
+pub(super) fn argv(process: &Process) -> Vec<Vec<u8>> {
     let texts = process.argv.as_ref().expect("argv is told");
     match &process.argv_b64 {
         Some(encoded) => {

@@ -196,3 +196,81 @@ pub(super) fn burn(time: Duration) {
         }
     }
 }
+
+/// clone3 as fork: the child runs `body`. `pids` are the pids it is to have, innermost namespace first.
+///
+/// `flags` must not share memory or make a thread.
+pub(super) fn clone3(flags: u64, pids: &[i32], body: impl FnOnce() -> i32) -> u32 {
+    try_clone3(flags, pids, body).unwrap_or_else(|error| panic!("clone3 {flags:#x} {pids:?}: {error}"))
+}
+
+/// Likewise, where a pid may be taken.
+pub(super) fn try_clone3(flags: u64, pids: &[i32], body: impl FnOnce() -> i32) -> io::Result<u32> {
+    // SAFETY: all zero is a valid clone_args.
+    let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
+    arguments.flags = flags;
+    // With CLONE_PARENT the signal is the creator's, and must not be given.
+    arguments.exit_signal = if flags & libc::CLONE_PARENT as u64 == 0 { libc::SIGCHLD as u64 } else { 0 };
+    arguments.set_tid = if pids.is_empty() { 0 } else { pids.as_ptr() as u64 };
+    arguments.set_tid_size = pids.len() as u64;
+    // SAFETY: the arguments outlive the call; without CLONE_VM the child has its own copy of all memory, as after fork.
+    match unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<libc::clone_args>()) } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => end_with(body),
+        pid => Ok(pid as u32),
+    }
+}
+
+/// Waits for a child in a pid namespace, where its pid here is not the one in `/proc`; 0 for any child.
+/// Gives its identity as `/proc` has it, and the status.
+pub(super) fn wait_inside(pid: u32) -> (Ident, i32) {
+    let (kind, which) = if pid == 0 { (libc::P_ALL, 0) } else { (libc::P_PID, pid) };
+    // SAFETY: waitid writes one siginfo_t, whose pid is valid after success.
+    let child = unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        let done = libc::waitid(kind, which, &raw mut info, libc::WEXITED | libc::WNOWAIT | libc::__WALL);
+        assert_eq!(done, 0, "waitid: {}", io::Error::last_os_error());
+        info.si_pid() as u32
+    };
+    let outer = outer_ident(child);
+    (outer, wait(child).status)
+}
+
+/// The child of this process that has this pid in its namespace, as `/proc` names it.
+fn outer_ident(inner: u32) -> Ident {
+    let me = crate::support::proc::stat("self").expect("/proc/self/stat").pid;
+    crate::support::proc::all()
+        .values()
+        .filter(|stat| stat.ppid == me)
+        .map(|stat| Ident { pid: stat.pid, start: stat.start })
+        .find(|ident| pid_here(ident.pid) == Some(inner))
+        .unwrap_or_else(|| panic!("no child of {me} has pid {inner} here"))
+}
+
+/// The pid of a process of `/proc` in the pid namespace of this one.
+fn pid_here(pid: u32) -> Option<u32> {
+    let level = crate::support::proc::ns_pids(Ident::me().pid).len().max(1) - 1;
+    crate::support::proc::ns_pids(pid).get(level).copied()
+}
+
+/// Waits for any child, in the pid namespace of `/proc`; the identity is read while it is a zombie.
+pub(super) fn wait_any() -> (Ident, i32) {
+    // SAFETY: waitid writes one siginfo_t, whose pid is valid after success.
+    let pid = unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        let done = libc::waitid(libc::P_ALL, 0, &raw mut info, libc::WEXITED | libc::WNOWAIT | libc::__WALL);
+        assert_eq!(done, 0, "waitid: {}", io::Error::last_os_error());
+        info.si_pid() as u32
+    };
+    let ident = Ident::of(pid);
+    (ident, wait(pid).status)
+}
+
+/// True while this process has a child, ended or not.
+pub(super) fn any_child() -> bool {
+    // SAFETY: waitid writes one siginfo_t.
+    unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        libc::waitid(libc::P_ALL, 0, &raw mut info, libc::WEXITED | libc::WNOWAIT | libc::WNOHANG | libc::__WALL) == 0
+    }
+}

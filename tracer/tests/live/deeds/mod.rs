@@ -5,7 +5,11 @@ pub(crate) mod exec_cred;
 mod exec_path;
 mod exit;
 mod kit;
+mod oracle;
 pub(crate) mod report;
+mod storm;
+mod tree;
+mod tree_ns;
 mod usage;
 
 use std::path::Path;
@@ -21,11 +25,11 @@ pub(crate) use usage::memory_hierarchy;
 type Deed = fn(Truth, &[String]);
 
 /// Every deed by name.
-const DEEDS: &[&[(&str, Deed)]] = &[exit::DEEDS, usage::DEEDS, exec_argv::DEEDS, exec_cred::DEEDS, exec_path::DEEDS];
+const DEEDS: &[&[(&str, Deed)]] = &[exit::DEEDS, usage::DEEDS, exec_argv::DEEDS, exec_cred::DEEDS, exec_path::DEEDS, tree::DEEDS, tree_ns::DEEDS, oracle::DEEDS, storm::DEEDS];
 
 /// Does a deed, if this process was started for one.
 pub(crate) fn dispatch() -> Option<ExitCode> {
-    if let Some(status) = report::dispatch() {
+    if let Some(status) = report::dispatch().or_else(oracle::dispatch) {
         return Some(status);
     }
     let arguments: Vec<String> = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();

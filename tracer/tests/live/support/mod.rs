@@ -11,6 +11,6 @@ pub(crate) mod truth;
 pub(crate) use case::{Case, Need, case};
 pub(crate) use rng::Rng;
 pub(crate) use sound::check_sound;
-pub(crate) use trace::Trace;
-pub(crate) use tracer::{Finished, Run, Stream, command, outsiders, run_bounded, this_binary};
+pub(crate) use trace::{Trace, parts};
+pub(crate) use tracer::{BOUND, Finished, Guarded, Run, Stream, command, deed_arguments, run_bounded, this_binary};
 pub(crate) use truth::{Ident, Said, Truth, TruthLog};

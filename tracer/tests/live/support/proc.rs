@@ -1,6 +1,7 @@
 //! `/proc`, as far as the truth needs it.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 
 /// What `/proc/PID/stat` says.
@@ -77,3 +78,20 @@ pub(crate) fn boot_ns() -> u64 {
     now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64
 }
 
+
+/// A process and its descendants, each thread with what it is doing: for the message when something hangs.
+pub(crate) fn picture(root: u32) -> String {
+    let all = all();
+    let mut text = String::new();
+    let mut pending = vec![root];
+    while let Some(pid) = pending.pop() {
+        let Some(stat) = all.get(&pid) else { continue };
+        let _ = writeln!(text, "{pid} (child of {}) {} {}", stat.ppid, stat.state, stat.comm);
+        for task in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
+            let read = |name: &str| fs::read_to_string(task.path().join(name)).unwrap_or_default();
+            let _ = writeln!(text, "    {}: {} {}", task.file_name().display(), read("wchan"), read("syscall").trim());
+        }
+        pending.extend(all.values().filter(|stat| stat.ppid == pid).map(|stat| stat.pid));
+    }
+    text
+}

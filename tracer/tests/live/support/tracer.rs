@@ -12,6 +12,7 @@ use nix::libc;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
+use tracer::event::Event;
 use tracer::id::ProcessId;
 
 use super::trace::{Trace, parse_lines};
@@ -95,7 +96,8 @@ impl Guarded {
         if let Some(status) = self.status {
             return status;
         }
-        assert!(ends_within(self.pid(), bound), "process {} did not end within {bound:?}", self.pid());
+        let ended = ends_within(self.pid(), bound);
+        assert!(ended, "process {} did not end within {bound:?}:\n{}", self.pid(), proc::picture(self.pid()));
         let status = self.child.wait().expect("a child of ours");
         self.status = Some(status);
         status
@@ -339,6 +341,24 @@ impl Stream {
         }
     }
 
+    /// Waits for an event, and gives all up to it.
+    pub(crate) fn events_until(&self, wanted: &dyn Fn(&Event) -> bool) -> Vec<Event> {
+        let output = self.directory.path().join("events");
+        let end = Instant::now() + BOUND;
+        loop {
+            let bytes = fs::read(&output).unwrap_or_default();
+            // The last line may be half written.
+            let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
+            let mut events: Vec<Event> = parse_lines(&bytes[..whole]).into_iter().map(|line| line.event).collect();
+            if let Some(index) = events.iter().position(wanted) {
+                events.truncate(index + 1);
+                return events;
+            }
+            assert!(Instant::now() < end, "the event that is waited for is not told within {BOUND:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Runs a deed to its end beside it.
     pub(crate) fn deed(&mut self, name: &str, arguments: &[&str]) {
         let truth_file = self.directory.path().join("truth");
@@ -347,6 +367,12 @@ impl Stream {
         let finished = run_bounded(Command::new(&all[0]).args(&all[1..]).stdin(Stdio::null()), BOUND);
         assert!(finished.status.success(), "the deed failed: {}", finished.stderr);
         self.truth = TruthLog::read(&mut truth::reopen(&truth_file));
+    }
+
+    /// Takes the truth from a file of the test's own.
+    pub(crate) fn with_truth(mut self, path: &Path) -> Self {
+        self.truth = TruthLog::read(&mut truth::reopen(path));
+        self
     }
 
     pub(crate) fn truth_file(&self) -> PathBuf {

@@ -1,0 +1,326 @@
+//! The processes that events tell of, and who belongs to whom. Pure: events in, a forest to look at.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use crate::event::{Event, Exit, Kind, Process};
+use crate::id::ProcessId;
+use crate::time::Timestamp;
+
+/// Which parent a process stands under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// The one it has now, as `ps` and `pstree` show it; the dead stay under their last.
+    Current,
+    /// The one that made it, for good: a daemon stands under what started it.
+    Created,
+}
+
+/// What happened to a process last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Change {
+    /// It was created.
+    Born,
+    /// It replaced its image.
+    Exec,
+    /// It ended.
+    Died,
+}
+
+/// How a process ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct End {
+    /// When.
+    pub time: Timestamp,
+    /// How; nothing when only that it is gone is known.
+    pub exit: Exit,
+}
+
+/// A process.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// As the last event about it tells.
+    pub process: Process,
+    /// The process it stands under, which need not be in the forest.
+    pub parent: Option<ProcessId>,
+    /// When it was created, or first seen.
+    pub start: Timestamp,
+    /// When it first replaced its image.
+    pub first_exec: Option<Timestamp>,
+    /// Names of the images it had before the present one, since its first exec.
+    pub earlier: Vec<Arc<str>>,
+    /// How it ended, once it has.
+    pub end: Option<Box<End>>,
+    /// What happened to it last, and when; nothing for one that was there before.
+    pub change: Option<(Change, Timestamp)>,
+}
+
+/// All processes, living and dead.
+#[derive(Clone, Debug)]
+pub struct Forest {
+    shape: Shape,
+    nodes: FxHashMap<ProcessId, Node>,
+    /// In order of birth; also of parents that are not here, or not yet.
+    children: FxHashMap<ProcessId, Vec<ProcessId>>,
+}
+
+impl Forest {
+    /// An empty one.
+    pub fn new(shape: Shape) -> Self {
+        Self { shape, nodes: FxHashMap::default(), children: FxHashMap::default() }
+    }
+
+    /// One that grew from events.
+    pub fn from_events<'a>(shape: Shape, events: impl IntoIterator<Item = &'a Event>) -> Self {
+        let mut forest = Self::new(shape);
+        events.into_iter().for_each(|event| forest.apply(event));
+        forest
+    }
+
+    /// Takes in what an event tells. Events about processes never heard of are as good as their birth.
+    pub fn apply(&mut self, event: &Event) {
+        let Some(process) = &event.process else { return };
+        if matches!(event.kind, Kind::ThreadStart | Kind::ThreadExit) {
+            return;
+        }
+        if let Some(node) = self.nodes.get_mut(&process.id) {
+            match event.kind {
+                Kind::Fork => node.change = Some((Change::Born, event.time)),
+                Kind::Exec => {
+                    if node.process.execs > 0 && let Some(name) = &node.process.comm {
+                        node.earlier.push(Arc::clone(name));
+                    }
+                    node.first_exec.get_or_insert(event.time);
+                    node.change = Some((Change::Exec, event.time));
+                }
+                _ => {}
+            }
+            node.process = process.clone();
+        } else {
+            let change = match event.kind {
+                Kind::Fork => Some((Change::Born, event.time)),
+                Kind::Exec => Some((Change::Exec, event.time)),
+                _ => None,
+            };
+            self.nodes.insert(
+                process.id,
+                Node {
+                    process: process.clone(),
+                    parent: None,
+                    start: process.start_time.unwrap_or(event.time),
+                    first_exec: (event.kind == Kind::Exec).then_some(event.time),
+                    earlier: Vec::new(),
+                    end: None,
+                    change,
+                },
+            );
+            if self.shape == Shape::Created {
+                self.link(process.id, process.creator_id.or(process.parent_id));
+            }
+        }
+        if self.shape == Shape::Current {
+            self.link(process.id, process.parent_id);
+        }
+        if event.kind == Kind::Exit && let Some(node) = self.nodes.get_mut(&process.id) {
+            let exit = event.exit.as_deref().cloned().unwrap_or_default();
+            node.end = Some(Box::new(End { time: event.time, exit }));
+            node.change = Some((Change::Died, event.time));
+        }
+    }
+
+    fn link(&mut self, id: ProcessId, parent: Option<ProcessId>) {
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        // A process under itself could come from a recording that is not true; it would never end.
+        let parent = parent.filter(|&parent| parent != id);
+        if node.parent == parent {
+            return;
+        }
+        let before = std::mem::replace(&mut node.parent, parent);
+        if let Some(before) = before {
+            self.unlink(id, before);
+        }
+        if let Some(parent) = parent {
+            self.children.entry(parent).or_default().push(id);
+        }
+    }
+
+    fn unlink(&mut self, id: ProcessId, parent: ProcessId) {
+        if let Some(children) = self.children.get_mut(&parent) {
+            // The oldest go first, in most workloads: they are at the front.
+            if let Some(at) = children.iter().position(|&child| child == id) {
+                children.remove(at);
+            }
+            if children.is_empty() {
+                self.children.remove(&parent);
+            }
+        }
+    }
+
+    /// Forgets a process. Its children, if any are left, come under its parent.
+    pub fn forget(&mut self, id: ProcessId) {
+        let Some(node) = self.nodes.remove(&id) else { return };
+        for child in self.children.remove(&id).unwrap_or_default() {
+            if let Some(orphan) = self.nodes.get_mut(&child) {
+                orphan.parent = None;
+            }
+            self.link(child, node.parent);
+        }
+        if let Some(parent) = node.parent {
+            self.unlink(id, parent);
+        }
+    }
+
+    /// Forgets who died before a time.
+    pub fn forget_dead_before(&mut self, time: Timestamp) {
+        let dead = |node: &Node| node.end.as_ref().is_some_and(|end| end.time < time);
+        let dead: Vec<_> = self.nodes.iter().filter(|(_, node)| dead(node)).map(|(&id, _)| id).collect();
+        dead.into_iter().for_each(|id| self.forget(id));
+    }
+
+    /// Cuts all children of a process off but one.
+    pub(super) fn keep_only_child(&mut self, parent: ProcessId, child: ProcessId) {
+        self.children.insert(parent, vec![child]);
+    }
+
+    /// A process.
+    pub fn get(&self, id: ProcessId) -> Option<&Node> {
+        self.nodes.get(&id)
+    }
+
+    /// The process that has a pid: the living one, else the last that had it.
+    pub fn find(&self, pid: u32) -> Option<ProcessId> {
+        let candidates = self.nodes.values().filter(|node| node.process.pid == pid);
+        candidates.max_by_key(|node| (node.end.is_none(), node.process.id)).map(|node| node.process.id)
+    }
+
+    /// All processes, in no order.
+    pub fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.values()
+    }
+
+    /// How many there are, living and dead.
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// True when there is none.
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    /// The children of a process in order of birth.
+    pub fn children(&self, id: ProcessId) -> &[ProcessId] {
+        self.children.get(&id).map_or(&[], Vec::as_slice)
+    }
+
+    /// Processes whose parent is not here, by pid.
+    pub fn roots(&self) -> Vec<ProcessId> {
+        let is_root = |node: &&Node| node.parent.is_none_or(|parent| !self.nodes.contains_key(&parent));
+        let mut roots: Vec<_> = self.nodes.values().filter(is_root).map(|node| node.process.id).collect();
+        roots.sort_by_key(|id| (id.pid(), id.start_ticks()));
+        roots
+    }
+
+    /// A process and those it stands under, nearest first.
+    pub fn lineage(&self, id: ProcessId) -> impl Iterator<Item = ProcessId> {
+        let mut next = self.nodes.get(&id).map(|_| id);
+        // Parents that go round in a circle could come from a recording that is not true.
+        let mut left = self.nodes.len();
+        std::iter::from_fn(move || {
+            let id = next?;
+            left = left.checked_sub(1)?;
+            next = self.nodes.get(&id)?.parent.filter(|parent| self.nodes.contains_key(parent));
+            Some(id)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::view::samples::{ended, event, id};
+
+    fn shape(forest: &Forest) -> Vec<(u32, Vec<u32>)> {
+        let mut all: Vec<_> = forest.nodes().map(|node| node.process.id).collect();
+        all.sort();
+        all.into_iter().map(|id| (id.pid(), forest.children(id).iter().map(|c| c.pid()).collect())).collect()
+    }
+
+    #[test]
+    fn children_may_be_told_before_their_parents() {
+        let events = [event(Kind::Process, 3, 2, "c"), event(Kind::Process, 2, 1, "b"), event(Kind::Process, 1, 0, "a")];
+        let forest = Forest::from_events(Shape::Current, &events);
+        assert_eq!(shape(&forest), [(1, vec![2]), (2, vec![3]), (3, vec![])]);
+        assert_eq!(forest.roots(), [id(1)]);
+        assert_eq!(forest.lineage(id(3)).map(ProcessId::pid).collect::<Vec<_>>(), [3, 2, 1]);
+    }
+
+    #[test]
+    fn orphans_move_or_stay_as_the_shape_says() {
+        let mut orphan = event(Kind::Reparent, 3, 1, "c");
+        orphan.process.as_mut().unwrap().creator_id = Some(id(2));
+        let events = [
+            event(Kind::Process, 1, 0, "a"),
+            event(Kind::Fork, 2, 1, "b"),
+            event(Kind::Fork, 3, 2, "c"),
+            ended(2, 1, "b", 0),
+            orphan,
+        ];
+        let now = Forest::from_events(Shape::Current, &events);
+        assert_eq!(shape(&now), [(1, vec![2, 3]), (2, vec![]), (3, vec![])]);
+        assert!(now.get(id(2)).unwrap().end.is_some());
+        let made = Forest::from_events(Shape::Created, &events);
+        assert_eq!(shape(&made), [(1, vec![2]), (2, vec![3]), (3, vec![])]);
+    }
+
+    #[test]
+    fn a_chain_of_execs_is_kept_without_the_image_that_was_forked() {
+        let mut events = vec![event(Kind::Fork, 2, 1, "sh")];
+        for (n, name) in ["env", "python3", "tool"].into_iter().enumerate() {
+            let mut exec = event(Kind::Exec, 2, 1, name);
+            exec.process.as_mut().unwrap().execs = n as u32 + 1;
+            events.push(exec);
+        }
+        let forest = Forest::from_events(Shape::Created, &events);
+        let node = forest.get(id(2)).unwrap();
+        assert_eq!(node.earlier.iter().map(|name| &**name).collect::<Vec<_>>(), ["env", "python3"]);
+        assert_eq!(node.process.comm.as_deref(), Some("tool"));
+    }
+
+    #[test]
+    fn children_of_the_forgotten_come_under_its_parent() {
+        let events = [event(Kind::Process, 1, 0, "a"), event(Kind::Fork, 2, 1, "b"), event(Kind::Fork, 3, 2, "c")];
+        let mut forest = Forest::from_events(Shape::Created, &events);
+        forest.forget(id(2));
+        assert_eq!(shape(&forest), [(1, vec![3]), (3, vec![])]);
+        forest.forget(id(1));
+        assert_eq!(forest.roots(), [id(3)]);
+    }
+
+    proptest! {
+        /// Whatever is told, in whatever order: who has a parent here is among its children, once.
+        #[test]
+        fn links_and_children_agree(deeds in proptest::collection::vec((0u8..5, 1u32..12, 0u32..12), 0..80)) {
+            let mut forest = Forest::new(Shape::Current);
+            for (deed, pid, parent) in deeds {
+                match deed {
+                    0 => forest.apply(&event(Kind::Process, pid, parent, "p")),
+                    1 => forest.apply(&event(Kind::Fork, pid, parent, "f")),
+                    2 => forest.apply(&event(Kind::Reparent, pid, parent, "r")),
+                    3 => forest.apply(&ended(pid, parent, "e", 0)),
+                    _ => forest.forget(id(pid)),
+                }
+                for node in forest.nodes() {
+                    let id = node.process.id;
+                    let times = node.parent.map(|p| forest.children(p).iter().filter(|&&c| c == id).count());
+                    prop_assert!(times.is_none_or(|times| times == 1));
+                    prop_assert!(forest.children(id).iter().all(|&c| forest.get(c).unwrap().parent == Some(id)));
+                    prop_assert!(forest.lineage(id).count() <= forest.len());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! What a process and its end are called, in few words.
+
+use crate::event::{Exit, Process};
+
+use super::escape;
+
+/// The command line of a process as one would type it; its executable or name where that is not known.
+pub fn command(process: &Process) -> String {
+    match (&process.argv, &process.exe, &process.comm) {
+        _ if process.kthread => format!("[{}]", name(process)),
+        (Some(argv), ..) if !argv.is_empty() => escape::command_line(argv),
+        (_, Some(exe), _) => escape::argument(exe).into_owned(),
+        (_, None, Some(comm)) => escape::text(comm).into_owned(),
+        (_, None, None) => "?".into(),
+    }
+}
+
+/// The name of a process.
+pub fn name(process: &Process) -> String {
+    process.comm.as_deref().map_or_else(|| "?".into(), |comm| escape::text(comm).into_owned())
+}
+
+/// How a process ended: its exit code, or the signal.
+pub fn status(exit: &Exit) -> String {
+    match (&exit.signal, exit.code) {
+        (Some(signal), _) => escape::text(signal).into_owned(),
+        (None, Some(code)) => code.to_string(),
+        (None, None) => "?".into(),
+    }
+}
+
+/// True for an end that is not exit code 0.
+pub fn failed(exit: &Exit) -> bool {
+    exit.signal.is_some() || exit.code.is_some_and(|code| code != 0)
+}
+
+/// Who or what killed a process, if anything did: `core dumped, by 4711 (bash)`.
+pub fn cause(exit: &Exit) -> Option<String> {
+    let mut facts = Vec::new();
+    if exit.core {
+        facts.push("core dumped".to_owned());
+    }
+    if let Some(cause) = &exit.cause {
+        match (cause.sender_pid, &cause.sender_comm) {
+            _ if cause.oom => facts.push("out of memory".into()),
+            _ if cause.kernel => facts.push("by the kernel".into()),
+            (Some(pid), Some(comm)) => facts.push(format!("by {pid} ({})", escape::text(comm))),
+            (Some(pid), None) => facts.push(format!("by {pid}")),
+            (None, _) => {}
+        }
+    }
+    (!facts.is_empty()).then(|| facts.join(", "))
+}

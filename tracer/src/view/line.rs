@@ -1,0 +1,189 @@
+//! Lines of styled text: what every picture is made of.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use anstyle::{AnsiColor, Effects, Style};
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+use super::glyphs::Glyphs;
+
+/// What a piece of text is. One place says how each looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Ordinary text.
+    #[default]
+    Plain,
+    /// What matters less.
+    Dim,
+    /// A heading.
+    Heading,
+    /// A process looked for: the current one and its ancestors.
+    Highlight,
+    /// Just born; or well.
+    Good,
+    /// Just changed; or not quite well.
+    Notice,
+    /// Failed, killed, lost.
+    Bad,
+    /// Just ended.
+    Gone,
+}
+
+impl Role {
+    /// How it looks on a terminal.
+    pub const fn style(self) -> Style {
+        match self {
+            Self::Plain => Style::new(),
+            Self::Dim => Style::new().effects(Effects::DIMMED),
+            Self::Heading | Self::Highlight => Style::new().effects(Effects::BOLD),
+            Self::Good => AnsiColor::Green.on_default(),
+            Self::Notice => AnsiColor::Yellow.on_default(),
+            Self::Bad => AnsiColor::Red.on_default(),
+            Self::Gone => AnsiColor::Red.on_default().effects(Effects::STRIKETHROUGH.insert(Effects::DIMMED)),
+        }
+    }
+}
+
+/// A line, as pieces of text with their roles. Its text is safe for a terminal: it is escaped before it comes here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Line {
+    spans: Vec<(Role, String)>,
+}
+
+impl Line {
+    /// An empty line.
+    pub const fn new() -> Self {
+        Self { spans: Vec::new() }
+    }
+
+    /// Adds text at the end.
+    pub fn push(&mut self, role: Role, text: &str) {
+        match self.spans.last_mut() {
+            Some((last, existing)) if *last == role => existing.push_str(text),
+            _ if text.is_empty() => {}
+            _ => self.spans.push((role, text.to_owned())),
+        }
+    }
+
+    /// … and gives the line back.
+    #[must_use]
+    pub fn with(mut self, role: Role, text: &str) -> Self {
+        self.push(role, text);
+        self
+    }
+
+    /// Adds another line at the end.
+    pub fn append(&mut self, other: &Self) {
+        for (role, text) in &other.spans {
+            self.push(*role, text);
+        }
+    }
+
+    /// Columns it takes.
+    pub fn width(&self) -> usize {
+        self.spans.iter().map(|(_, text)| text.width()).sum()
+    }
+
+    /// Cuts it to a width, the last column told as cut. No width (or none known) means no cut.
+    #[must_use]
+    pub fn cut(mut self, width: Option<usize>, glyphs: &Glyphs) -> Self {
+        let Some(width) = width.filter(|&width| width > 0) else { return self };
+        // Characters are never wider than their bytes are many: most lines need no measuring.
+        if self.spans.iter().map(|(_, text)| text.len()).sum::<usize>() <= width || self.width() <= width {
+            return self;
+        }
+        let mut room = width.saturating_sub(glyphs.ellipsis.width());
+        for i in 0..self.spans.len() {
+            let (role, text) = &mut self.spans[i];
+            let role = *role;
+            let end = fitting(text, &mut room);
+            if end < text.len() {
+                text.truncate(end);
+                self.spans.truncate(i + 1);
+                self.push(role, glyphs.ellipsis);
+                break;
+            }
+        }
+        self
+    }
+
+    /// Its text without styles.
+    pub fn plain(&self) -> String {
+        self.spans.iter().map(|(_, text)| text.as_str()).collect()
+    }
+
+    /// Its text for a terminal, or for anything else.
+    pub fn render(&self, colour: bool) -> String {
+        if !colour {
+            return self.plain();
+        }
+        let mut out = String::new();
+        for (role, text) in &self.spans {
+            let style = role.style();
+            let _ = write!(out, "{style}{text}{style:#}");
+        }
+        out
+    }
+}
+
+/// Bytes of the text that fit into the room that is left, which they take.
+fn fitting(text: &str, room: &mut usize) -> usize {
+    for (at, c) in text.char_indices() {
+        let width = c.width().unwrap_or(0);
+        if width > *room {
+            *room = 0;
+            return at;
+        }
+        *room -= width;
+    }
+    text.len()
+}
+
+/// Writes lines to an output, all at once.
+pub fn print(lines: &[Line], output: &mut impl Write, colour: bool) -> io::Result<()> {
+    let mut text = String::new();
+    for line in lines {
+        text.push_str(&line.render(colour));
+        text.push('\n');
+    }
+    output.write_all(text.as_bytes())?;
+    output.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::glyphs::{ASCII, UNICODE};
+    use super::*;
+
+    #[test]
+    fn a_cut_is_told_and_keeps_styles() {
+        let line = Line::new().with(Role::Dim, "ab").with(Role::Bad, "日本語").with(Role::Plain, "x");
+        assert_eq!(line.width(), 9);
+        assert_eq!(line.clone().cut(Some(9), &UNICODE), line);
+        assert_eq!(line.clone().cut(Some(8), &UNICODE).plain(), "ab日本…");
+        assert_eq!(line.clone().cut(Some(6), &UNICODE).plain(), "ab日…");
+        assert_eq!(line.clone().cut(Some(3), &ASCII).plain(), "ab+");
+        assert_eq!(line.clone().cut(Some(3), &ASCII).render(true), "\x1b[2mab\x1b[0m\x1b[31m+\x1b[0m");
+    }
+
+    #[test]
+    fn an_unknown_width_cuts_nothing() {
+        let line = Line::new().with(Role::Plain, "whole");
+        assert_eq!(line.clone().cut(None, &UNICODE), line);
+        assert_eq!(line.clone().cut(Some(0), &UNICODE), line);
+    }
+
+    proptest! {
+        #[test]
+        fn a_cut_line_fits(texts in proptest::collection::vec("\\PC{0,9}", 0..4), width in 1usize..20) {
+            let mut line = Line::new();
+            for (i, text) in texts.iter().enumerate() {
+                line.push(if i % 2 == 0 { Role::Plain } else { Role::Bad }, text);
+            }
+            prop_assert!(line.cut(Some(width), &UNICODE).width() <= width);
+        }
+    }
+}

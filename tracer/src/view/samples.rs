@@ -1,0 +1,38 @@
+//! Events for tests of pictures.
+
+use crate::event::{Event, Exit, Kind, Process, Source, Usage};
+use crate::id::ProcessId;
+use crate::time::Timestamp;
+
+/// All start in the same tick: a pid is enough to tell them apart.
+pub(crate) fn id(pid: u32) -> ProcessId {
+    ProcessId::from_ticks(100, pid)
+}
+
+pub(crate) fn event(kind: Kind, pid: u32, parent: u32, comm: &str) -> Event {
+    let mut process = Process::new(id(pid), Source::Kernel);
+    process.ppid = Some(parent);
+    process.parent_id = (parent != 0).then(|| id(parent));
+    process.comm = Some(comm.into());
+    process.uid = Some(0);
+    let mut event = Event::new(kind, Timestamp(1_700_000_000_000_000_000));
+    event.process = Some(process);
+    event
+}
+
+pub(crate) fn ended(pid: u32, parent: u32, comm: &str, code: u8) -> Event {
+    let mut event = event(Kind::Exit, pid, parent, comm);
+    let usage = Usage { user_ns: 2_000_000, system_ns: 1_000_000, max_rss_bytes: 3 << 20, ..Usage::default() };
+    event.exit =
+        Some(Box::new(Exit { code: Some(code), duration_ns: Some(5_000_000), usage: Some(usage), ..Exit::default() }));
+    event
+}
+
+/// `event`, with arguments (the first of them is the name).
+pub(crate) fn with_argv(mut event: Event, argv: &[&str]) -> Event {
+    if let Some(process) = &mut event.process {
+        process.argv = Some(argv.iter().map(|&arg| arg.into()).collect());
+        process.execs = 1;
+    }
+    event
+}

@@ -1,0 +1,194 @@
+//! What `tracer run` shows in the end: the tree of all that was run, what each cost and how it ended, and the totals.
+//!
+//! It stays readable and within bounds whatever was run: identical leaves become one line, of many children the
+//! most telling are shown, and what is left out is told with its sums.
+
+use std::io;
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use super::forest::{Forest, Shape};
+use super::glyphs::Glyphs;
+use super::line::{self, Line, Role};
+use super::summary_rows::{self as rows, Sums};
+use super::units;
+use crate::event::{Bye, Event, Kind, Process};
+use crate::id::ProcessId;
+use crate::sink::Sink;
+use crate::time::Timestamp;
+
+/// Processes that are kept one by one; when there are more, leaves that have ended become sums.
+const MAX_KEPT: usize = 10_000;
+
+/// Bytes of a command line that are kept: it is cut to the terminal anyway.
+const MAX_COMMAND: usize = 1024;
+
+/// Gathers what was run.
+#[derive(Debug)]
+pub struct Summary {
+    forest: Forest,
+    /// Of each process, what it made that is no longer kept one by one.
+    folded: FxHashMap<ProcessId, Sums>,
+    execs: u64,
+    signalled: u64,
+    user_ns: u64,
+    system_ns: u64,
+    /// When the last of them ended.
+    last_end: Option<Timestamp>,
+    max_kept: usize,
+}
+
+impl Default for Summary {
+    fn default() -> Self {
+        Self {
+            forest: Forest::new(Shape::Created),
+            folded: FxHashMap::default(),
+            execs: 0,
+            signalled: 0,
+            user_ns: 0,
+            system_ns: 0,
+            last_end: None,
+            max_kept: MAX_KEPT,
+        }
+    }
+}
+
+impl Summary {
+    /// Takes in an event.
+    pub fn apply(&mut self, event: &Event) {
+        let Some(process) = &event.process else { return };
+        self.forest.apply(&Event { process: Some(slim(process)), exit: event.exit.clone(), ..Event::new(event.kind, event.time) });
+        match event.kind {
+            Kind::Exec => self.execs += 1,
+            Kind::Exit => {
+                self.last_end = self.last_end.max(Some(event.time));
+                if let Some(exit) = &event.exit {
+                    self.signalled += u64::from(exit.signal.is_some());
+                    self.user_ns += exit.own().map_or(0, |usage| usage.user_ns);
+                    self.system_ns += exit.own().map_or(0, |usage| usage.system_ns);
+                }
+                if self.forest.len() > self.max_kept {
+                    self.fold(process.id);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Turns a leaf that has ended into a sum of its parent; then the parent, if that made it such a leaf.
+    fn fold(&mut self, id: ProcessId) {
+        let mut next = Some(id);
+        while let Some(id) = next.take()
+            && let Some(node) = self.forest.get(id)
+            && let Some(parent) = node.parent.filter(|&parent| self.forest.get(parent).is_some())
+            && node.end.is_some()
+            && self.forest.children(id).is_empty()
+        {
+            let mut sums = self.folded.remove(&id).unwrap_or_default();
+            sums.add(&Sums::of(node, node.start));
+            self.folded.entry(parent).or_default().add(&sums);
+            self.forest.forget(id);
+            next = Some(parent);
+        }
+    }
+
+    /// The picture of all that descends from a pid: `now` is when those that still run were last looked at.
+    pub fn lines(&self, root: u32, bye: &Bye, now: Timestamp, width: Option<usize>, glyphs: &Glyphs) -> Vec<Line> {
+        let same_pid = self.forest.nodes().filter(|node| node.process.pid == root);
+        let Some(root) = same_pid.min_by_key(|node| node.process.id) else { return Vec::new() };
+        // It was held until it was traced: what counts is what came after.
+        let start = root.first_exec.unwrap_or(root.start);
+        let mut picture = rows::Picture::new(&self.forest, &self.folded, now, glyphs);
+        let mut lines = vec![Line::new(), rows::heading()];
+        lines.extend(picture.draw(root.process.id, start));
+        let total = picture.total(root.process.id);
+        lines.push(Line::new());
+        let end = self.last_end.filter(|_| root.end.is_some()).unwrap_or(now);
+        lines.extend(self.totals(&total, u64::try_from(end.0 - start.0).unwrap_or(0), bye, glyphs));
+        lines.into_iter().map(|line| line.cut(width, glyphs)).collect()
+    }
+
+    fn totals(&self, total: &Sums, wall_ns: u64, bye: &Bye, glyphs: &Glyphs) -> Vec<Line> {
+        let dot = format!(" {} ", glyphs.dot);
+        let mut count = Line::new();
+        count.push(Role::Heading, &units::counted(total.processes, "process"));
+        count.push(Role::Plain, &format!("{dot}{}{dot}", units::counted(self.execs, "exec")));
+        count.push(if total.failed > 0 { Role::Bad } else { Role::Good }, &format!("{} failed", units::count(total.failed)));
+        if self.signalled > 0 {
+            count.push(Role::Bad, &format!(" ({} by a signal)", units::count(self.signalled)));
+        }
+        if total.running > 0 {
+            count.push(Role::Plain, &dot);
+            count.push(Role::Notice, &format!("{} still running", units::count(total.running)));
+        }
+        let mut cost = Line::new();
+        cost.push(Role::Heading, &units::duration(wall_ns, glyphs));
+        let cpu_ns = self.user_ns + self.system_ns;
+        cost.push(Role::Plain, &format!("{dot}{} CPU", units::duration(cpu_ns, glyphs)));
+        if wall_ns > 0 {
+            cost.push(Role::Dim, &format!(" ({} %)", (cpu_ns * 100 + wall_ns / 2) / wall_ns));
+        }
+        cost.push(Role::Plain, &format!("{dot}largest {}", units::bytes(total.max_rss_bytes)));
+        let mut lines = vec![count, cost];
+        if bye.lost > 0 {
+            let lost = units::counted(bye.lost, "event");
+            lines.push(Line::new().with(Role::Bad, &format!("{lost} lost for want of room: the tree may lack some")));
+            lines.push(Line::new().with(Role::Plain, "a larger --ring-size holds more"));
+        }
+        lines
+    }
+
+    /// Writes the picture to standard error, as wide as the terminal.
+    pub fn print(&self, root: u32, bye: &Bye, colour: bool) -> io::Result<()> {
+        let width = terminal_size::terminal_size_of(io::stderr()).map(|(width, _)| usize::from(width.0));
+        let now = Timestamp(i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX));
+        let lines = self.lines(root, bye, now, width, Glyphs::of_locale());
+        line::print(&lines, &mut io::stderr().lock(), colour)
+    }
+}
+
+impl Sink for Summary {
+    fn write(&mut self, event: &Event) -> io::Result<()> {
+        self.apply(event);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A process without what the picture does not show.
+fn slim(process: &Process) -> Process {
+    let mut slim = Process::new(process.id, process.source);
+    slim.parent_id = process.parent_id;
+    slim.creator_id = process.creator_id;
+    slim.comm.clone_from(&process.comm);
+    slim.start_time = process.start_time;
+    slim.execs = process.execs;
+    slim.kthread = process.kthread;
+    let mut room = MAX_COMMAND;
+    let fits = |arg: &&Arc<str>| {
+        let fits = arg.len() < room;
+        room = room.saturating_sub(arg.len() + 1);
+        fits
+    };
+    match &process.argv {
+        Some(argv) => {
+            let kept: Vec<_> = argv.iter().take_while(fits).cloned().collect();
+            if kept.len() == argv.len() {
+                slim.argv = Some(Arc::clone(argv));
+            } else {
+                let cut: String = argv[kept.len()].chars().take(MAX_COMMAND / 4).chain(['…']).collect();
+                slim.argv = Some(kept.into_iter().chain([cut.into()]).collect());
+            }
+        }
+        None => slim.exe.clone_from(&process.exe),
+    }
+    slim
+}
+
+#[cfg(test)]
+#[path = "summary_tests.rs"]
+mod tests;

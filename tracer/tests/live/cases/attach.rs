@@ -1,0 +1,197 @@
+//! Beginning in the middle: the processes that are there already, and those that come and go meanwhile.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::process::{Command, Stdio};
+
+use tracer::event::{Event, Kind, Process};
+use tracer::id::{ProcessId, TICK_NS};
+
+use crate::support::proc::{self, Stat};
+use crate::support::{
+    BOUND, Case, Guarded, Ident, Stream, Trace, TruthLog, case, check_sound, deed_arguments, run_bounded, truth,
+};
+
+use super::exit::assert_status;
+
+pub(super) fn cases() -> Vec<Case> {
+    vec![
+        case("tree::found_processes_are_as_proc_shows_them", found),
+        case("tree::starting_in_the_middle_of_a_storm", in_a_storm),
+        case("tree::at_rest_as_proc_shows_it", at_rest),
+    ]
+}
+
+/// Processes that are the same in two looks at `/proc`, zombies left out.
+fn stable(before: &BTreeMap<u32, Stat>, after: &BTreeMap<u32, Stat>) -> Vec<Stat> {
+    let same = |stat: &&Stat| {
+        after.get(&stat.pid).is_some_and(|now| {
+            now.start == stat.start && now.ppid == stat.ppid && !now.is_zombie() && !stat.is_zombie()
+        })
+    };
+    before.values().filter(same).cloned().collect()
+}
+
+fn id(stat: &Stat) -> ProcessId {
+    ProcessId::from_ticks(stat.start, stat.pid)
+}
+
+fn found() {
+    let before = proc::all();
+    let trace = Stream::start(&[]).stop();
+    let after = proc::all();
+    check_sound(&trace);
+    let stable = stable(&before, &after);
+    assert!(stable.iter().any(Stat::is_kthread), "there are kernel threads");
+    for stat in stable {
+        let pid = stat.pid;
+        let process = trace.process(id(&stat), Kind::Process);
+        assert_eq!(process.kthread, stat.is_kthread(), "{process:?}");
+        assert_eq!(process.ppid, Some(stat.ppid), "{process:?}");
+        assert!(!process.zombie, "{process:?}");
+        // Workers of the kernel change their names as they please.
+        if !process.kthread {
+            assert_eq!(process.comm.as_deref(), Some(&*stat.comm), "{process:?}");
+        }
+        let link = |name: &str| fs::read_link(format!("/proc/{pid}/{name}")).ok();
+        if let Some(exe) = link("exe") {
+            let exe = exe.to_string_lossy().into_owned();
+            assert_eq!(process.exe.as_deref(), Some(exe.strip_suffix(" (deleted)").unwrap_or(&exe)), "{process:?}");
+        }
+        if let Some(cwd) = link("cwd").filter(|_| !process.kthread) {
+            assert_eq!(process.cwd.as_deref(), Some(&*cwd.to_string_lossy()), "{process:?}");
+        }
+    }
+}
+
+/// The storm's own log decides: who was born after `hello` and ended before the tracer did is told completely.
+fn in_a_storm() {
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let (flag, truth_file) = (place.path().join("flag"), place.path().join("truth"));
+    fs::write(&flag, "").expect("a new file");
+    let arguments = deed_arguments("storm", &truth_file, &[flag.clone().into()]);
+    let mut storm = Guarded::spawn(Command::new(&arguments[0]).args(&arguments[1..]).stdin(Stdio::null()));
+    let grown = |lines: usize| {
+        let end = std::time::Instant::now() + BOUND;
+        while fs::read(&truth_file).map_or(0, |bytes| bytes.iter().filter(|byte| **byte == b'\n').count()) < lines {
+            assert!(std::time::Instant::now() < end, "the storm does not blow");
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+    };
+    let lines_now = || fs::read_to_string(&truth_file).map_or(0, |text| text.lines().count());
+    grown(50);
+    let mut rounds = Vec::new();
+    for _ in 0..3 {
+        let stream = Stream::start(&[]);
+        let from = proc::boot_ns();
+        grown(lines_now() + 600);
+        let to = proc::boot_ns();
+        rounds.push((stream.stop(), from, to));
+    }
+    fs::remove_file(&flag).expect("it is there");
+    assert!(storm.wait(BOUND).success(), "the storm failed");
+    let log = TruthLog::read(&mut truth::reopen(&truth_file));
+    for (trace, from, to) in &rounds {
+        check_sound(trace);
+        check_storm(trace, &log, *from, *to);
+    }
+}
+
+fn check_storm(trace: &Trace, log: &TruthLog, from: u64, to: u64) {
+    let born: BTreeMap<ProcessId, Ident> =
+        log.all("born").iter().map(|said| (said.id(), said.get("parent"))).collect();
+    let adopted: BTreeMap<ProcessId, Ident> = log.all("adopted").iter().map(|said| (said.id(), said.get("to"))).collect();
+    let mut by_process: BTreeMap<ProcessId, Vec<&Event>> = BTreeMap::new();
+    for event in trace.events() {
+        if let Some(process) = &event.process {
+            by_process.entry(process.id).or_default().push(event);
+        }
+    }
+    let mut compared = 0;
+    for said in log.all("ended") {
+        let (id, seen_ended) = (said.id(), said.get::<u64>("boot_ns"));
+        let events = by_process.get(&id).map_or(&[][..], Vec::as_slice);
+        // Its start is known to the tick: the next one is certainly after `hello`.
+        let complete = id.start_ticks() * TICK_NS > from && seen_ended < to;
+        if !complete {
+            continue;
+        }
+        let Some(parent) = born.get(&id) else { continue };
+        compared += 1;
+        let kinds: Vec<Kind> = events.iter().map(|event| event.kind).collect();
+        let expected: &[Kind] =
+            if adopted.contains_key(&id) { &[Kind::Fork, Kind::Reparent, Kind::Exit] } else { &[Kind::Fork, Kind::Exit] };
+        assert_eq!(kinds, expected, "{said:?}");
+        let parent_of = |index: usize| events[index].process.as_ref().and_then(|process| process.parent_id);
+        assert_eq!(parent_of(0), Some(parent.id()), "{said:?}");
+        let last = adopted.get(&id).unwrap_or(parent);
+        assert_eq!(parent_of(events.len() - 1), Some(last.id()), "{said:?}");
+        assert_status(events[events.len() - 1].exit.as_ref().expect("an exit line has `exit`"), said.get("status"));
+    }
+    assert!(compared > 50, "the storm blew while it was traced: {compared}");
+}
+
+/// Who lives, and whose child each is, as the lines so far tell it.
+fn relation(events: &[Event]) -> BTreeMap<ProcessId, &Process> {
+    let mut living = BTreeMap::new();
+    for event in events {
+        let Some(process) = &event.process else { continue };
+        if event.kind == Kind::Exit || process.zombie {
+            living.remove(&process.id);
+        } else if event.kind != Kind::Reparent || living.contains_key(&process.id) {
+            living.insert(process.id, process);
+        }
+    }
+    living
+}
+
+fn at_rest() {
+    const STEPS: u32 = 6;
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let truth_file = place.path().join("truth");
+    let directory = place.path().as_os_str().to_owned();
+    let stream = Stream::start(&[]);
+    let arguments = deed_arguments("resting", &truth_file, &[directory, STEPS.to_string().into(), "4711".into()]);
+    let mut deed = Guarded::spawn(Command::new(&arguments[0]).args(&arguments[1..]).stdin(Stdio::null()));
+    for step in 0..STEPS {
+        let end = std::time::Instant::now() + BOUND;
+        while !fs::read_to_string(&truth_file).is_ok_and(|text| text.contains(&format!("\"step\":{step}}}"))) {
+            assert!(std::time::Instant::now() < end, "step {step} is not reached:\n{}", proc::picture(deed.pid()));
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        let before = proc::all();
+        let marked = proc::boot_ns();
+        // All that happened before the mark is in the stream before its end is.
+        let mark = format!("mark-{step}-{}", std::process::id());
+        let arguments = deed_arguments("nothing", &place.path().join("mark"), &[mark.clone().into()]);
+        let finished = run_bounded(Command::new(&arguments[0]).args(&arguments[1..]).stdin(Stdio::null()), BOUND);
+        let events = stream.events_until(&|event| {
+            event.kind == Kind::Exit && event.process.as_ref().is_some_and(|process| process.pid == finished.pid)
+        });
+        let after = proc::all();
+        compare(&before, &after, marked, &relation(&events), deed.pid());
+        fs::write(place.path().join(format!("go-{step}")), "").expect("a new file");
+    }
+    assert!(deed.wait(BOUND).success(), "the deed failed");
+    check_sound(&stream.stop());
+}
+
+fn compare(
+    before: &BTreeMap<u32, Stat>,
+    after: &BTreeMap<u32, Stat>,
+    marked: u64,
+    living: &BTreeMap<ProcessId, &Process>,
+    deed: u32,
+) {
+    let stable = stable(before, after);
+    let resting = stable.iter().filter(|stat| stat.comm.starts_with("rest-")).count();
+    assert!(resting >= 8, "the workload stands: {resting} of its processes, root {deed}");
+    for stat in stable {
+        let process = living.get(&id(&stat)).unwrap_or_else(|| panic!("{stat:?} lives, and the stream does not know it"));
+        assert_eq!(process.ppid, Some(stat.ppid), "{stat:?}");
+    }
+    let known: BTreeSet<ProcessId> = before.values().chain(after.values()).map(id).collect();
+    for id in living.keys().filter(|id| id.start_ticks() * TICK_NS + TICK_NS < marked) {
+        assert!(known.contains(id), "{id:?} lives only in the stream");
+    }
+}

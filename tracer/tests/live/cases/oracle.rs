@@ -1,0 +1,106 @@
+//! Randomised workloads: the stream must equal the log.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use tracer::event::Kind;
+use tracer::id::ProcessId;
+
+use crate::support::{Case, Guarded, Ident, Run, Said, Stream, Trace, case, check_sound, deed_arguments};
+
+use super::exec_argv::{argv, decode};
+use super::exit::assert_status;
+use super::tree::{check_adoptions, check_births};
+
+/// Processes that a run makes, or a few more.
+const BUDGET: &str = "1200";
+
+pub(super) fn cases() -> Vec<Case> {
+    // Any number will do; these ten are tried every time.
+    let seeds: Vec<u64> = match std::env::var("TRACER_SEED") {
+        Ok(seed) => vec![seed.parse().expect("TRACER_SEED is a number")],
+        Err(_) => (1..=10).map(|n: u64| n * 7919).collect(),
+    };
+    seeds
+        .into_iter()
+        .map(|seed| {
+            // Most are traced in isolation, some out of all that happens on the machine.
+            case(format!("oracle::seed_{seed}"), move || if seed % 3 == 2 { among_all(seed) } else { isolated(seed) })
+        })
+        .collect()
+}
+
+fn isolated(seed: u64) {
+    let trace = Run::deed_with("oracle", &[&seed.to_string(), BUDGET]).trace();
+    check(seed, &trace);
+}
+
+/// By a machine-wide tracer that is told to show this subtree only, and starts when its root is there already.
+fn among_all(seed: u64) {
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let truth_file = place.path().join("truth");
+    let arguments = deed_arguments("oracle", &truth_file, &[seed.to_string().into(), BUDGET.into(), "held".into()]);
+    let mut deed = Guarded::spawn(Command::new(&arguments[0]).args(&arguments[1..]).stdin(Stdio::piped()));
+    let stream = Stream::start(&["--pid", &deed.pid().to_string()]);
+    let mut go = deed.child().stdin.take().expect("it was piped");
+    go.write_all(b"go\n").expect("it reads");
+    let status = deed.wait(crate::support::BOUND);
+    assert!(status.success(), "the deed failed");
+    let trace = stream.with_truth(&truth_file).stop();
+    check(seed, &trace);
+}
+
+/// Compares every event with the log, and the log with every event.
+fn check(seed: u64, trace: &Trace) {
+    eprintln!("seed {seed}: {} lines in the log, {} in the stream", trace.truth.lines.len(), trace.lines.len());
+    check_sound(trace);
+    let born: BTreeSet<ProcessId> = trace.truth.all("born").iter().map(|said| said.id()).collect();
+    let told: BTreeSet<ProcessId> = ids(trace, Kind::Fork).collect();
+    let extra: Vec<_> = told.difference(&born).filter(|id| **id != trace.deed()).collect();
+    assert!(extra.is_empty(), "seed {seed}: never born: {extra:?}");
+    check_births(trace);
+    check_adoptions(trace);
+    check_execs(trace);
+    let ended: BTreeMap<ProcessId, &Said> = trace.truth.all("ended").into_iter().map(|said| (said.id(), said)).collect();
+    assert!(born.iter().all(|id| ended.contains_key(id)), "seed {seed}: the log is not complete");
+    for (id, said) in &ended {
+        assert_status(trace.exit(*id), said.get("status"));
+        let by: Ident = said.get("by");
+        assert_eq!(trace.process(*id, Kind::Exit).parent_id, Some(by.id()), "its last parent waited for it: {said:?}");
+    }
+    let exits: BTreeSet<ProcessId> = ids(trace, Kind::Exit).filter(|id| *id != trace.deed()).collect();
+    assert!(exits.iter().all(|id| ended.contains_key(id)), "seed {seed}: ended only in the stream");
+    for said in trace.truth.all("killed") {
+        let by: Ident = said.get("by");
+        let cause = trace.exit(said.id()).cause.as_ref().unwrap_or_else(|| panic!("no cause: {said:?}"));
+        assert_eq!((cause.sender_id, cause.kernel, cause.oom), (Some(by.id()), false, false), "{said:?}");
+    }
+}
+
+fn ids(trace: &Trace, kind: Kind) -> impl Iterator<Item = ProcessId> {
+    trace.of_kind(kind).filter_map(|event| Some(event.process.as_ref()?.id))
+}
+
+/// The execs of each process, in order, with their arguments to the byte.
+fn check_execs(trace: &Trace) {
+    let mut truth: BTreeMap<ProcessId, Vec<&Said>> = BTreeMap::new();
+    for said in trace.truth.all("exec") {
+        truth.entry(said.id()).or_default().push(said);
+    }
+    let by_exec: BTreeSet<ProcessId> = ids(trace, Kind::Exec).filter(|id| *id != trace.deed()).collect();
+    assert!(by_exec.iter().all(|id| truth.contains_key(id)), "an exec that was none: {by_exec:?}");
+    for (id, execs) in truth {
+        let told = trace.of(id, Kind::Exec);
+        assert_eq!(told.len(), execs.len(), "{id:?}: {execs:?}");
+        for (event, said) in told.into_iter().zip(execs) {
+            let (process, exec, info) = crate::support::parts(event);
+            let true_argv: Vec<Vec<u8>> = said.get::<Vec<String>>("argv").iter().map(|text| decode(text)).collect();
+            assert_eq!(argv(process), true_argv, "{said:?}");
+            assert_eq!((info.argc as usize, info.truncated), (true_argv.len(), false), "{said:?}");
+            // A vfork child cannot say which thread it is; it is the only one.
+            let from_tid: Option<u32> = said.get::<Option<u32>>("from_tid").filter(|tid| *tid != 0);
+            assert_eq!(exec.from_tid, from_tid, "{said:?}");
+        }
+    }
+}

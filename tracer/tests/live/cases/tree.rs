@@ -1,0 +1,205 @@
+//! Who is whose child: at birth, and when a parent ends.
+
+use std::collections::BTreeMap;
+
+use tracer::event::{Kind, ReparentReason};
+use tracer::id::ProcessId;
+
+use crate::support::{Case, Ident, Need, Run, Said, Trace, case, check_sound};
+
+use super::exit::assert_status;
+
+pub(super) fn cases() -> Vec<Case> {
+    let tree = |deed: &'static str, arguments: &'static [&'static str]| move || drop(tree(deed, arguments));
+    vec![
+        case("tree::orphan_goes_to_init", tree("tree-orphan", &["init"])),
+        case("tree::orphan_goes_to_a_subreaper", tree("tree-orphan", &["subreaper"])),
+        case("tree::subreaper_set_after_the_children_were_made", tree("tree-orphan", &["late"])),
+        case("tree::subreaper_no_more", tree("tree-orphan", &["unset"])),
+        case("tree::subreaper_that_dies", tree("tree-subreaper-dies", &[])),
+        case("tree::nearest_of_two_subreapers", tree("tree-subreaper-nearest", &[])),
+        case("tree::subreaper_whose_leader_has_ended", tree("tree-subreaper-leaderless", &[])),
+        case("tree::double_fork_daemon", daemon),
+        case("tree::fifty_orphans_at_once", fifty),
+        case("tree::forking_thread_ends_process_lives", tree("tree-thread", &["stays"])),
+        case("tree::forking_thread_ends_then_its_process", tree("tree-thread", &["then-process"])),
+        case("tree::clone_parent", clone_parent),
+        case("tree::namespace_orphan_goes_to_its_init", tree("ns-orphan", &["init"])),
+        case("tree::namespace_orphan_goes_to_a_subreaper_inside", tree("ns-orphan", &["subreaper"])),
+        case("tree::namespace_in_a_namespace", nested),
+        case("tree::namespace_init_dies_and_all_in_it", init_dies),
+        case("tree::namespace_joined_from_outside", tree("ns-joined", &[])),
+        case("tree::namespace_init_loses_its_parent", tree("ns-outer-parent", &[])),
+        // Before 6.14 pid_max is the whole machine's.
+        case("tree::namespace_with_few_pids", || {
+            let trace = Run::deed("ns-pid-max").trace();
+            check_tree(&trace);
+        })
+        .needs(&[Need::Kernel(6, 14)]),
+        case("tree::chosen_pids", tree("pid-chosen", &[])),
+        case("tree::pid_used_again", tree("pid-reuse", &["20", "25"])),
+        case("tree::pid_used_again_at_once", pid_used_again_at_once),
+        case("tree::eight_pids_used_over_and_over", cycle),
+    ]
+}
+
+fn tree(deed: &str, arguments: &[&str]) -> Trace {
+    let trace = Run::deed_with(deed, arguments).trace();
+    check_tree(&trace);
+    trace
+}
+
+/// Compares each birth, adoption and end that the deed tells of with the trace, and sees that there are no other adoptions.
+pub(super) fn check_tree(trace: &Trace) {
+    check_sound(trace);
+    check_births(trace);
+    check_adoptions(trace);
+    for said in trace.truth.all("unmoved") {
+        let parent: Ident = said.get("parent");
+        let seen = trace.about(said.id());
+        let first = seen.first().and_then(|event| event.process.as_ref()).expect("it was born");
+        assert_eq!(first.parent_id, Some(parent.id()), "{said:?}");
+    }
+    for said in trace.truth.all("ended") {
+        assert_status(trace.exit(said.id()), said.get("status"));
+    }
+}
+
+pub(super) fn check_births(trace: &Trace) {
+    let born = trace.truth.all("born");
+    assert!(!born.is_empty(), "the deed tells of no birth");
+    for said in born {
+        let process = trace.process(said.id(), Kind::Fork);
+        let (parent, creator): (Ident, Ident) = (said.get("parent"), said.get("creator"));
+        assert_eq!(process.parent_id, Some(parent.id()), "{said:?}");
+        assert_eq!(process.creator_id, (creator != parent).then(|| creator.id()), "told when it is not the parent: {said:?}");
+        let ns_pids: Vec<u32> = said.get("ns_pids");
+        assert_eq!(process.ns_pids.as_deref(), (ns_pids.len() > 1).then_some(&*ns_pids), "told when nested: {said:?}");
+    }
+}
+
+/// Adoptions of each process, in order.
+pub(super) fn check_adoptions(trace: &Trace) {
+    let mut truth: BTreeMap<ProcessId, Vec<&Said>> = BTreeMap::new();
+    for said in trace.truth.all("born") {
+        truth.entry(said.id()).or_default();
+    }
+    for said in trace.truth.all("adopted") {
+        truth.entry(said.id()).or_default().push(said);
+    }
+    for (id, adoptions) in truth {
+        let told: Vec<_> = trace
+            .of(id, Kind::Reparent)
+            .into_iter()
+            .filter_map(|event| event.reparent.as_ref())
+            .filter(|reparent| reparent.reason != ReparentReason::Thread)
+            .collect();
+        assert_eq!(told.len(), adoptions.len(), "{id:?} was adopted so: {adoptions:?}, and the trace tells {told:?}");
+        for (told, said) in told.iter().zip(adoptions) {
+            let (from, to): (Ident, Ident) = (said.get("from"), said.get("to"));
+            assert_eq!((told.from_id, told.to_id, told.to_pid), (from.id(), Some(to.id()), to.pid), "{said:?}");
+            assert_eq!(told.reason, reason(trace, to), "{said:?}");
+        }
+    }
+}
+
+/// The init of the namespace (the machine's is 1), or a subreaper: the deeds have no other adopters.
+fn reason(trace: &Trace, to: Ident) -> ReparentReason {
+    if to.pid == 1 || trace.truth.all("init").iter().any(|init| init.ident() == to) {
+        ReparentReason::Init
+    } else {
+        ReparentReason::Subreaper
+    }
+}
+
+fn daemon() {
+    let trace = tree("tree-daemon", &[]);
+    let adopted = trace.truth.one("adopted").id();
+    let last = trace.process(adopted, Kind::Exit);
+    assert_ne!(last.sid, Some(last.pid), "it did not start the session");
+    let leader = last.sid.expect("it is in a session");
+    let known = trace.truth.all("born").iter().any(|said| said.get::<u32>("pid") == leader);
+    assert!(known, "its session is that of the process in the middle: {last:?}");
+}
+
+fn fifty() {
+    let trace = tree("tree-many", &[]);
+    assert_eq!(trace.count(Kind::Reparent), 50);
+}
+
+fn clone_parent() {
+    let trace = tree("tree-clone-parent", &[]);
+    let brother = trace.truth.one("unmoved").id();
+    let process = trace.process(brother, Kind::Exit);
+    assert_eq!(process.parent_id, Some(trace.deed()));
+    assert!(process.creator_id.is_some(), "still told at the end: {process:?}");
+}
+
+fn nested() {
+    let trace = tree("ns-nested", &[]);
+    let deepest = trace.truth.all("born").iter().map(|said| said.get::<Vec<u32>>("ns_pids").len()).max();
+    assert_eq!(deepest, Some(3), "two levels below the first");
+}
+
+/// The kernel kills them one by one. Who outlives its parent by a moment is handed to the dying init, never further.
+fn init_dies() {
+    let trace = Run::deed("ns-init-dies").trace();
+    check_sound(&trace);
+    check_births(&trace);
+    let init = trace.truth.one("ended");
+    assert_status(trace.exit(init.id()), init.get("status"));
+    let doomed = trace.truth.all("doomed");
+    assert_eq!(doomed.len(), 6);
+    for said in doomed {
+        let exit = trace.exit(said.id());
+        assert_eq!(exit.signal.as_deref(), Some("SIGKILL"), "the kernel kills them: {exit:?}");
+        for event in trace.of(said.id(), Kind::Reparent) {
+            let reparent = event.reparent.as_ref().expect("a reparent line has `reparent`");
+            assert_eq!((reparent.to_id, reparent.reason), (Some(init.id()), ReparentReason::Init), "{said:?}");
+        }
+    }
+}
+
+/// Within one clock tick identities are the same: what is left to tell is how many there were, and each one's end.
+fn pid_used_again_at_once() {
+    let trace = Run::deed_with("pid-reuse", &["60", "0"]).trace();
+    check_sound(&trace);
+    let ended = trace.truth.all("ended");
+    let pid = ended[0].ident().pid;
+    let of = |kind| trace.of_kind(kind).filter(move |event| event.process.as_ref().is_some_and(|p| p.pid == pid));
+    assert_eq!(of(Kind::Fork).count(), 60);
+    let exits: Vec<_> = of(Kind::Exit).collect();
+    assert_eq!(exits.len(), 60);
+    for (event, said) in exits.iter().zip(ended) {
+        assert_eq!(event.process.as_ref().map(|process| process.id), Some(said.id()), "in order");
+        assert_status(event.exit.as_ref().expect("an exit line has `exit`"), said.get("status"));
+    }
+}
+
+/// The same pids, but never within one clock tick of each other? That depends on the machine: identities that are the
+/// same are left out, all others are compared.
+fn cycle() {
+    let trace = Run::deed("pid-cycle").trace();
+    check_sound(&trace);
+    let born = trace.truth.all("born");
+    let mut times: BTreeMap<ProcessId, usize> = BTreeMap::new();
+    for said in &born {
+        *times.entry(said.id()).or_default() += 1;
+    }
+    assert_eq!(trace.count(Kind::Fork) as usize, born.len() + usize::from(!trace.of(trace.deed(), Kind::Fork).is_empty()));
+    assert_eq!(trace.count(Kind::Reparent) as usize, trace.truth.all("adopted").len());
+    let alone: Vec<ProcessId> = times.iter().filter(|(_, count)| **count == 1).map(|(id, _)| *id).collect();
+    assert!(alone.len() * 2 > born.len(), "most identities are unique: {} of {}", alone.len(), born.len());
+    for said in born.iter().filter(|said| alone.contains(&said.id())) {
+        let parent: Ident = said.get("parent");
+        assert_eq!(trace.process(said.id(), Kind::Fork).parent_id, Some(parent.id()), "{said:?}");
+    }
+    for said in trace.truth.all("adopted").iter().filter(|said| alone.contains(&said.id())) {
+        let (from, to): (Ident, Ident) = (said.get("from"), said.get("to"));
+        let told = trace.one(said.id(), Kind::Reparent).reparent.as_ref().expect("a reparent line has `reparent`");
+        assert_eq!((told.from_id, told.to_id), (from.id(), Some(to.id())), "{said:?}");
+    }
+    for said in trace.truth.all("ended").iter().filter(|said| alone.contains(&said.id())) {
+        assert_status(trace.exit(said.id()), said.get("status"));
+    }
+}

@@ -1,0 +1,177 @@
+//! Workloads without an end of their own, and those that rest.
+
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use nix::libc;
+use serde_json::json;
+
+use super::Deed;
+use super::kit::{self, Gate, fork};
+use super::tree::{await_adoption, say_born, set_subreaper};
+use crate::support::{Ident, Rng, Truth, proc};
+
+pub(super) const DEEDS: &[(&str, Deed)] =
+    &[("storm", storm), ("quiet-storm", quiet_storm), ("resting", resting), ("core-helper", core_helper), ("nothing", nothing)];
+
+/// Most processes of one worker, should nobody stop it.
+const MOST: u32 = 20_000;
+
+/// Two workers make short-lived processes until the flag is taken down.
+fn storm(truth: Truth, arguments: &[String]) {
+    let flag = PathBuf::from(&arguments[0]);
+    for _ in 0..2 {
+        fork(|| {
+            set_subreaper(true);
+            for round in 0..MOST {
+                if !flag.exists() {
+                    break;
+                }
+                short_life(truth, round);
+            }
+            0
+        });
+    }
+    wait_for_all(truth);
+}
+
+fn short_life(truth: Truth, round: u32) {
+    fork(|| {
+        let from = say_born(truth);
+        if round % 4 == 0 {
+            let told = Gate::new();
+            fork(|| {
+                say_born(truth);
+                told.open();
+                await_adoption(truth, from);
+                (round % 256) as i32
+            });
+            told.pass();
+        }
+        (round % 256) as i32
+    });
+    wait_for_all(truth);
+}
+
+/// Waits for all children, adopted ones too; says when each was seen to have ended.
+fn wait_for_all(truth: Truth) {
+    while kit::any_child() {
+        let (ended, status) = kit::wait_any();
+        truth.say(
+            "ended",
+            json!({ "pid": ended.pid, "start": ended.start, "status": status, "boot_ns": proc::boot_ns() }),
+        );
+    }
+}
+
+/// As many processes as the machine can make, without a word about them, until the flag is taken down.
+fn quiet_storm(truth: Truth, arguments: &[String]) {
+    let flag = PathBuf::from(&arguments[0]);
+    truth.say("storm", json!(Ident::me()));
+    for _ in 0..2 {
+        fork(|| {
+            for _ in 0..MOST {
+                if !flag.exists() {
+                    break;
+                }
+                kit::wait(fork(|| 0));
+            }
+            0
+        });
+    }
+    while kit::any_child() {
+        kit::wait_any();
+    }
+}
+
+/// Grows a random tree in steps. After each it rests until it is told to go on: a file that the test makes.
+fn resting(truth: Truth, arguments: &[String]) {
+    let [directory, steps, seed] = arguments else { panic!("DIRECTORY STEPS SEED") };
+    let directory = Path::new(directory);
+    let mut rng = Rng::new(seed.parse().expect("a seed"));
+    set_subreaper(true);
+    let mut living: Vec<u32> = Vec::new();
+    for step in 0..steps.parse::<u32>().expect("a count") {
+        for _ in 0..12 {
+            living.extend(grow(&mut rng, step));
+        }
+        // Some go, and with them the parents of others.
+        for _ in 0..rng.below(8) {
+            let index = rng.below(living.len() as u64) as usize;
+            kit::kill(living.swap_remove(index), libc::SIGKILL);
+        }
+        reap_zombies();
+        truth.say("at rest", json!({ "step": step }));
+        let go = directory.join(format!("go-{step}"));
+        kit::until("the test lets it go on", || go.exists());
+    }
+    for pid in living {
+        kit::kill(pid, libc::SIGKILL);
+    }
+    while kit::any_child() {
+        kit::wait_any();
+    }
+}
+
+/// A sleeper, a chain of sleepers, or one whose parent has ended; gives the pids, once all of it stands.
+fn grow(rng: &mut Rng, step: u32) -> Vec<u32> {
+    let depth = 1 + rng.below(4) as u32;
+    let orphaned = rng.chance(30);
+    let (mut read, write) = std::io::pipe().expect("a pipe");
+    let top = fork(|| {
+        sleepers(depth, step, &write);
+        0
+    });
+    drop(write);
+    let mut pids = Vec::new();
+    for _ in 0..depth {
+        let mut bytes = [0u8; 4];
+        std::io::Read::read_exact(&mut read, &mut bytes).expect("each writes its pid");
+        pids.push(u32::from_ne_bytes(bytes));
+    }
+    if orphaned && depth > 1 {
+        kit::kill(top, libc::SIGKILL);
+        kit::wait(top);
+        pids.retain(|pid| *pid != top);
+        kit::until("the orphan has another parent", || {
+            pids.iter().all(|pid| proc::stat(*pid).is_some_and(|stat| stat.ppid != top))
+        });
+    }
+    pids
+}
+
+/// This process and `depth` − 1 below it sleep until they are killed.
+fn sleepers(depth: u32, step: u32, mut write: &std::io::PipeWriter) {
+    // Once its parent is gone for good, nobody needs it.
+    kit::set_name(format!("rest-{step}-{depth}").as_bytes());
+    if depth > 1 {
+        fork(|| {
+            sleepers(depth - 1, step, write);
+            0
+        });
+    }
+    std::io::Write::write_all(&mut write, &std::process::id().to_ne_bytes()).expect("a pipe");
+    thread::sleep(kit::PATIENCE);
+}
+
+/// Takes away those that have ended already; who is killed has another parent for its children by then.
+fn reap_zombies() {
+    let me = std::process::id();
+    kit::until("no zombie is left", || {
+        for stat in proc::all().values().filter(|stat| stat.ppid == me && stat.is_zombie()) {
+            kit::wait(stat.pid);
+        }
+        // A moment later there may be one more: a killed one takes its time.
+        !proc::all().values().any(|stat| stat.ppid == me && stat.is_zombie())
+    });
+}
+
+/// What the kernel starts when a process dumps core: says who it is, and eats the core.
+fn core_helper(truth: Truth, _: &[String]) {
+    say_born(truth);
+    std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).expect("the kernel writes the core");
+    truth.say("helper", json!(Ident::me()));
+}
+
+/// Starts and ends: a mark in the stream.
+fn nothing(_: Truth, _: &[String]) {}

@@ -1,0 +1,293 @@
+//! Pid namespaces and chosen pids.
+
+use std::fs;
+use std::thread;
+use std::time::Duration;
+
+use nix::libc;
+use nix::sched::{CloneFlags, setns};
+use serde_json::json;
+
+use super::Deed;
+use super::kit::{self, Gate, clone3, fork, wait_and_say};
+use super::tree::{await_adoption, say_born, set_subreaper};
+use crate::support::{Ident, Truth};
+
+pub(super) const DEEDS: &[(&str, Deed)] = &[
+    ("ns-orphan", orphan),
+    ("ns-nested", nested),
+    ("ns-init-dies", init_dies),
+    ("ns-joined", joined),
+    ("ns-outer-parent", outer_parent),
+    ("ns-pid-max", pid_max),
+    ("pid-chosen", chosen),
+    ("pid-reuse", reuse),
+    ("pid-cycle", cycle),
+];
+
+const NEW_PID_NS: u64 = libc::CLONE_NEWPID as u64;
+
+/// In a namespace: an orphan goes to its init, or to a subreaper inside, never to the subreaper outside.
+fn orphan(truth: Truth, arguments: &[String]) {
+    let subreaper_inside = arguments[0] == "subreaper";
+    set_subreaper(true);
+    let init = clone3(NEW_PID_NS, &[], || {
+        let init = say_born(truth);
+        truth.say("init", json!(init));
+        let lineage = |reaper: Ident| {
+            let (told, adopted) = (Gate::new(), Gate::new());
+            let middle = fork(|| {
+                let from = say_born(truth);
+                fork(|| {
+                    say_born(truth);
+                    told.open();
+                    assert_eq!(await_adoption(truth, from), reaper);
+                    adopted.open();
+                    0
+                });
+                told.pass();
+                0
+            });
+            wait_and_say_inside(truth, middle);
+            adopted.pass();
+            // The only other child is the orphan.
+            wait_and_say_inside(truth, 0);
+        };
+        if subreaper_inside {
+            let subreaper = fork(|| {
+                let subreaper = say_born(truth);
+                set_subreaper(true);
+                lineage(subreaper);
+                0
+            });
+            wait_and_say_inside(truth, subreaper);
+        } else {
+            lineage(init);
+        }
+        0
+    });
+    wait_and_say(truth, "ended", init);
+}
+
+/// Waits in a pid namespace, where wait's pids are not those of `/proc`; 0 for any child.
+fn wait_and_say_inside(truth: Truth, pid: u32) {
+    let (outer, status) = kit::wait_inside(pid);
+    truth.say("ended", json!({ "pid": outer.pid, "start": outer.start, "status": status }));
+}
+
+/// Two namespaces deep.
+fn nested(truth: Truth, _: &[String]) {
+    let outer = clone3(NEW_PID_NS, &[], || {
+        say_born(truth);
+        let inner = clone3(NEW_PID_NS, &[], || {
+            say_born(truth);
+            let leaf = fork(|| {
+                say_born(truth);
+                3
+            });
+            wait_and_say_inside(truth, leaf);
+            0
+        });
+        wait_and_say_inside(truth, inner);
+        0
+    });
+    wait_and_say(truth, "ended", outer);
+}
+
+/// A namespace's init ends: the kernel kills all others in it, and they stay its children to the end.
+fn init_dies(truth: Truth, _: &[String]) {
+    set_subreaper(true);
+    let told = Gate::new();
+    let init = clone3(NEW_PID_NS, &[], || {
+        say_born(truth);
+        for _ in 0..3 {
+            fork(|| {
+                truth.say("doomed", json!(say_born(truth)));
+                fork(|| {
+                    truth.say("doomed", json!(say_born(truth)));
+                    told.open();
+                    thread::sleep(kit::PATIENCE);
+                    0
+                });
+                thread::sleep(kit::PATIENCE);
+                0
+            });
+        }
+        (0..3).for_each(|_| told.pass());
+        42
+    });
+    wait_and_say(truth, "ended", init);
+}
+
+/// A process from outside joins a namespace: its orphans go to the namespace's init.
+fn joined(truth: Truth, _: &[String]) {
+    set_subreaper(true);
+    let (stay, up) = (Gate::new(), Gate::new());
+    let init = clone3(NEW_PID_NS, &[], || {
+        truth.say("init", json!(say_born(truth)));
+        up.open();
+        stay.pass();
+        // The adopted orphan.
+        wait_and_say_inside(truth, 0);
+        0
+    });
+    up.pass();
+    let joiner = fork(|| {
+        say_born(truth);
+        let namespace = fs::File::open(format!("/proc/{init}/ns/pid")).expect("it lives");
+        setns(&namespace, CloneFlags::CLONE_NEWPID).expect("root may");
+        let told = Gate::new();
+        // This one is inside; its parent is not.
+        let inside = fork(|| {
+            let from = say_born(truth);
+            fork(|| {
+                say_born(truth);
+                told.open();
+                await_adoption(truth, from);
+                stay.open();
+                0
+            });
+            told.pass();
+            0
+        });
+        // wait() sees a child with the pid it has here, which is what fork gave.
+        wait_and_say(truth, "ended", inside);
+        0
+    });
+    wait_and_say(truth, "ended", joiner);
+    wait_and_say(truth, "ended", init);
+}
+
+/// A namespace's init loses its parent, who is outside: the subreaper outside takes over.
+fn outer_parent(truth: Truth, _: &[String]) {
+    set_subreaper(true);
+    let told = Gate::new();
+    let parent = fork(|| {
+        let from = say_born(truth);
+        clone3(NEW_PID_NS, &[], || {
+            truth.say("init", json!(say_born(truth)));
+            told.open();
+            await_adoption(truth, from);
+            0
+        });
+        told.pass();
+        0
+    });
+    wait_and_say(truth, "ended", parent);
+    wait_and_say_inside(truth, 0);
+}
+
+/// A namespace with few pids, used up many times over.
+fn pid_max(truth: Truth, _: &[String]) {
+    let host = || fs::read_to_string("/proc/sys/kernel/pid_max").expect("it exists");
+    let before = host();
+    let init = clone3(NEW_PID_NS, &[], || {
+        // 300 are reserved for the boot; less cannot be set (kernel/pid.c, pid_max_min).
+        fs::write("/proc/sys/kernel/pid_max", "310").expect("root may");
+        // Up to the wrap; from there on pids are taken from 300 to 309 again and again.
+        for _ in 0..305 {
+            kit::wait(fork(|| 0));
+        }
+        for code in 0..60 {
+            let child = fork(|| {
+                say_born(truth);
+                code
+            });
+            wait_and_say_inside(truth, child);
+        }
+        0
+    });
+    wait_and_say(truth, "ended", init);
+    if host() != before {
+        fs::write("/proc/sys/kernel/pid_max", &before).expect("root may");
+        panic!("the pid_max of the whole machine was changed; it is set back");
+    }
+}
+
+/// A pid that nobody has, high up so that nobody gets it meanwhile.
+fn free_pid() -> i32 {
+    let limit: i32 = fs::read_to_string("/proc/sys/kernel/pid_max").expect("it exists").trim().parse().expect("a number");
+    // Others who choose pids start from another place.
+    let from = limit - 1 - (std::process::id() as i32 * 7) % (limit / 8);
+    (limit / 2..from).rev().find(|pid| !std::path::Path::new(&format!("/proc/{pid}")).exists()).expect("a free pid")
+}
+
+/// Pids chosen by clone3: here, and at each level of a namespace.
+fn chosen(truth: Truth, _: &[String]) {
+    let pid = free_pid();
+    let child = clone3(0, &[pid], || {
+        say_born(truth);
+        0
+    });
+    assert_eq!(child as i32, pid);
+    wait_and_say(truth, "ended", child);
+    let inner_pid = 77;
+    let outer_pid = free_pid() - 1;
+    let init = clone3(NEW_PID_NS, &[], || {
+        say_born(truth);
+        let child = clone3(0, &[inner_pid, outer_pid], || {
+            say_born(truth);
+            0
+        });
+        assert_eq!(child as i32, inner_pid);
+        wait_and_say_inside(truth, child);
+        0
+    });
+    wait_and_say(truth, "ended", init);
+}
+
+/// One pid, used again and again; with a pause of more than a clock tick between, so that identities differ, or none.
+fn reuse(truth: Truth, arguments: &[String]) {
+    let [rounds, pause] = arguments else { panic!("ROUNDS PAUSE") };
+    let pid = free_pid();
+    for round in 0..rounds.parse().expect("a count") {
+        let child = clone3(0, &[pid], || {
+            say_born(truth);
+            round % 200
+        });
+        wait_and_say(truth, "ended", child);
+        thread::sleep(Duration::from_millis(pause.parse().expect("milliseconds")));
+    }
+}
+
+/// Eight pids are used over and over by processes that live at the same time, have children and leave orphans.
+fn cycle(truth: Truth, _: &[String]) {
+    set_subreaper(true);
+    let first = free_pid() - 16;
+    let mut living: Vec<Option<u32>> = vec![None; 8];
+    for round in 0..200usize {
+        let slot = (round * 5 + round / 8) % 8;
+        if let Some(pid) = living[slot].take() {
+            wait_and_say(truth, "ended", pid);
+        }
+        let lonely = Gate::new();
+        let body = || {
+            let from = say_born(truth);
+            if round % 3 == 0 {
+                let told = Gate::new();
+                fork(|| {
+                    let me = say_born(truth);
+                    told.open();
+                    await_adoption(truth, from);
+                    truth.say("orphan", json!(me));
+                    lonely.open();
+                    0
+                });
+                told.pass();
+            }
+            (round % 100) as i32
+        };
+        let pid = clone3(0, &[first + slot as i32], body);
+        if round % 3 == 0 {
+            lonely.pass();
+        }
+        living[slot] = Some(pid);
+    }
+    for pid in living.into_iter().flatten() {
+        wait_and_say(truth, "ended", pid);
+    }
+    // The orphans are ours now.
+    while kit::any_child() {
+        wait_and_say_inside(truth, 0);
+    }
+}

@@ -1,0 +1,115 @@
+//! `cargo xtask build`
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::toolchain::Toolchain;
+use crate::{process, setup, workspace};
+
+/// Build the BPF object and the tracer that embeds it
+///
+/// Leaves `target/bpf/tracer-ebpf` and `target/release/tracer`. Once the object is there, a plain `cargo build`, `cargo
+/// test` or `cargo clippy` works too: only a change to `tracer-ebpf` or `tracer-common` asks for this command again.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Build `target/debug/tracer` instead: quick to build, slow to run
+    #[arg(long)]
+    debug: bool,
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    bpf_object(&setup::bpf_toolchain()?)?;
+    let binary = tracer(if args.debug {
+        Profile::Dev
+    } else {
+        Profile::Release
+    })?;
+    workspace::say(&workspace::shown_with_size(&binary));
+    Ok(())
+}
+
+/// Which of the workspace's profiles tracer is built with.
+#[derive(Clone, Copy)]
+pub(crate) enum Profile {
+    /// `target/debug`
+    Dev,
+    /// `target/release`
+    Release,
+}
+
+/// Builds tracer around the BPF object that is there.
+pub(crate) fn tracer(profile: Profile) -> Result<PathBuf> {
+    let (profile, dir) = match profile {
+        Profile::Dev => ("dev", "debug"),
+        Profile::Release => ("release", "release"),
+    };
+    let build = process::cargo([
+        "build",
+        "--package",
+        "tracer",
+        "--bin",
+        "tracer",
+        "--profile",
+        profile,
+    ]);
+    process::build_saying_only_news(build).context("tracer")?;
+    Ok(workspace::target_dir().join(dir).join("tracer"))
+}
+
+/// Builds the BPF object, and touches it only when it has become another one: what embeds it is rebuilt then.
+pub(crate) fn bpf_object(toolchain: &Toolchain) -> Result<PathBuf> {
+    // A build directory of its own: another compiler must not throw away what the host's compiler has built.
+    let build = bpf_cargo(toolchain, "build");
+    process::build_saying_only_news(build).context("the BPF programs")?;
+    let new = bpf_build_dir().join("bpfel-unknown-none/release/tracer-ebpf");
+    let object = workspace::bpf_object();
+    replace_if_changed(&new, &object)?;
+    Ok(object)
+}
+
+/// `cargo subcommand` for the BPF programs.
+pub(crate) fn bpf_cargo(toolchain: &Toolchain, subcommand: &str) -> duct::Expression {
+    let compiler = &toolchain.compiler;
+    let flags: Vec<_> = [
+        "-Cdebuginfo=2".to_owned(),
+        format!("-Clinker={}", toolchain.linker.display()),
+        "-Clink-arg=--btf".to_owned(),
+        format!("--cfg=bpf_target_arch=\"{}\"", env::consts::ARCH),
+    ]
+    .into_iter()
+    .chain(workspace::without_paths())
+    .collect();
+    let args = [
+        subcommand,
+        "--package",
+        "tracer-ebpf",
+        "--release",
+        "-Zbuild-std=core",
+        "--target",
+        "bpfel-unknown-none",
+    ];
+    process::command(&compiler.cargo, args)
+        .env("CARGO_TARGET_DIR", bpf_build_dir())
+        .env("RUSTC", &compiler.rustc)
+        // A stable compiler is asked for an unstable feature, build-std.
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
+}
+
+fn bpf_build_dir() -> PathBuf {
+    workspace::target_dir().join("bpf-build")
+}
+
+fn replace_if_changed(new: &Path, old: &Path) -> Result<()> {
+    let content = fs::read(new).with_context(|| format!("cannot read {}", new.display()))?;
+    if fs::read(old).is_ok_and(|there| there == content) {
+        return Ok(());
+    }
+    let unfinished = old.with_extension("new");
+    fs::write(&unfinished, content)
+        .and_then(|()| fs::rename(&unfinished, old))
+        .with_context(|| format!("cannot write {}", old.display()))
+}

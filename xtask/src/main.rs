@@ -1,0 +1,59 @@
+//! `cargo xtask`: all that is done with this repository, one file a command.
+//!
+//! Chatter goes to stderr; stdout belongs to what a command was asked for.
+
+mod build;
+mod dist;
+mod packages;
+mod probe;
+mod process;
+mod run;
+mod setup;
+mod tally;
+mod test;
+mod toolchain;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Build, run and test tracer.
+///
+/// Every command first installs what it needs and is not there yet, so a fresh clone needs nothing but rustup's stable
+/// toolchain: start with `cargo xtask run` or `cargo xtask test`.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Setup(setup::Args),
+    Build(build::Args),
+    Run(run::Args),
+    Test(test::Args),
+    Dist(dist::Args),
+    #[command(hide = true)]
+    RunTestBinary(test::RunnerArgs),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Setup(args) => setup::run(&args),
+        Command::Build(args) => build::run(&args),
+        Command::Run(args) => run::run(&args),
+        Command::Test(args) => return test::run(&args),
+        Command::Dist(args) => dist::run(&args),
+        Command::RunTestBinary(args) => test::run_test_binary(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            workspace::say(&format!("error: {why:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}

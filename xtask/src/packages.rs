@@ -1,0 +1,133 @@
+//! The Debian packages that are used, each with its reason, and how missing ones are installed.
+
+use std::borrow::Cow;
+
+use anyhow::{Context, Result, bail};
+
+use crate::{process, workspace};
+
+/// One Debian package.
+pub(crate) struct Package {
+    name: Cow<'static, str>,
+    /// Shown when it is installed.
+    why: &'static str,
+}
+
+const fn package(name: &'static str, why: &'static str) -> Package {
+    Package {
+        name: Cow::Borrowed(name),
+        why,
+    }
+}
+
+/// A compiler that comes with the sources of `core`, as the BPF target needs: no rustup download, and an LLVM that the
+/// LLVM packages below match.
+pub(crate) const BPF_COMPILER: &[Package] = &[
+    package("rustc-web", "compiles the BPF programs"),
+    package("rust-web-src", "the sources of core, for the BPF target"),
+    package("rust-web-llvm", "LLVM tools that match the compiler"),
+];
+
+/// The LLVM that bpf-linker is built on.
+pub(crate) fn llvm(major: u32) -> [Package; 3] {
+    [
+        Package {
+            name: format!("llvm-{major}-dev").into(),
+            why: "bpf-linker is built on it",
+        },
+        Package {
+            name: format!("libpolly-{major}-dev").into(),
+            why: "part of LLVM, linked by bpf-linker",
+        },
+        package("libzstd-dev", "linked by bpf-linker"),
+    ]
+}
+
+/// What the tests trace, or trace with. A test that needs one more names it here.
+pub(crate) const TESTS: &[Package] = &[
+    package("gcc", "the tests trace a compiler at work"),
+    package("libc6-dev", "C headers, and the static C library"),
+    package(
+        "libcap2-bin",
+        "setcap: the tests trace a binary with file capabilities",
+    ),
+    package("make", "the tests trace make -j"),
+    package("procps", "ps, against which the tests compare"),
+    package("rust-web-clippy", "lints the BPF programs"),
+    package("stress-ng", "the tests trace its storms"),
+    package(
+        "util-linux",
+        "unshare, setsid, setpriv: the tests use namespaces and sessions",
+    ),
+];
+
+/// Installs those of `packages` that are missing.
+pub(crate) fn ensure(packages: &[Package]) -> Result<()> {
+    if which::which("dpkg-query").is_err() || which::which("apt-get").is_err() {
+        let names: Vec<_> = packages.iter().map(|package| &*package.name).collect();
+        bail!(
+            "this is not a Debian: install by its own means what Debian calls {}",
+            names.join(" ")
+        );
+    }
+    let missing = missing(packages)?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    for Package { name, why } in &missing {
+        workspace::say(&format!("installing Debian's {name} ({why})"));
+    }
+    // An index may be stale in part and still hold what is needed: the installation decides.
+    if let Err(why) = apt(&["update"]) {
+        workspace::say(&format!(
+            "{why:#}; going on with the package index that is here"
+        ));
+    }
+    let mut install = vec!["install", "--yes", "--no-install-recommends"];
+    install.extend(missing.iter().map(|package| &*package.name));
+    apt(&install)
+}
+
+fn missing(packages: &[Package]) -> Result<Vec<&Package>> {
+    let query = ["--show", "--showformat=${Package} ${db:Status-Status}\n"].into_iter();
+    let names = packages.iter().map(|package| &*package.name);
+    let installed = process::command("dpkg-query", query.chain(names))
+        .stderr_null()
+        .unchecked()
+        .read()
+        .context("cannot run dpkg-query")?;
+    let is_installed = |name: &str| {
+        installed
+            .lines()
+            .any(|line| line.split_once(' ') == Some((name, "installed")))
+    };
+    Ok(packages
+        .iter()
+        .filter(|package| !is_installed(&package.name))
+        .collect())
+}
+
+fn apt(args: &[&str]) -> Result<()> {
+    let mut command = vec![
+        "env",
+        "DEBIAN_FRONTEND=noninteractive",
+        "apt-get",
+        "-q",
+        "-o",
+        "DPkg::Lock::Timeout=300",
+    ];
+    command.extend(args);
+    let output = process::as_root(&command)?
+        .stdin_null()
+        .stderr_to_stdout()
+        .stdout_capture()
+        .unchecked()
+        .run()
+        .context("cannot run apt-get")?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stdout);
+        let errors: Vec<_> = said.lines().filter(|line| line.starts_with("E:")).collect();
+        bail!("`apt-get {}` failed: {}", args.join(" "), errors.join(" "));
+    }
+    Ok(())
+}

@@ -1,0 +1,335 @@
+//! `cargo xtask test`
+
+use std::env;
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use crate::tally::{Reader, Tally};
+use crate::toolchain::Toolchain;
+use crate::{build, dist, packages, process, run, setup, workspace};
+
+/// Run every check there is; ends with `N passed, N failed, N skipped`
+///
+/// Set-up, format, lints, licences and advisories of dependencies, docs, all tests, and the static binary. A step that
+/// fails does not keep the next from running. What cannot be checked on this machine is skipped, and named. The exit
+/// status is 0 only if nothing failed.
+///
+/// The live tests load programs into the running kernel. As root they just run; else they are started by sudo where it
+/// asks for no password, and skip themselves where it does.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Leave out what takes minutes and seldom breaks: today, the static binary
+    #[arg(long)]
+    quick: bool,
+    /// Run only the tests with FILTER in their names, and none of the other checks
+    filter: Option<String>,
+}
+
+/// What the steps hand on to each other.
+struct Run<'a> {
+    args: &'a Args,
+    toolchain: Option<Toolchain>,
+    object: Option<PathBuf>,
+}
+
+/// How a step ended.
+enum Outcome {
+    Passed,
+    Failed(String),
+    Skipped(String),
+    /// It was many tests.
+    Tests(Tally),
+}
+
+struct Step {
+    name: &'static str,
+    /// Runs with a FILTER too.
+    always: bool,
+    /// Left out by --quick.
+    slow: bool,
+    run: fn(&mut Run<'_>) -> Result<Outcome>,
+}
+
+const fn step(name: &'static str, run: fn(&mut Run<'_>) -> Result<Outcome>) -> Step {
+    Step {
+        name,
+        always: false,
+        slow: false,
+        run,
+    }
+}
+
+/// In order. The virtual machines with other kernels are to be one more slow step, behind the tests.
+const STEPS: &[Step] = &[
+    Step {
+        always: true,
+        ..step("set-up: BPF toolchain", set_up_toolchain)
+    },
+    Step {
+        always: true,
+        ..step("set-up: Debian packages", set_up_packages)
+    },
+    step("set-up: clippy, rustfmt, cargo-deny", set_up_tools),
+    step("format", |_| {
+        check(&process::cargo([
+            "fmt",
+            "--all",
+            "--check",
+            "--",
+            "--color=never",
+        ]))
+    }),
+    Step {
+        always: true,
+        ..step("BPF object", bpf_object)
+    },
+    step("clippy", clippy),
+    step("clippy: BPF programs", clippy_bpf),
+    step("deny: bans, licenses, sources", |_| {
+        check(&process::cargo([
+            "deny", "check", "bans", "licenses", "sources",
+        ]))
+    }),
+    step("deny: advisories", advisories),
+    step("docs", docs),
+    Step {
+        always: true,
+        ..step("tests", tests)
+    },
+    Step {
+        slow: true,
+        ..step("static binary", static_binary)
+    },
+];
+
+pub(crate) fn run(args: &Args) -> ExitCode {
+    let started = Instant::now();
+    let mut run = Run {
+        args,
+        toolchain: None,
+        object: None,
+    };
+    let mut tally = Tally::default();
+    for step in STEPS
+        .iter()
+        .filter(|step| step.always || args.filter.is_none())
+    {
+        println!("==> {}", step.name);
+        let started = Instant::now();
+        let outcome = if step.slow && args.quick {
+            Outcome::Skipped("left out by --quick".to_owned())
+        } else {
+            (step.run)(&mut run).unwrap_or_else(|why| Outcome::Failed(format!("{why:#}")))
+        };
+        let seconds = started.elapsed().as_secs_f64();
+        match outcome {
+            Outcome::Passed => {
+                println!("    ok ({seconds:.1} s)");
+                tally.passed += 1;
+            }
+            Outcome::Failed(why) => {
+                println!("{}\n    FAILED ({seconds:.1} s)", why.trim_end());
+                tally.failed.push(step.name.to_owned());
+            }
+            Outcome::Skipped(why) => {
+                println!("    skipped: {why}");
+                tally.skipped.push(format!("{}: {why}", step.name));
+            }
+            Outcome::Tests(tests) => {
+                println!(
+                    "    {} passed, {} failed, {} skipped ({seconds:.1} s)",
+                    tests.passed,
+                    tests.failed.len(),
+                    tests.skipped.len()
+                );
+                tally.add(tests);
+            }
+        }
+    }
+    println!(
+        "==> all of it took {:.0} s\n{tally}",
+        started.elapsed().as_secs_f64()
+    );
+    if tally.failed.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// Runs a check, whose output is of interest only if it fails.
+fn check(expression: &duct::Expression) -> Result<Outcome> {
+    let output = expression
+        .stdin_null()
+        .stderr_to_stdout()
+        .stdout_capture()
+        .unchecked()
+        .run()
+        .context("cannot start it")?;
+    Ok(if output.status.success() {
+        Outcome::Passed
+    } else {
+        Outcome::Failed(String::from_utf8_lossy(&output.stdout).into_owned())
+    })
+}
+
+fn set_up_toolchain(run: &mut Run<'_>) -> Result<Outcome> {
+    run.toolchain = Some(setup::bpf_toolchain()?);
+    Ok(Outcome::Passed)
+}
+
+fn set_up_packages(_: &mut Run<'_>) -> Result<Outcome> {
+    packages::ensure(packages::TESTS)?;
+    Ok(Outcome::Passed)
+}
+
+fn set_up_tools(_: &mut Run<'_>) -> Result<Outcome> {
+    setup::test_tools()?;
+    Ok(Outcome::Passed)
+}
+
+fn bpf_object(run: &mut Run<'_>) -> Result<Outcome> {
+    let Some(toolchain) = &run.toolchain else {
+        return Ok(Outcome::Skipped("no BPF toolchain".to_owned()));
+    };
+    run.object = Some(build::bpf_object(toolchain)?);
+    Ok(Outcome::Passed)
+}
+
+/// Everything that compiles tracer needs the object that it embeds.
+fn with_object(run: &Run<'_>, step: impl FnOnce() -> Result<Outcome>) -> Result<Outcome> {
+    if run.object.is_some() {
+        step()
+    } else {
+        Ok(Outcome::Skipped("no BPF object".to_owned()))
+    }
+}
+
+/// All that the host's compiler builds.
+const HOST: [&str; 3] = ["--workspace", "--exclude", "tracer-ebpf"];
+
+fn clippy(run: &mut Run<'_>) -> Result<Outcome> {
+    let args = ["clippy"].into_iter().chain(HOST).chain([
+        "--all-targets",
+        "--all-features",
+        "--",
+        "-Dwarnings",
+    ]);
+    with_object(run, || check(&process::cargo(args)))
+}
+
+fn clippy_bpf(run: &mut Run<'_>) -> Result<Outcome> {
+    let Some(toolchain) = &run.toolchain else {
+        return Ok(Outcome::Skipped("no BPF toolchain".to_owned()));
+    };
+    let driver = toolchain.compiler.rustc.with_file_name("clippy-driver");
+    if !driver.exists() {
+        return Ok(Outcome::Skipped(format!(
+            "{} has no clippy",
+            toolchain.compiler.name
+        )));
+    }
+    // What `cargo clippy` does, with the clippy of the compiler that is used instead of the cargo's.
+    check(
+        &build::bpf_cargo(toolchain, "check")
+            .env("RUSTC_WORKSPACE_WRAPPER", driver)
+            .env("CLIPPY_ARGS", "-Dwarnings__CLIPPY_HACKERY__"),
+    )
+}
+
+fn advisories(_: &mut Run<'_>) -> Result<Outcome> {
+    let fetch = process::cargo(["deny", "fetch", "db"])
+        .stdin_null()
+        .stdout_null()
+        .stderr_null();
+    if process::within(Duration::from_secs(90), &fetch).is_err() {
+        return Ok(Outcome::Skipped(
+            "the advisory database cannot be fetched here".to_owned(),
+        ));
+    }
+    check(&process::cargo([
+        "deny",
+        "check",
+        "--disable-fetch",
+        "advisories",
+    ]))
+}
+
+fn docs(run: &mut Run<'_>) -> Result<Outcome> {
+    let args = ["doc", "--no-deps"].into_iter().chain(HOST);
+    with_object(run, || {
+        check(&process::cargo(args).env("RUSTDOCFLAGS", "-Dwarnings"))
+    })
+}
+
+fn tests(run: &mut Run<'_>) -> Result<Outcome> {
+    let args = ["test", "--no-fail-fast"].into_iter().chain(HOST);
+    let filter = run.args.filter.iter().flat_map(|filter| ["--", filter]);
+    let mut cargo = process::cargo(args.chain(filter));
+    if !process::is_root()
+        && process::command("sudo", ["-n", "true"])
+            .stderr_null()
+            .run()
+            .is_ok()
+    {
+        cargo = through_sudo(&cargo)?;
+    }
+    with_object(run, || {
+        let mut reader = Reader::default();
+        let status = process::tee(&cargo, |line| reader.line(line))?;
+        let mut tally = reader.finish();
+        if !status.success() && tally.failed.is_empty() {
+            tally
+                .failed
+                .push(format!("tests: cargo test ended with {status}"));
+        } else if let (Some(filter), 0) = (&run.args.filter, tally.count()) {
+            tally
+                .failed
+                .push(format!("tests: none has `{filter}` in its name"));
+        }
+        Ok(Outcome::Tests(tally))
+    })
+}
+
+/// Has cargo start each test binary by `run_test_binary`.
+fn through_sudo(cargo: &duct::Expression) -> Result<duct::Expression> {
+    let target = workspace::host_target().to_uppercase().replace('-', "_");
+    let mut runner = env::current_exe()?.into_os_string();
+    runner.push(" run-test-binary --");
+    Ok(cargo.env(format!("CARGO_TARGET_{target}_RUNNER"), runner))
+}
+
+/// The test binary to start, and its arguments.
+#[derive(clap::Args)]
+pub(crate) struct RunnerArgs {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+    argv: Vec<OsString>,
+}
+
+/// Starts one test binary: as root if it is of `tests/live*.rs`, as the user that we are if not.
+pub(crate) fn run_test_binary(args: &RunnerArgs) -> Result<()> {
+    let (program, rest) = args.argv.split_first().context("no program")?;
+    let program = Path::new(program);
+    let live = program
+        .file_name()
+        .is_some_and(|name| name.to_string_lossy().starts_with("live"));
+    let mut command = if live {
+        run::privileged(program)?
+    } else {
+        Command::new(program)
+    };
+    Err(command.args(rest).exec()).with_context(|| format!("cannot start {}", program.display()))
+}
+
+fn static_binary(run: &mut Run<'_>) -> Result<Outcome> {
+    with_object(run, || {
+        let (binary, version) = dist::static_binary()?;
+        println!("    {version}: {}", workspace::shown_with_size(&binary));
+        Ok(Outcome::Passed)
+    })
+}
