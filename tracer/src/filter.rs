@@ -165,3 +165,7 @@ impl Subtree {
 fn links(process: &Process) -> impl Iterator<Item = ProcessId> {
     [process.creator_id, process.parent_id].into_iter().flatten()
 }
+
+#[cfg(test)]
+#[path = "filter_tests.rs"]
+mod tests;

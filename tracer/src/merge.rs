@@ -36,7 +36,8 @@ pub fn reconcile(seeds: Vec<Seed>, pending: &[Record]) -> Vec<Seed> {
     for mut seed in seeds {
         let same = told.like(&seed);
         let there_before = same.iter().find(|facts| !facts.born);
-        if there_before.is_none() && !same.is_empty() {
+        let born = there_before.is_none() && !same.is_empty();
+        if born || (same.is_empty() && told.names_elder(&seed)) {
             continue;
         }
         let ended = there_before.is_some_and(|facts| facts.ended);
@@ -86,6 +87,8 @@ struct FirstExec {
 struct Told {
     facts: FxHashMap<(u32, u64), Facts>,
     by_tick: FxHashMap<ProcessId, Vec<u64>>,
+    /// The first start of each pid.
+    eldest: FxHashMap<u32, u64>,
 }
 
 impl Told {
@@ -135,6 +138,8 @@ impl Told {
         let id = ProcessId::from_ns(task.start_ns, task.tgid);
         Some(self.facts.entry((task.tgid, task.start_ns)).or_insert_with(|| {
             self.by_tick.entry(id).or_default().push(task.start_ns);
+            let eldest = self.eldest.entry(task.tgid).or_insert(task.start_ns);
+            *eldest = task.start_ns.min(*eldest);
             Facts { first_boot_ns: at, ..Facts::default() }
         }))
     }
@@ -144,6 +149,12 @@ impl Told {
         let starts = self.by_tick.get(&ProcessId::from_ticks(seed.start_ticks, seed.process.pid));
         let pid = seed.process.pid;
         starts.into_iter().flatten().filter_map(|&start| self.facts.get(&(pid, start))).collect()
+    }
+
+    /// True if they tell of one that had the pid before. Then the seed was born after tracing began, and the record of that is
+    /// on its way.
+    fn names_elder(&self, seed: &Seed) -> bool {
+        self.eldest.get(&seed.process.pid).is_some_and(|&start_ns| start_ns / TICK_NS < seed.start_ticks)
     }
 }
 
@@ -185,8 +196,6 @@ fn add_missing(out: &mut Vec<Seed>, told: &Told) {
             (process, PPID_UNKNOWN)
         });
         process.zombie = !facts.ended;
-        // Who has the same pid is younger: its fork is on its way.
-        out.retain(|seed| seed.process.pid != pid);
         out.push(Seed {
             process,
             ppid,

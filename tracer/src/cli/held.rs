@@ -69,6 +69,12 @@ impl Held {
         self.pid
     }
 
+    /// CPU time it has used so far, in nanoseconds (first field of `/proc/PID/schedstat`); 0 if the kernel does not tell.
+    pub(super) fn cpu_ns(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/schedstat", self.pid)).unwrap_or_default();
+        stat.split(' ').next().and_then(|ns| ns.parse().ok()).unwrap_or_default()
+    }
+
     /// Lets it become the command. Tells why it could not.
     pub(super) fn release(&mut self) -> anyhow::Result<Option<Errno>> {
         if let Some(go) = self.go.take() {

@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::held::Held;
 use super::{Capture, ExitCode, run, stream};
-use crate::event::Bye;
+use crate::event::{Bye, Event, Kind};
 use crate::live::{Builder, Tracer};
 use crate::pipeline::{self, Wanted};
 use crate::sink::{self, Output, Sink};
@@ -46,36 +46,40 @@ pub(super) fn stream(plan: stream::Plan) -> anyhow::Result<ExitCode> {
 
 /// Runs the command and ends with its status.
 pub(super) fn run(mut plan: run::Plan) -> anyhow::Result<ExitCode> {
-    let Some((format, target)) = plan.output.take() else {
-        let mut summary = Summary::default();
-        let ended = runtime()?.block_on(run_traced(&plan, &mut summary))?;
-        if ended.started {
-            let colour = plan.globals.colours(&std::io::stderr());
-            summary.print(ended.root, &ended.bye, colour).context("cannot show what was run on standard error")?;
-        }
-        return Ok(ended.code);
-    };
     // Before CMD is started: if the output cannot be opened, nothing is to have happened.
-    let output = Output::open(target)?;
-    let colour = plan.globals.colours(&output);
-    let mut sink = sink::open(format, output, colour);
-    Ok(runtime()?.block_on(run_traced(&plan, &mut *sink))?.code)
+    let sink = match plan.output.take() {
+        Some((format, target)) => {
+            let output = Output::open(target)?;
+            let colour = plan.globals.colours(&output);
+            Some(sink::open(format, output, colour))
+        }
+        None => None,
+    };
+    runtime()?.block_on(async {
+        let mut held = Held::start(&plan.command)?;
+        if let Some(mut sink) = sink {
+            return Ok(trace_held(&plan, &mut held, &mut *sink).await?.code);
+        }
+        let mut report = Report { root: held.pid(), before_ns: held.cpu_ns(), summary: Summary::default() };
+        let ended = trace_held(&plan, &mut held, &mut report).await?;
+        if ended.started {
+            report.summary.print(report.root, &ended.bye, plan.globals.colours(&std::io::stderr()))?;
+        }
+        Ok(ended.code)
+    })
 }
 
 /// How a traced run ended.
 struct Ended {
-    /// The command's pid.
-    root: u32,
-    /// False if it could not be executed.
+    /// False if the command could not be executed.
     started: bool,
     code: ExitCode,
     bye: Bye,
 }
 
-async fn run_traced(plan: &run::Plan, sink: &mut dyn Sink) -> anyhow::Result<Ended> {
-    let mut held = Held::start(&plan.command)?;
-    let root = held.pid();
-    let tracer = builder(&plan.capture).only(root).start()?;
+/// Traces the held command from its release to its end.
+async fn trace_held(plan: &run::Plan, held: &mut Held, sink: &mut dyn Sink) -> anyhow::Result<Ended> {
+    let tracer = builder(&plan.capture).only(held.pid()).start()?;
     // Its ancestors are in the table too; nothing more will be heard of them.
     let others = tracer.table().len_living().saturating_sub(1);
     let failed = held.release()?;
@@ -91,7 +95,35 @@ async fn run_traced(plan: &run::Plan, sink: &mut dyn Sink) -> anyhow::Result<End
         let reason = if errno == Errno::ENOENT { "command not found" } else { errno.desc() };
         eprintln!("tracer: cannot run {}: {reason}", crate::view::escape::argument(&command));
     }
-    Ok(Ended { root, started: failed.is_none(), code, bye })
+    Ok(Ended { started: failed.is_none(), code, bye })
+}
+
+/// The summary, less what the command's process used while it was held: that was tracer, not the command.
+struct Report {
+    summary: Summary,
+    root: u32,
+    /// CPU time it had used when it was held, in nanoseconds.
+    before_ns: u64,
+}
+
+impl Sink for Report {
+    fn write(&mut self, event: &Event) -> std::io::Result<()> {
+        let of_root = event.kind == Kind::Exit && event.process.as_ref().is_some_and(|process| process.pid == self.root);
+        let Some(exit) = event.exit.as_ref().filter(|_| of_root) else { return self.summary.write(event) };
+        let mut exit = exit.clone();
+        // Once: the pid may come to be another's.
+        let before_ns = std::mem::take(&mut self.before_ns);
+        for usage in [&mut exit.usage, &mut exit.own_usage].into_iter().flatten() {
+            let user_ns = usage.user_ns.min(before_ns);
+            usage.user_ns -= user_ns;
+            usage.system_ns = usage.system_ns.saturating_sub(before_ns - user_ns);
+        }
+        self.summary.write(&Event { exit: Some(exit), ..event.clone() })
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.summary.flush()
+    }
 }
 
 /// An error if there is no such process.

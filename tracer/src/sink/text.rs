@@ -159,7 +159,7 @@ impl Look {
             let cpu = units::duration(usage.user_ns + usage.system_ns, self.glyphs);
             line.push(Role::Dim, &format!("  cpu {cpu:>6}  mem {:>5}", units::bytes(usage.max_rss_bytes)));
         }
-        line.push(Role::Plain, &format!("  {}", label::command(process)));
+        line.push(Role::Plain, &format!("  {}", label::ran(process)));
         if let Some(cause) = label::cause(exit) {
             line.push(Role::Bad, &format!("  ({cause})"));
         }
@@ -212,7 +212,7 @@ fn notes(event: &Event) -> Vec<String> {
     let mut notes = Vec::new();
     if let Some(info) = event.argv_info.as_ref().filter(|info| info.truncated) {
         let missing = u64::from(info.bytes.saturating_sub(info.captured));
-        notes.push(format!("{} more of arguments", units::counted(missing, "byte")));
+        notes.push(format!("{} of arguments", units::counted(missing, "more byte")));
     }
     let Some(exec) = &event.exec else { return notes };
     if let Some(interpreter) = &exec.interpreter {
@@ -252,3 +252,7 @@ fn loss(lost: &Lost) -> String {
     }
     out + "; a larger --ring-size would hold more"
 }
+
+#[cfg(test)]
+#[path = "text_tests.rs"]
+mod tests;

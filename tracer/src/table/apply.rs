@@ -27,10 +27,7 @@ impl Table {
             return;
         }
         let creator = self.resolve(raw.creator, at, out);
-        let same = raw.parent.tgid == raw.creator.tgid && raw.parent.start_ns == raw.creator.start_ns;
-        let parent = if same { creator } else { self.resolve(raw.parent, at, out) };
         let creator_id = creator.map(|creator| self.store[creator].id());
-
         if let Some(known) = self.store.find(raw.child) {
             // Found in /proc before its record came out of the ring.
             self.stats.merged += 1;
@@ -38,6 +35,8 @@ impl Table {
             self.correct_parent(known, raw.parent, at, out);
             return;
         }
+        let same = raw.parent.tgid == raw.creator.tgid && raw.parent.start_ns == raw.creator.start_ns;
+        let parent = if same { creator } else { self.resolve(raw.parent, at, out) };
         if !self.make_room(raw.child, at, out) {
             return;
         }

@@ -35,8 +35,10 @@ pub(super) enum Parent {
 /// Who gets the children of a process that is dead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Heir {
-    /// Nobody told: its exit was not seen, or its record did not say.
+    /// Nobody told: its exit was lost, or its record does not say.
     Unknown,
+    /// Nobody yet: it was found ending. They are its own until a record, or another look at `/proc`, says more.
+    Later,
     /// Nobody: the init of a pid namespace takes all in it along (`zap_pid_ns_processes`, kernel/pid_namespace.c);
     /// until they are gone they stay its children.
     Nobody,

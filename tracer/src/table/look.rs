@@ -94,7 +94,7 @@ impl<'a> ProcessRef<'a> {
 }
 
 impl Table {
-    fn process_ref(&self, slot: Slot) -> ProcessRef<'_> {
+    pub(super) fn process_ref(&self, slot: Slot) -> ProcessRef<'_> {
         ProcessRef { table: self, slot }
     }
 

@@ -5,13 +5,14 @@
 //! it is in the same pid namespace, else that namespace's init. The kernel side asks the same question a moment
 //! earlier and the exit record carries its answer; here it is only followed.
 
+use tracer_common::record as raw;
+
 use super::entry::{End, Heir, Parent};
 use super::store::Slot;
-use super::{MAX_ANCESTORS, Moment, Table};
+use super::{MAX_ANCESTORS, Moment, ProcessRef, Table};
 use crate::event::{Event, Kind, Reparent, ReparentReason};
 use crate::id::ProcessId;
-
-use tracer_common::record as raw;
+use crate::seed::Seed;
 
 /// Who inherits, and why that one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +52,7 @@ impl Table {
     }
 
     /// Who has what a dead process left: its heir, or if that is dead too its heir's heir. The dead one itself
-    /// if its children stay with it until they die.
+    /// while its children are with it.
     pub(super) fn heir_of(&mut self, dead: Slot, at: Moment, out: &mut Vec<Event>) -> Option<Inherits> {
         let mut slot = dead;
         let mut reason = ReparentReason::Init;
@@ -64,6 +65,7 @@ impl Table {
                     reason = if subreaper { ReparentReason::Subreaper } else { ReparentReason::Init };
                     slot = next;
                 }
+                Some(End { heir: Heir::Later, .. }) => return Some(Inherits { slot, reason, told: false }),
                 Some(End { heir: Heir::Unknown, .. }) => return self.likely_heir(slot),
             }
         }
@@ -83,7 +85,11 @@ impl Table {
             }
             above = self.parent_of(slot);
         }
-        self.store.by_pid(1).filter(|&init| init != dead).map(|slot| Inherits { slot, reason: ReparentReason::Init, told: false })
+        self.store.by_pid(1).filter(|&init| init != dead).map(|slot| Inherits {
+            slot,
+            reason: ReparentReason::Init,
+            told: false,
+        })
     }
 
     /// Why a process that is now the parent became that.
@@ -114,16 +120,16 @@ impl Table {
             }
             return;
         }
-        let mut has_parent = false;
+        let mut has_parent = !self.store[child].is_living() && known != Parent::Unknown;
         if let Parent::Process(_, Some(parent)) = known {
             let parent = &self.store[parent];
             if parent.pid == named.tgid && parent.exact && parent.start_ns == named.start_ns {
                 return;
             }
-            has_parent = parent.is_living();
+            has_parent |= parent.is_living();
         }
-        // If nobody knows the one that is named, and there is a living parent, then it is the named one that is
-        // forgotten, not the other that is made up.
+        // If nobody knows the one that is named, and there is a good parent, then the named one is gone and forgotten,
+        // and not a stranger.
         let parent = if has_parent { self.store.find(named) } else { self.resolve(named, at, out) };
         let Some(parent) = parent else { return };
         let Some(parent) = self.heir_or_self(parent, at, out) else { return };
@@ -133,14 +139,42 @@ impl Table {
         if parent.slot == child || self.store[child].parent_slot() == Some(parent.slot) {
             return;
         }
-        match self.store[child].parent_id() {
-            Some(from) if self.store[child].is_living() => {
-                self.stats.corrected += 1;
-                let to = Inherits { reason: self.likely_reason(parent.slot), ..parent };
-                self.reparent(child, from, to, at, out);
-            }
-            _ => self.store.link(child, parent.slot),
+        let to = Inherits { reason: self.likely_reason(parent.slot), ..parent };
+        let Some(from) = self.store[child].parent_id().filter(|_| self.store[child].is_living()) else {
+            return self.store.link(child, parent.slot);
+        };
+        self.stats.corrected += 1;
+        if let Some(old) = self.store[child].parent_slot()
+            && let Some(End { heir: heir @ Heir::Later, .. }) = &mut self.store[old].end
+        {
+            // One reaper inherits all children, at once: now it is known whom the others went to.
+            *heir = Heir::Process(named, to.reason == ReparentReason::Subreaper);
+            self.bequeath(old, at, out);
+        } else {
+            self.reparent(child, from, to, at, out);
         }
+    }
+
+    /// Takes another look at a process into account: one of those that [`Table::unsettled`] lists.
+    pub fn settle(&mut self, seed: &Seed, out: &mut Vec<Event>) {
+        let at = Moment { boot_ns: seed.read_until_ns, cpu: None };
+        let Some(child) = self.store.by_id(seed.process.id).filter(|&child| self.store[child].is_living()) else {
+            return;
+        };
+        let Some(parent) = self.store.by_pid(seed.ppid) else { return };
+        let task = raw::TaskRef { start_ns: self.store[parent].start_ns, tgid: seed.ppid, tid: seed.ppid };
+        self.correct_parent(child, task, at, out);
+    }
+
+    /// The living processes whose parent was found ending and has given them to nobody yet, as far as is known. The kernel
+    /// may have done so unheard: look at them in `/proc` again, and tell [`Table::settle`].
+    pub fn unsettled(&self) -> impl Iterator<Item = ProcessRef<'_>> {
+        let later = |slot: Slot| matches!(self.store[slot].end, Some(End { heir: Heir::Later, .. }));
+        self.store
+            .dead()
+            .filter(move |&slot| later(slot))
+            .flat_map(|dead| self.store.children(dead))
+            .map(|child| self.process_ref(child))
     }
 
     /// The process itself while it lives, else its heir.

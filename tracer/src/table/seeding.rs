@@ -40,17 +40,7 @@ impl Table {
         }
         for (slot, found) in &found {
             if found.zombie {
-                self.store.bury(*slot, End { boot_ns: found.at.boot_ns, status: None, heir: Heir::Unknown });
-            }
-        }
-        for (slot, found) in &found {
-            // A dead parent that has not been seen to hand its children on has done so, or is about to.
-            let Some(parent) = self.store[*slot].parent_slot().filter(|&parent| !self.store[parent].is_living()) else {
-                continue;
-            };
-            match self.heir_of(parent, found.at, out) {
-                Some(heir) if heir.slot != *slot => self.store.link(*slot, heir.slot),
-                _ => self.store.unlink(*slot),
+                self.store.bury(*slot, End { boot_ns: found.at.boot_ns, status: None, heir: Heir::Later });
             }
         }
         let order: Vec<Slot> = found.iter().map(|(slot, _)| *slot).collect();

@@ -1,6 +1,6 @@
 //! What a process and its end are called, in few words.
 
-use crate::event::{Exit, Process};
+use crate::event::{Exit, Process, Source};
 
 use super::escape;
 
@@ -12,6 +12,16 @@ pub fn command(process: &Process) -> String {
         (_, Some(exe), _) => escape::argument(exe).into_owned(),
         (_, None, Some(comm)) => escape::text(comm).into_owned(),
         (_, None, None) => "?".into(),
+    }
+}
+
+/// The same, but for a process that was seen to be made and has not run anything itself: its name in brackets, for
+/// the arguments that it has are its parent's.
+pub fn ran(process: &Process) -> String {
+    if process.execs == 0 && process.source == Source::Kernel && !process.kthread {
+        format!("({})", name(process))
+    } else {
+        command(process)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
 use tracer::event::{Event, Kind, Process};
@@ -17,6 +18,7 @@ use super::exit::assert_status;
 pub(super) fn cases() -> Vec<Case> {
     vec![
         case("tree::found_processes_are_as_proc_shows_them", found),
+        case("tree::found_zombie", zombie),
         case("tree::starting_in_the_middle_of_a_storm", in_a_storm),
         case("tree::at_rest_as_proc_shows_it", at_rest),
     ]
@@ -64,6 +66,29 @@ fn found() {
     }
 }
 
+/// Dead, but not waited for when tracing begins: it is known as what it is, and does not end again.
+fn zombie() {
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let truth_file = place.path().join("truth");
+    let arguments = deed_arguments("zombie", &truth_file, &[]);
+    let mut deed =
+        Guarded::spawn(Command::new(&arguments[0]).args(&arguments[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()));
+    let mut line = String::new();
+    BufReader::new(deed.child().stdout.take().expect("it was piped")).read_line(&mut line).expect("UTF-8");
+    assert_eq!(line, "ready\n");
+    let stream = Stream::start(&[]);
+    drop(deed.child().stdin.take());
+    assert!(deed.wait(BOUND).success(), "the deed failed");
+    let trace = stream.with_truth(&truth_file).stop();
+    check_sound(&trace);
+    let said = trace.truth.one("zombie");
+    let process = trace.process(said.id(), Kind::Process);
+    assert!(process.zombie, "{process:?}");
+    assert_eq!(process.parent_id, Some(trace.deed()));
+    assert_eq!(trace.about(said.id()).len(), 1, "it ended before");
+    assert_eq!(trace.exit(trace.deed()).code, Some(0));
+}
+
 /// The storm's own log decides: who was born after `hello` and ended before the tracer did is told completely.
 fn in_a_storm() {
     let place = tempfile::tempdir().expect("a temporary directory");
@@ -71,20 +96,21 @@ fn in_a_storm() {
     fs::write(&flag, "").expect("a new file");
     let arguments = deed_arguments("storm", &truth_file, &[flag.clone().into()]);
     let mut storm = Guarded::spawn(Command::new(&arguments[0]).args(&arguments[1..]).stdin(Stdio::null()));
-    let grown = |lines: usize| {
+    let size_now = || fs::metadata(&truth_file).map_or(0, |metadata| metadata.len());
+    let grown = |size: u64| {
         let end = std::time::Instant::now() + BOUND;
-        while fs::read(&truth_file).map_or(0, |bytes| bytes.iter().filter(|byte| **byte == b'\n').count()) < lines {
+        while size_now() < size {
             assert!(std::time::Instant::now() < end, "the storm does not blow");
             std::thread::sleep(std::time::Duration::from_millis(2));
         }
     };
-    let lines_now = || fs::read_to_string(&truth_file).map_or(0, |text| text.lines().count());
-    grown(50);
+    grown(10_000);
     let mut rounds = Vec::new();
     for _ in 0..3 {
         let stream = Stream::start(&[]);
         let from = proc::boot_ns();
-        grown(lines_now() + 600);
+        // Some hundreds of lines.
+        grown(size_now() + 100_000);
         let to = proc::boot_ns();
         rounds.push((stream.stop(), from, to));
     }
@@ -98,9 +124,9 @@ fn in_a_storm() {
 }
 
 fn check_storm(trace: &Trace, log: &TruthLog, from: u64, to: u64) {
-    let born: BTreeMap<ProcessId, Ident> =
-        log.all("born").iter().map(|said| (said.id(), said.get("parent"))).collect();
-    let adopted: BTreeMap<ProcessId, Ident> = log.all("adopted").iter().map(|said| (said.id(), said.get("to"))).collect();
+    let born: BTreeMap<ProcessId, Ident> = log.all("born").iter().map(|said| (said.id(), said.get("parent"))).collect();
+    let adopted: BTreeMap<ProcessId, Ident> =
+        log.all("adopted").iter().map(|said| (said.id(), said.get("to"))).collect();
     let mut by_process: BTreeMap<ProcessId, Vec<&Event>> = BTreeMap::new();
     for event in trace.events() {
         if let Some(process) = &event.process {
@@ -119,8 +145,11 @@ fn check_storm(trace: &Trace, log: &TruthLog, from: u64, to: u64) {
         let Some(parent) = born.get(&id) else { continue };
         compared += 1;
         let kinds: Vec<Kind> = events.iter().map(|event| event.kind).collect();
-        let expected: &[Kind] =
-            if adopted.contains_key(&id) { &[Kind::Fork, Kind::Reparent, Kind::Exit] } else { &[Kind::Fork, Kind::Exit] };
+        let expected: &[Kind] = if adopted.contains_key(&id) {
+            &[Kind::Fork, Kind::Reparent, Kind::Exit]
+        } else {
+            &[Kind::Fork, Kind::Exit]
+        };
         assert_eq!(kinds, expected, "{said:?}");
         let parent_of = |index: usize| events[index].process.as_ref().and_then(|process| process.parent_id);
         assert_eq!(parent_of(0), Some(parent.id()), "{said:?}");
@@ -187,7 +216,8 @@ fn compare(
     let resting = stable.iter().filter(|stat| stat.comm.starts_with("rest-")).count();
     assert!(resting >= 8, "the workload stands: {resting} of its processes, root {deed}");
     for stat in stable {
-        let process = living.get(&id(&stat)).unwrap_or_else(|| panic!("{stat:?} lives, and the stream does not know it"));
+        let process =
+            living.get(&id(&stat)).unwrap_or_else(|| panic!("{stat:?} lives, and the stream does not know it"));
         assert_eq!(process.ppid, Some(stat.ppid), "{stat:?}");
     }
     let known: BTreeSet<ProcessId> = before.values().chain(after.values()).map(id).collect();

@@ -1,5 +1,7 @@
 //! Where programs are: paths as the kernel resolves them, and who they run as.
 
+use std::collections::BTreeMap;
+
 use tracer::event::{Capture, Exec, Process};
 
 use crate::deeds::exec_cred::{NOBODY, SOME_GROUP};
@@ -60,8 +62,14 @@ fn assert_paths(trace: &Trace) -> (&Process, &Exec) {
     let (process, exec, _) = trace.exec(trace.truth.one("seen").id());
     assert_eq!(exec.exe_capture, None, "exe is whole: {process:?}");
     assert_eq!(exec.cwd_capture, None, "cwd is whole: {process:?}");
-    assert_eq!(bytes(process.exe.as_deref(), process.exe_b64.as_deref()).as_deref(), true_path(trace, "exe").as_deref());
-    assert_eq!(bytes(process.cwd.as_deref(), process.cwd_b64.as_deref()).as_deref(), true_path(trace, "cwd").as_deref());
+    assert_eq!(
+        bytes(process.exe.as_deref(), process.exe_b64.as_deref()).as_deref(),
+        true_path(trace, "exe").as_deref()
+    );
+    assert_eq!(
+        bytes(process.cwd.as_deref(), process.cwd_b64.as_deref()).as_deref(),
+        true_path(trace, "cwd").as_deref()
+    );
     assert_eq!(process.comm.as_deref(), Some(&*trace.truth.one("seen").get::<String>("comm")));
     (process, exec)
 }
@@ -135,7 +143,10 @@ fn mounted(kind: &str) {
     let trace = Run::deed_with("path-mounted", &["@dir", kind]).trace();
     assert!(trace.truth.all("no overlay").is_empty(), "overlayfs refused: nothing is shown by this");
     let (process, exec) = assert_paths(&trace);
-    assert_eq!(process.exe, exec.filename, "it was given absolute, and has no links in it but those of the test's place");
+    assert_eq!(
+        process.exe, exec.filename,
+        "it was given absolute, and has no links in it but those of the test's place"
+    );
     let end = match kind {
         "bind-file" => "/place/alias",
         "bind-twice" => "/place/mounted/deeper/program",
@@ -153,8 +164,8 @@ fn ids(process: &Process) -> [Option<u32>; 4] {
 #[track_caller]
 fn assert_ids(trace: &Trace) -> (&Process, &Exec) {
     let (process, exec) = assert_paths(trace);
-    let report = trace.truth.one("report");
-    assert_eq!(ids(process), ["uid", "euid", "gid", "egid"].map(|key| Some(report.get(key))), "{process:?}");
+    let truth: BTreeMap<String, u32> = trace.truth.one("report").get("ids");
+    assert_eq!(ids(process), ["uid", "euid", "gid", "egid"].map(|key| truth.get(key).copied()), "{process:?}");
     assert!(process.euid.is_none_or(|euid| Some(euid) != process.uid), "only when it differs");
     (process, exec)
 }

@@ -32,7 +32,8 @@ pub(super) fn assert_status(exit: &Exit, status: i32) {
         assert!(!exit.core, "no core without a signal: {exit:?}");
     } else {
         let signal = libc::WTERMSIG(status);
-        let name = Signal::try_from(signal).map_or_else(|_| real_time_name(signal), |signal| signal.as_str().to_owned());
+        let name =
+            Signal::try_from(signal).map_or_else(|_| real_time_name(signal), |signal| signal.as_str().to_owned());
         assert_eq!((exit.code, exit.signal.as_deref()), (None, Some(name.as_str())), "status {status:#x}: {exit:?}");
         assert_eq!(exit.core, libc::WCOREDUMP(status), "status {status:#x}: {exit:?}");
     }
@@ -77,7 +78,10 @@ fn leader_first(how: &str) {
     let id = assert_ends(&trace)[0].id();
     // By exit(2) alone the status is the leader's before Linux 5.19 or so, the last thread's since: wait() decides.
     let gone: u64 = trace.truth.one("leader gone").get("boot_ns");
-    assert!(trace.one(id, Kind::Exit).boot_ns > Some(gone), "the process ends with its last thread, not with its leader");
+    assert!(
+        trace.one(id, Kind::Exit).boot_ns > Some(gone),
+        "the process ends with its last thread, not with its leader"
+    );
     assert_eq!(trace.process(id, Kind::Exit).tid, None, "the exit is of the process, not of a thread");
 }
 

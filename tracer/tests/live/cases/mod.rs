@@ -1,15 +1,38 @@
 //! The cases, one trial each.
 
 mod attach;
+mod cli;
 mod exec_argv;
 mod exec_path;
 mod exit;
+mod kernel;
+mod load;
 mod oracle;
+mod run;
+mod stream;
 mod tree;
 mod usage;
+mod workloads;
 
 use crate::support::Case;
 
 pub(crate) fn all() -> Vec<Case> {
-    [exit::cases(), usage::cases(), exec_argv::cases(), exec_path::cases(), tree::cases(), attach::cases(), oracle::cases()].into_iter().flatten().collect()
+    [
+        exit::cases(),
+        usage::cases(),
+        exec_argv::cases(),
+        exec_path::cases(),
+        tree::cases(),
+        attach::cases(),
+        kernel::cases(),
+        stream::cases(),
+        run::cases(),
+        cli::cases(),
+        load::cases(),
+        workloads::cases(),
+        oracle::cases(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

@@ -62,7 +62,8 @@ fn check(seed: u64, trace: &Trace) {
     check_births(trace);
     check_adoptions(trace);
     check_execs(trace);
-    let ended: BTreeMap<ProcessId, &Said> = trace.truth.all("ended").into_iter().map(|said| (said.id(), said)).collect();
+    let ended: BTreeMap<ProcessId, &Said> =
+        trace.truth.all("ended").into_iter().map(|said| (said.id(), said)).collect();
     assert!(born.iter().all(|id| ended.contains_key(id)), "seed {seed}: the log is not complete");
     for (id, said) in &ended {
         assert_status(trace.exit(*id), said.get("status"));

@@ -72,7 +72,11 @@ pub(super) fn check_births(trace: &Trace) {
         let process = trace.process(said.id(), Kind::Fork);
         let (parent, creator): (Ident, Ident) = (said.get("parent"), said.get("creator"));
         assert_eq!(process.parent_id, Some(parent.id()), "{said:?}");
-        assert_eq!(process.creator_id, (creator != parent).then(|| creator.id()), "told when it is not the parent: {said:?}");
+        assert_eq!(
+            process.creator_id,
+            (creator != parent).then(|| creator.id()),
+            "told when it is not the parent: {said:?}"
+        );
         let ns_pids: Vec<u32> = said.get("ns_pids");
         assert_eq!(process.ns_pids.as_deref(), (ns_pids.len() > 1).then_some(&*ns_pids), "told when nested: {said:?}");
     }
@@ -186,7 +190,10 @@ fn cycle() {
     for said in &born {
         *times.entry(said.id()).or_default() += 1;
     }
-    assert_eq!(trace.count(Kind::Fork) as usize, born.len() + usize::from(!trace.of(trace.deed(), Kind::Fork).is_empty()));
+    assert_eq!(
+        trace.count(Kind::Fork) as usize,
+        born.len() + usize::from(!trace.of(trace.deed(), Kind::Fork).is_empty())
+    );
     assert_eq!(trace.count(Kind::Reparent) as usize, trace.truth.all("adopted").len());
     let alone: Vec<ProcessId> = times.iter().filter(|(_, count)| **count == 1).map(|(id, _)| *id).collect();
     assert!(alone.len() * 2 > born.len(), "most identities are unique: {} of {}", alone.len(), born.len());

@@ -104,7 +104,11 @@ fn io() {
     let said = assert_ends(&trace)[0];
     for said in [said, trace.truth.one("grandchild")] {
         let usage = usage(&trace, said);
-        assert_eq!((usage.read_bytes, usage.write_bytes), (said.get("read_bytes"), said.get("write_bytes")), "{said:?}");
+        assert_eq!(
+            (usage.read_bytes, usage.write_bytes),
+            (said.get("read_bytes"), said.get("write_bytes")),
+            "{said:?}"
+        );
     }
     if trace.truth.all("no direct I/O").is_empty() {
         let usage = usage(&trace, said);

@@ -49,8 +49,16 @@ fn argv(truth: Truth, arguments: &[String]) {
         "other-name" => vec![b"another name altogether".to_vec(), b"-x".to_vec()],
         "not-utf8" => vec![b"prog".to_vec(), b"\xff\xfe".to_vec(), b"caf\xe9".to_vec(), "é".as_bytes().to_vec()],
         "awkward" => [
-            &b"prog"[..], b"", b"two\nlines", b"\ttab\r", b"\x1b[31mred\x1b]0;title\x07", b"\"quotes\" \\ '", b"",
-            "\u{202e}rtl \u{2028} \u{feff}".as_bytes(), b"\x01\x7f", b"",
+            &b"prog"[..],
+            b"",
+            b"two\nlines",
+            b"\ttab\r",
+            b"\x1b[31mred\x1b]0;title\x07",
+            b"\"quotes\" \\ '",
+            b"",
+            "\u{202e}rtl \u{2028} \u{feff}".as_bytes(),
+            b"\x01\x7f",
+            b"",
         ]
         .map(<[u8]>::to_vec)
         .to_vec(),

@@ -43,13 +43,7 @@ fn cred(truth: Truth, arguments: &[String]) {
             let (path, value) = (CString::new(program.as_os_str().as_bytes()).expect("no NUL"), net_raw());
             // SAFETY: C strings, and a buffer with its length.
             let done = unsafe {
-                libc::setxattr(
-                    path.as_ptr(),
-                    c"security.capability".as_ptr(),
-                    value.as_ptr().cast(),
-                    value.len(),
-                    0,
-                )
+                libc::setxattr(path.as_ptr(), c"security.capability".as_ptr(), value.as_ptr().cast(), value.len(), 0)
             };
             assert_eq!(done, 0, "setxattr: {}", std::io::Error::last_os_error());
         }

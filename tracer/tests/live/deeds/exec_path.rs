@@ -156,12 +156,8 @@ fn mounted(truth: Truth, arguments: &[String]) {
             }
             "overlay" => {
                 let [lower, upper, work] = ["lower", "upper", "work"].map(|name| directory.join(name));
-                let data = format!(
-                    "lowerdir={},upperdir={},workdir={}",
-                    lower.display(),
-                    upper.display(),
-                    work.display()
-                );
+                let data =
+                    format!("lowerdir={},upperdir={},workdir={}", lower.display(), upper.display(), work.display());
                 let done = mount(Some("overlay"), &target, Some("overlay"), MsFlags::empty(), Some(data.as_str()));
                 if let Err(error) = done {
                     truth.say("no overlay", json!({ "error": error.to_string() }));

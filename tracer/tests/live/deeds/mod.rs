@@ -5,8 +5,10 @@ pub(crate) mod exec_cred;
 mod exec_path;
 mod exit;
 mod kit;
+mod loss;
 mod oracle;
 pub(crate) mod report;
+mod signal;
 mod storm;
 mod tree;
 mod tree_ns;
@@ -25,7 +27,19 @@ pub(crate) use usage::memory_hierarchy;
 type Deed = fn(Truth, &[String]);
 
 /// Every deed by name.
-const DEEDS: &[&[(&str, Deed)]] = &[exit::DEEDS, usage::DEEDS, exec_argv::DEEDS, exec_cred::DEEDS, exec_path::DEEDS, tree::DEEDS, tree_ns::DEEDS, oracle::DEEDS, storm::DEEDS];
+const DEEDS: &[&[(&str, Deed)]] = &[
+    exit::DEEDS,
+    usage::DEEDS,
+    exec_argv::DEEDS,
+    exec_cred::DEEDS,
+    exec_path::DEEDS,
+    tree::DEEDS,
+    tree_ns::DEEDS,
+    oracle::DEEDS,
+    storm::DEEDS,
+    signal::DEEDS,
+    loss::DEEDS,
+];
 
 /// Does a deed, if this process was started for one.
 pub(crate) fn dispatch() -> Option<ExitCode> {

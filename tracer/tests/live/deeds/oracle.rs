@@ -43,11 +43,8 @@ fn oracle(truth: Truth, arguments: &[String]) {
         std::io::stdin().read_line(&mut String::new()).expect("a pipe");
     }
     set_subreaper(true);
-    let mut part = Part {
-        rng: Rng::new(seed.parse().expect("a seed")),
-        depth: 0,
-        budget: budget.parse().expect("a count"),
-    };
+    let mut part =
+        Part { rng: Rng::new(seed.parse().expect("a seed")), depth: 0, budget: budget.parse().expect("a count") };
     while part.budget > 0 {
         act(truth, &mut part);
     }
@@ -240,7 +237,8 @@ struct Program {
 
 impl Program {
     fn new(truth: Truth, argv: Vec<CString>, part: &mut Part, from_tid: u32) -> Self {
-        let environment = format!("{ACTOR}={},{},{},{},{from_tid}", truth.fd(), part.rng.next(), part.depth, part.budget);
+        let environment =
+            format!("{ACTOR}={},{},{},{},{from_tid}", truth.fd(), part.rng.next(), part.depth, part.budget);
         let environment = CString::new(environment).expect("no NUL in numbers");
         let mut pointers: Vec<*const libc::c_char> = argv.iter().map(|argument| argument.as_ptr()).collect();
         pointers.push(std::ptr::null());
@@ -300,7 +298,10 @@ fn spawn(truth: Truth, part: &mut Part, mut child: Part, vfork: bool) {
     };
     assert!(pid > 0, "clone: {}", std::io::Error::last_os_error());
     let (child, me): (Ident, Value) = (Ident::of(pid as u32), json!(Ident::me()));
-    truth.say("born", json!({ "pid": child.pid, "start": child.start, "parent": me, "creator": me, "ns_pids": [child.pid] }));
+    truth.say(
+        "born",
+        json!({ "pid": child.pid, "start": child.start, "parent": me, "creator": me, "ns_pids": [child.pid] }),
+    );
 }
 
 extern "C" fn vforked(program: *mut libc::c_void) -> libc::c_int {

@@ -28,11 +28,10 @@ pub(super) fn dispatch() -> Option<ExitCode> {
     let [truth, ready, hold] = fds[..] else { panic!("{REPORT}={value}") };
     let argv: Vec<String> = std::env::args_os().map(|argument| base64(argument.as_bytes())).collect();
     // SAFETY: these take no arguments and cannot fail.
-    let [uid, euid, gid, egid] = unsafe { [libc::getuid(), libc::geteuid(), libc::getgid(), libc::getegid()] };
-    Truth::inherited(truth).say(
-        "report",
-        json!({ "argv": argv, "ns_pid": std::process::id(), "uid": uid, "euid": euid, "gid": gid, "egid": egid }),
-    );
+    let ids = unsafe {
+        json!({ "uid": libc::getuid(), "euid": libc::geteuid(), "gid": libc::getgid(), "egid": libc::getegid() })
+    };
+    Truth::inherited(truth).say("report", json!({ "argv": argv, "ids": ids }));
     // SAFETY: one byte to write, one to read: the other side closes its end or opens the gate.
     unsafe {
         libc::write(ready, [1u8].as_ptr().cast(), 1);
@@ -110,9 +109,8 @@ impl Stage {
             assert!(alive && std::time::Instant::now() < end, "process {pid} does not report");
         }
         let link = |name: &str| {
-            std::fs::read_link(format!("/proc/{pid}/{name}")).map_or(Value::Null, |path| {
-                json!(base64(path.as_os_str().as_bytes()))
-            })
+            std::fs::read_link(format!("/proc/{pid}/{name}"))
+                .map_or(Value::Null, |path| json!(base64(path.as_os_str().as_bytes())))
         };
         let ident = Ident::of(pid);
         let stat = proc::stat(pid).expect("it is held");

@@ -11,8 +11,13 @@ use super::kit::{self, Gate, fork};
 use super::tree::{await_adoption, say_born, set_subreaper};
 use crate::support::{Ident, Rng, Truth, proc};
 
-pub(super) const DEEDS: &[(&str, Deed)] =
-    &[("storm", storm), ("quiet-storm", quiet_storm), ("resting", resting), ("core-helper", core_helper), ("nothing", nothing)];
+pub(super) const DEEDS: &[(&str, Deed)] = &[
+    ("storm", storm),
+    ("quiet-storm", quiet_storm),
+    ("resting", resting),
+    ("core-helper", core_helper),
+    ("nothing", nothing),
+];
 
 /// Most processes of one worker, should nobody stop it.
 const MOST: u32 = 20_000;
@@ -38,7 +43,7 @@ fn storm(truth: Truth, arguments: &[String]) {
 fn short_life(truth: Truth, round: u32) {
     fork(|| {
         let from = say_born(truth);
-        if round % 4 == 0 {
+        if round.is_multiple_of(4) {
             let told = Gate::new();
             fork(|| {
                 say_born(truth);

@@ -58,9 +58,7 @@ pub(super) fn await_adoption(truth: Truth, from: Ident) -> Ident {
 
 /// Waits until a process that is not our child has ended.
 pub(super) fn await_gone(ident: Ident) {
-    kit::until("it ends", || {
-        proc::stat(ident.pid).is_none_or(|stat| stat.start != ident.start || stat.is_zombie())
-    });
+    kit::until("it ends", || proc::stat(ident.pid).is_none_or(|stat| stat.start != ident.start || stat.is_zombie()));
 }
 
 /// Reads an identity that another process has sent.
@@ -300,9 +298,7 @@ fn thread_parent(truth: Truth, arguments: &[String]) {
             forker.join().expect("it only forks")
         });
         // The forking thread has been joined; that the kernel is done with it is another matter.
-        kit::until("the thread is gone", || {
-            std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1)
-        });
+        kit::until("the thread is gone", || std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1));
         told.pass();
         goes_on.open();
         told.pass();

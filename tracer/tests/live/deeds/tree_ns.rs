@@ -206,7 +206,8 @@ fn pid_max(truth: Truth, _: &[String]) {
 
 /// A pid that nobody has, high up so that nobody gets it meanwhile.
 fn free_pid() -> i32 {
-    let limit: i32 = fs::read_to_string("/proc/sys/kernel/pid_max").expect("it exists").trim().parse().expect("a number");
+    let limit: i32 =
+        fs::read_to_string("/proc/sys/kernel/pid_max").expect("it exists").trim().parse().expect("a number");
     // Others who choose pids start from another place.
     let from = limit - 1 - (std::process::id() as i32 * 7) % (limit / 8);
     (limit / 2..from).rev().find(|pid| !std::path::Path::new(&format!("/proc/{pid}")).exists()).expect("a free pid")

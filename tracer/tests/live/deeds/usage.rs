@@ -83,7 +83,8 @@ fn cpu(truth: Truth, _: &[String]) {
 /// What a process has used itself so far.
 fn own() -> Value {
     let usage = getrusage(UsageWho::RUSAGE_SELF).expect("no arguments to be wrong");
-    let nanoseconds = |time: nix::sys::time::TimeVal| time.tv_sec() as u64 * 1_000_000_000 + time.tv_usec() as u64 * 1000;
+    let nanoseconds =
+        |time: nix::sys::time::TimeVal| time.tv_sec() as u64 * 1_000_000_000 + time.tv_usec() as u64 * 1000;
     json!({
         "cpu_ns": nanoseconds(usage.user_time()) + nanoseconds(usage.system_time()),
         "minor_faults": usage.minor_page_faults(),
@@ -157,11 +158,13 @@ impl MemoryGroup {
         let v2 = parent.join("cgroup.controllers").exists();
         let group = parent.join(format!("tracer-live-{}", std::process::id()));
         if v2 {
-            fs::write(parent.join("cgroup.subtree_control"), "+memory").expect("the memory controller can be passed on");
+            fs::write(parent.join("cgroup.subtree_control"), "+memory")
+                .expect("the memory controller can be passed on");
         }
         fs::create_dir(&group).expect("a cgroup of our own");
         let this = Self(group);
-        let (max, swap) = if v2 { ("memory.max", "memory.swap.max") } else { ("memory.limit_in_bytes", "memory.swappiness") };
+        let (max, swap) =
+            if v2 { ("memory.max", "memory.swap.max") } else { ("memory.limit_in_bytes", "memory.swappiness") };
         fs::write(this.0.join(max), limit.to_string()).expect("a limit");
         // Without swap accounting there is no such file, and without swap nothing to forbid.
         let _ = fs::write(this.0.join(swap), "0");

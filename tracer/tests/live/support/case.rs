@@ -80,22 +80,20 @@ impl Case {
     }
 
     /// As libtest knows it: ignored, never passed, when it cannot run here.
-    pub(crate) fn into_trial(self) -> Trial {
-        let unmet = self.unmet();
+    pub(crate) fn into_trial(self, unmet: Option<String>) -> Trial {
         let alone = self.needs.iter().any(|need| matches!(need, Need::Alone));
-        let Self { name, test, .. } = self;
         let ignored = unmet.is_some();
-        Trial::test(name, move || {
+        Trial::test(self.name, move || {
             if let Some(reason) = unmet {
                 return Err(Failed::from(reason));
             }
             // A case that panicked while it held the lock says nothing about the next one.
             if alone {
                 let _machine = MACHINE.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-                run(test)
+                run(self.test)
             } else {
                 let _machine = MACHINE.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-                run(test)
+                run(self.test)
             }
         })
         .with_ignored_flag(ignored)
@@ -104,12 +102,12 @@ impl Case {
 
 fn run(test: Box<dyn FnOnce() + Send>) -> Result<(), Failed> {
     catch_unwind(AssertUnwindSafe(test)).map_err(|panic| {
-        let text = panic
+        let message = panic
             .downcast_ref::<String>()
             .cloned()
             .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
             .unwrap_or_else(|| "panicked".to_owned());
-        Failed::from(text)
+        Failed::from(message)
     })
 }
 

@@ -2,15 +2,21 @@
 
 mod case;
 pub(crate) mod proc;
+mod process;
 mod rng;
+mod schema;
 mod sound;
+mod stream;
 mod trace;
 mod tracer;
 pub(crate) mod truth;
 
 pub(crate) use case::{Case, Need, case};
+pub(crate) use process::{BOUND, Finished, Guarded, run_bounded};
 pub(crate) use rng::Rng;
+pub(crate) use schema::check_schema;
 pub(crate) use sound::check_sound;
-pub(crate) use trace::{Trace, parts};
-pub(crate) use tracer::{BOUND, Finished, Guarded, Run, Stream, command, deed_arguments, run_bounded, this_binary};
+pub(crate) use stream::Stream;
+pub(crate) use trace::{Trace, parse_lines, parts};
+pub(crate) use tracer::{Run, command, deed_arguments, open_directory, this_binary, tracer_binary};
 pub(crate) use truth::{Ident, Said, Truth, TruthLog};

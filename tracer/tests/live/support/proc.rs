@@ -78,7 +78,6 @@ pub(crate) fn boot_ns() -> u64 {
     now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64
 }
 
-
 /// A process and its descendants, each thread with what it is doing: for the message when something hangs.
 pub(crate) fn picture(root: u32) -> String {
     let all = all();

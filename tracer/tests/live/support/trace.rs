@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use tracer::event::{ArgvInfo, Bye, Event, Exec, Exit, Hello, Kind, Process};
 use tracer::id::ProcessId;
 
-use super::tracer::Finished;
+use super::process::Finished;
 use super::truth::TruthLog;
 
 /// Lines shown when a test fails.

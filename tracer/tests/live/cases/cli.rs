@@ -1,0 +1,243 @@
+//! `tracer tree` and `tracer doctor` on the live machine.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::fd::FromRawFd as _;
+use std::path::Path;
+use std::process::{ChildStdin, Command, Stdio};
+
+use nix::libc;
+use serde_json::Value;
+
+use crate::support::{
+    BOUND, Case, Finished, Guarded, Need, TruthLog, case, command, deed_arguments, open_directory, proc, run_bounded,
+    truth,
+};
+
+pub(super) fn cases() -> Vec<Case> {
+    vec![
+        case("cli::tree_of_a_family", tree_of_a_family),
+        case("cli::tree_of_everything_agrees_with_proc", tree_of_everything),
+        case("cli::tree_without_root", tree_without_root).needs(&[Need::Nothing]),
+        case("cli::tree_of_nobody", tree_of_nobody).needs(&[Need::Nothing]),
+        case("cli::tree_on_a_terminal_of_zero_width", zero_width),
+        case("cli::doctor_says_yes", doctor_says_yes),
+        case("cli::doctor_says_no_without_root", doctor_says_no),
+        case("cli::wrong_usage", wrong_usage).needs(&[Need::Nothing]),
+    ]
+}
+
+/// The family of the deed, there as long as this value.
+struct Family {
+    deed: Guarded,
+    _alive: ChildStdin,
+    /// Pids by name.
+    members: BTreeMap<String, u32>,
+    _place: tempfile::TempDir,
+}
+
+impl Family {
+    fn new() -> Self {
+        let place = open_directory();
+        let truth_file = place.path().join("truth");
+        let arguments = deed_arguments("family", &truth_file, &[]);
+        let mut deed = Guarded::spawn(
+            Command::new(&arguments[0]).args(&arguments[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()),
+        );
+        let mut line = String::new();
+        BufReader::new(deed.child().stdout.take().expect("it was piped")).read_line(&mut line).expect("UTF-8");
+        assert_eq!(line, "ready\n");
+        let members = TruthLog::read(&mut truth::reopen(&truth_file))
+            .all("member")
+            .iter()
+            .map(|said| (said.get("name"), said.get("pid")))
+            .collect();
+        let alive = deed.child().stdin.take().expect("it was piped");
+        Self { deed, _alive: alive, members, _place: place }
+    }
+}
+
+fn tree(arguments: &[&str]) -> Finished {
+    let mut all = vec!["tree"];
+    all.extend(arguments);
+    let finished = run_bounded(&mut command(&all), BOUND);
+    assert_eq!((finished.code(), &*finished.stderr), (0, ""), "{finished:?}");
+    finished
+}
+
+/// Reads a picture with `-p`: who is drawn below or beside whom. Each process is `name(pid)`; the column where a name
+/// begins tells its level, and a parent is the nearest name to the left that is on the same line or above.
+fn parse(picture: &str) -> BTreeMap<u32, Option<u32>> {
+    let mut parents = BTreeMap::new();
+    // (column of the name, pid), outermost first: the path to what was drawn last.
+    let mut path: Vec<(usize, u32)> = Vec::new();
+    for line in picture.lines() {
+        let chars: Vec<char> = line.chars().collect();
+        let drawing = |c: char| matches!(c, ' ' | '─' | '┬' | '├' | '│' | '└' | '-' | '+' | '|' | '`');
+        let mut at = 0;
+        while at < chars.len() {
+            if drawing(chars[at]) {
+                at += 1;
+                continue;
+            }
+            let column = at;
+            // A name may hold spaces, but the pid in parentheses ends it.
+            let rest: String = chars[at..].iter().collect();
+            let Some((pid, length)) = leading_process(&rest) else { break };
+            at += length;
+            path.retain(|(other, _)| *other < column);
+            parents.insert(pid, path.last().map(|(_, parent)| *parent));
+            path.push((column, pid));
+        }
+    }
+    parents
+}
+
+/// The pid of `name(pid)` at the start of a text, and how many characters it takes.
+fn leading_process(text: &str) -> Option<(u32, usize)> {
+    let open = text.char_indices().filter(|(_, c)| *c == '(').find_map(|(index, _)| {
+        let digits: String = text[index + 1..].chars().take_while(char::is_ascii_digit).collect();
+        text[index + 1 + digits.len()..]
+            .starts_with([')', ','])
+            .then(|| digits.parse().ok().map(|pid: u32| (index, pid)))?
+    })?;
+    let (index, pid) = open;
+    let close = index + text[index..].find(')')? + 1;
+    Some((pid, text[..close].chars().count()))
+}
+
+fn tree_of_a_family() {
+    let family = Family::new();
+    let granny = family.deed.pid();
+    let finished = tree(&["-p", &granny.to_string()]);
+    let picture = finished.stdout();
+    let parents = parse(&picture);
+    let pid = |name: &str| family.members[name];
+    let expected: BTreeMap<u32, Option<u32>> = [
+        (granny, None),
+        (pid("aunt"), Some(granny)),
+        (pid("mother"), Some(granny)),
+        (pid("child\u{1b}[31m"), Some(pid("mother"))),
+        (pid("child b"), Some(pid("mother"))),
+    ]
+    .into();
+    assert_eq!(parents, expected, "{picture}");
+    assert!(!picture.contains('\u{1b}'), "names are escaped: {picture:?}");
+    assert!(picture.starts_with(&format!("granny({granny})")), "{picture}");
+    let with_arguments = tree(&["-p", "-a", "-l", &granny.to_string()]).stdout();
+    assert!(with_arguments.contains("--deed"), "-a shows arguments: {with_arguments}");
+}
+
+fn tree_of_everything() {
+    let family = Family::new();
+    let before = proc::all();
+    let picture = tree(&["-p", "-l"]).stdout();
+    let after = proc::all();
+    let parents = parse(&picture);
+    let mut compared = 0;
+    for (pid, stat) in &before {
+        let same = after.get(pid).is_some_and(|now| now.start == stat.start && now.ppid == stat.ppid);
+        // pstree leaves out the kernel's threads, unless asked.
+        if !same || stat.is_kthread() || stat.is_zombie() || *pid == 1 {
+            continue;
+        }
+        let parent = parents.get(pid).unwrap_or_else(|| panic!("{stat:?} is not in {picture}"));
+        assert_eq!(*parent, (stat.ppid != 0).then_some(stat.ppid), "{stat:?} in {picture}");
+        compared += 1;
+    }
+    assert!(compared >= family.members.len(), "the family and others: {compared}");
+}
+
+/// A terminal that does not know its size says 0 by 0.
+fn zero_width() {
+    let family = Family::new();
+    let (mut primary, mut secondary) = (0, 0);
+    // SAFETY: openpty writes two descriptors; null pointers mean no name, no settings, no size.
+    let mut terminal = unsafe {
+        use std::ptr::{null, null_mut};
+        let opened = libc::openpty(&raw mut primary, &raw mut secondary, null_mut(), null(), null());
+        assert_eq!(opened, 0, "openpty: {}", std::io::Error::last_os_error());
+        std::fs::File::from_raw_fd(primary)
+    };
+    // SAFETY: openpty has just given us this descriptor.
+    let screen = unsafe { std::fs::File::from_raw_fd(secondary) };
+    let granny = family.deed.pid().to_string();
+    let mut tracer = Guarded::spawn(
+        command(["tree", "-p", &granny]).stdout(screen).stderr(Stdio::null()).env_remove("COLUMNS").env_remove("LINES"),
+    );
+    let mut shown = Vec::new();
+    // The end of a terminal nobody writes to any more is an error, not an end of file.
+    let _ = terminal.read_to_end(&mut shown);
+    assert_eq!(tracer.wait(BOUND).code(), Some(0));
+    let shown = String::from_utf8_lossy(&shown);
+    for pid in family.members.values() {
+        assert!(shown.contains(&format!("({pid})")), "nobody is left out: {shown}");
+    }
+}
+
+fn by_nobody(arguments: &[&str], place: &Path) -> Finished {
+    use std::os::unix::process::CommandExt as _;
+    let binary = place.join("tracer");
+    std::fs::copy(crate::support::tracer_binary(), &binary).expect("a new file");
+    let mut command = Command::new(&binary);
+    command.args(arguments).stdin(Stdio::null());
+    if nix::unistd::geteuid().is_root() {
+        command.uid(65534).gid(65534);
+    }
+    run_bounded(&mut command, BOUND)
+}
+
+fn tree_without_root() {
+    let place = open_directory();
+    let finished = by_nobody(&["tree", "-p"], place.path());
+    assert_eq!((finished.code(), &*finished.stderr), (0, ""), "{finished:?}");
+    let parents = parse(&finished.stdout());
+    let me = std::process::id();
+    let parent = proc::stat(me).map(|stat| stat.ppid).filter(|ppid| *ppid != 0);
+    assert_eq!(parents.get(&me), Some(&parent), "this process is in it: {}", finished.stdout());
+}
+
+fn tree_of_nobody() {
+    // The largest pid there can be; who has it is asking for trouble.
+    let finished = run_bounded(&mut command(["tree", "4194303"]), BOUND);
+    let line = finished.assert_one_line_failure();
+    assert!(line.contains("4194303"), "{line}");
+}
+
+fn doctor_says_yes() {
+    let finished = run_bounded(&mut command(["doctor"]), BOUND);
+    assert_eq!(finished.code(), 0, "tracing works here: {finished:?}");
+    let finished = run_bounded(&mut command(["doctor", "--json"]), BOUND);
+    assert_eq!((finished.code(), &*finished.stderr), (0, ""));
+    let report: Value = serde_json::from_slice(&finished.stdout).expect("JSON");
+    assert!(report.is_object() || report.is_array(), "{report}");
+    let text = report.to_string();
+    for hook in ["sched_process_fork", "sched_process_exec", "sched_process_exit", "signal_generate"] {
+        assert!(text.contains(hook), "{hook} is reported on: {report}");
+    }
+}
+
+fn doctor_says_no() {
+    let place = open_directory();
+    let finished = by_nobody(&["doctor"], place.path());
+    assert_eq!(finished.code(), 1, "tracing does not work for nobody: {finished:?}");
+    assert!(
+        finished.stdout().contains("CAP_BPF") || finished.stdout().contains("root"),
+        "with the remedy: {finished:?}"
+    );
+}
+
+fn wrong_usage() {
+    for arguments in [
+        &["stream", "--no-such-option"][..],
+        &["stream", "--pid", "none"],
+        &["stream", "--comm", "[a"],
+        &["no-such-command"],
+        &["run"],
+        &["tree", "minus one"],
+    ] {
+        let finished = run_bounded(&mut command(arguments), BOUND);
+        assert_eq!(finished.code(), 2, "{arguments:?}: {finished:?}");
+        assert!(!finished.stderr.is_empty() && finished.stdout.is_empty(), "{arguments:?}: {finished:?}");
+    }
+}

@@ -1,0 +1,199 @@
+//! Real work, traced machine-wide: every line valid, every process accounted for, nothing lost.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use tracer::event::Kind;
+use tracer::id::ProcessId;
+
+use crate::support::{
+    BOUND, Case, Finished, Need, Run, Stream, Trace, case, check_schema, check_sound, open_directory, run_bounded,
+};
+
+/// Sources of the little C project.
+const SOURCES: usize = 12;
+
+/// Checks of the little configure script.
+const CHECKS: usize = 120;
+
+/// A small package, in every Debian.
+const PACKAGE: &str = "hostname";
+
+/// stress-ng's stressors that make processes.
+const STRESSORS: [&str; 6] = ["fork", "vfork", "exec", "clone", "daemon", "zombie"];
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = vec![
+        case("stream::make_j4", make).needs(&[Need::Tool("make"), Need::Tool("gcc")]),
+        case("stream::configure_script", configure),
+        case("stream::apt_get_reinstall", apt_get).needs(&[
+            Need::Alone,
+            Need::Tool("apt-get"),
+            Need::Check(package_cannot_be_had),
+        ]),
+        case("run::stress_ng_session", || stress("session")).needs(&[Need::Tool("stress-ng")]),
+    ];
+    cases.extend(STRESSORS.into_iter().map(|name| {
+        case(format!("run::stress_ng_{name}"), move || stress(name))
+            .needs(&[Need::Tool("stress-ng"), Need::Tool("setpriv")])
+    }));
+    cases
+}
+
+/// Runs a command beside a machine-wide tracer, and checks all that holds whatever it does.
+fn traced(command: &mut Command, bound: Duration) -> (Trace, BTreeSet<ProcessId>) {
+    let stream = Stream::start(&[]);
+    let finished = run_bounded(command.stdin(Stdio::null()), bound);
+    assert!(finished.status.success(), "{command:?}: {finished:?}");
+    let trace = stream.stop();
+    check_sound(&trace);
+    check_schema(&trace);
+    let tree = check_balance(&trace, &finished);
+    (trace, tree)
+}
+
+/// Everyone who descends from the command was born once and ended once, and no exec is of anyone else's.
+fn check_balance(trace: &Trace, finished: &Finished) -> BTreeSet<ProcessId> {
+    let mut tree = BTreeSet::new();
+    let mut ended = BTreeSet::new();
+    for event in trace.events() {
+        let Some(process) = &event.process else { continue };
+        match event.kind {
+            Kind::Fork => {
+                let of_tree = process.creator_id.or(process.parent_id).is_some_and(|maker| tree.contains(&maker));
+                if of_tree || (tree.is_empty() && process.pid == finished.pid) {
+                    assert!(tree.insert(process.id), "born twice: {process:?}");
+                }
+            }
+            Kind::Exit if tree.contains(&process.id) => {
+                assert!(ended.insert(process.id), "ended twice: {process:?}");
+            }
+            _ => {}
+        }
+    }
+    assert!(!tree.is_empty(), "the command's own birth is told");
+    assert_eq!(tree, ended, "forks and exits balance");
+    tree
+}
+
+/// How many of a tree's execs were of a program of this name.
+fn execs_of(trace: &Trace, tree: &BTreeSet<ProcessId>, program: &str) -> usize {
+    trace
+        .of_kind(Kind::Exec)
+        .filter_map(|event| event.process.as_ref())
+        .filter(|process| tree.contains(&process.id))
+        .filter(|process| process.exe.as_deref().is_some_and(|exe| Path::new(exe).ends_with(program)))
+        .count()
+}
+
+fn make() {
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let mut makefile = String::from("all: program\nOBJECTS =");
+    for n in 0..SOURCES {
+        let next = (n + 1) % SOURCES;
+        let source = format!(
+            "#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\nint f{next}(int);\n\
+             int f{n}(int x) {{ printf(\"%d\\n\", x); return x > 0 ? f{next}(x - 1) : (int)strlen(\"{n}\"); }}\n{}",
+            if n == 0 { "int main(void) { return f0(30) == 1 ? 0 : 1; }\n" } else { "" }
+        );
+        fs::write(place.path().join(format!("f{n}.c")), source).expect("a new file");
+        let _ = write!(makefile, " f{n}.o");
+    }
+    makefile.push_str("\nprogram: $(OBJECTS)\n\tgcc -o $@ $(OBJECTS)\n%.o: %.c\n\tgcc -O1 -c -o $@ $<\n");
+    fs::write(place.path().join("Makefile"), makefile).expect("a new file");
+    let mut command = Command::new("make");
+    // A make that runs us must not lend its job slots.
+    command.arg("-j4").arg("-C").arg(place.path()).env_remove("MAKEFLAGS").env_remove("MFLAGS");
+    let (trace, tree) = traced(&mut command, BOUND);
+    assert_eq!(execs_of(&trace, &tree, "cc1"), SOURCES, "one compiler for each source");
+    assert!(tree.len() > 3 * SOURCES, "gcc, cc1 and as for each: {}", tree.len());
+}
+
+/// What configure scripts do all day: subshells, pipes, here-documents, substitutions, small programs.
+fn configure() {
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let script = place.path().join("configure");
+    let text = format!(
+        r#"#!/bin/sh
+cd "$(dirname "$0")" || exit 1
+exec 5>>config.log
+n=0
+while [ $n -lt {CHECKS} ]; do
+    printf 'checking for feature %d... ' $n
+    cat >conftest.$n <<END
+#define FEATURE_$n 1
+END
+    value=$(sed -n "s/#define FEATURE_$n \(.*\)/\1/p" conftest.$n | tr -d ' ')
+    if test "$value" = 1 && (expr "x$n" : 'x[0-9]*$') >/dev/null 2>&5; then
+        echo yes
+    else
+        echo no; exit 1
+    fi
+    rm -f conftest.$n
+    n=$((n + 1))
+done
+"#
+    );
+    fs::write(&script, text).expect("a new file");
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("a file of ours");
+    let (trace, tree) = traced(&mut Command::new(&script), BOUND);
+    for program in ["sed", "tr", "expr", "cat", "rm"] {
+        assert_eq!(execs_of(&trace, &tree, program), CHECKS, "{program}");
+    }
+}
+
+/// Asks for the package alone, so that the test itself needs no network.
+fn package_cannot_be_had() -> Option<String> {
+    let mut command = Command::new("apt-get");
+    command
+        .args([
+            "-y",
+            "-q",
+            "-o",
+            "Acquire::Retries=0",
+            "-o",
+            "Acquire::http::Timeout=8",
+            "-o",
+            "DPkg::Lock::Timeout=10",
+        ])
+        .args(["install", "--reinstall", "--download-only", PACKAGE])
+        .stdin(Stdio::null());
+    let finished = run_bounded(&mut command, Duration::from_secs(60));
+    (!finished.status.success()).then(|| format!("apt-get cannot download {PACKAGE}"))
+}
+
+fn apt_get() {
+    let mut command = Command::new("apt-get");
+    command
+        .args(["-y", "-q", "-o", "DPkg::Lock::Timeout=30", "install", "--reinstall", PACKAGE])
+        .env("DEBIAN_FRONTEND", "noninteractive");
+    let (trace, tree) = traced(&mut command, Duration::from_secs(120));
+    assert!(execs_of(&trace, &tree, "dpkg") >= 1, "dpkg installs it");
+}
+
+/// A stressor for a few seconds; stress-ng's own verdict does not matter, only what is told of it.
+fn stress(stressor: &str) {
+    // One of them does not work for root.
+    let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"];
+    let place = open_directory();
+    let path = place.path().to_str().expect("UTF-8");
+    let stressor = format!("--{stressor}");
+    let command = ["stress-ng", "--quiet", "--temp-path", path, &stressor, "2", "--timeout", "3s"];
+    let as_whom: &[&str] = if stressor == "--exec" { &nobody } else { &[] };
+    let trace =
+        Run::of(as_whom.iter().chain(&command).copied()).option("--wait").bound(Duration::from_secs(90)).trace();
+    check_sound(&trace);
+    let bye = trace.bye();
+    assert!(bye.forks > 20 && bye.exits > 20, "it made processes: {bye:?}");
+    // All have ended: it was waited for.
+    let born: BTreeSet<ProcessId> =
+        trace.of_kind(Kind::Fork).filter_map(|event| Some(event.process.as_ref()?.id)).collect();
+    let ended: BTreeSet<ProcessId> =
+        trace.of_kind(Kind::Exit).filter_map(|event| Some(event.process.as_ref()?.id)).collect();
+    assert!(born.is_subset(&ended), "born and not ended: {:?}", born.difference(&ended).collect::<Vec<_>>());
+}

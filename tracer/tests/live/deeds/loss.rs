@@ -1,0 +1,112 @@
+//! Making tracer lose records: it is stopped while much happens.
+
+use std::fs;
+use std::path::Path;
+
+use nix::libc;
+use serde_json::json;
+
+use super::Deed;
+use super::kit::{self, Gate, fork, wait_and_say};
+use super::tree::{await_adoption, say_born, set_subreaper};
+use crate::support::{Ident, Truth, proc};
+
+pub(super) const DEEDS: &[(&str, Deed)] = &[("overflow", overflow), ("stalled", stalled), ("zombie", zombie)];
+
+/// Stops its parent, which is tracer, makes many processes, lets tracer go on, waits until it tells of a loss,
+/// and then does something that is to be told right again.
+fn overflow(truth: Truth, arguments: &[String]) {
+    let [many, output] = arguments else { panic!("COUNT OUTPUT") };
+    let many: u32 = many.parse().expect("a count");
+    let tracer = kit::getppid();
+    // Born before the loss, and seen.
+    let ready = Gate::new();
+    let witness = fork(|| {
+        say_born(truth);
+        ready.open();
+        kit::until("it is killed", || false);
+        0
+    });
+    ready.pass();
+    kit::kill(tracer, libc::SIGSTOP);
+    kit::until("tracer is stopped", || proc::stat(tracer).is_some_and(|stat| stat.state == 'T'));
+    let from = proc::boot_ns();
+    // These outlive the loss.
+    set_subreaper(true);
+    let (told, stay) = (Gate::new(), Gate::new());
+    for _ in 0..many {
+        kit::wait(fork(|| 5));
+    }
+    let survivor = fork(|| {
+        truth.say("survivor", json!(Ident::me()));
+        told.open();
+        stay.pass();
+        say_now(truth);
+        6
+    });
+    told.pass();
+    // Ended while nobody looked.
+    kit::kill(witness, libc::SIGKILL);
+    wait_and_say(truth, "lost end", witness);
+    truth.say("overflow", json!({ "many": many, "from": from, "to": proc::boot_ns() }));
+    kit::kill(tracer, libc::SIGCONT);
+    // A gap shows when something follows it, so something has to.
+    let mut more = 0;
+    kit::until("tracer tells of the loss", || {
+        kit::wait(fork(|| 5));
+        more += 1;
+        fs::read_to_string(Path::new(output)).is_ok_and(|text| text.contains("\"event\":\"lost\""))
+    });
+    truth.say("more", json!({ "more": more }));
+    // From here on nothing may be lost.
+    let middle = fork(|| {
+        let from = say_born(truth);
+        let told = Gate::new();
+        fork(|| {
+            say_born(truth);
+            told.open();
+            await_adoption(truth, from);
+            9
+        });
+        told.pass();
+        8
+    });
+    wait_and_say(truth, "ended", middle);
+    stay.open();
+    wait_and_say(truth, "ended", survivor);
+    while kit::any_child() {
+        let (ended, status) = kit::wait_any();
+        truth.say("ended", json!({ "pid": ended.pid, "start": ended.start, "status": status }));
+    }
+}
+
+/// Stops its parent, which is tracer, while it makes processes that are told of each.
+fn stalled(truth: Truth, arguments: &[String]) {
+    let many: u32 = arguments[0].parse().expect("a count");
+    let tracer = kit::getppid();
+    kit::kill(tracer, libc::SIGSTOP);
+    kit::until("tracer is stopped", || proc::stat(tracer).is_some_and(|stat| stat.state == 'T'));
+    for round in 0..many {
+        let child = fork(|| {
+            say_born(truth);
+            (round % 256) as i32
+        });
+        wait_and_say(truth, "ended", child);
+    }
+    kit::kill(tracer, libc::SIGCONT);
+}
+
+fn say_now(truth: Truth) {
+    truth.say("now", json!({ "parent": super::tree::parent() }));
+}
+
+/// Has a child that has ended and is not waited for, until its standard input is closed.
+fn zombie(truth: Truth, _: &[String]) {
+    let child = fork(|| 77);
+    kit::await_end(child);
+    truth.say("zombie", json!(Ident::of(child)));
+    println!("ready");
+    std::io::Write::flush(&mut std::io::stdout()).expect("standard output is open");
+    std::io::stdin().read_line(&mut String::new()).expect("standard input is open");
+    wait_and_say(truth, "ended", child);
+}

@@ -1,0 +1,139 @@
+//! Child processes, within bounds: a test that hangs says what hangs.
+
+use std::fs::{self, File};
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::process::{Child, Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+use nix::libc;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+use super::proc;
+
+/// Longest that anything here may take, unless a case says otherwise.
+pub(crate) const BOUND: Duration = Duration::from_secs(40);
+
+/// A child that is killed if the test ends before it does.
+pub(crate) struct Guarded {
+    child: Child,
+    status: Option<ExitStatus>,
+}
+
+impl Guarded {
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        Self { child, status: None }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn child(&mut self) -> &mut Child {
+        &mut self.child
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.pid() as i32), signal).expect("it was not waited for yet");
+    }
+
+    /// Waits for its end, or says what hangs.
+    pub(crate) fn wait(&mut self, bound: Duration) -> ExitStatus {
+        if let Some(status) = self.status {
+            return status;
+        }
+        let ended = ends_within(self.pid(), bound);
+        assert!(ended, "process {} did not end within {bound:?}:\n{}", self.pid(), proc::picture(self.pid()));
+        let status = self.child.wait().expect("a child of ours");
+        self.status = Some(status);
+        status
+    }
+
+    /// True while it has not ended.
+    pub(crate) fn runs(&mut self) -> bool {
+        if self.status.is_none() {
+            self.status = self.child.try_wait().expect("a child of ours");
+        }
+        self.status.is_none()
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        if self.runs() {
+            // Both may fail only because it ended meanwhile.
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// Waits until a process has ended, without reaping it.
+fn ends_within(pid: u32, bound: Duration) -> bool {
+    // SAFETY: pidfd_open takes two integers and returns a descriptor or -1.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    assert!(fd >= 0, "pidfd_open: {}", std::io::Error::last_os_error());
+    // SAFETY: the kernel has just given us this descriptor.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd as i32) };
+    let end = Instant::now() + bound;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        let mut poll = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: one pollfd, on this stack.
+        let ready = unsafe { libc::poll(&raw mut poll, 1, left.as_millis() as i32) };
+        if ready == 1 {
+            return true;
+        }
+        if left.is_zero() {
+            return false;
+        }
+    }
+}
+
+/// What became of a command.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: String,
+    pub(crate) pid: u32,
+    pub(crate) took: Duration,
+}
+
+impl Finished {
+    /// The exit code; a death by signal is a failure of the test.
+    pub(crate) fn code(&self) -> i32 {
+        self.status.code().unwrap_or_else(|| panic!("it was killed: {self:?}"))
+    }
+
+    pub(crate) fn stdout(&self) -> String {
+        String::from_utf8(self.stdout.clone()).expect("stdout is UTF-8")
+    }
+
+    /// Asserts a runtime failure as documented: status 1 and one line on stderr.
+    pub(crate) fn assert_one_line_failure(&self) -> &str {
+        assert_eq!(self.status.code(), Some(1), "{self:?}");
+        let lines: Vec<&str> = self.stderr.lines().collect();
+        assert_eq!(lines.len(), 1, "one line says what failed and the remedy: {}", self.stderr);
+        lines[0]
+    }
+}
+
+/// Runs a command to its end within bounds; output goes through files, so it cannot block on a pipe.
+pub(crate) fn run_bounded(command: &mut Command, bound: Duration) -> Finished {
+    let directory = TempDir::new().expect("a temporary directory");
+    let (out, err) = (directory.path().join("stdout"), directory.path().join("stderr"));
+    command.stdout(File::create(&out).unwrap()).stderr(File::create(&err).unwrap());
+    let started = Instant::now();
+    let mut child = Guarded::spawn(command);
+    let status = child.wait(bound);
+    Finished {
+        status,
+        stdout: fs::read(&out).unwrap(),
+        stderr: String::from_utf8_lossy(&fs::read(&err).unwrap()).into_owned(),
+        pid: child.pid(),
+        took: started.elapsed(),
+    }
+}

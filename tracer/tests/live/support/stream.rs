@@ -1,0 +1,150 @@
+//! `tracer stream`, beside whatever a test does.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+use tracer::event::Event;
+use tracer::id::ProcessId;
+
+use super::process::{BOUND, Finished, Guarded, run_bounded};
+use super::trace::{Trace, parse_lines};
+use super::tracer::{command, deed_arguments, open_directory, outsiders};
+use super::truth::{Ident, Said, TruthLog};
+use super::{proc, truth};
+
+/// `tracer stream -o FILE`, machine-wide, from its `hello` on.
+pub(crate) struct Stream {
+    directory: TempDir,
+    tracer: Guarded,
+    truth: TruthLog,
+    outsiders: BTreeSet<ProcessId>,
+}
+
+impl Stream {
+    /// Starts it and returns once `hello` is written: all that is begun from now on must be seen.
+    pub(crate) fn start(options: &[&str]) -> Self {
+        let stream = Self::start_unready(options);
+        stream.wait_for("\"event\":\"hello\"");
+        stream
+    }
+
+    /// Starts it and returns at once.
+    pub(crate) fn start_unready(options: &[&str]) -> Self {
+        let directory = open_directory();
+        let output = directory.path().join("events");
+        let mut arguments: Vec<OsString> = vec!["stream".into(), "-o".into(), output.into()];
+        arguments.extend(options.iter().map(Into::into));
+        let mut command = command(&arguments);
+        command.stdout(File::create(directory.path().join("stdout")).unwrap());
+        command.stderr(File::create(directory.path().join("stderr")).unwrap());
+        let outsiders = outsiders();
+        Self { tracer: Guarded::spawn(&mut command), directory, truth: TruthLog::default(), outsiders }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.tracer.pid()
+    }
+
+    /// Waits until a text is in the output.
+    pub(crate) fn wait_for(&self, text: &str) {
+        let output = self.directory.path().join("events");
+        let end = Instant::now() + BOUND;
+        while !fs::read(&output).is_ok_and(|bytes| contains(&bytes, text.as_bytes())) {
+            let complaint = fs::read_to_string(self.directory.path().join("stderr")).unwrap_or_default();
+            assert!(proc::stat(self.pid()).is_some_and(|stat| !stat.is_zombie()), "tracer ended early: {complaint}");
+            assert!(Instant::now() < end, "{text} was not written within {BOUND:?}; stderr: {complaint}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// All that is written by now, but for a last line that is not whole.
+    pub(crate) fn events_so_far(&self) -> Vec<Event> {
+        let bytes = fs::read(self.directory.path().join("events")).unwrap_or_default();
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
+        parse_lines(&bytes[..whole]).into_iter().map(|line| line.event).collect()
+    }
+
+    /// Waits for an event, and gives all up to it.
+    pub(crate) fn events_until(&self, wanted: &dyn Fn(&Event) -> bool) -> Vec<Event> {
+        let end = Instant::now() + BOUND;
+        loop {
+            let mut events = self.events_so_far();
+            if let Some(index) = events.iter().position(wanted) {
+                events.truncate(index + 1);
+                return events;
+            }
+            assert!(Instant::now() < end, "the event that is waited for is not told within {BOUND:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Runs a deed to its end beside it.
+    pub(crate) fn deed(&mut self, name: &str, arguments: &[&str]) {
+        let truth_file = self.directory.path().join("truth");
+        let arguments: Vec<OsString> = arguments.iter().map(Into::into).collect();
+        let all = deed_arguments(name, &truth_file, &arguments);
+        let finished = run_bounded(Command::new(&all[0]).args(&all[1..]).stdin(Stdio::null()), BOUND);
+        assert!(finished.status.success(), "the deed failed: {}", finished.stderr);
+        self.truth = TruthLog::read(&mut truth::reopen(&truth_file));
+    }
+
+    /// Waits until something is said in the truth file.
+    pub(crate) fn await_said(&self, what: &str) -> Said {
+        let end = Instant::now() + BOUND;
+        loop {
+            let log = TruthLog::read(&mut truth::reopen(&self.truth_file()));
+            if let [said] = log.all(what)[..] {
+                return said.clone();
+            }
+            assert!(Instant::now() < end, "nothing is said about {what} within {BOUND:?}: {log:?}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Takes the truth from a file of the test's own.
+    pub(crate) fn with_truth(mut self, path: &Path) -> Self {
+        self.truth = TruthLog::read(&mut truth::reopen(path));
+        self
+    }
+
+    pub(crate) fn truth_file(&self) -> PathBuf {
+        self.directory.path().join("truth")
+    }
+
+    /// Ends it by `SIGINT` and reads all it wrote.
+    pub(crate) fn stop(self) -> Trace {
+        self.stop_by(Signal::SIGINT)
+    }
+
+    pub(crate) fn stop_by(mut self, signal: Signal) -> Trace {
+        // Whatever the truth file holds by now belongs to the trace.
+        if self.truth_file().exists() {
+            self.truth = TruthLog::read(&mut truth::reopen(&self.truth_file()));
+        }
+        let mut outsiders = std::mem::take(&mut self.outsiders);
+        outsiders.insert(Ident::of(self.pid()).id());
+        self.tracer.signal(signal);
+        let started = Instant::now();
+        let status = self.tracer.wait(BOUND);
+        let read = |name| fs::read(self.directory.path().join(name)).unwrap_or_default();
+        let finished = Finished {
+            status,
+            stdout: read("stdout"),
+            stderr: String::from_utf8_lossy(&read("stderr")).into_owned(),
+            pid: self.pid(),
+            took: started.elapsed(),
+        };
+        assert!(finished.status.success(), "a signal ends it with 0: {finished:?}");
+        Trace { lines: parse_lines(&read("events")), truth: self.truth.clone(), finished, outsiders }
+    }
+}
+
+fn contains(haystack: &[u8], needle: &[u8]) -> bool {
+    haystack.windows(needle.len()).any(|window| window == needle)
+}

@@ -1,0 +1,231 @@
+//! The contract of the JSON lines: the schema is up to date, what is written is valid, and keys keep their order.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tracer::event::{
+    Ancestor, ArgvInfo, Bye, Capture, Cause, Event, Exec, Exit, Hello, Kind, Lost, Process, Reparent, ReparentReason,
+    Source, Usage,
+};
+use tracer::id::ProcessId;
+use tracer::schema;
+use tracer::sink::{JsonSink, Sink};
+use tracer::time::Timestamp;
+
+const TIME: Timestamp = Timestamp(1_700_000_000_123_456_789);
+
+/// An event of each kind, with every key that it can have.
+fn samples() -> Vec<Event> {
+    Kind::ALL.into_iter().enumerate().map(|(seq, kind)| sample(kind, seq as u64)).collect()
+}
+
+fn sample(kind: Kind, seq: u64) -> Event {
+    let mut event = Event::new(kind, TIME);
+    event.seq = seq;
+    if !kind.is_framing() {
+        event.boot_ns = Some(123_456_789_012);
+        event.cpu = Some(1);
+        event.process = Some(process());
+        event.ancestors = Some(vec![Ancestor { id: id(1), pid: 1, comm: text("init"), exe: text("/sbin/init") }]);
+    }
+    match kind {
+        Kind::Hello => event.hello = Some(Box::new(hello())),
+        Kind::Exec => {
+            let reason = Some(Capture::Cut);
+            event.argv_info = Some(ArgvInfo { argc: 3, bytes: 99, captured: 64, truncated: true, reason });
+            event.exec = Some(exec());
+        }
+        Kind::Exit | Kind::ThreadExit => event.exit = Some(Box::new(exit())),
+        Kind::Reparent => {
+            let reason = ReparentReason::Subreaper;
+            event.reparent = Some(Reparent { from_id: id(4700), to_id: Some(id(1)), to_pid: 1, reason });
+        }
+        Kind::Lost => {
+            let (after_boot_ns, before_boot_ns) = (Some(1), Some(2));
+            let counts = Lost { cpu: 1, total: 10, forks: 1, execs: 2, exits: 3, signals: 4, ..Lost::default() };
+            event.lost = Some(Lost { after_boot_ns, before_boot_ns, ..counts });
+        }
+        Kind::Bye => event.bye = Some(Box::new(Bye { seen: 3, emitted: 2, filtered: 1, ..Bye::default() })),
+        _ => {}
+    }
+    event
+}
+
+fn id(pid: u32) -> ProcessId {
+    ProcessId::from_ticks(12_345, pid)
+}
+
+fn text(text: &str) -> Option<Arc<str>> {
+    Some(text.into())
+}
+
+fn process() -> Process {
+    let strings = |texts: &[&str]| Some(texts.iter().map(|&text| text.into()).collect());
+    Process {
+        tid: Some(4712),
+        ns_pids: Some([4711, 7].into()),
+        ppid: Some(1),
+        parent_id: Some(id(1)),
+        creator_id: Some(id(4700)),
+        uid: Some(1000),
+        gid: Some(1000),
+        euid: Some(0),
+        egid: Some(0),
+        loginuid: Some(1000),
+        sid: Some(4000),
+        pgid: Some(4711),
+        tty: text("pts/0"),
+        comm: text("caf\u{fffd}"),
+        comm_b64: text("Y2Fm6Q=="),
+        exe: text("/bin/caf\u{fffd}"),
+        exe_b64: text("L2Jpbi9jYWbp"),
+        argv: strings(&["caf\u{fffd}", "-x"]),
+        argv_b64: strings(&["Y2Fm6Q==", "LXg="]),
+        cwd: text("/caf\u{fffd}"),
+        cwd_b64: text("L2NhZuk="),
+        start_time: Some(TIME),
+        execs: 2,
+        cgroup: text("/system.slice/x.service"),
+        unit: text("x.service"),
+        container: text("0123456789ab"),
+        kthread: true,
+        zombie: true,
+        inferred: true,
+        ..Process::new(id(4711), Source::Kernel)
+    }
+}
+
+fn exec() -> Exec {
+    Exec {
+        filename: text("./caf\u{fffd}"),
+        filename_b64: text("Li9jYWbp"),
+        interpreter: text("/bin/sh"),
+        memfd: true,
+        deleted: true,
+        setid: true,
+        previous_euid: Some(1000),
+        previous_egid: Some(1000),
+        caps_gained: true,
+        previous_exe: text("/bin/bash"),
+        from_tid: Some(4712),
+        exe_capture: Some(Capture::Unreadable),
+        cwd_capture: Some(Capture::Degraded),
+    }
+}
+
+fn exit() -> Exit {
+    let cause = Cause {
+        sender_pid: Some(1),
+        sender_id: Some(id(1)),
+        sender_comm: text("init"),
+        sender_uid: Some(0),
+        kernel: true,
+        oom: true,
+    };
+    Exit {
+        code: Some(0),
+        signal: text("SIGKILL"),
+        core: true,
+        duration_ns: Some(1),
+        cause: Some(cause),
+        usage: Some(Usage::default()),
+        own_usage: Some(Usage::default()),
+        usage_partial: true,
+    }
+}
+
+fn hello() -> Hello {
+    let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect();
+    Hello { version: "0.1.0".into(), hooks: texts(&["sched_process_fork"]), fallbacks: texts(&["none"]), ..Hello::default() }
+}
+
+fn lines(events: &[Event]) -> String {
+    let mut bytes = Vec::new();
+    let mut sink = JsonSink::new(&mut bytes);
+    events.iter().try_for_each(|event| sink.write(event)).unwrap();
+    sink.flush().unwrap();
+    drop(sink);
+    String::from_utf8(bytes).unwrap()
+}
+
+fn validator() -> jsonschema::Validator {
+    jsonschema::draft202012::options().should_validate_formats(true).build(&schema::value()).unwrap()
+}
+
+fn complaints(validator: &jsonschema::Validator, line: &Value) -> Vec<String> {
+    validator.iter_errors(line).map(|error| format!("{}: {error}", error.instance_path)).collect()
+}
+
+#[test]
+fn the_committed_schema_is_up_to_date() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/schema/v1.json");
+    let committed = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(committed == schema::text(), "docs/schema/v1.json is stale: cargo run -p tracer -- schema > docs/schema/v1.json");
+}
+
+#[test]
+fn events_of_every_kind_are_valid() {
+    let validator = validator();
+    for (line, event) in lines(&samples()).lines().zip(samples()) {
+        let value: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(complaints(&validator, &value), [""; 0], "{line}");
+        assert_eq!(serde_json::from_str::<Event>(line).unwrap(), event, "a line can be read back");
+    }
+}
+
+#[test]
+fn an_event_of_which_little_is_known_is_valid() {
+    let validator = validator();
+    for kind in Kind::ALL {
+        let mut event = sample(kind, 0);
+        event.process = event.process.map(|_| Process::new(id(1), Source::Procfs));
+        event.exit = event.exit.map(|_| Box::new(Exit::default()));
+        (event.boot_ns, event.cpu, event.exec, event.argv_info, event.ancestors) = (None, None, None, None, None);
+        assert_eq!(complaints(&validator, &serde_json::to_value(&event).unwrap()), [""; 0]);
+    }
+}
+
+#[test]
+fn what_is_not_in_the_schema_is_not_valid() {
+    let validator = validator();
+    let valid = serde_json::to_value(sample(Kind::Exit, 0)).unwrap();
+    let with = |path: &str, value: Value| {
+        let mut line = valid.clone();
+        let (parent, key) = path.rsplit_once('/').unwrap();
+        line.pointer_mut(parent).unwrap()[key] = value;
+        line
+    };
+    for (path, value) in [
+        ("/unknown", json!(1)),
+        ("/process/unknown", json!(1)),
+        ("/exit/usage/unknown", json!(1)),
+        ("/v", json!(2)),
+        ("/event", json!("death")),
+        ("/cpu", Value::Null),
+        ("/cpu", json!(-1)),
+        ("/time", json!("yesterday")),
+        ("/process/id", json!("4711")),
+        ("/process/pid", json!("4711")),
+        ("/exit/code", json!(256)),
+    ] {
+        assert!(!validator.is_valid(&with(path, value.clone())), "{path} = {value}");
+    }
+    let mut without = valid.clone();
+    without.as_object_mut().unwrap().remove("exit");
+    assert!(!validator.is_valid(&without), "an exit without its exit");
+}
+
+#[test]
+fn keys_keep_their_order() {
+    insta::assert_snapshot!(lines(&samples()));
+}
+
+#[test]
+fn the_schema_allows_no_null_and_no_other_keys() {
+    let text = schema::text();
+    assert!(!text.contains("\"null\"") && !text.contains("null,"), "{text}");
+    let schema = schema::value();
+    let objects = schema["$defs"].as_object().unwrap().values().filter(|def| def["properties"].is_object());
+    assert!(objects.chain([&schema]).all(|def| def["additionalProperties"] == json!(false)));
+}
