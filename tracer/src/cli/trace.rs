@@ -57,11 +57,12 @@ pub(super) fn run(mut plan: run::Plan) -> anyhow::Result<ExitCode> {
     };
     runtime()?.block_on(async {
         let mut held = Held::start(&plan.command)?;
+        let tracer = builder(&plan.capture).only(held.pid()).start()?;
         if let Some(mut sink) = sink {
-            return Ok(trace_held(&plan, &mut held, &mut *sink).await?.code);
+            return Ok(follow(&plan, tracer, &mut held, &mut *sink).await?.code);
         }
         let mut report = Report { root: held.pid(), before_ns: held.cpu_ns(), summary: Summary::default() };
-        let ended = trace_held(&plan, &mut held, &mut report).await?;
+        let ended = follow(&plan, tracer, &mut held, &mut report).await?;
         if ended.started {
             report.summary.print(report.root, &ended.bye, plan.globals.colours(&std::io::stderr()))?;
         }
@@ -77,9 +78,8 @@ struct Ended {
     bye: Bye,
 }
 
-/// Traces the held command from its release to its end.
-async fn trace_held(plan: &run::Plan, held: &mut Held, sink: &mut dyn Sink) -> anyhow::Result<Ended> {
-    let tracer = builder(&plan.capture).only(held.pid()).start()?;
+/// Follows the held command from its release to its end.
+async fn follow(plan: &run::Plan, tracer: Tracer, held: &mut Held, sink: &mut dyn Sink) -> anyhow::Result<Ended> {
     // Its ancestors are in the table too; nothing more will be heard of them.
     let others = tracer.table().len_living().saturating_sub(1);
     let failed = held.release()?;
