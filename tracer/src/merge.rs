@@ -211,18 +211,20 @@ fn add_missing(out: &mut Vec<Seed>, told: &Told) {
 
 /// Leaves out those whose parent was born after tracing began. So were they, and the record of their birth is on its way.
 fn drop_unborn(out: &mut Vec<Seed>, told: &Told) {
-    let born: FxHashSet<u32> = told.facts.iter().filter(|(_, facts)| facts.born).map(|((pid, _), _)| *pid).collect();
-    if born.is_empty() {
-        return;
-    }
-    let mut unborn = born;
+    let mut unborn: FxHashMap<u32, u64> = told
+        .facts
+        .iter()
+        .filter(|(_, facts)| facts.born)
+        .map(|(&(pid, start_ns), _)| (pid, start_ns / TICK_NS))
+        .collect();
     loop {
         let there: FxHashSet<u32> = out.iter().map(|seed| seed.process.pid).collect();
         let before = out.len();
         out.retain(|seed| {
-            let keep = there.contains(&seed.ppid) || !unborn.contains(&seed.ppid);
+            let parent = unborn.get(&seed.ppid).is_some_and(|&start_ticks| start_ticks <= seed.start_ticks);
+            let keep = !parent || there.contains(&seed.ppid) || !told.like(seed).is_empty();
             if !keep {
-                unborn.insert(seed.process.pid);
+                unborn.insert(seed.process.pid, seed.start_ticks);
             }
             keep
         });

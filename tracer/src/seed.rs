@@ -55,6 +55,19 @@ pub struct Seed {
     pub read_until_ns: u64,
 }
 
+impl Seed {
+    /// False if another look may show another parent: the one that was seen is just ending, or gone, or it took over the pid
+    /// of the right one after this process was read.
+    pub fn is_settled(&self, parent: Option<&Self>) -> bool {
+        let good = |parent: &Self| {
+            let older = parent.start_ticks < self.start_ticks;
+            let read_before = parent.start_ticks == self.start_ticks && parent.read_from_ns < self.read_until_ns;
+            !parent.exiting && !parent.gone && (older || read_before)
+        };
+        self.ppid == 0 || self.gone || parent.is_some_and(good)
+    }
+}
+
 /// Reads all processes. Fails only if `/proc` cannot be listed.
 pub fn snapshot(utc_minus_boot_ns: i64) -> io::Result<Vec<Seed>> {
     let mut seeds = Vec::new();
@@ -119,32 +132,27 @@ pub fn read(pid: u32, utc_minus_boot_ns: i64) -> Option<Seed> {
     })
 }
 
-/// Looks again at processes whose parent was just ending, or ended before it could be read itself: the kernel
-/// gives them another one soon.
+/// Looks again at processes whose parent is doubtful: the kernel gives them another one soon, or has already.
 fn settle_parents(seeds: &mut [Seed]) {
-    let mut exiting: FxHashMap<u32, bool> =
-        seeds.iter().map(|seed| (seed.process.pid, seed.exiting || seed.gone)).collect();
+    let at: FxHashMap<u32, usize> = seeds.iter().enumerate().map(|(at, seed)| (seed.process.pid, at)).collect();
     for look in 0..SECOND_LOOKS {
-        let unsettled =
-            |seed: &Seed| seed.ppid != 0 && !seed.gone && exiting.get(&seed.ppid).is_none_or(|&exiting| exiting);
-        let again: Vec<usize> = (0..seeds.len()).filter(|&i| unsettled(&seeds[i])).collect();
+        let unsettled = |seed: &Seed| !seed.is_settled(at.get(&seed.ppid).map(|&at| &seeds[at]));
+        let again: Vec<usize> = (0..seeds.len()).filter(|&at| unsettled(&seeds[at])).collect();
         if again.is_empty() {
             return;
         }
         if look != 0 {
             std::thread::sleep(SECOND_LOOK_AFTER);
         }
-        for i in again {
-            let seed = &mut seeds[i];
+        for at in again {
+            let seed = &mut seeds[at];
             let stat = Dir::open(seed.process.pid).and_then(|mut dir| Stat::parse(dir.read(c"stat")?));
             match stat.filter(|stat| stat.start_ticks == seed.start_ticks) {
                 Some(stat) => seed.ppid = stat.ppid,
-                None => seed.gone = true,
+                None => (seed.gone, seed.exiting) = (true, true),
             }
-            seed.exiting |= seed.gone;
             seed.process.ppid = Some(seed.ppid);
             seed.read_until_ns = boot_ns();
-            exiting.insert(seed.process.pid, seed.exiting);
         }
     }
 }

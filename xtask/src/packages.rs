@@ -1,6 +1,7 @@
 //! The Debian packages that are used, each with its reason, and how missing ones are installed.
 
 use std::borrow::Cow;
+use std::sync::Once;
 
 use anyhow::{Context, Result, bail};
 
@@ -61,6 +62,9 @@ pub(crate) const TESTS: &[Package] = &[
     ),
 ];
 
+/// The package index is fetched once, and only if something is missing.
+static UPDATE: Once = Once::new();
+
 /// Installs those of `packages` that are missing.
 pub(crate) fn ensure(packages: &[Package]) -> Result<()> {
     if which::which("dpkg-query").is_err() || which::which("apt-get").is_err() {
@@ -78,11 +82,13 @@ pub(crate) fn ensure(packages: &[Package]) -> Result<()> {
         workspace::say(&format!("installing Debian's {name} ({why})"));
     }
     // An index may be stale in part and still hold what is needed: the installation decides.
-    if let Err(why) = apt(&["update"]) {
-        workspace::say(&format!(
-            "{why:#}; going on with the package index that is here"
-        ));
-    }
+    UPDATE.call_once(|| {
+        if let Err(why) = apt(&["update"]) {
+            workspace::say(&format!(
+                "{why:#}; going on with the package index that is here"
+            ));
+        }
+    });
     let mut install = vec!["install", "--yes", "--no-install-recommends"];
     install.extend(missing.iter().map(|package| &*package.name));
     apt(&install)

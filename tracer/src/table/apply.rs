@@ -36,7 +36,7 @@ impl Table {
             return;
         }
         let same = raw.parent.tgid == raw.creator.tgid && raw.parent.start_ns == raw.creator.start_ns;
-        let parent = if same { creator } else { self.resolve(raw.parent, at, out) };
+        let parent = if same { creator } else { self.parent_in_common(creator, raw.parent, at, out) };
         if !self.make_room(raw.child, at, out) {
             return;
         }
@@ -67,6 +67,21 @@ impl Table {
             Some(_) => {}
             None => self.store.unlink(child),
         }
+    }
+
+    /// The parent of a child that was made with CLONE_PARENT: its creator's own. If nobody knows the one that is named, that
+    /// has ended, and both children have gone to the same heir.
+    fn parent_in_common(
+        &mut self,
+        creator: Option<Slot>,
+        named: raw::TaskRef,
+        at: Moment,
+        out: &mut Vec<Event>,
+    ) -> Option<Slot> {
+        let known = if named.tgid == 0 { None } else { self.store.find(named) };
+        known
+            .or_else(|| self.store[creator?].parent_slot().filter(|_| named.tgid != 0))
+            .or_else(|| self.resolve(named, at, out))
     }
 
     pub(super) fn exec(&mut self, exec: Exec, out: &mut Vec<Event>) {

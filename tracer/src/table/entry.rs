@@ -71,6 +71,8 @@ pub(super) struct Entry {
     pub(super) subreaper: bool,
     pub(super) execs: u32,
     pub(super) parent: Parent,
+    /// When `/proc` was asked for the parent (`CLOCK_BOOTTIME`): what records from before say of it is older. 0 for never.
+    pub(super) parent_read_ns: u64,
     pub(super) creator: Option<ProcessId>,
     /// [`raw::ID_UNSET`] stands for unknown too.
     pub(super) ids: raw::Ids,
@@ -101,6 +103,7 @@ impl Entry {
             subreaper: false,
             execs: 0,
             parent: Parent::Unknown,
+            parent_read_ns: 0,
             creator: None,
             ids: UNKNOWN_IDS,
             image: Arc::default(),

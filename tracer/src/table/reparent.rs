@@ -114,6 +114,9 @@ impl Table {
     /// parent's exit record and the reparenting), and the record is right.
     pub(super) fn correct_parent(&mut self, child: Slot, named: raw::TaskRef, at: Moment, out: &mut Vec<Event>) {
         let known = self.store[child].parent;
+        if at.boot_ns < self.store[child].parent_read_ns {
+            return;
+        }
         if named.tgid == 0 {
             if known == Parent::Unknown {
                 self.store[child].parent = Parent::None;
@@ -164,6 +167,7 @@ impl Table {
         let Some(parent) = self.store.by_pid(seed.ppid) else { return };
         let task = raw::TaskRef { start_ns: self.store[parent].start_ns, tgid: seed.ppid, tid: seed.ppid };
         self.correct_parent(child, task, at, out);
+        self.store[child].parent_read_ns = seed.read_until_ns;
     }
 
     /// The living processes whose parent was found ending and has given them to nobody yet, as far as is known. The kernel

@@ -8,7 +8,7 @@ use tracer_common::record as raw;
 use super::entry::{End, Entry, Heir, Image, Parent};
 use super::store::Slot;
 use super::{Moment, Table};
-use crate::event::{Event, Kind};
+use crate::event::{Event, Kind, Source};
 use crate::id::TICK_NS;
 use crate::seed::{PPID_UNKNOWN, Seed};
 use crate::text::{Argv, Text};
@@ -98,6 +98,9 @@ fn entry(seed: Seed) -> Entry {
     let mut entry = Entry::new(process.pid, seed.start_ticks.saturating_mul(TICK_NS), process.source);
     entry.exact = false;
     entry.inferred = process.inferred;
+    if process.source == Source::Procfs {
+        entry.parent_read_ns = seed.read_until_ns;
+    }
     entry.kthread = process.kthread;
     entry.zombie = process.zombie;
     entry.ns_pids = process.ns_pids;

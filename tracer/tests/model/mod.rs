@@ -1,0 +1,601 @@
+//! A model of what the kernel does with processes: slow, small, and close to the letter of kernel/fork.c and
+//! kernel/exit.c. It makes the records that the kernel side would make, and it is the truth that the table is held to.
+//!
+//! The deeds that take their time are in steps, so that others can happen in between:
+//! a record is first made (`*_begin`) and later put into the ring (`submit`); a dying process is first
+//! past its tracepoint (`exit_begin`) and later gives its children away (`exit_notify`).
+#![allow(dead_code, reason = "each test uses a part of it")]
+
+pub(crate) mod deeds;
+
+use std::sync::Arc;
+
+use tracer::event::{Process, ReparentReason, Source};
+use tracer::record::{Exec, Field, Fork, Record};
+use tracer::seed::Seed;
+use tracer::text::{Argv, Text};
+use tracer_common::record as raw;
+
+/// Number of a process in [`Kernel::procs`]; never used again, unlike its pid.
+pub(crate) type Nr = usize;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum State {
+    Alive,
+    /// `PF_EXITING`, its exit record made; still the parent of its children.
+    Exiting,
+    Zombie,
+    /// Waited for: its pid is free.
+    Reaped,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Proc {
+    pub(crate) pid: u32,
+    pub(crate) start_ns: u64,
+    /// `real_parent`; none for the first two.
+    pub(crate) parent: Option<Nr>,
+    pub(crate) creator: Option<Nr>,
+    pub(crate) state: State,
+    /// `signal->is_child_subreaper`.
+    pub(crate) subreaper: bool,
+    /// `signal->has_child_subreaper`.
+    pub(crate) below_subreaper: bool,
+    pub(crate) space: usize,
+    /// Outermost first.
+    pub(crate) ns_pids: Vec<u32>,
+    pub(crate) kthread: bool,
+    /// Living threads; the leader's tid is the pid.
+    pub(crate) threads: Vec<u32>,
+    pub(crate) exe: Option<String>,
+    pub(crate) comm: String,
+    pub(crate) execs: u32,
+    pub(crate) status: Option<u32>,
+    /// The record that it is busy making.
+    pub(crate) making: Option<Record>,
+    /// Its exit record is in the ring.
+    pub(crate) exit_told: bool,
+}
+
+/// A pid namespace.
+#[derive(Clone, Debug)]
+pub(crate) struct Space {
+    pub(crate) outer: Option<usize>,
+    pub(crate) level: usize,
+    /// `child_reaper`; none until its first process is there.
+    pub(crate) init: Option<Nr>,
+    next_pid: u32,
+    /// Its init is gone: nobody can be born in it any more.
+    pub(crate) dying: bool,
+}
+
+/// A change of parent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Move {
+    pub(crate) child: Nr,
+    pub(crate) from: Nr,
+    pub(crate) to: Nr,
+    pub(crate) reason: ReparentReason,
+}
+
+/// Where a child is born.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Home {
+    Same,
+    /// `CLONE_NEWPID`.
+    New,
+    /// After `setns` of its creator.
+    Space(usize),
+}
+
+pub(crate) struct Kernel {
+    pub(crate) now: u64,
+    pub(crate) procs: Vec<Proc>,
+    pub(crate) spaces: Vec<Space>,
+    /// Records not yet taken.
+    pub(crate) ring: Vec<Record>,
+    /// Moves not yet taken, those of the living only.
+    pub(crate) moves: Vec<Move>,
+    pid_max: u32,
+    next_pid: u32,
+    names: u32,
+    /// A pid is not used again within one tick: what all but the smallest `pid_max` warrants, and what `/proc` (which
+    /// counts in ticks) needs to tell processes apart.
+    pub(crate) one_pid_a_tick: bool,
+}
+
+pub(crate) const INIT: Nr = 0;
+pub(crate) const KTHREADD: Nr = 1;
+
+/// First pid of all but the first two.
+const FIRST_PID: u32 = 3;
+
+impl Kernel {
+    pub(crate) fn boot(pid_max: u32) -> Self {
+        let mut kernel = Self {
+            now: 40_000_000,
+            procs: Vec::new(),
+            spaces: vec![Space { outer: None, level: 0, init: Some(INIT), next_pid: 0, dying: false }],
+            ring: Vec::new(),
+            moves: Vec::new(),
+            pid_max,
+            next_pid: FIRST_PID,
+            names: 0,
+            one_pid_a_tick: false,
+        };
+        for (pid, comm, kthread) in [(1, "init", false), (2, "kthreadd", true)] {
+            kernel.procs.push(Proc {
+                pid,
+                start_ns: kernel.now,
+                parent: None,
+                creator: None,
+                state: State::Alive,
+                subreaper: false,
+                below_subreaper: false,
+                space: 0,
+                ns_pids: vec![pid],
+                kthread,
+                threads: vec![pid],
+                exe: (!kthread).then(|| "/sbin/init".to_owned()),
+                comm: comm.to_owned(),
+                execs: 0,
+                status: None,
+                making: None,
+                exit_told: false,
+            });
+            kernel.now += 10_000_000;
+        }
+        kernel
+    }
+
+    pub(crate) fn pass(&mut self, ns: u64) {
+        self.now += ns;
+    }
+
+    fn header(&self, kind: u16) -> raw::Header {
+        raw::Header { kind, boot_ns: self.now, cpu: (self.now % 3) as u16, ..raw::Header::default() }
+    }
+
+    pub(crate) fn task(&self, nr: Nr) -> raw::TaskRef {
+        let proc = &self.procs[nr];
+        raw::TaskRef { start_ns: proc.start_ns, tgid: proc.pid, tid: proc.pid }
+    }
+
+    fn parent_task(&self, nr: Nr) -> raw::TaskRef {
+        self.procs[nr].parent.map_or_else(raw::TaskRef::default, |parent| self.task(parent))
+    }
+
+    /// True if it can do something now.
+    pub(crate) fn can_act(&self, nr: Nr) -> bool {
+        self.procs[nr].state == State::Alive && self.procs[nr].making.is_none()
+    }
+
+    fn free_pid(&mut self) -> Option<u32> {
+        let used = |pid| {
+            self.procs.iter().any(|proc| {
+                (proc.state != State::Reaped && (proc.pid == pid || proc.threads.contains(&pid)))
+                    || (self.one_pid_a_tick && proc.pid == pid && proc.start_ns / 10_000_000 == self.now / 10_000_000)
+            })
+        };
+        let range = FIRST_PID..self.pid_max;
+        let pid = (self.next_pid..self.pid_max).chain(range).find(|&pid| !used(pid))?;
+        self.next_pid = pid + 1;
+        Some(pid)
+    }
+
+    /// fork, clone: the child is there, its record made. None if the kernel refuses.
+    pub(crate) fn fork_begin(&mut self, creator: Nr, clone_parent: bool, into: Home) -> Option<Nr> {
+        assert!(self.can_act(creator));
+        // The init of a namespace must not make siblings (SIGNAL_UNKILLABLE, copy_process).
+        if clone_parent && self.is_space_init(creator) {
+            return None;
+        }
+        let space = match into {
+            Home::Same => self.procs[creator].space,
+            Home::Space(space) => space,
+            Home::New => {
+                let outer = self.procs[creator].space;
+                let level = self.spaces[outer].level + 1;
+                self.spaces.push(Space { outer: Some(outer), level, init: None, next_pid: 1, dying: false });
+                self.spaces.len() - 1
+            }
+        };
+        if self.spaces[space].dying {
+            return None;
+        }
+        let pid = self.free_pid()?;
+        let nr = self.procs.len();
+        let mut ns_pids = Vec::new();
+        let mut level = Some(space);
+        while let Some(at) = level {
+            let space = &mut self.spaces[at];
+            if space.level == 0 {
+                ns_pids.push(pid);
+            } else {
+                ns_pids.push(space.next_pid);
+                space.next_pid += 1;
+            }
+            level = space.outer;
+        }
+        ns_pids.reverse();
+        self.spaces[space].init.get_or_insert(nr);
+        let from = self.procs[creator].clone();
+        let comm = padded(&from.comm);
+        self.procs.push(Proc {
+            pid,
+            start_ns: self.now,
+            parent: if clone_parent { from.parent } else { Some(creator) },
+            creator: Some(creator),
+            state: State::Alive,
+            subreaper: false,
+            below_subreaper: from.below_subreaper || from.subreaper,
+            space,
+            ns_pids: ns_pids.clone(),
+            threads: vec![pid],
+            execs: 0,
+            status: None,
+            making: None,
+            ..from
+        });
+        self.now += 1_000;
+        let raw = raw::Fork {
+            header: self.header(raw::KIND_FORK),
+            child: self.task(nr),
+            parent: self.parent_task(nr),
+            creator: self.task(creator),
+            ids: raw::Ids::default(),
+            comm,
+            flags: if from.kthread { raw::FORK_KTHREAD } else { 0 },
+            ns_level: ns_pids.len() as u32 - 1,
+        };
+        let ns_pids = (ns_pids.len() > 1).then(|| ns_pids.into());
+        self.procs[creator].making = Some(Record::Fork(Fork { raw, ns_pids }));
+        Some(nr)
+    }
+
+    /// True while its creator has not put the record of its birth into the ring: it has not run yet.
+    pub(crate) fn is_newborn(&self, nr: Nr) -> bool {
+        self.procs[nr]
+            .creator
+            .and_then(|creator| self.procs[creator].making.as_ref())
+            .is_some_and(|making| matches!(making, Record::Fork(fork) if fork.raw.child == self.task(nr)))
+    }
+
+    /// execve, by one of its threads: the new image is there, its record made.
+    pub(crate) fn exec_begin(&mut self, nr: Nr, thread: usize) {
+        assert!(self.can_act(nr));
+        self.names += 1;
+        let name = format!("x{}", self.names);
+        let mut task = self.task(nr);
+        task.tid = self.procs[nr].threads[thread % self.procs[nr].threads.len()];
+        let proc = &mut self.procs[nr];
+        proc.threads = vec![proc.pid];
+        proc.exe = Some(format!("/bin/{name}"));
+        proc.comm.clone_from(&name);
+        proc.kthread = false;
+        proc.execs += 1;
+        self.now += 1_000;
+        let argv = format!("{name}\0--flag\0");
+        let raw = raw::Exec {
+            header: self.header(raw::KIND_EXEC),
+            task,
+            parent: self.parent_task(nr),
+            comm: padded(&name),
+            argc: 2,
+            argv_bytes: argv.len() as u32,
+            argv_captured: argv.len() as u32,
+            ..raw::Exec::default()
+        };
+        let field = |text: &str| Field { value: Some(Text::new(text.as_bytes())), capture: None };
+        let exec = Exec {
+            raw,
+            exe: field(&format!("/bin/{name}")),
+            cwd: field("/"),
+            filename: field(&name),
+            interpreter: Field { value: None, capture: None },
+            argv: Field { value: Some(Argv::new(argv.as_bytes())), capture: None },
+        };
+        self.procs[nr].making = Some(Record::Exec(Box::new(exec)));
+    }
+
+    pub(crate) fn thread_start(&mut self, nr: Nr) -> bool {
+        assert!(self.can_act(nr));
+        let Some(tid) = self.free_pid() else { return false };
+        self.procs[nr].threads.push(tid);
+        let raw = raw::Fork {
+            header: self.header(raw::KIND_FORK),
+            child: raw::TaskRef { tid, ..self.task(nr) },
+            parent: self.parent_task(nr),
+            creator: self.task(nr),
+            comm: padded(&self.procs[nr].comm),
+            flags: raw::FORK_THREAD,
+            ..raw::Fork::default()
+        };
+        self.ring.push(Record::Fork(Fork { raw, ns_pids: None }));
+        true
+    }
+
+    /// One of several threads ends, the leader perhaps.
+    pub(crate) fn thread_exit(&mut self, nr: Nr, thread: usize) -> bool {
+        assert!(self.can_act(nr));
+        let count = self.procs[nr].threads.len();
+        if count < 2 {
+            return false;
+        }
+        let tid = self.procs[nr].threads.remove(thread % count);
+        let exit = raw::Exit {
+            header: self.header(raw::KIND_EXIT),
+            task: raw::TaskRef { tid, ..self.task(nr) },
+            parent: self.parent_task(nr),
+            comm: padded(&self.procs[nr].comm),
+            ..raw::Exit::default()
+        };
+        self.ring.push(Record::Exit(Box::new(exit)));
+        true
+    }
+
+    /// `prctl(PR_SET_CHILD_SUBREAPER)`, with `propagate_has_child_subreaper` (kernel/sys.c).
+    pub(crate) fn set_subreaper(&mut self, nr: Nr, on: bool) {
+        self.procs[nr].subreaper = on;
+        if !on {
+            return;
+        }
+        let mut walk = self.children(nr);
+        while let Some(below) = walk.pop() {
+            if !self.procs[below].below_subreaper && !self.is_space_init(below) {
+                self.procs[below].below_subreaper = true;
+                walk.extend(self.children(below));
+            }
+        }
+    }
+
+    /// A signal that will end its target.
+    pub(crate) fn signal(&mut self, sender: Option<Nr>, target: Nr, signal: u32) {
+        let record = raw::Signal {
+            header: self.header(raw::KIND_SIGNAL),
+            target: self.task(target),
+            sender: sender.map_or_else(raw::TaskRef::default, |sender| self.task(sender)),
+            sender_comm: sender.map_or([0; 16], |sender| padded(&self.procs[sender].comm)),
+            signal,
+            flags: if sender.is_none() { raw::SIGNAL_KERNEL } else { 0 },
+            ..raw::Signal::default()
+        };
+        self.ring.push(Record::Signal(record));
+    }
+
+    /// do_exit of the last thread, up to the tracepoint: the record is made.
+    pub(crate) fn exit_begin(&mut self, nr: Nr, status: u32) {
+        assert!(self.can_act(nr) && !self.is_newborn(nr) && nr != INIT && nr != KTHREADD);
+        let last = self.procs[nr].threads.pop().unwrap_or_default();
+        let proc = &mut self.procs[nr];
+        proc.threads.clear();
+        proc.state = State::Exiting;
+        proc.status = Some(status);
+        self.now += 1_000;
+        let (reaper, reason) = self.find_new_reaper(nr);
+        let flag = |on: bool, flag: u32| if on { flag } else { 0 };
+        let exit = raw::Exit {
+            header: self.header(raw::KIND_EXIT),
+            task: raw::TaskRef { tid: last, ..self.task(nr) },
+            parent: self.parent_task(nr),
+            reaper: self.task(reaper),
+            comm: padded(&self.procs[nr].comm),
+            status,
+            flags: raw::EXIT_GROUP
+                | flag(self.procs[nr].kthread, raw::EXIT_KTHREAD)
+                | flag(reason == ReparentReason::Subreaper, raw::EXIT_REAPER_SUBREAPER)
+                | flag(self.is_space_init(nr), raw::EXIT_NS_INIT),
+            ..raw::Exit::default()
+        };
+        if self.is_space_init(nr) {
+            self.close_space(self.procs[nr].space);
+        }
+        self.procs[nr].making = Some(Record::Exit(Box::new(exit)));
+    }
+
+    fn close_space(&mut self, space: usize) {
+        self.spaces[space].dying = true;
+        for inner in 0..self.spaces.len() {
+            if self.spaces[inner].outer == Some(space) && !self.spaces[inner].dying {
+                self.close_space(inner);
+            }
+        }
+    }
+
+    /// The record that a process is making goes into the ring.
+    pub(crate) fn submit(&mut self, nr: Nr) {
+        if let Some(record) = self.procs[nr].making.take() {
+            self.procs[nr].exit_told |= matches!(record, Record::Exit(_));
+            self.ring.push(record);
+        }
+    }
+
+    /// `exit_notify`: its children get another parent, and it can be waited for. False if it has to wait:
+    /// the init of a namespace for all in that (`zap_pid_ns_processes`).
+    pub(crate) fn exit_notify(&mut self, nr: Nr) -> bool {
+        let proc = &self.procs[nr];
+        assert!(proc.state == State::Exiting && proc.making.is_none());
+        if self.is_space_init(nr) && !self.members(proc.space).is_empty() {
+            return false;
+        }
+        let (to, reason) = self.find_new_reaper(nr);
+        let mut children = self.children(nr);
+        // Splicing the lists keeps the order of birth.
+        children.sort_by_key(|&child| (self.procs[child].start_ns, child));
+        for child in children {
+            self.procs[child].parent = Some(to);
+            if self.procs[child].state == State::Alive {
+                self.moves.push(Move { child, from: nr, to, reason });
+            }
+        }
+        self.procs[nr].state = State::Zombie;
+        true
+    }
+
+    pub(crate) fn reap(&mut self, nr: Nr) {
+        assert_eq!(self.procs[nr].state, State::Zombie);
+        assert!(self.children(nr).is_empty());
+        self.procs[nr].state = State::Reaped;
+    }
+
+    /// Those in a namespace or one inside of it, but for its init, that are not gone.
+    pub(crate) fn members(&self, space: usize) -> Vec<Nr> {
+        let inside = |mut at: usize| loop {
+            if at == space {
+                return true;
+            }
+            match self.spaces[at].outer {
+                Some(outer) => at = outer,
+                None => return false,
+            }
+        };
+        (0..self.procs.len())
+            .filter(|&nr| {
+                let proc = &self.procs[nr];
+                proc.state != State::Reaped && self.spaces[space].init != Some(nr) && inside(proc.space)
+            })
+            .collect()
+    }
+
+    pub(crate) fn is_space_init(&self, nr: Nr) -> bool {
+        self.spaces[self.procs[nr].space].init == Some(nr)
+    }
+
+    pub(crate) fn children(&self, nr: Nr) -> Vec<Nr> {
+        (0..self.procs.len())
+            .filter(|&child| self.procs[child].parent == Some(nr) && self.procs[child].state != State::Reaped)
+            .collect()
+    }
+
+    /// `find_child_reaper` and `find_new_reaper` (kernel/exit.c).
+    fn find_new_reaper(&self, father: Nr) -> (Nr, ReparentReason) {
+        let space = &self.spaces[self.procs[father].space];
+        let child_reaper = space.init.unwrap_or(INIT);
+        if child_reaper != father && self.procs[father].below_subreaper {
+            let level = |nr: Nr| self.spaces[self.procs[nr].space].level;
+            let mut above = self.procs[father].parent;
+            while let Some(reaper) = above.filter(|&reaper| level(reaper) == space.level) {
+                if self.procs[reaper].subreaper && self.procs[reaper].state == State::Alive {
+                    return (reaper, ReparentReason::Subreaper);
+                }
+                above = self.procs[reaper].parent;
+            }
+        }
+        (child_reaper, ReparentReason::Init)
+    }
+
+    pub(crate) fn alive(&self) -> Vec<Nr> {
+        (0..self.procs.len()).filter(|&nr| self.procs[nr].state == State::Alive).collect()
+    }
+
+    pub(crate) fn in_state(&self, state: State) -> Vec<Nr> {
+        (0..self.procs.len()).filter(|&nr| self.procs[nr].state == state).collect()
+    }
+
+    /// Who should be dead: they are in a namespace whose init is ending.
+    pub(crate) fn doomed(&self) -> Vec<Nr> {
+        self.alive()
+            .into_iter()
+            .filter(|&nr| self.spaces[self.procs[nr].space].dying && self.can_act(nr) && !self.is_newborn(nr))
+            .collect()
+    }
+
+    // The same in one go.
+
+    pub(crate) fn fork(&mut self, creator: Nr) -> Nr {
+        self.clone_into(creator, false, Home::Same)
+    }
+
+    pub(crate) fn clone_into(&mut self, creator: Nr, clone_parent: bool, into: Home) -> Nr {
+        let child = self.fork_begin(creator, clone_parent, into).expect("a pid is free");
+        self.submit(creator);
+        child
+    }
+
+    pub(crate) fn exec(&mut self, nr: Nr) {
+        self.exec_begin(nr, 0);
+        self.submit(nr);
+    }
+
+    /// Ends and is waited for, with all in its namespace if it is the init of one.
+    pub(crate) fn exit(&mut self, nr: Nr, status: u32) {
+        self.exit_begin(nr, status);
+        self.submit(nr);
+        if self.is_space_init(nr) {
+            let space = self.procs[nr].space;
+            while let Some(&member) = self.members(space).iter().find(|&&nr| self.can_act(nr)) {
+                self.exit(member, 9);
+            }
+            for zombie in self.members(space) {
+                self.reap(zombie);
+            }
+        }
+        assert!(self.exit_notify(nr));
+        self.reap(nr);
+    }
+
+    /// Finishes all that is under way.
+    pub(crate) fn settle(&mut self) {
+        for nr in 0..self.procs.len() {
+            self.submit(nr);
+        }
+        loop {
+            for nr in self.doomed() {
+                self.exit_begin(nr, 9);
+                self.submit(nr);
+            }
+            let mut quiet = true;
+            for nr in self.in_state(State::Exiting) {
+                quiet &= !self.exit_notify(nr);
+            }
+            for nr in self.in_state(State::Zombie) {
+                if self.spaces[self.procs[nr].space].dying {
+                    self.reap(nr);
+                    quiet = false;
+                }
+            }
+            if quiet {
+                return;
+            }
+        }
+    }
+}
+
+pub(crate) fn padded(name: &str) -> [u8; 16] {
+    let mut comm = [0; 16];
+    comm[..name.len()].copy_from_slice(name.as_bytes());
+    comm
+}
+
+pub(crate) fn arc(text: &str) -> Arc<str> {
+    text.into()
+}
+
+impl Kernel {
+    pub(crate) fn id(&self, nr: Nr) -> tracer::id::ProcessId {
+        tracer::id::ProcessId::from_ns(self.procs[nr].start_ns, self.procs[nr].pid)
+    }
+
+    /// What `/proc` shows of a process now.
+    pub(crate) fn seed_of(&self, nr: Nr) -> Seed {
+        let proc = &self.procs[nr];
+        let ppid = proc.parent.map_or(0, |parent| self.procs[parent].pid);
+        let mut process = Process::new(self.id(nr), Source::Procfs);
+        process.comm = Some(arc(&proc.comm));
+        process.exe = proc.exe.as_deref().filter(|_| proc.state == State::Alive).map(arc);
+        process.kthread = proc.kthread;
+        process.zombie = proc.state == State::Zombie;
+        process.ppid = Some(ppid);
+        process.ns_pids = (proc.ns_pids.len() > 1).then(|| proc.ns_pids.clone().into());
+        Seed {
+            process,
+            ppid,
+            start_ticks: proc.start_ns / 10_000_000,
+            tty: 0,
+            exiting: proc.state != State::Alive,
+            gone: false,
+            read_from_ns: self.now,
+            read_until_ns: self.now,
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! The process table against a model of the kernel, in random histories.
+#![expect(clippy::expect_used, reason = "a test")]
+
+mod model;
+
+use model::deeds::{Deed, deeds, pick};
+use model::{Home, INIT, KTHREADD, Kernel, Move, Nr, State};
+use proptest::prelude::*;
+use tracer::event::{Event, Kind, Source};
+use tracer::id::ProcessId;
+use tracer::table::{ProcessRef, Table, TableOptions};
+
+/// A kernel and a table that follows it.
+struct Watched {
+    kernel: Kernel,
+    table: Table,
+    events: Vec<Event>,
+}
+
+impl Watched {
+    fn boot(pid_max: u32) -> Self {
+        let kernel = Kernel::boot(pid_max);
+        let mut table = Table::new(TableOptions { max_dead: 512, ancestors: true, ..TableOptions::default() });
+        let mut events = Vec::new();
+        table.seed((0..kernel.procs.len()).map(|nr| kernel.seed_of(nr)).collect(), &mut events);
+        assert_eq!(events.iter().map(|event| event.kind).collect::<Vec<_>>(), [Kind::Process; 2]);
+        events.clear();
+        Self { kernel, table, events }
+    }
+
+    /// The events that all records since the last time make.
+    fn follow(&mut self) -> Vec<Event> {
+        for record in self.kernel.ring.drain(..) {
+            self.table.apply(record, &mut self.events);
+        }
+        std::mem::take(&mut self.events)
+    }
+
+    fn id(&self, nr: Nr) -> ProcessId {
+        self.kernel.id(nr)
+    }
+
+    fn at(&self, nr: Nr) -> ProcessRef<'_> {
+        let proc = &self.kernel.procs[nr];
+        let found = self.table.by_pid(proc.pid).expect("a living process is in the table");
+        let tick = |ns: u64| ns / 10_000_000;
+        assert_eq!(tick(found.start_ns()), tick(proc.start_ns), "pid {} is someone else's", proc.pid);
+        found
+    }
+
+    /// The table is what the kernel is, when nothing is under way.
+    fn check(&self) {
+        let alive = self.kernel.alive();
+        for &nr in &alive {
+            let (proc, found) = (&self.kernel.procs[nr], self.at(nr));
+            let parent = proc.parent.map(|parent| self.id(parent));
+            assert_eq!(found.parent_id(), parent, "parent of pid {} ({nr})", proc.pid);
+            assert_eq!(found.ppid(), Some(proc.parent.map_or(0, |parent| self.kernel.procs[parent].pid)));
+            assert_eq!(found.creator_id(), proc.creator.map(|creator| self.id(creator)), "creator of {nr}");
+            let process = found.process();
+            assert_eq!(
+                process.creator_id,
+                proc.creator.map(|creator| self.id(creator)).filter(|id| Some(*id) != parent)
+            );
+            assert_eq!(process.exe.as_deref(), proc.exe.as_deref(), "exe of {nr}");
+            assert_eq!(process.comm.as_deref(), Some(&*proc.comm), "comm of {nr}");
+            assert_eq!(process.execs, proc.execs, "execs of {nr}");
+            assert_eq!(process.kthread, proc.kthread, "kthread of {nr}");
+            let nested = (proc.ns_pids.len() > 1).then_some(&proc.ns_pids[..]);
+            assert_eq!(process.ns_pids.as_deref(), nested, "pids of {nr}");
+            assert!(!process.inferred && !process.zombie);
+
+            let mut children: Vec<u64> = found.children().map(|child| child.start_ns()).collect();
+            let mut expected: Vec<u64> = self
+                .kernel
+                .children(nr)
+                .into_iter()
+                .filter(|&child| self.kernel.procs[child].state == State::Alive)
+                .map(|child| self.kernel.procs[child].start_ns)
+                .collect();
+            children.sort_unstable();
+            expected.sort_unstable();
+            if nr != INIT && nr != KTHREADD {
+                assert_eq!(children, expected, "children of {nr}");
+            }
+        }
+        assert_eq!(self.table.len_living(), alive.len(), "living");
+        assert_eq!(self.table.living().count(), alive.len());
+        assert_eq!(self.table.dead().count(), self.table.len_dead());
+        assert_eq!(self.table.stats().inferred, 0);
+        assert_eq!(self.table.stats().retired, 0);
+    }
+}
+
+/// What the table has to say of what just happened, in few words.
+#[derive(Debug, PartialEq, Eq)]
+enum Said {
+    Fork { id: ProcessId, parent: Option<ProcessId>, creator: Option<ProcessId> },
+    Exec { id: ProcessId, execs: u32, from_tid: Option<u32>, previous: Option<String> },
+    Exit { id: ProcessId, code: Option<u8>, signal: Option<String>, exe: Option<String>, duration_ns: u64 },
+    Reparent { id: ProcessId, from: ProcessId, to: Option<ProcessId>, to_pid: u32, reason: String },
+    Other(Kind),
+}
+
+fn said(event: &Event) -> Said {
+    let process = event.process.as_ref().expect("it is about a process");
+    assert_eq!(process.source, if process.pid < 3 { Source::Procfs } else { Source::Kernel });
+    let id = process.id;
+    match event.kind {
+        Kind::Fork => Said::Fork { id, parent: process.parent_id, creator: process.creator_id },
+        Kind::Exec => {
+            let exec = event.exec.as_ref().expect("it tells of an exec");
+            let previous = exec.previous_exe.as_deref().map(str::to_owned);
+            Said::Exec { id, execs: process.execs, from_tid: exec.from_tid, previous }
+        }
+        Kind::Exit => {
+            let exit = event.exit.as_ref().expect("it tells of an exit");
+            let signal = exit.signal.as_deref().map(str::to_owned);
+            let exe = process.exe.as_deref().map(str::to_owned);
+            Said::Exit { id, code: exit.code, signal, exe, duration_ns: exit.duration_ns.unwrap_or_default() }
+        }
+        Kind::Reparent => {
+            let to = event.reparent.as_ref().expect("it tells of a reparenting");
+            assert_eq!(process.parent_id, to.to_id);
+            assert_eq!(event.ancestors.as_ref().and_then(|line| line.first()).map(|parent| parent.id), to.to_id);
+            let reason = format!("{:?}", to.reason);
+            Said::Reparent { id, from: to.from_id, to: to.to_id, to_pid: to.to_pid, reason }
+        }
+        kind => Said::Other(kind),
+    }
+}
+
+impl Watched {
+    fn expect_moves(&mut self) -> Vec<Said> {
+        let moves = std::mem::take(&mut self.kernel.moves);
+        let said = |Move { child, from, to, reason }| Said::Reparent {
+            id: self.id(child),
+            from: self.id(from),
+            to: Some(self.id(to)),
+            to_pid: self.kernel.procs[to].pid,
+            reason: format!("{reason:?}"),
+        };
+        moves.into_iter().map(said).collect()
+    }
+
+    /// A deed in one go, and what should be said of it.
+    fn whole_deed(&mut self, (what, who, how, time): Deed) {
+        let kernel = &mut self.kernel;
+        kernel.pass(u64::from(time) * 100 + 1);
+        let Some(nr) = pick(&kernel.alive(), who) else { return };
+        let killable = nr != INIT && nr != KTHREADD;
+        let mut expected = Vec::new();
+        match what % 16 {
+            0..=6 => {
+                let home = match how % 16 {
+                    0 => Home::New,
+                    1..=3 => {
+                        // setns goes inwards only.
+                        let own = kernel.procs[nr].space;
+                        let inner: Vec<Nr> =
+                            (0..kernel.spaces.len()).filter(|&at| kernel.spaces[at].outer == Some(own)).collect();
+                        pick(&inner, how / 16).map_or(Home::Same, Home::Space)
+                    }
+                    _ => Home::Same,
+                };
+                let Some(child) = kernel.fork_begin(nr, how % 5 == 0 && killable, home) else { return };
+                kernel.submit(nr);
+                let parent = kernel.procs[child].parent;
+                let creator = (parent != Some(nr)).then(|| kernel.id(nr));
+                let parent = parent.map(|parent| kernel.id(parent));
+                expected.push(Said::Fork { id: kernel.id(child), parent, creator });
+            }
+            7 | 8 => {
+                let threads = kernel.procs[nr].threads.clone();
+                let tid = threads[usize::from(how) % threads.len()];
+                let previous = kernel.procs[nr].exe.clone();
+                kernel.exec_begin(nr, usize::from(how));
+                kernel.submit(nr);
+                let (pid, execs) = (kernel.procs[nr].pid, kernel.procs[nr].execs);
+                expected.push(Said::Exec {
+                    id: kernel.id(nr),
+                    execs,
+                    from_tid: Some(tid).filter(|&tid| tid != pid),
+                    previous,
+                });
+            }
+            9 => {
+                kernel.set_subreaper(nr, how % 4 != 0);
+            }
+            10 => {
+                if kernel.thread_start(nr) {
+                    expected.push(Said::Other(Kind::ThreadStart));
+                }
+            }
+            11 => {
+                if kernel.thread_exit(nr, usize::from(how)) {
+                    expected.push(Said::Other(Kind::ThreadExit));
+                }
+            }
+            _ if killable => {
+                let first = kernel.procs.len();
+                kernel.exit(nr, if how % 3 == 0 { 9 } else { u32::from(how % 256) << 8 });
+                assert_eq!(first, kernel.procs.len());
+                // One or, if a namespace dies with it, many exits, each followed by its moves: compared by sort.
+                let events: Vec<Said> = self.follow().iter().map(said).collect();
+                let (moves, exits): (Vec<Said>, Vec<Said>) =
+                    events.into_iter().partition(|said| matches!(said, Said::Reparent { .. }));
+                assert_eq!(moves, self.expect_moves());
+                for exit in exits {
+                    let Said::Exit { id, code, signal, exe, duration_ns } = exit else { panic!("{exit:?}") };
+                    let is = |proc: &&model::Proc| {
+                        ProcessId::from_ns(proc.start_ns, proc.pid) == id && proc.exe == exe && proc.status.is_some()
+                    };
+                    let ended = self.kernel.procs.iter().rev().find(is).expect("it has ended");
+                    let status = ended.status.expect("it has ended");
+                    assert_eq!(code, (status & 0x7f == 0).then_some((status >> 8) as u8));
+                    assert_eq!(signal.as_deref(), (status & 0x7f != 0).then_some("SIGKILL"));
+                    assert!(duration_ns <= self.kernel.now - ended.start_ns);
+                }
+                return;
+            }
+            _ => {}
+        }
+        let events: Vec<Said> = self.follow().iter().map(said).collect();
+        expected.extend(self.expect_moves());
+        assert_eq!(events, expected);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 600, max_shrink_iters: 20_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn each_deed_makes_the_events_it_should(pid_max in 8u32..60, deeds in deeds(120)) {
+        let mut watched = Watched::boot(pid_max);
+        for deed in deeds {
+            watched.whole_deed(deed);
+            watched.check();
+        }
+    }
+
+    #[test]
+    fn deeds_that_overlap_end_in_the_same_tree(
+        pid_max in 20u32..60, subreapers: u16, deeds in deeds(250),
+    ) {
+        let mut watched = Watched::boot(pid_max);
+        watched.kernel.line(subreapers);
+        for (n, deed) in deeds.into_iter().enumerate() {
+            watched.kernel.partial_deed(deed);
+            watched.follow();
+            if n % 50 == 49 {
+                watched.kernel.settle();
+                watched.follow();
+                watched.check();
+            }
+        }
+        watched.kernel.settle();
+        watched.follow();
+        watched.check();
+    }
+}
