@@ -1,6 +1,7 @@
 //! The constants handed over at load time, and loads from kernel memory at their offsets.
 
 use core::ffi::c_void;
+use core::mem::MaybeUninit;
 use core::ptr::read_volatile;
 
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
@@ -82,13 +83,15 @@ impl Typed {
 /// The value at an address that the verifier knows nothing of; zero if it cannot be read.
 #[inline(always)]
 pub fn read<T: Copy + Default>(address: u64, offset: u32) -> T {
-    let mut value = T::default();
-    if offset != ABSENT {
-        // SAFETY: the helper reads any address; where it cannot, it leaves zeroes and an error that says the same.
-        // No branch on that error: each would double the verifier's work.
-        unsafe {
-            bpf_probe_read_kernel((&raw mut value).cast(), size_of::<T>() as u32, (address + u64::from(offset)) as *const c_void)
-        };
+    if offset == ABSENT {
+        return T::default();
     }
-    value
+    let mut value = MaybeUninit::<T>::uninit();
+    // SAFETY: the helper reads any address; where it cannot, it leaves zeroes and an error that says the same. So it
+    // always fills the value. No branch on that error: each would double the verifier's work.
+    unsafe {
+        let from = (address + u64::from(offset)) as *const c_void;
+        bpf_probe_read_kernel(value.as_mut_ptr().cast(), size_of::<T>() as u32, from);
+        value.assume_init()
+    }
 }

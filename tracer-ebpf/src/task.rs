@@ -78,12 +78,9 @@ impl Task {
     pub fn comm(self) -> [u8; COMM_LEN] {
         let at = offset!(task_comm);
         // As two words: the verifier takes loads of a char array of any width that lies within it.
-        let (low, high): (u64, u64) = unsafe { (self.0.load(at), self.0.load(at + 8)) };
-        let mut comm = [0; COMM_LEN];
-        let (first, second) = comm.split_at_mut(8);
-        first.copy_from_slice(&low.to_ne_bytes());
-        second.copy_from_slice(&high.to_ne_bytes());
-        comm
+        let words: [u64; 2] = unsafe { [self.0.load(at), self.0.load(at + 8)] };
+        // SAFETY: bytes have no invalid values, and the sizes are the same.
+        unsafe { core::mem::transmute::<[u64; 2], [u8; COMM_LEN]>(words) }
     }
 
     #[inline(always)]
@@ -122,14 +119,27 @@ impl Task {
         }
     }
 
-    /// Address of its `struct pid` in every namespace, and the level of the innermost.
+    /// Depth of its pid namespace, 0 for the initial one.
     #[inline(always)]
-    pub fn pid_and_level(self) -> (u64, u32) {
-        if offset!(task_thread_pid) == ABSENT || offset!(pid_level) == ABSENT {
-            return (0, 0);
+    pub fn ns_level(self) -> u32 {
+        if offset!(task_thread_pid) == ABSENT {
+            return 0;
         }
-        let pid = unsafe { self.0.follow(offset!(task_thread_pid)) };
-        (pid.address(), unsafe { pid.load(offset!(pid_level)) })
+        unsafe { self.0.follow(offset!(task_thread_pid)).load(offset!(pid_level)) }
+    }
+
+    /// Address of its pid in the namespace of a level. As a number: to a typed pointer the verifiers up to 6.1 do
+    /// not let a variable be added.
+    #[inline(always)]
+    fn upid(self, level: u32) -> u64 {
+        let pid: u64 = read(self.0.address(), offset!(task_thread_pid));
+        pid + u64::from(offset!(pid_numbers)) + u64::from(level) * u64::from(offset!(upid_size))
+    }
+
+    /// Its pid in the namespace of a level.
+    #[inline(always)]
+    pub fn pid_at_level(self, level: u32) -> u32 {
+        read(self.upid(level), offset!(upid_nr))
     }
 
     /// The status that `wait()` reports of the whole process once its last thread is gone
@@ -211,10 +221,7 @@ pub struct Reaper {
 #[inline(always)]
 pub fn reaper(task: Task) -> Reaper {
     let none = Reaper { task: TaskRef::default(), subreaper: false, is_self: false };
-    let (pid, level) = task.pid_and_level();
-    if pid == 0 {
-        return none;
-    }
+    let level = task.ns_level();
     if bit(task.signal(), offset!(signal_has_child_subreaper)) {
         // By address, not by type: for each typed load the verifier looks through the members of the structure, which
         // times the depth took it half a second.
@@ -233,20 +240,12 @@ pub fn reaper(task: Task) -> Reaper {
             ancestor = read(ancestor, offset!(task_real_parent));
         }
     }
-    if offset!(upid_ns) == ABSENT || offset!(upid_size) == ABSENT || offset!(pid_ns_child_reaper) == ABSENT {
+    if offset!(task_thread_pid) == ABSENT || offset!(upid_ns) == ABSENT || offset!(upid_size) == ABSENT || offset!(pid_ns_child_reaper) == ABSENT {
         return none;
     }
-    let upid = pid + u64::from(offset!(pid_numbers)) + u64::from(level) * u64::from(offset!(upid_size));
-    let namespace: u64 = read(upid, offset!(upid_ns));
+    let namespace: u64 = read(task.upid(level), offset!(upid_ns));
     let init = identity_at(read(namespace, offset!(pid_ns_child_reaper)));
     Reaper { task: init, subreaper: false, is_self: init.tgid == task.tgid() }
-}
-
-/// Pid of a task in a nested namespace, by the address of its `struct pid`.
-#[inline(always)]
-pub fn pid_at_level(pid: u64, level: u32) -> u32 {
-    let upid = pid + u64::from(offset!(pid_numbers)) + u64::from(level) * u64::from(offset!(upid_size));
-    read(upid, offset!(upid_nr))
 }
 
 /// Identity of a task of which only the address is known.

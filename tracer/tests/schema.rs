@@ -1,5 +1,7 @@
 //! The contract of the JSON lines: the schema is up to date, what is written is valid, and keys keep their order.
 
+#![expect(clippy::unwrap_used, reason = "a test")]
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -56,6 +58,7 @@ fn id(pid: u32) -> ProcessId {
     ProcessId::from_ticks(12_345, pid)
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "it fills fields that may be absent")]
 fn text(text: &str) -> Option<Arc<str>> {
     Some(text.into())
 }
@@ -137,7 +140,12 @@ fn exit() -> Exit {
 
 fn hello() -> Hello {
     let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect();
-    Hello { version: "0.1.0".into(), hooks: texts(&["sched_process_fork"]), fallbacks: texts(&["none"]), ..Hello::default() }
+    Hello {
+        version: "0.1.0".into(),
+        hooks: texts(&["sched_process_fork"]),
+        fallbacks: texts(&["none"]),
+        ..Hello::default()
+    }
 }
 
 fn lines(events: &[Event]) -> String {
@@ -161,7 +169,10 @@ fn complaints(validator: &jsonschema::Validator, line: &Value) -> Vec<String> {
 fn the_committed_schema_is_up_to_date() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/schema/v1.json");
     let committed = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(committed == schema::text(), "docs/schema/v1.json is stale: cargo run -p tracer -- schema > docs/schema/v1.json");
+    assert!(
+        committed == schema::text(),
+        "docs/schema/v1.json is stale: cargo run -p tracer -- schema > docs/schema/v1.json"
+    );
 }
 
 #[test]

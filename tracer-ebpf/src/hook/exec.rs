@@ -51,7 +51,6 @@ fn exec(ctx: BtfTracePointContext) -> i32 {
         (*record).ids = task.ids();
         (*record).comm = task.comm();
         (*record).argc = bprm.load(offset!(binprm_argc));
-        (*record).pad = [0; 3];
         let mut flags = credentials(record, task, bprm);
         // The record's own length serves as the cursor's place until the record is done.
         let cursor = Cursor::new(buffer, &raw mut (*record).header.len, size_of::<Exec>() as u32);

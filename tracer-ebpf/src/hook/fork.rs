@@ -8,7 +8,7 @@ use tracer_common::record::{FORK_KTHREAD, FORK_THREAD, Fork, ForkNested, Header,
 use crate::emit;
 use crate::filter;
 use crate::kernel::config;
-use crate::task::{Task, pid_at_level};
+use crate::task::Task;
 
 const CREATOR: usize = 0;
 const CHILD: usize = 1;
@@ -24,7 +24,7 @@ fn fork(ctx: BtfTracePointContext) -> i32 {
     if !thread {
         filter::follow(child.tgid());
     }
-    let (pid, level) = child.pid_and_level();
+    let level = child.ns_level();
     if level == 0 {
         if let Some((mut entry, header)) = emit::reserve::<Fork>(KIND_FORK, size_of::<Fork>() as u32, creator.rq_clock()) {
             unsafe { fill(emit::fields(&mut entry), header, creator, child, thread, 0) };
@@ -41,7 +41,7 @@ fn fork(ctx: BtfTracePointContext) -> i32 {
                 if i as u32 > level {
                     break;
                 }
-                (*record).ns_pids[i] = pid_at_level(pid, i as u32);
+                (*record).ns_pids[i] = child.pid_at_level(i as u32);
             }
         }
         entry.submit(emit::wake_up());

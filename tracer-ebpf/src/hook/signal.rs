@@ -3,9 +3,11 @@
 //! Only signals that will end their target are reported: the cause of a death is known before it happens.
 
 use aya_ebpf::EbpfContext as _;
-use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_uid_gid};
+use aya_ebpf::helpers::bpf_get_current_uid_gid;
+use aya_ebpf::helpers::generated::bpf_get_current_comm;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
+use tracer_common::limits::COMM_LEN;
 use tracer_common::offsets::ABSENT;
 use tracer_common::record::{KIND_SIGNAL, SIGNAL_KERNEL, Signal};
 
@@ -62,7 +64,7 @@ fn signal(ctx: BtfTracePointContext) -> i32 {
             (*record).header = header;
             (*record).target = target.identity();
             (*record).sender = current_identity();
-            (*record).sender_comm = bpf_get_current_comm().unwrap_or_default();
+            bpf_get_current_comm((*record).sender_comm.as_mut_ptr().cast(), COMM_LEN as u32);
             (*record).signal = signal;
             (*record).code = code;
             (*record).flags = if matches!(code, SI_USER | SI_QUEUE | SI_TKILL) { 0 } else { SIGNAL_KERNEL };

@@ -61,6 +61,12 @@ impl FilterArgs {
         }
     }
 
+    /// True when nothing is asked for: everything is shown.
+    pub const fn is_empty(&self) -> bool {
+        let Self { pid, uid, comm, exe, event } = self;
+        pid.is_empty() && uid.is_empty() && comm.is_empty() && exe.is_empty() && event.is_empty()
+    }
+
     /// … compiled; `command` is for the error.
     pub fn filter(&self, command: &'static str) -> Result<Filter, UsageError> {
         Filter::new(&self.spec()).map_err(|error| UsageError::new(command, error.to_string()))
@@ -184,7 +190,9 @@ pub(super) fn user(text: &str) -> Result<u32, String> {
 }
 
 fn glob(text: &str) -> Result<Glob, String> {
-    filter::glob(text).map_err(|error| format!("{}: globs know *, ?, [a-z], {{a,b}}, and \\ before what is meant as it is", error.kind()))
+    filter::glob(text).map_err(|error| {
+        format!("{}: globs know *, ?, [a-z], {{a,b}}, and \\ before what is meant as it is", error.kind())
+    })
 }
 
 /// Bytes, with a suffix or without.
@@ -204,9 +212,8 @@ fn size(text: &str) -> Result<u32, String> {
 
 fn kinds() -> impl TypedValueParser<Value = Kind> {
     let possible = Kind::ALL.map(|kind| PossibleValue::new(kind.name()).hide(kind.is_framing()));
-    PossibleValuesParser::new(possible).try_map(|name| {
-        Kind::ALL.into_iter().find(|kind| kind.name() == name).ok_or("no such kind of event")
-    })
+    PossibleValuesParser::new(possible)
+        .try_map(|name| Kind::ALL.into_iter().find(|kind| kind.name() == name).ok_or("no such kind of event"))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use clap::{Args, CommandFactory};
+use clap::{Args, Command, CommandFactory};
 use clap_complete::Shell;
 
 use super::{Cli, ExitCode, Globals};
@@ -20,9 +20,13 @@ pub(super) struct CompletionsArgs {
 }
 
 pub(super) fn execute(args: &CompletionsArgs, globals: &Globals) -> anyhow::Result<ExitCode> {
+    // Some shells are also told of what is hidden: it is left out here.
+    let all = Cli::command();
+    let shown = all.get_subcommands().filter(|command| !command.is_hide_set());
+    let mut shown = Command::new("tracer").args(all.get_arguments()).subcommands(shown);
     // clap_complete panics when it cannot write: memory can always be written.
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "tracer", &mut script);
+    clap_complete::generate(args.shell, &mut shown, "tracer", &mut script);
     globals.open()?.write_all(&script)?;
     Ok(ExitCode::Done)
 }

@@ -78,7 +78,9 @@ fn line(error: &anyhow::Error) -> String {
 
 /// True when the error is that nobody reads our output any more.
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    let output_error = |cause: &io::Error| cause.get_ref().and_then(|inner| inner.downcast_ref::<OutputError>().map(OutputError::is_closed_pipe));
+    let output_error = |cause: &io::Error| {
+        cause.get_ref().and_then(|inner| inner.downcast_ref::<OutputError>().map(OutputError::is_closed_pipe))
+    };
     error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).any(|cause| output_error(cause) == Some(true))
 }
 

@@ -46,7 +46,8 @@ pub(super) fn execute(args: HoldArgs) -> anyhow::Result<ExitCode> {
         fcntl(fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
     }
     if File::from(go).read(&mut [0])? == 0 {
-        anyhow::bail!("tracer went away before the command could start");
+        // tracer could not start tracing, and has said so.
+        return Ok(ExitCode::Failure);
     }
     // Rust's start-up code ignores it (library/std/src/sys/pal/unix/mod.rs, `init`); a command expects the default.
     // SAFETY: no handler is installed.

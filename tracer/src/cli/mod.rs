@@ -87,8 +87,7 @@ Environment:
     after_help = AFTER_HELP,
     after_long_help = AFTER_LONG_HELP,
     max_term_width = 100,
-    infer_long_args = true,
-    propagate_version = true
+    infer_long_args = true
 )]
 struct Cli {
     #[command(flatten)]

@@ -28,12 +28,6 @@ pub struct RunArgs {
     #[arg(short, long)]
     wait: bool,
 
-    #[command(flatten)]
-    filter: FilterArgs,
-
-    #[command(flatten)]
-    capture: CaptureArgs,
-
     /// The command to run, and its arguments
     #[arg(
         value_name = "CMD",
@@ -43,6 +37,12 @@ pub struct RunArgs {
         value_hint = clap::ValueHint::CommandWithArguments
     )]
     command: Vec<OsString>,
+
+    #[command(flatten)]
+    filter: FilterArgs,
+
+    #[command(flatten)]
+    capture: CaptureArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -90,6 +90,10 @@ impl RunArgs {
     /// What the options mean.
     pub fn plan(self, globals: &Globals) -> Result<Plan, UsageError> {
         let format = self.format.unwrap_or_default();
+        if !self.filter.is_empty() && globals.target().is_none() {
+            let message = "filters choose the events that -o FILE gets; the tree in the end is of all: give -o FILE";
+            return Err(UsageError::new("run", message));
+        }
         Ok(Plan {
             output: globals.target().map(|target| (format, target)),
             globals: globals.clone(),

@@ -50,29 +50,30 @@ pub(super) fn watch(args: &TreeArgs, globals: &Globals) -> anyhow::Result<ExitCo
         let told = told_to_end()?;
         let tracer = builder(&Capture::default()).start()?;
         let stop = Arc::new(AtomicBool::new(false));
-        let (closes, closed) = oneshot::channel();
+        let (end, ended) = oneshot::channel();
         let artist = thread::spawn({
             let (args, scene, stop) = (args.clone(), Arc::clone(&scene), Arc::clone(&stop));
             move || {
                 let result = draw(&args, &scene, output, colour, &stop);
                 // Nobody hears it who has ended already.
-                let _ = closes.send(());
+                let _ = end.send(());
                 result
             }
         });
         let shutdown = async {
             tokio::select! {
                 () = told => {}
-                _ = closed => {}
+                _ = ended => {}
             }
         };
         let filter = Filter::new(&Spec::default())?;
         let wanted = Wanted { snapshot: true, count: None };
-        let traced = pipeline::run(tracer, filter, &mut SceneSink(scene), &wanted, shutdown, |_| true).await;
+        let result = pipeline::run(tracer, filter, &mut SceneSink(scene), &wanted, shutdown, |_| true).await;
         stop.store(true, Ordering::Relaxed);
         // The terminal is as it was before anything is said about what went wrong.
-        let drawn = artist.join().map_err(|_| anyhow::anyhow!("drawing the tree failed: this is a bug, please report it"))?;
-        traced?;
+        let drawn =
+            artist.join().map_err(|_| anyhow::anyhow!("drawing the tree failed: this is a bug, please report it"))?;
+        result?;
         drawn?;
         Ok(ExitCode::Done)
     })

@@ -187,7 +187,8 @@ impl TreeArgs {
 /// The processes there are now, as `process` events.
 fn snapshot() -> anyhow::Result<Vec<Event>> {
     let utc_minus_boot_ns = clock::utc_minus_boot_ns();
-    let seeds = seed::snapshot(utc_minus_boot_ns).context("cannot read /proc: mount it with `mount -t proc proc /proc`")?;
+    let seeds =
+        seed::snapshot(utc_minus_boot_ns).context("cannot read /proc: mount it with `mount -t proc proc /proc`")?;
     let mut table = Table::new(TableOptions { utc_minus_boot_ns, ..TableOptions::default() });
     let mut events = Vec::with_capacity(seeds.len());
     table.seed(seeds, &mut events);

@@ -263,10 +263,14 @@ fn classify(what: &str, error: &(dyn std::error::Error + 'static)) -> LoadError 
         {
             return LoadError::NotPermitted;
         }
-        // The verifier's log has many lines; the first says enough here, and `-v` shows all.
+        // The verifier's log may have thousands of lines; what it stumbled over is the last before its statistics.
         let text = this.to_string();
         tracing::debug!("{what}: {text}");
-        let line = text.lines().next().unwrap_or_default().trim().to_owned();
+        let statistics = ["processed ", "verification time", "stack depth"];
+        let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let first = lines.next().unwrap_or_default();
+        let told = lines.filter(|line| !statistics.iter().any(|word| line.starts_with(word))).last();
+        let line = told.map_or(first.to_owned(), |told| format!("{}: {told}", first.split(". ").next().unwrap_or_default()));
         if !texts.last().is_some_and(|last| last.contains(&line)) {
             texts.push(line);
         }

@@ -46,7 +46,8 @@ pub fn draw(report: &Report, glyphs: &Glyphs, all: bool) -> Vec<Line> {
         }
         lines.push(Line::new());
     }
-    let verdict = if report.works { (Role::Good, "Tracing works here") } else { (Role::Bad, "Tracing does not work here") };
+    let verdict =
+        if report.works { (Role::Good, "Tracing works here") } else { (Role::Bad, "Tracing does not work here") };
     let counts = [Status::Ok, Status::Fallback, Status::Missing, Status::Failed].into_iter().filter_map(|status| {
         let count = report.count(status) as u64;
         (count > 0).then(|| match status {

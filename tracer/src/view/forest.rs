@@ -88,7 +88,9 @@ impl Forest {
             match event.kind {
                 Kind::Fork => node.change = Some((Change::Born, event.time)),
                 Kind::Exec => {
-                    if node.process.execs > 0 && let Some(name) = &node.process.comm {
+                    if node.process.execs > 0
+                        && let Some(name) = &node.process.comm
+                    {
                         node.earlier.push(Arc::clone(name));
                     }
                     node.first_exec.get_or_insert(event.time);
@@ -122,7 +124,9 @@ impl Forest {
         if self.shape == Shape::Current {
             self.link(process.id, process.parent_id);
         }
-        if event.kind == Kind::Exit && let Some(node) = self.nodes.get_mut(&process.id) {
+        if event.kind == Kind::Exit
+            && let Some(node) = self.nodes.get_mut(&process.id)
+        {
             let exit = event.exit.as_deref().cloned().unwrap_or_default();
             node.end = Some(Box::new(End { time: event.time, exit }));
             node.change = Some((Change::Died, event.time));
@@ -175,7 +179,9 @@ impl Forest {
     pub fn forget_dead_before(&mut self, time: Timestamp) {
         let dead = |node: &Node| node.end.as_ref().is_some_and(|end| end.time < time);
         let dead: Vec<_> = self.nodes.iter().filter(|(_, node)| dead(node)).map(|(&id, _)| id).collect();
-        dead.into_iter().for_each(|id| self.forget(id));
+        for id in dead {
+            self.forget(id);
+        }
     }
 
     /// Cuts all children of a process off but one.
@@ -251,7 +257,8 @@ mod tests {
 
     #[test]
     fn children_may_be_told_before_their_parents() {
-        let events = [event(Kind::Process, 3, 2, "c"), event(Kind::Process, 2, 1, "b"), event(Kind::Process, 1, 0, "a")];
+        let events =
+            [event(Kind::Process, 3, 2, "c"), event(Kind::Process, 2, 1, "b"), event(Kind::Process, 1, 0, "a")];
         let forest = Forest::from_events(Shape::Current, &events);
         assert_eq!(shape(&forest), [(1, vec![2]), (2, vec![3]), (3, vec![])]);
         assert_eq!(forest.roots(), [id(1)]);

@@ -70,7 +70,7 @@ pub(super) fn groups<K: Ord>(
 
 /// All processes below some roots, each once, none before its parent. Parents that go round in a circle, which
 /// only a recording that is not true can have, are walked once.
-fn parents_first(forest: &Forest, roots: &[ProcessId]) -> Vec<ProcessId> {
+pub(super) fn parents_first(forest: &Forest, roots: &[ProcessId]) -> Vec<ProcessId> {
     let mut seen = FxHashSet::<ProcessId>::default();
     let mut order: Vec<_> = roots.iter().copied().filter(|&root| seen.insert(root)).collect();
     let mut next = 0;

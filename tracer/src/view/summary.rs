@@ -58,7 +58,11 @@ impl Summary {
     /// Takes in an event.
     pub fn apply(&mut self, event: &Event) {
         let Some(process) = &event.process else { return };
-        self.forest.apply(&Event { process: Some(slim(process)), exit: event.exit.clone(), ..Event::new(event.kind, event.time) });
+        self.forest.apply(&Event {
+            process: Some(slim(process)),
+            exit: event.exit.clone(),
+            ..Event::new(event.kind, event.time)
+        });
         match event.kind {
             Kind::Exec => self.execs += 1,
             Kind::Exit => {
@@ -114,7 +118,10 @@ impl Summary {
         let mut count = Line::new();
         count.push(Role::Heading, &units::counted(total.processes, "process"));
         count.push(Role::Plain, &format!("{dot}{}{dot}", units::counted(self.execs, "exec")));
-        count.push(if total.failed > 0 { Role::Bad } else { Role::Good }, &format!("{} failed", units::count(total.failed)));
+        count.push(
+            if total.failed > 0 { Role::Bad } else { Role::Good },
+            &format!("{} failed", units::count(total.failed)),
+        );
         if self.signalled > 0 {
             count.push(Role::Bad, &format!(" ({} by a signal)", units::count(self.signalled)));
         }
@@ -126,8 +133,8 @@ impl Summary {
         cost.push(Role::Heading, &units::duration(wall_ns, glyphs));
         let cpu_ns = self.user_ns + self.system_ns;
         cost.push(Role::Plain, &format!("{dot}{} CPU", units::duration(cpu_ns, glyphs)));
-        if wall_ns > 0 {
-            cost.push(Role::Dim, &format!(" ({} %)", (cpu_ns * 100 + wall_ns / 2) / wall_ns));
+        if let Some(percent) = (cpu_ns.saturating_mul(100).saturating_add(wall_ns / 2)).checked_div(wall_ns) {
+            cost.push(Role::Dim, &format!(" ({percent} %)"));
         }
         cost.push(Role::Plain, &format!("{dot}largest {}", units::bytes(total.max_rss_bytes)));
         let mut lines = vec![count, cost];

@@ -90,7 +90,8 @@ pub(super) struct Picture<'a> {
 
 /// The names of the columns.
 pub(super) fn heading() -> Line {
-    Line::new().with(Role::Heading, &format!("{:>6}  {:>6}  {:>5}  {:<8} {}", "TIME", "CPU", "MEM", "STATUS", "COMMAND"))
+    Line::new()
+        .with(Role::Heading, &format!("{:>6}  {:>6}  {:>5}  {:<8} {}", "TIME", "CPU", "MEM", "STATUS", "COMMAND"))
 }
 
 impl<'a> Picture<'a> {
@@ -138,7 +139,9 @@ impl<'a> Picture<'a> {
         for id in order.into_iter().rev() {
             let Some(node) = self.forest.get(id) else { continue };
             let mut sums = self.sums(node, if id == root { start } else { node.start });
-            for below in self.forest.children(id).iter().map(|&child| self.total(child)).chain(self.folded.get(&id).copied()) {
+            for below in
+                self.forest.children(id).iter().map(|&child| self.total(child)).chain(self.folded.get(&id).copied())
+            {
                 sums.add(&below);
             }
             self.totals.insert(id, sums);
@@ -164,7 +167,7 @@ impl<'a> Picture<'a> {
                 items.push(Item::One(child));
                 continue;
             }
-            let look = format!("{}\0{}", self.status(node).plain(), self.command(node).plain());
+            let look = format!("{}\0{}", Self::status(node).plain(), self.command(node).plain());
             let at = *same.entry(look).or_insert(items.len());
             let sums = self.total(child);
             match items.get_mut(at) {
@@ -191,7 +194,9 @@ impl<'a> Picture<'a> {
                 (matches!(items[i], Item::More(_)), Reverse((sums.failed > 0, sums.cpu_ns)), i)
             });
             let mut keep = vec![false; items.len()];
-            ranked[..limit - 1].iter().for_each(|&i| keep[i] = true);
+            for &i in &ranked[..limit - 1] {
+                keep[i] = true;
+            }
             let mut rest = Sums::default();
             let mut shown = Vec::with_capacity(limit);
             for (i, item) in items.iter().enumerate() {
@@ -217,7 +222,9 @@ impl<'a> Picture<'a> {
         while let Some((item, before, inner, depth)) = stack.pop() {
             if out.len() >= MAX_LINES {
                 let mut rest = self.sums_of(&item);
-                stack.iter().for_each(|(item, ..)| rest.add(&self.sums_of(item)));
+                for (item, ..) in &stack {
+                    rest.add(&self.sums_of(item));
+                }
                 out.push(self.more(&rest, ""));
                 break;
             }
@@ -234,7 +241,7 @@ impl<'a> Picture<'a> {
             };
             if let Some(node) = self.forest.get(id) {
                 let own = self.sums(node, if id == root { start } else { node.start });
-                let mut line = self.columns(&own, &self.status(node)).with(Role::Dim, &before);
+                let mut line = self.columns(&own, &Self::status(node)).with(Role::Dim, &before);
                 line.append(&self.command(node));
                 out.push(line);
             }
@@ -256,7 +263,7 @@ impl<'a> Picture<'a> {
 
     /// A line for leaves that look the same.
     fn same(&self, node: &Node, sums: &Sums, before: &str) -> Line {
-        let mut line = self.columns(sums, &self.status(node)).with(Role::Dim, before);
+        let mut line = self.columns(sums, &Self::status(node)).with(Role::Dim, before);
         if sums.processes > 1 {
             line.push(Role::Heading, &format!("{}{} ", units::count(sums.processes), self.glyphs.times));
         }
@@ -286,7 +293,7 @@ impl<'a> Picture<'a> {
         line.with(Role::Plain, &" ".repeat(padding))
     }
 
-    fn status(&self, node: &Node) -> Line {
+    fn status(node: &Node) -> Line {
         let Some(end) = &node.end else { return Line::new().with(Role::Notice, "running") };
         let role = if label::failed(&end.exit) { Role::Bad } else { Role::Dim };
         Line::new().with(role, &label::status(&end.exit))

@@ -35,10 +35,10 @@ impl Story {
 
     fn exit(&mut self, ms: i64, pid: u32, parent: u32, argv: &[&str], exit: Exit) {
         let mut event = with_argv(event(Kind::Exit, pid, parent, argv[0]), argv);
-        let duration_ns = Some(((ms - self.born[&pid]) * MS) as u64);
-        let user_ns = duration_ns.unwrap_or(0) / 2;
+        let duration_ns = ((ms - self.born[&pid]) * MS) as u64;
+        let user_ns = duration_ns / 2;
         let usage = Usage { user_ns, system_ns: user_ns / 4, max_rss_bytes: 3 << 20, ..Usage::default() };
-        event.exit = Some(Box::new(Exit { duration_ns, usage: Some(usage), ..exit }));
+        event.exit = Some(Box::new(Exit { duration_ns: Some(duration_ns), usage: Some(usage), ..exit }));
         self.tell(event, pid, ms);
     }
 

@@ -63,9 +63,9 @@ pub fn draw(forest: &Forest, roots: &[ProcessId], options: &Options<'_>) -> Vec<
         highlighted: options.highlight.map(|id| forest.lineage(id).collect()).unwrap_or_default(),
     };
     let name = |id: ProcessId| forest.get(id).and_then(|node| node.process.comm.clone());
-    let key = |id: ProcessId| match options.by_pid {
-        true => (None, None, id.pid()),
-        false => (name(id), forest.get(id).and_then(owner), id.pid()),
+    let key = |id: ProcessId| {
+        let (name, owner) = if options.by_pid { (None, None) } else { (name(id), forest.get(id).and_then(owner)) };
+        (name, owner, id.pid())
     };
     let look = |id: ProcessId| artist.look(id);
     let look: Option<&dyn Fn(ProcessId) -> String> =
@@ -193,7 +193,10 @@ impl Artist<'_> {
             let info = info.join(",");
             line.push(role, &if self.options.arguments { format!(",{info}") } else { format!("({info})") });
         }
-        if self.options.arguments && let Some(argv) = &process.argv && argv.len() > 1 {
+        if self.options.arguments
+            && let Some(argv) = &process.argv
+            && argv.len() > 1
+        {
             line.push(role, " ");
             line.push(role, &escape::command_line(&argv[1..]));
         }

@@ -12,15 +12,17 @@ const DAY: u64 = 24 * HOUR;
 /// A duration in three significant digits and at most six columns: `412µs`, `3.21ms`, `45.3s`, `2m03s`, `1h02m`.
 pub fn duration(ns: u64, glyphs: &Glyphs) -> String {
     // The limits are where rounding would need another digit.
+    if ns == 0 {
+        return "0".into();
+    }
     match ns {
-        0 => "0".into(),
-        1..US => format!("{ns}ns"),
+        0..US => format!("{ns}ns"),
         US..999_500 => digits(ns, US, glyphs.microseconds),
         999_500..999_500_000 => digits(ns, MS, "ms"),
         999_500_000..MINUTE => digits(ns, S, "s"),
-        ..HOUR => format!("{}m{:02}s", ns / MINUTE, ns % MINUTE / S),
-        ..DAY => format!("{}h{:02}m", ns / HOUR, ns % HOUR / MINUTE),
-        _ => format!("{}d{:02}h", ns / DAY, ns % DAY / HOUR),
+        MINUTE..HOUR => format!("{}m{:02}s", ns / MINUTE, ns % MINUTE / S),
+        HOUR..DAY => format!("{}h{:02}m", ns / HOUR, ns % HOUR / MINUTE),
+        DAY.. => format!("{}d{:02}h", ns / DAY, ns % DAY / HOUR),
     }
 }
 
@@ -42,7 +44,7 @@ pub fn count(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::with_capacity(digits.len() * 4 / 3);
     for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);
@@ -103,7 +105,9 @@ mod tests {
 
     #[test]
     fn sizes_are_of_1024s() {
-        for (n, text) in [(0, "0"), (999, "999"), (1000, "1.0K"), (3 << 20, "3.0M"), (812 << 10, "812K"), (5 << 40, "5.0T")] {
+        for (n, text) in
+            [(0, "0"), (999, "999"), (1000, "1.0K"), (3 << 20, "3.0M"), (812 << 10, "812K"), (5 << 40, "5.0T")]
+        {
             assert_eq!(bytes(n), text);
         }
     }
@@ -111,7 +115,10 @@ mod tests {
     #[test]
     fn thousands_stand_apart() {
         assert_eq!([count(0), count(999), count(4812), count(1_234_567)], ["0", "999", "4,812", "1,234,567"]);
-        assert_eq!([counted(1, "process"), counted(2, "process"), counted(0, "exec")], ["1 process", "2 processes", "0 execs"]);
+        assert_eq!(
+            [counted(1, "process"), counted(2, "process"), counted(0, "exec")],
+            ["1 process", "2 processes", "0 execs"]
+        );
     }
 
     proptest! {

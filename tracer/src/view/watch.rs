@@ -3,6 +3,7 @@
 use super::forest::{Forest, Shape};
 use super::glyphs::Glyphs;
 use super::line::{Line, Role};
+use super::order::parents_first;
 use super::tree::{self, Options};
 use super::units;
 use crate::event::{Event, Kind};
@@ -56,10 +57,11 @@ impl Scene {
     /// Takes in an event.
     pub fn apply(&mut self, event: &Event) {
         self.forest.apply(event);
+        let shown = u64::from(event.process.as_ref().is_some_and(|process| self.shows(process.id)));
         match event.kind {
-            Kind::Fork => self.counts.forks += 1,
-            Kind::Exec => self.counts.execs += 1,
-            Kind::Exit => self.counts.exits += 1,
+            Kind::Fork => self.counts.forks += shown,
+            Kind::Exec => self.counts.execs += shown,
+            Kind::Exit => self.counts.exits += shown,
             Kind::Lost => self.counts.lost += event.lost.as_ref().map_or(0, |lost| lost.total),
             _ => {}
         }
@@ -68,6 +70,10 @@ impl Scene {
             self.wanted = None;
         }
         self.changed = Some(event.time);
+    }
+
+    fn shows(&self, id: ProcessId) -> bool {
+        self.wanted.is_none() && self.root.is_none_or(|root| self.forest.lineage(id).any(|above| above == root))
     }
 
     /// Lets go of what is over, once in a while. Says whether the picture can look different from the one before.
@@ -108,8 +114,9 @@ impl Scene {
     /// What is on a screen of so many columns and rows; nothing is cut where they are not known.
     pub fn frame(&mut self, now: Timestamp, columns: usize, rows: usize, options: &Options<'_>) -> Vec<Line> {
         let options = Options { changes_since: Some(before(now)), width: Some(columns), ..*options };
-        let lines = tree::draw(&self.forest, &self.roots(), &options);
-        let mut frame = vec![self.header(options.glyphs).cut(Some(columns), options.glyphs)];
+        let roots = self.roots();
+        let lines = tree::draw(&self.forest, &roots, &options);
+        let mut frame = vec![self.header(&roots, options.glyphs).cut(Some(columns), options.glyphs)];
         let room = if rows == 0 { lines.len() } else { rows.saturating_sub(1) };
         self.top = self.top.min(lines.len().saturating_sub(room));
         let hidden = lines.len().saturating_sub(self.top + room);
@@ -130,9 +137,10 @@ impl Scene {
         }
     }
 
-    fn header(&self, glyphs: &Glyphs) -> Line {
+    fn header(&self, roots: &[ProcessId], glyphs: &Glyphs) -> Line {
         let Counts { forks, execs, exits, lost } = self.counts;
-        let living = self.forest.nodes().filter(|node| node.end.is_none()).count() as u64;
+        let is_living = |id: &ProcessId| self.forest.get(*id).is_some_and(|node| node.end.is_none());
+        let living = parents_first(&self.forest, roots).into_iter().filter(is_living).count() as u64;
         let facts = [
             units::counted(living, "process"),
             units::counted(forks, "fork"),
@@ -178,7 +186,9 @@ mod tests {
             ended(11, 10, "true", 0),
             event(Kind::Fork, 12, 10, "bash"),
         ];
-        events.iter().for_each(|event| scene.apply(event));
+        for event in &events {
+            scene.apply(event);
+        }
         scene
     }
 
@@ -193,7 +203,7 @@ mod tests {
         assert!(scene.tick(Timestamp(T0)));
         let frame = scene.frame(Timestamp(T0), 80, 24, &options);
         insta::assert_snapshot!(text(&frame), @"
-        4 processes · 2 forks · 1 exec · 1 exit   q ends, j and k scroll
+        3 processes · 2 forks · 1 exec · 1 exit   q ends, j and k scroll
         init───bash─┬─bash
                     └─true [exit 0]
         ");
