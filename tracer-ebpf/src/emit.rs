@@ -3,8 +3,8 @@
 use core::mem::MaybeUninit;
 use core::ptr::{read_volatile, write_volatile};
 
-use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
+use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 use aya_ebpf::maps::ring_buf::RingBufEntry;
 use tracer_common::record::Header;
 use tracer_common::stats::CpuStats;

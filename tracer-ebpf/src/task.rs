@@ -240,7 +240,11 @@ pub fn reaper(task: Task) -> Reaper {
             ancestor = read(ancestor, offset!(task_real_parent));
         }
     }
-    if offset!(task_thread_pid) == ABSENT || offset!(upid_ns) == ABSENT || offset!(upid_size) == ABSENT || offset!(pid_ns_child_reaper) == ABSENT {
+    if offset!(task_thread_pid) == ABSENT
+        || offset!(upid_ns) == ABSENT
+        || offset!(upid_size) == ABSENT
+        || offset!(pid_ns_child_reaper) == ABSENT
+    {
         return none;
     }
     let namespace: u64 = read(task.upid(level), offset!(upid_ns));

@@ -24,11 +24,8 @@ async fn main() -> anyhow::Result<()> {
     ensure!(!command.is_empty(), "usage: capture FILE CMD [ARG…]");
 
     // A shell that becomes the command once it has read a line.
-    let mut child = Command::new("sh")
-        .args(["-c", "read -r go; exec \"$@\"", "sh"])
-        .args(command)
-        .stdin(Stdio::piped())
-        .spawn()?;
+    let mut child =
+        Command::new("sh").args(["-c", "read -r go; exec \"$@\"", "sh"]).args(command).stdin(Stdio::piped()).spawn()?;
     let (mut kernel, mut ring) = Kernel::start(&KernelOptions { tracked_only: true, ..KernelOptions::default() })?;
     kernel.track(child.id())?;
     let mut out = BufWriter::new(File::create(path)?);
@@ -41,7 +38,9 @@ async fn main() -> anyhow::Result<()> {
     let mut failed = Ok(());
     let count = ring.drain(usize::MAX, |bytes| {
         let len = (bytes.len() as u32).to_le_bytes();
-        failed = std::mem::replace(&mut failed, Ok(())).and_then(|()| out.write_all(&len)).and_then(|()| out.write_all(bytes));
+        failed = std::mem::replace(&mut failed, Ok(()))
+            .and_then(|()| out.write_all(&len))
+            .and_then(|()| out.write_all(bytes));
     });
     failed?;
     out.flush()?;

@@ -132,7 +132,10 @@ mod tests {
         gaps.observe(&header(0, KIND_EXIT, 2));
         assert_eq!(gaps.in_flight(&stats), 0);
         let tail = gaps.tail(&stats);
-        assert_eq!(tail.iter().map(|lost| (lost.cpu, lost.exits, lost.forks)).collect::<Vec<_>>(), [(0, 2, 0), (1, 0, 2)]);
+        assert_eq!(
+            tail.iter().map(|lost| (lost.cpu, lost.exits, lost.forks)).collect::<Vec<_>>(),
+            [(0, 2, 0), (1, 0, 2)]
+        );
         assert!(gaps.tail(&stats).is_empty());
     }
 

@@ -48,7 +48,12 @@ pub struct Builder {
 
 impl Default for Builder {
     fn default() -> Self {
-        Self { kernel: KernelOptions::default(), only: None, ancestors: false, max_dead: TableOptions::default().max_dead }
+        Self {
+            kernel: KernelOptions::default(),
+            only: None,
+            ancestors: false,
+            max_dead: TableOptions::default().max_dead,
+        }
     }
 }
 

@@ -22,11 +22,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     bpf_object(&setup::bpf_toolchain()?)?;
-    let binary = tracer(if args.debug {
-        Profile::Dev
-    } else {
-        Profile::Release
-    })?;
+    let binary = tracer(if args.debug { Profile::Dev } else { Profile::Release })?;
     workspace::say(&workspace::shown_with_size(&binary));
     Ok(())
 }
@@ -46,15 +42,7 @@ pub(crate) fn tracer(profile: Profile) -> Result<PathBuf> {
         Profile::Dev => ("dev", "debug"),
         Profile::Release => ("release", "release"),
     };
-    let build = process::cargo([
-        "build",
-        "--package",
-        "tracer",
-        "--bin",
-        "tracer",
-        "--profile",
-        profile,
-    ]);
+    let build = process::cargo(["build", "--package", "tracer", "--bin", "tracer", "--profile", profile]);
     process::build_saying_only_news(build).context("tracer")?;
     Ok(workspace::target_dir().join(dir).join("tracer"))
 }
@@ -82,15 +70,8 @@ pub(crate) fn bpf_cargo(toolchain: &Toolchain, subcommand: &str) -> duct::Expres
     .into_iter()
     .chain(workspace::without_paths())
     .collect();
-    let args = [
-        subcommand,
-        "--package",
-        "tracer-ebpf",
-        "--release",
-        "-Zbuild-std=core",
-        "--target",
-        "bpfel-unknown-none",
-    ];
+    let args =
+        [subcommand, "--package", "tracer-ebpf", "--release", "-Zbuild-std=core", "--target", "bpfel-unknown-none"];
     process::command(&compiler.cargo, args)
         .env("CARGO_TARGET_DIR", bpf_build_dir())
         .env("RUSTC", &compiler.rustc)

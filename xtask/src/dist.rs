@@ -27,37 +27,22 @@ pub(crate) fn run(_: &Args) -> Result<()> {
 pub(crate) fn static_binary() -> Result<(PathBuf, String)> {
     build::bpf_object(&setup::bpf_toolchain()?)?;
     let target = workspace::host_target();
-    let flags: Vec<_> = iter::once("-Ctarget-feature=+crt-static".to_owned())
-        .chain(workspace::without_paths())
-        .collect();
+    let flags: Vec<_> =
+        iter::once("-Ctarget-feature=+crt-static".to_owned()).chain(workspace::without_paths()).collect();
     // With --target the flags reach tracer alone; build scripts and macros stay as `cargo xtask build` has them.
-    let build = process::cargo([
-        "build",
-        "--package",
-        "tracer",
-        "--bin",
-        "tracer",
-        "--profile",
-        "dist",
-        "--target",
-        &target,
-    ])
-    .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
+    let build =
+        process::cargo(["build", "--package", "tracer", "--bin", "tracer", "--profile", "dist", "--target", &target])
+            .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
     process::build_saying_only_news(build).context("tracer")?;
 
     let dir = workspace::target_dir().join("dist");
     fs::create_dir_all(&dir)?;
     let binary = dir.join("tracer");
-    let linked = workspace::target_dir()
-        .join(target)
-        .join("dist")
-        .join("tracer");
+    let linked = workspace::target_dir().join(target).join("dist").join("tracer");
     fs::copy(&linked, &binary).with_context(|| format!("cannot copy {}", linked.display()))?;
 
     check_static(&binary).with_context(|| workspace::shown(&binary))?;
-    let version = process::command(&binary, ["--version"])
-        .read()
-        .context("it does not tell its version")?;
+    let version = process::command(&binary, ["--version"]).read().context("it does not tell its version")?;
     Ok((binary, version))
 }
 
@@ -65,11 +50,7 @@ pub(crate) fn static_binary() -> Result<(PathBuf, String)> {
 fn check_static(binary: &Path) -> Result<()> {
     let content = fs::read(binary)?;
     let file = ElfFile64::<Endianness>::parse(&*content).context("no ELF file")?;
-    if file
-        .elf_program_headers()
-        .iter()
-        .any(|header| header.p_type(file.endian()) == elf::PT_INTERP)
-    {
+    if file.elf_program_headers().iter().any(|header| header.p_type(file.endian()) == elf::PT_INTERP) {
         bail!("it is dynamically linked");
     }
     Ok(())

@@ -15,10 +15,7 @@ pub(crate) struct Package {
 }
 
 const fn package(name: &'static str, why: &'static str) -> Package {
-    Package {
-        name: Cow::Borrowed(name),
-        why,
-    }
+    Package { name: Cow::Borrowed(name), why }
 }
 
 /// A compiler that comes with the sources of `core`, as the BPF target needs: no rustup download, and an LLVM that the
@@ -32,14 +29,8 @@ pub(crate) const BPF_COMPILER: &[Package] = &[
 /// The LLVM that bpf-linker is built on.
 pub(crate) fn llvm(major: u32) -> [Package; 3] {
     [
-        Package {
-            name: format!("llvm-{major}-dev").into(),
-            why: "bpf-linker is built on it",
-        },
-        Package {
-            name: format!("libpolly-{major}-dev").into(),
-            why: "part of LLVM, linked by bpf-linker",
-        },
+        Package { name: format!("llvm-{major}-dev").into(), why: "bpf-linker is built on it" },
+        Package { name: format!("libpolly-{major}-dev").into(), why: "part of LLVM, linked by bpf-linker" },
         package("libzstd-dev", "linked by bpf-linker"),
     ]
 }
@@ -48,18 +39,12 @@ pub(crate) fn llvm(major: u32) -> [Package; 3] {
 pub(crate) const TESTS: &[Package] = &[
     package("gcc", "the tests trace a compiler at work"),
     package("libc6-dev", "C headers, and the static C library"),
-    package(
-        "libcap2-bin",
-        "setcap: the tests trace a binary with file capabilities",
-    ),
+    package("libcap2-bin", "setcap: the tests trace a binary with file capabilities"),
     package("make", "the tests trace make -j"),
     package("procps", "ps, against which the tests compare"),
     package("rust-web-clippy", "lints the BPF programs"),
     package("stress-ng", "the tests trace its storms"),
-    package(
-        "util-linux",
-        "unshare, setsid, setpriv: the tests use namespaces and sessions",
-    ),
+    package("util-linux", "unshare, setsid, setpriv: the tests use namespaces and sessions"),
 ];
 
 /// The package index is fetched once, and only if something is missing.
@@ -69,10 +54,7 @@ static UPDATE: Once = Once::new();
 pub(crate) fn ensure(packages: &[Package]) -> Result<()> {
     if which::which("dpkg-query").is_err() || which::which("apt-get").is_err() {
         let names: Vec<_> = packages.iter().map(|package| &*package.name).collect();
-        bail!(
-            "this is not a Debian: install by its own means what Debian calls {}",
-            names.join(" ")
-        );
+        bail!("this is not a Debian: install by its own means what Debian calls {}", names.join(" "));
     }
     let missing = missing(packages)?;
     if missing.is_empty() {
@@ -84,9 +66,7 @@ pub(crate) fn ensure(packages: &[Package]) -> Result<()> {
     // An index may be stale in part and still hold what is needed: the installation decides.
     UPDATE.call_once(|| {
         if let Err(why) = apt(&["update"]) {
-            workspace::say(&format!(
-                "{why:#}; going on with the package index that is here"
-            ));
+            workspace::say(&format!("{why:#}; going on with the package index that is here"));
         }
     });
     let mut install = vec!["install", "--yes", "--no-install-recommends"];
@@ -102,26 +82,12 @@ fn missing(packages: &[Package]) -> Result<Vec<&Package>> {
         .unchecked()
         .read()
         .context("cannot run dpkg-query")?;
-    let is_installed = |name: &str| {
-        installed
-            .lines()
-            .any(|line| line.split_once(' ') == Some((name, "installed")))
-    };
-    Ok(packages
-        .iter()
-        .filter(|package| !is_installed(&package.name))
-        .collect())
+    let is_installed = |name: &str| installed.lines().any(|line| line.split_once(' ') == Some((name, "installed")));
+    Ok(packages.iter().filter(|package| !is_installed(&package.name)).collect())
 }
 
 fn apt(args: &[&str]) -> Result<()> {
-    let mut command = vec![
-        "env",
-        "DEBIAN_FRONTEND=noninteractive",
-        "apt-get",
-        "-q",
-        "-o",
-        "DPkg::Lock::Timeout=300",
-    ];
+    let mut command = vec!["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-o", "DPkg::Lock::Timeout=300"];
     command.extend(args);
     let output = process::as_root(&command)?
         .stdin_null()

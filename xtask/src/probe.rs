@@ -28,52 +28,20 @@ pub(crate) fn links(rustc: &Path, linker: &Path) -> Result<()> {
     fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
     let [source, bitcode, object] = ["probe.rs", "probe.bc", "probe.o"].map(|name| dir.join(name));
     fs::write(&source, SOURCE)?;
-    let compile = [
-        "--edition=2024",
-        "-O",
-        "-Cpanic=abort",
-        "-Cdebuginfo=2",
-        "--emit=llvm-bc",
-        "-o",
-    ]
-    .map(OsString::from);
-    let link = [
-        "--target=bpfel-unknown-none",
-        "--btf",
-        "--export=probe",
-        "-o",
-    ]
-    .map(OsString::from);
-    quietly(&process::command(
-        rustc,
-        compile
-            .into_iter()
-            .chain([bitcode.clone().into(), source.into()]),
-    ))?;
-    quietly(&process::command(
-        linker,
-        link.into_iter().chain([object.into(), bitcode.into()]),
-    ))?;
+    let compile =
+        ["--edition=2024", "-O", "-Cpanic=abort", "-Cdebuginfo=2", "--emit=llvm-bc", "-o"].map(OsString::from);
+    let link = ["--target=bpfel-unknown-none", "--btf", "--export=probe", "-o"].map(OsString::from);
+    quietly(&process::command(rustc, compile.into_iter().chain([bitcode.clone().into(), source.into()])))?;
+    quietly(&process::command(linker, link.into_iter().chain([object.into(), bitcode.into()])))?;
     fs::remove_dir_all(&dir)?;
     Ok(())
 }
 
 fn quietly(expression: &duct::Expression) -> Result<()> {
-    let output = expression
-        .stdin_null()
-        .stderr_to_stdout()
-        .stdout_capture()
-        .unchecked()
-        .run()?;
+    let output = expression.stdin_null().stderr_to_stdout().stdout_capture().unchecked().run()?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stdout);
-        bail!(
-            "{}",
-            said.lines()
-                .find(|line| !line.trim().is_empty())
-                .unwrap_or("it failed without a word")
-                .to_owned()
-        );
+        bail!("{}", said.lines().find(|line| !line.trim().is_empty()).unwrap_or("it failed without a word").to_owned());
     }
     Ok(())
 }

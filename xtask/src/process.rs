@@ -19,10 +19,7 @@ use crate::workspace;
 /// `program` with `args`, started from the root of the repository.
 ///
 /// In duct the first word counts: a variable or a folder that is set here cannot be set differently by the caller.
-pub(crate) fn command<A: Into<OsString>>(
-    program: impl AsRef<OsStr>,
-    args: impl IntoIterator<Item = A>,
-) -> Expression {
+pub(crate) fn command<A: Into<OsString>>(program: impl AsRef<OsStr>, args: impl IntoIterator<Item = A>) -> Expression {
     let program = program.as_ref().to_os_string();
     let command = duct::cmd(program, args).dir(workspace::root());
     cleaning().fold(command, |command, (name, value)| match value {
@@ -38,9 +35,7 @@ pub(crate) fn cargo<A: Into<OsString>>(args: impl IntoIterator<Item = A>) -> Exp
 
 /// `cargo install …`: in a build directory of its own, so that nothing of it stays.
 pub(crate) fn cargo_install<'a>(args: impl IntoIterator<Item = &'a str>) -> Expression {
-    command(cargo_program(), ["install"].into_iter().chain(args))
-        .stdin_null()
-        .stdout_to_stderr()
+    command(cargo_program(), ["install"].into_iter().chain(args)).stdin_null().stdout_to_stderr()
 }
 
 /// The cargo that runs us.
@@ -54,15 +49,8 @@ pub(crate) fn as_root(argv: &[&str]) -> Result<Expression> {
         return Ok(command(argv[0], &argv[1..]));
     }
     let sudo = sudo().with_context(|| format!("as root, run: {}", argv.join(" ")))?;
-    let quiet: &[&str] = if io::stdin().is_terminal() {
-        &[]
-    } else {
-        &["-n"]
-    };
-    Ok(command(
-        sudo,
-        quiet.iter().chain(&["--"]).chain(argv).copied(),
-    ))
+    let quiet: &[&str] = if io::stdin().is_terminal() { &[] } else { &["-n"] };
+    Ok(command(sudo, quiet.iter().chain(&["--"]).chain(argv).copied()))
 }
 
 /// The sudo that is on PATH.
@@ -91,31 +79,23 @@ pub(crate) fn cleaning() -> impl Iterator<Item = (OsString, Option<OsString>)> {
         if known == "LD_LIBRARY_PATH" {
             return Some((name, without_ours(&value)));
         }
-        let ours = OURS.contains(&known)
-            || OURS_BY_PREFIX
-                .iter()
-                .any(|prefix| known.starts_with(prefix));
+        let ours = OURS.contains(&known) || OURS_BY_PREFIX.iter().any(|prefix| known.starts_with(prefix));
         ours.then_some((name, None))
     })
 }
 
 /// Cargo and rustup put their own folders in front; a traced command or a linker must not find libraries there.
 fn without_ours(library_path: &OsStr) -> Option<OsString> {
-    let of_rust =
-        |dir: &Path| dir.iter().any(|part| part == "rustlib") || dir.join("rustlib").is_dir();
+    let of_rust = |dir: &Path| dir.iter().any(|part| part == "rustlib") || dir.join("rustlib").is_dir();
     let ours = |dir: &PathBuf| dir.starts_with(workspace::target_dir()) || of_rust(dir);
     let theirs = env::split_paths(library_path).filter(|dir| !ours(dir));
-    env::join_paths(theirs)
-        .ok()
-        .filter(|paths| !paths.is_empty())
+    env::join_paths(theirs).ok().filter(|paths| !paths.is_empty())
 }
 
 /// The PATH with `dir` in front.
 pub(crate) fn path_with(dir: &Path) -> Result<OsString> {
     let path = env::var_os("PATH").unwrap_or_default();
-    Ok(env::join_paths(
-        iter::once(dir.to_path_buf()).chain(env::split_paths(&path)),
-    )?)
+    Ok(env::join_paths(iter::once(dir.to_path_buf()).chain(env::split_paths(&path)))?)
 }
 
 /// Runs to the end, within `limit`.
@@ -134,19 +114,11 @@ pub(crate) fn within(limit: Duration, expression: &Expression) -> Result<()> {
 /// Runs a cargo build whose output goes to stderr, saying nothing when there was nothing to do.
 pub(crate) fn build_saying_only_news(expression: Expression) -> Result<()> {
     let colour = io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none();
-    let expression = if colour {
-        expression.env("CARGO_TERM_COLOR", "always")
-    } else {
-        expression
-    };
+    let expression = if colour { expression.env("CARGO_TERM_COLOR", "always") } else { expression };
     let mut rest = Lines::default();
     let status = stream(&expression, |chunk| {
         rest.feed(chunk, |line| {
-            if !anstream::adapter::strip_str(line)
-                .to_string()
-                .trim_start()
-                .starts_with("Finished")
-            {
+            if !anstream::adapter::strip_str(line).to_string().trim_start().starts_with("Finished") {
                 eprintln!("{line}");
             }
         });
@@ -176,28 +148,17 @@ pub(crate) fn tee(expression: &Expression, mut each_line: impl FnMut(&str)) -> R
 
 /// Runs to the end of the program, or of its output if that comes later: but then only by `GRACE`, since a process that
 /// a test left behind may hold the pipe for ever.
-fn stream(
-    expression: &Expression,
-    mut each_chunk: impl FnMut(&[u8]) -> io::Result<()>,
-) -> Result<ExitStatus> {
+fn stream(expression: &Expression, mut each_chunk: impl FnMut(&[u8]) -> io::Result<()>) -> Result<ExitStatus> {
     const TICK_MS: u16 = 200;
     const GRACE: Duration = Duration::from_secs(2);
 
     let (mut reader, writer) = io::pipe()?;
-    let running = expression
-        .stdin_null()
-        .stderr_to_stdout()
-        .stdout_file(writer)
-        .unchecked()
-        .start()
-        .context("cannot start")?;
+    let running =
+        expression.stdin_null().stderr_to_stdout().stdout_file(writer).unchecked().start().context("cannot start")?;
     let mut ended: Option<Instant> = None;
     let mut chunk = [0; 8192];
     loop {
-        let ready = match poll(
-            &mut [PollFd::new(reader.as_fd(), PollFlags::POLLIN)],
-            TICK_MS,
-        ) {
+        let ready = match poll(&mut [PollFd::new(reader.as_fd(), PollFlags::POLLIN)], TICK_MS) {
             Err(Errno::EINTR) => continue,
             ready => ready?,
         };
@@ -211,9 +172,7 @@ fn stream(
             ended = Some(Instant::now());
         }
         if ended.is_some_and(|at| at.elapsed() > GRACE) {
-            workspace::say(
-                "a process that was left behind still holds the output; not waiting for it",
-            );
+            workspace::say("a process that was left behind still holds the output; not waiting for it");
             break;
         }
     }

@@ -26,12 +26,7 @@ use crate::{process, setup};
 #[command(verbatim_doc_comment)]
 pub(crate) struct Args {
     /// What to give to tracer
-    #[arg(
-        trailing_var_arg = true,
-        allow_hyphen_values = true,
-        default_value = "stream",
-        hide_default_value = true
-    )]
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, default_value = "stream", hide_default_value = true)]
     args: Vec<OsString>,
 }
 
@@ -51,9 +46,7 @@ pub(crate) fn privileged(program: &Path) -> Result<Command> {
         let mut path = OsString::from("PATH=");
         path.push(env::var_os("PATH").unwrap_or_default());
         let mut sudo = Command::new(process::sudo()?);
-        sudo.args(["--preserve-env", "--", "env"])
-            .arg(path)
-            .arg(program);
+        sudo.args(["--preserve-env", "--", "env"]).arg(path).arg(program);
         sudo
     };
     for (name, value) in process::cleaning() {
@@ -63,8 +56,6 @@ pub(crate) fn privileged(program: &Path) -> Result<Command> {
         };
     }
     // rustup names the toolchain for us, not for a cargo that is traced.
-    command
-        .env_remove("RUSTUP_TOOLCHAIN")
-        .env_remove("RUSTUP_TOOLCHAIN_SOURCE");
+    command.env_remove("RUSTUP_TOOLCHAIN").env_remove("RUSTUP_TOOLCHAIN_SOURCE");
     Ok(command)
 }

@@ -66,14 +66,8 @@ pub(crate) fn bpf_toolchain() -> Result<Toolchain> {
         Some(found) => found,
         None => install_bpf_toolchain()?,
     };
-    let Toolchain {
-        compiler, linker, ..
-    } = &toolchain;
-    workspace::say(&format!(
-        "BPF programs are built by {} and {}",
-        compiler.name,
-        linker.display()
-    ));
+    let Toolchain { compiler, linker, .. } = &toolchain;
+    workspace::say(&format!("BPF programs are built by {} and {}", compiler.name, linker.display()));
     Ok(toolchain)
 }
 
@@ -81,9 +75,7 @@ pub(crate) fn bpf_toolchain() -> Result<Toolchain> {
 fn install_bpf_toolchain() -> Result<Toolchain> {
     type Way = (&'static str, fn() -> Result<Compiler>);
     const WAYS: &[Way] = &[
-        ("rustup's nightly that is here", || {
-            toolchain::nightly().context("there is none with rust-src")
-        }),
+        ("rustup's nightly that is here", || toolchain::nightly().context("there is none with rust-src")),
         ("Debian's packages", debian_compiler),
         ("rustup's nightly", nightly_download),
     ];
@@ -106,39 +98,21 @@ fn debian_compiler() -> Result<Compiler> {
         return Ok(compiler);
     }
     packages::ensure(packages::BPF_COMPILER)?;
-    toolchain::system()
-        .context("Debian's security suite has a newer one: is it in the package sources?")
+    toolchain::system().context("Debian's security suite has a newer one: is it in the package sources?")
 }
 
 fn nightly_download() -> Result<Compiler> {
     let (what, limit, args): (_, _, &[&str]) = match toolchain::nightly_rustc() {
-        Some(_) => (
-            "rust-src for rustup's nightly",
-            120,
-            &["component", "add", "rust-src", "--toolchain", "nightly"],
-        ),
+        Some(_) => ("rust-src for rustup's nightly", 120, &["component", "add", "rust-src", "--toolchain", "nightly"]),
         None => (
             "rustup's nightly",
             900,
-            &[
-                "toolchain",
-                "install",
-                "nightly",
-                "--profile",
-                "minimal",
-                "--component",
-                "rust-src",
-                "--no-self-update",
-            ],
+            &["toolchain", "install", "nightly", "--profile", "minimal", "--component", "rust-src", "--no-self-update"],
         ),
     };
     workspace::say(&format!("installing {what}"));
-    let rustup = process::command("rustup", args.iter().copied())
-        .stdin_null()
-        .stdout_null()
-        .stderr_null();
-    process::within(Duration::from_secs(limit), &rustup)
-        .with_context(|| format!("rustup cannot fetch {what}"))?;
+    let rustup = process::command("rustup", args.iter().copied()).stdin_null().stdout_null().stderr_null();
+    process::within(Duration::from_secs(limit), &rustup).with_context(|| format!("rustup cannot fetch {what}"))?;
     toolchain::nightly().with_context(|| format!("rustup did not install {what}"))
 }
 
@@ -154,16 +128,11 @@ fn with_linker(compiler: &Compiler) -> Result<Toolchain> {
 fn install_linker(compiler: &Compiler) -> Result<()> {
     let major = compiler.llvm;
     if !BPF_LINKER_LLVM.contains(&major) {
-        bail!(
-            "bpf-linker {BPF_LINKER} cannot be built on LLVM {major}, which {} has",
-            compiler.name
-        );
+        bail!("bpf-linker {BPF_LINKER} cannot be built on LLVM {major}, which {} has", compiler.name);
     }
     packages::ensure(&packages::llvm(major))?;
     let prefix = PathBuf::from(format!("/usr/lib/llvm-{major}"));
-    workspace::say(&format!(
-        "building bpf-linker {BPF_LINKER} on LLVM {major} (about a minute)"
-    ));
+    workspace::say(&format!("building bpf-linker {BPF_LINKER} on LLVM {major} (about a minute)"));
     let bin = prefix.join("bin");
     process::cargo_install([
         "bpf-linker",
@@ -186,31 +155,15 @@ fn install_linker(compiler: &Compiler) -> Result<()> {
 /// What the tests are run with, besides Debian's packages.
 pub(crate) fn test_tools() -> Result<()> {
     for component in ["clippy", "rustfmt"] {
-        let program = if component == "clippy" {
-            "clippy"
-        } else {
-            "fmt"
-        };
-        if process::cargo([program, "--version"])
-            .stdout_null()
-            .stderr_null()
-            .run()
-            .is_err()
-        {
+        let program = if component == "clippy" { "clippy" } else { "fmt" };
+        if process::cargo([program, "--version"]).stdout_null().stderr_null().run().is_err() {
             workspace::say(&format!("installing {component}"));
-            let rustup = process::command("rustup", ["component", "add", component])
-                .stdin_null()
-                .stdout_to_stderr();
+            let rustup = process::command("rustup", ["component", "add", component]).stdin_null().stdout_to_stderr();
             process::within(Duration::from_secs(300), &rustup)
                 .with_context(|| format!("rustup cannot fetch {component}"))?;
         }
     }
-    if process::cargo(["deny", "--version"])
-        .stdout_null()
-        .stderr_null()
-        .run()
-        .is_err()
-    {
+    if process::cargo(["deny", "--version"]).stdout_null().stderr_null().run().is_err() {
         workspace::say(&format!("building cargo-deny {CARGO_DENY} (some minutes)"));
         process::cargo_install(["cargo-deny", "--version", CARGO_DENY, "--locked", "--quiet"])
             // Whole-program optimisation is most of the time that its own profile takes to build.

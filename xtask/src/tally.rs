@@ -30,13 +30,7 @@ impl fmt::Display for Tally {
                 writeln!(f, "{title}:\n  {}", names.join("\n  "))?;
             }
         }
-        write!(
-            f,
-            "{} passed, {} failed, {} skipped",
-            self.passed,
-            self.failed.len(),
-            self.skipped.len()
-        )
+        write!(f, "{} passed, {} failed, {} skipped", self.passed, self.failed.len(), self.skipped.len())
     }
 }
 
@@ -61,16 +55,10 @@ impl Reader {
     pub(crate) fn line(&mut self, line: &str) {
         if let Some(name) = header(line) {
             self.end_without_result();
-            self.running = Some(Binary {
-                name,
-                ..Binary::default()
-            });
+            self.running = Some(Binary { name, ..Binary::default() });
         } else if let Some(counts) = line.strip_prefix("test result: ") {
             self.result(counts);
-        } else if let Some((name, outcome)) = line
-            .strip_prefix("test ")
-            .and_then(|test| test.rsplit_once(" ... "))
-        {
+        } else if let Some((name, outcome)) = line.strip_prefix("test ").and_then(|test| test.rsplit_once(" ... ")) {
             self.test(name.trim(), outcome.trim());
         }
     }
@@ -96,9 +84,7 @@ impl Reader {
                 reason
             };
             let colon = if reason.is_empty() { "" } else { ": " };
-            binary
-                .skipped
-                .push(format!("{}: {name}{colon}{reason}", binary.name));
+            binary.skipped.push(format!("{}: {name}{colon}{reason}", binary.name));
         }
     }
 
@@ -114,19 +100,13 @@ impl Reader {
         let unnamed = || format!("{}: (its name was lost in the output)", binary.name);
         binary.failed.resize_with(count("failed"), unnamed);
         binary.skipped.resize_with(count("ignored"), unnamed);
-        self.tally.add(Tally {
-            passed: count("passed"),
-            failed: binary.failed,
-            skipped: binary.skipped,
-        });
+        self.tally.add(Tally { passed: count("passed"), failed: binary.failed, skipped: binary.skipped });
     }
 
     fn end_without_result(&mut self) {
         if let Some(binary) = self.running.take() {
             self.tally.failed.extend(binary.failed);
-            self.tally
-                .failed
-                .push(format!("{}: it ended without a result", binary.name));
+            self.tally.failed.push(format!("{}: it ended without a result", binary.name));
         }
     }
 }
@@ -136,10 +116,7 @@ fn header(line: &str) -> Option<String> {
     if let Some(doc) = line.strip_prefix("   Doc-tests ") {
         return Some(format!("docs of {doc}"));
     }
-    let (source, binary) = line
-        .strip_prefix("     Running ")?
-        .strip_suffix(')')?
-        .split_once(" (")?;
+    let (source, binary) = line.strip_prefix("     Running ")?.strip_suffix(')')?.split_once(" (")?;
     let Some(source) = source.strip_prefix("unittests ") else {
         return Some(source.to_owned());
     };

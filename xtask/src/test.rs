@@ -56,69 +56,30 @@ struct Step {
 }
 
 const fn step(name: &'static str, run: fn(&mut Run<'_>) -> Result<Outcome>) -> Step {
-    Step {
-        name,
-        always: false,
-        slow: false,
-        run,
-    }
+    Step { name, always: false, slow: false, run }
 }
 
 /// In order. The virtual machines with other kernels are to be one more slow step, behind the tests.
 const STEPS: &[Step] = &[
-    Step {
-        always: true,
-        ..step("set-up: BPF toolchain", set_up_toolchain)
-    },
-    Step {
-        always: true,
-        ..step("set-up: Debian packages", set_up_packages)
-    },
+    Step { always: true, ..step("set-up: BPF toolchain", set_up_toolchain) },
+    Step { always: true, ..step("set-up: Debian packages", set_up_packages) },
     step("set-up: clippy, rustfmt, cargo-deny", set_up_tools),
-    step("format", |_| {
-        check(&process::cargo([
-            "fmt",
-            "--all",
-            "--check",
-            "--",
-            "--color=never",
-        ]))
-    }),
-    Step {
-        always: true,
-        ..step("BPF object", bpf_object)
-    },
+    step("format", |_| check(&process::cargo(["fmt", "--all", "--check", "--", "--color=never"]))),
+    Step { always: true, ..step("BPF object", bpf_object) },
     step("clippy", clippy),
     step("clippy: BPF programs", clippy_bpf),
-    step("deny: bans, licenses, sources", |_| {
-        check(&process::cargo([
-            "deny", "check", "bans", "licenses", "sources",
-        ]))
-    }),
+    step("deny: bans, licenses, sources", |_| check(&process::cargo(["deny", "check", "bans", "licenses", "sources"]))),
     step("deny: advisories", advisories),
     step("docs", docs),
-    Step {
-        always: true,
-        ..step("tests", tests)
-    },
-    Step {
-        slow: true,
-        ..step("static binary", static_binary)
-    },
+    Step { always: true, ..step("tests", tests) },
+    Step { slow: true, ..step("static binary", static_binary) },
 ];
 
 pub(crate) fn run(args: &Args) -> ExitCode {
     let started = Instant::now();
-    let mut run = Run {
-        args,
-        toolchain: None,
-        object: None,
-    };
+    let mut run = Run { args, toolchain: None, object: None };
     let mut tally = Tally::default();
-    for step in STEPS
-        .iter()
-        .filter(|step| step.always || args.filter.is_none())
-    {
+    for step in STEPS.iter().filter(|step| step.always || args.filter.is_none()) {
         println!("==> {}", step.name);
         let started = Instant::now();
         let outcome = if step.slow && args.quick {
@@ -151,26 +112,14 @@ pub(crate) fn run(args: &Args) -> ExitCode {
             }
         }
     }
-    println!(
-        "==> all of it took {:.0} s\n{tally}",
-        started.elapsed().as_secs_f64()
-    );
-    if tally.failed.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    println!("==> all of it took {:.0} s\n{tally}", started.elapsed().as_secs_f64());
+    if tally.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Runs a check, whose output is of interest only if it fails.
 fn check(expression: &duct::Expression) -> Result<Outcome> {
-    let output = expression
-        .stdin_null()
-        .stderr_to_stdout()
-        .stdout_capture()
-        .unchecked()
-        .run()
-        .context("cannot start it")?;
+    let output =
+        expression.stdin_null().stderr_to_stdout().stdout_capture().unchecked().run().context("cannot start it")?;
     Ok(if output.status.success() {
         Outcome::Passed
     } else {
@@ -203,23 +152,14 @@ fn bpf_object(run: &mut Run<'_>) -> Result<Outcome> {
 
 /// Everything that compiles tracer needs the object that it embeds.
 fn with_object(run: &Run<'_>, step: impl FnOnce() -> Result<Outcome>) -> Result<Outcome> {
-    if run.object.is_some() {
-        step()
-    } else {
-        Ok(Outcome::Skipped("no BPF object".to_owned()))
-    }
+    if run.object.is_some() { step() } else { Ok(Outcome::Skipped("no BPF object".to_owned())) }
 }
 
 /// All that the host's compiler builds.
 const HOST: [&str; 3] = ["--workspace", "--exclude", "tracer-ebpf"];
 
 fn clippy(run: &mut Run<'_>) -> Result<Outcome> {
-    let args = ["clippy"].into_iter().chain(HOST).chain([
-        "--all-targets",
-        "--all-features",
-        "--",
-        "-Dwarnings",
-    ]);
+    let args = ["clippy"].into_iter().chain(HOST).chain(["--all-targets", "--all-features", "--", "-Dwarnings"]);
     with_object(run, || check(&process::cargo(args)))
 }
 
@@ -229,10 +169,7 @@ fn clippy_bpf(run: &mut Run<'_>) -> Result<Outcome> {
     };
     let driver = toolchain.compiler.rustc.with_file_name("clippy-driver");
     if !driver.exists() {
-        return Ok(Outcome::Skipped(format!(
-            "{} has no clippy",
-            toolchain.compiler.name
-        )));
+        return Ok(Outcome::Skipped(format!("{} has no clippy", toolchain.compiler.name)));
     }
     // What `cargo clippy` does, with the clippy of the compiler that is used instead of the cargo's.
     check(
@@ -243,40 +180,23 @@ fn clippy_bpf(run: &mut Run<'_>) -> Result<Outcome> {
 }
 
 fn advisories(_: &mut Run<'_>) -> Result<Outcome> {
-    let fetch = process::cargo(["deny", "fetch", "db"])
-        .stdin_null()
-        .stdout_null()
-        .stderr_null();
+    let fetch = process::cargo(["deny", "fetch", "db"]).stdin_null().stdout_null().stderr_null();
     if process::within(Duration::from_secs(90), &fetch).is_err() {
-        return Ok(Outcome::Skipped(
-            "the advisory database cannot be fetched here".to_owned(),
-        ));
+        return Ok(Outcome::Skipped("the advisory database cannot be fetched here".to_owned()));
     }
-    check(&process::cargo([
-        "deny",
-        "check",
-        "--disable-fetch",
-        "advisories",
-    ]))
+    check(&process::cargo(["deny", "check", "--disable-fetch", "advisories"]))
 }
 
 fn docs(run: &mut Run<'_>) -> Result<Outcome> {
     let args = ["doc", "--no-deps"].into_iter().chain(HOST);
-    with_object(run, || {
-        check(&process::cargo(args).env("RUSTDOCFLAGS", "-Dwarnings"))
-    })
+    with_object(run, || check(&process::cargo(args).env("RUSTDOCFLAGS", "-Dwarnings")))
 }
 
 fn tests(run: &mut Run<'_>) -> Result<Outcome> {
     let args = ["test", "--no-fail-fast"].into_iter().chain(HOST);
     let filter = run.args.filter.iter().flat_map(|filter| ["--", filter]);
     let mut cargo = process::cargo(args.chain(filter));
-    if !process::is_root()
-        && process::command("sudo", ["-n", "true"])
-            .stderr_null()
-            .run()
-            .is_ok()
-    {
+    if !process::is_root() && process::command("sudo", ["-n", "true"]).stderr_null().run().is_ok() {
         cargo = through_sudo(&cargo)?;
     }
     with_object(run, || {
@@ -284,13 +204,9 @@ fn tests(run: &mut Run<'_>) -> Result<Outcome> {
         let status = process::tee(&cargo, |line| reader.line(line))?;
         let mut tally = reader.finish();
         if !status.success() && tally.failed.is_empty() {
-            tally
-                .failed
-                .push(format!("tests: cargo test ended with {status}"));
+            tally.failed.push(format!("tests: cargo test ended with {status}"));
         } else if let (Some(filter), 0) = (&run.args.filter, tally.count()) {
-            tally
-                .failed
-                .push(format!("tests: none has `{filter}` in its name"));
+            tally.failed.push(format!("tests: none has `{filter}` in its name"));
         }
         Ok(Outcome::Tests(tally))
     })
@@ -315,14 +231,8 @@ pub(crate) struct RunnerArgs {
 pub(crate) fn run_test_binary(args: &RunnerArgs) -> Result<()> {
     let (program, rest) = args.argv.split_first().context("no program")?;
     let program = Path::new(program);
-    let live = program
-        .file_name()
-        .is_some_and(|name| name.to_string_lossy().starts_with("live"));
-    let mut command = if live {
-        run::privileged(program)?
-    } else {
-        Command::new(program)
-    };
+    let live = program.file_name().is_some_and(|name| name.to_string_lossy().starts_with("live"));
+    let mut command = if live { run::privileged(program)? } else { Command::new(program) };
     Err(command.args(rest).exec()).with_context(|| format!("cannot start {}", program.display()))
 }
 

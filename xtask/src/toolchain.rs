@@ -45,19 +45,11 @@ struct Seen {
 impl Seen {
     fn of(path: &Path) -> Result<Self> {
         let meta = fs::metadata(path)?;
-        Ok(Self {
-            inode: meta.ino(),
-            bytes: meta.len(),
-            modified: (meta.mtime(), meta.mtime_nsec()),
-        })
+        Ok(Self { inode: meta.ino(), bytes: meta.len(), modified: (meta.mtime(), meta.mtime_nsec()) })
     }
 
     fn both(compiler: &Compiler, linker: &Path) -> Result<Vec<Self>> {
-        Ok(vec![
-            Self::of(&compiler.rustc)?,
-            Self::of(&core_sources(&compiler.rustc)?)?,
-            Self::of(linker)?,
-        ])
+        Ok(vec![Self::of(&compiler.rustc)?, Self::of(&core_sources(&compiler.rustc)?)?, Self::of(linker)?])
     }
 }
 
@@ -74,11 +66,7 @@ impl Toolchain {
         for linker in linkers() {
             match probe::links(&compiler.rustc, &linker) {
                 Ok(()) => return Self::remember(compiler.clone(), linker),
-                Err(why) => refused.push(format!(
-                    "{} does not fit {}: {why:#}",
-                    linker.display(),
-                    compiler.name
-                )),
+                Err(why) => refused.push(format!("{} does not fit {}: {why:#}", linker.display(), compiler.name)),
             }
         }
         if refused.is_empty() {
@@ -88,13 +76,8 @@ impl Toolchain {
     }
 
     fn remember(compiler: Compiler, linker: PathBuf) -> Result<Self> {
-        let toolchain = Self {
-            seen: Seen::both(&compiler, &linker)?,
-            compiler,
-            linker,
-        };
-        fs::write(memory(), serde_json::to_vec_pretty(&toolchain)?)
-            .context("cannot remember the BPF toolchain")?;
+        let toolchain = Self { seen: Seen::both(&compiler, &linker)?, compiler, linker };
+        fs::write(memory(), serde_json::to_vec_pretty(&toolchain)?).context("cannot remember the BPF toolchain")?;
         Ok(toolchain)
     }
 }
@@ -107,63 +90,30 @@ fn memory() -> PathBuf {
 pub(crate) fn nightly() -> Option<Compiler> {
     let rustc = nightly_rustc()?;
     let cargo = rustc.with_file_name("cargo");
-    let cargo = if cargo.exists() {
-        cargo
-    } else {
-        process::cargo_program()
-    };
+    let cargo = if cargo.exists() { cargo } else { process::cargo_program() };
     compiler("rustup's nightly", rustc, cargo).ok()
 }
 
 /// rustup's nightly, with the sources of `core` or without; rustup is kept from fetching it.
 pub(crate) fn nightly_rustc() -> Option<PathBuf> {
     let which = process::command("rustup", ["which", "--toolchain", "nightly", "rustc"]);
-    which
-        .env("RUSTUP_AUTO_INSTALL", "0")
-        .stdin_null()
-        .stderr_null()
-        .read()
-        .ok()
-        .map(PathBuf::from)
+    which.env("RUSTUP_AUTO_INSTALL", "0").stdin_null().stderr_null().read().ok().map(PathBuf::from)
 }
 
 /// The distribution's compiler, driven by the cargo that runs us.
 pub(crate) fn system() -> Result<Compiler> {
-    compiler(
-        "the system's rustc",
-        SYSTEM_RUSTC.into(),
-        process::cargo_program(),
-    )
+    compiler("the system's rustc", SYSTEM_RUSTC.into(), process::cargo_program())
 }
 
 fn compiler(name: &str, rustc: PathBuf, cargo: PathBuf) -> Result<Compiler> {
     core_sources(&rustc)?;
-    let about = process::command(&rustc, ["-vV"])
-        .read()
-        .with_context(|| format!("cannot run {}", rustc.display()))?;
-    let value = |key: &str| {
-        about
-            .lines()
-            .find_map(|line| line.strip_prefix(key))
-            .map(str::trim)
-    };
-    let (release, llvm) = value("release:")
-        .zip(value("LLVM version:"))
-        .context("rustc does not tell its versions")?;
+    let about = process::command(&rustc, ["-vV"]).read().with_context(|| format!("cannot run {}", rustc.display()))?;
+    let value = |key: &str| about.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);
+    let (release, llvm) = value("release:").zip(value("LLVM version:")).context("rustc does not tell its versions")?;
     if version(release) < OLDEST {
-        bail!(
-            "{} is {release}, and {}.{} or newer is needed",
-            rustc.display(),
-            OLDEST.0,
-            OLDEST.1
-        );
+        bail!("{} is {release}, and {}.{} or newer is needed", rustc.display(), OLDEST.0, OLDEST.1);
     }
-    Ok(Compiler {
-        name: format!("{name} {release}"),
-        llvm: version(llvm).0,
-        rustc,
-        cargo,
-    })
+    Ok(Compiler { name: format!("{name} {release}"), llvm: version(llvm).0, rustc, cargo })
 }
 
 /// Major and minor of a version.
@@ -174,10 +124,7 @@ fn version(text: &str) -> (u32, u32) {
 
 /// Where `rustc` has the sources of `core`.
 fn core_sources(rustc: &Path) -> Result<PathBuf> {
-    let sysroot = rustc
-        .parent()
-        .and_then(Path::parent)
-        .context("rustc lies in no sysroot")?;
+    let sysroot = rustc.parent().and_then(Path::parent).context("rustc lies in no sysroot")?;
     let sources = sysroot.join("lib/rustlib/src/rust/library/core/src/lib.rs");
     if !sources.is_file() {
         bail!("{} has no sources of core", rustc.display());
@@ -187,10 +134,7 @@ fn core_sources(rustc: &Path) -> Result<PathBuf> {
 
 /// Every bpf-linker on the machine: those on PATH, then the one that `cargo install` put where PATH may not lead.
 fn linkers() -> Vec<PathBuf> {
-    let mut found: Vec<PathBuf> = which::which_all("bpf-linker")
-        .into_iter()
-        .flatten()
-        .collect();
+    let mut found: Vec<PathBuf> = which::which_all("bpf-linker").into_iter().flatten().collect();
     found.extend(cargo_bin("bpf-linker").filter(|path| path.exists()));
     found.dedup();
     found

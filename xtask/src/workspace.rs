@@ -7,11 +7,9 @@ use std::path::{Path, PathBuf};
 /// The root of the repository.
 pub(crate) fn root() -> PathBuf {
     // Cargo tells at run time as well; a clone that was moved keeps working with the xtask built before.
-    let xtask = env::var_os("CARGO_MANIFEST_DIR")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
-    xtask
-        .parent()
-        .map_or_else(|| xtask.clone(), Path::to_path_buf)
+    let xtask =
+        env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    xtask.parent().map_or_else(|| xtask.clone(), Path::to_path_buf)
 }
 
 /// Where everything is built: `$CARGO_TARGET_DIR`, else `target`. `tracer/build.rs` follows the same rule.
@@ -22,18 +20,13 @@ pub(crate) fn target_dir() -> PathBuf {
 /// Cargo's own folder.
 pub(crate) fn cargo_home() -> Option<PathBuf> {
     let default = || Some(env::home_dir()?.join(".cargo"));
-    env::var_os("CARGO_HOME")
-        .map(PathBuf::from)
-        .or_else(default)
+    env::var_os("CARGO_HOME").map(PathBuf::from).or_else(default)
 }
 
 /// Flags for rustc that keep the folders of this machine out of what it builds: the same in every clone.
 pub(crate) fn without_paths() -> impl Iterator<Item = String> {
     let sources = cargo_home().map(|home| home.join("registry").join("src"));
-    [Some(root()), sources]
-        .into_iter()
-        .flatten()
-        .map(|dir| format!("--remap-path-prefix={}/=", dir.display()))
+    [Some(root()), sources].into_iter().flatten().map(|dir| format!("--remap-path-prefix={}/=", dir.display()))
 }
 
 /// The BPF object that `tracer/build.rs` embeds.
@@ -48,10 +41,7 @@ pub(crate) fn host_target() -> String {
 
 /// `path` as it is best shown: relative to the repository where it lies in it.
 pub(crate) fn shown(path: &Path) -> String {
-    path.strip_prefix(root())
-        .unwrap_or(path)
-        .display()
-        .to_string()
+    path.strip_prefix(root()).unwrap_or(path).display().to_string()
 }
 
 /// `path` with its size, for the last line of a build.

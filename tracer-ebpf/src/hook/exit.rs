@@ -10,8 +10,8 @@ use aya_ebpf::programs::BtfTracePointContext;
 use tracer_common::limits::MAX_EXIT_THREADS;
 use tracer_common::offsets::ABSENT;
 use tracer_common::record::{
-    EXIT_GROUP, EXIT_KTHREAD, EXIT_NS_INIT, EXIT_OOM, EXIT_REAPER_SUBREAPER, EXIT_USAGE_PARTIAL, Exit, KIND_EXIT, TaskRef,
-    Usage,
+    EXIT_GROUP, EXIT_KTHREAD, EXIT_NS_INIT, EXIT_OOM, EXIT_REAPER_SUBREAPER, EXIT_USAGE_PARTIAL, Exit, KIND_EXIT,
+    TaskRef, Usage,
 };
 
 use crate::emit;

@@ -52,7 +52,8 @@ pub(super) fn execute(args: HoldArgs) -> anyhow::Result<ExitCode> {
     // Rust's start-up code ignores it (library/std/src/sys/pal/unix/mod.rs, `init`); a command expects the default.
     // SAFETY: no handler is installed.
     unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) }?;
-    let words: Vec<CString> = args.command.into_iter().map(|word| CString::new(word.into_vec())).collect::<Result<_, _>>()?;
+    let words: Vec<CString> =
+        args.command.into_iter().map(|word| CString::new(word.into_vec())).collect::<Result<_, _>>()?;
     let Err(errno) = nix::unistd::execvp(&words[0], &words);
     File::from(told).write_all(&(errno as i32).to_ne_bytes())?;
     Ok(ExitCode::Command(status_of(errno)))

@@ -108,7 +108,8 @@ struct Report {
 
 impl Sink for Report {
     fn write(&mut self, event: &Event) -> std::io::Result<()> {
-        let of_root = event.kind == Kind::Exit && event.process.as_ref().is_some_and(|process| process.pid == self.root);
+        let of_root =
+            event.kind == Kind::Exit && event.process.as_ref().is_some_and(|process| process.pid == self.root);
         let Some(exit) = event.exit.as_ref().filter(|_| of_root) else { return self.summary.write(event) };
         let mut exit = exit.clone();
         // Once: the pid may come to be another's.

@@ -97,13 +97,8 @@ impl Btf {
         if end > data.len() || strings > data.len() {
             return Err(short);
         }
-        let mut btf = Self {
-            data,
-            strings,
-            types: vec![0],
-            structs: FxHashMap::default(),
-            typedefs: FxHashMap::default(),
-        };
+        let mut btf =
+            Self { data, strings, types: vec![0], structs: FxHashMap::default(), typedefs: FxHashMap::default() };
         let mut at = first;
         while at < end {
             let info = word(&btf.data, at + 4).ok_or(BtfError::Malformed("a type is cut short"))?;
@@ -254,17 +249,30 @@ mod tests {
         };
         let info = |kind: u32, count: u32| kind << 24 | count;
         let types: Vec<u32> = [
-            vec![name("int"), info(KIND_INT, 0), 4, 32],                    // 1
-            vec![0, info(KIND_PTR, 0), 0],                                  // 2
-            vec![0, info(KIND_STRUCT, 1), 8, name("b"), 2, 0],              // 3
-            vec![0, info(KIND_UNION, 1), 8, 0, 3, 0],                       // 4
+            vec![name("int"), info(KIND_INT, 0), 4, 32],       // 1
+            vec![0, info(KIND_PTR, 0), 0],                     // 2
+            vec![0, info(KIND_STRUCT, 1), 8, name("b"), 2, 0], // 3
+            vec![0, info(KIND_UNION, 1), 8, 0, 3, 0],          // 4
             vec![
-                name("outer"), info(KIND_STRUCT, 4) | 1 << 31, 24, name("a"), 1, 0, 0, 4, 64, //
-                name("c"), 1, 1 << 24 | 128, name("d"), 1, 1 << 24 | 129,
+                name("outer"),
+                info(KIND_STRUCT, 4) | 1 << 31,
+                24,
+                name("a"),
+                1,
+                0,
+                0,
+                4,
+                64, //
+                name("c"),
+                1,
+                1 << 24 | 128,
+                name("d"),
+                1,
+                1 << 24 | 129,
             ], // 5
-            vec![0, info(KIND_FUNC_PROTO, 2), 0, 0, 2, 0, 1],               // 6
-            vec![0, info(KIND_PTR, 0), 6],                                  // 7
-            vec![name("btf_trace_hook"), info(KIND_TYPEDEF, 0), 7],         // 8
+            vec![0, info(KIND_FUNC_PROTO, 2), 0, 0, 2, 0, 1],  // 6
+            vec![0, info(KIND_PTR, 0), 6],                     // 7
+            vec![name("btf_trace_hook"), info(KIND_TYPEDEF, 0), 7], // 8
         ]
         .concat();
         let bytes = types.len() as u32 * 4;

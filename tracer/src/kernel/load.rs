@@ -50,10 +50,14 @@ impl Default for KernelOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// BTF is missing or not understood.
-    #[error("{0}; a kernel built with CONFIG_DEBUG_INFO_BTF=y has it in /sys/kernel/btf/vmlinux, or give it with --btf FILE")]
+    #[error(
+        "{0}; a kernel built with CONFIG_DEBUG_INFO_BTF=y has it in /sys/kernel/btf/vmlinux, or give it with --btf FILE"
+    )]
     Btf(#[from] BtfError),
     /// Not allowed to load programs.
-    #[error("not permitted to load BPF programs; run as root, or with the capabilities CAP_BPF, CAP_PERFMON and CAP_SYS_RESOURCE")]
+    #[error(
+        "not permitted to load BPF programs; run as root, or with the capabilities CAP_BPF, CAP_PERFMON and CAP_SYS_RESOURCE"
+    )]
     NotPermitted,
     /// The kernel refused.
     #[error("the kernel refused {what}: {why}; `tracer doctor` tells what it lacks")]
@@ -270,7 +274,8 @@ fn classify(what: &str, error: &(dyn std::error::Error + 'static)) -> LoadError 
         let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
         let first = lines.next().unwrap_or_default();
         let told = lines.filter(|line| !statistics.iter().any(|word| line.starts_with(word))).last();
-        let line = told.map_or(first.to_owned(), |told| format!("{}: {told}", first.split(". ").next().unwrap_or_default()));
+        let line =
+            told.map_or(first.to_owned(), |told| format!("{}: {told}", first.split(". ").next().unwrap_or_default()));
         if !texts.last().is_some_and(|last| last.contains(&line)) {
             texts.push(line);
         }

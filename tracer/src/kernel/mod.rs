@@ -2,5 +2,5 @@
 
 pub mod btf;
 pub mod load;
-pub mod ring;
 pub mod probe;
+pub mod ring;

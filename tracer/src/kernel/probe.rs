@@ -24,7 +24,12 @@ const CAPABILITIES: [Capability; 4] = [
     Capability { bit: 39, name: "CAP_BPF", gives: "loading BPF programs", without: Status::Failed },
     Capability { bit: 38, name: "CAP_PERFMON", gives: "attaching them to tracepoints", without: Status::Failed },
     Capability { bit: 19, name: "CAP_SYS_PTRACE", gives: "exe and cwd of what already runs", without: Status::Missing },
-    Capability { bit: 24, name: "CAP_SYS_RESOURCE", gives: "raising the memlock limit before 5.11", without: Status::Fallback },
+    Capability {
+        bit: 24,
+        name: "CAP_SYS_RESOURCE",
+        gives: "raising the memlock limit before 5.11",
+        without: Status::Fallback,
+    },
 ];
 
 /// Tries everything that tracing needs, in the order in which it needs it.
@@ -92,8 +97,13 @@ fn kernel(out: &mut Vec<Check>) {
     }
     match read("/proc/sys/net/core/bpf_jit_enable").as_deref() {
         Ok("0") => out.push(
-            Check::new(Area::Kernel, "BPF JIT", Status::Fallback, "off: the programs are interpreted, many times slower")
-                .remedy("sysctl net.core.bpf_jit_enable=1"),
+            Check::new(
+                Area::Kernel,
+                "BPF JIT",
+                Status::Fallback,
+                "off: the programs are interpreted, many times slower",
+            )
+            .remedy("sysctl net.core.bpf_jit_enable=1"),
         ),
         Ok(_) => out.push(Check::new(Area::Kernel, "BPF JIT", Status::Ok, "on")),
         Err(_) => {}
@@ -141,7 +151,12 @@ fn fields(btf: &Btf, out: &mut Vec<Check>) {
             (Some(offset), _) => Check::new(Area::Field, name, Status::Ok, format!("offset {offset}")),
             (None, Want::Needed) => Check::new(Area::Field, name, Status::Failed, "this kernel has no such member")
                 .remedy("report this kernel: its structures are not known to tracer"),
-            (None, _) => Check::new(Area::Field, name, Status::Missing, "this kernel has no such member: what it tells is left out"),
+            (None, _) => Check::new(
+                Area::Field,
+                name,
+                Status::Missing,
+                "this kernel has no such member: what it tells is left out",
+            ),
         });
     }
 }
@@ -160,7 +175,8 @@ fn attach(btf: &Btf, btf_file: Option<&Path>, out: &mut Vec<Check>) {
         let status = if hook.needed { Status::Failed } else { Status::Missing };
         out.push(match probe.attach(&hook) {
             Ok(()) => {
-                let verified = probe.verified(&hook).map(|n| format!(", {n} instructions verified")).unwrap_or_default();
+                let verified =
+                    probe.verified(&hook).map(|n| format!(", {n} instructions verified")).unwrap_or_default();
                 let detail = format!("program {}: loads and attaches{verified}", hook.program);
                 Check::new(Area::Hook, hook.tracepoint, Status::Ok, detail)
             }

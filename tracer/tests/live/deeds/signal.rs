@@ -83,6 +83,7 @@ fn family(truth: Truth, _: &[String]) {
     let mother = kit::fork(|| {
         kit::set_name(b"mother");
         say("mother");
+        let born = kit::Gate::new();
         for name in ["child\x1b[31m", "child b"] {
             kit::fork(|| {
                 kit::set_name(name.as_bytes());
@@ -90,9 +91,9 @@ fn family(truth: Truth, _: &[String]) {
                 // Gone with its parent.
                 // SAFETY: integers.
                 unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
-                sleep(&ready)
+                sleep(&born)
             });
-            ready.pass();
+            born.pass();
         }
         sleep(&ready)
     });
