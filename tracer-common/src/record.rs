@@ -305,5 +305,6 @@ const _: () = {
     assert!(size_of::<Usage>() == 19 * 8);
     assert!(size_of::<Exit>() == 32 + 3 * 16 + 40 + 16 + 8 + 152 + 16);
     assert!(size_of::<Signal>() == 32 + 32 + 16 + 16);
-    assert!(size_of::<Exec>() % 8 == 0 && size_of::<Exit>() % 8 == 0 && size_of::<ForkNested>() % 8 == 0);
+    assert!(size_of::<Exec>().is_multiple_of(8) && size_of::<Exit>().is_multiple_of(8));
+    assert!(size_of::<ForkNested>().is_multiple_of(8));
 };

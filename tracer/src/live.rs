@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
+use nix::sys::utsname::{UtsName, uname};
 use tracer_common::limits::ARGV_DEFAULT_BYTES;
 
 use crate::clock;
@@ -143,10 +144,10 @@ impl Builder {
             clock_checked_ns: started_ns,
             options: self.kernel,
         };
-        let records: Vec<Record> = pending.iter().filter_map(Taken::record).cloned().collect();
+        let (losses, records): (Vec<Option<Lost>>, Vec<Record>) = pending.into_iter().unzip();
         tracer.table.seed(merge::reconcile(seeds, &records), &mut tracer.snapshot);
-        for taken in pending {
-            tracer.apply(taken);
+        for (lost, record) in losses.into_iter().zip(records) {
+            tracer.apply(lost, record);
         }
         Ok(tracer)
     }
@@ -170,22 +171,6 @@ fn line_of(pid: u32, utc_minus_boot_ns: i64) -> Vec<Seed> {
     out
 }
 
-/// What one record of the ring turned out to be.
-enum Taken {
-    Record(Option<Lost>, Record),
-    /// Of a kind or shape that this build does not know.
-    Malformed,
-}
-
-impl Taken {
-    fn record(&self) -> Option<&Record> {
-        match self {
-            Self::Record(_, record) => Some(record),
-            Self::Malformed => None,
-        }
-    }
-}
-
 /// Decodes records and finds the gaps between them.
 struct Intake {
     gaps: Gaps,
@@ -193,13 +178,14 @@ struct Intake {
 }
 
 impl Intake {
-    fn take(&mut self, bytes: &[u8]) -> Option<Taken> {
+    /// A record, and what was lost right before it. None if it is not understood.
+    fn take(&mut self, bytes: &[u8]) -> Option<(Option<Lost>, Record)> {
         match decode(bytes) {
-            Ok(record) => Some(Taken::Record(self.gaps.observe(record.header()), record)),
+            Ok(record) => Some((self.gaps.observe(record.header()), record)),
             Err(error) => {
                 self.malformed += 1;
                 tracing::warn!("a record of the kernel side is not understood: {error}");
-                Some(Taken::Malformed)
+                None
             }
         }
     }
@@ -297,22 +283,22 @@ impl Tracer {
             std::thread::sleep(std::time::Duration::from_micros(200));
         }
         for lost in self.intake.gaps.tail(&self.kernel.stats()?) {
-            out.push(self.lost_event(lost, clock::boot_ns()));
+            out.push(lost_event(lost, clock::boot_ns()));
         }
         Ok(())
     }
 
     /// The first line of a stream.
     pub fn hello(&self) -> Event {
-        let name = nix::sys::utsname::uname();
+        let name = uname();
         let text = |field: Option<&std::ffi::OsStr>| field.unwrap_or_default().to_string_lossy().into_owned();
         let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         let mut event = Event::new(Kind::Hello, self.now());
         event.hello = Some(Box::new(Hello {
             version: env!("CARGO_PKG_VERSION").into(),
-            kernel: text(name.as_ref().ok().map(|n| n.release())),
-            arch: text(name.as_ref().ok().map(|n| n.machine())),
-            host: text(name.as_ref().ok().map(|n| n.nodename())),
+            kernel: text(name.as_ref().ok().map(UtsName::release)),
+            arch: text(name.as_ref().ok().map(UtsName::machine)),
+            host: text(name.as_ref().ok().map(UtsName::nodename)),
             boot_id: boot_id.trim().into(),
             hooks: self.kernel.hooks.iter().map(ToString::to_string).collect(),
             fallbacks: self.kernel.fallbacks.clone(),
@@ -335,40 +321,37 @@ impl Tracer {
             self.table.set_utc_offset(clock::utc_minus_boot_ns());
         }
         let Self { ring, intake, table, queue, batch, .. } = self;
-        let mut losses = Vec::new();
         ring.drain(BATCH, |bytes| {
-            if let Some(Taken::Record(lost, record)) = intake.take(bytes) {
-                if let Some(lost) = lost {
-                    losses.push((queue.len() + batch.len(), lost, record.header().boot_ns));
-                }
-                table.apply(record, batch);
+            if let Some((lost, record)) = intake.take(bytes) {
+                queue_record(table, queue, batch, lost, record);
             }
         });
-        queue.extend(batch.drain(..));
-        // From the back, so that the places noted stay right.
-        for (place, lost, boot_ns) in losses.into_iter().rev() {
-            let event = self.lost_event(lost, boot_ns);
-            self.queue.insert(place, event);
-        }
     }
 
-    fn apply(&mut self, taken: Taken) {
-        let Taken::Record(lost, record) = taken else { return };
-        if let Some(lost) = lost {
-            let event = self.lost_event(lost, record.header().boot_ns);
-            self.queue.push_back(event);
-        }
-        self.table.apply(record, &mut self.batch);
-        self.queue.extend(self.batch.drain(..));
+    fn apply(&mut self, lost: Option<Lost>, record: Record) {
+        queue_record(&mut self.table, &mut self.queue, &mut self.batch, lost, record);
     }
+}
 
-    fn lost_event(&self, lost: Lost, boot_ns: u64) -> Event {
-        let mut event = Event::new(Kind::Lost, Timestamp(boot_ns as i64 + clock::utc_minus_boot_ns()));
-        event.boot_ns = Some(boot_ns);
-        event.cpu = Some(lost.cpu);
-        event.lost = Some(lost);
-        event
-    }
+/// Queues what becomes of a record, after what was lost before it.
+fn queue_record(
+    table: &mut Table,
+    queue: &mut VecDeque<Event>,
+    batch: &mut Vec<Event>,
+    lost: Option<Lost>,
+    record: Record,
+) {
+    queue.extend(lost.map(|lost| lost_event(lost, record.header().boot_ns)));
+    table.apply(record, batch);
+    queue.extend(batch.drain(..));
+}
+
+fn lost_event(lost: Lost, boot_ns: u64) -> Event {
+    let mut event = Event::new(Kind::Lost, Timestamp(boot_ns as i64 + clock::utc_minus_boot_ns()));
+    event.boot_ns = Some(boot_ns);
+    event.cpu = Some(lost.cpu);
+    event.lost = Some(lost);
+    event
 }
 
 impl Stream for Tracer {

@@ -147,9 +147,10 @@ fn settle_parents(seeds: &mut [Seed]) {
         for at in again {
             let seed = &mut seeds[at];
             let stat = Dir::open(seed.process.pid).and_then(|mut dir| Stat::parse(dir.read(c"stat")?));
-            match stat.filter(|stat| stat.start_ticks == seed.start_ticks) {
-                Some(stat) => seed.ppid = stat.ppid,
-                None => (seed.gone, seed.exiting) = (true, true),
+            if let Some(stat) = stat.filter(|stat| stat.start_ticks == seed.start_ticks) {
+                seed.ppid = stat.ppid;
+            } else {
+                (seed.gone, seed.exiting) = (true, true);
             }
             seed.process.ppid = Some(seed.ppid);
             seed.read_until_ns = boot_ns();

@@ -8,6 +8,7 @@ use nix::sys::signal::Signal;
 const LAST: u32 = 64;
 /// First real-time signal that is the program's own: glibc keeps 32 and 33 to itself.
 const RTMIN: u32 = 34;
+const RTMIN_1: u32 = RTMIN + 1;
 /// Real-time signals are counted from `SIGRTMIN` up to here, and from here on back from `SIGRTMAX`, as `kill -l` does.
 const RT_UPPER: u32 = 50;
 
@@ -17,7 +18,7 @@ fn make_name(number: u32) -> String {
     match number {
         RTMIN => "SIGRTMIN".to_owned(),
         LAST => "SIGRTMAX".to_owned(),
-        RTMIN..RT_UPPER => format!("SIGRTMIN+{}", number - RTMIN),
+        RTMIN_1..RT_UPPER => format!("SIGRTMIN+{}", number - RTMIN),
         RT_UPPER..LAST => format!("SIGRTMAX-{}", LAST - number),
         _ => Signal::try_from(number as i32).map_or_else(|_| format!("SIG{number}"), |s| s.as_str().to_owned()),
     }

@@ -47,14 +47,24 @@ pub(crate) const TESTS: &[Package] = &[
     package("util-linux", "unshare, setsid, setpriv: the tests use namespaces and sessions"),
 ];
 
+/// Whether Debian's packages can be installed here.
+pub(crate) fn on_debian() -> bool {
+    which::which("dpkg-query").is_ok() && which::which("apt-get").is_ok()
+}
+
+/// What to do on another system.
+pub(crate) fn by_hand(packages: &[Package]) -> String {
+    let names: Vec<_> = packages.iter().map(|package| &*package.name).collect();
+    format!("this is not a Debian: install by its own means what Debian calls {}", names.join(" "))
+}
+
 /// The package index is fetched once, and only if something is missing.
 static UPDATE: Once = Once::new();
 
 /// Installs those of `packages` that are missing.
 pub(crate) fn ensure(packages: &[Package]) -> Result<()> {
-    if which::which("dpkg-query").is_err() || which::which("apt-get").is_err() {
-        let names: Vec<_> = packages.iter().map(|package| &*package.name).collect();
-        bail!("this is not a Debian: install by its own means what Debian calls {}", names.join(" "));
+    if !on_debian() {
+        bail!("{}", by_hand(packages));
     }
     let missing = missing(packages)?;
     if missing.is_empty() {

@@ -46,8 +46,8 @@ enum Purpose {
 pub(crate) fn run(args: &Args) -> Result<()> {
     bpf_toolchain()?;
     if args.purpose == Purpose::Test {
-        packages::ensure(packages::TESTS)?;
         test_tools()?;
+        packages::ensure(packages::TESTS)?;
     }
     Ok(())
 }

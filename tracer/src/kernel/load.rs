@@ -273,7 +273,7 @@ fn classify(what: &str, error: &(dyn std::error::Error + 'static)) -> LoadError 
         let statistics = ["processed ", "verification time", "stack depth"];
         let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
         let first = lines.next().unwrap_or_default();
-        let told = lines.filter(|line| !statistics.iter().any(|word| line.starts_with(word))).last();
+        let told = lines.rfind(|line| !statistics.iter().any(|word| line.starts_with(word)));
         let line =
             told.map_or(first.to_owned(), |told| format!("{}: {told}", first.split(". ").next().unwrap_or_default()));
         if !texts.last().is_some_and(|last| last.contains(&line)) {

@@ -37,7 +37,7 @@ enum Rest {
 
 /// Records of the kernel side, in the order in which it reserved them.
 pub struct Ring {
-    ring: AsyncFd<RingBuf<MapData>>,
+    map: AsyncFd<RingBuf<MapData>>,
     asleep: Array<MapData, u32>,
     rest: Rest,
     /// The end of the pause that is under way.
@@ -50,7 +50,7 @@ impl Ring {
         // SAFETY: the map owns its descriptor, is owned by the `AsyncFd`, and always names the same one.
         let ring = unsafe { AsyncFd::register(ring) };
         let ring = ring.map_err(|error| refused("the ring buffer", &error))?;
-        Ok(Self { ring, asleep, rest: Rest::Busy, pause: None })
+        Ok(Self { map: ring, asleep, rest: Rest::Busy, pause: None })
     }
 
     /// Waits until it is worth looking. May return for nothing.
@@ -83,7 +83,7 @@ impl Ring {
     fn poll_woken(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // Readiness is edge-triggered: it is cleared before the records are read, so that one that
         // arrives in between wakes us again.
-        ready!(self.ring.poll_read_ready(cx))?.clear_ready();
+        ready!(self.map.poll_read_ready(cx))?.clear_ready();
         Poll::Ready(Ok(()))
     }
 
@@ -96,7 +96,7 @@ impl Ring {
 
     /// Hands over up to `most` records that are there now, each as it lies in the ring. Returns how many.
     pub fn drain(&mut self, most: usize, mut record: impl FnMut(&[u8])) -> usize {
-        let ring = self.ring.get_mut();
+        let ring = self.map.get_mut();
         let mut taken = 0;
         while taken < most
             && let Some(item) = ring.next()
