@@ -240,3 +240,9 @@ fn the_schema_allows_no_null_and_no_other_keys() {
     let objects = schema["$defs"].as_object().unwrap().values().filter(|def| def["properties"].is_object());
     assert!(objects.chain([&schema]).all(|def| def["additionalProperties"] == json!(false)));
 }
+
+#[test]
+fn lines_are_as_serde_json_writes_them() {
+    let theirs: String = samples().iter().map(|event| serde_json::to_string(event).unwrap() + "\n").collect();
+    assert_eq!(lines(&samples()), theirs);
+}

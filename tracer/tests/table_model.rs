@@ -187,16 +187,8 @@ impl Watched {
             9 => {
                 kernel.set_subreaper(nr, how % 4 != 0);
             }
-            10 => {
-                if kernel.thread_start(nr) {
-                    expected.push(Said::Other(Kind::ThreadStart));
-                }
-            }
-            11 => {
-                if kernel.thread_exit(nr, usize::from(how)) {
-                    expected.push(Said::Other(Kind::ThreadExit));
-                }
-            }
+            10 => expected.extend(kernel.thread_start(nr).then_some(Said::Other(Kind::ThreadStart))),
+            11 => expected.extend(kernel.thread_exit(nr, usize::from(how)).then_some(Said::Other(Kind::ThreadExit))),
             _ if killable => {
                 let first = kernel.procs.len();
                 kernel.exit(nr, if how % 3 == 0 { 9 } else { u32::from(how % 256) << 8 });

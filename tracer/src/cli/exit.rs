@@ -1,12 +1,13 @@
 //! The one place that decides how tracer ends, and what it says then.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::process;
 
 use clap::error::ErrorKind;
 use clap::{ColorChoice, CommandFactory};
 
 use super::Cli;
+use crate::pipeline::PipelineError;
 use crate::sink::OutputError;
 use crate::view::escape;
 
@@ -67,7 +68,8 @@ pub(super) fn conclude(result: anyhow::Result<ExitCode>, colour: ColorChoice) ->
         let _ = error.map(|error| error.print());
         return ExitCode::Usage;
     }
-    eprintln!("tracer: {}", line(&error));
+    // Not `eprintln!`, which panics when standard error cannot be written.
+    let _ = writeln!(io::stderr(), "tracer: {}", line(&error));
     ExitCode::Failure
 }
 
@@ -78,10 +80,15 @@ fn line(error: &anyhow::Error) -> String {
 
 /// True when the error is that nobody reads our output any more.
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    let output_error = |cause: &io::Error| {
-        cause.get_ref().and_then(|inner| inner.downcast_ref::<OutputError>().map(OutputError::is_closed_pipe))
-    };
-    error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).any(|cause| output_error(cause) == Some(true))
+    error.chain().any(|cause| {
+        // A transparent error stands for its inner one, which the chain then passes over.
+        let cause = match cause.downcast_ref::<PipelineError>() {
+            Some(PipelineError::Output(inner)) => Some(inner),
+            _ => cause.downcast_ref::<io::Error>(),
+        };
+        let output = cause.and_then(io::Error::get_ref).and_then(|inner| inner.downcast_ref::<OutputError>());
+        output.is_some_and(OutputError::is_closed_pipe)
+    })
 }
 
 #[cfg(test)]
@@ -89,6 +96,7 @@ mod tests {
     use anyhow::{Context as _, anyhow};
 
     use super::*;
+    use crate::sink::Output;
 
     #[test]
     fn causes_stand_in_one_line_and_do_not_reach_the_terminal_raw() {
@@ -100,5 +108,12 @@ mod tests {
     fn only_a_closed_pipe_of_the_output_is_an_ordinary_end() {
         let other = anyhow::Error::from(io::Error::from(io::ErrorKind::BrokenPipe));
         assert!(!is_closed_pipe(&other));
+        let (reader, writer) = io::pipe().unwrap();
+        drop(reader);
+        let mut output = Output::from(writer);
+        let mut closed = || output.write(b"x").unwrap_err();
+        let [direct, piped] = std::array::from_fn(|_| closed());
+        assert!(is_closed_pipe(&anyhow::Error::from(direct).context("while writing")));
+        assert!(is_closed_pipe(&anyhow::Error::from(PipelineError::Output(piped))));
     }
 }

@@ -1,6 +1,7 @@
 //! What `tracer stream` and `tracer run` do on the live kernel.
 
 use std::future::Future;
+use std::io::Write as _;
 
 use anyhow::Context as _;
 use nix::errno::Errno;
@@ -64,7 +65,8 @@ pub(super) fn run(mut plan: run::Plan) -> anyhow::Result<ExitCode> {
         let mut report = Report { root: held.pid(), before_ns: held.cpu_ns(), summary: Summary::default() };
         let ended = follow(&plan, tracer, &mut held, &mut report).await?;
         if ended.started {
-            report.summary.print(report.root, &ended.bye, plan.globals.colours(&std::io::stderr()))?;
+            // Who cannot be told still gets the command's status.
+            let _ = report.summary.print(report.root, &ended.bye, plan.globals.colours(&std::io::stderr()));
         }
         Ok(ended.code)
     })
@@ -93,7 +95,9 @@ async fn follow(plan: &run::Plan, tracer: Tracer, held: &mut Held, sink: &mut dy
     if let Some(errno) = failed {
         let command = plan.command[0].to_string_lossy();
         let reason = if errno == Errno::ENOENT { "command not found" } else { errno.desc() };
-        eprintln!("tracer: cannot run {}: {reason}", crate::view::escape::argument(&command));
+        let command = crate::view::escape::argument(&command);
+        // Not `eprintln!`, which panics when standard error cannot be written.
+        let _ = writeln!(std::io::stderr(), "tracer: cannot run {command}: {reason}");
     }
     Ok(Ended { started: failed.is_none(), code, bye })
 }

@@ -1,8 +1,8 @@
 //! Where bytes go: standard output, or the file of `-o`.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io::{self, PipeWriter, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
@@ -89,6 +89,13 @@ impl Output {
             Ok(file) => Ok(Self { file, target }),
             Err(error) => Err(OutputError::wrap("cannot open", &target, error)),
         }
+    }
+}
+
+impl From<PipeWriter> for Output {
+    /// The end of a pipe, taken for standard output.
+    fn from(pipe: PipeWriter) -> Self {
+        Self { file: File::from(OwnedFd::from(pipe)), target: Target::Stdout }
     }
 }
 

@@ -86,12 +86,6 @@ impl Trace {
         parts(self.one(id, Kind::Exec))
     }
 
-    /// Its last exec.
-    pub(crate) fn last_exec(&self, id: ProcessId) -> (&Process, &Exec, &ArgvInfo) {
-        let execs = self.of(id, Kind::Exec);
-        parts(execs.last().unwrap_or_else(|| panic!("no exec line about {id:?}")))
-    }
-
     pub(crate) fn hello(&self) -> &Hello {
         let first = self.lines.first().expect("at least `hello` is written");
         first.event.hello.as_ref().unwrap_or_else(|| panic!("the first line is not `hello`: {}", first.text))
