@@ -73,21 +73,28 @@ pub(super) fn conclude(result: anyhow::Result<ExitCode>, colour: ColorChoice) ->
     ExitCode::Failure
 }
 
-/// An error and its causes in one line that is safe for a terminal.
+/// An error and its causes in one line that is safe for a terminal. What a cause says is left out where it was said already.
 fn line(error: &anyhow::Error) -> String {
-    escape::text(&format!("{error:#}")).into_owned()
+    let mut told = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if told.is_empty() {
+            told = cause;
+        } else if !told.contains(&cause) {
+            told = format!("{told}: {cause}");
+        }
+    }
+    escape::text(&told).into_owned()
 }
 
 /// True when the error is that nobody reads our output any more.
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        // A transparent error stands for its inner one, which the chain then passes over.
-        let cause = match cause.downcast_ref::<PipelineError>() {
-            Some(PipelineError::Output(inner)) => Some(inner),
-            _ => cause.downcast_ref::<io::Error>(),
-        };
-        let output = cause.and_then(io::Error::get_ref).and_then(|inner| inner.downcast_ref::<OutputError>());
-        output.is_some_and(OutputError::is_closed_pipe)
+    let of_output = |error: &io::Error| {
+        let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<OutputError>());
+        inner.is_some_and(OutputError::is_closed_pipe)
+    };
+    error.chain().any(|cause| match cause.downcast_ref::<PipelineError>() {
+        Some(PipelineError::Output(error)) => of_output(error),
+        _ => cause.downcast_ref::<io::Error>().is_some_and(of_output),
     })
 }
 

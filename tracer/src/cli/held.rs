@@ -51,15 +51,19 @@ impl Held {
         for fd in [&go, &told] {
             fcntl(fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
         }
-        let child = Command::new("/proc/self/exe")
+        let mut child = Command::new("/proc/self/exe");
+        child
             .arg0("tracer")
             .arg(hold::NAME)
             .arg(go_read.as_raw_fd().to_string())
             .arg(told_write.as_raw_fd().to_string())
             .arg("--")
-            .args(command)
-            .spawn()
-            .context("cannot start a process for the command")?;
+            .args(command);
+        // A step of our own, even an empty one, makes the library fork and exec; by posix_spawn, glibc would leave its
+        // internal signals ignored (sysdeps/unix/sysv/linux/spawni.c), and the command would inherit that.
+        // SAFETY: it does nothing.
+        unsafe { child.pre_exec(|| Ok(())) };
+        let child = child.spawn().context("cannot start a process for the command")?;
         let pid = child.id().context("the process for the command ended at once")?;
         Ok(Self { child, pid, go: Some(go), told, status: None, signals })
     }

@@ -160,7 +160,7 @@ impl Look {
             line.push(Role::Dim, &format!("  cpu {cpu:>6}  mem {:>5}", units::bytes(usage.max_rss_bytes)));
         }
         line.push(Role::Plain, &format!("  {}", label::ran(process)));
-        if let Some(cause) = label::cause(exit) {
+        if let Some(cause) = label::cause(process, exit) {
             line.push(Role::Bad, &format!("  ({cause})"));
         }
     }

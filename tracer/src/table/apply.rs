@@ -90,13 +90,17 @@ impl Table {
         let before = raw::Ids { euid: raw.old_euid, egid: raw.old_egid, ..raw.ids };
         let Some(slot) = self.resolve_with(raw.task, raw.parent, &before, None, at, out) else { return };
         if !self.store[slot].is_living() {
-            // Only one whose end was not seen can turn out to be alive.
-            if self.store[slot].end.is_some_and(|end| end.status.is_some()) {
+            // Only one whose end was not seen can turn out to be alive, and only while nobody else has its pid.
+            let ended = self.store[slot].end.is_some_and(|end| end.status.is_some());
+            if ended || self.store.newest(raw.task.tgid) != Some(slot) {
                 self.stats.merged += 1;
                 return;
             }
             self.store[slot].zombie = false;
             self.store.revive(slot);
+            if let Some(parent) = self.parent_of(slot).filter(|&parent| self.store[parent].is_living()) {
+                self.store.link(slot, parent);
+            }
         }
         self.correct_parent(slot, raw.parent, at, out);
         self.set_ids(slot, &raw.ids);
@@ -226,6 +230,8 @@ impl Table {
             return Some(slot);
         }
         let parent_slot = self.resolve(parent, at, out);
+        // Before it is there: this may make up others.
+        let parent_slot = parent_slot.and_then(|parent| self.heir_or_self(parent, at, out));
         if !self.make_room(task, at, out) {
             return None;
         }
@@ -238,11 +244,7 @@ impl Table {
         match parent_slot {
             None if parent.tgid == 0 => self.store[slot].parent = Parent::None,
             None => {}
-            Some(parent) => {
-                if let Some(Inherits { slot: parent, .. }) = self.heir_or_self(parent, at, out) {
-                    self.store.link(slot, parent);
-                }
-            }
+            Some(Inherits { slot: parent, .. }) => self.store.link(slot, parent),
         }
         out.push(self.event(Kind::Process, slot, at));
         Some(slot)

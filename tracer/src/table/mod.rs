@@ -160,8 +160,8 @@ impl Table {
 
     /// The line of current parents, nearest first.
     fn ancestors(&self, of: Slot) -> Vec<Ancestor> {
-        std::iter::successors(self.parent_of(of), |&slot| self.parent_of(slot))
-            .take(MAX_ANCESTORS)
+        self.line_up(of)
+            .skip(1)
             .map(|slot| {
                 let entry = &self.store[slot];
                 Ancestor {
@@ -172,6 +172,21 @@ impl Table {
                 }
             })
             .collect()
+    }
+
+    /// The line of parents, the process itself first.
+    fn line_up(&self, from: Slot) -> impl Iterator<Item = Slot> {
+        std::iter::successors(Some(from), |&slot| self.parent_of(slot)).take(MAX_ANCESTORS)
+    }
+
+    /// Makes `parent` the parent of one that may have children, unless it is one of these: parents are older than
+    /// their children, and only records that contradict each other can say otherwise.
+    fn adopt(&mut self, child: Slot, parent: Slot) -> bool {
+        let sound = self.line_up(parent).all(|above| above != child);
+        if sound {
+            self.store.link(child, parent);
+        }
+        sound
     }
 
     /// The parent, wherever it is remembered.

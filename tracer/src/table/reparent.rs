@@ -43,7 +43,10 @@ impl Table {
 
     /// Moves one process to a new parent and tells it.
     pub(super) fn reparent(&mut self, child: Slot, from: ProcessId, to: Inherits, at: Moment, out: &mut Vec<Event>) {
-        self.store.link(child, to.slot);
+        if !self.adopt(child, to.slot) {
+            self.store.unlink(child);
+            return;
+        }
         let parent = &self.store[to.slot];
         let (to_id, to_pid) = (Some(parent.id()), parent.pid);
         let mut event = self.event(Kind::Reparent, child, at);
@@ -144,7 +147,8 @@ impl Table {
         }
         let to = Inherits { reason: self.likely_reason(parent.slot), ..parent };
         let Some(from) = self.store[child].parent_id().filter(|_| self.store[child].is_living()) else {
-            return self.store.link(child, parent.slot);
+            self.adopt(child, parent.slot);
+            return;
         };
         self.stats.corrected += 1;
         if let Some(old) = self.store[child].parent_slot()

@@ -62,7 +62,7 @@ impl Table {
         let older = |parent: &Slot| self.store[*parent].start_ns <= self.store[child].start_ns && *parent != child;
         let init = || self.store.by_pid(1).filter(|&init| init != child);
         if let Some(parent) = self.store.newest(ppid).filter(older).or_else(init) {
-            self.store.link(child, parent);
+            self.adopt(child, parent);
         }
     }
 

@@ -118,12 +118,16 @@ impl Store {
         slot
     }
 
-    /// Makes `parent` the parent of `child`, its youngest child.
+    /// Makes `parent` the parent of `child`, its youngest child. Of a dead child only the parent's id is kept.
     pub(super) fn link(&mut self, child: Slot, parent: Slot) {
         self.unlink(child);
         let id = self[parent].id();
         if child == parent {
             self[child].parent = Parent::Unknown;
+            return;
+        }
+        if !self[child].is_living() {
+            self[child].parent = Parent::Process(id, None);
             return;
         }
         self[child].parent = Parent::Process(id, Some(parent));

@@ -45,7 +45,7 @@ pub fn failed(exit: &Exit) -> bool {
 }
 
 /// Who or what killed a process, if anything did: `core dumped, by 4711 (bash)`.
-pub fn cause(exit: &Exit) -> Option<String> {
+pub fn cause(process: &Process, exit: &Exit) -> Option<String> {
     let mut facts = Vec::new();
     if exit.core {
         facts.push("core dumped".to_owned());
@@ -54,10 +54,56 @@ pub fn cause(exit: &Exit) -> Option<String> {
         match (cause.sender_pid, &cause.sender_comm) {
             _ if cause.oom => facts.push("out of memory".into()),
             _ if cause.kernel => facts.push("by the kernel".into()),
+            (Some(pid), _) if pid == process.pid => facts.push("by itself".into()),
             (Some(pid), Some(comm)) => facts.push(format!("by {pid} ({})", escape::text(comm))),
             (Some(pid), None) => facts.push(format!("by {pid}")),
             (None, _) => {}
         }
     }
     (!facts.is_empty()).then(|| facts.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Cause;
+    use crate::id::ProcessId;
+
+    fn process(comm: Option<&str>, exe: Option<&str>, argv: Option<&[&str]>) -> Process {
+        let mut process = Process::new(ProcessId::from_ticks(1, 42), Source::Procfs);
+        process.comm = comm.map(Into::into);
+        process.exe = exe.map(Into::into);
+        process.argv = argv.map(|argv| argv.iter().map(|&arg| arg.into()).collect());
+        process
+    }
+
+    #[test]
+    fn a_command_is_called_by_the_best_that_is_known() {
+        assert_eq!(command(&process(Some("sh"), Some("/bin/sh"), Some(&["sh", "-c", "a b"]))), "sh -c 'a b'");
+        assert_eq!(command(&process(Some("sh"), Some("/bin/my sh"), Some(&[]))), "'/bin/my sh'");
+        assert_eq!(command(&process(Some("s\x1bh"), None, None)), r"s\x1bh");
+        assert_eq!(command(&process(None, None, None)), "?");
+        let mut kthread = process(Some("kworker/0:1"), None, Some(&[]));
+        kthread.kthread = true;
+        assert_eq!((command(&kthread), ran(&kthread)), ("[kworker/0:1]".into(), "[kworker/0:1]".into()));
+    }
+
+    #[test]
+    fn who_killed_it() {
+        let cause_of = |exit: Exit| cause(&process(None, None, None), &exit);
+        let by =
+            |cause: Cause| cause_of(Exit { signal: Some("SIGKILL".into()), cause: Some(cause), ..Exit::default() });
+        let sender = |pid, comm: Option<&str>| Cause {
+            sender_pid: Some(pid),
+            sender_comm: comm.map(Into::into),
+            ..Cause::default()
+        };
+        assert_eq!(by(sender(7, Some("kill\n"))).unwrap(), r"by 7 (kill\n)");
+        assert_eq!(by(sender(7, None)).unwrap(), "by 7");
+        assert_eq!(by(sender(42, Some("sh"))).unwrap(), "by itself");
+        assert_eq!(by(Cause { oom: true, ..sender(7, None) }).unwrap(), "out of memory");
+        assert_eq!(by(Cause { kernel: true, ..Cause::default() }).unwrap(), "by the kernel");
+        assert_eq!(by(Cause::default()), None);
+        assert_eq!(cause_of(Exit { core: true, ..Exit::default() }).unwrap(), "core dumped");
+    }
 }

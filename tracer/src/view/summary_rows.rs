@@ -310,7 +310,7 @@ impl<'a> Picture<'a> {
         } else {
             line.push(Role::Plain, &label::command(&node.process));
         }
-        if let Some(cause) = node.end.as_ref().and_then(|end| label::cause(&end.exit)) {
+        if let Some(cause) = node.end.as_ref().and_then(|end| label::cause(&node.process, &end.exit)) {
             line.push(Role::Bad, &format!("  ({cause})"));
         }
         line
