@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::{Sink, json_writer};
+use super::Sink;
 use crate::event::Event;
 
 /// Bytes that are gathered before they are written.
@@ -32,7 +32,7 @@ impl<W: Write> JsonSink<W> {
 
 impl<W: Write + Send> Sink for JsonSink<W> {
     fn write(&mut self, event: &Event) -> io::Result<()> {
-        json_writer::append(&mut self.lines, event)?;
+        serde_json::to_writer(&mut self.lines, event)?;
         self.lines.push(b'\n');
         if self.lines.len() >= CHUNK { self.drain() } else { Ok(()) }
     }

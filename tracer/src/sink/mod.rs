@@ -1,7 +1,6 @@
 //! Where events go: a [`Sink`] turns them into bytes, an [`Output`] is where the bytes go.
 
 mod json;
-mod json_writer;
 mod output;
 mod text;
 

@@ -23,6 +23,7 @@ pub(super) fn cases() -> Vec<Case> {
         case("exec::argv_20000_strings_whole", || whole_up_to("many", "1M")),
         case("exec::argv_20000_strings_cut_by_default", || cut("many")),
         case("exec::from_a_thread", from_thread),
+        case("exec::from_a_thread_ends_the_others", from_thread_ends_others),
         case("exec::script", || script("plain", "inner")),
         case("exec::script_run_by_a_script", || script("nested", "outer")),
         case("exec::again_and_again", chain),
@@ -131,6 +132,28 @@ fn from_thread() {
     assert_eq!(process.tid, None, "the thread has become the leader");
     let (_, exec, _) = trace.exec(process.id);
     assert_eq!(exec.from_tid, Some(trace.truth.one("thread").get("tid")));
+}
+
+/// The leader and the two that slept end; the one that called exec lives on under another id.
+fn from_thread_ends_others() {
+    let trace = Run::deed("exec-thread").option("--threads").trace();
+    check_sound(&trace);
+    let id = assert_ends(&trace)[0].id();
+    let caller: u32 = trace.truth.one("thread").get("tid");
+    let tids = |kind| -> Vec<Option<u32>> {
+        let mut tids: Vec<_> =
+            trace.of(id, kind).iter().filter_map(|event| Some(event.process.as_ref()?.tid)).collect();
+        tids.sort_unstable();
+        tids
+    };
+    let started = tids(Kind::ThreadStart);
+    assert_eq!(started.len(), 3, "{started:?}");
+    let mut ended: Vec<_> = started.into_iter().filter(|tid| *tid != Some(caller)).collect();
+    // The leader's tid is the pid, and so left out.
+    ended.insert(0, None);
+    assert_eq!(tids(Kind::ThreadExit), ended);
+    let last_thread = trace.about(id).iter().rposition(|event| event.kind == Kind::ThreadExit);
+    assert!(last_thread < trace.about(id).iter().position(|event| event.kind == Kind::Exec), "before the exec is done");
 }
 
 /// argv and exe are the interpreter's, the file name is the script's.

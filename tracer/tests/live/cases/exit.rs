@@ -15,6 +15,7 @@ pub(super) fn cases() -> Vec<Case> {
         case("exit::exit_group_from_a_thread", exit_group_from_thread),
         case("exit::threads_that_end_alone_are_no_exit", threads_alone),
         case("exit::threads_are_told_on_request", threads_on_request),
+        case("exit::leader_first_as_a_thread_on_request", leader_first_on_request),
         case("exit::killed_by_another", || killed(Signal::SIGKILL)),
         case("exit::terminated_by_another", || killed(Signal::SIGTERM)),
         case("exit::killed_with_threads", killed_threaded),
@@ -117,6 +118,18 @@ fn threads_on_request() {
     assert_eq!(told(Kind::ThreadStart), truth);
     assert_eq!(told(Kind::ThreadExit), truth);
     assert_eq!(trace.exit(id).code, Some(0), "and one exit of the process");
+}
+
+/// The leader's own end is one of a thread, with the code it gave; that of the process comes later.
+fn leader_first_on_request() {
+    let trace = Run::deed_with("exit-leader-first", &["group"]).option("--threads").trace();
+    check_sound(&trace);
+    let id = assert_ends(&trace)[0].id();
+    let kinds: Vec<Kind> = trace.about(id).iter().map(|event| event.kind).collect();
+    assert_eq!(kinds, [Kind::Fork, Kind::ThreadStart, Kind::ThreadExit, Kind::Exit]);
+    let leader = trace.one(id, Kind::ThreadExit);
+    assert_eq!(leader.process.as_ref().and_then(|process| process.tid), None, "its tid is the pid");
+    assert_eq!(leader.exit.as_ref().and_then(|exit| exit.code), Some(5));
 }
 
 fn killed(signal: Signal) {

@@ -71,7 +71,9 @@ fn say_exec(truth: Truth, from_tid: u32) {
 
 /// Plays a part to its end: the code to exit with, if it does not end otherwise.
 fn play(truth: Truth, mut part: Part) -> i32 {
-    if part.rng.chance(8) {
+    // Only while it has nobody below it: the kernel asks who is a subreaper a moment after the last thing that a tracer
+    // can see of a dying parent, and in that moment a new one could still come up.
+    if part.rng.chance(8) && !kit::any_child() {
         set_subreaper(true);
     }
     while part.budget > 0 && part.depth < DEPTH {

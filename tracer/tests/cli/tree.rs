@@ -1,0 +1,114 @@
+//! `tracer tree` of this moment.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use crate::{complaint, printed, text, tracer};
+
+/// A shell with children that sleep, as long as this value.
+pub(crate) struct Family {
+    shell: Child,
+}
+
+impl Family {
+    pub(crate) fn new() -> Self {
+        let script = "sleep 1001 & sleep 1001 & sleep 1002 & wait";
+        let shell = Command::new("sh").args(["-c", script]).stdout(Stdio::null()).spawn().unwrap();
+        let family = Self { shell };
+        // Until all run their program, they are copies of the shell.
+        while printed(&["tree", "-c", &family.pid()]).matches("sleep").count() < 3 {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        family
+    }
+
+    pub(crate) fn pid(&self) -> String {
+        self.shell.id().to_string()
+    }
+
+    /// `tree` of this family, its pids told as `#1`, `#2` … by age.
+    fn tree(&self, options: &[&str]) -> String {
+        let mut picture = printed(&[&["tree", &self.pid()], options].concat());
+        let mut pids: Vec<u32> = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.pid()))
+            .unwrap()
+            .split_whitespace()
+            .map(|pid| pid.parse().unwrap())
+            .collect();
+        pids.insert(0, self.shell.id());
+        for (n, pid) in pids.iter().enumerate() {
+            picture = picture.replace(&format!(",{pid} "), &format!(",#{n} "));
+        }
+        picture
+    }
+}
+
+impl Drop for Family {
+    fn drop(&mut self) {
+        let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.pid())).unwrap_or_default();
+        for child in children.split_whitespace() {
+            let pid = nix::unistd::Pid::from_raw(child.parse().unwrap());
+            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+        }
+        let _ = self.shell.kill();
+        let _ = self.shell.wait();
+    }
+}
+
+#[test]
+fn the_tree_is_pstrees() {
+    let family = Family::new();
+    insta::assert_snapshot!(family.tree(&[]), @"sh───3*[sleep]");
+    insta::assert_snapshot!(family.tree(&["-c", "-A"]), @"
+    sh-+-sleep
+       |-sleep
+       `-sleep
+    ");
+    insta::assert_snapshot!(family.tree(&["-a", "-n", "-p"]), @"
+    sh,#0 -c 'sleep 1001 & sleep 1001 & sleep 1002 & wait'
+      ├─sleep,#1 1001
+      ├─sleep,#2 1001
+      └─sleep,#3 1002
+    ");
+    // Where pstree is, it draws the same.
+    for options in
+        [&["-A"][..], &["-U"], &["-A", "-p"], &["-A", "-c"], &["-A", "-u", "-p"], &["-A", "-n"], &["-A", "-p", "-s"]]
+    {
+        if let Ok(theirs) = Command::new("pstree").arg("-T").args(options).arg("-l").arg(family.pid()).output() {
+            let ours = printed(&[&["tree", &family.pid()], options].concat());
+            assert_eq!(ours, text(&theirs.stdout), "{options:?}");
+        }
+    }
+}
+
+#[test]
+fn a_process_that_is_not_there_is_one_line() {
+    let said = complaint(&mut tracer(&["tree", "4194303"]), 1);
+    assert_eq!(said, "tracer: there is no process 4194303: `tracer tree -p` shows those there are\n");
+}
+
+#[test]
+fn a_name_with_escapes_does_not_reach_the_terminal_raw() {
+    let dir = tempfile::tempdir().unwrap();
+    let evil = dir.path().join("\x1b[31mred\n");
+    std::os::unix::fs::symlink(which_sleep(), &evil).unwrap();
+    let mut child = Command::new(&evil).arg("1000").spawn().unwrap();
+    let picture = printed(&["tree", "-a", &child.id().to_string()]);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(picture, "\\x1b[31mred\\n 1000\n");
+}
+
+fn which_sleep() -> &'static Path {
+    let places = ["/bin/sleep", "/usr/bin/sleep"].map(Path::new);
+    places.into_iter().find(|path| path.exists()).unwrap()
+}
+
+#[test]
+fn the_locale_decides_how_lines_are_drawn() {
+    let family = Family::new();
+    let drawn =
+        |name: &str, locale: &str| text(&tracer(&["tree", &family.pid()]).env(name, locale).output().unwrap().stdout);
+    assert!(drawn("LC_ALL", "C").is_ascii());
+    assert!(drawn("LC_CTYPE", "C").is_ascii());
+    assert!(!drawn("LC_ALL", "de_DE.utf8").is_ascii());
+}
