@@ -9,7 +9,7 @@
 //!   (`do_exit` → `exit_notify`, kernel/exit.c). The table moves them at once, so for a moment it is ahead of the
 //!   kernel: records of that moment name a parent that is dead here, and are taken to mean its heir.
 //! - A parent is always older than its children: only ancestors inherit them.
-//! - The public [`ProcessId`] counts in ticks of 10 ms and cannot tell two processes that had the same pid within
+//! - The public [`ProcessId`](crate::id::ProcessId) counts in ticks of 10 ms and cannot tell two processes that had the same pid within
 //!   one; inside, the start in nanoseconds does.
 //! - Nobody has an unknown parent: a process that a record names and the table does not know (its birth
 //!   was lost) becomes one, with an event of its own that says `inferred`.

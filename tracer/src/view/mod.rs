@@ -1,6 +1,6 @@
 //! Pictures for people: models built from events alone, and how they are drawn.
 //!
-//! A model ([`forest`], [`summary`]) takes events and knows no terminal; drawing turns a model into [`line`]s of
+//! A model ([`forest`], [`summary`]) takes events and knows no terminal; drawing turns a model into [`mod@line`]s of
 //! styled text; only the command line's edge writes those. So every picture can be tested as text.
 
 pub mod doctor;

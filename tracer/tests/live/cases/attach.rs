@@ -150,6 +150,13 @@ fn check_storm(trace: &Trace, log: &TruthLog, from: u64, to: u64) {
     for said in log.all("ended") {
         let (id, seen_ended) = (said.id(), said.get::<u64>("boot_ns"));
         let events = by_process.get(&id).map_or(&[][..], Vec::as_slice);
+        // Born while tracer was starting or before: if it is known at all, so is that it is no more.
+        let found_dead = events.first().and_then(|event| event.process.as_ref()).is_some_and(|process| process.zombie);
+        let over = found_dead || events.iter().any(|event| event.kind == Kind::Exit);
+        assert!(
+            events.is_empty() || seen_ended >= to || over,
+            "it has ended, and the stream does not say so: {said:?}"
+        );
         // Its start is known to the tick: the next one is certainly after `hello`.
         let complete = id.start_ticks() * TICK_NS > from && seen_ended < to;
         if !complete {
