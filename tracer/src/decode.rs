@@ -6,6 +6,7 @@ use tracer_common::limits::{COMM_LEN, MAX_NS_LEVEL};
 use tracer_common::record as raw;
 
 use crate::event::Capture;
+use crate::intern;
 use crate::record::{Exec, Field, Fork, Record};
 use crate::text::{Argv, Text};
 
@@ -79,6 +80,7 @@ pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
     }
 }
 
+#[inline]
 fn header(buf: &mut &[u8]) -> Result<raw::Header, DecodeError> {
     Ok(raw::Header {
         len: buf.try_get_u32_ne()?,
@@ -90,10 +92,12 @@ fn header(buf: &mut &[u8]) -> Result<raw::Header, DecodeError> {
     })
 }
 
+#[inline]
 fn task_ref(buf: &mut &[u8]) -> Result<raw::TaskRef, DecodeError> {
     Ok(raw::TaskRef { start_ns: buf.try_get_u64_ne()?, tgid: buf.try_get_u32_ne()?, tid: buf.try_get_u32_ne()? })
 }
 
+#[inline]
 fn ids(buf: &mut &[u8]) -> Result<raw::Ids, DecodeError> {
     Ok(raw::Ids {
         uid: buf.try_get_u32_ne()?,
@@ -108,13 +112,24 @@ fn ids(buf: &mut &[u8]) -> Result<raw::Ids, DecodeError> {
     })
 }
 
+#[inline]
 fn comm(buf: &mut &[u8]) -> Result<[u8; COMM_LEN], DecodeError> {
     let mut comm = [0; COMM_LEN];
     buf.try_copy_to_slice(&mut comm)?;
     Ok(comm)
 }
 
-fn fork(header: raw::Header, buf: &mut &[u8]) -> Result<Fork, DecodeError> {
+/// Splits off the fixed part of a record, less its header: one check of the length for all its fields.
+#[inline]
+fn fixed<'a>(buf: &mut &'a [u8], size: usize) -> Result<&'a [u8], DecodeError> {
+    let wanted = size - size_of::<raw::Header>();
+    let (fixed, rest) = buf.split_at_checked(wanted).ok_or(DecodeError::Short { wanted, have: buf.len() })?;
+    *buf = rest;
+    Ok(fixed)
+}
+
+fn fork(header: raw::Header, rest: &mut &[u8]) -> Result<Fork, DecodeError> {
+    let buf = &mut fixed(rest, size_of::<raw::Fork>())?;
     let raw = raw::Fork {
         header,
         child: task_ref(buf)?,
@@ -133,12 +148,13 @@ fn fork(header: raw::Header, buf: &mut &[u8]) -> Result<Fork, DecodeError> {
         return Err(DecodeError::NsLevel { level: raw.ns_level });
     }
     let announced = (level + 1) * size_of::<u32>();
-    let pids = buf.get(..announced).ok_or(DecodeError::Variable { kind: header.kind, announced, have: buf.len() })?;
+    let pids = rest.get(..announced).ok_or(DecodeError::Variable { kind: header.kind, announced, have: rest.len() })?;
     let ns_pids = pids.chunks_exact(size_of::<u32>()).map(|mut pid| pid.get_u32_ne()).collect();
     Ok(Fork { raw, ns_pids: Some(ns_pids) })
 }
 
-fn exec(header: raw::Header, buf: &mut &[u8]) -> Result<Exec, DecodeError> {
+fn exec(header: raw::Header, rest: &mut &[u8]) -> Result<Exec, DecodeError> {
+    let buf = &mut fixed(rest, size_of::<raw::Exec>())?;
     let raw = raw::Exec {
         header,
         task: task_ref(buf)?,
@@ -164,10 +180,10 @@ fn exec(header: raw::Header, buf: &mut &[u8]) -> Result<Exec, DecodeError> {
     };
     let lens = [raw.exe_len, raw.cwd_len, raw.filename_len, raw.interp_len].map(usize::from);
     let announced = lens.iter().sum::<usize>() + raw.argv_captured as usize;
-    let short = DecodeError::Variable { kind: header.kind, announced, have: buf.len() };
+    let short = DecodeError::Variable { kind: header.kind, announced, have: rest.len() };
     let mut take = |len: usize| -> Result<&[u8], DecodeError> {
-        let (part, rest) = buf.split_at_checked(len).ok_or(short)?;
-        *buf = rest;
+        let (part, after) = rest.split_at_checked(len).ok_or(short)?;
+        *rest = after;
         Ok(part)
     };
     let [exe, cwd, filename, interp] = [take(lens[0])?, take(lens[1])?, take(lens[2])?, take(lens[3])?];
@@ -182,7 +198,8 @@ fn exec(header: raw::Header, buf: &mut &[u8]) -> Result<Exec, DecodeError> {
     })
 }
 
-fn exit(header: raw::Header, buf: &mut &[u8]) -> Result<raw::Exit, DecodeError> {
+fn exit(header: raw::Header, rest: &mut &[u8]) -> Result<raw::Exit, DecodeError> {
+    let buf = &mut fixed(rest, size_of::<raw::Exit>())?;
     Ok(raw::Exit {
         header,
         task: task_ref(buf)?,
@@ -218,7 +235,8 @@ fn exit(header: raw::Header, buf: &mut &[u8]) -> Result<raw::Exit, DecodeError> 
     })
 }
 
-fn signal(header: raw::Header, buf: &mut &[u8]) -> Result<raw::Signal, DecodeError> {
+fn signal(header: raw::Header, rest: &mut &[u8]) -> Result<raw::Signal, DecodeError> {
+    let buf = &mut fixed(rest, size_of::<raw::Signal>())?;
     Ok(raw::Signal {
         header,
         target: task_ref(buf)?,
@@ -248,8 +266,8 @@ fn path(components: &[u8], state: u8) -> Field<Text> {
     let value = match capture {
         Some(Capture::Unreadable) if body.is_empty() => None,
         // Nothing but the name of a whole path is the root; nothing of one that was cut is nothing.
-        Some(_) if body.is_empty() => Some(Text::new(CUT_ROOT.as_bytes())),
-        None if body.is_empty() => Some(Text::new(b"/")),
+        Some(_) if body.is_empty() => Some(intern::text(CUT_ROOT.as_bytes())),
+        None if body.is_empty() => Some(intern::text(b"/")),
         _ if body.len() < PATH_ON_STACK => {
             let mut room = [0; PATH_ON_STACK];
             Some(rooted(join(body, &mut room), capture))
@@ -274,19 +292,19 @@ fn join<'a>(body: &[u8], room: &'a mut [u8]) -> &'a [u8] {
 
 fn rooted(path: &[u8], capture: Option<Capture>) -> Text {
     match capture {
-        None => Text::new(path),
-        Some(_) => Text::new(&[CUT_ROOT.as_bytes(), path].concat()),
+        None => intern::text(path),
+        Some(_) => intern::text(&[CUT_ROOT.as_bytes(), path].concat()),
     }
 }
 
 /// A string that ends with a NUL, unless it was cut.
 fn string(bytes: &[u8], state: u8) -> Field<Text> {
     let body = bytes.split(|&b| b == 0).next().unwrap_or_default();
-    Field { value: (!bytes.is_empty()).then(|| Text::new(body)), capture: capture(state) }
+    Field { value: (!bytes.is_empty()).then(|| intern::text(body)), capture: capture(state) }
 }
 
 /// The arguments. No bytes of a list that could be read are an empty list.
 fn arguments(bytes: &[u8], state: u8) -> Field<Argv> {
     let capture = capture(state);
-    Field { value: (capture.is_none() || !bytes.is_empty()).then(|| Argv::new(bytes)), capture }
+    Field { value: (capture.is_none() || !bytes.is_empty()).then(|| intern::argv(bytes)), capture }
 }

@@ -9,6 +9,7 @@ pub mod field;
 pub mod filter;
 pub mod gaps;
 pub mod id;
+mod intern;
 pub mod kernel;
 pub mod live;
 pub mod merge;

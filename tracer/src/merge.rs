@@ -233,3 +233,7 @@ fn drop_unborn(out: &mut Vec<Seed>, told: &Told) {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "merge_tests.rs"]
+mod tests;

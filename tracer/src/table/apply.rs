@@ -9,9 +9,9 @@ use super::reparent::Inherits;
 use super::store::Slot;
 use super::{Moment, Table};
 use crate::event::{self, ArgvInfo, Capture, Event, Kind, Source};
+use crate::intern;
 use crate::record::{Exec, Fork};
 use crate::signals;
-use crate::text::Text;
 use crate::usage::{Used, used};
 
 impl Table {
@@ -20,9 +20,7 @@ impl Table {
         let at = Moment::of(&raw.header);
         if raw.flags & raw::FORK_THREAD != 0 {
             if let Some(slot) = self.resolve(raw.creator, at, out) {
-                let mut event = self.event(Kind::ThreadStart, slot, at);
-                set_tid(&mut event, raw.child.tid);
-                out.push(event);
+                set_tid(self.tell(Kind::ThreadStart, slot, at, out), raw.child.tid);
             }
             return;
         }
@@ -54,14 +52,13 @@ impl Table {
         let child = self.store.insert(entry);
         self.set_ids(child, &raw.ids);
 
-        let Some(parent) = parent else { return out.push(self.event(Kind::Fork, child, at)) };
-        self.store.link(child, parent);
-        let from = self.store[parent].id();
-        if self.store[parent].is_living() {
-            return out.push(self.event(Kind::Fork, child, at));
+        if let Some(parent) = parent {
+            self.store.link(child, parent);
         }
+        self.tell(Kind::Fork, child, at, out);
+        let Some(parent) = parent.filter(|&parent| !self.store[parent].is_living()) else { return };
         // Born (CLONE_PARENT) to one whose exit was already told: the kernel is about to move the child on.
-        out.push(self.event(Kind::Fork, child, at));
+        let from = self.store[parent].id();
         match self.heir_of(parent, at, out) {
             Some(heir) if heir.slot != parent => self.reparent(child, from, heir, at, out),
             Some(_) => {}
@@ -84,8 +81,8 @@ impl Table {
             .or_else(|| self.resolve(named, at, out))
     }
 
-    pub(super) fn exec(&mut self, exec: Exec, out: &mut Vec<Event>) {
-        let Exec { raw, exe, cwd, filename, interpreter, argv } = exec;
+    pub(super) fn exec(&mut self, exec: Box<Exec>, out: &mut Vec<Event>) {
+        let Exec { raw, exe, cwd, filename, interpreter, argv } = *exec;
         let at = Moment::of(&raw.header);
         let before = raw::Ids { euid: raw.old_euid, egid: raw.old_egid, ..raw.ids };
         let Some(slot) = self.resolve_with(raw.task, raw.parent, &before, None, at, out) else { return };
@@ -114,11 +111,11 @@ impl Table {
         let entry = &mut self.store[slot];
         entry.kthread = false;
         entry.execs += 1;
-        let comm = Some(Text::from_padded(&raw.comm));
+        let comm = Some(intern::padded(&raw.comm));
         let image = Image { comm, exe: exe.value, cwd: cwd.value, argv: argv.value };
         let previous = std::mem::replace(&mut entry.image, Arc::new(image));
 
-        let mut event = self.event(Kind::Exec, slot, at);
+        let event = self.tell(Kind::Exec, slot, at, out);
         event.argv_info = Some(argv_info);
         event.exec = Some(event::Exec {
             filename,
@@ -135,17 +132,16 @@ impl Table {
             exe_capture: exe.capture,
             cwd_capture: cwd.capture,
         });
-        out.push(event);
     }
 
     pub(super) fn exit(&mut self, exit: &raw::Exit, out: &mut Vec<Event>) {
         let at = Moment::of(&exit.header);
         let Some(slot) = self.resolve_with(exit.task, exit.parent, &exit.ids, Some(exit), at, out) else { return };
         if exit.flags & raw::EXIT_GROUP == 0 {
-            let mut event = self.event(Kind::ThreadExit, slot, at);
-            set_tid(&mut event, exit.task.tid);
+            let event = self.tell(Kind::ThreadExit, slot, at, out);
+            set_tid(event, exit.task.tid);
             event.exit = Some(Box::new(status(exit.status)));
-            return out.push(event);
+            return;
         }
         if self.store[slot].end.is_some_and(|end| end.status.is_some()) {
             self.stats.merged += 1;
@@ -162,8 +158,7 @@ impl Table {
         let signal = Some(exit.status & 0x7f).filter(|&signal| signal != 0);
         let cause = self.causes.take(slot, signal, exit.flags & raw::EXIT_OOM != 0);
         let Used { both, own } = used(&exit.usage, self.clock.remaining(exit), self.options.page_size);
-        let mut event = self.event(Kind::Exit, slot, at);
-        event.exit = Some(Box::new(event::Exit {
+        self.tell(Kind::Exit, slot, at, out).exit = Some(Box::new(event::Exit {
             duration_ns: (start_ns != 0).then(|| at.boot_ns.saturating_sub(start_ns)),
             cause,
             usage: Some(both),
@@ -171,7 +166,6 @@ impl Table {
             usage_partial: exit.flags & raw::EXIT_USAGE_PARTIAL != 0,
             ..status(exit.status)
         }));
-        out.push(event);
 
         let heir = match exit.reaper {
             // It is its own reaper only as the init of its namespace, whatever the flag says.
@@ -208,7 +202,7 @@ impl Table {
         }
         self.make_room(task, at, out).then(|| {
             let slot = self.make_up(task);
-            out.push(self.event(Kind::Process, slot, at));
+            self.tell(Kind::Process, slot, at, out);
             slot
         })
     }
@@ -246,7 +240,7 @@ impl Table {
             None => {}
             Some(Inherits { slot: parent, .. }) => self.store.link(slot, parent),
         }
-        out.push(self.event(Kind::Process, slot, at));
+        self.tell(Kind::Process, slot, at, out);
         Some(slot)
     }
 

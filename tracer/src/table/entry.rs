@@ -1,6 +1,6 @@
 //! What the table keeps of one process, and how that becomes an [`event::Process`].
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use tracer_common::limits::COMM_LEN;
 use tracer_common::record as raw;
@@ -8,6 +8,7 @@ use tracer_common::record as raw;
 use super::store::Slot;
 use crate::event::{Process, Source};
 use crate::id::{ProcessId, TICK_NS};
+use crate::intern;
 use crate::text::{Argv, Text};
 use crate::time::Timestamp;
 
@@ -106,7 +107,7 @@ impl Entry {
             parent_read_ns: 0,
             creator: None,
             ids: UNKNOWN_IDS,
-            image: Arc::default(),
+            image: NO_IMAGE.clone(),
             ns_pids: None,
             end: None,
             first_child: None,
@@ -147,7 +148,7 @@ impl Entry {
     /// Takes the name a record gives; the image stays shared if it is the one it has.
     pub(super) fn set_comm(&mut self, comm: &[u8; COMM_LEN]) {
         if !has_comm(&self.image, comm) {
-            self.image = Arc::new(Image { comm: Some(Text::from_padded(comm)), ..(*self.image).clone() });
+            self.image = Arc::new(Image { comm: Some(intern::padded(comm)), ..(*self.image).clone() });
         }
     }
 
@@ -199,6 +200,9 @@ impl Entry {
         }
     }
 }
+
+/// What is known of the image of a process of which nothing is known, once for all.
+static NO_IMAGE: LazyLock<Arc<Image>> = LazyLock::new(Arc::default);
 
 /// True if the image already has this name.
 pub(super) fn has_comm(image: &Image, comm: &[u8; COMM_LEN]) -> bool {

@@ -132,7 +132,7 @@ impl Table {
         self.clock.sample(record.header());
         match record {
             Record::Fork(fork) => self.fork(fork, out),
-            Record::Exec(exec) => self.exec(*exec, out),
+            Record::Exec(exec) => self.exec(exec, out),
             Record::Exit(exit) => self.exit(&exit, out),
             Record::Signal(signal) => self.signal(&signal),
             Record::Unknown(_) => self.stats.unknown += 1,
@@ -141,21 +141,20 @@ impl Table {
         self.store.forget();
     }
 
-    /// An event about a process, with all that is known of that.
-    fn event(&self, kind: Kind, about: Slot, at: Moment) -> Event {
+    /// Tells an event about a process, with all that is known of that; the details are the caller's.
+    fn tell<'a>(&self, kind: Kind, about: Slot, at: Moment, out: &'a mut Vec<Event>) -> &'a mut Event {
         let entry = &self.store[about];
         let offset = self.options.utc_minus_boot_ns;
         let tty = if entry.ids.tty == 0 { None } else { self.ttys.get(&entry.ids.tty).cloned() };
-        let mut event = Event::new(kind, Timestamp(boot_to_utc(at.boot_ns, offset)));
-        if at.cpu.is_some() {
-            event.boot_ns = Some(at.boot_ns);
-            event.cpu = at.cpu;
-        }
-        event.process = Some(entry.process(offset, tty));
-        if self.options.ancestors {
-            event.ancestors = Some(self.ancestors(about));
-        }
-        event
+        out.push(Event {
+            boot_ns: at.cpu.map(|_| at.boot_ns),
+            cpu: at.cpu,
+            process: Some(entry.process(offset, tty)),
+            ancestors: self.options.ancestors.then(|| self.ancestors(about)),
+            ..Event::new(kind, Timestamp(boot_to_utc(at.boot_ns, offset)))
+        });
+        let last = out.len() - 1;
+        &mut out[last]
     }
 
     /// The line of current parents, nearest first.

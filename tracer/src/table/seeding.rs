@@ -80,7 +80,7 @@ impl Table {
             next = self.parent_of(slot);
         }
         for (slot, at) in line.into_iter().rev() {
-            out.push(self.event(Kind::Process, slot, at));
+            self.tell(Kind::Process, slot, at, out);
         }
     }
 }

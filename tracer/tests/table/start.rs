@@ -1,13 +1,8 @@
 //! Tracing that starts in the middle of a storm: `/proc` is read while the model of the kernel goes on, and in the end every
 //! process is told once, with its right parent.
-#![expect(clippy::expect_used, reason = "a test")]
-
-mod model;
 
 use std::collections::BTreeMap;
 
-use model::deeds::{Deed, deeds};
-use model::{Kernel, Nr, State};
 use proptest::prelude::*;
 use tracer::event::{Event, Kind};
 use tracer::id::ProcessId;
@@ -15,6 +10,9 @@ use tracer::merge::reconcile;
 use tracer::record::Record;
 use tracer::seed::Seed;
 use tracer::table::{Table, TableOptions};
+
+use crate::model::deeds::{Deed, deeds};
+use crate::model::{Kernel, Nr, State};
 
 /// The reading of `/proc`: one process after the other, each in two steps.
 #[derive(Default)]

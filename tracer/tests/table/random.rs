@@ -1,11 +1,10 @@
 //! Records that no kernel would make: whatever comes, the table stays sound.
-#![expect(clippy::expect_used, reason = "a test")]
 
 use std::collections::BTreeSet;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use tracer::event::{Event, Kind};
+use tracer::event::{Event, Kind, Process, Source};
 use tracer::id::ProcessId;
 use tracer::record::{Exec, Field, Fork, Record};
 use tracer::seed::Seed;
@@ -81,8 +80,8 @@ fn record() -> impl Strategy<Value = Record> {
 
 prop_compose! {
     fn seed()(pid in 1..9u32, start_ticks in 0..3u64, ppid in 0..10u32, zombie: bool, read in 0..100_000_000u64) -> Seed {
-        let id = tracer::id::ProcessId::from_ticks(start_ticks, pid);
-        let mut process = tracer::event::Process::new(id, tracer::event::Source::Procfs);
+        let id = ProcessId::from_ticks(start_ticks, pid);
+        let mut process = Process::new(id, Source::Procfs);
         process.zombie = zombie;
         Seed {
             process, ppid, start_ticks, tty: pid, exiting: zombie, gone: false, read_from_ns: read, read_until_ns: read,

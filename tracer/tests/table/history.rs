@@ -1,14 +1,12 @@
 //! The process table against a model of the kernel, in random histories.
-#![expect(clippy::expect_used, reason = "a test")]
 
-mod model;
-
-use model::deeds::{Deed, deeds, pick};
-use model::{Home, INIT, KTHREADD, Kernel, Move, Nr, State};
 use proptest::prelude::*;
 use tracer::event::{Event, Kind, Source};
 use tracer::id::ProcessId;
 use tracer::table::{ProcessRef, Table, TableOptions};
+
+use crate::model::deeds::{Deed, deeds, pick};
+use crate::model::{Home, INIT, KTHREADD, Kernel, Move, Nr, State};
 
 /// A kernel and a table that follows it.
 struct Watched {
@@ -200,7 +198,7 @@ impl Watched {
                 assert_eq!(moves, self.expect_moves());
                 for exit in exits {
                     let Said::Exit { id, code, signal, exe, duration_ns } = exit else { panic!("{exit:?}") };
-                    let is = |proc: &&model::Proc| {
+                    let is = |proc: &&crate::model::Proc| {
                         ProcessId::from_ns(proc.start_ns, proc.pid) == id && proc.exe == exe && proc.status.is_some()
                     };
                     let ended = self.kernel.procs.iter().rev().find(is).expect("it has ended");

@@ -1,0 +1,171 @@
+use super::*;
+use crate::record::{Exec, Field, Fork};
+
+const MS: u64 = 1_000_000;
+
+fn task(tgid: u32, start_ns: u64) -> raw::TaskRef {
+    raw::TaskRef { start_ns, tgid, tid: tgid }
+}
+
+fn header(kind: u16, boot_ns: u64) -> raw::Header {
+    raw::Header { kind, boot_ns, ..raw::Header::default() }
+}
+
+fn fork(child: raw::TaskRef, parent: raw::TaskRef) -> Record {
+    let header = header(raw::KIND_FORK, child.start_ns + 1);
+    Record::Fork(Fork {
+        raw: raw::Fork { header, child, parent, creator: parent, ..raw::Fork::default() },
+        ns_pids: None,
+    })
+}
+
+fn exit(task: raw::TaskRef, parent: raw::TaskRef, boot_ns: u64) -> Record {
+    let mut comm = [0; 16];
+    comm[..2].copy_from_slice(b"sh");
+    Record::Exit(Box::new(raw::Exit {
+        header: header(raw::KIND_EXIT, boot_ns),
+        task,
+        parent,
+        comm,
+        ids: raw::Ids { uid: 5, euid: 6, loginuid: ID_UNSET, ..raw::Ids::default() },
+        flags: raw::EXIT_GROUP,
+        ..raw::Exit::default()
+    }))
+}
+
+fn exec(task: raw::TaskRef, parent: raw::TaskRef, boot_ns: u64) -> Record {
+    fn none<T>() -> Field<T> {
+        Field { value: None, capture: None }
+    }
+    let ids = raw::Ids { uid: 1000, euid: 0, ..raw::Ids::default() };
+    let header = header(raw::KIND_EXEC, boot_ns);
+    Record::Exec(Box::new(Exec {
+        raw: raw::Exec { header, task, parent, ids, old_euid: 1000, ..raw::Exec::default() },
+        exe: none(),
+        cwd: none(),
+        filename: none(),
+        interpreter: none(),
+        argv: none(),
+    }))
+}
+
+/// A process that was read at 500 ms.
+fn seed(pid: u32, start_ns: u64, ppid: u32) -> Seed {
+    let mut process = Process::new(ProcessId::from_ns(start_ns, pid), Source::Procfs);
+    process.exe = Some("/bin/old".into());
+    process.comm = Some("old".into());
+    process.euid = Some(0);
+    Seed {
+        process,
+        ppid,
+        start_ticks: start_ns / TICK_NS,
+        tty: 0,
+        exiting: false,
+        gone: false,
+        read_from_ns: 499 * MS,
+        read_until_ns: 500 * MS,
+    }
+}
+
+fn pids(seeds: &[Seed]) -> Vec<(u32, bool)> {
+    seeds.iter().map(|seed| (seed.process.pid, seed.process.zombie)).collect()
+}
+
+const INIT: raw::TaskRef = raw::TaskRef { start_ns: 10 * MS, tgid: 1, tid: 1 };
+
+#[test]
+fn what_no_record_speaks_of_stays_as_it_was_found() {
+    let seeds = vec![seed(1, 10 * MS, 0), seed(50, 100 * MS, 1)];
+    assert_eq!(reconcile(seeds.clone(), &[]), seeds);
+    assert_eq!(reconcile(seeds.clone(), &[fork(task(51, 400 * MS), task(50, 101 * MS))]), seeds);
+}
+
+#[test]
+fn whose_birth_is_told_is_not_found_too() {
+    let seeds = vec![seed(1, 10 * MS, 0), seed(50, 400 * MS, 1)];
+    assert_eq!(pids(&reconcile(seeds, &[fork(task(50, 404 * MS), INIT)])), [(1, false)]);
+}
+
+#[test]
+fn whose_end_is_told_was_alive() {
+    let mut dead = seed(50, 100 * MS, 1);
+    (dead.process.zombie, dead.exiting) = (true, true);
+    let told = [exit(task(50, 100 * MS), INIT, 300 * MS)];
+    assert_eq!(pids(&reconcile(vec![seed(1, 10 * MS, 0), dead.clone()], &told)), [(1, false), (50, false)]);
+    assert_eq!(pids(&reconcile(vec![dead.clone()], &[])), [(50, true)]);
+
+    // Gone before all of it was read.
+    dead.gone = true;
+    assert_eq!(pids(&reconcile(vec![dead.clone(), seed(1, 10 * MS, 0)], &told)), [(50, false), (1, false)]);
+    assert!(reconcile(vec![dead], &[]).is_empty(), "it ended before tracing began, and is no zombie any more");
+}
+
+#[test]
+fn who_is_past_its_exit_record_is_dead() {
+    let mut ending = seed(50, 100 * MS, 1);
+    ending.exiting = true;
+    assert_eq!(pids(&reconcile(vec![ending], &[])), [(50, true)]);
+}
+
+#[test]
+fn an_image_that_may_be_of_after_an_exec_is_not_told_as_of_before() {
+    let of = |boot_ns| {
+        let seeds = vec![seed(1, 10 * MS, 0), seed(50, 100 * MS, 1)];
+        reconcile(seeds, &[exec(task(50, 100 * MS), INIT, boot_ns)]).remove(1).process
+    };
+    for boot_ns in [400 * MS, 500 * MS, 510 * MS] {
+        assert_eq!((of(boot_ns).exe, of(boot_ns).comm), (None, None));
+    }
+    assert_eq!(of(530 * MS).exe.as_deref(), Some("/bin/old"), "read well before");
+    assert_eq!(of(530 * MS).euid, None, "1000, as the record says it was");
+}
+
+#[test]
+fn who_vanished_before_it_was_read_is_made_up_from_its_records() {
+    let told = [exit(task(50, 100 * MS), INIT, 300 * MS)];
+    let seeds = reconcile(vec![seed(1, 10 * MS, 0)], &told);
+    let process = &seeds[1].process;
+    assert_eq!((process.pid, seeds[1].ppid, process.zombie, process.inferred), (50, 1, false, true));
+    assert_eq!((process.comm.as_deref(), process.uid, process.euid), (Some("sh"), Some(5), Some(6)));
+    assert_eq!((process.source, process.loginuid), (Source::Kernel, None));
+}
+
+#[test]
+fn who_is_named_but_neither_found_nor_ended_had_ended_before() {
+    let told = [exec(task(50, 100 * MS), task(40, 90 * MS), 300 * MS)];
+    let seeds = reconcile(vec![seed(1, 10 * MS, 0), seed(50, 100 * MS, 1)], &told);
+    assert_eq!(pids(&seeds), [(1, false), (50, false), (40, true)]);
+    assert_eq!((seeds[2].ppid, seeds[2].process.inferred), (PPID_UNKNOWN, true));
+}
+
+#[test]
+fn a_younger_one_of_the_same_pid_is_yet_to_be_born() {
+    let told = [exit(task(50, 100 * MS), INIT, 300 * MS)];
+    let seeds = reconcile(vec![seed(1, 10 * MS, 0), seed(50, 450 * MS, 1)], &told);
+    let [_, old] = &seeds[..] else { panic!("{seeds:?}") };
+    assert_eq!((old.process.pid, old.start_ticks), (50, 10));
+}
+
+#[test]
+fn children_of_the_newborn_are_yet_to_be_born() {
+    let told = [fork(task(50, 400 * MS), INIT)];
+    let found = vec![seed(1, 10 * MS, 0), seed(50, 400 * MS, 1), seed(51, 450 * MS, 50), seed(52, 460 * MS, 51)];
+    assert_eq!(pids(&reconcile(found, &told)), [(1, false)]);
+    // But not of one that had its pid before, which was not seen.
+    let found = vec![seed(1, 10 * MS, 0), seed(50, 400 * MS, 1), seed(51, 300 * MS, 50)];
+    assert_eq!(pids(&reconcile(found, &told)), [(1, false), (51, false)]);
+}
+
+#[test]
+fn a_signal_proves_nothing() {
+    let signal = raw::Signal { target: task(50, 100 * MS), sender: task(60, 100 * MS), ..raw::Signal::default() };
+    assert_eq!(pids(&reconcile(vec![seed(1, 10 * MS, 0)], &[Record::Signal(signal)])), [(1, false)]);
+}
+
+#[test]
+fn two_of_one_pid_within_a_tick_leave_the_older_without_an_image() {
+    let told = [exit(task(50, 401 * MS), INIT, 403 * MS), fork(task(50, 405 * MS), INIT)];
+    let seeds = reconcile(vec![seed(1, 10 * MS, 0), seed(50, 400 * MS, 1)], &told);
+    assert_eq!(pids(&seeds), [(1, false), (50, false)]);
+    assert_eq!(seeds[1].process.exe, None);
+}

@@ -1,0 +1,98 @@
+use std::process::{Command, Stdio};
+
+use super::*;
+
+fn strings(argv: &Argv) -> Vec<&str> {
+    argv.lossy.iter().map(|a| &**a).collect()
+}
+
+#[test]
+fn a_name_may_hold_anything() {
+    let line = b"42 (a) R 1\n(\xff) S 7 42 -1 34816 42 4194304 1 2 3 4 5 6 7 8 20 0 1 0 987654 1 2";
+    let stat = Stat::parse(line).unwrap();
+    assert_eq!(stat.comm, b"a) R 1\n(\xff");
+    assert_eq!((stat.state, stat.ppid, stat.pgid, stat.sid), (b'S', 7, Some(42), None));
+    assert_eq!((stat.tty, stat.flags, stat.start_ticks), (tty::mkdev(136, 0), 0x40_0000, 987_654));
+}
+
+#[test]
+fn a_torn_stat_is_none() {
+    let line = b"42 (sh) S 7 42 42 34816 42 4194304 1 2 3 4 5 6 7 8 20 0 1 0 987654";
+    assert!(Stat::parse(line).is_some());
+    // Without its last digits a number is still one: only whole fields can be missed.
+    for end in 0..line.len() - 6 {
+        assert_eq!(Stat::parse(&line[..end]), None, "{end}");
+    }
+}
+
+#[test]
+fn ids_are_read_from_status() {
+    let text = b"Name:\tx\\nUid:\t9\nTgid:\t5\nUid:\t1000\t0\t0\t0\nGid:\t100\t101\t1\t1\nNSpid:\t5\t2\t1\n";
+    let expected = Status { tgid: 5, uid: 1000, euid: 0, gid: 100, egid: 101, ns_pids: vec![5, 2, 1] };
+    assert_eq!(Status::parse(text), Some(expected));
+    assert_eq!(Status::parse(b"Name:\tx\nTgid:\t5\n"), None);
+}
+
+#[test]
+fn a_title_over_the_arguments_is_one_string() {
+    assert_eq!(strings(&arguments(b"sshd: listener\0\0\0\0\0")), ["sshd: listener"]);
+    assert_eq!(strings(&arguments(b"a\0b\0\0\0\0")), ["a", "b", "", "", ""]);
+    assert_eq!(strings(&arguments(b"sh\0\0")), ["sh", ""]);
+    assert!(strings(&arguments(b"")).is_empty());
+}
+
+#[test]
+fn a_child_is_read_whole() {
+    let mut child = Command::new("sleep").arg("60").current_dir("/").stdin(Stdio::null()).spawn().unwrap();
+    let before = boot_ns();
+    // spawn() returns in the middle of the child's exec.
+    let seed = std::iter::repeat_with(|| read(child.id(), 0).unwrap())
+        .inspect(|_| std::thread::sleep(Duration::from_millis(1)))
+        .take(5_000)
+        .find(|seed| seed.process.argv.is_some())
+        .unwrap();
+    let process = &seed.process;
+    assert_eq!((process.pid, seed.ppid, process.source), (child.id(), std::process::id(), Source::Procfs));
+    assert_eq!(process.comm.as_deref(), Some("sleep"));
+    assert_eq!(strings(&Argv { lossy: process.argv.clone().unwrap(), b64: None }), ["sleep", "60"]);
+    assert!(process.exe.as_deref().is_some_and(|exe| exe.starts_with('/') && !exe.contains("deleted")));
+    assert_eq!(process.cwd.as_deref(), Some("/"));
+    assert_eq!(process.uid, Some(nix::unistd::getuid().as_raw()));
+    assert!(!process.zombie && !seed.exiting && !seed.gone && !process.kthread);
+    assert!(before <= seed.read_from_ns && seed.read_from_ns <= seed.read_until_ns);
+    assert_eq!(process.id, ProcessId::from_ticks(seed.start_ticks, child.id()));
+    assert_eq!(process.start_time, Some(Timestamp((seed.start_ticks * TICK_NS) as i64)));
+
+    child.kill().unwrap();
+    let zombie = std::iter::repeat_with(|| read(child.id(), 0).unwrap())
+        .inspect(|_| std::thread::sleep(Duration::from_millis(1)))
+        .take(5_000)
+        .find(|seed| seed.process.zombie)
+        .unwrap();
+    assert!(zombie.exiting);
+    assert_eq!((zombie.process.comm.as_deref(), zombie.process.exe), (Some("sleep"), None));
+    child.wait().unwrap();
+    assert_eq!(read(child.id(), 0), None);
+}
+
+#[test]
+fn a_snapshot_holds_this_process_and_its_parent() {
+    let seeds = snapshot(0).unwrap();
+    let me = seeds.iter().find(|seed| seed.process.pid == std::process::id()).unwrap();
+    assert_eq!(me.process.exe.as_deref().map(Into::into), std::env::current_exe().ok());
+    assert!(seeds.iter().any(|seed| seed.process.pid == me.ppid));
+    assert!(seeds.iter().any(|seed| seed.process.pid == 1));
+}
+
+#[test]
+fn a_thread_is_not_a_process() {
+    let (tell, told) = std::sync::mpsc::channel();
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let thread = std::thread::spawn(move || {
+        tell.send(nix::unistd::gettid().as_raw() as u32).unwrap();
+        let _ = wait.recv();
+    });
+    assert_eq!(read(told.recv().unwrap(), 0), None);
+    drop(go);
+    thread.join().unwrap();
+}

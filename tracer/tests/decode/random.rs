@@ -1,0 +1,208 @@
+//! Random records, whole and broken.
+
+use std::sync::Arc;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use tracer::decode::decode;
+use tracer::record::{Exec, Field, Fork, Record};
+use tracer::text::{Argv, Text};
+use tracer_common::limits::MAX_NS_LEVEL;
+use tracer_common::record as raw;
+
+use crate::encode::{Strings, encode};
+use crate::{all_kinds, strings, whole, with_len};
+
+fn any_task() -> impl Strategy<Value = raw::TaskRef> {
+    any::<(u64, u32, u32)>().prop_map(|(start_ns, tgid, tid)| raw::TaskRef { start_ns, tgid, tid })
+}
+
+fn any_header(kind: u16) -> impl Strategy<Value = raw::Header> {
+    any::<(u16, u64, u64, u64)>().prop_map(move |(cpu, seq, boot_ns, rq_clock)| raw::Header {
+        len: 0,
+        kind,
+        cpu,
+        seq,
+        boot_ns,
+        rq_clock,
+    })
+}
+
+fn any_ids() -> impl Strategy<Value = raw::Ids> {
+    any::<([u32; 8], u64)>().prop_map(|([uid, gid, euid, egid, loginuid, sid, pgid, tty], cgroup)| raw::Ids {
+        uid,
+        gid,
+        euid,
+        egid,
+        loginuid,
+        sid,
+        pgid,
+        tty,
+        cgroup,
+    })
+}
+
+fn any_name() -> impl Strategy<Value = Vec<u8>> {
+    vec(prop_oneof![4 => b'a'..=b'z', 1 => 1..=255u8], 1..40).prop_map(|mut name| {
+        name.iter_mut().filter(|b| **b == b'/').for_each(|b| *b = b'_');
+        name
+    })
+}
+
+prop_compose! {
+    fn any_fork()(
+        header in any_header(raw::KIND_FORK), child in any_task(), parent in any_task(), creator in any_task(),
+        ids in any_ids(), comm: [u8; 16], flags: u32, pids in vec(any::<u32>(), 1..=MAX_NS_LEVEL + 1),
+    ) -> (Record, Strings) {
+        let ns_pids: Option<Arc<[u32]>> = (pids.len() > 1).then(|| pids.clone().into());
+        let raw = raw::Fork { header, child, parent, creator, ids, comm, flags, ns_level: pids.len() as u32 - 1 };
+        (Record::Fork(Fork { raw, ns_pids }), Strings::default())
+    }
+}
+
+prop_compose! {
+    fn any_exec()(
+        header in any_header(raw::KIND_EXEC), task in any_task(), parent in any_task(), ids in any_ids(),
+        old: (u32, u32), comm: [u8; 16], flags: u32, argc: u32, argv_bytes: u32,
+        exe in vec(any_name(), 0..20), cwd in vec(any_name(), 0..20), filename in any_name(),
+        interpreter in prop_oneof![Just(Vec::new()), any_name()],
+        argv in vec(prop_oneof![1 => Just(Vec::new()), 4 => any_name()], 0..12),
+    ) -> (Record, Strings) {
+        let path = |parts: &[Vec<u8>]| match parts {
+            [] => Text::new(b"/"),
+            _ => Text::new(&parts.iter().rev().flat_map(|p| [b"/", &p[..]].concat()).collect::<Vec<u8>>()),
+        };
+        let len = |parts: &[Vec<u8>]| parts.iter().map(|part| part.len() + 1).sum::<usize>();
+        let one = |part: &Vec<u8>| if part.is_empty() { 0 } else { part.len() as u16 + 1 };
+        let flat: Vec<u8> = argv.iter().flat_map(|a| a.iter().copied().chain([0])).collect();
+        let raw = raw::Exec {
+            header, task, parent, ids, old_euid: old.0, old_egid: old.1, comm, flags, argc, argv_bytes,
+            argv_captured: flat.len() as u32,
+            exe_len: len(&exe) as u16,
+            cwd_len: len(&cwd) as u16,
+            filename_len: one(&filename),
+            interp_len: one(&interpreter),
+            ..raw::Exec::default()
+        };
+        let shown = !interpreter.is_empty() && interpreter != filename;
+        let record = Record::Exec(Box::new(Exec {
+            raw,
+            exe: whole(path(&exe)),
+            cwd: whole(path(&cwd)),
+            filename: whole(Text::new(&filename)),
+            interpreter: Field { value: shown.then(|| Text::new(&interpreter)), capture: None },
+            argv: whole(Argv::new(&flat)),
+        }));
+        (record, Strings { exe, cwd, filename, interpreter, argv })
+    }
+}
+
+prop_compose! {
+    fn any_exit()(
+        header in any_header(raw::KIND_EXIT), task in any_task(), parent in any_task(), reaper in any_task(),
+        ids in any_ids(), comm: [u8; 16], status: u32, flags: u32, n: [u64; 21],
+    ) -> (Record, Strings) {
+        let usage = raw::Usage {
+            utime: n[0], stime: n[1], runtime: n[2], prev_utime: n[3], prev_stime: n[4], cutime: n[5], cstime: n[6],
+            maxrss_pages: n[7], cmaxrss_pages: n[8], minflt: n[9], majflt: n[10], cminflt: n[11], cmajflt: n[12],
+            nvcsw: n[13], nivcsw: n[14], cnvcsw: n[15], cnivcsw: n[16], read_bytes: n[17], write_bytes: n[18],
+        };
+        let exit = raw::Exit {
+            header, task, parent, reaper, ids, comm, status, flags, usage, exec_start: n[19], rq_clock_task: n[20],
+        };
+        (Record::Exit(Box::new(exit)), Strings::default())
+    }
+}
+
+prop_compose! {
+    fn any_signal()(
+        header in any_header(raw::KIND_SIGNAL), target in any_task(), sender in any_task(), sender_comm: [u8; 16],
+        signal: u32, code: i32, flags: u32, sender_uid: u32,
+    ) -> (Record, Strings) {
+        let signal = raw::Signal { header, target, sender, sender_comm, signal, code, flags, sender_uid };
+        (Record::Signal(signal), Strings::default())
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_record_comes_out_as_it_went_in(
+        (record, strings) in prop_oneof![any_fork(), any_exec(), any_exit(), any_signal()], beyond in 0usize..64,
+    ) {
+        let mut bytes = encode(&record, &strings);
+        let len = bytes.len();
+        bytes.resize(len + beyond, 0xff);
+        prop_assert_eq!(decode(&bytes), Ok(with_len(record, len)));
+    }
+}
+
+/// A small generator (xorshift64*), so that ten million records take little time besides decoding them.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        (self.next() % bound as u64) as usize
+    }
+}
+
+/// A few bytes of a good record changed, its length with them or not; or nothing but noise.
+fn mutate(random: &mut Random, good: &[Vec<u8>], room: &mut [u8; 1024]) -> usize {
+    let source = &good[random.below(good.len())];
+    let mut len = source.len();
+    room[..len].copy_from_slice(source);
+    let what = random.next();
+    if what.is_multiple_of(16) {
+        let words = 8 + random.below(16);
+        for word in room[..words * 8].chunks_exact_mut(8) {
+            word.copy_from_slice(&random.next().to_ne_bytes());
+        }
+        len = words * 8;
+        room[..4].copy_from_slice(&(len as u32).to_ne_bytes());
+        room[4..6].copy_from_slice(&((what >> 32) as u16 % 6).to_ne_bytes());
+    }
+    for _ in 0..what % 4 {
+        // Half of them where an exec has its lengths.
+        let at = if what & 32 == 0 { random.below(len) } else { 130 + random.below(30) };
+        room[at.min(len - 1)] = random.next() as u8;
+    }
+    if what & 64 != 0 {
+        len = random.below(len + 1);
+        if what & 128 != 0 && len >= 4 {
+            room[..4].copy_from_slice(&(len as u32).to_ne_bytes());
+        }
+    }
+    len
+}
+
+#[test]
+fn ten_million_broken_records_are_survived() {
+    const EACH: u64 = 5_000_000;
+    let good: Vec<Vec<u8>> = all_kinds().iter().map(|(_, record)| encode(record, &strings())).collect();
+    let run = |seed: u64| {
+        let mut random = Random(seed);
+        let mut room = [0; 1024];
+        let mut counts = [0u64; 2];
+        for _ in 0..EACH {
+            let len = mutate(&mut random, &good, &mut room);
+            counts[usize::from(decode(&room[..len]).is_ok())] += 1;
+        }
+        counts
+    };
+    let run = &run;
+    let counts = std::thread::scope(|scope| {
+        [0x9e37_79b9_7f4a_7c15, 0xd1b5_4a32_d192_ed03]
+            .map(|seed| scope.spawn(move || run(seed)))
+            .map(|t| t.join().unwrap())
+    });
+    for [bad, good] in counts {
+        assert_eq!(bad + good, EACH);
+        assert!(bad > EACH / 10 && good > EACH / 10, "a test of both: {bad} bad, {good} good");
+    }
+}

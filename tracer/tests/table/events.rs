@@ -1,0 +1,335 @@
+//! What an event says of each kind of record, and how long the dead are remembered.
+
+use tracer::event::{Capture, Cause, Event, Exit, Kind};
+use tracer::id::ProcessId;
+use tracer::record::{Field, Record};
+use tracer::table::TableOptions;
+use tracer::text::Text;
+use tracer::time::Timestamp;
+use tracer_common::record as raw;
+
+use crate::kit::{IDS, INIT_TASK, MS, Seen, exec, execed, exit, exited, field, fork, forked, header, task};
+use crate::model::{INIT, Nr, padded};
+
+#[test]
+fn a_fork_inherits_the_image_and_tells_when_and_where() {
+    let mut seen = Seen::new();
+    let father = task(50, 100 * MS);
+    seen.apply(forked(fork(father, INIT_TASK)));
+    seen.apply(execed(exec(father, INIT_TASK, 101 * MS)));
+    let mut raw = fork(task(51, 110 * MS), father);
+    raw.comm = padded("worker");
+    let event = seen.apply(forked(raw)).remove(0);
+    assert_eq!((event.kind, event.boot_ns, event.cpu, event.seq), (Kind::Fork, Some(110 * MS + 1000), Some(2), 0));
+    assert_eq!(event.time, Timestamp(1_000_000_000_110_001_000));
+    let process = event.process.unwrap();
+    assert_eq!(process.exe.as_deref(), Some("/bin/ls"));
+    assert_eq!(process.cwd.as_deref(), Some("/tmp"));
+    assert_eq!(process.argv.as_deref().map(|argv| argv.iter().map(|a| &**a).collect()), Some(vec!["ls", "-l"]));
+    assert_eq!(process.comm.as_deref(), Some("worker"), "the name of the thread that forked it");
+    assert_eq!(process.execs, 0, "its own");
+    assert_eq!(process.start_time, Some(Timestamp(1_000_000_000_110_000_000)));
+    assert_eq!((process.uid, process.gid, process.euid, process.egid), (Some(1000), Some(100), None, None));
+    assert_eq!((process.loginuid, process.sid, process.pgid, process.tty), (None, Some(10), Some(11), None));
+    let found = seen.table.by_pid(51).unwrap();
+    assert_eq!((found.cgroup_id(), found.parent().map(|parent| parent.pid())), (77, Some(50)));
+    assert_eq!(seen.table.by_pid(50).unwrap().process().comm.as_deref(), Some("ls"), "its father's is another");
+}
+
+#[test]
+fn ids_are_told_where_they_say_something() {
+    let mut seen = Seen::new();
+    let mut raw = fork(task(50, 100 * MS), INIT_TASK);
+    raw.ids = raw::Ids { euid: 0, egid: 5, loginuid: 1000, tty: (136 << 20) | 3, ..IDS };
+    let process = seen.apply(forked(raw)).pop().and_then(|event| event.process).unwrap();
+    assert_eq!((process.euid, process.egid, process.loginuid), (Some(0), Some(5), Some(1000)));
+    assert_eq!(process.tty.as_deref(), Some("pts/3"));
+    assert_eq!(seen.table.by_pid(50).unwrap().process().tty.as_deref(), Some("pts/3"));
+}
+
+#[test]
+fn names_that_are_not_utf8_keep_their_bytes() {
+    let mut seen = Seen::new();
+    let mut raw = fork(task(50, 100 * MS), INIT_TASK);
+    raw.comm[..3].copy_from_slice(b"a\xff\0");
+    let process = seen.apply(forked(raw)).pop().and_then(|event| event.process).unwrap();
+    assert_eq!((process.comm.as_deref(), process.comm_b64.as_deref()), (Some("a\u{fffd}"), Some("Yf8=")));
+}
+
+#[test]
+fn an_exec_tells_before_and_after() {
+    let mut seen = Seen::new();
+    let task = task(50, 100 * MS);
+    seen.apply(forked(fork(task, INIT_TASK)));
+    seen.apply(execed(exec(task, INIT_TASK, 110 * MS)));
+    let mut next = exec(task, INIT_TASK, 120 * MS);
+    next.raw.ids.euid = 0;
+    next.raw.ids.egid = 0;
+    next.raw.flags = raw::EXEC_CAPS_GAINED | raw::EXEC_DELETED;
+    next.raw.comm = padded("su");
+    next.exe = Field { value: Some(Text::new("…/su".as_bytes())), capture: Some(Capture::Cut) };
+    next.cwd = Field { value: None, capture: Some(Capture::Unreadable) };
+    next.interpreter = field("/lib/x");
+    (next.raw.argv_bytes, next.raw.argv_captured) = (100, 6);
+    let event = seen.apply(execed(next)).remove(0);
+    let told = event.exec.unwrap();
+    assert_eq!((told.previous_exe.as_deref(), told.filename.as_deref()), (Some("/bin/ls"), Some("./ls")));
+    assert_eq!(told.interpreter.as_deref(), Some("/lib/x"));
+    assert_eq!((told.setid, told.previous_euid, told.previous_egid), (true, Some(1000), Some(100)));
+    assert!(told.caps_gained && told.deleted && !told.memfd);
+    assert_eq!((told.exe_capture, told.cwd_capture), (Some(Capture::Cut), Some(Capture::Unreadable)));
+    let info = event.argv_info.unwrap();
+    assert_eq!((info.argc, info.bytes, info.captured, info.truncated), (2, 100, 6, true));
+    assert_eq!(info.reason, Some(Capture::Cut));
+    let process = event.process.unwrap();
+    assert_eq!((process.comm.as_deref(), process.exe.as_deref()), (Some("su"), Some("…/su")));
+    assert_eq!((process.cwd, process.execs, process.euid, process.egid), (None, 2, Some(0), Some(0)));
+}
+
+#[test]
+fn a_memfd_is_known_by_its_mount_and_its_name() {
+    let mut seen = Seen::new();
+    for (exe, flags, memfd) in [
+        ("/memfd:x", raw::EXEC_INTERNAL_MOUNT, true),
+        ("/memfd:x", 0, false),
+        ("/dev/zero", raw::EXEC_INTERNAL_MOUNT, false),
+    ] {
+        let mut exec = exec(task(50, 100 * MS), INIT_TASK, 110 * MS);
+        exec.exe = field(exe);
+        exec.raw.flags = flags;
+        let event = seen.apply(execed(exec)).pop().unwrap();
+        assert_eq!(event.exec.unwrap().memfd, memfd, "{exe} {flags}");
+    }
+}
+
+/// What an exit with this status says.
+fn told_exit(status: u32) -> Exit {
+    let mut seen = Seen::new();
+    let raw = raw::Exit { status, ..exit(task(50, 100 * MS), INIT_TASK, 110 * MS) };
+    *seen.apply(exited(raw)).pop().and_then(|event| event.exit).unwrap()
+}
+
+#[test]
+fn a_status_is_taken_apart_as_wait_does() {
+    let of = |status| {
+        let exit = told_exit(status);
+        (exit.code, exit.signal.as_deref().map(str::to_owned), exit.core)
+    };
+    assert_eq!(of(0), (Some(0), None, false));
+    assert_eq!(of(255 << 8), (Some(255), None, false));
+    assert_eq!(of(9), (None, Some("SIGKILL".to_owned()), false));
+    assert_eq!(of(11 | 0x80), (None, Some("SIGSEGV".to_owned()), true));
+    assert_eq!(of(37), (None, Some("SIGRTMIN+3".to_owned()), false));
+}
+
+#[test]
+fn an_exit_stands_alone() {
+    let mut seen = Seen::new();
+    let task = task(50, 100 * MS);
+    seen.apply(forked(fork(task, INIT_TASK)));
+    seen.apply(execed(exec(task, INIT_TASK, 101 * MS)));
+    let mut raw = exit(task, INIT_TASK, 130 * MS);
+    raw.comm = padded("renamed");
+    raw.ids.euid = 0;
+    raw.flags |= raw::EXIT_USAGE_PARTIAL;
+    raw.usage = raw::Usage { runtime: 3 * MS, maxrss_pages: 10, minflt: 4, cminflt: 1, ..raw::Usage::default() };
+    let event = seen.apply(exited(raw)).remove(0);
+    let process = event.process.unwrap();
+    assert_eq!((process.exe.as_deref(), process.comm.as_deref()), (Some("/bin/ls"), Some("renamed")));
+    assert_eq!((process.argv.map(|argv| argv.len()), process.euid, process.execs), (Some(2), Some(0), 1));
+    let exit = event.exit.unwrap();
+    assert_eq!((exit.duration_ns, exit.usage_partial, exit.cause.clone()), (Some(30 * MS), true, None));
+    let usage = exit.usage.as_ref().unwrap();
+    assert_eq!((usage.user_ns, usage.max_rss_bytes, usage.minor_faults), (3 * MS, 40_960, 5));
+    assert_eq!(exit.own().unwrap().minor_faults, 4);
+    let dead = seen.table.dead().next().unwrap();
+    assert_eq!((dead.pid(), dead.status(), dead.end_ns()), (50, Some(0), Some(130 * MS)));
+    assert_eq!(dead.process().exe.as_deref(), Some("/bin/ls"));
+}
+
+#[test]
+fn time_since_the_last_tick_is_counted() {
+    let mut seen = Seen::with(TableOptions { page_size: 16_384, ..TableOptions::default() });
+    let mut raw = fork(task(50, 100 * MS), INIT_TASK);
+    // Scheduler clock 500 ms ahead, seen exactly here.
+    raw.header.rq_clock = raw.header.boot_ns + 500 * MS;
+    seen.apply(forked(raw));
+    let mut raw = exit(raw.child, INIT_TASK, 103 * MS);
+    raw.header.rq_clock = 602 * MS;
+    raw.rq_clock_task = 590 * MS;
+    raw.exec_start = 589 * MS;
+    raw.usage.maxrss_pages = 2;
+    let usage = seen.apply(exited(raw)).remove(0).exit.and_then(|exit| exit.usage).unwrap();
+    let expected = 2 * MS;
+    assert!(
+        usage.user_ns.abs_diff(expected) < 1_000,
+        "1 ms to the run queue's last look and 1 ms since: {}",
+        usage.user_ns
+    );
+    assert_eq!(usage.max_rss_bytes, 32_768);
+}
+
+fn signal(target: raw::TaskRef, signal: u32, sender: u32) -> raw::Signal {
+    raw::Signal {
+        header: header(raw::KIND_SIGNAL, 105 * MS),
+        target,
+        sender: task(sender, 70 * MS),
+        sender_comm: padded("killer"),
+        signal,
+        sender_uid: 33,
+        ..raw::Signal::default()
+    }
+}
+
+#[test]
+fn the_last_sender_of_the_deadly_signal_is_the_cause() {
+    let mut seen = Seen::new();
+    let target = task(50, 100 * MS);
+    seen.apply(forked(fork(target, INIT_TASK)));
+    for (number, sender) in [(15, 60), (9, 61), (9, 62), (15, 63), (2, 64)] {
+        assert!(seen.apply(Record::Signal(signal(target, number, sender))).is_empty());
+    }
+    let raw = raw::Exit { status: 9, ..exit(target, INIT_TASK, 110 * MS) };
+    let cause = seen.apply(exited(raw)).remove(0).exit.and_then(|exit| exit.cause).unwrap();
+    let expected = Cause {
+        sender_pid: Some(62),
+        sender_id: Some(ProcessId::from_ns(70 * MS, 62)),
+        sender_comm: Some("killer".into()),
+        sender_uid: Some(33),
+        kernel: false,
+        oom: false,
+    };
+    assert_eq!(cause, expected);
+}
+
+#[test]
+fn signals_that_did_not_kill_are_no_cause() {
+    let mut seen = Seen::new();
+    let target = task(50, 100 * MS);
+    let die = |seen: &mut Seen, raw: raw::Exit| seen.apply(exited(raw)).remove(0).exit.unwrap().cause;
+    seen.apply(forked(fork(target, INIT_TASK)));
+    seen.apply(Record::Signal(signal(target, 15, 60)));
+    assert_eq!(die(&mut seen, exit(target, INIT_TASK, 110 * MS)), None, "it exited");
+
+    // Nor is what was sent to the one that had the pid before.
+    let target = task(50, 200 * MS);
+    seen.apply(forked(fork(target, INIT_TASK)));
+    assert_eq!(die(&mut seen, raw::Exit { status: 15, ..exit(target, INIT_TASK, 210 * MS) }), None);
+}
+
+#[test]
+fn the_kernel_and_the_oom_killer_are_told_apart() {
+    let cause = |flags: u32, sent: Option<raw::Signal>, status: u32| {
+        let mut seen = Seen::new();
+        let target = task(50, 100 * MS);
+        seen.apply(forked(fork(target, INIT_TASK)));
+        if let Some(sent) = sent {
+            seen.apply(Record::Signal(sent));
+        }
+        let raw = exit(target, INIT_TASK, 110 * MS);
+        seen.apply(exited(raw::Exit { status, flags: raw.flags | flags, ..raw })).remove(0).exit.unwrap().cause
+    };
+    let by_kernel = raw::Signal { flags: raw::SIGNAL_KERNEL, ..signal(task(50, 100 * MS), 11, 50) };
+    assert_eq!(cause(0, Some(by_kernel), 11), Some(Cause { kernel: true, ..Cause::default() }));
+    let oom = raw::Signal { signal: 9, ..by_kernel };
+    assert_eq!(cause(raw::EXIT_OOM, Some(oom), 9), Some(Cause { kernel: true, oom: true, ..Cause::default() }));
+    assert_eq!(cause(raw::EXIT_OOM, None, 9), Some(Cause { oom: true, ..Cause::default() }));
+    assert_eq!(cause(raw::EXIT_OOM, None, 0), None, "marked, but it exited by itself");
+    assert_eq!(cause(0, None, 9), None);
+}
+
+#[test]
+fn a_signal_to_nobody_makes_nobody() {
+    let mut seen = Seen::new();
+    assert!(seen.apply(Record::Signal(signal(task(50, 100 * MS), 9, 60))).is_empty());
+    assert_eq!(seen.table.len_living(), 0);
+}
+
+#[test]
+fn ancestors_are_told_nearest_first() {
+    let (mut seen, mut kernel) = Seen::booted();
+    let (a, b) = {
+        let a = kernel.fork(INIT);
+        (a, kernel.fork(a))
+    };
+    kernel.exec(a);
+    let c = kernel.fork(b);
+    kernel.exit(c, 0);
+    let events = seen.follow(&mut kernel);
+    let line = |event: &Event| event.ancestors.iter().flatten().map(|ancestor| ancestor.pid).collect::<Vec<_>>();
+    let pid = |nr: Nr| kernel.procs[nr].pid;
+    for event in &events[3..] {
+        assert_eq!(line(event), [pid(b), pid(a), 1], "{}", event.kind);
+    }
+    let first = &events[3].ancestors.as_ref().unwrap()[1];
+    assert_eq!((first.comm.as_deref(), first.exe.as_deref()), (Some("x1"), Some("/bin/x1")));
+}
+
+#[test]
+fn the_wall_clock_can_be_set() {
+    let mut seen = Seen::with(TableOptions::default());
+    seen.table.set_utc_offset(-5);
+    let event = seen.apply(forked(fork(task(50, 100 * MS), INIT_TASK))).pop().unwrap();
+    assert_eq!(event.time, Timestamp(100_001_000 - 5));
+    assert_eq!(event.boot_ns, Some(100_001_000));
+}
+
+#[test]
+fn unknown_records_are_counted() {
+    let mut seen = Seen::new();
+    assert!(seen.apply(Record::Unknown(header(99, 5))).is_empty());
+    assert_eq!(seen.table.stats().unknown, 1);
+}
+
+#[test]
+fn the_dead_are_kept_within_a_bound() {
+    let mut seen = Seen::with(TableOptions { max_dead: 100, ..TableOptions::default() });
+    let father = task(2000, 50 * MS);
+    seen.apply(forked(fork(father, INIT_TASK)));
+    for n in 0..1000 {
+        let task = task(3000 + n, u64::from(100 + n) * MS);
+        seen.apply(forked(fork(task, father)));
+        seen.apply(exited(exit(task, father, task.start_ns + MS)));
+    }
+    assert_eq!((seen.table.len_dead(), seen.table.len_living()), (100, 2));
+    let kept: Vec<u32> = seen.table.dead().map(|process| process.pid()).collect();
+    assert_eq!(kept, (3900..4000).collect::<Vec<_>>(), "the latest, oldest first");
+    assert!(seen.table.by_id(ProcessId::from_ns(100 * MS, 3000)).is_none());
+    assert!(seen.table.by_id(ProcessId::from_ns(1099 * MS, 3999)).is_some());
+    assert_eq!(seen.table.children(ProcessId::from_ns(50 * MS, 2000)).count(), 0);
+}
+
+#[test]
+fn a_creator_that_is_forgotten_is_still_named() {
+    let mut seen = Seen::with(TableOptions { max_dead: 0, ..TableOptions::default() });
+    let father = task(50, 100 * MS);
+    seen.apply(forked(fork(father, INIT_TASK)));
+    seen.apply(forked(fork(task(51, 101 * MS), father)));
+    seen.apply(exited(exit(father, INIT_TASK, 110 * MS)));
+    for n in 0..64 {
+        let task = task(3000 + n, 120 * MS);
+        seen.apply(forked(fork(task, INIT_TASK)));
+        seen.apply(exited(exit(task, INIT_TASK, 121 * MS)));
+    }
+    assert!(seen.table.by_id(ProcessId::from_ns(100 * MS, 50)).is_none());
+    let orphan = seen.table.by_pid(51).unwrap().process();
+    assert_eq!(orphan.creator_id, Some(ProcessId::from_ns(100 * MS, 50)));
+    assert_eq!(orphan.ppid, Some(1));
+}
+
+#[test]
+fn many_that_had_one_pid_are_kept_apart_and_forgotten_one_by_one() {
+    let mut seen = Seen::with(TableOptions { max_dead: 64, ..TableOptions::default() });
+    for n in 0..200u64 {
+        let task = task(50, (100 + n * 10) * MS);
+        seen.apply(forked(fork(task, INIT_TASK)));
+        let alive: Vec<u64> = seen.table.living().filter(|process| process.pid() == 50).map(|p| p.start_ns()).collect();
+        assert_eq!(alive, [task.start_ns]);
+        seen.apply(exited(exit(task, INIT_TASK, task.start_ns + MS)));
+        for back in 0..64.min(n) {
+            let id = ProcessId::from_ns((100 + (n - back) * 10) * MS, 50);
+            assert_eq!(seen.table.by_id(id).map(|process| process.id()), Some(id));
+        }
+    }
+    assert_eq!(seen.table.len_dead(), 64);
+}

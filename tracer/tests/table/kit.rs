@@ -1,0 +1,149 @@
+//! Records made by hand, and a table that takes them.
+
+use tracer::event::{Event, Kind, ReparentReason};
+use tracer::record::{Exec, Field, Fork, Record};
+use tracer::table::{Table, TableOptions};
+use tracer::text::{Argv, Text};
+use tracer_common::record as raw;
+
+use crate::model::{INIT, KTHREADD, Kernel, padded};
+
+pub(crate) const MS: u64 = 1_000_000;
+
+/// A table that has seen nothing yet, and what it says.
+pub(crate) struct Seen {
+    pub(crate) table: Table,
+    pub(crate) events: Vec<Event>,
+}
+
+impl Seen {
+    pub(crate) fn new() -> Self {
+        Self::with(TableOptions { utc_minus_boot_ns: 1_000_000_000_000_000_000, ..TableOptions::default() })
+    }
+
+    pub(crate) fn with(options: TableOptions) -> Self {
+        Self { table: Table::new(options), events: Vec::new() }
+    }
+
+    /// A table that has found init and kthreadd, and a kernel in which there is nobody else.
+    pub(crate) fn booted() -> (Self, Kernel) {
+        let kernel = Kernel::boot(1000);
+        let mut seen = Self::with(TableOptions { ancestors: true, ..TableOptions::default() });
+        seen.table.seed(vec![kernel.seed_of(INIT), kernel.seed_of(KTHREADD)], &mut seen.events);
+        seen.events.clear();
+        (seen, kernel)
+    }
+
+    pub(crate) fn apply(&mut self, record: Record) -> Vec<Event> {
+        self.table.apply(record, &mut self.events);
+        std::mem::take(&mut self.events)
+    }
+
+    pub(crate) fn follow(&mut self, kernel: &mut Kernel) -> Vec<Event> {
+        let records: Vec<Record> = kernel.ring.drain(..).collect();
+        records.into_iter().flat_map(|record| self.apply(record)).collect()
+    }
+
+    pub(crate) fn parent(&self, pid: u32) -> Option<u32> {
+        self.table.by_pid(pid).expect("it lives").ppid()
+    }
+}
+
+pub(crate) fn kinds(events: &[Event]) -> Vec<Kind> {
+    events.iter().map(|event| event.kind).collect()
+}
+
+/// Pid, old and new parent's pid, and reason of each reparenting.
+pub(crate) fn moves(events: &[Event]) -> Vec<(u32, u32, u32, ReparentReason)> {
+    let of = |event: &Event| {
+        let to = event.reparent.as_ref()?;
+        Some((event.process.as_ref()?.pid, to.from_id.pid(), to.to_pid, to.reason))
+    };
+    events.iter().filter_map(of).collect()
+}
+
+pub(crate) fn header(kind: u16, boot_ns: u64) -> raw::Header {
+    raw::Header { kind, boot_ns, cpu: 2, ..raw::Header::default() }
+}
+
+pub(crate) fn task(tgid: u32, start_ns: u64) -> raw::TaskRef {
+    raw::TaskRef { start_ns, tgid, tid: tgid }
+}
+
+pub(crate) const INIT_TASK: raw::TaskRef = raw::TaskRef { start_ns: 5 * MS, tgid: 1, tid: 1 };
+
+pub(crate) const IDS: raw::Ids = raw::Ids {
+    uid: 1000,
+    gid: 100,
+    euid: 1000,
+    egid: 100,
+    loginuid: raw::ID_UNSET,
+    sid: 10,
+    pgid: 11,
+    tty: 0,
+    cgroup: 77,
+};
+
+pub(crate) fn fork(child: raw::TaskRef, creator: raw::TaskRef) -> raw::Fork {
+    raw::Fork {
+        header: header(raw::KIND_FORK, child.start_ns + 1000),
+        child,
+        parent: creator,
+        creator,
+        ids: IDS,
+        comm: padded("sh"),
+        ..raw::Fork::default()
+    }
+}
+
+pub(crate) fn forked(raw: raw::Fork) -> Record {
+    Record::Fork(Fork { raw, ns_pids: None })
+}
+
+pub(crate) fn field(text: &str) -> Field<Text> {
+    Field { value: Some(Text::new(text.as_bytes())), capture: None }
+}
+
+pub(crate) fn exec(task: raw::TaskRef, parent: raw::TaskRef, boot_ns: u64) -> Exec {
+    Exec {
+        raw: raw::Exec {
+            header: header(raw::KIND_EXEC, boot_ns),
+            task,
+            parent,
+            ids: IDS,
+            old_euid: IDS.euid,
+            old_egid: IDS.egid,
+            comm: padded("ls"),
+            argc: 2,
+            argv_bytes: 6,
+            argv_captured: 6,
+            ..raw::Exec::default()
+        },
+        exe: field("/bin/ls"),
+        cwd: field("/tmp"),
+        filename: field("./ls"),
+        interpreter: Field { value: None, capture: None },
+        argv: Field { value: Some(Argv::new(b"ls\0-l\0")), capture: None },
+    }
+}
+
+pub(crate) fn exit(task: raw::TaskRef, parent: raw::TaskRef, boot_ns: u64) -> raw::Exit {
+    raw::Exit {
+        header: header(raw::KIND_EXIT, boot_ns),
+        task,
+        parent,
+        reaper: INIT_TASK,
+        ids: IDS,
+        comm: padded("ls"),
+        flags: raw::EXIT_GROUP,
+        ..raw::Exit::default()
+    }
+}
+
+pub(crate) fn exited(raw: impl Into<Box<raw::Exit>>) -> Record {
+    Record::Exit(raw.into())
+}
+
+pub(crate) fn execed(exec: Exec) -> Record {
+    Record::Exec(Box::new(exec))
+}

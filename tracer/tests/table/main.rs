@@ -1,0 +1,11 @@
+//! The process table: case by case, against a model of the kernel, and against whatever comes.
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test")]
+
+mod events;
+mod history;
+mod kit;
+mod model;
+mod random;
+mod start;
+mod tree;
+mod unseen;
