@@ -27,6 +27,9 @@ const BATCH: usize = 4096;
 /// UTC is compared with the boot clock this often, in nanoseconds: a clock that is set shows within it.
 const CLOCK_CHECK_NS: u64 = 1_000_000_000;
 
+/// Processes that were found with a parent that was just ending are looked at again this often, in nanoseconds.
+const SETTLE_NS: u64 = 50_000_000;
+
 /// Why tracing did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -142,6 +145,7 @@ impl Builder {
             batch: Vec::new(),
             started_ns,
             clock_checked_ns: started_ns,
+            settle_at_ns: 0,
             options: self.kernel,
         };
         let (losses, records): (Vec<Option<Lost>>, Vec<Record>) = pending.into_iter().unzip();
@@ -218,6 +222,8 @@ pub struct Tracer {
     batch: Vec<Event>,
     started_ns: u64,
     clock_checked_ns: u64,
+    /// When to look again at those that [`Table::unsettled`] lists; never, once there are none.
+    settle_at_ns: u64,
     options: KernelOptions,
 }
 
@@ -300,7 +306,7 @@ impl Tracer {
             arch: text(name.as_ref().ok().map(UtsName::machine)),
             host: text(name.as_ref().ok().map(UtsName::nodename)),
             boot_id: boot_id.trim().into(),
-            hooks: self.kernel.hooks.iter().map(ToString::to_string).collect(),
+            hooks: self.kernel.hooks.iter().map(|hook| hook.tracepoint.to_owned()).collect(),
             fallbacks: self.kernel.fallbacks.clone(),
             ring_bytes: self.options.ring_bytes.into(),
             argv_max: self.options.argv_max.into(),
@@ -326,6 +332,22 @@ impl Tracer {
                 queue_record(table, queue, batch, lost, record);
             }
         });
+        if now >= self.settle_at_ns {
+            self.settle(now);
+        }
+    }
+
+    /// Looks again at processes that were found with a parent that was just ending: the kernel gave them another one
+    /// unheard.
+    fn settle(&mut self, now: u64) {
+        let pids: Vec<u32> = self.table.unsettled().map(|process| process.pid()).collect();
+        self.settle_at_ns = if pids.is_empty() { u64::MAX } else { now + SETTLE_NS };
+        for pid in pids {
+            if let Some(seed) = seed::read(pid, clock::utc_minus_boot_ns()) {
+                self.table.settle(&seed, &mut self.batch);
+            }
+        }
+        self.queue.extend(self.batch.drain(..));
     }
 
     fn apply(&mut self, lost: Option<Lost>, record: Record) {

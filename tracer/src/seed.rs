@@ -27,8 +27,9 @@ const PF_EXITING: u32 = 0x4;
 /// `task_struct.flags`: a kernel thread.
 const PF_KTHREAD: u32 = 0x20_0000;
 
-/// How often processes are read again whose parent is just ending, and how long to wait before.
-const SECOND_LOOKS: u32 = 5;
+/// How often processes are read again whose parent is just ending, and how long to wait before. One that needs longer is
+/// looked at again later ([`crate::table::Table::unsettled`]).
+const SECOND_LOOKS: u32 = 20;
 const SECOND_LOOK_AFTER: Duration = Duration::from_millis(1);
 
 /// [`Seed::ppid`] of a process that nothing is told of but that it was there.

@@ -82,15 +82,18 @@ pub struct Hook {
     pub gives: &'static str,
 }
 
-/// The hooks that fit a kernel, by the prototypes in its BTF.
+/// The hooks that fit a kernel, by the prototypes in its BTF, in the order in which they are attached and detached.
+///
+/// Deaths come first and births last: whoever's birth is told has all hooks on until tracing ends, so none seen to be born
+/// ends unseen, and none that is told of when tracing ends was born unheard.
 pub fn hooks(btf: &Btf) -> Vec<Hook> {
     // Since 6.16 the tracepoint hands over whether the whole group is dead (include/trace/events/sched.h).
     let exit = if btf.tracepoint_arguments("sched_process_exit") >= Some(2) { "exit" } else { "exit_by_live" };
     vec![
-        Hook { tracepoint: "sched_process_fork", program: "fork", needed: true, gives: "births" },
-        Hook { tracepoint: "sched_process_exec", program: "exec", needed: true, gives: "execs" },
         Hook { tracepoint: "sched_process_exit", program: exit, needed: true, gives: "deaths" },
+        Hook { tracepoint: "sched_process_exec", program: "exec", needed: true, gives: "execs" },
         Hook { tracepoint: "signal_generate", program: "signal", needed: false, gives: "who killed a process" },
+        Hook { tracepoint: "sched_process_fork", program: "fork", needed: true, gives: "births" },
     ]
 }
 
@@ -113,7 +116,7 @@ pub struct Kernel {
     stats: PerCpuArray<MapData, Plain<CpuStats>>,
     tracked: HashMap<MapData, u32, u32>,
     /// Hooks that are attached.
-    pub hooks: Vec<&'static str>,
+    pub hooks: Vec<Hook>,
     /// What this kernel lacks, and what is done instead.
     pub fallbacks: Vec<String>,
 }
@@ -127,10 +130,12 @@ impl Kernel {
         let mut fallbacks = fallbacks(&btf, &hooks);
         drop(btf);
         let mut probe = Probe::open_with(&offsets, options)?;
+        // All are loaded before the first is attached: the verifier takes its time.
+        let loaded: Vec<(&Hook, Result<(), LoadError>)> = hooks.iter().map(|hook| (hook, probe.load(hook))).collect();
         let mut attached = Vec::new();
-        for hook in &hooks {
-            match probe.attach(hook) {
-                Ok(()) => attached.push(hook.tracepoint),
+        for (hook, loaded) in loaded {
+            match loaded.and_then(|()| probe.attach(hook)) {
+                Ok(()) => attached.push(*hook),
                 Err(error) if hook.needed => return Err(error),
                 Err(error) => fallbacks.push(format!("{}: {error}; without {}", hook.tracepoint, hook.gives)),
             }
@@ -153,7 +158,12 @@ impl Kernel {
 
     /// Takes the programs off their hooks: nothing more happens in the kernel, and what is in the ring stays.
     pub fn detach(&mut self) {
-        self.ebpf = None;
+        let Some(mut ebpf) = self.ebpf.take() else { return };
+        for hook in &self.hooks {
+            // What cannot be unloaded is when the rest is dropped.
+            let _ = program(&mut ebpf, hook)
+                .and_then(|program| program.unload().map_err(|error| refused(hook.program, &error)));
+        }
     }
 
     /// The counters of every CPU.
@@ -184,9 +194,17 @@ impl Probe {
         Ok(Self { ebpf: open(offsets, options)?, types })
     }
 
-    /// Loads and attaches the program of one hook.
+    /// Loads the program of one hook: the verifier looks through it.
+    pub(super) fn load(&mut self, hook: &Hook) -> Result<(), LoadError> {
+        let Self { ebpf, types } = self;
+        let loaded = program(ebpf, hook)?.load(hook.tracepoint, types);
+        loaded.map_err(|error| classify(&format!("program {}", hook.program), &error))
+    }
+
+    /// Attaches a program that is loaded.
     pub(super) fn attach(&mut self, hook: &Hook) -> Result<(), LoadError> {
-        attach(&mut self.ebpf, hook, &self.types)
+        let attached = program(&mut self.ebpf, hook)?.attach();
+        attached.map(drop).map_err(|error| classify(&format!("tracepoint {}", hook.tracepoint), &error))
     }
 
     /// How many instructions the verifier went through for a program that is loaded (told since 5.16).
@@ -214,15 +232,11 @@ fn open(offsets: &Offsets, options: &KernelOptions) -> Result<Ebpf, LoadError> {
         .map_err(|error| classify("the maps", &error))
 }
 
-fn attach(ebpf: &mut Ebpf, hook: &Hook, types: &aya::Btf) -> Result<(), LoadError> {
-    let program: &mut BtfTracePoint = ebpf
-        .program_mut(hook.program)
+fn program<'a>(ebpf: &'a mut Ebpf, hook: &Hook) -> Result<&'a mut BtfTracePoint, LoadError> {
+    ebpf.program_mut(hook.program)
         .ok_or_else(|| refused(hook.program, &"the program is missing from the object"))?
         .try_into()
-        .map_err(|error| refused(hook.program, &error))?;
-    program.load(hook.tracepoint, types).map_err(|error| classify(&format!("program {}", hook.program), &error))?;
-    program.attach().map_err(|error| classify(&format!("tracepoint {}", hook.tracepoint), &error))?;
-    Ok(())
+        .map_err(|error| refused(hook.program, &error))
 }
 
 /// What this kernel lacks, and what is done instead.

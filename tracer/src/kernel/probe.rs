@@ -173,7 +173,7 @@ fn attach(btf: &Btf, btf_file: Option<&Path>, out: &mut Vec<Check>) {
     };
     for hook in hooks(btf) {
         let status = if hook.needed { Status::Failed } else { Status::Missing };
-        out.push(match probe.attach(&hook) {
+        out.push(match probe.load(&hook).and_then(|()| probe.attach(&hook)) {
             Ok(()) => {
                 let verified =
                     probe.verified(&hook).map(|n| format!(", {n} instructions verified")).unwrap_or_default();

@@ -19,8 +19,9 @@ use super::load::{LoadError, refused};
 /// Pause between two looks while there is something to find.
 const BUSY_PAUSE: Duration = Duration::from_millis(1);
 
-/// A record that was being written when we said that we will sleep may not have seen it; it is there by then.
-const LAST_LOOK: Duration = Duration::from_millis(10);
+/// A record that was being written when we said that we will sleep may not have seen it; it is there by then,
+/// unless the writer's own (virtual) CPU stood still.
+const LAST_LOOKS: [Duration; 3] = [Duration::from_millis(10), Duration::from_millis(100), Duration::from_secs(1)];
 
 /// How far the reader is on its way to sleep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,10 +30,8 @@ enum Rest {
     Busy,
     /// It is said that the next record is to wake us; one more look.
     Announced,
-    /// Until woken, but not for long.
-    Light,
-    /// Until woken.
-    Deep,
+    /// Until woken, or until the next of the last looks.
+    Asleep(usize),
 }
 
 /// Records of the kernel side, in the order in which it reserved them.
@@ -67,23 +66,28 @@ impl Ring {
                 self.rest = Rest::Announced;
                 Poll::Ready(Ok(()))
             }
-            Rest::Announced | Rest::Light => {
-                self.rest = Rest::Light;
-                if self.poll_woken(cx)?.is_pending() {
-                    ready!(self.poll_pause(cx, LAST_LOOK));
-                    self.rest = Rest::Deep;
-                }
-                self.pause = None;
-                Poll::Ready(Ok(()))
+            Rest::Announced => {
+                self.rest = Rest::Asleep(0);
+                self.poll_asleep(cx, 0)
             }
-            Rest::Deep => self.poll_woken(cx),
+            Rest::Asleep(looks) => self.poll_asleep(cx, looks),
         }
     }
 
-    fn poll_woken(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_asleep(&mut self, cx: &mut Context<'_>, looks: usize) -> Poll<io::Result<()>> {
         // Readiness is edge-triggered: it is cleared before the records are read, so that one that
         // arrives in between wakes us again.
-        ready!(self.map.poll_read_ready(cx))?.clear_ready();
+        if let Poll::Ready(ready) = self.map.poll_read_ready(cx) {
+            ready?.clear_ready();
+            // Whoever woke us has taken our wish to be woken with it. Its record may not be readable yet: one that was
+            // reserved before is still being written, and will not wake us again.
+            self.rest = Rest::Busy;
+            self.pause = None;
+            return Poll::Ready(Ok(()));
+        }
+        let Some(&length) = LAST_LOOKS.get(looks) else { return Poll::Pending };
+        ready!(self.poll_pause(cx, length));
+        self.rest = Rest::Asleep(looks + 1);
         Poll::Ready(Ok(()))
     }
 

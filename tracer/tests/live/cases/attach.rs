@@ -8,7 +8,6 @@ use std::process::{Command, Stdio};
 use tracer::event::{Event, Kind, Process};
 use tracer::id::{ProcessId, TICK_NS};
 
-use crate::support::WHOLE_MACHINE;
 use crate::support::proc::{self, Stat};
 use crate::support::{
     BOUND, Case, Guarded, Ident, Stream, Trace, TruthLog, case, check_sound, deed_arguments, run_bounded, truth,
@@ -18,10 +17,10 @@ use super::exit::assert_status;
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
-        case("tree::found_processes_are_as_proc_shows_them", found).open(WHOLE_MACHINE),
-        case("tree::found_zombie", zombie).open(WHOLE_MACHINE),
-        case("tree::starting_in_the_middle_of_a_storm", in_a_storm).open(WHOLE_MACHINE),
-        case("tree::at_rest_as_proc_shows_it", at_rest).open(WHOLE_MACHINE),
+        case("tree::found_processes_are_as_proc_shows_them", found),
+        case("tree::found_zombie", zombie),
+        case("tree::starting_in_the_middle_of_a_storm", in_a_storm),
+        case("tree::at_rest_as_proc_shows_it", at_rest),
     ]
 }
 

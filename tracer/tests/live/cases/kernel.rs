@@ -6,7 +6,6 @@ use std::process::{Command, Stdio};
 
 use tracer::event::Kind;
 
-use crate::support::WHOLE_MACHINE;
 use crate::support::proc::{self, Stat};
 use crate::support::{BOUND, Case, Ident, Need, Stream, case, check_sound, run_bounded, this_binary};
 
@@ -20,7 +19,6 @@ pub(super) fn cases() -> Vec<Case> {
             Need::Check(no_ext4),
         ]),
         case("tree::program_that_the_kernel_starts", usermode_helper)
-            .open(WHOLE_MACHINE)
             .needs(&[Need::Alone, Need::Check(no_core_pattern)]),
     ]
 }

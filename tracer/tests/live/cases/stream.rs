@@ -10,7 +10,6 @@ use nix::libc;
 use nix::sys::signal::Signal;
 use tracer::event::Kind;
 
-use crate::support::WHOLE_MACHINE;
 use crate::support::{
     BOUND, Case, Guarded, Run, Stream, Trace, case, check_schema, check_sound, command, deed_arguments, proc,
     run_bounded,
@@ -18,12 +17,12 @@ use crate::support::{
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
-        case("stream::sigint_in_a_storm", || signal_in_a_storm(Signal::SIGINT)).open(WHOLE_MACHINE),
-        case("stream::sigterm_in_a_storm", || signal_in_a_storm(Signal::SIGTERM)).open(WHOLE_MACHINE),
+        case("stream::sigint_in_a_storm", || signal_in_a_storm(Signal::SIGINT)),
+        case("stream::sigterm_in_a_storm", || signal_in_a_storm(Signal::SIGTERM)),
         case("stream::reader_goes_away", reader_goes_away),
         case("stream::reader_goes_away_in_a_storm", reader_goes_away_in_a_storm),
         case("stream::full_disk", full_disk),
-        case("stream::two_at_the_same_time", two).open(WHOLE_MACHINE),
+        case("stream::two_at_the_same_time", two),
         case("stream::memlock_limit_of_nothing", no_memlock),
         case("stream::without_root", || refused_without_root("stream")),
         case("run::without_root", || refused_without_root("run")),
@@ -33,7 +32,7 @@ pub(super) fn cases() -> Vec<Case> {
         case("stream::only_some_names", only_some_names),
         case("stream::only_one_user", only_one_user),
         case("stream::text_has_no_raw_escapes", text_has_no_raw_escapes),
-        case("stream::ancestors", ancestors).open(WHOLE_MACHINE),
+        case("stream::ancestors", ancestors),
         case("stream::count_and_duration", count_and_duration),
     ]
 }

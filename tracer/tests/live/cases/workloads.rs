@@ -11,7 +11,6 @@ use std::time::Duration;
 use tracer::event::Kind;
 use tracer::id::ProcessId;
 
-use crate::support::WHOLE_MACHINE;
 use crate::support::{
     BOUND, Case, Finished, Need, Run, Stream, Trace, case, check_schema, check_sound, open_directory, run_bounded,
 };
@@ -30,9 +29,9 @@ const STRESSORS: [&str; 6] = ["fork", "vfork", "exec", "clone", "daemon", "zombi
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = vec![
-        case("stream::make_j4", make).open(WHOLE_MACHINE).needs(&[Need::Tool("make"), Need::Tool("gcc")]),
-        case("stream::configure_script", configure).open(WHOLE_MACHINE),
-        case("stream::apt_get_reinstall", apt_get).open(WHOLE_MACHINE).needs(&[
+        case("stream::make_j4", make).needs(&[Need::Tool("make"), Need::Tool("gcc")]),
+        case("stream::configure_script", configure),
+        case("stream::apt_get_reinstall", apt_get).needs(&[
             Need::Alone,
             Need::Tool("apt-get"),
             Need::Check(package_cannot_be_had),

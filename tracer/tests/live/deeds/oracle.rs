@@ -165,7 +165,9 @@ fn born_and(truth: Truth, part: Part) -> i32 {
 /// A thread forks and ends, while the process lives on.
 fn fork_from_thread(truth: Truth, child: Part) {
     thread::scope(|scope| {
-        scope.spawn(|| fork(|| born_and(truth, child)));
+        // The scope alone waits for the closure, not for the thread, which takes locks of the library on its way out: the
+        // next fork would hand them on, locked for ever.
+        scope.spawn(|| fork(|| born_and(truth, child))).join().expect("it only forks");
     });
 }
 

@@ -52,9 +52,6 @@ pub(crate) struct Case {
     test: Box<dyn FnOnce() + Send>,
 }
 
-/// Why the cases are open that hold the whole machine's stream against itself.
-pub(crate) const WHOLE_MACHINE: &str = "of the whole machine's processes some end or change parents in an order that the checks refuse; why is not found yet";
-
 /// A case without needs of its own; see [`Case::needs`].
 pub(crate) fn case(name: impl Into<String>, test: impl FnOnce() + Send + 'static) -> Case {
     Case { name: name.into(), needs: &[], open: None, test: Box::new(test) }

@@ -11,7 +11,7 @@ mod trace;
 mod tracer;
 pub(crate) mod truth;
 
-pub(crate) use case::{Case, Need, WHOLE_MACHINE, case};
+pub(crate) use case::{Case, Need, case};
 pub(crate) use process::{BOUND, Finished, Guarded, run_bounded};
 pub(crate) use rng::Rng;
 pub(crate) use schema::check_schema;
