@@ -3,6 +3,8 @@
 //! These types *are* schema 1: the JSON Schema in `docs/schema/v1.json` is generated from them, keys are
 //! written in the order of the fields, and an absent key means unknown or not applicable.
 
+mod storm;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -11,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::ProcessId;
 use crate::time::Timestamp;
+pub use storm::{Storm, StormCommand, StormPhase, StormStatus};
 
 /// Version of the schema that this build writes.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -38,13 +41,15 @@ pub enum Kind {
     ThreadExit,
     /// Records were lost here.
     Lost,
+    /// What a process and its descendants spawned above a rate (on request).
+    Storm,
     /// Last line of a stream.
     Bye,
 }
 
 impl Kind {
     /// Every kind, in the order of the documentation.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Hello,
         Self::Process,
         Self::Fork,
@@ -54,6 +59,7 @@ impl Kind {
         Self::ThreadStart,
         Self::ThreadExit,
         Self::Lost,
+        Self::Storm,
         Self::Bye,
     ];
 
@@ -69,13 +75,14 @@ impl Kind {
             Self::ThreadStart => "thread_start",
             Self::ThreadExit => "thread_exit",
             Self::Lost => "lost",
+            Self::Storm => "storm",
             Self::Bye => "bye",
         }
     }
 
-    /// True for the lines that frame and annotate a stream, which no filter takes away: `hello`, `lost`, `bye`.
+    /// True for the lines that frame and annotate a stream, which no filter takes away: `hello`, `lost`, `storm`, `bye`.
     pub const fn is_framing(self) -> bool {
-        matches!(self, Self::Hello | Self::Lost | Self::Bye)
+        matches!(self, Self::Hello | Self::Lost | Self::Storm | Self::Bye)
     }
 }
 
@@ -121,7 +128,10 @@ pub struct Event {
     /// What was lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost: Option<Lost>,
-    /// The process's ancestors, nearest first (with `--ancestors`).
+    /// What a storm spawned (with `--collapse` or `--storm-alert`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storm: Option<Box<Storm>>,
+    /// The process's ancestors, nearest first (with `--ancestors`, and for a storm).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ancestors: Option<Vec<Ancestor>>,
     /// What is being traced, and how.
@@ -148,6 +158,7 @@ impl Event {
             exit: None,
             reparent: None,
             lost: None,
+            storm: None,
             ancestors: None,
             hello: None,
             bye: None,
@@ -409,6 +420,11 @@ impl Exit {
     pub fn own(&self) -> Option<&Usage> {
         self.own_usage.as_ref().or(self.usage.as_ref())
     }
+
+    /// True for an end that is not exit code 0.
+    pub fn failed(&self) -> bool {
+        self.signal.is_some() || self.code.is_some_and(|code| code != 0)
+    }
 }
 
 /// Who or what sent the signal that ended a process.
@@ -548,15 +564,22 @@ pub struct Hello {
     pub argv_max: u64,
 }
 
-/// Last line: what became of it all. `seen` = `emitted` + `filtered` + `lost`.
+/// Last line: what became of it all. `seen` = `emitted` + `filtered` + `folded` + `lost`.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Bye {
-    /// Events there were: those that became lines, those that a filter left out, and those lost.
+    /// Events there were: those that became lines, those that a filter left out, those that
+    /// are only in `storm` lines, and those lost.
     pub seen: u64,
-    /// Lines of process events written (`hello`, `lost` and `bye` are not counted).
+    /// Lines of process events written (`hello`, `lost`, `storm` and `bye` are not counted).
     pub emitted: u64,
     /// Events left out by a filter.
     pub filtered: u64,
+    /// Events that are only in `storm` lines (with `--collapse`): the sum of their `folded`.
+    #[serde(default, skip_serializing_if = "is_zero64")]
+    pub folded: u64,
+    /// Storms that began.
+    #[serde(default, skip_serializing_if = "is_zero64")]
+    pub storms: u64,
     /// Records lost for want of room.
     pub lost: u64,
     /// By kind of event, emitted ones.

@@ -19,6 +19,7 @@ pub mod schema;
 pub mod seed;
 pub mod signals;
 pub mod sink;
+pub mod storm;
 pub mod table;
 pub mod text;
 pub mod time;

@@ -2,15 +2,18 @@
 
 use std::future::Future;
 use std::io;
+use std::time::Duration;
 
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike as _;
 
+use crate::clock;
 use crate::event::{Bye, Event, Kind};
 use crate::filter::Filter;
 use crate::kernel::load::LoadError;
 use crate::live::Tracer;
 use crate::sink::Sink;
+use crate::storm::{self, Storms};
 
 /// Why a stream ended before its time.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +36,8 @@ pub struct Wanted {
     pub snapshot: bool,
     /// After how many events it ends.
     pub count: Option<u64>,
+    /// What makes a storm, if that is asked for.
+    pub storm: Option<storm::Options>,
 }
 
 /// Writes events to the sink until `shutdown` is done (or enough were written), then drains what had happened by
@@ -45,11 +50,16 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
     mut go_on: impl FnMut(&Tracer) -> bool,
 ) -> Result<Bye, PipelineError> {
-    let mut stage = Stage { filter, sink, left: wanted.count.unwrap_or(u64::MAX), seq: 0, bye: Bye::default() };
+    let left = wanted.count.unwrap_or(u64::MAX);
+    let storms = wanted.storm.map(Storms::new);
+    let mut stage = Stage { filter, storms, storm_lines: Vec::new(), sink, left, seq: 0, bye: Bye::default() };
     let hello = tracer.hello();
     stage.frame(hello)?;
     let mut batch = tracer.take_snapshot();
     stage.filter.learn(&batch);
+    if let Some(storms) = &mut stage.storms {
+        storms.learn(&batch);
+    }
     if !wanted.snapshot {
         batch.clear();
     }
@@ -62,6 +72,8 @@ pub async fn run(
             biased;
             () = &mut shutdown => break,
             result = tracer.next_batch(&mut batch) => result.map_err(PipelineError::Wait)?,
+            // Only when there is nothing to read: events bring their own time.
+            () = stage.storm_line_is_due() => stage.tick()?,
         }
         stage.pass(&mut batch)?;
         stage.sink.flush().map_err(PipelineError::Output)?;
@@ -74,6 +86,9 @@ pub async fn run(
 /// Numbers, filters, counts and writes.
 struct Stage<'a> {
     filter: Filter,
+    storms: Option<Storms>,
+    /// Lines of storms that are to be written.
+    storm_lines: Vec<Event>,
     sink: &'a mut dyn Sink,
     /// How many more process events are wanted.
     left: u64,
@@ -95,8 +110,19 @@ impl Stage<'_> {
             }
             self.bye.seen += 1;
             // What comes after the last one wanted is left out like what a filter leaves out.
-            if !self.filter.admits(&event) || self.left == 0 {
+            let wanted = self.filter.admits(&event) && self.left > 0;
+            let shown = match &mut self.storms {
+                Some(storms) => storms.take(&event, wanted, &mut self.storm_lines),
+                None => true,
+            };
+            if !self.storm_lines.is_empty() {
+                self.write_storms(&mut event.seq)?;
+            }
+            if !wanted {
                 self.bye.filtered += 1;
+                continue;
+            }
+            if !shown {
                 continue;
             }
             self.left -= 1;
@@ -113,6 +139,45 @@ impl Stage<'_> {
         Ok(())
     }
 
+    /// Writes the lines of storms that stand before an event, which takes the number after theirs.
+    fn write_storms(&mut self, seq: &mut u64) -> Result<(), PipelineError> {
+        for mut line in self.storm_lines.drain(..) {
+            line.seq = *seq;
+            *seq = self.seq;
+            self.seq += 1;
+            self.sink.write(&line).map_err(PipelineError::Output)?;
+        }
+        Ok(())
+    }
+
+    /// Done when a storm has a line to be written though nothing happens; never while there is no storm.
+    fn storm_line_is_due(&self) -> impl Future<Output = ()> + use<> {
+        let due_ns = self.storms.as_ref().and_then(Storms::due_ns);
+        async move {
+            match due_ns {
+                Some(due_ns) => {
+                    tokio::time::sleep(Duration::from_nanos(due_ns.saturating_sub(clock::boot_ns()))).await;
+                }
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Writes what storms have to tell by now.
+    fn tick(&mut self) -> Result<(), PipelineError> {
+        if let Some(storms) = &mut self.storms {
+            storms.tick(clock::boot_ns(), &mut self.storm_lines);
+        }
+        self.write_rest_of_storms()
+    }
+
+    fn write_rest_of_storms(&mut self) -> Result<(), PipelineError> {
+        for line in std::mem::take(&mut self.storm_lines) {
+            self.frame(line)?;
+        }
+        Ok(())
+    }
+
     /// Writes a line that frames the stream.
     fn frame(&mut self, mut event: Event) -> Result<(), PipelineError> {
         event.seq = self.seq;
@@ -121,6 +186,11 @@ impl Stage<'_> {
     }
 
     fn end(mut self, tracer: &Tracer) -> Result<Bye, PipelineError> {
+        if let Some(storms) = &mut self.storms {
+            storms.finish(clock::boot_ns(), &mut self.storm_lines);
+            (self.bye.folded, self.bye.storms) = (storms.folded(), storms.begun());
+            self.write_rest_of_storms()?;
+        }
         let mut bye = std::mem::take(&mut self.bye);
         bye.duration_ns = tracer.duration_ns();
         if let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) {

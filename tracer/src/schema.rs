@@ -39,6 +39,7 @@ fn needed(kind: Kind) -> Value {
         Kind::Exit => &["process", "exit"],
         Kind::Reparent => &["process", "reparent"],
         Kind::Lost => &["lost"],
+        Kind::Storm => &["process", "storm"],
         Kind::Bye => &["bye"],
     };
     json!({ "if": { "properties": { "event": { "const": kind.name() } } }, "then": { "required": keys } })

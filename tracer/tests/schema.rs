@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tracer::event::{
     Ancestor, ArgvInfo, Bye, Capture, Cause, Event, Exec, Exit, Hello, Kind, Lost, Process, Reparent, ReparentReason,
-    Source, Usage,
+    Source, Storm, StormCommand, StormPhase, StormStatus, Usage,
 };
 use tracer::id::ProcessId;
 use tracer::schema;
@@ -47,6 +47,12 @@ fn sample(kind: Kind, seq: u64) -> Event {
             let (after_boot_ns, before_boot_ns) = (Some(1), Some(2));
             let counts = Lost { cpu: 1, total: 10, forks: 1, execs: 2, exits: 3, signals: 4, ..Lost::default() };
             event.lost = Some(Lost { after_boot_ns, before_boot_ns, ..counts });
+        }
+        Kind::Storm => {
+            event.boot_ns = Some(123_456_789_012);
+            event.process = Some(process());
+            event.ancestors = Some(vec![Ancestor { id: id(1), pid: 1, comm: text("init"), exe: text("/sbin/init") }]);
+            event.storm = Some(Box::new(storm()));
         }
         Kind::Bye => event.bye = Some(Box::new(Bye { seen: 3, emitted: 2, filtered: 1, ..Bye::default() })),
         _ => {}
@@ -135,6 +141,34 @@ fn exit() -> Exit {
         usage: Some(Usage::default()),
         own_usage: Some(Usage::default()),
         usage_partial: true,
+    }
+}
+
+fn storm() -> Storm {
+    Storm {
+        phase: StormPhase::Ongoing,
+        rate: 12,
+        threshold: 10,
+        began_boot_ns: 122_456_789_012,
+        period_ns: 1_000_000_000,
+        events: 12,
+        folded: 12,
+        forks: 4,
+        execs: 3,
+        exits: 3,
+        reparents: 1,
+        others: 1,
+        failed: 2,
+        commands: vec![StormCommand { exe: "/bin/false".into(), execs: 2 }],
+        other_execs: 1,
+        statuses: vec![
+            StormStatus { code: Some(0), signal: None, exits: 1 },
+            StormStatus { code: Some(1), signal: None, exits: 1 },
+            StormStatus { code: None, signal: text("SIGKILL"), exits: 1 },
+        ],
+        user_ns: 1,
+        system_ns: 2,
+        total_events: 24,
     }
 }
 

@@ -67,7 +67,7 @@ pub(super) fn watch(args: &TreeArgs, globals: &Globals) -> anyhow::Result<ExitCo
             }
         };
         let filter = Filter::new(&Spec::default())?;
-        let wanted = Wanted { snapshot: true, count: None };
+        let wanted = Wanted { snapshot: true, ..Wanted::default() };
         let result = pipeline::run(tracer, filter, &mut SceneSink(scene), &wanted, shutdown, |_| true).await;
         stop.store(true, Ordering::Relaxed);
         // The terminal is as it was before anything is said about what went wrong.

@@ -8,12 +8,13 @@ use super::{Capture, CaptureArgs, ExitCode, FilterArgs, Globals, UsageError};
 use crate::field;
 use crate::filter::Filter;
 use crate::sink::{Format, Target};
+use crate::storm;
 
 /// Show what happens: every fork, exec and exit, as JSON lines
 ///
 /// Writes an event a line, as it happens: first `hello` (what is traced, and how), then a `process` line for each
 /// process that runs already, then every `fork`, `exec`, `exit` and `reparent`; last `bye`, with the counts: seen =
-/// emitted + filtered + lost. Where events were lost, a `lost` line stands in their place and says how many of which
+/// emitted + filtered + folded + lost. Where events were lost, a `lost` line stands in their place and says how many of which
 /// kind. It ends with SIGINT (Ctrl-C) or SIGTERM, with --count or --duration, or when nobody reads on.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES, after_long_help = after_long_help())]
@@ -30,13 +31,28 @@ pub struct StreamArgs {
     #[arg(short, long)]
     ancestors: bool,
 
-    /// End after so many events (`hello`, `lost` and `bye` are not counted)
+    /// End after so many events (`hello`, `lost`, `storm` and `bye` are not counted)
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
 
     /// End after so long, e.g. 10s or 1h30m
     #[arg(short, long, value_name = "TIME", value_parser = duration)]
     duration: Option<Duration>,
+
+    /// Fold what one process and its descendants spawn beyond RATE events a second into `storm` lines
+    ///
+    /// While it lasts there is one line a second: who is to blame, how many forks, execs and exits, which commands how
+    /// often, exit statuses, CPU time. What is born below the culprit in that time, and each exec there, gets no line of
+    /// its own; whose birth was shown has its end shown too. Nothing is sampled: what was shown and what was folded is
+    /// all there was, and `bye` says how many were folded.
+    #[arg(long, value_name = "RATE", conflicts_with = "storm_alert", value_parser = clap::value_parser!(u64).range(1..))]
+    collapse: Option<u64>,
+
+    /// Add `storm` lines where one process and its descendants spawn more than RATE events a second
+    ///
+    /// As with --collapse, but every event keeps its line.
+    #[arg(long, value_name = "RATE", value_parser = clap::value_parser!(u64).range(1..))]
+    storm_alert: Option<u64>,
 
     #[command(flatten)]
     filter: FilterArgs,
@@ -63,6 +79,8 @@ Examples:
       What the web server runs, into a file.
   tracer stream --pid 4711 --ancestors --duration 1m
       A minute of one process and all below it, with where each came from.
+  tracer stream --collapse 500 --format text
+      The same as the first, but a storm is one line a second instead of thousands.
   tracer stream --event exit | jq -c 'select(.exit.signal) | [.process.pid, .process.comm, .exit.signal, .exit.cause]'
       What gets killed, and by whom.
 
@@ -107,9 +125,16 @@ pub struct Plan {
     pub count: Option<u64>,
     /// After how long it ends.
     pub duration: Option<Duration>,
+    /// What makes a storm.
+    pub storm: Option<storm::Options>,
 }
 
 impl StreamArgs {
+    fn storm(&self) -> Option<storm::Options> {
+        let fold = self.collapse.map(|rate| storm::Options { mode: storm::Mode::Fold, rate });
+        fold.or_else(|| self.storm_alert.map(|rate| storm::Options { mode: storm::Mode::Alert, rate }))
+    }
+
     /// What the options mean.
     pub fn plan(self, globals: &Globals) -> Result<Plan, UsageError> {
         Ok(Plan {
@@ -123,6 +148,7 @@ impl StreamArgs {
             ancestors: self.ancestors,
             count: self.count,
             duration: self.duration,
+            storm: self.storm(),
         })
     }
 }

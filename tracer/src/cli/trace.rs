@@ -39,7 +39,7 @@ pub(super) fn stream(plan: stream::Plan) -> anyhow::Result<ExitCode> {
             }
         };
         let tracer = builder(&plan.capture).ancestors(plan.ancestors).start()?;
-        let wanted = Wanted { snapshot: plan.snapshot, count: plan.count };
+        let wanted = Wanted { snapshot: plan.snapshot, count: plan.count, storm: plan.storm };
         pipeline::run(tracer, plan.filter, &mut *sink, &wanted, shutdown, |_| true).await?;
         Ok(ExitCode::Done)
     })
@@ -85,7 +85,7 @@ async fn follow(plan: &run::Plan, tracer: Tracer, held: &mut Held, sink: &mut dy
     // Its ancestors are in the table too; nothing more will be heard of them.
     let others = tracer.table().len_living().saturating_sub(1);
     let failed = held.release()?;
-    let wanted = Wanted { snapshot: true, count: None };
+    let wanted = Wanted { snapshot: true, ..Wanted::default() };
     let wait = plan.wait;
     let some_left = |tracer: &Tracer| !wait || tracer.table().len_living() > others;
     let traced = pipeline::run(tracer, plan.filter.clone(), sink, &wanted, held.ended(wait), some_left).await;

@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use unicode_width::UnicodeWidthStr as _;
 
 use super::Sink;
-use crate::event::{Bye, Event, Exit, Hello, Kind, Lost, Process, Reparent, ReparentReason};
+use crate::event::{Bye, Event, Exit, Hello, Kind, Lost, Process, Reparent, ReparentReason, Storm, StormPhase};
 use crate::time::Timestamp;
 use crate::view::escape;
 use crate::view::glyphs::Glyphs;
@@ -94,6 +94,7 @@ impl Look {
             Event { hello: Some(hello), .. } => Line::new().with(Role::Dim, &greeting(hello)),
             Event { bye: Some(bye), .. } => self.farewell(bye),
             Event { lost: Some(lost), .. } => self.row(event, None).with(Role::Bad, &loss(lost)),
+            Event { storm: Some(storm), .. } => self.storm(event, storm),
             _ => {
                 let process = event.process.as_ref();
                 let mut line = self.row(event, process);
@@ -111,7 +112,7 @@ impl Look {
             Kind::Fork | Kind::ThreadStart => Role::Good,
             Kind::Exec => Role::Notice,
             Kind::Exit if event.exit.as_ref().is_some_and(|exit| label::failed(exit)) => Role::Bad,
-            Kind::Lost => Role::Bad,
+            Kind::Lost | Kind::Storm => Role::Bad,
             Kind::Process | Kind::Reparent => Role::Dim,
             _ => Role::Plain,
         };
@@ -165,6 +166,30 @@ impl Look {
         }
     }
 
+    fn storm(&self, event: &Event, storm: &Storm) -> Line {
+        let process = event.process.as_ref();
+        let mut line = self.row(event, process);
+        let name = process.map(label::command).unwrap_or_default();
+        line.push(Role::Bad, &format!("{}: {}/s  ", phase(storm.phase), units::count(storm.rate)));
+        line.push(Role::Plain, &name);
+        if storm.phase == StormPhase::Begin {
+            return line;
+        }
+        let counts = [(storm.forks, "fork"), (storm.execs, "exec"), (storm.exits, "exit"), (storm.failed, "failure")];
+        let counts = counts.map(|(n, what)| units::counted(n, what)).join(", ");
+        let cpu = units::duration(storm.user_ns + storm.system_ns, self.glyphs);
+        line.push(Role::Plain, &format!("  {counts}, cpu {cpu}"));
+        let most: Vec<_> = storm.commands.iter().take(3).map(|c| self.times(c.execs, &c.exe)).collect();
+        if !most.is_empty() {
+            line.push(Role::Dim, &format!("  ({})", most.join(", ")));
+        }
+        line
+    }
+
+    fn times(&self, n: u64, what: &str) -> String {
+        format!("{}{} {}", units::count(n), self.glyphs.times, escape::text(what))
+    }
+
     fn adoption(&self, reparent: &Reparent) -> String {
         let whose = match reparent.reason {
             ReparentReason::Thread => "another thread of its parent",
@@ -178,7 +203,10 @@ impl Look {
         let mut line = Line::new();
         let Bye { seen, emitted, filtered, lost, duration_ns, .. } = *bye;
         let seen = format!("# {} in {}: ", units::counted(seen, "event"), units::duration(duration_ns, self.glyphs));
-        let shown = format!("{} shown, {} filtered, ", units::count(emitted), units::count(filtered));
+        let mut shown = format!("{} shown, {} filtered, ", units::count(emitted), units::count(filtered));
+        if bye.folded > 0 {
+            let _ = write!(shown, "{} folded, ", units::count(bye.folded));
+        }
         line.push(Role::Dim, &seen);
         line.push(Role::Dim, &shown);
         line.push(if lost > 0 { Role::Bad } else { Role::Dim }, &format!("{} lost", units::count(lost)));
@@ -200,6 +228,15 @@ const fn short(kind: Kind) -> &'static str {
         Kind::ThreadStart => "thread+",
         Kind::ThreadExit => "thread-",
         kind => kind.name(),
+    }
+}
+
+const fn phase(phase: StormPhase) -> &'static str {
+    match phase {
+        StormPhase::Begin => "begins",
+        StormPhase::Ongoing => "goes on",
+        StormPhase::End => "ends",
+        StormPhase::Cut => "not over",
     }
 }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::event::{ArgvInfo, Cause, Exec, Source, Usage};
+use crate::event::{ArgvInfo, Cause, Exec, Source, StormCommand, Usage};
 use crate::id::ProcessId;
 use crate::view::glyphs::{ASCII, UNICODE};
 
@@ -109,6 +109,36 @@ fn a_line_an_event() {
     22:13:20.123 lost           -       -            1,203 records of CPU 1 lost for want of room: 1,200 forks, 3 exits; a larger --ring-size would hold more
     # 12,345 events in 1m01s: 1,000 shown, 10,142 filtered, 1,203 lost; tracer itself used 5.00ms CPU, 9.0M
     "#);
+}
+
+#[test]
+fn a_storm_is_a_line() {
+    let mut storm = exec(4711, &["make", "-j8"]);
+    storm.kind = Kind::Storm;
+    let sums = |phase| Storm {
+        phase,
+        rate: 1234,
+        threshold: 500,
+        began_boot_ns: 1,
+        period_ns: 1_000_000_000,
+        events: 1234,
+        folded: 1234,
+        forks: 400,
+        execs: 434,
+        exits: 400,
+        reparents: 0,
+        others: 0,
+        failed: 1,
+        commands: vec![StormCommand { exe: "/usr/bin/\x1bcc".into(), execs: 434 }],
+        other_execs: 0,
+        statuses: Vec::new(),
+        user_ns: 1_000_000,
+        system_ns: 500_000,
+        total_events: 1234,
+    };
+    let phases = [StormPhase::Begin, StormPhase::Ongoing, StormPhase::End, StormPhase::Cut];
+    let story = phases.map(|phase| Event { storm: Some(Box::new(sums(phase))), ..storm.clone() });
+    insta::assert_snapshot!(lines(look(false, &UNICODE), &story));
 }
 
 #[test]

@@ -41,7 +41,7 @@ pub fn status(exit: &Exit) -> String {
 
 /// True for an end that is not exit code 0.
 pub fn failed(exit: &Exit) -> bool {
-    exit.signal.is_some() || exit.code.is_some_and(|code| code != 0)
+    exit.failed()
 }
 
 /// Who or what killed a process, if anything did: `core dumped, by 4711 (bash)`.

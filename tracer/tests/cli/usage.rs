@@ -56,6 +56,8 @@ fn wrong_usage_ends_with_2_and_names_what_is_right() {
         (&["stream", "--comm", "[a"], "unclosed character class"),
         (&["stream", "--exe", "{a"], "globs know"),
         (&["stream", "--uid", "no such user"], "getent passwd"),
+        (&["stream", "--collapse", "0"], "--collapse"),
+        (&["stream", "--collapse", "9", "--storm-alert", "9"], "--storm-alert"),
         (&["stream", "--format", "xml"], "possible values: json, text"),
         (&["stream", "--argv-max", "7M"], "6M"),
         (&["stream", "--argv-max", "lots"], "e.g. 64K"),

@@ -9,6 +9,7 @@ mod kernel;
 mod load;
 mod oracle;
 mod run;
+mod storm;
 mod stream;
 mod tree;
 mod usage;
@@ -29,6 +30,7 @@ pub(crate) fn all() -> Vec<Case> {
         run::cases(),
         cli::cases(),
         load::cases(),
+        storm::cases(),
         workloads::cases(),
         oracle::cases(),
     ]

@@ -1,6 +1,9 @@
 //! Workloads without an end of their own, and those that rest.
 
+use std::collections::BTreeMap;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::thread;
 
 use nix::libc;
@@ -14,6 +17,7 @@ use crate::support::{Ident, Rng, Truth, proc};
 pub(super) const DEEDS: &[(&str, Deed)] = &[
     ("storm", storm),
     ("quiet-storm", quiet_storm),
+    ("crowd", crowd),
     ("resting", resting),
     ("core-helper", core_helper),
     ("nothing", nothing),
@@ -87,6 +91,23 @@ fn quiet_storm(truth: Truth, arguments: &[String]) {
     while kit::any_child() {
         kit::wait_any();
     }
+}
+
+/// So many children, one after the other; every third runs a program, the others end with codes of their own.
+fn crowd(truth: Truth, arguments: &[String]) {
+    let many: u32 = arguments[0].parse().expect("a count");
+    let mut codes = BTreeMap::<i32, u32>::new();
+    let mut execs = 0u32;
+    for n in 0..many {
+        let runs = n.is_multiple_of(3);
+        execs += u32::from(runs);
+        let child = fork(|| {
+            assert!(!runs, "exec: {}", Command::new("/bin/true").exec());
+            (n % 7) as i32
+        });
+        *codes.entry(libc::WEXITSTATUS(kit::wait(child).status)).or_default() += 1;
+    }
+    truth.say("crowd", json!({ "execs": execs, "codes": codes }));
 }
 
 /// Grows a random tree in steps. After each it rests until it is told to go on: a file that the test makes.

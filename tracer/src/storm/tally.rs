@@ -1,0 +1,105 @@
+//! Sums of a period.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use crate::event::{Event, Kind, Storm, StormCommand, StormPhase, StormStatus};
+
+/// Commands that one line names.
+const LISTED: usize = 16;
+
+/// Commands that are told apart in a period; what is executed beyond is counted together.
+const DISTINCT: usize = 1024;
+
+type Status = (Option<u8>, Option<Arc<str>>);
+
+/// What happened in a period of one storm.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    pub(super) events: u64,
+    forks: u64,
+    execs: u64,
+    exits: u64,
+    reparents: u64,
+    others: u64,
+    failed: u64,
+    commands: FxHashMap<Arc<str>, u64>,
+    other_execs: u64,
+    statuses: FxHashMap<Status, u64>,
+    user_ns: u64,
+    system_ns: u64,
+}
+
+impl Tally {
+    /// Counts an event.
+    pub(super) fn add(&mut self, event: &Event) {
+        self.events += 1;
+        match event.kind {
+            Kind::Fork => self.forks += 1,
+            Kind::Exec => self.add_exec(event),
+            Kind::Exit => self.add_exit(event),
+            Kind::Reparent => self.reparents += 1,
+            _ => self.others += 1,
+        }
+    }
+
+    fn add_exec(&mut self, event: &Event) {
+        self.execs += 1;
+        let process = event.process.as_ref();
+        let name = process.and_then(|process| process.exe.as_ref().or(process.comm.as_ref()));
+        let room = self.commands.len() < DISTINCT;
+        match name {
+            Some(name) if room || self.commands.contains_key(name) => {
+                *self.commands.entry(Arc::clone(name)).or_default() += 1;
+            }
+            _ => self.other_execs += 1,
+        }
+    }
+
+    fn add_exit(&mut self, event: &Event) {
+        self.exits += 1;
+        let Some(exit) = &event.exit else {
+            *self.statuses.entry((None, None)).or_default() += 1;
+            return;
+        };
+        *self.statuses.entry((exit.code, exit.signal.clone())).or_default() += 1;
+        self.failed += u64::from(exit.failed());
+        if let Some(usage) = exit.own() {
+            self.user_ns += usage.user_ns;
+            self.system_ns += usage.system_ns;
+        }
+    }
+
+    /// As a line tells it; what only the storm knows is left to be filled in.
+    pub(super) fn line(self, phase: StormPhase) -> Storm {
+        let mut commands: Vec<_> = self.commands.into_iter().map(|(exe, execs)| StormCommand { exe, execs }).collect();
+        commands.sort_unstable_by(|a, b| (b.execs, &a.exe).cmp(&(a.execs, &b.exe)));
+        let unlisted: u64 = commands.iter().skip(LISTED).map(|command| command.execs).sum();
+        commands.truncate(LISTED);
+        let mut statuses: Vec<_> =
+            self.statuses.into_iter().map(|((code, signal), exits)| StormStatus { code, signal, exits }).collect();
+        statuses.sort_unstable_by(|a, b| (b.exits, a.code, &a.signal).cmp(&(a.exits, b.code, &b.signal)));
+        Storm {
+            phase,
+            rate: 0,
+            threshold: 0,
+            began_boot_ns: 0,
+            period_ns: 0,
+            events: self.events,
+            folded: 0,
+            forks: self.forks,
+            execs: self.execs,
+            exits: self.exits,
+            reparents: self.reparents,
+            others: self.others,
+            failed: self.failed,
+            commands,
+            other_execs: self.other_execs + unlisted,
+            statuses,
+            user_ns: self.user_ns,
+            system_ns: self.system_ns,
+            total_events: 0,
+        }
+    }
+}
