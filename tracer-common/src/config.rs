@@ -12,14 +12,14 @@ pub struct Config {
     pub threads: u32,
     /// 1: only processes in the `TRACKED` set, and what they fork, are reported.
     pub tracked_only: u32,
-    /// Keeps the size a multiple of eight.
-    pub reserved: u32,
+    /// Where the first five arguments of a system call are in `struct pt_regs`, by the machine's ABI.
+    pub syscall_args: [u32; 5],
 }
 
 impl Config {
     /// The default: everything but threads, argv up to 64 KiB.
     pub const DEFAULT: Self =
-        Self { argv_max: crate::limits::ARGV_DEFAULT_BYTES, threads: 0, tracked_only: 0, reserved: 0 };
+        Self { argv_max: crate::limits::ARGV_DEFAULT_BYTES, threads: 0, tracked_only: 0, syscall_args: [0; 5] };
 }
 
-const _: () = assert!(size_of::<Config>() == 16);
+const _: () = assert!(size_of::<Config>() == 32);

@@ -36,6 +36,15 @@ pub const ARGV_DEFAULT_BYTES: u32 = 64 << 10;
 /// (three quarters of `_STK_LIM`, fs/exec.c `bprm_stack_limits`).
 pub const ARGV_MAX_BYTES: u32 = 6 << 20;
 
+/// Most arguments of a failed exec that are looked at: they are still scattered over the caller's memory.
+pub const FAILED_ARGS: u32 = 256;
+
+/// Longest argument of a failed exec, its NUL included.
+pub const FAILED_ARG_BYTES: usize = 4096;
+
+/// Most argv bytes captured of a failed exec.
+pub const FAILED_ARGV_BYTES: u32 = 8 << 10;
+
 /// Most threads of a dying process whose counters are summed one by one.
 pub const MAX_EXIT_THREADS: u32 = 128;
 

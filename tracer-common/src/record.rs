@@ -1,13 +1,13 @@
 //! Records as they lie in the ring buffer, in the byte order of the machine.
 //!
-//! A record is one of the fixed structures below, told apart by [`Header::kind`]. [`Exec`] and
+//! A record is one of the fixed structures below, told apart by [`Header::kind`]. [`Exec`], [`ExecFailed`] and
 //! [`Fork`] are followed by a variable part. [`Header::len`] counts the bytes that mean something: the ring
 //! may hold more (a reserved record has the size of its class), never less.
 
 use crate::limits::{COMM_LEN, MAX_NS_LEVEL};
 
 /// Number of slots for kinds, slot 0 unused.
-pub const KINDS: usize = 8;
+pub const KINDS: usize = 16;
 
 /// A process or thread was created.
 pub const KIND_FORK: u16 = 1;
@@ -17,6 +17,11 @@ pub const KIND_EXEC: u16 = 2;
 pub const KIND_EXIT: u16 = 3;
 /// A signal that will end its target by default was generated.
 pub const KIND_SIGNAL: u16 = 4;
+/// An `execve` failed (on request).
+pub const KIND_EXEC_FAILED: u16 = 5;
+/// An `execveat` failed (on request). The record is the same, the kind another: the two are told by two programs, and
+/// on some kernels one can come in while the other runs.
+pub const KIND_EXECAT_FAILED: u16 = 6;
 
 /// Value of an id that is not set, e.g. the login uid of a service (`INVALID_UID`).
 pub const ID_UNSET: u32 = u32::MAX;
@@ -185,6 +190,46 @@ pub struct Exec {
     pub pad: [u8; 3],
 }
 
+/// [`ExecFailed::dirfd`] of an `execve`: the path is relative to the working directory (`AT_FDCWD`).
+pub const DIRFD_CWD: i32 = -100;
+
+/// An exec that the kernel refused, as the program finds out. Followed by, without gaps: filename (`filename_len`
+/// bytes), argv (`argv_captured`), both as the program gave them, each string ended by a NUL.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ExecFailed {
+    /// Common part.
+    pub header: Header,
+    /// The process; `tid` is the thread that called.
+    pub task: TaskRef,
+    /// Its parent.
+    pub parent: TaskRef,
+    /// Real user id of the caller.
+    pub uid: u32,
+    /// Real group id.
+    pub gid: u32,
+    /// Effective user id.
+    pub euid: u32,
+    /// Effective group id.
+    pub egid: u32,
+    /// Why: an `errno` value.
+    pub errno: u32,
+    /// Directory that a relative path is relative to; [`DIRFD_CWD`] for the working directory.
+    pub dirfd: i32,
+    /// `AT_*` flags of execveat.
+    pub at_flags: u32,
+    /// Arguments that were found: all of them unless argv is cut.
+    pub argc: u32,
+    /// Bytes of argv that follow.
+    pub argv_captured: u32,
+    /// Length of filename.
+    pub filename_len: u16,
+    /// `FIELD_*` of filename.
+    pub filename_state: u8,
+    /// `FIELD_*` of argv.
+    pub argv_state: u8,
+}
+
 /// What a process used, summed over its threads, the dead ones included.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -302,6 +347,7 @@ const _: () = {
     assert!(size_of::<Fork>() == 144);
     assert!(size_of::<ForkNested>() == 144 + 4 * (MAX_NS_LEVEL + 1) + 4);
     assert!(size_of::<Exec>() == 160);
+    assert!(size_of::<ExecFailed>() == 32 + 32 + 40);
     assert!(size_of::<Usage>() == 19 * 8);
     assert!(size_of::<Exit>() == 32 + 3 * 16 + 40 + 16 + 8 + 152 + 16);
     assert!(size_of::<Signal>() == 32 + 32 + 16 + 16);

@@ -17,6 +17,7 @@ mod emit;
 mod filter;
 mod hook {
     mod exec;
+    mod exec_failed;
     mod exit;
     mod fork;
     mod signal;

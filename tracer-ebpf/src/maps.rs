@@ -28,6 +28,10 @@ pub struct ExecScratch(pub [u8; EXEC_HEAD_BYTES + ARGV_STAGED_BYTES]);
 #[map]
 pub static EXEC_SCRATCH: PerCpuArray<ExecScratch> = PerCpuArray::with_max_entries(1, 0);
 
+/// The same for failed execs: one for each of the two system calls, whose programs may interrupt each other.
+#[map]
+pub static EXEC_FAILED_SCRATCH: PerCpuArray<ExecScratch> = PerCpuArray::with_max_entries(2, 0);
+
 /// Processes to report when only some are asked for: `tracer run` puts CMD in, forks add to it, exits take away.
 #[map]
 pub static TRACKED: HashMap<u32, u32> = HashMap::with_max_entries(MAX_TRACKED, NO_PREALLOC);

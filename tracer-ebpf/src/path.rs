@@ -51,7 +51,13 @@ impl Cursor {
     /// So many bytes were written.
     #[inline(always)]
     pub fn advance(self, bytes: u32) {
-        unsafe { write_volatile(self.at, self.at() + bytes) };
+        self.move_to(self.at() + bytes);
+    }
+
+    /// The next byte goes here.
+    #[inline(always)]
+    pub fn move_to(self, at: u32) {
+        unsafe { write_volatile(self.at, at) };
     }
 }
 

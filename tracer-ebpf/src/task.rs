@@ -269,7 +269,32 @@ pub fn identity_at(task: u64) -> TaskRef {
 /// Identity of the running task. `bpf_get_current_task_btf` is only there from 5.11 on.
 #[inline(always)]
 pub fn current_identity() -> TaskRef {
-    identity_at(unsafe { bpf_get_current_task() })
+    identity_at(current())
+}
+
+/// Address of the running task.
+#[inline(always)]
+pub fn current() -> u64 {
+    unsafe { bpf_get_current_task() }
+}
+
+/// Identity of the parent of a task of which only the address is known.
+#[inline(always)]
+pub fn parent_at(task: u64) -> TaskRef {
+    let leader: u64 = read(task, offset!(task_group_leader));
+    identity_at(read(leader, offset!(task_real_parent)))
+}
+
+/// uid, gid, euid and egid of a task of which only the address is known.
+#[inline(always)]
+pub fn ids_at(task: u64) -> [u32; 4] {
+    let cred: u64 = read(task, offset!(task_real_cred));
+    [
+        read(cred, offset!(cred_uid)),
+        read(cred, offset!(cred_gid)),
+        read(cred, offset!(cred_euid)),
+        read(cred, offset!(cred_egid)),
+    ]
 }
 
 #[inline(always)]

@@ -7,7 +7,7 @@ use tracer_common::record as raw;
 
 use crate::event::Capture;
 use crate::intern;
-use crate::record::{Exec, Field, Fork, Record};
+use crate::record::{Exec, ExecFailed, Field, Fork, Record};
 use crate::text::{Argv, Text};
 
 /// What stands for the outer directories of a path whose walk was cut short.
@@ -76,6 +76,9 @@ pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
         raw::KIND_EXEC => exec(header, &mut buf).map(|exec| Record::Exec(Box::new(exec))),
         raw::KIND_EXIT => exit(header, &mut buf).map(|exit| Record::Exit(Box::new(exit))),
         raw::KIND_SIGNAL => signal(header, &mut buf).map(Record::Signal),
+        raw::KIND_EXEC_FAILED | raw::KIND_EXECAT_FAILED => {
+            exec_failed(header, &mut buf).map(|failed| Record::ExecFailed(Box::new(failed)))
+        }
         _ => Ok(Record::Unknown(header)),
     }
 }
@@ -196,6 +199,32 @@ fn exec(header: raw::Header, rest: &mut &[u8]) -> Result<Exec, DecodeError> {
         argv: arguments(argv, raw.argv_state),
         raw,
     })
+}
+
+fn exec_failed(header: raw::Header, rest: &mut &[u8]) -> Result<ExecFailed, DecodeError> {
+    let buf = &mut fixed(rest, size_of::<raw::ExecFailed>())?;
+    let raw = raw::ExecFailed {
+        header,
+        task: task_ref(buf)?,
+        parent: task_ref(buf)?,
+        uid: buf.try_get_u32_ne()?,
+        gid: buf.try_get_u32_ne()?,
+        euid: buf.try_get_u32_ne()?,
+        egid: buf.try_get_u32_ne()?,
+        errno: buf.try_get_u32_ne()?,
+        dirfd: buf.try_get_i32_ne()?,
+        at_flags: buf.try_get_u32_ne()?,
+        argc: buf.try_get_u32_ne()?,
+        argv_captured: buf.try_get_u32_ne()?,
+        filename_len: buf.try_get_u16_ne()?,
+        filename_state: buf.try_get_u8()?,
+        argv_state: buf.try_get_u8()?,
+    };
+    let announced = usize::from(raw.filename_len) + raw.argv_captured as usize;
+    let strings =
+        rest.get(..announced).ok_or(DecodeError::Variable { kind: header.kind, announced, have: rest.len() })?;
+    let (filename, argv) = strings.split_at(raw.filename_len.into());
+    Ok(ExecFailed { filename: string(filename, raw.filename_state), argv: arguments(argv, raw.argv_state), raw })
 }
 
 fn exit(header: raw::Header, rest: &mut &[u8]) -> Result<raw::Exit, DecodeError> {

@@ -31,6 +31,8 @@ pub enum Kind {
     Fork,
     /// A process replaced its image.
     Exec,
+    /// A process tried to replace its image, and the kernel refused (on request).
+    ExecFailed,
     /// A process ended.
     Exit,
     /// A process got another parent, because its own ended.
@@ -49,11 +51,12 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of the documentation.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Hello,
         Self::Process,
         Self::Fork,
         Self::Exec,
+        Self::ExecFailed,
         Self::Exit,
         Self::Reparent,
         Self::ThreadStart,
@@ -70,6 +73,7 @@ impl Kind {
             Self::Process => "process",
             Self::Fork => "fork",
             Self::Exec => "exec",
+            Self::ExecFailed => "exec_failed",
             Self::Exit => "exit",
             Self::Reparent => "reparent",
             Self::ThreadStart => "thread_start",
@@ -113,12 +117,15 @@ pub struct Event {
     /// The process it is about, as it is after the event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<Process>,
-    /// How much of argv there is (exec).
+    /// How much of argv there is (exec, exec_failed).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub argv_info: Option<ArgvInfo>,
     /// Details of an exec.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exec: Option<Exec>,
+    /// What a process tried to run, and why it could not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exec_failed: Option<Box<ExecFailed>>,
     /// How a process or thread ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit: Option<Box<Exit>>,
@@ -155,6 +162,7 @@ impl Event {
             process: None,
             argv_info: None,
             exec: None,
+            exec_failed: None,
             exit: None,
             reparent: None,
             lost: None,
@@ -386,6 +394,42 @@ pub struct Exec {
     pub cwd_capture: Option<Capture>,
 }
 
+/// An exec that failed: what was asked for, and what the kernel said. `process` is who asked, as it still is.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct ExecFailed {
+    /// Why: the name of the error, e.g. `ENOENT`.
+    pub errno: String,
+    /// Its number on this machine.
+    pub code: i32,
+    /// Path as it was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filename: Option<Arc<str>>,
+    /// The bytes of `filename` in base64, when it is not UTF-8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filename_b64: Option<Arc<str>>,
+    /// Set when `filename` is not whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filename_capture: Option<Capture>,
+    /// Arguments it would have run with; bytes that are not UTF-8 show as U+FFFD.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub argv: Option<Arc<[Arc<str>]>>,
+    /// The bytes of each argument in base64, when any is not UTF-8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub argv_b64: Option<Arc<[Arc<str>]>>,
+    /// Descriptor of the directory that `filename` is relative to, or (`filename` empty) of the file (execveat).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dirfd: Option<i32>,
+    /// Thread that called exec, when it was not the leader.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_tid: Option<u32>,
+    /// How many attempts this line stands for, when there are several (with `--exec-failed=summary`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<u64>,
+    /// The paths of these attempts, in their order, at most 64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paths: Option<Vec<Arc<str>>>,
+}
+
 /// How a process or thread ended.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Exit {
@@ -518,6 +562,9 @@ pub struct Lost {
     /// … of them signals (causes of death).
     #[serde(default, skip_serializing_if = "is_zero64")]
     pub signals: u64,
+    /// … of them failed execs.
+    #[serde(default, skip_serializing_if = "is_zero64")]
+    pub exec_failures: u64,
     /// Boot time of the last record of this CPU before the gap.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after_boot_ns: Option<u64>,
@@ -590,6 +637,9 @@ pub struct Bye {
     pub execs: u64,
     /// Exits emitted.
     pub exits: u64,
+    /// Failed execs emitted (with `--exec-failed`).
+    #[serde(default, skip_serializing_if = "is_zero64")]
+    pub exec_failures: u64,
     /// Time traced, nanoseconds.
     pub duration_ns: u64,
     /// tracer's own CPU time in user mode, nanoseconds.

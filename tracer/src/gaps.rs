@@ -1,6 +1,8 @@
 //! Finds lost records by the holes in their numbers, exactly where they are missing.
 
-use tracer_common::record::{Header, KIND_EXEC, KIND_EXIT, KIND_FORK, KIND_SIGNAL, KINDS};
+use tracer_common::record::{
+    Header, KIND_EXEC, KIND_EXEC_FAILED, KIND_EXECAT_FAILED, KIND_EXIT, KIND_FORK, KIND_SIGNAL, KINDS,
+};
 use tracer_common::stats::CpuStats;
 
 use crate::event::Lost;
@@ -86,6 +88,7 @@ impl Gaps {
             execs: of(KIND_EXEC),
             exits: of(KIND_EXIT),
             signals: of(KIND_SIGNAL),
+            exec_failures: of(KIND_EXEC_FAILED) + of(KIND_EXECAT_FAILED),
             after_boot_ns: after,
             before_boot_ns: before,
         }

@@ -1,22 +1,26 @@
 //! The live source: the running kernel and `/proc`, as a stream of events.
 
 use std::collections::VecDeque;
+use std::future::{Future as _, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use futures_core::Stream;
 use nix::sys::utsname::{UtsName, uname};
+use tokio::time::{Sleep, sleep};
 use tracer_common::limits::ARGV_DEFAULT_BYTES;
 
 use crate::clock;
 use crate::decode::decode;
 use crate::event::{Event, Hello, Kind, Lost};
 use crate::gaps::Gaps;
-use crate::kernel::load::{Kernel, KernelOptions, LoadError, RING_DEFAULT_BYTES};
+use crate::kernel::load::{Hook, Kernel, KernelOptions, LoadError, RING_DEFAULT_BYTES};
 use crate::kernel::ring::Ring;
 use crate::merge;
 use crate::record::Record;
+use crate::search::Searches;
 use crate::seed::{self, Seed};
 use crate::table::{Table, TableOptions};
 use crate::time::Timestamp;
@@ -41,11 +45,24 @@ pub enum StartError {
     Proc(#[source] io::Error),
 }
 
+/// Whether execs that fail are told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ExecFailures {
+    /// No: it costs something.
+    #[default]
+    No,
+    /// Each of them.
+    All,
+    /// Looking for a program along `PATH` is one: see [`crate::search`].
+    Summary,
+}
+
 /// How to trace; ends in [`Builder::start`].
 #[derive(Clone, Debug)]
 pub struct Builder {
     kernel: KernelOptions,
     only: Option<u32>,
+    summarise: bool,
     ancestors: bool,
     max_dead: usize,
 }
@@ -55,6 +72,7 @@ impl Default for Builder {
         Self {
             kernel: KernelOptions::default(),
             only: None,
+            summarise: false,
             ancestors: false,
             max_dead: TableOptions::default().max_dead,
         }
@@ -80,6 +98,15 @@ impl Builder {
     #[must_use]
     pub fn threads(mut self, threads: bool) -> Self {
         self.kernel.threads = threads;
+        self
+    }
+
+    /// Tell execs that fail. Where the kernel allows no BPF at the system calls' own functions, it takes their
+    /// tracepoints, and then every system call of the machine is slower: [`Hello::fallbacks`] says so.
+    #[must_use]
+    pub fn exec_failures(mut self, failures: ExecFailures) -> Self {
+        self.kernel.exec_failed = failures != ExecFailures::No;
+        self.summarise = failures == ExecFailures::Summary;
         self
     }
 
@@ -146,6 +173,8 @@ impl Builder {
             started_ns,
             clock_checked_ns: started_ns,
             settle_at_ns: 0,
+            searches: self.summarise.then(Searches::default),
+            timer: None,
             options: self.kernel,
         };
         let (losses, records): (Vec<Option<Lost>>, Vec<Record>) = pending.into_iter().unzip();
@@ -224,6 +253,10 @@ pub struct Tracer {
     clock_checked_ns: u64,
     /// When to look again at those that [`Table::unsettled`] lists; never, once there are none.
     settle_at_ns: u64,
+    /// Searches along `PATH`, when each is told as one.
+    searches: Option<Searches>,
+    /// The time that is waited for, and the wait for it.
+    timer: Option<(u64, Pin<Box<Sleep>>)>,
     options: KernelOptions,
 }
 
@@ -264,7 +297,7 @@ impl Tracer {
             if self.gather(out) {
                 return Ok(());
             }
-            self.ring.readable().await?;
+            poll_fn(|cx| self.poll_wait(cx)).await?;
         }
     }
 
@@ -288,6 +321,9 @@ impl Tracer {
             }
             std::thread::sleep(std::time::Duration::from_micros(200));
         }
+        if let Some(searches) = &mut self.searches {
+            searches.end(out);
+        }
         for lost in self.intake.gaps.tail(&self.kernel.stats()?) {
             out.push(lost_event(lost, clock::boot_ns()));
         }
@@ -306,7 +342,7 @@ impl Tracer {
             arch: text(name.as_ref().ok().map(UtsName::machine)),
             host: text(name.as_ref().ok().map(UtsName::nodename)),
             boot_id: boot_id.trim().into(),
-            hooks: self.kernel.hooks.iter().map(|hook| hook.tracepoint.to_owned()).collect(),
+            hooks: self.kernel.hooks.iter().map(Hook::name).collect(),
             fallbacks: self.kernel.fallbacks.clone(),
             ring_bytes: self.options.ring_bytes.into(),
             argv_max: self.options.argv_max.into(),
@@ -326,12 +362,16 @@ impl Tracer {
             self.clock_checked_ns = now;
             self.table.set_utc_offset(clock::utc_minus_boot_ns());
         }
-        let Self { ring, intake, table, queue, batch, .. } = self;
+        let Self { ring, intake, table, queue, batch, searches, .. } = self;
         ring.drain(BATCH, |bytes| {
             if let Some((lost, record)) = intake.take(bytes) {
-                queue_record(table, queue, batch, lost, record);
+                queue_record(table, searches, queue, batch, lost, record);
             }
         });
+        if let Some(searches) = searches {
+            searches.tick(now, batch);
+            queue.extend(batch.drain(..));
+        }
         if now >= self.settle_at_ns {
             self.settle(now);
         }
@@ -347,17 +387,35 @@ impl Tracer {
                 self.table.settle(&seed, &mut self.batch);
             }
         }
-        self.queue.extend(self.batch.drain(..));
+        queue_batch(&mut self.searches, &mut self.queue, &mut self.batch);
+    }
+
+    /// Waits until there is something to look at, or something is due.
+    fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Poll::Ready(ready) = self.ring.poll_readable(cx) {
+            return Poll::Ready(ready);
+        }
+        let Some(due_ns) = self.searches.as_ref().and_then(Searches::deadline_ns) else { return Poll::Pending };
+        if self.timer.as_ref().is_none_or(|(waited_for, _)| *waited_for != due_ns) {
+            let left = Duration::from_nanos(due_ns.saturating_sub(clock::boot_ns()));
+            self.timer = Some((due_ns, Box::pin(sleep(left))));
+        }
+        if let Some((_, timer)) = &mut self.timer {
+            ready!(timer.as_mut().poll(cx));
+        }
+        self.timer = None;
+        Poll::Ready(Ok(()))
     }
 
     fn apply(&mut self, lost: Option<Lost>, record: Record) {
-        queue_record(&mut self.table, &mut self.queue, &mut self.batch, lost, record);
+        queue_record(&mut self.table, &mut self.searches, &mut self.queue, &mut self.batch, lost, record);
     }
 }
 
 /// Queues what becomes of a record, after what was lost before it.
 fn queue_record(
     table: &mut Table,
+    searches: &mut Option<Searches>,
     queue: &mut VecDeque<Event>,
     batch: &mut Vec<Event>,
     lost: Option<Lost>,
@@ -365,7 +423,18 @@ fn queue_record(
 ) {
     queue.extend(lost.map(|lost| lost_event(lost, record.header().boot_ns)));
     table.apply(record, batch);
-    queue.extend(batch.drain(..));
+    queue_batch(searches, queue, batch);
+}
+
+/// Queues events, searches along `PATH` as one if that is asked for.
+fn queue_batch(searches: &mut Option<Searches>, queue: &mut VecDeque<Event>, batch: &mut Vec<Event>) {
+    if let Some(searches) = searches {
+        let mut told = Vec::with_capacity(batch.len());
+        batch.drain(..).for_each(|event| searches.pass(event, &mut told));
+        queue.extend(told);
+    } else {
+        queue.extend(batch.drain(..));
+    }
 }
 
 fn lost_event(lost: Lost, boot_ns: u64) -> Event {
@@ -393,7 +462,7 @@ impl Stream for Tracer {
             if let Some(event) = self.queue.pop_front() {
                 return Poll::Ready(Some(Ok(event)));
             }
-            if let Err(error) = ready!(self.ring.poll_readable(cx)) {
+            if let Err(error) = ready!(self.poll_wait(cx)) {
                 return Poll::Ready(Some(Err(error)));
             }
         }

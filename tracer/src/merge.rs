@@ -126,6 +126,10 @@ impl Told {
                         facts.about.get_or_insert((about, exit.parent.tgid));
                     }
                 }
+                Record::ExecFailed(failed) => {
+                    told.of(failed.raw.parent, at);
+                    told.of(failed.raw.task, at);
+                }
                 // A signal may be sent to one long dead: it proves nothing.
                 Record::Signal(_) | Record::Unknown(_) => {}
             }

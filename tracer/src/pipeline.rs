@@ -132,6 +132,7 @@ impl Stage<'_> {
                 Kind::Fork => self.bye.forks += 1,
                 Kind::Exec => self.bye.execs += 1,
                 Kind::Exit => self.bye.exits += 1,
+                Kind::ExecFailed => self.bye.exec_failures += 1,
                 _ => {}
             }
             self.sink.write(&event).map_err(PipelineError::Output)?;

@@ -19,6 +19,8 @@ pub enum Record {
     Exit(Box<raw::Exit>),
     /// `signal_generate`, of a signal that ends its target by default.
     Signal(raw::Signal),
+    /// An `execve` or `execveat` that failed.
+    ExecFailed(Box<ExecFailed>),
     /// A kind that this build does not know: a newer kernel side. Counted, not lost.
     Unknown(raw::Header),
 }
@@ -31,6 +33,7 @@ impl Record {
             Self::Exec(exec) => &exec.raw.header,
             Self::Exit(exit) => &exit.header,
             Self::Signal(signal) => &signal.header,
+            Self::ExecFailed(failed) => &failed.raw.header,
             Self::Unknown(header) => header,
         }
     }
@@ -59,6 +62,17 @@ pub struct Exec {
     /// Interpreter, if another program than `filename` runs.
     pub interpreter: Field<Text>,
     /// Arguments.
+    pub argv: Field<Argv>,
+}
+
+/// A failed exec with its strings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExecFailed {
+    /// The fixed part.
+    pub raw: raw::ExecFailed,
+    /// Path as given.
+    pub filename: Field<Text>,
+    /// Arguments as given.
     pub argv: Field<Argv>,
 }
 

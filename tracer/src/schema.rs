@@ -36,6 +36,7 @@ fn needed(kind: Kind) -> Value {
     let keys: &[&str] = match kind {
         Kind::Hello => &["hello"],
         Kind::Process | Kind::Fork | Kind::Exec | Kind::ThreadStart | Kind::ThreadExit => &["process"],
+        Kind::ExecFailed => &["process", "exec_failed"],
         Kind::Exit => &["process", "exit"],
         Kind::Reparent => &["process", "reparent"],
         Kind::Lost => &["lost"],

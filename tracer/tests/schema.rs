@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tracer::event::{
-    Ancestor, ArgvInfo, Bye, Capture, Cause, Event, Exec, Exit, Hello, Kind, Lost, Process, Reparent, ReparentReason,
-    Source, Storm, StormCommand, StormPhase, StormStatus, Usage,
+    Ancestor, ArgvInfo, Bye, Capture, Cause, Event, Exec, ExecFailed, Exit, Hello, Kind, Lost, Process, Reparent,
+    ReparentReason, Source, Storm, StormCommand, StormPhase, StormStatus, Usage,
 };
 use tracer::id::ProcessId;
 use tracer::schema;
@@ -38,6 +38,7 @@ fn sample(kind: Kind, seq: u64) -> Event {
             event.argv_info = Some(ArgvInfo { argc: 3, bytes: 99, captured: 64, truncated: true, reason });
             event.exec = Some(exec());
         }
+        Kind::ExecFailed => event.exec_failed = Some(Box::new(exec_failed())),
         Kind::Exit | Kind::ThreadExit => event.exit = Some(Box::new(exit())),
         Kind::Reparent => {
             let reason = ReparentReason::Subreaper;
@@ -120,6 +121,22 @@ fn exec() -> Exec {
         from_tid: Some(4712),
         exe_capture: Some(Capture::Unreadable),
         cwd_capture: Some(Capture::Degraded),
+    }
+}
+
+fn exec_failed() -> ExecFailed {
+    ExecFailed {
+        errno: "ENOENT".into(),
+        code: 2,
+        filename: text("./caf\u{fffd}"),
+        filename_b64: text("Li9jYWbp"),
+        filename_capture: Some(Capture::Cut),
+        argv: Some([Arc::from("caf\u{fffd}")].into()),
+        argv_b64: Some([Arc::from("Y2Fm6Q==")].into()),
+        dirfd: Some(7),
+        from_tid: Some(4712),
+        attempts: Some(2),
+        paths: Some(vec!["/bin/x".into(), "./caf\u{fffd}".into()]),
     }
 }
 

@@ -3,14 +3,15 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::{Args, ValueEnum};
 use globset::Glob;
 use nix::unistd::User;
 
 use super::UsageError;
 use crate::event::Kind;
 use crate::filter::{self, Filter, Spec};
+use crate::live::ExecFailures;
 
 /// Which events are shown.
 #[derive(Clone, Debug, Args)]
@@ -100,6 +101,25 @@ pub struct CaptureArgs {
     #[arg(long, value_name = "BYTES", default_value = "64K", value_parser = size)]
     argv_max: u32,
 
+    /// Also tell execs that fail: which path, with which arguments, and why
+    ///
+    /// Adds the event exec_failed. With `summary`, looking for a program along PATH is one event: attempts of one
+    /// process for the same argv[0] that fail because there is nothing (ENOENT, ENOTDIR) are held back until it
+    /// does something else or ends, a second at most, and told with their number and paths. Shells mostly look for
+    /// themselves first and never ask the kernel for what is not there. Execs of 32-bit programs on a 64-bit
+    /// kernel are not seen. What it costs: nothing where the kernel lets BPF programs attach to its functions;
+    /// where not, the tracepoints of the system calls are used, and while tracer runs every system call of the
+    /// machine is slower. `tracer doctor` tells which it is.
+    #[arg(
+        long,
+        value_name = "HOW",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "all",
+        value_enum
+    )]
+    exec_failed: Option<HowFailed>,
+
     /// Size of the ring buffer between the kernel and tracer: a power of two
     ///
     /// It holds what happens while tracer is not running; when it is full, events are lost, and told as lost.
@@ -113,6 +133,15 @@ pub struct CaptureArgs {
     btf: Option<PathBuf>,
 }
 
+/// How execs that fail are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum HowFailed {
+    /// Each by itself
+    All,
+    /// Looking for a program along PATH as one
+    Summary,
+}
+
 /// What is captured, and with what.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capture {
@@ -122,13 +151,15 @@ pub struct Capture {
     pub argv_max: u32,
     /// Size of the ring: a power of two and a multiple of the page size.
     pub ring_bytes: u32,
+    /// Execs that fail.
+    pub exec_failures: ExecFailures,
     /// Where the kernel's types are, if not in /sys/kernel/btf/vmlinux.
     pub btf: Option<PathBuf>,
 }
 
 impl Default for Capture {
     fn default() -> Self {
-        Self { threads: false, argv_max: ARGV_MAX, ring_bytes: RING_SIZE, btf: None }
+        Self { threads: false, argv_max: ARGV_MAX, ring_bytes: RING_SIZE, exec_failures: ExecFailures::No, btf: None }
     }
 }
 
@@ -156,6 +187,12 @@ impl CaptureArgs {
             threads: self.threads || filter.needs_threads(),
             argv_max: self.argv_max,
             ring_bytes: self.ring_size,
+            exec_failures: match self.exec_failed {
+                Some(HowFailed::All) => ExecFailures::All,
+                Some(HowFailed::Summary) => ExecFailures::Summary,
+                None if filter.event.contains(&Kind::ExecFailed) => ExecFailures::All,
+                None => ExecFailures::No,
+            },
             btf: self.btf.clone(),
         })
     }

@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::held::Held;
 use super::{Capture, ExitCode, run, stream};
-use crate::event::{Bye, Event, Kind};
+use crate::event::{Bye, Event, Kind, Process};
 use crate::live::{Builder, Tracer};
 use crate::pipeline::{self, Wanted};
 use crate::sink::{self, Output, Sink};
@@ -112,6 +112,11 @@ struct Report {
 
 impl Sink for Report {
     fn write(&mut self, event: &Event) -> std::io::Result<()> {
+        let looks_for_command = |process: &Process| process.pid == self.root && process.execs == 0;
+        if event.kind == Kind::ExecFailed && event.process.as_ref().is_some_and(looks_for_command) {
+            // It was tracer that looked along PATH for the command.
+            return Ok(());
+        }
         let of_root =
             event.kind == Kind::Exit && event.process.as_ref().is_some_and(|process| process.pid == self.root);
         let Some(exit) = event.exit.as_ref().filter(|_| of_root) else { return self.summary.write(event) };
@@ -145,6 +150,7 @@ pub(super) fn builder(capture: &Capture) -> Builder {
         .ring_bytes(capture.ring_bytes)
         .argv_max(capture.argv_max)
         .threads(capture.threads)
+        .exec_failures(capture.exec_failures)
         .btf(capture.btf.clone())
 }
 

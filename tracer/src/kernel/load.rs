@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use aya::maps::{HashMap, Map, MapData, PerCpuArray};
-use aya::programs::BtfTracePoint;
+use aya::programs::{BtfTracePoint, FExit, Program, ProgramError, TracePoint};
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 use tracer_common::config::Config;
 use tracer_common::limits::ARGV_MAX_BYTES;
@@ -11,6 +11,7 @@ use tracer_common::offsets::Offsets;
 use tracer_common::stats::CpuStats;
 
 use super::btf::{Btf, BtfError};
+use super::exec_failed;
 use super::ring::Ring;
 
 /// The kernel side, built by `cargo xtask build`.
@@ -30,6 +31,8 @@ pub struct KernelOptions {
     pub threads: bool,
     /// Only processes put in by [`Kernel::track`], and what they fork.
     pub tracked_only: bool,
+    /// Execs that fail too.
+    pub exec_failed: bool,
     /// BTF of the running kernel, where `/sys/kernel/btf/vmlinux` is missing.
     pub btf: Option<PathBuf>,
 }
@@ -41,6 +44,7 @@ impl Default for KernelOptions {
             argv_max: Config::DEFAULT.argv_max,
             threads: false,
             tracked_only: false,
+            exec_failed: false,
             btf: None,
         }
     }
@@ -69,10 +73,21 @@ pub enum LoadError {
     },
 }
 
+/// How a program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// To a tracepoint, by its type.
+    Btf,
+    /// To a function of the kernel, as it returns.
+    Fexit,
+    /// To a tracepoint of the group `syscalls`, by its number in tracefs.
+    Syscall,
+}
+
 /// A kernel hook and the program that serves it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hook {
-    /// Tracepoint.
+    /// Tracepoint, or function.
     pub tracepoint: &'static str,
     /// Program in the object.
     pub program: &'static str,
@@ -80,7 +95,27 @@ pub struct Hook {
     pub needed: bool,
     /// What is missing without it.
     pub gives: &'static str,
+    /// How it is attached.
+    pub way: Way,
 }
+
+impl Hook {
+    const fn tracepoint(tracepoint: &'static str, program: &'static str, needed: bool, gives: &'static str) -> Self {
+        Self { tracepoint, program, needed, gives, way: Way::Btf }
+    }
+
+    /// What it is called in the output.
+    pub fn name(&self) -> String {
+        match self.way {
+            Way::Btf => self.tracepoint.into(),
+            Way::Fexit => format!("fexit:{}", self.tracepoint),
+            Way::Syscall => format!("syscalls:{}", self.tracepoint),
+        }
+    }
+}
+
+/// The program that tells births, always the last to be attached.
+const BIRTHS: &str = "fork";
 
 /// The hooks that fit a kernel, by the prototypes in its BTF, in the order in which they are attached and detached.
 ///
@@ -90,10 +125,10 @@ pub fn hooks(btf: &Btf) -> Vec<Hook> {
     // Since 6.16 the tracepoint hands over whether the whole group is dead (include/trace/events/sched.h).
     let exit = if btf.tracepoint_arguments("sched_process_exit") >= Some(2) { "exit" } else { "exit_by_live" };
     vec![
-        Hook { tracepoint: "sched_process_exit", program: exit, needed: true, gives: "deaths" },
-        Hook { tracepoint: "sched_process_exec", program: "exec", needed: true, gives: "execs" },
-        Hook { tracepoint: "signal_generate", program: "signal", needed: false, gives: "who killed a process" },
-        Hook { tracepoint: "sched_process_fork", program: "fork", needed: true, gives: "births" },
+        Hook::tracepoint("sched_process_exit", exit, true, "deaths"),
+        Hook::tracepoint("sched_process_exec", "exec", true, "execs"),
+        Hook::tracepoint("signal_generate", "signal", false, "who killed a process"),
+        Hook::tracepoint("sched_process_fork", BIRTHS, true, "births"),
     ]
 }
 
@@ -134,6 +169,10 @@ impl Kernel {
         let loaded: Vec<(&Hook, Result<(), LoadError>)> = hooks.iter().map(|hook| (hook, probe.load(hook))).collect();
         let mut attached = Vec::new();
         for (hook, loaded) in loaded {
+            // Whoever's birth is told has this on until tracing ends as well.
+            if options.exec_failed && hook.program == BIRTHS {
+                attached.extend(exec_failed::attach(&mut probe, &mut fallbacks)?);
+            }
             match loaded.and_then(|()| probe.attach(hook)) {
                 Ok(()) => attached.push(*hook),
                 Err(error) if hook.needed => return Err(error),
@@ -161,8 +200,7 @@ impl Kernel {
         let Some(mut ebpf) = self.ebpf.take() else { return };
         for hook in &self.hooks {
             // What cannot be unloaded is when the rest is dropped.
-            let _ = program(&mut ebpf, hook)
-                .and_then(|program| program.unload().map_err(|error| refused(hook.program, &error)));
+            let _ = unload(&mut ebpf, hook);
         }
     }
 
@@ -197,14 +235,33 @@ impl Probe {
     /// Loads the program of one hook: the verifier looks through it.
     pub(super) fn load(&mut self, hook: &Hook) -> Result<(), LoadError> {
         let Self { ebpf, types } = self;
-        let loaded = program(ebpf, hook)?.load(hook.tracepoint, types);
+        let loaded = match hook.way {
+            Way::Btf => program::<BtfTracePoint>(ebpf, hook)?.load(hook.tracepoint, types),
+            Way::Fexit => program::<FExit>(ebpf, hook)?.load(hook.tracepoint, types),
+            Way::Syscall => program::<TracePoint>(ebpf, hook)?.load(),
+        };
         loaded.map_err(|error| classify(&format!("program {}", hook.program), &error))
     }
 
     /// Attaches a program that is loaded.
     pub(super) fn attach(&mut self, hook: &Hook) -> Result<(), LoadError> {
-        let attached = program(&mut self.ebpf, hook)?.attach();
-        attached.map(drop).map_err(|error| classify(&format!("tracepoint {}", hook.tracepoint), &error))
+        let ebpf = &mut self.ebpf;
+        let classified = |error: &ProgramError| classify(&format!("hook {}", hook.name()), error);
+        match hook.way {
+            Way::Btf => program::<BtfTracePoint>(ebpf, hook)?.attach().map(drop).map_err(|error| classified(&error)),
+            Way::Fexit => program::<FExit>(ebpf, hook)?.attach().map(drop).map_err(|error| classified(&error)),
+            Way::Syscall => {
+                let program = program::<TracePoint>(ebpf, hook)?;
+                exec_failed::with_tracefs(|| {
+                    program.attach("syscalls", hook.tracepoint).map(drop).map_err(|error| classified(&error))
+                })
+            }
+        }
+    }
+
+    /// Takes a program off its hook, and out of the kernel. One that is not there is no matter.
+    pub(super) fn unload(&mut self, hook: &Hook) {
+        let _ = unload(&mut self.ebpf, hook);
     }
 
     /// How many instructions the verifier went through for a program that is loaded (told since 5.16).
@@ -219,7 +276,7 @@ fn open(offsets: &Offsets, options: &KernelOptions) -> Result<Ebpf, LoadError> {
         argv_max: options.argv_max.min(ARGV_MAX_BYTES),
         threads: options.threads.into(),
         tracked_only: options.tracked_only.into(),
-        reserved: 0,
+        syscall_args: exec_failed::SYSCALL_ARGS,
     };
     let (offsets, config) = (Plain(*offsets), Plain(config));
     EbpfLoader::new()
@@ -232,11 +289,24 @@ fn open(offsets: &Offsets, options: &KernelOptions) -> Result<Ebpf, LoadError> {
         .map_err(|error| classify("the maps", &error))
 }
 
-fn program<'a>(ebpf: &'a mut Ebpf, hook: &Hook) -> Result<&'a mut BtfTracePoint, LoadError> {
+/// The program of a hook, which is of type `P`.
+fn program<'a, P>(ebpf: &'a mut Ebpf, hook: &Hook) -> Result<&'a mut P, LoadError>
+where
+    &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
+{
     ebpf.program_mut(hook.program)
         .ok_or_else(|| refused(hook.program, &"the program is missing from the object"))?
         .try_into()
-        .map_err(|error| refused(hook.program, &error))
+        .map_err(|error: ProgramError| refused(hook.program, &error))
+}
+
+fn unload(ebpf: &mut Ebpf, hook: &Hook) -> Result<(), LoadError> {
+    let unloaded = match hook.way {
+        Way::Btf => program::<BtfTracePoint>(ebpf, hook)?.unload(),
+        Way::Fexit => program::<FExit>(ebpf, hook)?.unload(),
+        Way::Syscall => program::<TracePoint>(ebpf, hook)?.unload(),
+    };
+    unloaded.map_err(|error| refused(hook.program, &error))
 }
 
 /// What this kernel lacks, and what is done instead.

@@ -1,6 +1,7 @@
 //! The edge to the running kernel: BTF, loading, the ring buffer.
 
 pub mod btf;
+pub mod exec_failed;
 pub mod load;
 pub mod probe;
 pub mod ring;

@@ -7,6 +7,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use tracer_common::offsets::{Offsets, Want};
 
 use super::btf::{self, Btf};
+use super::exec_failed::{self, BY_FUNCTION, BY_TRACEPOINT};
 use super::load::{Hook, KernelOptions, LoadError, Probe, hooks};
 use crate::doctor::{Area, Check, Status};
 
@@ -123,7 +124,12 @@ fn mounts(out: &mut Vec<Check>) {
         Some(path) => Check::new(Area::Mount, "cgroup2", Status::Ok, path.trim_end_matches("/cgroup.controllers")),
         None => Check::new(Area::Mount, "cgroup2", Status::Missing, "not mounted: control groups have no ids"),
     });
-    out.push(Check::new(Area::Mount, "tracefs", Status::Ok, "not needed: BTF tracepoints are attached by their type"));
+    out.push(Check::new(
+        Area::Mount,
+        "tracefs",
+        Status::Ok,
+        "not needed: BTF tracepoints are attached by their type; for --exec-failed it is mounted privately",
+    ));
 }
 
 fn limits(out: &mut Vec<Check>) {
@@ -186,6 +192,30 @@ fn attach(btf: &Btf, btf_file: Option<&Path>, out: &mut Vec<Check>) {
             out.push(check);
         }
     }
+    exec_failures(&mut probe, out);
+}
+
+/// Which way `--exec-failed` would take.
+fn exec_failures(probe: &mut Probe, out: &mut Vec<Check>) {
+    const NAME: &str = "--exec-failed";
+    let fits = |probe: &mut Probe, hooks: &[Hook; 2]| {
+        let verified = exec_failed::both(probe, hooks).map(|()| probe.verified(&hooks[0]));
+        hooks.iter().for_each(|hook| probe.unload(hook));
+        let verified = verified?.map(|n| format!(", {n} instructions verified")).unwrap_or_default();
+        Ok(format!("{}: program {} loads and attaches{verified}", hooks[0].name(), hooks[0].program))
+    };
+    if let Ok(detail) = fits(probe, &BY_FUNCTION) {
+        out.push(Check::new(Area::Hook, NAME, Status::Ok, detail + "; nobody else is slower for it"));
+        return;
+    }
+    out.push(match fits(probe, &BY_TRACEPOINT) {
+        Ok(detail) => {
+            let refused = BY_FUNCTION[0].name();
+            let detail = format!("{detail}; {refused} is refused. {}", exec_failed::COST);
+            Check::new(Area::Hook, NAME, Status::Fallback, detail)
+        }
+        Err(error) => failed(NAME, Status::Missing, &error),
+    });
 }
 
 fn fallback(hook: &Hook) -> Option<Check> {

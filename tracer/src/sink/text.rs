@@ -7,7 +7,9 @@ use jiff::tz::TimeZone;
 use unicode_width::UnicodeWidthStr as _;
 
 use super::Sink;
-use crate::event::{Bye, Event, Exit, Hello, Kind, Lost, Process, Reparent, ReparentReason, Storm, StormPhase};
+use crate::event::{
+    Bye, Event, ExecFailed, Exit, Hello, Kind, Lost, Process, Reparent, ReparentReason, Storm, StormPhase,
+};
 use crate::time::Timestamp;
 use crate::view::escape;
 use crate::view::glyphs::Glyphs;
@@ -112,7 +114,7 @@ impl Look {
             Kind::Fork | Kind::ThreadStart => Role::Good,
             Kind::Exec => Role::Notice,
             Kind::Exit if event.exit.as_ref().is_some_and(|exit| label::failed(exit)) => Role::Bad,
-            Kind::Lost | Kind::Storm => Role::Bad,
+            Kind::Lost | Kind::Storm | Kind::ExecFailed => Role::Bad,
             Kind::Process | Kind::Reparent => Role::Dim,
             _ => Role::Plain,
         };
@@ -132,6 +134,7 @@ impl Look {
     fn details(&self, line: &mut Line, event: &Event, process: &Process) {
         match event {
             Event { exit: Some(exit), .. } => self.ending(line, exit, process),
+            Event { exec_failed: Some(failed), .. } => refusal(line, failed, process),
             Event { reparent: Some(reparent), .. } => {
                 line.push(Role::Plain, &label::name(process));
                 line.push(Role::Dim, &format!(": {}", self.adoption(reparent)));
@@ -225,6 +228,7 @@ impl Look {
 /// The kind in at most eight columns.
 const fn short(kind: Kind) -> &'static str {
     match kind {
+        Kind::ExecFailed => "execfail",
         Kind::ThreadStart => "thread+",
         Kind::ThreadExit => "thread-",
         kind => kind.name(),
@@ -268,6 +272,18 @@ fn notes(event: &Event) -> Vec<String> {
     notes
 }
 
+/// What was asked for, why it was refused, and who asked.
+fn refusal(line: &mut Line, failed: &ExecFailed, process: &Process) {
+    let (errno, meaning) = label::refusal(failed);
+    line.push(Role::Bad, &format!("{errno:<8} "));
+    line.push(Role::Plain, &label::attempt(failed));
+    line.push(Role::Dim, &format!("  ({meaning}; by {})", label::name(process)));
+    if let Some(attempts) = failed.attempts {
+        let paths: Vec<_> = failed.paths.iter().flatten().map(|path| escape::argument(path)).collect();
+        line.push(Role::Dim, &format!("  ({}: {})", units::counted(attempts, "attempt"), paths.join(", ")));
+    }
+}
+
 fn greeting(hello: &Hello) -> String {
     let Hello { version, kernel, arch, host, hooks, fallbacks, .. } = hello;
     let mut out = format!("# tracer {version} on {host}, Linux {kernel} {arch}");
@@ -281,7 +297,13 @@ fn greeting(hello: &Hello) -> String {
 }
 
 fn loss(lost: &Lost) -> String {
-    let kinds = [(lost.forks, "fork"), (lost.execs, "exec"), (lost.exits, "exit"), (lost.signals, "signal")];
+    let kinds = [
+        (lost.forks, "fork"),
+        (lost.execs, "exec"),
+        (lost.exits, "exit"),
+        (lost.signals, "signal"),
+        (lost.exec_failures, "failed exec"),
+    ];
     let kinds: Vec<_> = kinds.into_iter().filter(|(n, _)| *n > 0).map(|(n, what)| units::counted(n, what)).collect();
     let mut out = format!("{} of CPU {} lost for want of room", units::counted(lost.total, "record"), lost.cpu);
     if !kinds.is_empty() {

@@ -208,7 +208,7 @@ impl Table {
     }
 
     /// The same for the process that a record is about, which tells more than who it is.
-    fn resolve_with(
+    pub(super) fn resolve_with(
         &mut self,
         task: raw::TaskRef,
         parent: raw::TaskRef,

@@ -220,7 +220,7 @@ fn known(id: u32) -> Option<u32> {
     (id != raw::ID_UNSET).then_some(id)
 }
 
-const UNKNOWN_IDS: raw::Ids = raw::Ids {
+pub(super) const UNKNOWN_IDS: raw::Ids = raw::Ids {
     uid: raw::ID_UNSET,
     gid: raw::ID_UNSET,
     euid: raw::ID_UNSET,

@@ -17,6 +17,7 @@
 mod apply;
 mod cause;
 mod entry;
+mod failed;
 mod look;
 mod reparent;
 mod seeding;
@@ -135,6 +136,7 @@ impl Table {
             Record::Exec(exec) => self.exec(exec, out),
             Record::Exit(exit) => self.exit(&exit, out),
             Record::Signal(signal) => self.signal(&signal),
+            Record::ExecFailed(failed) => self.exec_failed(*failed, out),
             Record::Unknown(_) => self.stats.unknown += 1,
         }
         // Not before all is done: places of the dead are good until here.

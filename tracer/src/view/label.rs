@@ -1,6 +1,7 @@
 //! What a process and its end are called, in few words.
 
-use crate::event::{Exit, Process, Source};
+use crate::errno;
+use crate::event::{ExecFailed, Exit, Process, Source};
 
 use super::escape;
 
@@ -37,6 +38,28 @@ pub fn status(exit: &Exit) -> String {
         (None, Some(code)) => code.to_string(),
         (None, None) => "?".into(),
     }
+}
+
+/// What a process tried to run: the path as it was given, and the arguments unless they say no more.
+pub fn attempt(failed: &ExecFailed) -> String {
+    let path = match (failed.filename.as_deref(), failed.dirfd) {
+        (None | Some(""), Some(fd)) => format!("/dev/fd/{fd}"),
+        (Some(path), Some(fd)) if !path.starts_with('/') => format!("/dev/fd/{fd}/{path}"),
+        (Some(path), _) => path.into(),
+        (None, None) => "?".into(),
+    };
+    let mut out = escape::argument(&path).into_owned();
+    let argv = failed.argv.as_deref().unwrap_or_default();
+    if argv.len() > 1 || argv.first().is_some_and(|arg| **arg != *path && !path.ends_with(&format!("/{arg}"))) {
+        out.push_str(": ");
+        out.push_str(&escape::command_line(argv));
+    }
+    out
+}
+
+/// Why an exec failed, in words: `ENOENT`, and what that means.
+pub fn refusal(failed: &ExecFailed) -> (String, &'static str) {
+    (escape::text(&failed.errno).into_owned(), errno::meaning(failed.code))
 }
 
 /// True for an end that is not exit code 0.

@@ -5,6 +5,7 @@
 
 pub mod doctor;
 pub mod escape;
+mod failures;
 pub mod forest;
 pub mod glyphs;
 pub mod label;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
+use super::failures::Failures;
 use super::forest::{Forest, Shape};
 use super::glyphs::Glyphs;
 use super::line::{self, Line, Role};
@@ -30,6 +31,7 @@ pub struct Summary {
     forest: Forest,
     /// Of each process, what it made that is no longer kept one by one.
     folded: FxHashMap<ProcessId, Sums>,
+    failures: Failures,
     execs: u64,
     signalled: u64,
     user_ns: u64,
@@ -44,6 +46,7 @@ impl Default for Summary {
         Self {
             forest: Forest::new(Shape::Created),
             folded: FxHashMap::default(),
+            failures: Failures::default(),
             execs: 0,
             signalled: 0,
             user_ns: 0,
@@ -65,6 +68,7 @@ impl Summary {
         });
         match event.kind {
             Kind::Exec => self.execs += 1,
+            Kind::ExecFailed => self.failures.add(event),
             Kind::Exit => {
                 self.last_end = self.last_end.max(Some(event.time));
                 if let Some(exit) = &event.exit {
@@ -138,6 +142,7 @@ impl Summary {
         }
         cost.push(Role::Plain, &format!("{dot}largest {}", units::bytes(total.max_rss_bytes)));
         let mut lines = vec![count, cost];
+        lines.extend(self.failures.lines(glyphs));
         if bye.lost > 0 {
             let lost = units::counted(bye.lost, "event");
             lines.push(Line::new().with(Role::Bad, &format!("{lost} lost for want of room: the tree may lack some")));

@@ -1,7 +1,7 @@
 //! Decoded records back into the bytes of the ring: what the kernel side would have written.
 
 use bytes::BufMut;
-use tracer::record::{Exec, Fork, Record};
+use tracer::record::{Exec, ExecFailed, Fork, Record};
 use tracer_common::record as raw;
 
 /// The variable part of an exec, as it lies in the ring.
@@ -22,6 +22,7 @@ pub(crate) fn encode(record: &Record, strings: &Strings) -> Vec<u8> {
         Record::Exec(exec) => encode_exec(exec, strings),
         Record::Exit(exit) => encode_exit(exit),
         Record::Signal(signal) => encode_signal(signal),
+        Record::ExecFailed(failed) => encode_exec_failed(failed, strings),
         Record::Unknown(header) => {
             let mut out = Vec::new();
             put_header(&mut out, header);
@@ -82,6 +83,29 @@ fn encode_exec(exec: &Exec, strings: &Strings) -> Vec<u8> {
     for part in parts {
         out.put_slice(&part);
     }
+    out.put_slice(&argv);
+    finish(out)
+}
+
+fn encode_exec_failed(failed: &ExecFailed, strings: &Strings) -> Vec<u8> {
+    let raw = &failed.raw;
+    let filename = if strings.filename.is_empty() { Vec::new() } else { [&strings.filename[..], b"\0"].concat() };
+    let argv: Vec<u8> = strings.argv.iter().flat_map(|part| part.iter().copied().chain([0])).collect();
+    let mut out = Vec::new();
+    put_header(&mut out, &raw.header);
+    put_task(&mut out, raw.task);
+    put_task(&mut out, raw.parent);
+    for n in [raw.uid, raw.gid, raw.euid, raw.egid, raw.errno] {
+        out.put_u32_ne(n);
+    }
+    out.put_i32_ne(raw.dirfd);
+    out.put_u32_ne(raw.at_flags);
+    out.put_u32_ne(raw.argc);
+    out.put_u32_ne(argv.len() as u32);
+    out.put_u16_ne(filename.len() as u16);
+    out.put_slice(&[raw.filename_state, raw.argv_state]);
+    assert_eq!(out.len(), size_of::<raw::ExecFailed>());
+    out.put_slice(&filename);
     out.put_slice(&argv);
     finish(out)
 }

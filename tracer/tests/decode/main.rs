@@ -7,7 +7,7 @@ mod random;
 use encode::{Strings, encode};
 use tracer::decode::{CUT_ROOT, DecodeError, decode};
 use tracer::event::Capture;
-use tracer::record::{Exec, Field, Fork, Record};
+use tracer::record::{Exec, ExecFailed, Field, Fork, Record};
 use tracer::text::{Argv, Text};
 use tracer_common::limits::MAX_NS_LEVEL;
 use tracer_common::record as raw;
@@ -155,6 +155,27 @@ fn a_signal() -> Record {
     })
 }
 
+fn a_failed_exec(kind: u16) -> Record {
+    let raw = raw::ExecFailed {
+        header: header(kind),
+        task: task(20),
+        parent: task(21),
+        uid: 1000,
+        gid: 100,
+        euid: 0,
+        egid: 1,
+        errno: 13,
+        dirfd: raw::DIRFD_CWD,
+        at_flags: 0x1000,
+        argc: 3,
+        argv_captured: 10,
+        filename_len: 6,
+        ..raw::ExecFailed::default()
+    };
+    let argv = whole(Argv::new(b"sh\0./run\0\0"));
+    Record::ExecFailed(Box::new(ExecFailed { raw, filename: text("./run"), argv }))
+}
+
 fn all_kinds() -> Vec<(&'static str, Record)> {
     vec![
         ("fork", a_fork(&[])),
@@ -162,6 +183,8 @@ fn all_kinds() -> Vec<(&'static str, Record)> {
         ("exec", an_exec()),
         ("exit", an_exit()),
         ("signal", a_signal()),
+        ("failed execve", a_failed_exec(raw::KIND_EXEC_FAILED)),
+        ("failed execveat", a_failed_exec(raw::KIND_EXECAT_FAILED)),
         ("unknown", Record::Unknown(header(99))),
     ]
 }
@@ -173,6 +196,7 @@ fn with_len(mut record: Record, len: usize) -> Record {
         Record::Exec(exec) => &mut exec.raw.header,
         Record::Exit(exit) => &mut exit.header,
         Record::Signal(signal) => &mut signal.header,
+        Record::ExecFailed(failed) => &mut failed.raw.header,
         Record::Unknown(header) => header,
         _ => unreachable!("no other records yet"),
     };
@@ -249,6 +273,32 @@ fn variable_parts_longer_than_the_record_are_an_error() {
         assert_eq!(told, have);
         assert!(announced > have);
     }
+}
+
+#[test]
+fn strings_of_a_failed_exec_longer_than_the_record_are_an_error() {
+    let bytes = encode(&a_failed_exec(raw::KIND_EXEC_FAILED), &strings());
+    let have = bytes.len() - size_of::<raw::ExecFailed>();
+    // argv_captured, then filename_len.
+    for (at, size) in [(96, 4), (100, 2)] {
+        let mut bytes = bytes.clone();
+        bytes[at..at + size].copy_from_slice(&u32::MAX.to_ne_bytes()[..size]);
+        let error = decode(&bytes).unwrap_err();
+        let DecodeError::Variable { kind: raw::KIND_EXEC_FAILED, announced, have: told } = error else {
+            panic!("{error}");
+        };
+        assert!(told == have && announced > have);
+    }
+}
+
+#[test]
+fn what_could_not_be_read_of_a_failed_exec_is_none() {
+    let Record::ExecFailed(mut failed) = a_failed_exec(raw::KIND_EXECAT_FAILED) else { unreachable!() };
+    (failed.raw.filename_state, failed.raw.argv_state) = (raw::FIELD_UNREADABLE, raw::FIELD_UNREADABLE);
+    let decoded = decode(&encode(&Record::ExecFailed(failed), &Strings::default())).unwrap();
+    let Record::ExecFailed(failed) = decoded else { panic!("{decoded:?}") };
+    assert_eq!(failed.filename, Field { value: None, capture: Some(Capture::Unreadable) });
+    assert_eq!(failed.argv, Field { value: None, capture: Some(Capture::Unreadable) });
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use tracer::decode::decode;
-use tracer::record::{Exec, Field, Fork, Record};
+use tracer::record::{Exec, ExecFailed, Field, Fork, Record};
 use tracer::text::{Argv, Text};
 use tracer_common::limits::MAX_NS_LEVEL;
 use tracer_common::record as raw;
@@ -124,10 +124,27 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    fn any_exec_failed()(
+        header in prop_oneof![any_header(raw::KIND_EXEC_FAILED), any_header(raw::KIND_EXECAT_FAILED)],
+        task in any_task(), parent in any_task(), n: [u32; 7], dirfd: i32, filename in any_name(),
+        argv in vec(prop_oneof![1 => Just(Vec::new()), 4 => any_name()], 0..12),
+    ) -> (Record, Strings) {
+        let flat: Vec<u8> = argv.iter().flat_map(|a| a.iter().copied().chain([0])).collect();
+        let raw = raw::ExecFailed {
+            header, task, parent, uid: n[0], gid: n[1], euid: n[2], egid: n[3], errno: n[4], dirfd, at_flags: n[5],
+            argc: n[6], argv_captured: flat.len() as u32, filename_len: filename.len() as u16 + 1,
+            ..raw::ExecFailed::default()
+        };
+        let record = ExecFailed { raw, filename: whole(Text::new(&filename)), argv: whole(Argv::new(&flat)) };
+        (Record::ExecFailed(Box::new(record)), Strings { filename, argv, ..Strings::default() })
+    }
+}
+
 proptest! {
     #[test]
     fn any_record_comes_out_as_it_went_in(
-        (record, strings) in prop_oneof![any_fork(), any_exec(), any_exit(), any_signal()], beyond in 0usize..64,
+        (record, strings) in prop_oneof![any_fork(), any_exec(), any_exit(), any_signal(), any_exec_failed()], beyond in 0usize..64,
     ) {
         let mut bytes = encode(&record, &strings);
         let len = bytes.len();
@@ -165,7 +182,7 @@ fn mutate(random: &mut Random, good: &[Vec<u8>], room: &mut [u8; 1024]) -> usize
         }
         len = words * 8;
         room[..4].copy_from_slice(&(len as u32).to_ne_bytes());
-        room[4..6].copy_from_slice(&((what >> 32) as u16 % 6).to_ne_bytes());
+        room[4..6].copy_from_slice(&((what >> 32) as u16 % 8).to_ne_bytes());
     }
     for _ in 0..what % 4 {
         // Half of them where an exec has its lengths.

@@ -1,7 +1,7 @@
 //! Records made by hand, and a table that takes them.
 
 use tracer::event::{Event, Kind, ReparentReason};
-use tracer::record::{Exec, Field, Fork, Record};
+use tracer::record::{Exec, ExecFailed, Field, Fork, Record};
 use tracer::table::{Table, TableOptions};
 use tracer::text::{Argv, Text};
 use tracer_common::record as raw;
@@ -146,4 +146,27 @@ pub(crate) fn exited(raw: impl Into<Box<raw::Exit>>) -> Record {
 
 pub(crate) fn execed(exec: Exec) -> Record {
     Record::Exec(Box::new(exec))
+}
+
+/// A failed exec of `/bin/nothing -x`.
+pub(crate) fn exec_failed(task: raw::TaskRef, parent: raw::TaskRef, boot_ns: u64) -> ExecFailed {
+    ExecFailed {
+        raw: raw::ExecFailed {
+            header: header(raw::KIND_EXEC_FAILED, boot_ns),
+            task,
+            parent,
+            uid: IDS.uid,
+            gid: IDS.gid,
+            euid: IDS.euid,
+            egid: IDS.egid,
+            errno: 2,
+            dirfd: raw::DIRFD_CWD,
+            argc: 2,
+            argv_captured: 11,
+            filename_len: 13,
+            ..raw::ExecFailed::default()
+        },
+        filename: field("/bin/nothing"),
+        argv: Field { value: Some(Argv::new(b"nothing\0-x\0")), capture: None },
+    }
 }

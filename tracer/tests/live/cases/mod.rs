@@ -3,6 +3,7 @@
 mod attach;
 mod cli;
 mod exec_argv;
+mod exec_failed;
 mod exec_path;
 mod exit;
 mod kernel;
@@ -22,6 +23,7 @@ pub(crate) fn all() -> Vec<Case> {
         exit::cases(),
         usage::cases(),
         exec_argv::cases(),
+        exec_failed::cases(),
         exec_path::cases(),
         tree::cases(),
         attach::cases(),

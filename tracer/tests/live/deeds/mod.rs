@@ -2,6 +2,7 @@
 
 mod exec_argv;
 pub(crate) mod exec_cred;
+mod exec_failed;
 mod exec_path;
 mod exit;
 mod kit;
@@ -32,6 +33,7 @@ const DEEDS: &[&[(&str, Deed)]] = &[
     usage::DEEDS,
     exec_argv::DEEDS,
     exec_cred::DEEDS,
+    exec_failed::DEEDS,
     exec_path::DEEDS,
     tree::DEEDS,
     tree_ns::DEEDS,

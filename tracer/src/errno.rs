@@ -1,0 +1,35 @@
+//! Names of errors.
+
+use nix::errno::Errno;
+
+/// No such file or directory.
+pub const ENOENT: i32 = nix::libc::ENOENT;
+/// Not a directory.
+pub const ENOTDIR: i32 = nix::libc::ENOTDIR;
+
+/// The name of an error as `errno -l` lists it: `ENOENT`; `E600` for one without a name.
+pub fn name(number: i32) -> String {
+    match Errno::from_raw(number) {
+        Errno::UnknownErrno => format!("E{number}"),
+        errno => format!("{errno:?}"),
+    }
+}
+
+/// What it means, as `perror` says it.
+pub fn meaning(number: i32) -> &'static str {
+    Errno::from_raw(number).desc()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_have_names_and_meanings() {
+        assert_eq!((name(2).as_str(), meaning(2)), ("ENOENT", "No such file or directory"));
+        assert_eq!((name(13).as_str(), meaning(13)), ("EACCES", "Permission denied"));
+        assert_eq!(name(8), "ENOEXEC");
+        assert_eq!(name(11), "EAGAIN");
+        assert_eq!(name(600), "E600");
+    }
+}

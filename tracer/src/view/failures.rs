@@ -1,0 +1,108 @@
+//! Execs that failed, for the end of what `tracer run` shows: each path once, with why, how often, and by whom.
+
+use rustc_hash::FxHashMap;
+
+use super::glyphs::Glyphs;
+use super::line::{Line, Role};
+use super::{escape, label, units};
+use crate::event::Event;
+
+/// Most that get a line.
+const MAX_LINES: usize = 20;
+
+/// Most that are told apart.
+const MAX_KEPT: usize = 1000;
+
+/// Bytes of what was asked for that are kept.
+const MAX_TEXT: usize = 1024;
+
+/// What failed, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    attempt: String,
+    errno: String,
+}
+
+#[derive(Clone, Debug)]
+struct Failure {
+    /// Which was the first.
+    order: usize,
+    times: u64,
+    meaning: &'static str,
+    /// Pid and name of the first who tried.
+    by: (u32, String),
+    /// Paths that were looked at, if it is a search.
+    paths: u64,
+}
+
+/// Gathers them.
+#[derive(Debug, Default)]
+pub(super) struct Failures {
+    kept: FxHashMap<Key, Failure>,
+    /// Those that are not told apart.
+    more: u64,
+    /// All attempts.
+    total: u64,
+}
+
+impl Failures {
+    /// Takes in a failed exec.
+    pub(super) fn add(&mut self, event: &Event) {
+        let (Some(failed), Some(process)) = (&event.exec_failed, &event.process) else { return };
+        let times = failed.attempts.unwrap_or(1);
+        self.total += times;
+        let (errno, meaning) = label::refusal(failed);
+        // A search along PATH is for the name, wherever it was looked for last.
+        let mut attempt = match failed.attempts.and(failed.argv.as_ref()) {
+            Some(argv) => escape::command_line(argv),
+            None => label::attempt(failed),
+        };
+        if attempt.len() > MAX_TEXT {
+            attempt = attempt.chars().take(MAX_TEXT / 4).chain(['…']).collect();
+        }
+        let order = self.kept.len();
+        let key = Key { attempt, errno };
+        if order >= MAX_KEPT && !self.kept.contains_key(&key) {
+            self.more += times;
+            return;
+        }
+        let by = || (process.pid, label::name(process));
+        let failure = self.kept.entry(key).or_insert_with(|| Failure { order, times: 0, meaning, by: by(), paths: 0 });
+        failure.times += if failed.attempts.is_some() { 1 } else { times };
+        failure.paths += failed.attempts.unwrap_or(0);
+    }
+
+    /// A heading and a line each; nothing if none failed.
+    pub(super) fn lines(&self, glyphs: &Glyphs) -> Vec<Line> {
+        if self.total == 0 {
+            return Vec::new();
+        }
+        let heading = format!("{} failed:", units::counted(self.total, "exec"));
+        let mut lines = vec![Line::new().with(Role::Bad, &heading)];
+        let mut kept: Vec<_> = self.kept.iter().collect();
+        kept.sort_by_key(|(_, failure)| failure.order);
+        let mut more = self.more;
+        for (i, (key, failure)) in kept.into_iter().enumerate() {
+            if i >= MAX_LINES {
+                more += failure.times.max(failure.paths);
+                continue;
+            }
+            let mut line = Line::new().with(Role::Bad, &format!("  {:<8} ", key.errno));
+            line.push(Role::Plain, &key.attempt);
+            let mut notes = vec![failure.meaning.to_owned()];
+            if failure.paths > 0 {
+                notes.push(format!("{} looked at", units::counted(failure.paths, "path")));
+            }
+            if failure.times > 1 {
+                notes.push(format!("{}{}", glyphs.times, units::count(failure.times)));
+            }
+            notes.push(format!("by {} {}", failure.by.0, failure.by.1));
+            lines.push(line.with(Role::Dim, &format!("  ({})", notes.join(", "))));
+        }
+        if more > 0 {
+            let text = format!("  {} and {} more (-o FILE gets all)", glyphs.ellipsis, units::count(more));
+            lines.push(Line::new().with(Role::Dim, &text));
+        }
+        lines
+    }
+}

@@ -1,0 +1,210 @@
+//! Execs that fail, with `--exec-failed`.
+
+use std::fs;
+
+use tracer::errno;
+use tracer::event::{Capture, Event, ExecFailed, Kind};
+
+use crate::support::{Case, Run, Said, Stream, Trace, case, check_sound};
+
+use super::exec_argv::decode;
+use super::exit::assert_ends;
+
+pub(super) fn cases() -> Vec<Case> {
+    vec![
+        case("exec_failed::names_path_argv_and_errno", reasons),
+        case("exec_failed::of_strange_arguments", strange),
+        case("exec_failed::from_a_thread", from_thread),
+        case("exec_failed::in_a_spawned_child", spawned),
+        case("exec_failed::each_of_a_storm", storm),
+        case("exec_failed::only_on_request", only_on_request),
+        case("exec_failed::on_the_whole_machine", whole_machine),
+        case("exec_failed::nothing_but_descendants", nothing_but_descendants),
+        case("exec_failed::a_search_along_path_is_one", search),
+        case("exec_failed::summary_names_each", summary),
+    ]
+}
+
+fn run(name: &str, arguments: &[&str]) -> Trace {
+    let trace = Run::deed_with(name, arguments).option("--exec-failed").trace();
+    check_sound(&trace);
+    trace
+}
+
+fn failure(event: &Event) -> &ExecFailed {
+    event.exec_failed.as_deref().expect("an exec_failed line has `exec_failed`")
+}
+
+/// A text as tracer tells it, in bytes.
+fn told(text: Option<&str>, encoded: Option<&str>) -> Option<Vec<u8>> {
+    encoded.map(decode).or_else(|| text.map(|text| text.as_bytes().to_vec()))
+}
+
+fn arguments(failed: &ExecFailed) -> Option<Vec<Vec<u8>>> {
+    match (&failed.argv_b64, &failed.argv) {
+        (Some(encoded), _) => Some(encoded.iter().map(|argument| decode(argument)).collect()),
+        (None, argv) => argv.as_ref().map(|argv| argv.iter().map(|argument| argument.as_bytes().to_vec()).collect()),
+    }
+}
+
+/// A line says what the process that tried says.
+#[track_caller]
+fn assert_tells(event: &Event, tried: &Said) {
+    let failed = failure(event);
+    let code: i32 = tried.get("errno");
+    assert_eq!((failed.code, failed.errno.as_str()), (code, errno::name(code).as_str()));
+    assert_eq!(told(failed.filename.as_deref(), failed.filename_b64.as_deref()).unwrap_or_default(), path(tried));
+    assert_eq!(failed.dirfd, tried.get::<Option<i32>>("fd"));
+    let process = event.process.as_ref().expect("it is about one");
+    assert_eq!(failed.from_tid, Some(tried.get::<u32>("tid")).filter(|&tid| tid != process.pid));
+}
+
+fn path(tried: &Said) -> Vec<u8> {
+    decode(&tried.get::<String>("path"))
+}
+
+fn argv(tried: &Said) -> Vec<Vec<u8>> {
+    tried.get::<Vec<String>>("argv").iter().map(|argument| decode(argument)).collect()
+}
+
+fn reasons() {
+    let trace = run("exec-failed-reasons", &["@dir"]);
+    assert_ends(&trace);
+    let tried = trace.truth.all("tried");
+    let events = trace.of(trace.truth.one("ended").id(), Kind::ExecFailed);
+    assert_eq!(events.len(), tried.len(), "{events:#?}");
+    let mut errors = Vec::new();
+    for (event, tried) in events.into_iter().zip(tried) {
+        assert_tells(event, tried);
+        assert_eq!(arguments(failure(event)), Some(argv(tried)));
+        let info = event.argv_info.as_ref().expect("it tells how much there is");
+        assert_eq!((info.argc as usize, info.truncated), (argv(tried).len(), false));
+        errors.push(failure(event).errno.as_str());
+    }
+    for reason in ["ENOENT", "EACCES", "ENOEXEC", "ENOTDIR", "ELOOP"] {
+        assert!(errors.contains(&reason), "the deed meets {reason}: {errors:?}");
+    }
+    assert_eq!(trace.bye().exec_failures, trace.count(Kind::ExecFailed), "bye counts them");
+}
+
+fn strange() {
+    let trace = run("exec-failed-strange", &[]);
+    let id = trace.truth.one("ended").id();
+    let events = trace.of(id, Kind::ExecFailed);
+    let [bad_path, no_argv, bad_argument, bad_list, many, long, large] = events[..] else { panic!("{events:#?}") };
+    let info = |event: &Event| event.argv_info.clone().expect("it tells how much there is");
+    for (event, what) in
+        [(bad_path, "bad path"), (no_argv, "no argv"), (bad_argument, "bad argument"), (bad_list, "bad list")]
+    {
+        assert_eq!(failure(event).code, trace.truth.one(what).get::<i32>("errno"), "{what}");
+    }
+    assert_eq!((&failure(bad_path).filename, failure(bad_path).filename_capture), (&None, Some(Capture::Unreadable)));
+    assert_eq!((arguments(failure(no_argv)), info(no_argv).truncated), (Some(vec![]), false), "null is an empty list");
+    assert_eq!(arguments(failure(bad_argument)), Some(vec![b"good".to_vec()]), "what can be read of it");
+    assert_eq!(info(bad_argument).reason, Some(Capture::Unreadable));
+    assert_eq!((arguments(failure(bad_list)), info(bad_list).reason), (None, Some(Capture::Unreadable)));
+    let tried = trace.truth.all("tried");
+    for (event, tried) in [many, long, large].into_iter().zip(tried) {
+        assert_tells(event, tried);
+        let (info, truth) = (info(event), argv(tried));
+        assert_eq!((info.truncated, info.reason), (true, Some(Capture::Cut)), "{info:?}");
+        let shown = arguments(failure(event)).expect("there is something of it");
+        let (last, before) = shown.split_last().expect("an argument at least");
+        assert_eq!(before, &truth[..before.len()], "what there is of it is right");
+        assert!(truth[before.len()].starts_with(last) && before.len() < truth.len());
+        let bytes = shown.iter().map(|argument| argument.len() as u32 + 1).sum::<u32>();
+        assert!(bytes == info.captured || bytes == info.captured + 1, "cut within an argument or behind it: {info:?}");
+    }
+}
+
+fn from_thread() {
+    let trace = run("exec-failed-thread", &[]);
+    let event = trace.one(trace.deed(), Kind::ExecFailed);
+    assert_tells(event, trace.truth.one("tried"));
+    assert!(failure(event).from_tid.is_some());
+}
+
+fn spawned() {
+    let trace = run("exec-failed-spawn", &[]);
+    let code: i32 = trace.truth.one("spawned").get("errno");
+    let failed: Vec<&Event> = trace
+        .of_kind(Kind::ExecFailed)
+        .filter(|event| failure(event).filename.as_deref() == Some("/no/such/program"))
+        .collect();
+    let [event] = failed[..] else { panic!("one attempt: {failed:#?}") };
+    let process = event.process.as_ref().expect("it is about one");
+    assert_eq!(failure(event).code, code);
+    assert_eq!(process.parent_id, Some(trace.deed()), "a child of its own tried it");
+    assert_eq!(trace.exit(process.id).code, Some(127), "as posix_spawn ends such a child");
+}
+
+fn storm() {
+    let trace = run("exec-failed-storm", &["20000"]);
+    let said = trace.truth.one("storm");
+    assert_eq!(trace.of(said.id(), Kind::ExecFailed).len() as u64, said.get::<u64>("times"));
+}
+
+fn only_on_request() {
+    let trace = Run::deed_with("exec-failed-reasons", &["@dir"]).trace();
+    check_sound(&trace);
+    assert_eq!(trace.count(Kind::ExecFailed), 0);
+    assert!(!trace.hello().hooks.iter().any(|hook| hook.contains("execve")), "{:?}", trace.hello().hooks);
+    let asked_for = Run::deed_with("exec-failed-reasons", &["@dir"]).option("--event=exec_failed").trace();
+    assert!(asked_for.count(Kind::ExecFailed) > 0, "asking for the events is a request");
+    assert!(asked_for.hello().hooks.iter().any(|hook| hook.contains("execve")), "{:?}", asked_for.hello().hooks);
+}
+
+fn whole_machine() {
+    let mut stream = Stream::start(&["--exec-failed", "--no-snapshot"]);
+    stream.deed("exec-failed-storm", &["500"]);
+    let trace = stream.stop();
+    let said = trace.truth.one("storm");
+    assert_eq!(trace.of(said.id(), Kind::ExecFailed).len() as u64, said.get::<u64>("times"));
+    assert_eq!(trace.bye().lost, 0);
+}
+
+/// Others' failures never leave the kernel.
+fn nothing_but_descendants() {
+    let script = "for i in 1 2 3; do sh -c '/no/such/inside; true'; done 2>/dev/null";
+    let outside = "for i in $(seq 200); do env /no/such/outside; done 2>/dev/null; true";
+    let mut other = std::process::Command::new("sh").args(["-c", outside]).spawn().expect("sh is there");
+    let trace = Run::of(["sh", "-c", script]).option("--exec-failed").trace();
+    assert!(other.wait().expect("a child of ours").success());
+    check_sound(&trace);
+    assert_eq!(trace.bye().filtered, 0, "{:?}", trace.bye());
+    let text = |event: &Event| failure(event).filename.as_deref().unwrap_or_default().to_owned();
+    assert!(trace.of_kind(Kind::ExecFailed).all(|event| !text(event).contains("outside")));
+}
+
+fn search() {
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let directories: Vec<_> = (0..5).map(|n| place.path().join(n.to_string())).collect();
+    directories.iter().for_each(|directory| fs::create_dir(directory).expect("a new directory"));
+    let path = std::env::join_paths(&directories).expect("no colon in it");
+    let script = format!("PATH={} /usr/bin/env no-such-program -x; true", path.display());
+    let trace = Run::of(["/bin/sh", "-c", &script]).option("--exec-failed=summary").trace();
+    check_sound(&trace);
+    let events: Vec<&Event> = trace.of_kind(Kind::ExecFailed).collect();
+    let [event] = events[..] else { panic!("one line for all: {events:#?}") };
+    let paths: Vec<String> =
+        directories.iter().map(|directory| directory.join("no-such-program").display().to_string()).collect();
+    assert_eq!(failure(event).attempts, Some(5));
+    assert_eq!(failure(event).paths.as_ref().map(|paths| paths.iter().map(ToString::to_string).collect()), Some(paths));
+    assert_eq!(failure(event).errno, "ENOENT");
+    let process = event.process.as_ref().expect("it is about one");
+    assert_eq!(trace.about(process.id).last().map(|event| event.kind), Some(Kind::Exit), "told before its end");
+}
+
+/// Without `-o`: what failed, after the tree.
+fn summary() {
+    use crate::support::{BOUND, command, run_bounded};
+    let script = "env no-such-program; /etc/passwd; true";
+    let finished = run_bounded(&mut command(["run", "--exec-failed=summary", "--", "sh", "-c", script]), BOUND);
+    assert_eq!(finished.code(), 0, "{}", finished.stderr);
+    let line =
+        |text: &str| finished.stderr.lines().find(|line| line.contains(text) && line.contains("(")).map(str::to_owned);
+    let all = &finished.stderr;
+    assert!(all.lines().any(|line| line.contains("ENOENT") && line.contains("no-such-program")), "{all}");
+    assert!(all.lines().any(|line| line.contains("EACCES") && line.contains("/etc/passwd")), "{all}");
+    assert!(line("EACCES").is_some_and(|line| line.contains("Permission denied")), "{all}");
+}
