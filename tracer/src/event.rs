@@ -337,9 +337,9 @@ pub enum Capture {
 /// How much of argv there is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ArgvInfo {
-    /// Number of arguments the process was given.
+    /// Number of arguments the process was given (of a failed exec that is not whole: that were looked at, 256 at most).
     pub argc: u32,
-    /// Bytes of all of them, NULs included.
+    /// Bytes of all of them, NULs included (likewise).
     pub bytes: u32,
     /// Bytes of them in `argv`.
     pub captured: u32,

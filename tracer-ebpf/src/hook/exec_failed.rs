@@ -11,6 +11,7 @@ use core::ffi::c_void;
 use core::ptr::{read_volatile, write_volatile};
 use core::slice;
 
+use aya_ebpf::EbpfContext as _;
 use aya_ebpf::helpers::generated::{
     bpf_get_current_task_btf, bpf_probe_read_user, bpf_probe_read_user_str, bpf_task_pt_regs,
 };
@@ -44,12 +45,12 @@ const _: () = assert!(size_of::<ExecFailed>() + PATH_BYTES + FAILED_ARGV_BYTES a
 
 #[fexit]
 fn execve_failed(ctx: FExitContext) -> i32 {
-    execve(ctx.arg::<u64>(0), ctx.arg::<i64>(1))
+    execve(argument_of_function(&ctx), ctx.arg::<i64>(1))
 }
 
 #[fexit]
 fn execveat_failed(ctx: FExitContext) -> i32 {
-    execveat(ctx.arg::<u64>(0), ctx.arg::<i64>(1))
+    execveat(argument_of_function(&ctx), ctx.arg::<i64>(1))
 }
 
 #[tracepoint]
@@ -62,6 +63,13 @@ fn execveat_exit(ctx: TracePointContext) -> i32 {
     execveat(registers(), result(&ctx))
 }
 
+/// The only argument of the function, which is the registers. Read as a number: the verifier of 5.10 lets nobody load an
+/// argument whose type BTF only declares, as it does there for execveat ("type FWD is not a struct").
+#[inline(always)]
+fn argument_of_function(ctx: &FExitContext) -> u64 {
+    read(ctx.as_ptr() as u64, 0)
+}
+
 /// The registers with which the running task came into the kernel. Both helpers are there from 5.15 on.
 #[inline(always)]
 fn registers() -> u64 {
@@ -71,7 +79,7 @@ fn registers() -> u64 {
 #[inline(always)]
 fn result(ctx: &TracePointContext) -> i64 {
     // SAFETY: it lies within the tracepoint's structure; the verifier knows its size.
-    unsafe { read_volatile(aya_ebpf::EbpfContext::as_ptr(ctx).cast::<u8>().add(RESULT).cast()) }
+    unsafe { read_volatile(ctx.as_ptr().cast::<u8>().add(RESULT).cast()) }
 }
 
 #[inline(always)]

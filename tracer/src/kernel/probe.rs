@@ -200,7 +200,9 @@ fn exec_failures(probe: &mut Probe, out: &mut Vec<Check>) {
     const NAME: &str = "--exec-failed";
     let fits = |probe: &mut Probe, hooks: &[Hook; 2]| {
         let verified = exec_failed::both(probe, hooks).map(|()| probe.verified(&hooks[0]));
-        hooks.iter().for_each(|hook| probe.unload(hook));
+        for hook in hooks {
+            probe.unload(hook);
+        }
         let verified = verified?.map(|n| format!(", {n} instructions verified")).unwrap_or_default();
         Ok(format!("{}: program {} loads and attaches{verified}", hooks[0].name(), hooks[0].program))
     };

@@ -125,7 +125,7 @@ fn strange(truth: Truth, _: &[String]) {
         let many: Vec<Vec<u8>> = (0..1000).map(|n| format!("argument {n}").into_bytes()).collect();
         let many: Vec<&[u8]> = many.iter().map(|argument| &argument[..]).collect();
         attempts.attempt(None, b"/no/many", &many, 0);
-        attempts.attempt(None, b"/no/long", &[b"long", &[b'x'; 100_000], b"after"], 0);
+        attempts.attempt(None, b"/no/long", &[b"long", &vec![b'x'; 100_000], b"after"], 0);
         attempts.attempt(None, b"/no/large", &[&[b'y'; 4000], &[b'z'; 4000], &[b'a'; 4000]], 0);
         0
     });
