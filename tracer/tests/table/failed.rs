@@ -46,11 +46,13 @@ fn what_is_not_plain_about_it_is_told() {
 
 #[test]
 fn one_who_is_not_known_becomes_known() {
-    let (mut seen, _) = Seen::booted();
-    let events = seen.apply(Record::ExecFailed(exec_failed(task(50, 100 * MS), INIT_TASK, 102 * MS).into()));
-    assert_eq!(kinds(&events).last(), Some(&Kind::ExecFailed));
-    let process = events.last().and_then(|event| event.process.as_ref()).unwrap();
-    assert!(process.inferred && process.ppid == Some(1) && process.uid == Some(1000), "{process:?}");
+    let mut seen = Seen::new();
+    let father = task(40, 90 * MS);
+    seen.apply(forked(fork(father, INIT_TASK)));
+    let events = seen.apply(Record::ExecFailed(exec_failed(task(50, 100 * MS), father, 102 * MS).into()));
+    assert_eq!(kinds(&events), [Kind::Process, Kind::ExecFailed]);
+    let process = events[1].process.as_ref().unwrap();
+    assert!(process.inferred && process.ppid == Some(40) && process.uid == Some(1000), "{process:?}");
     assert!(process.sid.is_none() && process.loginuid.is_none(), "nobody told");
 }
 
