@@ -25,7 +25,8 @@ pub const SCHEMA_VERSION: u32 = 1;
 pub enum Kind {
     /// First line of a stream.
     Hello,
-    /// A process that was already running when tracing began.
+    /// A process that was already running when tracing began; or one whose birth was missed, which says `inferred`, and is
+    /// told again once more than its id is known.
     Process,
     /// A process was created.
     Fork,
@@ -170,6 +171,17 @@ impl Event {
             ancestors: None,
             hello: None,
             bye: None,
+        }
+    }
+
+    /// True if the kernel did not tell it: it was found out after a loss. (A process of which only that much is known says
+    /// `inferred` in all its events.)
+    pub fn is_inferred(&self) -> bool {
+        match self.kind {
+            Kind::Process => self.process.as_ref().is_some_and(|process| process.inferred),
+            Kind::Exec => self.exec.is_none(),
+            Kind::Exit => self.exit.as_ref().is_none_or(|exit| exit.code.is_none() && exit.signal.is_none()),
+            _ => false,
         }
     }
 }
@@ -640,6 +652,9 @@ pub struct Bye {
     /// Failed execs emitted (with `--exec-failed`).
     #[serde(default, skip_serializing_if = "is_zero64")]
     pub exec_failures: u64,
+    /// Processes, execs and exits among them that the kernel did not tell but that were found out after a loss.
+    #[serde(default, skip_serializing_if = "is_zero64")]
+    pub inferred: u64,
     /// Time traced, nanoseconds.
     pub duration_ns: u64,
     /// tracer's own CPU time in user mode, nanoseconds.

@@ -39,6 +39,11 @@ impl Gaps {
         (missing != 0).then(|| self.tell(cpu, kind, missing, after, Some(header.boot_ns)))
     }
 
+    /// What is missing though nothing came after it that would show the gap. Nothing yet, while records are on their way.
+    pub fn unnoticed(&mut self, stats: &[CpuStats]) -> Vec<Lost> {
+        if self.in_flight(stats) == 0 { self.tail(stats) } else { Vec::new() }
+    }
+
     /// What is missing at the end: numbers given out (by the kernel side's own count) and never seen.
     pub fn tail(&mut self, stats: &[CpuStats]) -> Vec<Lost> {
         let mut out = Vec::new();

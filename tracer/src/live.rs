@@ -1,6 +1,6 @@
 //! The live source: the running kernel and `/proc`, as a stream of events.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::future::{Future as _, poll_fn};
 use std::io;
 use std::pin::Pin;
@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures_core::Stream;
 use nix::sys::utsname::{UtsName, uname};
+use rustc_hash::FxHashSet;
 use tokio::time::{Sleep, sleep};
 use tracer_common::limits::ARGV_DEFAULT_BYTES;
 
@@ -16,6 +17,7 @@ use crate::clock;
 use crate::decode::decode;
 use crate::event::{Event, Hello, Kind, Lost};
 use crate::gaps::Gaps;
+use crate::id::ProcessId;
 use crate::kernel::load::{Hook, Kernel, KernelOptions, LoadError, RING_DEFAULT_BYTES};
 use crate::kernel::ring::Ring;
 use crate::merge;
@@ -31,7 +33,8 @@ const BATCH: usize = 4096;
 /// UTC is compared with the boot clock this often, in nanoseconds: a clock that is set shows within it.
 const CLOCK_CHECK_NS: u64 = 1_000_000_000;
 
-/// Processes that were found with a parent that was just ending are looked at again this often, in nanoseconds.
+/// What was found in doubt is looked at again after this time, in nanoseconds: processes with a parent that was just
+/// ending, and all of them after a loss.
 const SETTLE_NS: u64 = 50_000_000;
 
 /// Why tracing did not start.
@@ -175,6 +178,7 @@ impl Builder {
             settle_at_ns: 0,
             searches: self.summarise.then(Searches::default),
             timer: None,
+            resync_at_ns: u64::MAX,
             options: self.kernel,
         };
         let (losses, records): (Vec<Option<Lost>>, Vec<Record>) = pending.into_iter().unzip();
@@ -257,6 +261,8 @@ pub struct Tracer {
     searches: Option<Searches>,
     /// The time that is waited for, and the wait for it.
     timer: Option<(u64, Pin<Box<Sleep>>)>,
+    /// When to hold the table against `/proc`, because records were lost; never, while none are.
+    resync_at_ns: u64,
     options: KernelOptions,
 }
 
@@ -321,11 +327,17 @@ impl Tracer {
             }
             std::thread::sleep(std::time::Duration::from_micros(200));
         }
+        let now = clock::boot_ns();
+        for lost in self.intake.gaps.tail(&self.kernel.stats()?) {
+            self.queue.push_back(lost_event(lost, now));
+            self.resync_at_ns = now;
+        }
+        if self.resync_at_ns != u64::MAX {
+            self.resync(now);
+        }
+        while self.gather(out) {}
         if let Some(searches) = &mut self.searches {
             searches.end(out);
-        }
-        for lost in self.intake.gaps.tail(&self.kernel.stats()?) {
-            out.push(lost_event(lost, clock::boot_ns()));
         }
         Ok(())
     }
@@ -362,15 +374,17 @@ impl Tracer {
             self.clock_checked_ns = now;
             self.table.set_utc_offset(clock::utc_minus_boot_ns());
         }
-        let Self { ring, intake, table, queue, batch, searches, .. } = self;
-        ring.drain(BATCH, |bytes| {
-            if let Some((lost, record)) = intake.take(bytes) {
-                queue_record(table, searches, queue, batch, lost, record);
-            }
-        });
-        if let Some(searches) = searches {
-            searches.tick(now, batch);
-            queue.extend(batch.drain(..));
+        let taken = self.take(BATCH);
+        if taken == 0 {
+            self.notice_losses();
+        }
+        // Not while there is more to come: what the ring holds is older than what `/proc` shows.
+        if taken < BATCH && now >= self.resync_at_ns {
+            self.resync(now);
+        }
+        if let Some(searches) = &mut self.searches {
+            searches.tick(now, &mut self.batch);
+            self.queue.extend(self.batch.drain(..));
         }
         if now >= self.settle_at_ns {
             self.settle(now);
@@ -405,6 +419,59 @@ impl Tracer {
         }
         self.timer = None;
         Poll::Ready(Ok(()))
+    }
+
+    /// Takes up to `most` records from the ring, and queues what becomes of them.
+    fn take(&mut self, most: usize) -> usize {
+        let Self { ring, intake, table, queue, batch, searches, resync_at_ns, .. } = self;
+        ring.drain(most, |bytes| {
+            if let Some((lost, record)) = intake.take(bytes) {
+                if lost.is_some() {
+                    *resync_at_ns = (*resync_at_ns).min(record.header().boot_ns);
+                }
+                queue_record(table, searches, queue, batch, lost, record);
+            }
+        })
+    }
+
+    /// A gap shows when a record follows it; when none does, the kernel side's own count tells.
+    fn notice_losses(&mut self) {
+        let Ok(stats) = self.kernel.stats() else { return };
+        let now = clock::boot_ns();
+        for lost in self.intake.gaps.unnoticed(&stats) {
+            self.queue.push_back(lost_event(lost, now));
+            self.resync_at_ns = self.resync_at_ns.min(now);
+        }
+    }
+
+    /// Holds the table against `/proc`, and tells what was missed.
+    fn resync(&mut self, now: u64) {
+        self.resync_at_ns = u64::MAX;
+        let utc_minus_boot_ns = clock::utc_minus_boot_ns();
+        // All that had happened by now is applied; what happens from now on comes after.
+        let seeds = if self.options.tracked_only {
+            let known = self.table.living().map(|process| process.pid());
+            let pids: BTreeSet<u32> = self.kernel.tracked().into_iter().chain(known).collect();
+            pids.into_iter().filter_map(|pid| seed::read(pid, utc_minus_boot_ns)).collect()
+        } else {
+            seed::snapshot(utc_minus_boot_ns).unwrap_or_default()
+        };
+        if seeds.is_empty() {
+            return;
+        }
+        let mut pending = Vec::new();
+        self.ring.drain(usize::MAX, |bytes| pending.extend(self.intake.take(bytes)));
+        let (losses, records): (Vec<Option<Lost>>, Vec<Record>) = pending.into_iter().unzip();
+        let ending = |seed: &&Seed| seed.exiting && !seed.gone && !seed.process.zombie;
+        let undecided: FxHashSet<ProcessId> = seeds.iter().filter(ending).map(|seed| seed.process.id).collect();
+        self.table.resync(merge::reconcile(seeds, &records), &undecided, now, &mut self.batch);
+        queue_batch(&mut self.searches, &mut self.queue, &mut self.batch);
+        if !undecided.is_empty() || losses.iter().any(Option::is_some) {
+            self.resync_at_ns = now + SETTLE_NS;
+        }
+        for (lost, record) in losses.into_iter().zip(records) {
+            self.apply(lost, record);
+        }
     }
 
     fn apply(&mut self, lost: Option<Lost>, record: Record) {

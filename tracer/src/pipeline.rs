@@ -135,6 +135,7 @@ impl Stage<'_> {
                 Kind::ExecFailed => self.bye.exec_failures += 1,
                 _ => {}
             }
+            self.bye.inferred += u64::from(event.is_inferred());
             self.sink.write(&event).map_err(PipelineError::Output)?;
         }
         Ok(())

@@ -28,11 +28,32 @@ pub(super) struct Held {
 }
 
 /// Signals that are meant for the command. A terminal sends SIGINT and SIGQUIT to it as well; the others it gets from us.
+///
+/// None for one that is ignored (as under nohup, or in the background of a script): it stays so, for the command too.
 struct Signals {
-    interrupt: Caught,
-    quit: Caught,
-    terminate: Caught,
-    hangup: Caught,
+    interrupt: Option<Caught>,
+    quit: Option<Caught>,
+    terminate: Option<Caught>,
+    hangup: Option<Caught>,
+}
+
+/// Catches a signal from now on, unless it is ignored.
+fn catch(which: Signal) -> anyhow::Result<Option<Caught>> {
+    // SAFETY: without a new action it only writes the old one, a plain structure that may be all zero before.
+    let ignored = unsafe {
+        let mut old: nix::libc::sigaction = std::mem::zeroed();
+        nix::libc::sigaction(which as i32, std::ptr::null(), &raw mut old) == 0
+            && old.sa_sigaction == nix::libc::SIG_IGN
+    };
+    if ignored { Ok(None) } else { Ok(Some(signal(SignalKind::from_raw(which as i32))?)) }
+}
+
+/// Done when it comes; never, if it is ignored.
+async fn next(caught: &mut Option<Caught>) {
+    match caught {
+        Some(caught) => drop(caught.recv().await),
+        None => std::future::pending().await,
+    }
 }
 
 impl Held {
@@ -40,10 +61,10 @@ impl Held {
     pub(super) fn start(command: &[OsString]) -> anyhow::Result<Self> {
         // From here on they are caught; a new program begins with their defaults.
         let signals = Signals {
-            interrupt: signal(SignalKind::interrupt())?,
-            quit: signal(SignalKind::quit())?,
-            terminate: signal(SignalKind::terminate())?,
-            hangup: signal(SignalKind::hangup())?,
+            interrupt: catch(Signal::SIGINT)?,
+            quit: catch(Signal::SIGQUIT)?,
+            terminate: catch(Signal::SIGTERM)?,
+            hangup: catch(Signal::SIGHUP)?,
         };
         // The ends that the child takes along are without close-on-exec; it sets that itself.
         let (go_read, go) = pipe().context("cannot make a pipe")?;
@@ -110,10 +131,10 @@ impl Held {
                     }
                     continue;
                 }
-                _ = signals.interrupt.recv() => None,
-                _ = signals.quit.recv() => None,
-                _ = signals.terminate.recv() => Some(Signal::SIGTERM),
-                _ = signals.hangup.recv() => Some(Signal::SIGHUP),
+                () = next(&mut signals.interrupt) => None,
+                () = next(&mut signals.quit) => None,
+                () = next(&mut signals.terminate) => Some(Signal::SIGTERM),
+                () = next(&mut signals.hangup) => Some(Signal::SIGHUP),
             };
             match which {
                 _ if over => return,

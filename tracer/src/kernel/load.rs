@@ -195,6 +195,11 @@ impl Kernel {
         self.tracked.insert(pid, 1, 0).map_err(|error| refused("the set of traced processes", &error))
     }
 
+    /// The processes that are reported (with [`KernelOptions::tracked_only`]) and have not ended.
+    pub fn tracked(&self) -> Vec<u32> {
+        self.tracked.keys().filter_map(Result::ok).collect()
+    }
+
     /// Takes the programs off their hooks: nothing more happens in the kernel, and what is in the ring stays.
     pub fn detach(&mut self) {
         let Some(mut ebpf) = self.ebpf.take() else { return };

@@ -88,7 +88,7 @@ impl Table {
         let Some(slot) = self.resolve_with(raw.task, raw.parent, &before, None, at, out) else { return };
         if !self.store[slot].is_living() {
             // Only one whose end was not seen can turn out to be alive, and only while nobody else has its pid.
-            let ended = self.store[slot].end.is_some_and(|end| end.status.is_some());
+            let ended = self.store[slot].end.is_some_and(|end| end.told);
             if ended || self.store.newest(raw.task.tgid) != Some(slot) {
                 self.stats.merged += 1;
                 return;
@@ -143,7 +143,7 @@ impl Table {
             event.exit = Some(Box::new(status(exit.status)));
             return;
         }
-        if self.store[slot].end.is_some_and(|end| end.status.is_some()) {
+        if self.store[slot].end.is_some_and(|end| end.told) {
             self.stats.merged += 1;
             return;
         }
@@ -173,7 +173,7 @@ impl Table {
             raw::TaskRef { tgid: 0, .. } => Heir::Unknown,
             reaper => Heir::Process(reaper, exit.flags & raw::EXIT_REAPER_SUBREAPER != 0),
         };
-        self.end(slot, End { boot_ns: at.boot_ns, status: Some(exit.status), heir }, at, out);
+        self.end(slot, End { boot_ns: at.boot_ns, status: Some(exit.status), told: true, heir }, at, out);
     }
 
     pub(super) fn signal(&mut self, signal: &raw::Signal) {
@@ -258,9 +258,7 @@ impl Table {
         if self.store[old].start_ns > task.start_ns {
             return false;
         }
-        self.stats.retired += 1;
-        self.causes.take(old, None, false);
-        self.end(old, End { boot_ns: at.boot_ns, status: None, heir: Heir::Unknown }, at, out);
+        self.end_unseen(old, at, out);
         true
     }
 }

@@ -13,12 +13,25 @@ use crate::text::{Argv, Text};
 use crate::time::Timestamp;
 
 /// What an exec gives a process and a fork hands down: shared by all that have it in common.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Image {
     pub(super) comm: Option<Text>,
     pub(super) exe: Option<Text>,
     pub(super) cwd: Option<Text>,
     pub(super) argv: Option<Argv>,
+}
+
+impl Image {
+    /// What is known of the image of a process.
+    pub(super) fn of(process: Process) -> Self {
+        let text = |lossy: Option<Arc<str>>, b64| lossy.map(|lossy| Text { lossy, b64 });
+        Self {
+            comm: text(process.comm, process.comm_b64),
+            exe: text(process.exe, process.exe_b64),
+            cwd: text(process.cwd, process.cwd_b64),
+            argv: process.argv.map(|lossy| Argv { lossy, b64: process.argv_b64 }),
+        }
+    }
 }
 
 /// Who the parent is.
@@ -54,6 +67,8 @@ pub(super) struct End {
     pub(super) boot_ns: u64,
     /// As `wait()` gives it; none if the exit was not seen.
     pub(super) status: Option<u32>,
+    /// Whether its end has been told. Not of one that was found dead.
+    pub(super) told: bool,
     pub(super) heir: Heir,
 }
 

@@ -11,6 +11,7 @@
 //! - A parent is always older than its children: only ancestors inherit them.
 //! - The public [`ProcessId`](crate::id::ProcessId) counts in ticks of 10 ms and cannot tell two processes that had the same pid within
 //!   one; inside, the start in nanoseconds does.
+//! - What was lost is put right from `/proc` ([`Table::resync`]), and every end is told, if only as `inferred`.
 //! - Nobody has an unknown parent: a process that a record names and the table does not know (its birth
 //!   was lost) becomes one, with an event of its own that says `inferred`.
 
@@ -20,6 +21,7 @@ mod entry;
 mod failed;
 mod look;
 mod reparent;
+mod resync;
 mod seeding;
 mod store;
 

@@ -167,8 +167,10 @@ impl Table {
         let Some(child) = self.store.by_id(seed.process.id).filter(|&child| self.store[child].is_living()) else {
             return;
         };
-        let Some(parent) = self.store.by_pid(seed.ppid) else { return };
-        let task = raw::TaskRef { start_ns: self.store[parent].start_ns, tgid: seed.ppid, tid: seed.ppid };
+        let Some(parent) = self.store.by_pid(seed.ppid).map(|parent| &self.store[parent]) else { return };
+        // To the tick is not how records know it: then it is whoever has the pid.
+        let start_ns = if parent.exact { parent.start_ns } else { 0 };
+        let task = raw::TaskRef { start_ns, tgid: seed.ppid, tid: seed.ppid };
         self.correct_parent(child, task, at, out);
         self.store[child].parent_read_ns = seed.read_until_ns;
     }

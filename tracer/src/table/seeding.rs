@@ -1,7 +1,5 @@
 //! What was found in `/proc` becomes the first content of the table.
 
-use std::sync::Arc;
-
 use rustc_hash::FxHashMap;
 use tracer_common::record as raw;
 
@@ -11,7 +9,6 @@ use super::{Moment, Table};
 use crate::event::{Event, Kind, Source};
 use crate::id::TICK_NS;
 use crate::seed::{PPID_UNKNOWN, Seed};
-use crate::text::{Argv, Text};
 
 impl Table {
     /// Puts in the processes that were there when tracing began, each with a `process` event, parents first.
@@ -40,7 +37,7 @@ impl Table {
         }
         for (slot, found) in &found {
             if found.zombie {
-                self.store.bury(*slot, End { boot_ns: found.at.boot_ns, status: None, heir: Heir::Later });
+                self.store.bury(*slot, End { boot_ns: found.at.boot_ns, status: None, told: false, heir: Heir::Later });
             }
         }
         let order: Vec<Slot> = found.iter().map(|(slot, _)| *slot).collect();
@@ -59,7 +56,9 @@ impl Table {
             self.store[child].parent = Parent::None;
             return;
         }
-        let older = |parent: &Slot| self.store[*parent].start_ns <= self.store[child].start_ns && *parent != child;
+        // `/proc` tells ticks.
+        let tick = |slot: Slot| self.store[slot].start_ns / TICK_NS;
+        let older = |parent: &Slot| tick(*parent) <= tick(child) && *parent != child;
         let init = || self.store.by_pid(1).filter(|&init| init != child);
         if let Some(parent) = self.store.newest(ppid).filter(older).or_else(init) {
             self.adopt(child, parent);
@@ -92,9 +91,9 @@ struct Found {
     told: bool,
 }
 
-fn entry(seed: Seed) -> Entry {
+/// The entry of a process as `/proc` shows it.
+pub(super) fn entry(seed: Seed) -> Entry {
     let process = seed.process;
-    let text = |lossy: Option<Arc<str>>, b64| lossy.map(|lossy| Text { lossy, b64 });
     let mut entry = Entry::new(process.pid, seed.start_ticks.saturating_mul(TICK_NS), process.source);
     entry.exact = false;
     entry.inferred = process.inferred;
@@ -103,7 +102,7 @@ fn entry(seed: Seed) -> Entry {
     }
     entry.kthread = process.kthread;
     entry.zombie = process.zombie;
-    entry.ns_pids = process.ns_pids;
+    entry.ns_pids.clone_from(&process.ns_pids);
     let unset = |id: Option<u32>| id.unwrap_or(raw::ID_UNSET);
     entry.ids = raw::Ids {
         uid: unset(process.uid),
@@ -116,11 +115,6 @@ fn entry(seed: Seed) -> Entry {
         tty: seed.tty,
         cgroup: 0,
     };
-    entry.image = Arc::new(Image {
-        comm: text(process.comm, process.comm_b64),
-        exe: text(process.exe, process.exe_b64),
-        cwd: text(process.cwd, process.cwd_b64),
-        argv: process.argv.map(|lossy| Argv { lossy, b64: process.argv_b64 }),
-    });
+    entry.image = Image::of(process).into();
     entry
 }

@@ -14,10 +14,13 @@ mod support;
 
 use std::process::ExitCode;
 
+use nix::libc;
+
 fn main() -> ExitCode {
     if let Some(status) = deeds::dispatch() {
         return status;
     }
+    stop_ignoring();
     let mut arguments = libtest_mimic::Arguments::from_args();
     // Two at a time keeps both sides of a handshake running on the smallest machine.
     arguments.test_threads.get_or_insert(2);
@@ -37,4 +40,12 @@ fn main() -> ExitCode {
         })
         .collect();
     libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// Whoever started the tests may ignore signals (nohup, a job in the background of a script), and the deeds would inherit that.
+fn stop_ignoring() {
+    for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
+        // SAFETY: the default action is no function of ours.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
 }

@@ -27,7 +27,12 @@ impl Seen {
 
     /// A table that has found init and kthreadd, and a kernel in which there is nobody else.
     pub(crate) fn booted() -> (Self, Kernel) {
-        let kernel = Kernel::boot(1000);
+        Self::booted_with(1000)
+    }
+
+    /// The same, with so many pids.
+    pub(crate) fn booted_with(pid_max: u32) -> (Self, Kernel) {
+        let kernel = Kernel::boot(pid_max);
         let mut seen = Self::with(TableOptions { ancestors: true, ..TableOptions::default() });
         seen.table.seed(vec![kernel.seed_of(INIT), kernel.seed_of(KTHREADD)], &mut seen.events);
         seen.events.clear();

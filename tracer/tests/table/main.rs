@@ -5,6 +5,7 @@ mod events;
 mod failed;
 mod history;
 mod kit;
+mod loss;
 mod model;
 mod random;
 mod start;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use rustc_hash::FxHashSet;
 use tracer::event::{Event, Kind, Process, Source};
 use tracer::id::ProcessId;
 use tracer::record::{Exec, Field, Fork, Record};
@@ -128,7 +129,7 @@ fn check_event(event: &Event) {
     assert_eq!(process.pid, process.id.pid());
     assert_eq!(event.kind == Kind::Reparent, event.reparent.is_some());
     assert_eq!(matches!(event.kind, Kind::Exit | Kind::ThreadExit), event.exit.is_some());
-    assert_eq!(event.kind == Kind::Exec, event.exec.is_some() && event.argv_info.is_some());
+    assert_eq!(event.kind == Kind::Exec && !event.is_inferred(), event.exec.is_some() && event.argv_info.is_some());
 }
 
 proptest! {
@@ -150,7 +151,9 @@ proptest! {
             table.settle(seed, &mut events);
             check(&table);
         }
-        table.seed(late, &mut events);
+        table.seed(late.clone(), &mut events);
+        check(&table);
+        table.resync(late, &FxHashSet::default(), 100_000_000, &mut events);
         check(&table);
         prop_assert!(table.len_dead() <= max_dead.max(64));
         events.iter().for_each(check_event);

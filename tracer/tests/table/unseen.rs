@@ -64,14 +64,15 @@ fn whose_pid_another_has_is_dead_without_an_exit() {
     seen.apply(forked(fork(task(50, 100 * MS), INIT_TASK)));
     seen.apply(forked(fork(task(51, 110 * MS), task(50, 100 * MS))));
     let events = seen.apply(forked(fork(task(50, 200 * MS), INIT_TASK)));
-    assert_eq!(kinds(&events), [Kind::Reparent, Kind::Fork]);
+    assert_eq!(kinds(&events), [Kind::Exit, Kind::Reparent, Kind::Fork]);
+    assert!(events[0].process.as_ref().unwrap().inferred);
+    assert_eq!(events[0].exit.as_deref(), Some(&tracer::event::Exit::default()), "how it ended is not known");
     assert_eq!(moves(&events), [(51, 50, 1, ReparentReason::Init)]);
     let old = seen.table.by_id(ProcessId::from_ns(100 * MS, 50)).unwrap();
     assert_eq!((old.is_living(), old.status(), old.end_ns()), (false, None, Some(200 * MS + 1000)));
     assert_eq!(seen.table.stats().retired, 1);
 
-    // Its exit was only late: it is told, once.
-    assert_eq!(kinds(&seen.apply(exited(exit(task(50, 100 * MS), INIT_TASK, 150 * MS)))), [Kind::Exit]);
+    // An end is told once.
     assert!(seen.apply(exited(exit(task(50, 100 * MS), INIT_TASK, 150 * MS))).is_empty());
     assert_eq!(seen.table.by_pid(50).map(|process| process.start_ns()), Some(200 * MS));
 }

@@ -208,40 +208,38 @@ fn at_rest() {
             assert!(std::time::Instant::now() < end, "step {step} is not reached:\n{}", proc::picture(deed.pid()));
             std::thread::sleep(std::time::Duration::from_millis(2));
         }
-        let before = proc::all();
-        let marked = proc::boot_ns();
-        // All that happened before the mark is in the stream before its end is.
-        let mark = format!("mark-{step}-{}", std::process::id());
-        let arguments = deed_arguments("nothing", &place.path().join("mark"), &[mark.clone().into()]);
-        let finished = run_bounded(Command::new(&arguments[0]).args(&arguments[1..]).stdin(Stdio::null()), BOUND);
-        let events = stream.events_until(&|event| {
-            event.kind == Kind::Exit && event.process.as_ref().is_some_and(|process| process.pid == finished.pid)
-        });
-        let after = proc::all();
-        compare(&before, &after, marked, &relation(&events), deed.pid());
+        let stable = check_relation(&stream);
+        let resting = stable.iter().filter(|stat| stat.comm.starts_with("rest-")).count();
+        assert!(resting >= 8, "the workload stands: {resting} of its processes, root {}", deed.pid());
         fs::write(place.path().join(format!("go-{step}")), "").expect("a new file");
     }
     assert!(deed.wait(BOUND).success(), "the deed failed");
     check_sound(&stream.stop());
 }
 
-fn compare(
-    before: &BTreeMap<u32, Stat>,
-    after: &BTreeMap<u32, Stat>,
-    marked: u64,
-    living: &BTreeMap<ProcessId, &Process>,
-    deed: u32,
-) {
-    let stable = stable(before, after);
-    let resting = stable.iter().filter(|stat| stat.comm.starts_with("rest-")).count();
-    assert!(resting >= 8, "the workload stands: {resting} of its processes, root {deed}");
-    for stat in stable {
+/// Asserts that what the lines so far tell of who lives, and whose child each is, is what `/proc` shows. Gives those that
+/// stayed the same meanwhile.
+pub(super) fn check_relation(stream: &Stream) -> Vec<Stat> {
+    let before = proc::all();
+    let marked = proc::boot_ns();
+    // All that happened before the mark is in the stream before its end is.
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let arguments = deed_arguments("nothing", &place.path().join("mark"), &[]);
+    let finished = run_bounded(Command::new(&arguments[0]).args(&arguments[1..]).stdin(Stdio::null()), BOUND);
+    let events = stream.events_until(&|event| {
+        event.kind == Kind::Exit && event.process.as_ref().is_some_and(|process| process.pid == finished.pid)
+    });
+    let after = proc::all();
+    let living = relation(&events);
+    let stable = stable(&before, &after);
+    for stat in &stable {
         let process =
-            living.get(&id(&stat)).unwrap_or_else(|| panic!("{stat:?} lives, and the stream does not know it"));
+            living.get(&id(stat)).unwrap_or_else(|| panic!("{stat:?} lives, and the stream does not know it"));
         assert_eq!(process.ppid, Some(stat.ppid), "{stat:?}");
     }
     let known: BTreeSet<ProcessId> = before.values().chain(after.values()).map(id).collect();
     for id in living.keys().filter(|id| id.start_ticks() * TICK_NS + TICK_NS < marked) {
         assert!(known.contains(id), "{id:?} lives only in the stream");
     }
+    stable
 }

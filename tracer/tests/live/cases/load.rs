@@ -1,17 +1,24 @@
 //! When records are lost: every one is counted, where it happened, and the tree is made right again.
 
+use std::process::{Command, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tracer::event::{Event, Kind};
 
-use crate::support::{Case, Ident, Need, Run, Trace, case, check_schema};
+use crate::support::{
+    BOUND, Case, Guarded, Ident, Need, Run, Stream, Trace, case, check_schema, deed_arguments, run_bounded,
+};
 
+use super::attach::check_relation;
 use super::exit::assert_status;
 use super::tree::{check_adoptions, check_births};
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
         case("load::overflow_is_told_exactly", overflow),
-        case("load::tree_is_made_right_after_a_loss", tree_after_a_loss)
-            .open("after a loss the tree is not yet made right from /proc"),
+        case("load::tree_is_made_right_after_a_loss", tree_after_a_loss),
+        case("load::whole_machine_is_right_after_a_loss", machine_after_a_loss),
         case("load::large_ring_loses_nothing", large_ring).needs(&[Need::Alone]),
     ]
 }
@@ -19,10 +26,9 @@ pub(super) fn cases() -> Vec<Case> {
 /// Processes made while tracer is stopped: many more than a ring of 64 KiB can hold.
 const MANY: u64 = 3000;
 
-/// Events that the kernel told of. An end that is only inferred has no status; a birth that is inferred is no fork.
+/// Events that the kernel told of.
 fn told(trace: &Trace, kind: Kind) -> u64 {
-    let seen = |event: &&Event| event.exit.as_ref().is_none_or(|exit| exit.code.is_some() || exit.signal.is_some());
-    trace.of_kind(kind).filter(seen).count() as u64
+    trace.of_kind(kind).filter(|event| !event.is_inferred()).count() as u64
 }
 
 fn overflown() -> Trace {
@@ -40,6 +46,10 @@ fn overflow() {
     assert!(!lost.is_empty() && bye.lost > 0, "64 KiB are not enough: {bye:?}");
     assert_eq!(lost.iter().map(|lost| lost.total).sum::<u64>(), bye.lost, "each loss is told where it happened");
     assert_eq!(bye.seen, bye.emitted + bye.filtered + bye.lost, "{bye:?}");
+    assert_eq!(
+        bye.inferred,
+        trace.events().filter(|event| event.is_inferred() && !event.kind.is_framing()).count() as u64
+    );
     for lost in &lost {
         assert_eq!(lost.total, lost.forks + lost.execs + lost.exits + lost.signals, "by type: {lost:?}");
     }
@@ -74,6 +84,39 @@ fn tree_after_a_loss() {
     assert!(first.kind != Kind::Exit, "it is known before it ends: {first:?}");
     // The witness is not shown as alive for ever: its end is told, or inferred.
     assert_eq!(trace.of(witness, Kind::Exit).len(), 1, "it has ended: {:?}", trace.about(witness));
+}
+
+/// The whole machine, when the tracer of all of it could not keep up: once it can, all that lives is known, with its parent.
+fn machine_after_a_loss() {
+    let stream = Stream::start(&["--ring-size=64K", "--argv-max=4K"]);
+    let tracer = Pid::from_raw(stream.pid() as i32);
+    kill(tracer, Signal::SIGSTOP).expect("it is ours");
+    let place = tempfile::tempdir().expect("a temporary directory");
+    // Some of those that are born unseen stay, an end or an exec of others is missed.
+    let mut stays: Vec<Guarded> = Vec::new();
+    for _ in 0..20 {
+        for _ in 0..50 {
+            let arguments = deed_arguments("nothing", &place.path().join("nothing"), &[]);
+            run_bounded(Command::new(&arguments[0]).args(&arguments[1..]).stdin(Stdio::null()), BOUND);
+        }
+        stays.push(Guarded::spawn(Command::new("sh").args(["-c", "sleep 60; :"]).stdin(Stdio::null())));
+    }
+    kill(tracer, Signal::SIGCONT).expect("it is ours");
+    stream.wait_for("\"event\":\"lost\"");
+    let known = |pid: u32| {
+        move |event: &Event| event.process.as_ref().is_some_and(|process| process.pid == pid && process.argv.is_some())
+    };
+    for stays in &stays {
+        stream.events_until(&known(stays.pid()));
+    }
+    let stable = check_relation(&stream);
+    assert!(stays.iter().all(|stays| stable.iter().any(|stat| stat.pid == stays.pid())), "they stay");
+    drop(stays);
+    let trace = stream.stop();
+    check_schema(&trace);
+    let bye = trace.bye();
+    assert!(bye.lost > 0 && bye.inferred >= 20, "{bye:?}");
+    assert_eq!(bye.seen, bye.emitted + bye.filtered + bye.lost, "{bye:?}");
 }
 
 /// The same with room enough: nothing is lost, though nobody looked for a while.

@@ -100,7 +100,10 @@ fn starts_as_by_hand() {
         // SAFETY: these set masks and dispositions of the child only; they are safe between fork and exec.
         unsafe {
             command.pre_exec(|| {
-                libc::signal(libc::SIGUSR2, libc::SIG_IGN);
+                // The first as nohup does, the second as a script's shell for what runs in its background.
+                for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGUSR2] {
+                    libc::signal(signal, libc::SIG_IGN);
+                }
                 let mut set: libc::sigset_t = std::mem::zeroed();
                 libc::sigemptyset(&raw mut set);
                 libc::sigaddset(&raw mut set, libc::SIGVTALRM);

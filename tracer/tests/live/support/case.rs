@@ -48,13 +48,12 @@ impl Need {
 pub(crate) struct Case {
     name: String,
     needs: &'static [Need],
-    open: Option<&'static str>,
     test: Box<dyn FnOnce() + Send>,
 }
 
 /// A case without needs of its own; see [`Case::needs`].
 pub(crate) fn case(name: impl Into<String>, test: impl FnOnce() + Send + 'static) -> Case {
-    Case { name: name.into(), needs: &[], open: None, test: Box::new(test) }
+    Case { name: name.into(), needs: &[], test: Box::new(test) }
 }
 
 impl Case {
@@ -64,22 +63,12 @@ impl Case {
         self
     }
 
-    /// Says that it fails, or fails at times, for a reason that is not found yet: it is reported as skipped, by name
-    /// and with the reason, until it is. `TRACER_OPEN=1` runs it.
-    pub(crate) fn open(mut self, reason: &'static str) -> Self {
-        self.open = Some(reason);
-        self
-    }
-
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
     /// Why it cannot run here.
     pub(crate) fn unmet(&self) -> Option<String> {
-        if let Some(reason) = self.open.filter(|_| std::env::var_os("TRACER_OPEN").is_none()) {
-            return Some(format!("open: {reason}"));
-        }
         let privileged = !self.needs.iter().any(|need| matches!(need, Need::Nothing));
         if privileged && !nix::unistd::geteuid().is_root() {
             return Some("not root".to_owned());

@@ -1,0 +1,110 @@
+//! Making the table right again from `/proc`, after records were lost.
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::entry::{End, Heir, Image, Parent};
+use super::store::Slot;
+use super::{Moment, Table, seeding};
+use crate::event::{self, Event, Kind};
+use crate::id::ProcessId;
+use crate::seed::Seed;
+
+impl Table {
+    /// Takes in who is alive now, as [`Table::seed`] does at the start, and tells the difference to what the records
+    /// told: births and execs that were missed, other parents, and ends that nobody saw. What is told so says `inferred`.
+    ///
+    /// `undecided` are just ending: the record of their end is on its way, or was lost; nothing is concluded yet.
+    pub fn resync(&mut self, seeds: Vec<Seed>, undecided: &FxHashSet<ProcessId>, boot_ns: u64, out: &mut Vec<Event>) {
+        let at = Moment { boot_ns, cpu: None };
+        let mut alive: FxHashSet<Slot> = FxHashSet::default();
+        let (known, mut unknown): (Vec<Seed>, Vec<Seed>) =
+            seeds.into_iter().partition(|seed| self.store.by_id(seed.process.id).is_some());
+        // Who has gone already is not worth a birth; who is known is not born again.
+        unknown.retain(|seed| !seed.gone);
+        for seed in &mut unknown {
+            seed.process.inferred = true;
+        }
+        let newcomers: Vec<ProcessId> = unknown.iter().map(|seed| seed.process.id).collect();
+        self.stats.inferred += newcomers.len() as u64;
+        self.seed(unknown, out);
+        alive.extend(newcomers.iter().filter_map(|&id| self.store.by_id(id)));
+
+        let mut images: FxHashMap<Slot, event::Process> = FxHashMap::default();
+        for seed in known {
+            let Some(slot) = self.store.by_id(seed.process.id).filter(|&slot| self.store[slot].is_living()) else {
+                continue;
+            };
+            if !seed.process.zombie || undecided.contains(&seed.process.id) {
+                alive.insert(slot);
+            }
+            // Whom it has now is known before those who had it are found to be gone.
+            let made_up = self.store[slot].parent == Parent::Unknown;
+            self.settle(&seed, out);
+            if made_up {
+                self.complete(slot, seed, out);
+            } else {
+                images.insert(slot, seed.process);
+            }
+        }
+        let mut ended: Vec<Slot> = self.store.living().filter(|slot| !alive.contains(slot)).collect();
+        ended.sort_unstable_by_key(|&slot| (self.store[slot].start_ns, self.store[slot].pid));
+        for slot in &ended {
+            images.remove(slot);
+            self.end_unseen(*slot, at, out);
+        }
+        let mut images: Vec<(Slot, event::Process)> = images.into_iter().collect();
+        images.sort_unstable_by_key(|(slot, _)| (self.store[*slot].start_ns, self.store[*slot].pid));
+        for (slot, process) in images {
+            self.see_image(slot, process, at, out);
+        }
+        self.store.forget();
+    }
+
+    /// An end that was not seen. Its status is not to be had; who has its children now is said by them.
+    pub(super) fn end_unseen(&mut self, slot: Slot, at: Moment, out: &mut Vec<Event>) {
+        self.stats.retired += 1;
+        self.causes.take(slot, None, false);
+        let event = self.tell(Kind::Exit, slot, at, out);
+        event.exit = Some(Box::default());
+        if let Some(process) = &mut event.process {
+            process.inferred = true;
+        }
+        self.end(slot, End { boot_ns: at.boot_ns, status: None, told: true, heir: Heir::Unknown }, at, out);
+    }
+
+    /// One that was known by name only is told again, with all that is known now.
+    fn complete(&mut self, slot: Slot, seed: Seed, out: &mut Vec<Event>) {
+        let at = Moment { boot_ns: seed.read_until_ns, cpu: None };
+        self.name_tty(seed.tty);
+        let (found, entry) = (seeding::entry(seed), &mut self.store[slot]);
+        (entry.kthread, entry.ids, entry.image, entry.ns_pids) = (found.kthread, found.ids, found.image, found.ns_pids);
+        self.tell(Kind::Process, slot, at, out);
+    }
+
+    /// Takes the image that a process shows now. If that is another program, an exec was missed.
+    fn see_image(&mut self, slot: Slot, process: event::Process, at: Moment, out: &mut Vec<Event>) {
+        let entry = &mut self.store[slot];
+        // What could not be read stays as it is known.
+        let known = &*entry.image;
+        let seen = Image::of(process);
+        let seen = Image {
+            comm: seen.comm.or_else(|| known.comm.clone()),
+            exe: seen.exe.or_else(|| known.exe.clone()),
+            argv: seen.argv.or_else(|| known.argv.clone()),
+            cwd: seen.cwd.or_else(|| known.cwd.clone()),
+        };
+        if seen == *known {
+            return;
+        }
+        // The same program with other arguments may have written them itself.
+        let missed = known.exe.is_some() && seen.exe != known.exe;
+        entry.image = seen.into();
+        if missed {
+            entry.execs += 1;
+            let event = self.tell(Kind::Exec, slot, at, out);
+            if let Some(process) = &mut event.process {
+                process.inferred = true;
+            }
+        }
+    }
+}
