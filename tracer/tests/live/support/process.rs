@@ -99,7 +99,6 @@ pub(crate) struct Finished {
     pub(crate) stdout: Vec<u8>,
     pub(crate) stderr: String,
     pub(crate) pid: u32,
-    pub(crate) took: Duration,
 }
 
 impl Finished {
@@ -126,7 +125,6 @@ pub(crate) fn run_bounded(command: &mut Command, bound: Duration) -> Finished {
     let directory = TempDir::new().expect("a temporary directory");
     let (out, err) = (directory.path().join("stdout"), directory.path().join("stderr"));
     command.stdout(File::create(&out).unwrap()).stderr(File::create(&err).unwrap());
-    let started = Instant::now();
     let mut child = Guarded::spawn(command);
     let status = child.wait(bound);
     Finished {
@@ -134,6 +132,5 @@ pub(crate) fn run_bounded(command: &mut Command, bound: Duration) -> Finished {
         stdout: fs::read(&out).unwrap(),
         stderr: String::from_utf8_lossy(&fs::read(&err).unwrap()).into_owned(),
         pid: child.pid(),
-        took: started.elapsed(),
     }
 }

@@ -1,8 +1,10 @@
 //! `tracer stream`, beside whatever a test does.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{self, File};
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -18,12 +20,37 @@ use super::tracer::{command, deed_arguments, open_directory, outsiders};
 use super::truth::{Ident, Said, TruthLog};
 use super::{proc, truth};
 
+/// Room for all that a storm makes, should tracer get no CPU meanwhile: what is tested with it is not the speed.
+pub(crate) const ROOM: &str = "--ring-size=128M";
+
 /// `tracer stream -o FILE`, machine-wide, from its `hello` on.
 pub(crate) struct Stream {
     directory: TempDir,
     tracer: Guarded,
     truth: TruthLog,
     outsiders: BTreeSet<ProcessId>,
+    tail: RefCell<Tail>,
+}
+
+/// What has been read of the output so far.
+#[derive(Default)]
+struct Tail {
+    bytes: u64,
+    events: Vec<Event>,
+}
+
+impl Tail {
+    /// Reads what has come since, but for a last line that is not whole.
+    fn follow(&mut self, output: &Path) -> std::io::Result<()> {
+        let mut file = File::open(output)?;
+        file.seek(SeekFrom::Start(self.bytes))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
+        self.events.extend(parse_lines(&bytes[..whole]).into_iter().map(|line| line.event));
+        self.bytes += whole as u64;
+        Ok(())
+    }
 }
 
 impl Stream {
@@ -44,7 +71,13 @@ impl Stream {
         command.stdout(File::create(directory.path().join("stdout")).unwrap());
         command.stderr(File::create(directory.path().join("stderr")).unwrap());
         let outsiders = outsiders();
-        Self { tracer: Guarded::spawn(&mut command), directory, truth: TruthLog::default(), outsiders }
+        Self {
+            tracer: Guarded::spawn(&mut command),
+            directory,
+            truth: TruthLog::default(),
+            outsiders,
+            tail: RefCell::default(),
+        }
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -63,21 +96,26 @@ impl Stream {
         }
     }
 
-    /// All that is written by now, but for a last line that is not whole.
-    pub(crate) fn events_so_far(&self) -> Vec<Event> {
-        let bytes = fs::read(self.directory.path().join("events")).unwrap_or_default();
-        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
-        parse_lines(&bytes[..whole]).into_iter().map(|line| line.event).collect()
-    }
-
     /// Waits for an event, and gives all up to it.
     pub(crate) fn events_until(&self, wanted: &dyn Fn(&Event) -> bool) -> Vec<Event> {
+        self.events_until_the(1, wanted)
+    }
+
+    /// Waits for the so-manieth event of a kind, and gives all up to it.
+    pub(crate) fn events_until_the(&self, count: usize, wanted: &dyn Fn(&Event) -> bool) -> Vec<Event> {
         let end = Instant::now() + BOUND;
+        let output = self.directory.path().join("events");
+        let (mut looked_at, mut found) = (0, 0);
         loop {
-            let mut events = self.events_so_far();
-            if let Some(index) = events.iter().position(wanted) {
-                events.truncate(index + 1);
-                return events;
+            let mut tail = self.tail.borrow_mut();
+            // It may not be there yet.
+            let _ = tail.follow(&output);
+            while let Some(event) = tail.events.get(looked_at) {
+                looked_at += 1;
+                found += usize::from(wanted(event));
+                if found == count {
+                    return tail.events[..looked_at].to_vec();
+                }
             }
             assert!(Instant::now() < end, "the event that is waited for is not told within {BOUND:?}");
             std::thread::sleep(Duration::from_millis(5));
@@ -130,7 +168,6 @@ impl Stream {
         let mut outsiders = std::mem::take(&mut self.outsiders);
         outsiders.insert(Ident::of(self.pid()).id());
         self.tracer.signal(signal);
-        let started = Instant::now();
         let status = self.tracer.wait(BOUND);
         let read = |name| fs::read(self.directory.path().join(name)).unwrap_or_default();
         let finished = Finished {
@@ -138,7 +175,6 @@ impl Stream {
             stdout: read("stdout"),
             stderr: String::from_utf8_lossy(&read("stderr")).into_owned(),
             pid: self.pid(),
-            took: started.elapsed(),
         };
         assert!(finished.status.success(), "a signal ends it with 0: {finished:?}");
         Trace { lines: parse_lines(&read("events")), truth: self.truth.clone(), finished, outsiders }
