@@ -53,3 +53,6 @@ pub const MAX_REAPER_DEPTH: u32 = 64;
 
 /// Room in the set of processes traced by `tracer run`.
 pub const MAX_TRACKED: u32 = 1 << 18;
+
+/// Longest path of a cgroup, its NUL included (`TRACE_CGROUP_PATH_LEN`, kernel/cgroup/cgroup-internal.h).
+pub const CGROUP_PATH_BYTES: usize = 1024;

@@ -259,7 +259,15 @@ offsets! {
     tty_driver_minor_start: Useful(4) = "tty_driver"."minor_start",
     /// The task's cgroup in the v2 hierarchy.
     css_set_dfl_cgrp: Useful(8) = "css_set"."dfl_cgrp",
-    /// Its directory.
+    /// The task's state in each controller, and by that its cgroup in the hierarchy of that.
+    css_set_subsys: Useful(0) = "css_set"."subsys",
+    /// The cgroup that a controller's state belongs to.
+    css_cgroup: Useful(8) = "cgroup_subsys_state"."cgroup",
+    /// The hierarchy of a cgroup.
+    cgroup_root: Useful(8) = "cgroup"."root",
+    /// Its number, as `/proc/PID/cgroup` has it.
+    cgroup_root_hierarchy: Useful(4) = "cgroup_root"."hierarchy_id",
+    /// A cgroup's directory.
     cgroup_kn: Useful(8) = "cgroup"."kn",
     /// The directory's inode number.
     kernfs_node_id: Useful(8) = "kernfs_node"."id",

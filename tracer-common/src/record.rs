@@ -4,7 +4,7 @@
 //! [`Fork`] are followed by a variable part. [`Header::len`] counts the bytes that mean something: the ring
 //! may hold more (a reserved record has the size of its class), never less.
 
-use crate::limits::{COMM_LEN, MAX_NS_LEVEL};
+use crate::limits::{CGROUP_PATH_BYTES, COMM_LEN, MAX_NS_LEVEL};
 
 /// Number of slots for kinds, slot 0 unused.
 pub const KINDS: usize = 16;
@@ -22,6 +22,8 @@ pub const KIND_EXEC_FAILED: u16 = 5;
 /// An `execveat` failed (on request). The record is the same, the kind another: the two are told by two programs, and
 /// on some kernels one can come in while the other runs.
 pub const KIND_EXECAT_FAILED: u16 = 6;
+/// A cgroup was made or removed, or a process was put into one.
+pub const KIND_CGROUP: u16 = 7;
 
 /// Value of an id that is not set, e.g. the login uid of a service (`INVALID_UID`).
 pub const ID_UNSET: u32 = u32::MAX;
@@ -76,7 +78,8 @@ pub struct Ids {
     pub pgid: u32,
     /// Controlling terminal: (major << 20) | minor, 0 if none.
     pub tty: u32,
-    /// Id of the cgroup in the v2 hierarchy (inode number of its directory); 0 if unknown.
+    /// Id of the cgroup (inode number of its directory) in the hierarchy that was chosen
+    /// ([`crate::config::Config::cgroup_subsys`]); 0 if unknown.
     pub cgroup: u64,
 }
 
@@ -340,7 +343,42 @@ pub struct Signal {
     pub sender_uid: u32,
 }
 
+/// [`Cgroup::deed`]: it was made (`cgroup_mkdir`); the task made it.
+pub const CGROUP_MADE: u32 = 1;
+/// [`Cgroup::deed`]: the task's whole process was put into it (`cgroup_attach_task`).
+pub const CGROUP_JOINED: u32 = 2;
+/// [`Cgroup::deed`]: it was removed (`cgroup_rmdir`); the task removed it.
+pub const CGROUP_REMOVED: u32 = 3;
+
+/// `cgroup_mkdir`, `cgroup_attach_task`, `cgroup_rmdir`. Followed by the path from the root of the hierarchy, with its NUL.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cgroup {
+    /// Common part.
+    pub header: Header,
+    /// Id of the cgroup, as in [`Ids::cgroup`].
+    pub id: u64,
+    /// Who did it, or to whom it was done.
+    pub task: TaskRef,
+    /// `CGROUP_*`.
+    pub deed: u32,
+    /// Length of the path.
+    pub path_len: u32,
+}
+
+/// A [`Cgroup`] with room for the longest path.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CgroupRoom {
+    /// The record proper.
+    pub cgroup: Cgroup,
+    /// The path.
+    pub path: [u8; CGROUP_PATH_BYTES],
+}
+
 const _: () = {
+    assert!(size_of::<Cgroup>() == 64);
+    assert!(size_of::<CgroupRoom>() == 64 + CGROUP_PATH_BYTES);
     assert!(size_of::<Header>() == 32);
     assert!(size_of::<TaskRef>() == 16);
     assert!(size_of::<Ids>() == 40);

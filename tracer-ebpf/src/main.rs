@@ -16,6 +16,7 @@
 mod emit;
 mod filter;
 mod hook {
+    mod cgroup;
     mod exec;
     mod exec_failed;
     mod exit;

@@ -1,11 +1,12 @@
 //! The only file that knows `task_struct` and what hangs on it.
 
 use aya_ebpf::helpers::bpf_get_current_task;
+use tracer_common::config::CGROUP_V2;
 use tracer_common::limits::{COMM_LEN, MAX_REAPER_DEPTH};
 use tracer_common::offsets::ABSENT;
 use tracer_common::record::{ID_UNSET, Ids, TaskRef};
 
-use crate::kernel::{Typed, offset, read};
+use crate::kernel::{Typed, config, offset, read};
 
 /// `PF_KTHREAD`, include/linux/sched.h.
 const PF_KTHREAD: u32 = 0x0020_0000;
@@ -108,14 +109,25 @@ impl Task {
         }
     }
 
+    /// Its cgroup in the hierarchy that was chosen.
     #[inline(always)]
     fn cgroup(self) -> u64 {
-        if offset!(task_cgroups) == ABSENT || offset!(css_set_dfl_cgrp) == ABSENT || offset!(cgroup_kn) == ABSENT {
+        if offset!(task_cgroups) == ABSENT {
             return 0;
         }
         unsafe {
-            let cgroup = self.0.follow(offset!(task_cgroups)).follow(offset!(css_set_dfl_cgrp));
-            cgroup.follow(offset!(cgroup_kn)).load(offset!(kernfs_node_id))
+            let set = self.0.follow(offset!(task_cgroups));
+            let controller = config!(cgroup_subsys);
+            if controller == CGROUP_V2 {
+                if offset!(css_set_dfl_cgrp) == ABSENT {
+                    return 0;
+                }
+                return cgroup_id(set.follow(offset!(css_set_dfl_cgrp)));
+            }
+            if offset!(css_set_subsys) == ABSENT || offset!(css_cgroup) == ABSENT {
+                return 0;
+            }
+            cgroup_id(set.follow(offset!(css_set_subsys) + 8 * controller).follow(offset!(css_cgroup)))
         }
     }
 
@@ -179,6 +191,15 @@ impl Task {
         }
         unsafe { self.run_queue().load(offset!(rq_clock)) }
     }
+}
+
+/// The inode number of a cgroup's directory.
+#[inline(always)]
+pub fn cgroup_id(cgroup: Typed) -> u64 {
+    if offset!(cgroup_kn) == ABSENT {
+        return 0;
+    }
+    unsafe { cgroup.follow(offset!(cgroup_kn)).load(offset!(kernfs_node_id)) }
 }
 
 /// The pid of a session or process group, in the initial namespace.

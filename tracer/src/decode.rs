@@ -7,7 +7,7 @@ use tracer_common::record as raw;
 
 use crate::event::Capture;
 use crate::intern;
-use crate::record::{Exec, ExecFailed, Field, Fork, Record};
+use crate::record::{Cgroup, Exec, ExecFailed, Field, Fork, Record};
 use crate::text::{Argv, Text};
 
 /// What stands for the outer directories of a path whose walk was cut short.
@@ -79,6 +79,7 @@ pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
         raw::KIND_EXEC_FAILED | raw::KIND_EXECAT_FAILED => {
             exec_failed(header, &mut buf).map(|failed| Record::ExecFailed(Box::new(failed)))
         }
+        raw::KIND_CGROUP => cgroup(header, &mut buf).map(Record::Cgroup),
         _ => Ok(Record::Unknown(header)),
     }
 }
@@ -276,6 +277,21 @@ fn signal(header: raw::Header, rest: &mut &[u8]) -> Result<raw::Signal, DecodeEr
         flags: buf.try_get_u32_ne()?,
         sender_uid: buf.try_get_u32_ne()?,
     })
+}
+
+fn cgroup(header: raw::Header, rest: &mut &[u8]) -> Result<Cgroup, DecodeError> {
+    let buf = &mut fixed(rest, size_of::<raw::Cgroup>())?;
+    let raw = raw::Cgroup {
+        header,
+        id: buf.try_get_u64_ne()?,
+        task: task_ref(buf)?,
+        deed: buf.try_get_u32_ne()?,
+        path_len: buf.try_get_u32_ne()?,
+    };
+    let announced = raw.path_len as usize;
+    let path = rest.get(..announced).ok_or(DecodeError::Variable { kind: header.kind, announced, have: rest.len() })?;
+    let path = path.split(|&b| b == 0).next().unwrap_or_default();
+    Ok(Cgroup { raw, path: String::from_utf8_lossy(path).into() })
 }
 
 /// What a `FIELD_*` state says. One that this build does not know is taken for the worst.

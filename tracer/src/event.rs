@@ -577,6 +577,9 @@ pub struct Lost {
     /// … of them failed execs.
     #[serde(default, skip_serializing_if = "is_zero64")]
     pub exec_failures: u64,
+    /// … of them changes of cgroups.
+    #[serde(default, skip_serializing_if = "is_zero64")]
+    pub cgroups: u64,
     /// Boot time of the last record of this CPU before the gap.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after_boot_ns: Option<u64>,

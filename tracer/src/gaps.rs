@@ -1,7 +1,7 @@
 //! Finds lost records by the holes in their numbers, exactly where they are missing.
 
 use tracer_common::record::{
-    Header, KIND_EXEC, KIND_EXEC_FAILED, KIND_EXECAT_FAILED, KIND_EXIT, KIND_FORK, KIND_SIGNAL, KINDS,
+    Header, KIND_CGROUP, KIND_EXEC, KIND_EXEC_FAILED, KIND_EXECAT_FAILED, KIND_EXIT, KIND_FORK, KIND_SIGNAL, KINDS,
 };
 use tracer_common::stats::CpuStats;
 
@@ -94,6 +94,7 @@ impl Gaps {
             exits: of(KIND_EXIT),
             signals: of(KIND_SIGNAL),
             exec_failures: of(KIND_EXEC_FAILED) + of(KIND_EXECAT_FAILED),
+            cgroups: of(KIND_CGROUP),
             after_boot_ns: after,
             before_boot_ns: before,
         }

@@ -18,12 +18,14 @@ use crate::decode::decode;
 use crate::event::{Event, Hello, Kind, Lost};
 use crate::gaps::Gaps;
 use crate::id::ProcessId;
+use crate::kernel::hierarchy::Hierarchy;
 use crate::kernel::load::{Hook, Kernel, KernelOptions, LoadError, RING_DEFAULT_BYTES};
 use crate::kernel::ring::Ring;
 use crate::merge;
 use crate::record::Record;
 use crate::search::Searches;
 use crate::seed::{self, Seed};
+use crate::states;
 use crate::table::{Table, TableOptions};
 use crate::time::Timestamp;
 
@@ -36,6 +38,9 @@ const CLOCK_CHECK_NS: u64 = 1_000_000_000;
 /// What was found in doubt is looked at again after this time, in nanoseconds: processes with a parent that was just
 /// ending, and all of them after a loss.
 const SETTLE_NS: u64 = 50_000_000;
+
+/// Cgroups whose making was not told are looked for at most this often, in nanoseconds.
+const RESCAN_NS: u64 = 50_000_000;
 
 /// Why tracing did not start.
 #[derive(Debug, thiserror::Error)]
@@ -150,17 +155,19 @@ impl Builder {
         let seeds = match self.only {
             Some(pid) => {
                 kernel.track(pid)?;
-                line_of(pid, utc_minus_boot_ns)
+                line_of(pid, utc_minus_boot_ns, &kernel.hierarchy)
             }
-            None => seed::snapshot(utc_minus_boot_ns).map_err(StartError::Proc)?,
+            None => seed::snapshot(utc_minus_boot_ns, &kernel.hierarchy).map_err(StartError::Proc)?,
         };
         let page_size = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten().unwrap_or(4096);
-        let table = Table::new(TableOptions {
+        let mut table = Table::new(TableOptions {
             max_dead: self.max_dead,
             utc_minus_boot_ns,
             ancestors: self.ancestors,
             page_size: page_size as u64,
         });
+        // Cgroups that come later are told, and this one has what is there: none is missed.
+        look_at_cgroups(&mut table, &kernel.hierarchy);
         let mut intake = Intake { gaps: Gaps::default(), malformed: 0 };
         // What happened while `/proc` was read has to be known before it can be told what was there before.
         let mut pending = Vec::new();
@@ -179,6 +186,7 @@ impl Builder {
             searches: self.summarise.then(Searches::default),
             timer: None,
             resync_at_ns: u64::MAX,
+            rescan_at_ns: 0,
             options: self.kernel,
         };
         let (losses, records): (Vec<Option<Lost>>, Vec<Record>) = pending.into_iter().unzip();
@@ -191,11 +199,11 @@ impl Builder {
 }
 
 /// A process that is held before its exec, with its line of ancestors. What it runs is not known yet.
-fn line_of(pid: u32, utc_minus_boot_ns: i64) -> Vec<Seed> {
+fn line_of(pid: u32, utc_minus_boot_ns: i64, hierarchy: &Hierarchy) -> Vec<Seed> {
     let mut out: Vec<Seed> = Vec::new();
     let mut next = pid;
     while next != 0
-        && let Some(mut seed) = seed::read(next, utc_minus_boot_ns)
+        && let Some(mut seed) = seed::read(next, utc_minus_boot_ns, hierarchy)
     {
         next = seed.ppid;
         if out.is_empty() {
@@ -263,6 +271,8 @@ pub struct Tracer {
     timer: Option<(u64, Pin<Box<Sleep>>)>,
     /// When to hold the table against `/proc`, because records were lost; never, while none are.
     resync_at_ns: u64,
+    /// Not before then are the cgroups looked through again.
+    rescan_at_ns: u64,
     options: KernelOptions,
 }
 
@@ -389,6 +399,10 @@ impl Tracer {
         if now >= self.settle_at_ns {
             self.settle(now);
         }
+        if now >= self.rescan_at_ns && self.table.wants_cgroups() {
+            self.rescan_at_ns = now + RESCAN_NS;
+            look_at_cgroups(&mut self.table, &self.kernel.hierarchy);
+        }
     }
 
     /// Looks again at processes that were found with a parent that was just ending: the kernel gave them another one
@@ -397,7 +411,7 @@ impl Tracer {
         let pids: Vec<u32> = self.table.unsettled().map(|process| process.pid()).collect();
         self.settle_at_ns = if pids.is_empty() { u64::MAX } else { now + SETTLE_NS };
         for pid in pids {
-            if let Some(seed) = seed::read(pid, clock::utc_minus_boot_ns()) {
+            if let Some(seed) = seed::read(pid, clock::utc_minus_boot_ns(), &self.kernel.hierarchy) {
                 self.table.settle(&seed, &mut self.batch);
             }
         }
@@ -477,6 +491,12 @@ impl Tracer {
     fn apply(&mut self, lost: Option<Lost>, record: Record) {
         queue_record(&mut self.table, &mut self.searches, &mut self.queue, &mut self.batch, lost, record);
     }
+}
+
+/// Tells the table of the cgroups that are there.
+fn look_at_cgroups(table: &mut Table, hierarchy: &Hierarchy) {
+    table.name_containers(states::containers(hierarchy));
+    table.learn_cgroups(hierarchy.scan());
 }
 
 /// Queues what becomes of a record, after what was lost before it.

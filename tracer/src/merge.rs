@@ -131,7 +131,8 @@ impl Told {
                     told.of(failed.raw.task, at);
                 }
                 // A signal may be sent to one long dead: it proves nothing.
-                Record::Signal(_) | Record::Unknown(_) => {}
+                // A cgroup says nothing of who is in it.
+                Record::Signal(_) | Record::Cgroup(_) | Record::Unknown(_) => {}
             }
         }
         told

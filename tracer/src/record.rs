@@ -21,6 +21,8 @@ pub enum Record {
     Signal(raw::Signal),
     /// An `execve` or `execveat` that failed.
     ExecFailed(Box<ExecFailed>),
+    /// `cgroup_mkdir`, `cgroup_attach_task`, `cgroup_rmdir`.
+    Cgroup(Cgroup),
     /// A kind that this build does not know: a newer kernel side. Counted, not lost.
     Unknown(raw::Header),
 }
@@ -34,6 +36,7 @@ impl Record {
             Self::Exit(exit) => &exit.header,
             Self::Signal(signal) => &signal.header,
             Self::ExecFailed(failed) => &failed.raw.header,
+            Self::Cgroup(cgroup) => &cgroup.raw.header,
             Self::Unknown(header) => header,
         }
     }
@@ -74,6 +77,15 @@ pub struct ExecFailed {
     pub filename: Field<Text>,
     /// Arguments as given.
     pub argv: Field<Argv>,
+}
+
+/// What befell a cgroup, with its path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cgroup {
+    /// The fixed part.
+    pub raw: raw::Cgroup,
+    /// Its path, from the root of the hierarchy; empty if it could not be read.
+    pub path: Arc<str>,
 }
 
 /// A captured field: what there is of it, and what is missing.

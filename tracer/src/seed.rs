@@ -18,6 +18,7 @@ use tracer_common::record::ID_UNSET;
 use crate::clock::boot_ns;
 use crate::event::{Process, Source};
 use crate::id::{ProcessId, TICK_NS};
+use crate::kernel::hierarchy::Hierarchy;
 use crate::text::{Argv, Text};
 use crate::time::Timestamp;
 use crate::tty;
@@ -70,19 +71,19 @@ impl Seed {
 }
 
 /// Reads all processes. Fails only if `/proc` cannot be listed.
-pub fn snapshot(utc_minus_boot_ns: i64) -> io::Result<Vec<Seed>> {
+pub fn snapshot(utc_minus_boot_ns: i64, hierarchy: &Hierarchy) -> io::Result<Vec<Seed>> {
     let mut seeds = Vec::new();
     for entry in std::fs::read_dir("/proc")? {
         let Ok(entry) = entry else { continue };
         let pid = entry.file_name().to_str().and_then(|name| name.parse().ok());
-        seeds.extend(pid.and_then(|pid| read(pid, utc_minus_boot_ns)));
+        seeds.extend(pid.and_then(|pid| read(pid, utc_minus_boot_ns, hierarchy)));
     }
     settle_parents(&mut seeds);
     Ok(seeds)
 }
 
 /// Reads one process; none if there is no such process (or only a thread of that number).
-pub fn read(pid: u32, utc_minus_boot_ns: i64) -> Option<Seed> {
+pub fn read(pid: u32, utc_minus_boot_ns: i64, hierarchy: &Hierarchy) -> Option<Seed> {
     let read_from_ns = boot_ns();
     let mut dir = Dir::open(pid)?;
     let stat = Stat::parse(dir.read(c"stat")?)?;
@@ -93,6 +94,8 @@ pub fn read(pid: u32, utc_minus_boot_ns: i64) -> Option<Seed> {
     let start_ns = stat.start_ticks.saturating_mul(TICK_NS);
     let mut process = Process::new(ProcessId::from_ticks(stat.start_ticks, pid), Source::Procfs);
     process.kthread = stat.flags & PF_KTHREAD != 0;
+    process.cgroup =
+        dir.read(c"cgroup").and_then(|lines| Some(hierarchy.path_in(&String::from_utf8_lossy(lines))?.into()));
     process.loginuid = dir.read(c"loginuid").and_then(number).filter(|&uid| uid != ID_UNSET);
     (process.uid, process.gid) = (Some(status.uid), Some(status.gid));
     process.euid = Some(status.euid).filter(|&euid| euid != status.uid);

@@ -46,7 +46,7 @@ fn a_child_is_read_whole() {
     let mut child = Command::new("sleep").arg("60").current_dir("/").stdin(Stdio::null()).spawn().unwrap();
     let before = boot_ns();
     // spawn() returns in the middle of the child's exec.
-    let seed = std::iter::repeat_with(|| read(child.id(), 0).unwrap())
+    let seed = std::iter::repeat_with(|| read(child.id(), 0, &Hierarchy::of_proc()).unwrap())
         .inspect(|_| std::thread::sleep(Duration::from_millis(1)))
         .take(5_000)
         .find(|seed| seed.process.argv.is_some())
@@ -64,7 +64,7 @@ fn a_child_is_read_whole() {
     assert_eq!(process.start_time, Some(Timestamp((seed.start_ticks * TICK_NS) as i64)));
 
     child.kill().unwrap();
-    let zombie = std::iter::repeat_with(|| read(child.id(), 0).unwrap())
+    let zombie = std::iter::repeat_with(|| read(child.id(), 0, &Hierarchy::of_proc()).unwrap())
         .inspect(|_| std::thread::sleep(Duration::from_millis(1)))
         .take(5_000)
         .find(|seed| seed.process.zombie)
@@ -72,12 +72,12 @@ fn a_child_is_read_whole() {
     assert!(zombie.exiting);
     assert_eq!((zombie.process.comm.as_deref(), zombie.process.exe), (Some("sleep"), None));
     child.wait().unwrap();
-    assert_eq!(read(child.id(), 0), None);
+    assert_eq!(read(child.id(), 0, &Hierarchy::of_proc()), None);
 }
 
 #[test]
 fn a_snapshot_holds_this_process_and_its_parent() {
-    let seeds = snapshot(0).unwrap();
+    let seeds = snapshot(0, &Hierarchy::of_proc()).unwrap();
     let me = seeds.iter().find(|seed| seed.process.pid == std::process::id()).unwrap();
     assert_eq!(me.process.exe.as_deref().map(Into::into), std::env::current_exe().ok());
     assert!(seeds.iter().any(|seed| seed.process.pid == me.ppid));
@@ -92,7 +92,7 @@ fn a_thread_is_not_a_process() {
         tell.send(nix::unistd::gettid().as_raw() as u32).unwrap();
         let _ = wait.recv();
     });
-    assert_eq!(read(told.recv().unwrap(), 0), None);
+    assert_eq!(read(told.recv().unwrap(), 0, &Hierarchy::of_proc()), None);
     drop(go);
     thread.join().unwrap();
 }

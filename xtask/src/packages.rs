@@ -37,11 +37,17 @@ pub(crate) fn llvm(major: u32) -> [Package; 3] {
 
 /// What the tests trace, or trace with. A test that needs one more names it here.
 pub(crate) const TESTS: &[Package] = &[
+    package("busybox-static", "the root file system of the containers that the tests start"),
+    package("containerd", "the tests trace its containers, below docker.io"),
+    package("crun", "the tests trace its containers"),
+    package("docker.io", "the tests trace its containers"),
     package("gcc", "the tests trace a compiler at work"),
     package("libc6-dev", "C headers, and the static C library"),
     package("libcap2-bin", "setcap: the tests trace a binary with file capabilities"),
     package("make", "the tests trace make -j"),
+    package("podman", "the tests trace its containers"),
     package("procps", "ps, against which the tests compare"),
+    package("runc", "the tests trace its containers"),
     package("rust-web-clippy", "lints the BPF programs"),
     package("stress-ng", "the tests trace its storms"),
     package("util-linux", "unshare, setsid, setpriv: the tests use namespaces and sessions"),

@@ -12,6 +12,7 @@ use super::{ExitCode, Globals, UsageError};
 use crate::clock;
 use crate::event::Event;
 use crate::id::ProcessId;
+use crate::kernel::hierarchy::Hierarchy;
 use crate::seed;
 use crate::sink::Output;
 use crate::table::{Table, TableOptions};
@@ -187,8 +188,8 @@ impl TreeArgs {
 /// The processes there are now, as `process` events.
 fn snapshot() -> anyhow::Result<Vec<Event>> {
     let utc_minus_boot_ns = clock::utc_minus_boot_ns();
-    let seeds =
-        seed::snapshot(utc_minus_boot_ns).context("cannot read /proc: mount it with `mount -t proc proc /proc`")?;
+    let seeds = seed::snapshot(utc_minus_boot_ns, &Hierarchy::of_proc())
+        .context("cannot read /proc: mount it with `mount -t proc proc /proc`")?;
     let mut table = Table::new(TableOptions { utc_minus_boot_ns, ..TableOptions::default() });
     let mut events = Vec::with_capacity(seeds.len());
     table.seed(seeds, &mut events);

@@ -66,6 +66,7 @@ pub struct Btf {
     /// Structures by name. A name may stand for several.
     structs: FxHashMap<Vec<u8>, Vec<u32>>,
     typedefs: FxHashMap<Vec<u8>, u32>,
+    enums: FxHashMap<Vec<u8>, u32>,
 }
 
 /// A member found.
@@ -97,20 +98,26 @@ impl Btf {
         if end > data.len() || strings > data.len() {
             return Err(short);
         }
-        let mut btf =
-            Self { data, strings, types: vec![0], structs: FxHashMap::default(), typedefs: FxHashMap::default() };
+        let mut btf = Self {
+            data,
+            strings,
+            types: vec![0],
+            structs: FxHashMap::default(),
+            typedefs: FxHashMap::default(),
+            enums: FxHashMap::default(),
+        };
         let mut at = first;
         while at < end {
             let info = word(&btf.data, at + 4).ok_or(BtfError::Malformed("a type is cut short"))?;
             let (kind, count) = (kind(info), (info & 0xffff) as usize);
             let id = btf.types.len() as u32;
             btf.types.push(at as u32);
-            if kind == KIND_STRUCT || kind == KIND_TYPEDEF {
+            if matches!(kind, KIND_STRUCT | KIND_TYPEDEF | KIND_ENUM) {
                 let name = btf.name(word(&btf.data, at).unwrap_or_default()).to_vec();
-                if kind == KIND_STRUCT {
-                    btf.structs.entry(name).or_default().push(id);
-                } else {
-                    btf.typedefs.insert(name, id);
+                match kind {
+                    KIND_STRUCT => btf.structs.entry(name).or_default().push(id),
+                    KIND_TYPEDEF => drop(btf.typedefs.insert(name, id)),
+                    _ => drop(btf.enums.insert(name, id)),
                 }
             }
             at += 12
@@ -165,6 +172,16 @@ impl Btf {
         let (pointer, _) = self.resolve(typedef)?;
         let (_, info) = self.resolve(self.word(pointer, 8)?)?;
         (kind(info) == KIND_FUNC_PROTO).then_some(((info & 0xffff) as usize).checked_sub(1)?)
+    }
+
+    /// The value of a constant of an enum; none if this kernel has no such.
+    pub fn enum_value(&self, of: &str, name: &str) -> Option<u32> {
+        let id = *self.enums.get(of.as_bytes())?;
+        let count = (self.word(id, 4)? & 0xffff) as usize;
+        let at = (0..count)
+            .map(|i| 12 + 8 * i)
+            .find(|&at| self.word(id, at).is_some_and(|offset| self.name(offset) == name.as_bytes()))?;
+        self.word(id, at + 4)
     }
 
     /// Finds a dotted path of members, looking into anonymous structures and unions on the way.
@@ -241,9 +258,10 @@ fn word(data: &[u8], at: usize) -> Option<u32> {
 mod tests {
     use super::*;
 
-    /// `struct outer { int a; union { struct { void *b; }; }; unsigned c:1, d:1; };` and `btf_trace_hook(void *, int)`.
+    /// `struct outer { int a; union { struct { void *b; }; }; unsigned c:1, d:1; };`, `btf_trace_hook(void *, int)` and
+    /// `enum e { c = 7, d = 9 };`.
     fn sample() -> Vec<u8> {
-        let strings = b"\0int\0outer\0a\0b\0c\0d\0btf_trace_hook\0";
+        let strings = b"\0int\0outer\0a\0b\0c\0d\0btf_trace_hook\0e\0";
         let name = |text: &str| {
             strings.windows(text.len() + 1).position(|w| w == [text.as_bytes(), b"\0"].concat()).unwrap() as u32
         };
@@ -273,6 +291,7 @@ mod tests {
             vec![0, info(KIND_FUNC_PROTO, 2), 0, 0, 2, 0, 1],  // 6
             vec![0, info(KIND_PTR, 0), 6],                     // 7
             vec![name("btf_trace_hook"), info(KIND_TYPEDEF, 0), 7], // 8
+            vec![name("e"), info(KIND_ENUM, 2), 4, name("c"), 7, name("d"), 9], // 9
         ]
         .concat();
         let bytes = types.len() as u32 * 4;
@@ -309,6 +328,13 @@ mod tests {
         let btf = Btf::parse(sample()).unwrap();
         assert_eq!(btf.tracepoint_arguments("hook"), Some(1));
         assert_eq!(btf.tracepoint_arguments("other"), None);
+    }
+
+    #[test]
+    fn constants_of_an_enum_have_values() {
+        let btf = Btf::parse(sample()).unwrap();
+        assert_eq!((btf.enum_value("e", "c"), btf.enum_value("e", "d")), (Some(7), Some(9)));
+        assert_eq!((btf.enum_value("e", "x"), btf.enum_value("f", "c")), (None, None));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use tracer_common::stats::CpuStats;
 
 use super::btf::{Btf, BtfError};
 use super::exec_failed;
+use super::hierarchy::Hierarchy;
 use super::ring::Ring;
 
 /// The kernel side, built by `cargo xtask build`.
@@ -128,6 +129,9 @@ pub fn hooks(btf: &Btf) -> Vec<Hook> {
         Hook::tracepoint("sched_process_exit", exit, true, "deaths"),
         Hook::tracepoint("sched_process_exec", "exec", true, "execs"),
         Hook::tracepoint("signal_generate", "signal", false, "who killed a process"),
+        Hook::tracepoint("cgroup_mkdir", "cgroup_mkdir", false, "new cgroups at once"),
+        Hook::tracepoint("cgroup_attach_task", "cgroup_attach", false, "moves between cgroups at once"),
+        Hook::tracepoint("cgroup_rmdir", "cgroup_rmdir", false, "the end of cgroups"),
         Hook::tracepoint("sched_process_fork", BIRTHS, true, "births"),
     ]
 }
@@ -154,6 +158,8 @@ pub struct Kernel {
     pub hooks: Vec<Hook>,
     /// What this kernel lacks, and what is done instead.
     pub fallbacks: Vec<String>,
+    /// Whose cgroups the records tell.
+    pub hierarchy: Hierarchy,
 }
 
 impl Kernel {
@@ -163,8 +169,15 @@ impl Kernel {
         let offsets = btf.offsets()?;
         let hooks = hooks(&btf);
         let mut fallbacks = fallbacks(&btf, &hooks);
+        let hierarchy = Hierarchy::choose(&btf);
         drop(btf);
-        let mut probe = Probe::open_with(&offsets, options)?;
+        if hierarchy.mount.is_none() {
+            let name = hierarchy.name();
+            fallbacks.push(format!(
+                "cgroup {name} is not mounted: of cgroups that are there already only the path is known"
+            ));
+        }
+        let mut probe = Probe::open_with(&offsets, &hierarchy, options)?;
         // All are loaded before the first is attached: the verifier takes its time.
         let loaded: Vec<(&Hook, Result<(), LoadError>)> = hooks.iter().map(|hook| (hook, probe.load(hook))).collect();
         let mut attached = Vec::new();
@@ -187,7 +200,7 @@ impl Kernel {
         let ring = Ring::new(events, take(&mut ebpf, "ASLEEP")?)?;
         let stats = take(&mut ebpf, "STATS")?;
         let tracked = take(&mut ebpf, "TRACKED")?;
-        Ok((Self { ebpf: Some(ebpf), stats, tracked, hooks: attached, fallbacks }, ring))
+        Ok((Self { ebpf: Some(ebpf), stats, tracked, hooks: attached, fallbacks, hierarchy }, ring))
     }
 
     /// Adds a process to those that are reported (with [`KernelOptions::tracked_only`]).
@@ -225,16 +238,16 @@ pub(super) struct Probe {
 impl Probe {
     /// Opens it for a kernel.
     pub(super) fn open(btf: &Btf, options: &KernelOptions) -> Result<Self, LoadError> {
-        Self::open_with(&btf.offsets()?, options)
+        Self::open_with(&btf.offsets()?, &Hierarchy::choose(btf), options)
     }
 
-    fn open_with(offsets: &Offsets, options: &KernelOptions) -> Result<Self, LoadError> {
+    fn open_with(offsets: &Offsets, hierarchy: &Hierarchy, options: &KernelOptions) -> Result<Self, LoadError> {
         let types = match &options.btf {
             Some(path) => aya::Btf::parse_file(path, aya::Endianness::default()),
             None => aya::Btf::from_sys_fs(),
         };
         let types = types.map_err(|error| refused("its own BTF", &error))?;
-        Ok(Self { ebpf: open(offsets, options)?, types })
+        Ok(Self { ebpf: open(offsets, hierarchy, options)?, types })
     }
 
     /// Loads the program of one hook: the verifier looks through it.
@@ -276,12 +289,14 @@ impl Probe {
 }
 
 /// Opens the object with the constants filled in, and makes its maps.
-fn open(offsets: &Offsets, options: &KernelOptions) -> Result<Ebpf, LoadError> {
+fn open(offsets: &Offsets, hierarchy: &Hierarchy, options: &KernelOptions) -> Result<Ebpf, LoadError> {
     let config = Config {
         argv_max: options.argv_max.min(ARGV_MAX_BYTES),
         threads: options.threads.into(),
         tracked_only: options.tracked_only.into(),
         syscall_args: exec_failed::SYSCALL_ARGS,
+        cgroup_subsys: hierarchy.subsys,
+        cgroup_hierarchy: hierarchy.number,
     };
     let (offsets, config) = (Plain(*offsets), Plain(config));
     EbpfLoader::new()

@@ -2,6 +2,7 @@
 
 pub mod btf;
 pub mod exec_failed;
+pub mod hierarchy;
 pub mod load;
 pub mod probe;
 pub mod ring;

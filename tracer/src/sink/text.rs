@@ -303,6 +303,7 @@ fn loss(lost: &Lost) -> String {
         (lost.exits, "exit"),
         (lost.signals, "signal"),
         (lost.exec_failures, "failed exec"),
+        (lost.cgroups, "cgroup"),
     ];
     let kinds: Vec<_> = kinds.into_iter().filter(|(n, _)| *n > 0).map(|(n, what)| units::counted(n, what)).collect();
     let mut out = format!("{} of CPU {} lost for want of room", units::counted(lost.total, "record"), lost.cpu);

@@ -51,6 +51,9 @@ impl Table {
         }
         let child = self.store.insert(entry);
         self.set_ids(child, &raw.ids);
+        if let Some(creator) = creator.filter(|_| self.store[child].ns_pids.is_some()) {
+            self.born_into_container(child, creator);
+        }
 
         if let Some(parent) = parent {
             self.store.link(child, parent);

@@ -6,6 +6,7 @@ use tracer_common::limits::COMM_LEN;
 use tracer_common::record as raw;
 
 use super::store::Slot;
+use crate::enrich::Cgroup;
 use crate::event::{Process, Source};
 use crate::id::{ProcessId, TICK_NS};
 use crate::intern;
@@ -92,6 +93,8 @@ pub(super) struct Entry {
     pub(super) creator: Option<ProcessId>,
     /// [`raw::ID_UNSET`] stands for unknown too.
     pub(super) ids: raw::Ids,
+    /// What is known of `ids.cgroup`.
+    pub(super) cgroup: Option<Arc<Cgroup>>,
     pub(super) image: Arc<Image>,
     pub(super) ns_pids: Option<Arc<[u32]>>,
     pub(super) end: Option<End>,
@@ -122,6 +125,7 @@ impl Entry {
             parent_read_ns: 0,
             creator: None,
             ids: UNKNOWN_IDS,
+            cgroup: None,
             image: NO_IMAGE.clone(),
             ns_pids: None,
             end: None,
@@ -173,6 +177,7 @@ impl Entry {
         let ids = &self.ids;
         let id = self.id();
         let parent_id = self.parent_id();
+        let cgroup = self.cgroup.as_deref();
         let shared = |text: &Option<Text>| text.as_ref().map(|text| text.lossy.clone());
         let bytes = |text: &Option<Text>| text.as_ref().and_then(|text| text.b64.clone());
         Process {
@@ -205,9 +210,9 @@ impl Entry {
             cwd_b64: bytes(cwd),
             start_time: (self.start_ns != 0).then(|| Timestamp(boot_to_utc(self.start_ns, utc_minus_boot_ns))),
             execs: self.execs,
-            cgroup: None,
-            unit: None,
-            container: None,
+            cgroup: cgroup.map(|cgroup| cgroup.path.clone()),
+            unit: cgroup.and_then(|cgroup| cgroup.unit.clone()),
+            container: cgroup.and_then(|cgroup| Some(cgroup.container.as_ref()?.id.clone())),
             kthread: self.kthread,
             zombie: self.zombie,
             source: self.source,

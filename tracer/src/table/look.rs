@@ -81,7 +81,7 @@ impl<'a> ProcessRef<'a> {
         table.store.children(self.slot).map(move |slot| ProcessRef { table, slot })
     }
 
-    /// Id of its control group in the v2 hierarchy, 0 if unknown.
+    /// Id of its control group in the hierarchy that was chosen, 0 if unknown.
     pub fn cgroup_id(&self) -> u64 {
         self.entry().ids.cgroup
     }

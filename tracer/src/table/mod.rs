@@ -17,6 +17,7 @@
 
 mod apply;
 mod cause;
+mod cgroup;
 mod entry;
 mod failed;
 mod look;
@@ -34,6 +35,7 @@ use self::cause::Causes;
 use self::entry::{Parent, boot_to_utc};
 pub use self::look::ProcessRef;
 use self::store::{Slot, Store};
+use crate::enrich::Cgroups;
 use crate::event::{Ancestor, Event, Kind};
 use crate::record::Record;
 use crate::time::Timestamp;
@@ -88,6 +90,7 @@ pub struct Table {
     options: TableOptions,
     clock: SchedClock,
     causes: Causes,
+    cgroups: Cgroups,
     /// Names of the terminals that have been seen, by device number.
     ttys: FxHashMap<u32, Arc<str>>,
     stats: TableStats,
@@ -115,6 +118,7 @@ impl Table {
             options,
             clock: SchedClock::default(),
             causes: Causes::default(),
+            cgroups: Cgroups::default(),
             ttys: FxHashMap::default(),
             stats: TableStats::default(),
         }
@@ -139,6 +143,7 @@ impl Table {
             Record::Exit(exit) => self.exit(&exit, out),
             Record::Signal(signal) => self.signal(&signal),
             Record::ExecFailed(failed) => self.exec_failed(*failed, out),
+            Record::Cgroup(cgroup) => self.cgroup(&cgroup, out),
             Record::Unknown(_) => self.stats.unknown += 1,
         }
         // Not before all is done: places of the dead are good until here.
@@ -203,6 +208,7 @@ impl Table {
 
     /// Takes the ids a record gives.
     fn set_ids(&mut self, slot: Slot, ids: &raw::Ids) {
+        self.set_cgroup(slot, ids.cgroup);
         self.store[slot].ids = *ids;
         self.name_tty(ids.tty);
     }

@@ -15,6 +15,7 @@ impl Table {
     ///
     /// Seeds of processes that the table knows already are passed over.
     pub fn seed(&mut self, mut seeds: Vec<Seed>, out: &mut Vec<Event>) {
+        self.name_by_runtimes(&seeds);
         seeds.sort_by_key(|seed| (seed.start_ticks, seed.process.pid));
         let mut found: Vec<(Slot, Found)> = Vec::with_capacity(seeds.len());
         for seed in seeds {
@@ -29,7 +30,13 @@ impl Table {
             }
             let (ppid, zombie) = (seed.ppid, seed.process.zombie);
             self.name_tty(seed.tty);
+            let cgroup = seed.process.cgroup.clone();
             let slot = self.store.insert(entry(seed));
+            if let Some(path) = cgroup {
+                let (cgroup, id) = self.cgroups.of_path(&path);
+                self.store[slot].cgroup = Some(cgroup);
+                self.store[slot].ids.cgroup = id.unwrap_or_default();
+            }
             found.push((slot, Found { ppid, zombie, at, told: false }));
         }
         for (slot, found) in &found {

@@ -1,7 +1,7 @@
 //! Decoded records back into the bytes of the ring: what the kernel side would have written.
 
 use bytes::BufMut;
-use tracer::record::{Exec, ExecFailed, Fork, Record};
+use tracer::record::{Cgroup, Exec, ExecFailed, Fork, Record};
 use tracer_common::record as raw;
 
 /// The variable part of an exec, as it lies in the ring.
@@ -23,6 +23,7 @@ pub(crate) fn encode(record: &Record, strings: &Strings) -> Vec<u8> {
         Record::Exit(exit) => encode_exit(exit),
         Record::Signal(signal) => encode_signal(signal),
         Record::ExecFailed(failed) => encode_exec_failed(failed, strings),
+        Record::Cgroup(cgroup) => encode_cgroup(cgroup),
         Record::Unknown(header) => {
             let mut out = Vec::new();
             put_header(&mut out, header);
@@ -161,6 +162,20 @@ fn encode_signal(signal: &raw::Signal) -> Vec<u8> {
     out.put_u32_ne(signal.flags);
     out.put_u32_ne(signal.sender_uid);
     assert_eq!(out.len(), size_of::<raw::Signal>());
+    finish(out)
+}
+
+fn encode_cgroup(cgroup: &Cgroup) -> Vec<u8> {
+    let Cgroup { raw, path } = cgroup;
+    let mut out = Vec::new();
+    put_header(&mut out, &raw.header);
+    out.put_u64_ne(raw.id);
+    put_task(&mut out, raw.task);
+    out.put_u32_ne(raw.deed);
+    out.put_u32_ne(raw.path_len);
+    assert_eq!(out.len(), size_of::<raw::Cgroup>());
+    out.put_slice(path.as_bytes());
+    out.put_u8(0);
     finish(out)
 }
 

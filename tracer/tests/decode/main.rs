@@ -7,7 +7,7 @@ mod random;
 use encode::{Strings, encode};
 use tracer::decode::{CUT_ROOT, DecodeError, decode};
 use tracer::event::Capture;
-use tracer::record::{Exec, ExecFailed, Field, Fork, Record};
+use tracer::record::{Cgroup, Exec, ExecFailed, Field, Fork, Record};
 use tracer::text::{Argv, Text};
 use tracer_common::limits::MAX_NS_LEVEL;
 use tracer_common::record as raw;
@@ -176,6 +176,13 @@ fn a_failed_exec(kind: u16) -> Record {
     Record::ExecFailed(Box::new(ExecFailed { raw, filename: text("./run"), argv }))
 }
 
+fn a_cgroup() -> Record {
+    let path = "/docker/4711";
+    let (deed, path_len) = (raw::CGROUP_MADE, path.len() as u32 + 1);
+    let raw = raw::Cgroup { header: header(raw::KIND_CGROUP), id: 4242, task: task(20), deed, path_len };
+    Record::Cgroup(Cgroup { raw, path: path.into() })
+}
+
 fn all_kinds() -> Vec<(&'static str, Record)> {
     vec![
         ("fork", a_fork(&[])),
@@ -185,6 +192,7 @@ fn all_kinds() -> Vec<(&'static str, Record)> {
         ("signal", a_signal()),
         ("failed execve", a_failed_exec(raw::KIND_EXEC_FAILED)),
         ("failed execveat", a_failed_exec(raw::KIND_EXECAT_FAILED)),
+        ("cgroup", a_cgroup()),
         ("unknown", Record::Unknown(header(99))),
     ]
 }
@@ -197,6 +205,7 @@ fn with_len(mut record: Record, len: usize) -> Record {
         Record::Exit(exit) => &mut exit.header,
         Record::Signal(signal) => &mut signal.header,
         Record::ExecFailed(failed) => &mut failed.raw.header,
+        Record::Cgroup(cgroup) => &mut cgroup.raw.header,
         Record::Unknown(header) => header,
         _ => unreachable!("no other records yet"),
     };

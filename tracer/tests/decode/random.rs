@@ -5,7 +5,7 @@ use std::sync::Arc;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use tracer::decode::decode;
-use tracer::record::{Exec, ExecFailed, Field, Fork, Record};
+use tracer::record::{Cgroup, Exec, ExecFailed, Field, Fork, Record};
 use tracer::text::{Argv, Text};
 use tracer_common::limits::MAX_NS_LEVEL;
 use tracer_common::record as raw;
@@ -141,10 +141,19 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    fn any_cgroup()(
+        header in any_header(raw::KIND_CGROUP), id: u64, task in any_task(), deed: u32, path in "[^\0]{0,1023}",
+    ) -> (Record, Strings) {
+        let raw = raw::Cgroup { header, id, task, deed, path_len: path.len() as u32 + 1 };
+        (Record::Cgroup(Cgroup { raw, path: path.into() }), Strings::default())
+    }
+}
+
 proptest! {
     #[test]
     fn any_record_comes_out_as_it_went_in(
-        (record, strings) in prop_oneof![any_fork(), any_exec(), any_exit(), any_signal(), any_exec_failed()], beyond in 0usize..64,
+        (record, strings) in prop_oneof![any_fork(), any_exec(), any_exit(), any_signal(), any_exec_failed(), any_cgroup()], beyond in 0usize..64,
     ) {
         let mut bytes = encode(&record, &strings);
         let len = bytes.len();

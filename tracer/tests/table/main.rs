@@ -1,6 +1,7 @@
 //! The process table: case by case, against a model of the kernel, and against whatever comes.
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test")]
 
+mod cgroups;
 mod events;
 mod failed;
 mod history;

@@ -2,6 +2,7 @@
 
 mod attach;
 mod cli;
+mod containers;
 mod exec_argv;
 mod exec_failed;
 mod exec_path;
@@ -31,6 +32,7 @@ pub(crate) fn all() -> Vec<Case> {
         stream::cases(),
         run::cases(),
         cli::cases(),
+        containers::cases(),
         load::cases(),
         storm::cases(),
         workloads::cases(),

@@ -1,6 +1,7 @@
 //! What every case needs: starting tracer, reading its lines, reading the truth.
 
 mod case;
+pub(crate) mod engines;
 pub(crate) mod proc;
 mod process;
 mod rng;
@@ -11,7 +12,7 @@ mod trace;
 mod tracer;
 pub(crate) mod truth;
 
-pub(crate) use case::{Case, Need, case};
+pub(crate) use case::{Case, Need, case, which};
 pub(crate) use process::{BOUND, Finished, Guarded, run_bounded};
 pub(crate) use rng::Rng;
 pub(crate) use schema::check_schema;

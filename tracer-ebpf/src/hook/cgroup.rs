@@ -1,0 +1,79 @@
+//! `cgroup_mkdir(cgrp, path)`, `cgroup_attach_task(dst_cgrp, path, task, threadgroup)`, `cgroup_rmdir(cgrp, path)`:
+//! kernel/cgroup/cgroup.c and, for v1, cgroup-v1.c.
+//!
+//! A cgroup is reported before its directory can be opened (`cgroup_mkdir`, before `kernfs_activate`), so before any process
+//! can be in it. Only those of one hierarchy are: v1 has many, and the same deed is done in each.
+
+use core::ffi::c_void;
+
+use aya_ebpf::EbpfContext as _;
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
+use aya_ebpf::macros::btf_tracepoint;
+use aya_ebpf::programs::BtfTracePointContext;
+use tracer_common::limits::CGROUP_PATH_BYTES;
+use tracer_common::offsets::ABSENT;
+use tracer_common::record::{CGROUP_JOINED, CGROUP_MADE, CGROUP_REMOVED, Cgroup, CgroupRoom, KIND_CGROUP, TaskRef};
+
+use crate::emit;
+use crate::filter;
+use crate::kernel::{Typed, config, offset, read};
+use crate::task::{Task, cgroup_id, current_identity};
+
+const CGROUP: usize = 0;
+const PATH: u32 = 1;
+const TASK: usize = 2;
+const THREADGROUP: usize = 3;
+
+#[btf_tracepoint(function = "cgroup_mkdir")]
+fn cgroup_mkdir(ctx: BtfTracePointContext) -> i32 {
+    report(&ctx, CGROUP_MADE, current_identity())
+}
+
+#[btf_tracepoint(function = "cgroup_attach_task")]
+fn cgroup_attach(ctx: BtfTracePointContext) -> i32 {
+    let task = Task::new(ctx.arg::<*const u8>(TASK));
+    // A thread alone may be put elsewhere than its process (v1 `tasks`, threaded v2): its leader says where that is.
+    let whole = ctx.arg::<u64>(THREADGROUP) & 1 != 0 || task.tid() == task.tgid();
+    if !whole || !filter::admits(task.tgid()) {
+        return 0;
+    }
+    report(&ctx, CGROUP_JOINED, task.identity())
+}
+
+#[btf_tracepoint(function = "cgroup_rmdir")]
+fn cgroup_rmdir(ctx: BtfTracePointContext) -> i32 {
+    report(&ctx, CGROUP_REMOVED, current_identity())
+}
+
+/// The three never interrupt each other: the kernel holds a spinlock for the path while it calls them.
+#[inline(always)]
+fn report(ctx: &BtfTracePointContext, deed: u32, task: TaskRef) -> i32 {
+    let cgroup = Typed(ctx.arg::<*const u8>(CGROUP));
+    if offset!(cgroup_root) == ABSENT || offset!(cgroup_root_hierarchy) == ABSENT {
+        return 0;
+    }
+    let hierarchy: u32 = unsafe { cgroup.follow(offset!(cgroup_root)).load(offset!(cgroup_root_hierarchy)) };
+    if hierarchy != config!(cgroup_hierarchy) {
+        return 0;
+    }
+    if let Some((mut entry, mut header)) = emit::reserve::<CgroupRoom>(KIND_CGROUP, size_of::<Cgroup>() as u32, 0) {
+        let record = emit::fields(&mut entry);
+        unsafe {
+            // Read as a number: the verifier of 5.10 knows of no arguments that point to anything but structures.
+            let path: u64 = read(ctx.as_ptr() as u64, 8 * PATH);
+            let to = (&raw mut (*record).path).cast::<c_void>();
+            let mut written = bpf_probe_read_kernel_str(to, CGROUP_PATH_BYTES as u32, path as *const c_void);
+            if written < 0 {
+                written = 0;
+            }
+            header.len += written as u32;
+            (*record).cgroup.header = header;
+            (*record).cgroup.id = cgroup_id(cgroup);
+            (*record).cgroup.task = task;
+            (*record).cgroup.deed = deed;
+            (*record).cgroup.path_len = written as u32;
+        }
+        entry.submit(emit::wake_up());
+    }
+    0
+}

@@ -1,0 +1,229 @@
+//! Whose process it is: the control group of each, and what that says of systemd units and containers.
+//!
+//! Pure, like the table that asks: paths come with the records and from what was found at the start
+//! ([`crate::kernel::hierarchy`]).
+
+pub mod oci;
+pub mod path;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+/// Cgroups that were removed and are still known: records of processes that were in them may be on their way.
+const REMOVED_KEPT: usize = 1024;
+
+/// A container, as far as its cgroup tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Container {
+    /// Its id; a name where the runtime has no ids.
+    pub id: Arc<str>,
+    /// What made it: the engine, or else the runtime.
+    pub engine: Option<Arc<str>>,
+    /// Uid of its Kubernetes pod.
+    pub pod: Option<Arc<str>>,
+    /// The path of its own cgroup.
+    pub cgroup: Arc<str>,
+}
+
+/// A cgroup: what the processes in it have in common.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cgroup {
+    /// Its path, from the root of the hierarchy.
+    pub path: Arc<str>,
+    /// The systemd unit.
+    pub unit: Option<Arc<str>>,
+    /// The container.
+    pub container: Option<Arc<Container>>,
+}
+
+/// Every cgroup of the hierarchy that was chosen.
+#[derive(Debug, Default)]
+pub struct Cgroups {
+    by_id: FxHashMap<u64, Arc<Cgroup>>,
+    ids: FxHashMap<Arc<str>, u64>,
+    /// Containers whose paths do not tell, by the path of their own cgroup.
+    named: FxHashMap<Arc<str>, Arc<Container>>,
+    removed: VecDeque<u64>,
+    /// An id came up that has no path.
+    wanted: bool,
+}
+
+impl Cgroups {
+    /// A cgroup is there, and has this path. One that is known stays as it is.
+    pub fn learn(&mut self, id: u64, path: &str) -> Arc<Cgroup> {
+        if let Some(known) = self.by_id.get(&id)
+            && &*known.path == path
+        {
+            return known.clone();
+        }
+        let cgroup = Arc::new(self.read(path));
+        self.ids.insert(cgroup.path.clone(), id);
+        self.by_id.insert(id, cgroup.clone());
+        cgroup
+    }
+
+    /// The cgroup of an id. If it has none, that is noted ([`Cgroups::take_wanted`]).
+    pub fn get(&mut self, id: u64) -> Option<Arc<Cgroup>> {
+        if id == 0 {
+            return None;
+        }
+        let known = self.by_id.get(&id).cloned();
+        self.wanted |= known.is_none();
+        known
+    }
+
+    /// The cgroup of a path, and its id if that is known.
+    pub fn of_path(&mut self, path: &str) -> (Arc<Cgroup>, Option<u64>) {
+        if let Some((&id, known)) = self.ids.get(path).and_then(|id| Some((id, self.by_id.get(id)?))) {
+            return (known.clone(), Some(id));
+        }
+        (Arc::new(self.read(path)), None)
+    }
+
+    /// The cgroup of an id was made for a container, as its runtime's command line says.
+    pub fn name(&mut self, id: u64, container: &str, runtime: &str) -> Option<Arc<Cgroup>> {
+        let cgroup = self.by_id.get(&id)?;
+        if cgroup.container.is_some() {
+            return None;
+        }
+        let path = cgroup.path.clone();
+        self.name_path(&path, container, runtime);
+        let cgroup = Arc::new(self.read(&path));
+        self.by_id.insert(id, cgroup.clone());
+        Some(cgroup)
+    }
+
+    /// A container is being made, as its runtime's command line says: the cgroup that is named after it is its.
+    pub fn name_after(&mut self, container: &str, runtime: &str) {
+        let named = |path: &str| oci::is_named_after(path, container);
+        let ids: Vec<u64> = self.ids.iter().filter(|(path, _)| named(path)).map(|(_, &id)| id).collect();
+        for id in ids {
+            self.name(id, container, runtime);
+        }
+    }
+
+    /// The cgroup of a path is that of a container.
+    pub fn name_path(&mut self, path: &str, container: &str, runtime: &str) {
+        let path: Arc<str> = path.into();
+        let engine = Some(runtime.into());
+        let container = Arc::new(Container { id: container.into(), engine, pod: None, cgroup: path.clone() });
+        self.named.insert(path, container);
+    }
+
+    /// A cgroup is no more. No other will get its id; its path may be used again.
+    pub fn remove(&mut self, id: u64) {
+        let Some(gone) = self.by_id.get(&id) else { return };
+        if self.ids.get(&gone.path) == Some(&id) {
+            self.ids.remove(&gone.path);
+            self.named.remove(&gone.path);
+        }
+        self.removed.push_back(id);
+        if self.removed.len() > REMOVED_KEPT
+            && let Some(oldest) = self.removed.pop_front()
+        {
+            self.by_id.remove(&oldest);
+        }
+    }
+
+    /// True if an id came up since the last call that has no path: the hierarchy is to be looked through again.
+    pub fn take_wanted(&mut self) -> bool {
+        std::mem::take(&mut self.wanted)
+    }
+
+    /// What a path tells, by itself and by what is known of the cgroups above it.
+    fn read(&self, text: &str) -> Cgroup {
+        let place = path::read(text);
+        let found = place.container.as_ref();
+        let named = above(text).find_map(|path| self.named.get(path));
+        let container = match named {
+            Some(named) if found.is_none_or(|found| found.cgroup.len() < named.cgroup.len()) => Some(named.clone()),
+            _ => found.map(|found| {
+                let Some(known) = self.known_container(found.cgroup, &found.id) else {
+                    return Arc::new(Container {
+                        id: (*found.id).into(),
+                        engine: found.engine.map(Into::into),
+                        pod: found.pod.as_deref().map(Into::into),
+                        cgroup: found.cgroup.into(),
+                    });
+                };
+                known
+            }),
+        };
+        Cgroup { path: text.into(), unit: place.unit.as_deref().map(Into::into), container }
+    }
+
+    /// The container of a cgroup that is known: those below it share it.
+    fn known_container(&self, path: &str, id: &str) -> Option<Arc<Container>> {
+        let known = self.by_id.get(self.ids.get(path)?)?;
+        known.container.clone().filter(|container| &*container.id == id)
+    }
+}
+
+/// A path and those above it.
+fn above(path: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(path), |path| path.rsplit_once('/').map(|(above, _)| above))
+        .filter(|path| !path.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn container(cgroup: &Cgroup) -> Option<&str> {
+        cgroup.container.as_ref().map(|container| &*container.id)
+    }
+
+    #[test]
+    fn what_lies_below_a_container_is_in_it() {
+        let mut cgroups = Cgroups::default();
+        assert_eq!(container(&cgroups.learn(7, "/web")), None);
+        assert_eq!(container(&cgroups.name(7, "web", "runc").unwrap()), Some("web"));
+        let below = cgroups.learn(8, "/web/a/b");
+        assert_eq!(
+            (container(&below), below.container.as_ref().unwrap().engine.as_deref()),
+            (Some("web"), Some("runc"))
+        );
+        assert_eq!(container(&cgroups.learn(9, "/website")), None);
+        assert!(Arc::ptr_eq(below.container.as_ref().unwrap(), cgroups.get(7).unwrap().container.as_ref().unwrap()));
+    }
+
+    #[test]
+    fn the_innermost_container_counts() {
+        let id = "a".repeat(64);
+        let mut cgroups = Cgroups::default();
+        cgroups.learn(1, "/node");
+        cgroups.name(1, "node", "runc");
+        assert_eq!(container(&cgroups.learn(2, &format!("/node/docker/{id}/x"))), Some(&*id));
+        cgroups.learn(3, &format!("/docker/{id}"));
+        cgroups.learn(4, &format!("/docker/{id}/in"));
+        cgroups.name(4, "in", "crun");
+        assert_eq!(container(&cgroups.get(4).unwrap()), Some(&*id), "the path says it: nothing is put over that");
+    }
+
+    #[test]
+    fn the_removed_are_remembered_for_a_while_and_their_paths_are_free() {
+        let mut cgroups = Cgroups::default();
+        cgroups.learn(1, "/web");
+        cgroups.name(1, "web", "runc");
+        cgroups.remove(1);
+        assert_eq!(container(&cgroups.get(1).unwrap()), Some("web"));
+        assert_eq!(container(&cgroups.learn(2, "/web")), None);
+        for id in 10..10 + REMOVED_KEPT as u64 {
+            cgroups.learn(id, &format!("/{id}"));
+            cgroups.remove(id);
+        }
+        assert!(!cgroups.take_wanted());
+        assert!(cgroups.get(1).is_none() && cgroups.take_wanted() && !cgroups.take_wanted());
+    }
+
+    #[test]
+    fn a_path_is_found_with_its_id() {
+        let mut cgroups = Cgroups::default();
+        cgroups.learn(5, "/system.slice/ssh.service");
+        let (cgroup, id) = cgroups.of_path("/system.slice/ssh.service");
+        assert_eq!((cgroup.unit.as_deref(), id), (Some("ssh.service"), Some(5)));
+        assert_eq!(cgroups.of_path("/other").1, None);
+    }
+}

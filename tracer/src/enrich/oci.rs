@@ -1,0 +1,178 @@
+//! What the command line of a container runtime tells: which container it is about, and where its bundle lies.
+//!
+//! runc, crun and their like have the same commands (opencontainers/runtime-tools, docs/command-line-interface.md, and what
+//! runc has beyond that). Engines start them, so this line is there for every container of Docker, containerd, Podman and
+//! CRI-O, before there is anything else of it.
+
+/// The runtimes, by the name of their program.
+const RUNTIMES: [&str; 6] = ["runc", "crun", "youki", "runsc", "kata-runtime", "docker-runc"];
+
+/// Options of the runtimes that take a value of their own.
+const WITH_VALUE: [&str; 32] = [
+    "--root",
+    "--log",
+    "--log-format",
+    "--criu",
+    "--rootless",
+    "--cgroup-manager",
+    "--bundle",
+    "-b",
+    "--console-socket",
+    "--pid-file",
+    "--preserve-fds",
+    "--config",
+    "-f",
+    "--process",
+    "-p",
+    "--cwd",
+    "--env",
+    "-e",
+    "--user",
+    "-u",
+    "--additional-gids",
+    "-g",
+    "--process-label",
+    "--apparmor",
+    "--cap",
+    "-c",
+    "--cgroup",
+    "--platform",
+    "--network",
+    "--log-level",
+    "-l",
+    "--debug-log",
+];
+
+/// What a runtime was told to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// Make a container, and (`run`) start it.
+    Create,
+    /// Start another program in it.
+    Exec,
+    /// Anything else.
+    Other,
+}
+
+/// A runtime's command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Line<'a> {
+    /// Name of the runtime.
+    pub runtime: &'static str,
+    /// What it is to do.
+    pub verb: Verb,
+    /// Id of the container.
+    pub id: &'a str,
+    /// Directory of its bundle, if given: its working directory otherwise.
+    pub bundle: Option<&'a str>,
+}
+
+/// Reads a command line; none if it is not that of a runtime, or is about no container.
+pub fn read<S: AsRef<str>>(argv: &[S]) -> Option<Line<'_>> {
+    let mut words = argv.iter().map(AsRef::as_ref);
+    let program = words.next()?;
+    let program = program.rsplit_once('/').map_or(program, |(_, name)| name);
+    let runtime = *RUNTIMES.iter().find(|runtime| **runtime == program)?;
+    let (mut verb, mut bundle) = (None, None);
+    while let Some(word) = words.next() {
+        if word.starts_with('-') && word.len() > 1 {
+            let (option, value) = match word.split_once('=') {
+                Some((option, value)) => (option, Some(value)),
+                None if WITH_VALUE.contains(&word) => (word, words.next()),
+                None => (word, None),
+            };
+            if matches!(option, "--bundle" | "-b") {
+                bundle = value;
+            }
+            continue;
+        }
+        match verb {
+            None => {
+                verb = Some(match word {
+                    "create" | "run" => Verb::Create,
+                    "exec" => Verb::Exec,
+                    _ => Verb::Other,
+                });
+            }
+            Some(verb) => return (!word.is_empty()).then_some(Line { runtime, verb, id: word, bundle }),
+        }
+    }
+    None
+}
+
+/// True for what runc becomes inside the container before it makes room for the program: `runc init`.
+pub fn is_init<S: AsRef<str>>(argv: &[S]) -> bool {
+    let [program, verb, ..] = argv else { return false };
+    let program = program.as_ref();
+    let program = program.rsplit_once('/').map_or(program, |(_, name)| name);
+    verb.as_ref() == "init" && RUNTIMES.contains(&program)
+}
+
+/// True if the last part of a cgroup's path was made from the id of a container: `ID`, `runc-ID.scope`, `x:runc:ID`.
+pub fn is_named_after(path: &str, id: &str) -> bool {
+    let name = path.rsplit_once('/').map_or(path, |(_, name)| name);
+    let name = name.strip_suffix(".scope").unwrap_or(name);
+    name.strip_suffix(id).is_some_and(|before| before.is_empty() || before.ends_with(['-', ':']))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(text: &str) -> Option<(&'static str, Verb, String, Option<String>)> {
+        let argv: Vec<&str> = text.split(' ').collect();
+        read(&argv).map(|line| (line.runtime, line.verb, line.id.into(), line.bundle.map(Into::into)))
+    }
+
+    #[test]
+    fn the_lines_of_engines_are_understood() {
+        let rows = [
+            ("runc run web", Some(("runc", Verb::Create, "web", None))),
+            ("runc --root /run/r run -d -b /b web", Some(("runc", Verb::Create, "web", Some("/b")))),
+            // containerd-shim-runc-v2 for Docker.
+            (
+                "runc --root /var/run/docker/runtime-runc/moby --log /run/x/log.json --log-format json create --bundle \
+                 /run/x/abc --pid-file /run/x/abc/init.pid abc",
+                Some(("runc", Verb::Create, "abc", Some("/run/x/abc"))),
+            ),
+            (
+                "runc --root /run/r --log /l --log-format json exec --process /tmp/runc-process1 --detach --pid-file /p abc",
+                Some(("runc", Verb::Exec, "abc", None)),
+            ),
+            ("runc --root /run/r --log /l --log-format json start abc", Some(("runc", Verb::Other, "abc", None))),
+            ("runc --root /run/r delete --force abc", Some(("runc", Verb::Other, "abc", None))),
+            // conmon for Podman.
+            (
+                "/usr/bin/crun --systemd-cgroup --root=/run/crun create --bundle /u/userdata --pid-file /u/pidfile abc",
+                Some(("crun", Verb::Create, "abc", Some("/u/userdata"))),
+            ),
+            ("/usr/bin/crun exec -t -e A=b -u 1:1 abc sh -c true", Some(("crun", Verb::Exec, "abc", None))),
+            ("crun --bundle=/b run web", Some(("crun", Verb::Create, "web", Some("/b")))),
+            ("runc init", None),
+            ("runc", None),
+            ("runc --version", None),
+            ("docker run alpine", None),
+            ("", None),
+        ];
+        for (text, wanted) in rows {
+            let wanted = wanted.map(|(runtime, verb, id, bundle): (_, _, &str, Option<&str>)| {
+                (runtime, verb, id.to_owned(), bundle.map(str::to_owned))
+            });
+            assert_eq!(line(text), wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn runc_becomes_init_before_the_program() {
+        assert!(is_init(&["runc", "init"]) && is_init(&["/usr/sbin/runc", "init"]));
+        assert!(!is_init(&["runc", "run", "init"]) && !is_init(&["/sbin/init"]) && !is_init(&["sh", "init"]));
+    }
+
+    #[test]
+    fn cgroups_are_named_after_containers() {
+        for path in ["/web", "/a/b/web", "/system.slice/runc-web.scope", "/system.slice:runc:web"] {
+            assert!(is_named_after(path, "web"), "{path}");
+        }
+        assert!(!is_named_after("/cobweb", "web") && !is_named_after("/web/a", "web"));
+    }
+}

@@ -1,0 +1,150 @@
+//! Which control group a process is in, and which container that makes it part of.
+
+use std::sync::Arc;
+
+use tracer_common::record as raw;
+
+use super::store::Slot;
+use super::{Moment, Table};
+use crate::enrich::{Cgroup, Container, oci};
+use crate::event::Event;
+use crate::record;
+use crate::seed::Seed;
+use crate::states::State;
+
+/// runc becomes `runc init`, and that makes two more, one after the other: so far is it from the command line.
+const INITS: usize = 4;
+
+impl Table {
+    /// These cgroups are there: id and path.
+    pub fn learn_cgroups(&mut self, cgroups: impl IntoIterator<Item = (u64, String)>) {
+        for (id, path) in cgroups {
+            self.cgroups.learn(id, &path);
+        }
+    }
+
+    /// These cgroups are those of containers. To be told before the cgroups themselves.
+    pub fn name_containers(&mut self, containers: impl IntoIterator<Item = State>) {
+        for State { id, runtime, cgroup } in containers {
+            self.cgroups.name_path(&cgroup, &id, runtime);
+        }
+    }
+
+    /// Containers that runtimes are just making, as their command lines say.
+    pub(super) fn name_by_runtimes(&mut self, seeds: &[Seed]) {
+        for argv in seeds.iter().filter_map(|seed| seed.process.argv.as_ref()) {
+            if let Some(line) = oci::read(argv).filter(|line| line.verb == oci::Verb::Create) {
+                self.cgroups.name_after(line.id, line.runtime);
+            }
+        }
+    }
+
+    /// True if a record named a cgroup that nobody has told of, since this was last asked.
+    pub fn wants_cgroups(&mut self) -> bool {
+        self.cgroups.take_wanted()
+    }
+
+    pub(super) fn cgroup(&mut self, cgroup: &record::Cgroup, out: &mut Vec<Event>) {
+        let record::Cgroup { raw, path } = cgroup;
+        if raw.deed == raw::CGROUP_REMOVED {
+            self.cgroups.remove(raw.id);
+            return;
+        }
+        if !path.is_empty() {
+            self.cgroups.learn(raw.id, path);
+        }
+        // Who makes a cgroup is nobody's first sight; who joins one is.
+        let known = if raw.task.tgid == 0 { None } else { self.store.find(raw.task) };
+        match raw.deed {
+            raw::CGROUP_MADE => {
+                if let Some(line) = known.and_then(|maker| self.runtime_line(maker))
+                    && oci::is_named_after(path, &line.id)
+                {
+                    self.cgroups.name(raw.id, &line.id, line.runtime);
+                }
+            }
+            raw::CGROUP_JOINED => {
+                let at = Moment::of(&raw.header);
+                let Some(slot) = known.or_else(|| self.resolve(raw.task, at, out)) else { return };
+                // A runtime puts the container's first process where it wants it.
+                if let Some(line) = self.line_that_made(slot) {
+                    self.cgroups.name(raw.id, &line.id, line.runtime);
+                }
+                let entry = &mut self.store[slot];
+                entry.cgroup = self.cgroups.get(raw.id);
+                entry.ids.cgroup = raw.id;
+            }
+            _ => {}
+        }
+    }
+
+    /// A record names the cgroup of a process.
+    pub(super) fn set_cgroup(&mut self, slot: Slot, id: u64) {
+        let entry = &self.store[slot];
+        if entry.cgroup.is_some() && (id == entry.ids.cgroup || id == 0) {
+            return;
+        }
+        if let Some(cgroup) = self.cgroups.get(id) {
+            self.store[slot].cgroup = Some(cgroup);
+        } else if self.store[slot].ids.cgroup != id && self.store[slot].ids.cgroup != 0 {
+            // It is somewhere else now, nobody knows where.
+            self.store[slot].cgroup = None;
+        }
+    }
+
+    /// One that was born into a deeper pid namespace by a runtime, which is to make a container (or to run something in one),
+    /// belongs to that. runc puts its child into the cgroup first; crun does after the birth.
+    pub(super) fn born_into_container(&mut self, child: Slot, creator: Slot) {
+        let depth = |slot: Slot| self.store[slot].ns_pids.as_ref().map_or(1, |pids| pids.len());
+        if depth(child) <= depth(creator) {
+            return;
+        }
+        let Some(line) = self.line_above(creator) else { return };
+        let entry = &mut self.store[child];
+        let inside = entry.cgroup.as_ref().and_then(|cgroup| cgroup.container.as_ref());
+        if inside.is_some_and(|container| *container.id == *line.id) {
+            return;
+        }
+        let (path, unit) = match &entry.cgroup {
+            Some(cgroup) => (cgroup.path.clone(), cgroup.unit.clone()),
+            None => return,
+        };
+        let container =
+            Container { id: line.id.into(), engine: Some(line.runtime.into()), pod: None, cgroup: path.clone() };
+        entry.cgroup = Some(Arc::new(Cgroup { path, unit, container: Some(Arc::new(container)) }));
+    }
+
+    /// The command line by which a runtime made this process, to be the first of a container.
+    fn line_that_made(&self, slot: Slot) -> Option<RuntimeLine> {
+        let creator = self.store[slot].creator.and_then(|creator| self.store.by_id(creator));
+        self.runtime_line(slot).or_else(|| self.line_above(creator?))
+    }
+
+    /// The command line of a runtime, behind the `runc init` that it becomes.
+    fn line_above(&self, slot: Slot) -> Option<RuntimeLine> {
+        let mut next = Some(slot);
+        for _ in 0..INITS {
+            let slot = next?;
+            if let Some(line) = self.runtime_line(slot) {
+                return Some(line);
+            }
+            let entry = &self.store[slot];
+            entry.image.argv.as_ref().filter(|argv| oci::is_init(&argv.lossy))?;
+            next = entry.creator.or(entry.parent_id()).and_then(|above| self.store.by_id(above));
+        }
+        None
+    }
+
+    /// What a process was told to do, if it is a container runtime and that is about a container.
+    fn runtime_line(&self, slot: Slot) -> Option<RuntimeLine> {
+        let argv = self.store[slot].image.argv.as_ref()?;
+        let line = oci::read(&argv.lossy).filter(|line| matches!(line.verb, oci::Verb::Create | oci::Verb::Exec))?;
+        Some(RuntimeLine { runtime: line.runtime, id: line.id.to_owned() })
+    }
+}
+
+/// An [`oci::Line`] that borrows nothing.
+struct RuntimeLine {
+    runtime: &'static str,
+    id: String,
+}

@@ -1,0 +1,207 @@
+//! Whose process it is: containers of real runtimes and engines, as fast as they go.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::{Command, Stdio};
+
+use tracer::event::{Event, Kind};
+
+use crate::support::engines::{Docker, Engine, Podman, Runtime, no_crun, no_docker, no_podman, no_runc};
+use crate::support::{BOUND, Case, Need, Stream, Trace, case, check_schema, run_bounded};
+
+pub(super) fn cases() -> Vec<Case> {
+    let runc = &[Need::Check(no_runc)];
+    vec![
+        case("container::two_hundred_of_runc", || all_are_known("runc", &Runtime::runc(), 200)).needs(runc),
+        case("container::fifty_of_crun", || all_are_known("crun", &Runtime::crun(), 50)).needs(&[Need::Check(no_crun)]),
+        case("container::fifty_of_podman", || all_are_known("podman", &Podman::new(), 50))
+            .needs(&[Need::Check(no_podman)]),
+        case("container::fifty_of_docker", || all_are_known("docker", &Docker::start(), 50))
+            .needs(&[Need::Check(no_docker)]),
+        case("container::what_an_entrypoint_starts", children).needs(runc),
+        case("container::one_that_is_there_already", found).needs(runc),
+        case("container::program_put_into_one", put_into).needs(runc),
+        case("container::run_follows_into_one", run_follows).needs(runc),
+    ]
+}
+
+/// Lines of processes, by process, in their order.
+fn by_process(events: &[Event]) -> BTreeMap<String, Vec<&Event>> {
+    let mut out = BTreeMap::<String, Vec<&Event>>::new();
+    for event in events {
+        if let Some(process) = &event.process {
+            out.entry(process.id.to_string()).or_default().push(event);
+        }
+    }
+    out
+}
+
+fn container(event: &Event) -> Option<&str> {
+    event.process.as_ref()?.container.as_deref()
+}
+
+/// The last argument of a process: the tests give each container one of its own.
+fn mark(event: &Event) -> Option<&str> {
+    event.process.as_ref()?.argv.as_ref()?.last().map(|last| &**last)
+}
+
+fn events(trace: &Trace) -> Vec<Event> {
+    trace.lines.iter().map(|line| line.event.clone()).collect()
+}
+
+/// So many containers of `/bin/true`, two at a time: every line of every process in them, from the first on, has the id that the
+/// engine gave the container.
+fn all_are_known(called: &str, engine: &dyn Engine, count: usize) {
+    // With room for whatever else happens on the machine meanwhile.
+    let stream = Stream::start(&["--no-snapshot", "--ring-size", "64M"]);
+    let tag = format!("{called}-{}", std::process::id());
+    let one_in_two = |first: usize| {
+        let names = (first..count).step_by(2).map(|n| format!("{tag}-{n}"));
+        names.map(|name| (engine.run(&name, &["/bin/true", &name]), name)).collect::<Vec<_>>()
+    };
+    let ids: BTreeMap<String, String> = std::thread::scope(|scope| {
+        let other = scope.spawn(|| one_in_two(1));
+        let mine = one_in_two(0);
+        let both = mine.into_iter().chain(other.join().expect("it does not panic"));
+        both.map(|(id, name)| (name, id)).collect()
+    });
+    assert_eq!(ids.len(), count);
+    let trace = stream.stop();
+    check_schema(&trace);
+    assert_eq!(trace.bye().lost, 0, "nothing was lost");
+    let events = events(&trace);
+    let mut seen = BTreeSet::new();
+    for lines in by_process(&events).values() {
+        let Some(id) = lines.iter().filter(|line| line.kind == Kind::Exec).find_map(|line| ids.get(mark(line)?)) else {
+            continue;
+        };
+        // The command line of what starts the container ends like that too; it is outside.
+        if !is_inside(lines) {
+            continue;
+        }
+        assert_eq!(lines[0].kind, Kind::Fork, "its birth was seen");
+        for line in lines {
+            assert_eq!(container(line), Some(id.as_str()), "{line:?}");
+        }
+        seen.insert(id.clone());
+    }
+    assert_eq!(seen, ids.values().cloned().collect::<BTreeSet<_>>(), "each container's entrypoint was seen");
+    nobody_is_unknown(&events, &ids.values().map(String::as_str).collect());
+}
+
+/// Born into a pid namespace of its own.
+fn is_inside(lines: &[&Event]) -> bool {
+    lines[0].process.as_ref().is_some_and(|process| process.ns_pids.is_some())
+}
+
+/// All that were born in a nested pid namespace below one of ours have a container; none but ours comes up.
+fn nobody_is_unknown(events: &[Event], ids: &BTreeSet<&str>) {
+    let mut inside = 0;
+    for lines in by_process(events).values().filter(|lines| lines[0].kind == Kind::Fork && is_inside(lines)) {
+        // Other tests and other people may use pid namespaces too: only what runc or crun made counts.
+        let made_by_runtime = lines[0]
+            .process
+            .as_ref()
+            .and_then(|process| process.comm.as_deref())
+            .is_some_and(|comm| comm.starts_with("runc") || comm.starts_with("crun"));
+        if made_by_runtime {
+            inside += 1;
+            let known = lines.iter().map(|line| container(line)).collect::<Vec<_>>();
+            assert!(known.iter().all(Option::is_some), "unknown: {lines:?}");
+            // One that belongs to none of ours is another test's.
+            assert!(known.iter().all(|id| *id == known[0]), "it does not change: {known:?}");
+        }
+    }
+    assert!(inside >= ids.len(), "{inside} processes in {} containers", ids.len());
+}
+
+/// Children of the entrypoint, and theirs, are in the container from their birth.
+fn children() {
+    let runtime = Runtime::runc();
+    let stream = Stream::start(&["--no-snapshot"]);
+    let name = format!("children-{}", std::process::id());
+    let script = format!("/bin/sh -c '/bin/true {name}; /bin/true {name}' ; /bin/true {name}");
+    runtime.run(&name, &["/bin/sh", "-c", &script]);
+    let trace = stream.stop();
+    let events = events(&trace);
+    let all = by_process(&events);
+    let ours: Vec<_> =
+        all.values().filter(|lines| lines.iter().any(|line| mark(line) == Some(&name) && is_inside(lines))).collect();
+    let trues =
+        ours.iter().filter(|lines| lines.iter().any(|line| line.kind == Kind::Exec && mark(line) == Some(&name)));
+    assert!(trues.count() >= 3, "three programs ran");
+    for line in ours.iter().copied().flatten() {
+        assert_eq!(container(line), Some(name.as_str()), "{line:?}");
+    }
+}
+
+/// A container that runs when tracing begins: its processes are found with it, and what they start has it.
+fn found() {
+    let runtime = Runtime::runc();
+    let name = format!("tracer-found-{}", std::process::id());
+    let bundle = runtime.bundle(&name, &["/bin/sleep", "300"]);
+    // Where runc keeps its state unless it is told: there tracer looks.
+    let run = |arguments: &[&str]| {
+        let finished = run_bounded(Command::new("runc").args(arguments).stdin(Stdio::null()), BOUND);
+        assert!(finished.status.success(), "{}", finished.stderr);
+    };
+    run(&["run", "--detach", "--bundle", &bundle.display().to_string(), &name]);
+    let stream = Stream::start(&[]);
+    run(&["delete", "--force", &name]);
+    let trace = stream.stop();
+    let events = events(&trace);
+    let sleeps: Vec<&Event> = events
+        .iter()
+        .filter(|event| {
+            event.process.as_ref().and_then(|process| process.cgroup.as_deref()) == Some(&format!("/{name}"))
+        })
+        .collect();
+    let kinds: Vec<Kind> = sleeps.iter().map(|event| event.kind).collect();
+    assert!(kinds.contains(&Kind::Process) && kinds.contains(&Kind::Exit), "{kinds:?}");
+    for line in sleeps {
+        assert_eq!(container(line), Some(name.as_str()), "{line:?}");
+    }
+}
+
+/// `runc exec`: what it starts is in the container from its first line on.
+fn put_into() {
+    let runtime = Runtime::runc();
+    let name = format!("into-{}", std::process::id());
+    let bundle = runtime.bundle(&name, &["/bin/sleep", "300"]);
+    let stream = Stream::start(&["--no-snapshot"]);
+    let run = |arguments: &[&str]| {
+        let finished = run_bounded(runtime.command().args(arguments).stdin(Stdio::null()), BOUND);
+        assert!(finished.status.success(), "{}", finished.stderr);
+    };
+    run(&["run", "--detach", "--bundle", &bundle.display().to_string(), &name]);
+    run(&["exec", &name, "/bin/true", "put-into"]);
+    run(&["delete", "--force", &name]);
+    let trace = stream.stop();
+    let events = events(&trace);
+    let all = by_process(&events);
+    let ours: Vec<_> = all
+        .values()
+        .filter(|lines| is_inside(lines) && lines.iter().any(|line| mark(line) == Some("put-into")))
+        .collect();
+    assert_eq!(ours.len(), 1, "one program was put into it");
+    for line in ours.into_iter().flatten() {
+        assert_eq!(container(line), Some(name.as_str()), "{line:?}");
+    }
+}
+
+/// `tracer run -- runc run …`, where the kernel leaves out all else.
+fn run_follows() {
+    let runtime = Runtime::runc();
+    let name = format!("follow-{}", std::process::id());
+    let bundle = runtime.bundle(&name, &["/bin/true", &name]);
+    let mut words = vec![runtime.command().get_program().to_owned()];
+    words.extend(runtime.command().get_args().map(ToOwned::to_owned));
+    words.extend(["run".into(), "--bundle".into(), bundle.into(), name.clone().into()]);
+    let trace = crate::support::Run::of(words).trace();
+    let events = events(&trace);
+    let all = by_process(&events);
+    let inside: Vec<_> = all.values().filter(|lines| is_inside(lines)).collect();
+    assert_eq!(inside.len(), 1, "the entrypoint");
+    for line in inside.into_iter().flatten() {
+        assert_eq!(container(line), Some(name.as_str()), "{line:?}");
+    }
+}

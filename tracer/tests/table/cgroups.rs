@@ -1,0 +1,135 @@
+//! Whose process it is: cgroups as they are made, joined and removed.
+
+use tracer::event::{Event, Kind};
+use tracer::record::{Cgroup, Exec, Fork, Record};
+use tracer::table::{Table, TableOptions};
+use tracer::text::Argv;
+use tracer_common::record as raw;
+
+use crate::kit::{IDS, INIT_TASK, MS, exec, execed, exit, exited, fork, forked, header, task};
+
+fn cgroup(deed: u32, id: u64, path: &str, task: raw::TaskRef, boot_ns: u64) -> Record {
+    let header = header(raw::KIND_CGROUP, boot_ns);
+    let raw = raw::Cgroup { header, id, task, deed, path_len: path.len() as u32 + 1 };
+    Record::Cgroup(Cgroup { raw, path: path.into() })
+}
+
+fn command(task: raw::TaskRef, argv: &[u8], boot_ns: u64) -> Record {
+    let plain = exec(task, INIT_TASK, boot_ns);
+    execed(Exec { argv: tracer::record::Field { value: Some(Argv::new(argv)), capture: None }, ..plain })
+}
+
+fn apply(table: &mut Table, records: impl IntoIterator<Item = Record>) -> Vec<Event> {
+    let mut events = Vec::new();
+    records.into_iter().for_each(|record| table.apply(record, &mut events));
+    events
+}
+
+/// A fork in a cgroup, at a depth of pid namespaces.
+fn born(child: raw::TaskRef, creator: raw::TaskRef, cgroup: u64, inside: Option<u32>) -> Record {
+    let mut raw = fork(child, creator);
+    raw.ids.cgroup = cgroup;
+    let ns_pids = inside.map(|pid| [child.tgid, pid].into());
+    raw.ns_level = inside.is_some().into();
+    Record::Fork(Fork { raw, ns_pids })
+}
+
+/// The last event of a process: its cgroup and container.
+fn whose(events: &[Event], pid: u32) -> (Option<&str>, Option<&str>) {
+    let mut of = events.iter().rev().filter_map(|event| event.process.as_ref());
+    let process = of.find(|process| process.pid == pid).unwrap();
+    (process.cgroup.as_deref(), process.container.as_deref())
+}
+
+const RUNTIME: raw::TaskRef = raw::TaskRef { start_ns: 100 * MS, tgid: 50, tid: 50 };
+
+#[test]
+fn a_cgroup_is_known_from_the_first_line_in_it() {
+    let mut table = Table::new(TableOptions::default());
+    let events = apply(
+        &mut table,
+        [
+            forked(fork(RUNTIME, INIT_TASK)),
+            command(RUNTIME, b"runc\0run\0web\0", 110 * MS),
+            cgroup(raw::CGROUP_MADE, 900, "/web", RUNTIME, 111 * MS),
+            cgroup(raw::CGROUP_MADE, 901, "/system.slice/x.service", RUNTIME, 111 * MS),
+            born(task(60, 112 * MS), RUNTIME, 900, None),
+            born(task(61, 113 * MS), RUNTIME, 901, None),
+        ],
+    );
+    assert_eq!(whose(&events, 60), (Some("/web"), Some("web")));
+    assert_eq!(whose(&events, 61), (Some("/system.slice/x.service"), None));
+    assert_eq!(events.last().unwrap().process.as_ref().unwrap().unit.as_deref(), Some("x.service"));
+}
+
+#[test]
+fn who_is_put_into_a_cgroup_is_there_from_then_on() {
+    let mut table = Table::new(TableOptions::default());
+    let moved = task(60, 112 * MS);
+    let mut raw = exit(moved, RUNTIME, 130 * MS);
+    raw.ids.cgroup = 900;
+    let events = apply(
+        &mut table,
+        [
+            forked(fork(RUNTIME, INIT_TASK)),
+            born(moved, RUNTIME, IDS.cgroup, None),
+            cgroup(raw::CGROUP_MADE, 900, "/lxc.payload.web", RUNTIME, 111 * MS),
+            cgroup(raw::CGROUP_JOINED, 900, "/lxc.payload.web", moved, 120 * MS),
+            born(task(61, 121 * MS), moved, 900, None),
+            exited(raw),
+            cgroup(raw::CGROUP_REMOVED, 900, "/lxc.payload.web", RUNTIME, 131 * MS),
+        ],
+    );
+    assert_eq!(
+        events
+            .iter()
+            .find(|event| event.process.as_ref().unwrap().pid == 60)
+            .unwrap()
+            .process
+            .as_ref()
+            .unwrap()
+            .container,
+        None
+    );
+    assert_eq!(whose(&events, 61), (Some("/lxc.payload.web"), Some("web")));
+    assert_eq!(whose(&events, 60), (Some("/lxc.payload.web"), Some("web")));
+    // No event but those of processes.
+    assert!(events.iter().all(|event| event.kind != Kind::Lost));
+}
+
+/// crun puts its child into the cgroup after its birth; `runc exec` does so after the birth of its last child.
+#[test]
+fn who_is_born_for_a_container_belongs_to_it_before_it_is_put_there() {
+    for (argv, stages) in [(&b"crun\0create\0--bundle\0/b\0web\0"[..], 0), (b"/usr/sbin/runc\0exec\0-t\0web\0sh\0", 2)]
+    {
+        let mut table = Table::new(TableOptions::default());
+        table.learn_cgroups([(IDS.cgroup, "/".to_owned())]);
+        let mut events = apply(&mut table, [forked(fork(RUNTIME, INIT_TASK)), command(RUNTIME, argv, 110 * MS)]);
+        let mut creator = RUNTIME;
+        for stage in 0..stages {
+            let next = task(51 + stage, u64::from(120 + stage) * MS);
+            events.extend(apply(
+                &mut table,
+                [born(next, creator, IDS.cgroup, None), command(next, b"runc\0init\0", u64::from(125 + stage) * MS)],
+            ));
+            creator = next;
+        }
+        events.extend(apply(&mut table, [born(task(70, 150 * MS), creator, IDS.cgroup, Some(1))]));
+        assert_eq!(whose(&events, 70), (Some("/"), Some("web")));
+        assert!((50..60).filter(|pid| *pid < 51 + stages).all(|pid| whose(&events, pid).1.is_none()));
+    }
+}
+
+#[test]
+fn a_cgroup_that_nobody_told_of_is_asked_for_and_then_known() {
+    let mut table = Table::new(TableOptions::default());
+    table.learn_cgroups([(IDS.cgroup, "/".to_owned())]);
+    let child = task(60, 112 * MS);
+    apply(&mut table, [forked(fork(RUNTIME, INIT_TASK)), born(child, RUNTIME, 777, None)]);
+    assert!(table.wants_cgroups() && !table.wants_cgroups());
+    table.learn_cgroups([(777, "/docker/x".to_owned())]);
+    let mut raw = exit(child, RUNTIME, 130 * MS);
+    raw.ids.cgroup = 777;
+    let events = apply(&mut table, [exited(raw)]);
+    assert_eq!(whose(&events, 60), (Some("/docker/x"), None));
+}
