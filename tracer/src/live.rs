@@ -461,14 +461,15 @@ impl Tracer {
     /// Holds the table against `/proc`, and tells what was missed.
     fn resync(&mut self, now: u64) {
         self.resync_at_ns = u64::MAX;
+        look_at_cgroups(&mut self.table, &self.kernel.hierarchy);
         let utc_minus_boot_ns = clock::utc_minus_boot_ns();
         // All that had happened by now is applied; what happens from now on comes after.
         let seeds = if self.options.tracked_only {
             let known = self.table.living().map(|process| process.pid());
             let pids: BTreeSet<u32> = self.kernel.tracked().into_iter().chain(known).collect();
-            pids.into_iter().filter_map(|pid| seed::read(pid, utc_minus_boot_ns)).collect()
+            pids.into_iter().filter_map(|pid| seed::read(pid, utc_minus_boot_ns, &self.kernel.hierarchy)).collect()
         } else {
-            seed::snapshot(utc_minus_boot_ns).unwrap_or_default()
+            seed::snapshot(utc_minus_boot_ns, &self.kernel.hierarchy).unwrap_or_default()
         };
         if seeds.is_empty() {
             return;

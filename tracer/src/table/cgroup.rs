@@ -78,6 +78,19 @@ impl Table {
         }
     }
 
+    /// A process was found in the cgroup of a path.
+    pub(super) fn find_in_cgroup(&mut self, slot: Slot, path: Option<&str>) {
+        let Some(path) = path else { return };
+        // It may be known better than its path tells.
+        if self.store[slot].cgroup.as_ref().is_some_and(|known| &*known.path == path) {
+            return;
+        }
+        let (cgroup, id) = self.cgroups.of_path(path);
+        let entry = &mut self.store[slot];
+        entry.cgroup = Some(cgroup);
+        entry.ids.cgroup = id.unwrap_or_default();
+    }
+
     /// A record names the cgroup of a process.
     pub(super) fn set_cgroup(&mut self, slot: Slot, id: u64) {
         let entry = &self.store[slot];

@@ -43,6 +43,7 @@ impl Table {
             if made_up {
                 self.complete(slot, seed, out);
             } else {
+                self.find_in_cgroup(slot, seed.process.cgroup.as_deref());
                 images.insert(slot, seed.process);
             }
         }
@@ -76,8 +77,10 @@ impl Table {
     fn complete(&mut self, slot: Slot, seed: Seed, out: &mut Vec<Event>) {
         let at = Moment { boot_ns: seed.read_until_ns, cpu: None };
         self.name_tty(seed.tty);
+        let cgroup = seed.process.cgroup.clone();
         let (found, entry) = (seeding::entry(seed), &mut self.store[slot]);
         (entry.kthread, entry.ids, entry.image, entry.ns_pids) = (found.kthread, found.ids, found.image, found.ns_pids);
+        self.find_in_cgroup(slot, cgroup.as_deref());
         self.tell(Kind::Process, slot, at, out);
     }
 

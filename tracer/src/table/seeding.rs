@@ -32,11 +32,7 @@ impl Table {
             self.name_tty(seed.tty);
             let cgroup = seed.process.cgroup.clone();
             let slot = self.store.insert(entry(seed));
-            if let Some(path) = cgroup {
-                let (cgroup, id) = self.cgroups.of_path(&path);
-                self.store[slot].cgroup = Some(cgroup);
-                self.store[slot].ids.cgroup = id.unwrap_or_default();
-            }
+            self.find_in_cgroup(slot, cgroup.as_deref());
             found.push((slot, Found { ppid, zombie, at, told: false }));
         }
         for (slot, found) in &found {
