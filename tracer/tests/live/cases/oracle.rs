@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use tracer::event::Kind;
 use tracer::id::ProcessId;
@@ -14,7 +15,10 @@ use super::exit::assert_status;
 use super::tree::{check_adoptions, check_births};
 
 /// Processes that a run makes, or a few more.
-const BUDGET: &str = "1200";
+const BUDGET: &str = "2500";
+
+/// How long that may take on a busy machine.
+const LONG: Duration = Duration::from_secs(150);
 
 pub(super) fn cases() -> Vec<Case> {
     // Any number will do; these ten are tried every time.
@@ -32,7 +36,7 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 fn isolated(seed: u64) {
-    let trace = Run::deed_with("oracle", &[&seed.to_string(), BUDGET]).trace();
+    let trace = Run::deed_with("oracle", &[&seed.to_string(), BUDGET]).bound(LONG).trace();
     check(seed, &trace);
 }
 
@@ -45,7 +49,7 @@ fn among_all(seed: u64) {
     let stream = Stream::start(&["--pid", &deed.pid().to_string()]);
     let mut go = deed.child().stdin.take().expect("it was piped");
     go.write_all(b"go\n").expect("it reads");
-    let status = deed.wait(crate::support::BOUND);
+    let status = deed.wait(LONG);
     assert!(status.success(), "the deed failed");
     let trace = stream.with_truth(&truth_file).stop();
     check(seed, &trace);
