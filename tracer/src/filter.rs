@@ -26,6 +26,12 @@ pub struct Spec {
     pub comm: Vec<Glob>,
     /// Processes with such an executable.
     pub exe: Vec<Glob>,
+    /// Processes of containers whose id is one of these, or begins so.
+    pub containers: Vec<String>,
+    /// Processes of such systemd units.
+    pub units: Vec<Glob>,
+    /// Processes in one of these control groups, or below.
+    pub cgroups: Vec<String>,
     /// Events of these kinds.
     pub kinds: Vec<Kind>,
 }
@@ -37,6 +43,9 @@ pub struct Filter {
     uids: Vec<u32>,
     comm: Option<GlobSet>,
     exe: Option<GlobSet>,
+    containers: Vec<String>,
+    units: Option<GlobSet>,
+    cgroups: Vec<String>,
     /// A bit for each kind.
     kinds: u32,
 }
@@ -50,6 +59,9 @@ impl Filter {
             uids: spec.uids.clone(),
             comm: set(&spec.comm)?,
             exe: set(&spec.exe)?,
+            containers: spec.containers.clone(),
+            units: set(&spec.units)?,
+            cgroups: spec.cgroups.iter().map(|path| path.trim_end_matches('/').to_owned()).collect(),
             kinds: kinds.iter().map(|&kind| bit(kind)).sum(),
         })
     }
@@ -88,7 +100,19 @@ impl Filter {
         (self.uids.is_empty() || process.is_some_and(|process| of_user(process.uid) || of_user(process.euid)))
             && named(&self.comm, |process| process.comm.as_deref())
             && named(&self.exe, |process| process.exe.as_deref())
+            && named(&self.units, |process| process.unit.as_deref())
+            && one_of(&self.containers, process.and_then(|process| process.container.as_deref()), |id, text| {
+                id.starts_with(text)
+            })
+            && one_of(&self.cgroups, process.and_then(|process| process.cgroup.as_deref()), |path, text| {
+                path.strip_prefix(text).is_some_and(|below| below.is_empty() || below.starts_with('/'))
+            })
     }
+}
+
+/// Whether a value fits one of those asked for, if any are.
+fn one_of(wanted: &[String], value: Option<&str>, fits: impl Fn(&str, &str) -> bool) -> bool {
+    wanted.is_empty() || value.is_some_and(|value| wanted.iter().any(|wanted| fits(value, wanted)))
 }
 
 const fn bit(kind: Kind) -> u32 {

@@ -33,6 +33,32 @@ fn subtree(pids: &[u32]) -> Filter {
     filter(&Spec { pids: pids.to_vec(), ..Spec::default() })
 }
 
+/// An event of a process of this cgroup, unit and container.
+fn placed(cgroup: &str, unit: Option<&str>, container: Option<&str>) -> Event {
+    let mut event = event(Kind::Fork, 1, 0);
+    let process = event.process.as_mut().unwrap();
+    process.cgroup = Some(cgroup.into());
+    (process.unit, process.container) = (unit.map(Into::into), container.map(Into::into));
+    event
+}
+
+#[test]
+fn places_are_containers_units_and_control_groups() {
+    let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
+    let mut container = filter(&Spec { containers: texts(&["abc", "web"]), ..Spec::default() });
+    assert!(container.admits(&placed("/", None, Some("abcdef"))) && container.admits(&placed("/", None, Some("web"))));
+    assert!(!container.admits(&placed("/", None, Some("ab"))) && !container.admits(&placed("/abc", None, None)));
+    let mut unit = filter(&Spec { units: vec![glob("ssh@*.service").unwrap()], ..Spec::default() });
+    assert!(
+        unit.admits(&placed("/", Some("ssh@1.service"), None)) && !unit.admits(&placed("/", Some("ssh.socket"), None))
+    );
+    let mut cgroup = filter(&Spec { cgroups: texts(&["/a/b/"]), ..Spec::default() });
+    assert!(cgroup.admits(&placed("/a/b", None, None)) && cgroup.admits(&placed("/a/b/c", None, None)));
+    assert!(!cgroup.admits(&placed("/a/bc", None, None)) && !cgroup.admits(&event(Kind::Fork, 1, 0)));
+    let mut all = filter(&Spec { cgroups: texts(&["/"]), ..Spec::default() });
+    assert!(all.admits(&placed("/x", None, None)) && all.admits(&placed("/", None, None)));
+}
+
 #[test]
 fn nothing_asked_for_is_everything() {
     let mut filter = filter(&Spec::default());

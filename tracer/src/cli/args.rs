@@ -43,6 +43,25 @@ pub struct FilterArgs {
     #[arg(short = 'x', long, value_name = "GLOB", value_parser = glob)]
     exe: Vec<Glob>,
 
+    /// Show only processes of this container: its id, or how that begins
+    ///
+    /// Works from a container's first process on, with every runtime (systemd-nspawn and LXC have names for ids). May be
+    /// given more than once.
+    #[arg(long, value_name = "ID", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    container: Vec<String>,
+
+    /// Show only processes of this systemd unit, e.g. ssh.service or 'user@*'
+    ///
+    /// A name without a kind is a service, as with systemctl. A glob; may be given more than once.
+    #[arg(long, value_name = "UNIT", value_parser = unit)]
+    unit: Vec<Glob>,
+
+    /// Show only processes in this control group, and in those below it
+    ///
+    /// The path from the root of its hierarchy, e.g. /system.slice. May be given more than once.
+    #[arg(long, value_name = "PATH", value_parser = cgroup)]
+    cgroup: Vec<String>,
+
     /// Show only events of these kinds
     ///
     /// A list with commas. `hello`, `lost`, `storm` and `bye` are always shown.
@@ -58,14 +77,19 @@ impl FilterArgs {
             uids: self.uid.clone(),
             comm: self.comm.clone(),
             exe: self.exe.clone(),
+            containers: self.container.clone(),
+            units: self.unit.clone(),
+            cgroups: self.cgroup.clone(),
             kinds: self.event.clone(),
         }
     }
 
     /// True when nothing is asked for: everything is shown.
     pub const fn is_empty(&self) -> bool {
-        let Self { pid, uid, comm, exe, event } = self;
-        pid.is_empty() && uid.is_empty() && comm.is_empty() && exe.is_empty() && event.is_empty()
+        let Self { pid, uid, comm, exe, container, unit, cgroup, event } = self;
+        let of_process = pid.is_empty() && uid.is_empty() && comm.is_empty() && exe.is_empty();
+        let of_place = container.is_empty() && unit.is_empty() && cgroup.is_empty();
+        of_process && of_place && event.is_empty()
     }
 
     /// … compiled; `command` is for the error.
@@ -232,6 +256,20 @@ fn glob(text: &str) -> Result<Glob, String> {
     })
 }
 
+/// A unit, of the kind service unless it says another.
+fn unit(text: &str) -> Result<Glob, String> {
+    if text.contains('.') { glob(text) } else { glob(&format!("{text}.service")) }
+}
+
+/// A path from the root of a hierarchy, not of the file system.
+fn cgroup(text: &str) -> Result<String, String> {
+    let mounted = text.starts_with("/sys/fs/cgroup");
+    if text.starts_with('/') && !mounted {
+        return Ok(text.to_owned());
+    }
+    Err("a control group's path is as in /proc/PID/cgroup: it begins with / and leaves out where it is mounted".into())
+}
+
 /// Bytes, with a suffix or without.
 fn size(text: &str) -> Result<u32, String> {
     let unknown = || "a size is a number of bytes, or of K (1024 bytes) or M (1024 K), e.g. 64K".to_owned();
@@ -275,6 +313,19 @@ mod tests {
         for text in ["0", "-1", "4194304", "self", ""] {
             assert!(pid(text).is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn units_are_services_unless_they_say_more() {
+        let matches = |text: &str, name: &str| unit(text).unwrap().compile_matcher().is_match(name);
+        assert!(matches("ssh", "ssh.service") && matches("user@*", "user@1000.service"));
+        assert!(matches("session-*.scope", "session-2.scope") && !matches("ssh", "ssh.socket"));
+    }
+
+    #[test]
+    fn control_groups_are_paths_of_their_hierarchy() {
+        assert_eq!(cgroup("/system.slice"), Ok("/system.slice".to_owned()));
+        assert!(cgroup("system.slice").is_err() && cgroup("/sys/fs/cgroup/system.slice").is_err());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Whose process it is: containers of real runtimes and engines, as fast as they go.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::process::{Command, Stdio};
 
 use tracer::event::{Event, Kind};
@@ -20,6 +21,7 @@ pub(super) fn cases() -> Vec<Case> {
         case("container::what_an_entrypoint_starts", children).needs(runc),
         case("container::one_that_is_there_already", found).needs(runc),
         case("container::program_put_into_one", put_into).needs(runc),
+        case("container::filters", filters).needs(runc),
         case("container::run_follows_into_one", run_follows).needs(runc),
     ]
 }
@@ -203,5 +205,28 @@ fn run_follows() {
     assert_eq!(inside.len(), 1, "the entrypoint");
     for line in inside.into_iter().flatten() {
         assert_eq!(container(line), Some(name.as_str()), "{line:?}");
+    }
+}
+
+/// `--container` shows what is in it, all of it, and nothing else; so does `--cgroup`.
+fn filters() {
+    let runtime = Runtime::runc();
+    let (wanted, other) = (format!("wanted-{}", std::process::id()), format!("other-{}", std::process::id()));
+    let path = format!("/{wanted}");
+    for filter in [["--container", &wanted[..wanted.len() - 1]], ["--cgroup", &path]] {
+        let stream = Stream::start(&filter);
+        for name in [&other, &wanted] {
+            fs::remove_dir_all(runtime.path(name)).unwrap_or_default();
+            runtime.run(name, &["/bin/sh", "-c", &format!("/bin/true {name}; :")]);
+        }
+        let trace = stream.stop();
+        let lines: Vec<&Event> =
+            trace.lines.iter().map(|line| &line.event).filter(|event| event.process.is_some()).collect();
+        for line in &lines {
+            assert_eq!(container(line), Some(wanted.as_str()), "{line:?}");
+        }
+        let child = lines.iter().filter(|line| mark(line) == Some(&wanted)).map(|line| line.kind).collect::<Vec<_>>();
+        assert_eq!(child, [Kind::Exec, Kind::Exit], "the child of the shell");
+        assert!(trace.bye().filtered > 0);
     }
 }

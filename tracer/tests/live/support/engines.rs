@@ -80,6 +80,11 @@ impl Runtime {
         command
     }
 
+    /// Where a bundle lies.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.place.path().join(name)
+    }
+
     /// A bundle that runs a command.
     pub(crate) fn bundle(&self, name: &str, command: &[&str]) -> PathBuf {
         let bundle = self.place.path().join(name);
