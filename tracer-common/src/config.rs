@@ -15,12 +15,16 @@ pub struct Config {
     pub threads: u32,
     /// 1: only processes in the `TRACKED` set, and what they fork, are reported.
     pub tracked_only: u32,
+    /// 1: it is reported when the dead are waited for.
+    pub reap: u32,
     /// Where the first five arguments of a system call are in `struct pt_regs`, by the machine's ABI.
     pub syscall_args: [u32; 5],
     /// Whose hierarchy tells the cgroup of a process: the number of a v1 controller, or [`CGROUP_V2`].
     pub cgroup_subsys: u32,
     /// Number of that hierarchy: cgroups of others are not reported.
     pub cgroup_hierarchy: u32,
+    /// Keeps the size a multiple of eight.
+    pub reserved: u32,
 }
 
 impl Config {
@@ -29,10 +33,12 @@ impl Config {
         argv_max: crate::limits::ARGV_DEFAULT_BYTES,
         threads: 0,
         tracked_only: 0,
+        reap: 0,
         syscall_args: [0; 5],
         cgroup_subsys: CGROUP_V2,
         cgroup_hierarchy: 0,
+        reserved: 0,
     };
 }
 
-const _: () = assert!(size_of::<Config>() == 40);
+const _: () = assert!(size_of::<Config>() == 48);

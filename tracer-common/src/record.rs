@@ -24,6 +24,8 @@ pub const KIND_EXEC_FAILED: u16 = 5;
 pub const KIND_EXECAT_FAILED: u16 = 6;
 /// A cgroup was made or removed, or a process was put into one.
 pub const KIND_CGROUP: u16 = 7;
+/// A dead process was waited for (on request).
+pub const KIND_REAP: u16 = 8;
 
 /// Value of an id that is not set, e.g. the login uid of a service (`INVALID_UID`).
 pub const ID_UNSET: u32 = u32::MAX;
@@ -233,6 +235,18 @@ pub struct ExecFailed {
     pub argv_state: u8,
 }
 
+/// `sched_process_free` of a leader.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reap {
+    /// Common part.
+    pub header: Header,
+    /// The process that is gone.
+    pub task: TaskRef,
+    /// Its last parent, if its memory was still there; else anything.
+    pub parent: TaskRef,
+}
+
 /// What a process used, summed over its threads, the dead ones included.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -386,6 +400,7 @@ const _: () = {
     assert!(size_of::<ForkNested>() == 144 + 4 * (MAX_NS_LEVEL + 1) + 4);
     assert!(size_of::<Exec>() == 160);
     assert!(size_of::<ExecFailed>() == 32 + 32 + 40);
+    assert!(size_of::<Reap>() == 64);
     assert!(size_of::<Usage>() == 19 * 8);
     assert!(size_of::<Exit>() == 32 + 3 * 16 + 40 + 16 + 8 + 152 + 16);
     assert!(size_of::<Signal>() == 32 + 32 + 16 + 16);

@@ -1,7 +1,7 @@
 //! Whose events are reported at all.
 
 use crate::kernel::config;
-use crate::maps::{STATS, TRACKED};
+use crate::maps::{STATS, TRACKED, UNREAPED};
 
 /// True when this process's events are asked for.
 #[inline(always)]
@@ -20,10 +20,19 @@ pub fn follow(child: u32) {
     }
 }
 
-/// A process has ended; its pid may come to mean another.
+/// True when the events of a process that is no more were asked for; `leader` is its task's address.
 #[inline(always)]
-pub fn forget(tgid: u32) {
+pub fn was_admitted(leader: u64) -> bool {
+    config!(tracked_only) == 0 || UNREAPED.remove(leader).is_ok()
+}
+
+/// A process has ended; its pid may come to mean another. `leader` is its task's address.
+#[inline(always)]
+pub fn forget(tgid: u32, leader: u64) {
     if config!(tracked_only) != 0 {
+        if config!(reap) != 0 {
+            let _ = UNREAPED.insert(leader, 1, 0);
+        }
         let _ = TRACKED.remove(tgid);
     }
 }

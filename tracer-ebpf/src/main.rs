@@ -21,6 +21,7 @@ mod hook {
     mod exec_failed;
     mod exit;
     mod fork;
+    mod reap;
     mod signal;
 }
 mod kernel;

@@ -32,6 +32,11 @@ pub static EXEC_SCRATCH: PerCpuArray<ExecScratch> = PerCpuArray::with_max_entrie
 #[map]
 pub static EXEC_FAILED_SCRATCH: PerCpuArray<ExecScratch> = PerCpuArray::with_max_entries(2, 0);
 
+/// Of those, the dead that were not waited for yet, by the address of their task: a pid may be another's before it is told
+/// that its owner is gone.
+#[map]
+pub static UNREAPED: HashMap<u64, u32> = HashMap::with_max_entries(MAX_TRACKED, NO_PREALLOC);
+
 /// Processes to report when only some are asked for: `tracer run` puts CMD in, forks add to it, exits take away.
 #[map]
 pub static TRACKED: HashMap<u32, u32> = HashMap::with_max_entries(MAX_TRACKED, NO_PREALLOC);

@@ -80,6 +80,7 @@ pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
             exec_failed(header, &mut buf).map(|failed| Record::ExecFailed(Box::new(failed)))
         }
         raw::KIND_CGROUP => cgroup(header, &mut buf).map(Record::Cgroup),
+        raw::KIND_REAP => reap(header, &mut buf).map(Record::Reap),
         _ => Ok(Record::Unknown(header)),
     }
 }
@@ -292,6 +293,11 @@ fn cgroup(header: raw::Header, rest: &mut &[u8]) -> Result<Cgroup, DecodeError> 
     let path = rest.get(..announced).ok_or(DecodeError::Variable { kind: header.kind, announced, have: rest.len() })?;
     let path = path.split(|&b| b == 0).next().unwrap_or_default();
     Ok(Cgroup { raw, path: String::from_utf8_lossy(path).into() })
+}
+
+fn reap(header: raw::Header, rest: &mut &[u8]) -> Result<raw::Reap, DecodeError> {
+    let buf = &mut fixed(rest, size_of::<raw::Reap>())?;
+    Ok(raw::Reap { header, task: task_ref(buf)?, parent: task_ref(buf)? })
 }
 
 /// What a `FIELD_*` state says. One that this build does not know is taken for the worst.

@@ -38,6 +38,10 @@ pub enum Kind {
     Exit,
     /// A process got another parent, because its own ended.
     Reparent,
+    /// A dead process was waited for (on request).
+    Reap,
+    /// A dead process has not been waited for in a while (on request).
+    Zombie,
     /// A thread was created (on request).
     ThreadStart,
     /// A thread ended while its process lives on (on request).
@@ -52,7 +56,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of the documentation.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Hello,
         Self::Process,
         Self::Fork,
@@ -60,6 +64,8 @@ impl Kind {
         Self::ExecFailed,
         Self::Exit,
         Self::Reparent,
+        Self::Reap,
+        Self::Zombie,
         Self::ThreadStart,
         Self::ThreadExit,
         Self::Lost,
@@ -77,6 +83,8 @@ impl Kind {
             Self::ExecFailed => "exec_failed",
             Self::Exit => "exit",
             Self::Reparent => "reparent",
+            Self::Reap => "reap",
+            Self::Zombie => "zombie",
             Self::ThreadStart => "thread_start",
             Self::ThreadExit => "thread_exit",
             Self::Lost => "lost",
@@ -133,6 +141,12 @@ pub struct Event {
     /// Who became the parent, and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reparent: Option<Reparent>,
+    /// Who waited for a dead process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reap: Option<Reap>,
+    /// Who has not waited for a dead process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zombie: Option<Zombie>,
     /// What was lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost: Option<Lost>,
@@ -166,6 +180,8 @@ impl Event {
             exec_failed: None,
             exit: None,
             reparent: None,
+            reap: None,
+            zombie: None,
             lost: None,
             storm: None,
             ancestors: None,
@@ -555,6 +571,41 @@ pub struct Reparent {
     pub reason: ReparentReason,
 }
 
+/// The end of a zombie: the kernel let go of it.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Reap {
+    /// How long it was dead by then, nanoseconds; the kernel tells some milliseconds late.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zombie_ns: Option<u64>,
+    /// Pid of its last parent: who waited for it, or lets the kernel do without (`SIGCHLD` ignored).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_pid: Option<u32>,
+    /// Its id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_id: Option<ProcessId>,
+    /// Its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_comm: Option<Arc<str>>,
+}
+
+/// A process that is dead for some time, and was not waited for.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Zombie {
+    /// How long, nanoseconds; at least so long for one that was found dead.
+    pub zombie_ns: u64,
+    /// Pid of its current parent, which has to wait for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent_pid: Option<u32>,
+    /// Its id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent_id: Option<ProcessId>,
+    /// Its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent_comm: Option<Arc<str>>,
+    /// How many dead children this parent has left unreaped, this one included.
+    pub unreaped: u64,
+}
+
 /// What was lost, where, and what was done about it.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Lost {
@@ -580,6 +631,9 @@ pub struct Lost {
     /// … of them changes of cgroups.
     #[serde(default, skip_serializing_if = "is_zero64")]
     pub cgroups: u64,
+    /// … of them told that a dead process was waited for.
+    #[serde(default, skip_serializing_if = "is_zero64")]
+    pub reaps: u64,
     /// Boot time of the last record of this CPU before the gap.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after_boot_ns: Option<u64>,
@@ -655,6 +709,9 @@ pub struct Bye {
     /// Failed execs emitted (with `--exec-failed`).
     #[serde(default, skip_serializing_if = "is_zero64")]
     pub exec_failures: u64,
+    /// Dead processes that were waited for, emitted (with `--reap`).
+    #[serde(default, skip_serializing_if = "is_zero64")]
+    pub reaps: u64,
     /// Processes, execs and exits among them that the kernel did not tell but that were found out after a loss.
     #[serde(default, skip_serializing_if = "is_zero64")]
     pub inferred: u64,

@@ -34,6 +34,8 @@ pub struct Spec {
     pub cgroups: Vec<String>,
     /// Events of these kinds.
     pub kinds: Vec<Kind>,
+    /// There are `reap` events: with them, not with its exit, a process is over.
+    pub until_reaped: bool,
 }
 
 /// A compiled [`Spec`]. It follows processes through the events it is shown, so it must be shown all of them.
@@ -48,6 +50,7 @@ pub struct Filter {
     cgroups: Vec<String>,
     /// A bit for each kind.
     kinds: u32,
+    until_reaped: bool,
 }
 
 impl Filter {
@@ -63,6 +66,7 @@ impl Filter {
             units: set(&spec.units)?,
             cgroups: spec.cgroups.iter().map(|path| path.trim_end_matches('/').to_owned()).collect(),
             kinds: kinds.iter().map(|&kind| bit(kind)).sum(),
+            until_reaped: spec.until_reaped,
         })
     }
 
@@ -81,7 +85,9 @@ impl Filter {
         let related = match (&mut self.subtree, &event.process) {
             (Some(subtree), Some(process)) => {
                 let member = subtree.contains(process);
-                if event.kind == Kind::Exit {
+                // A dead process is told of again when it is waited for, if that is asked for.
+                let last = if self.until_reaped { Kind::Reap } else { Kind::Exit };
+                if event.kind == last {
                     subtree.remove(process.id);
                 }
                 member

@@ -1,7 +1,7 @@
 //! Finds lost records by the holes in their numbers, exactly where they are missing.
 
 use tracer_common::record::{
-    Header, KIND_CGROUP, KIND_EXEC, KIND_EXEC_FAILED, KIND_EXECAT_FAILED, KIND_EXIT, KIND_FORK, KIND_SIGNAL, KINDS,
+    Header, KIND_CGROUP, KIND_EXEC, KIND_EXEC_FAILED, KIND_EXECAT_FAILED, KIND_EXIT, KIND_FORK, KIND_REAP, KIND_SIGNAL, KINDS,
 };
 use tracer_common::stats::CpuStats;
 
@@ -95,6 +95,7 @@ impl Gaps {
             signals: of(KIND_SIGNAL),
             exec_failures: of(KIND_EXEC_FAILED) + of(KIND_EXECAT_FAILED),
             cgroups: of(KIND_CGROUP),
+            reaps: of(KIND_REAP),
             after_boot_ns: after,
             before_boot_ns: before,
         }

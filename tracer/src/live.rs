@@ -71,6 +71,7 @@ pub struct Builder {
     kernel: KernelOptions,
     only: Option<u32>,
     summarise: bool,
+    zombie_after: Option<Duration>,
     ancestors: bool,
     max_dead: usize,
 }
@@ -81,6 +82,7 @@ impl Default for Builder {
             kernel: KernelOptions::default(),
             only: None,
             summarise: false,
+            zombie_after: None,
             ancestors: false,
             max_dead: TableOptions::default().max_dead,
         }
@@ -115,6 +117,14 @@ impl Builder {
     pub fn exec_failures(mut self, failures: ExecFailures) -> Self {
         self.kernel.exec_failed = failures != ExecFailures::No;
         self.summarise = failures == ExecFailures::Summary;
+        self
+    }
+
+    /// Tell when the dead are waited for, and of those that are not in so long a time.
+    #[must_use]
+    pub fn zombie_after(mut self, after: Option<Duration>) -> Self {
+        self.kernel.reap = after.is_some();
+        self.zombie_after = after;
         self
     }
 
@@ -164,6 +174,7 @@ impl Builder {
             max_dead: self.max_dead,
             utc_minus_boot_ns,
             ancestors: self.ancestors,
+            zombie_after_ns: self.zombie_after.map(|after| u64::try_from(after.as_nanos()).unwrap_or(u64::MAX)),
             page_size: page_size as u64,
         });
         // Cgroups that come later are told, and this one has what is there: none is missed.
@@ -392,6 +403,8 @@ impl Tracer {
         if taken < BATCH && now >= self.resync_at_ns {
             self.resync(now);
         }
+        self.table.tick(now, &mut self.batch);
+        queue_batch(&mut self.searches, &mut self.queue, &mut self.batch);
         if let Some(searches) = &mut self.searches {
             searches.tick(now, &mut self.batch);
             self.queue.extend(self.batch.drain(..));
@@ -423,7 +436,8 @@ impl Tracer {
         if let Poll::Ready(ready) = self.ring.poll_readable(cx) {
             return Poll::Ready(ready);
         }
-        let Some(due_ns) = self.searches.as_ref().and_then(Searches::deadline_ns) else { return Poll::Pending };
+        let searches = self.searches.as_ref().and_then(Searches::deadline_ns);
+        let Some(due_ns) = searches.into_iter().chain(self.table.due_ns()).min() else { return Poll::Pending };
         if self.timer.as_ref().is_none_or(|(waited_for, _)| *waited_for != due_ns) {
             let left = Duration::from_nanos(due_ns.saturating_sub(clock::boot_ns()));
             self.timer = Some((due_ns, Box::pin(sleep(left))));

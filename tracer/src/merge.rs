@@ -130,9 +130,9 @@ impl Told {
                     told.of(failed.raw.parent, at);
                     told.of(failed.raw.task, at);
                 }
-                // A signal may be sent to one long dead: it proves nothing.
+                // A signal may be sent to one long dead, and one that is gone needs no place: they prove nothing.
                 // A cgroup says nothing of who is in it.
-                Record::Signal(_) | Record::Cgroup(_) | Record::Unknown(_) => {}
+                Record::Signal(_) | Record::Reap(_) | Record::Cgroup(_) | Record::Unknown(_) => {}
             }
         }
         told

@@ -133,6 +133,7 @@ impl Stage<'_> {
                 Kind::Exec => self.bye.execs += 1,
                 Kind::Exit => self.bye.exits += 1,
                 Kind::ExecFailed => self.bye.exec_failures += 1,
+                Kind::Reap => self.bye.reaps += 1,
                 _ => {}
             }
             self.bye.inferred += u64::from(event.is_inferred());

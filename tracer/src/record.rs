@@ -23,6 +23,8 @@ pub enum Record {
     ExecFailed(Box<ExecFailed>),
     /// `cgroup_mkdir`, `cgroup_attach_task`, `cgroup_rmdir`.
     Cgroup(Cgroup),
+    /// `sched_process_free`: a dead process was waited for.
+    Reap(raw::Reap),
     /// A kind that this build does not know: a newer kernel side. Counted, not lost.
     Unknown(raw::Header),
 }
@@ -37,6 +39,7 @@ impl Record {
             Self::Signal(signal) => &signal.header,
             Self::ExecFailed(failed) => &failed.raw.header,
             Self::Cgroup(cgroup) => &cgroup.raw.header,
+            Self::Reap(reap) => &reap.header,
             Self::Unknown(header) => header,
         }
     }

@@ -39,6 +39,8 @@ fn needed(kind: Kind) -> Value {
         Kind::ExecFailed => &["process", "exec_failed"],
         Kind::Exit => &["process", "exit"],
         Kind::Reparent => &["process", "reparent"],
+        Kind::Reap => &["process", "reap"],
+        Kind::Zombie => &["process", "zombie"],
         Kind::Lost => &["lost"],
         Kind::Storm => &["process", "storm"],
         Kind::Bye => &["bye"],

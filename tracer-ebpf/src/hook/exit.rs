@@ -82,7 +82,7 @@ fn report(task: Task, group: bool) -> i32 {
         entry.submit(emit::wake_up());
     }
     if group {
-        filter::forget(tgid);
+        filter::forget(tgid, task.leader().0.address());
     }
     0
 }

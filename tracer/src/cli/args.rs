@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
@@ -81,6 +82,7 @@ impl FilterArgs {
             units: self.unit.clone(),
             cgroups: self.cgroup.clone(),
             kinds: self.event.clone(),
+            until_reaped: false,
         }
     }
 
@@ -92,9 +94,10 @@ impl FilterArgs {
         of_process && of_place && event.is_empty()
     }
 
-    /// … compiled; `command` is for the error.
-    pub fn filter(&self, command: &'static str) -> Result<Filter, UsageError> {
-        Filter::new(&self.spec()).map_err(|error| UsageError::new(command, error.to_string()))
+    /// … compiled, for events that are captured so; `command` is for the error.
+    pub fn filter(&self, capture: &Capture, command: &'static str) -> Result<Filter, UsageError> {
+        Filter::new(&Spec { until_reaped: capture.zombie_after.is_some(), ..self.spec() })
+            .map_err(|error| UsageError::new(command, error.to_string()))
     }
 
     /// True when the kinds asked for only exist if threads are traced.
@@ -144,6 +147,19 @@ pub struct CaptureArgs {
     )]
     exec_failed: Option<HowFailed>,
 
+    /// Also tell when the dead are waited for, by whom, and who is not
+    ///
+    /// Adds the events reap (a dead process was waited for: how long it was a zombie, and by whom) and zombie (one was
+    /// not waited for in a while: who should, and how many of its children lie there). They are told some
+    /// milliseconds late, when the kernel has done with the process. A parent that ignores SIGCHLD has its children
+    /// reaped by the kernel.
+    #[arg(long)]
+    reap: bool,
+
+    /// After how long a dead process that was not waited for is told of, e.g. 500ms or 1m
+    #[arg(long, value_name = "TIME", default_value = "10s", requires = "reap", value_parser = super::stream::duration)]
+    zombie_after: Duration,
+
     /// Size of the ring buffer between the kernel and tracer: a power of two
     ///
     /// It holds what happens while tracer is not running; when it is full, events are lost, and told as lost.
@@ -177,13 +193,22 @@ pub struct Capture {
     pub ring_bytes: u32,
     /// Execs that fail.
     pub exec_failures: ExecFailures,
+    /// When the dead are waited for, and after how long to tell of those that are not.
+    pub zombie_after: Option<Duration>,
     /// Where the kernel's types are, if not in /sys/kernel/btf/vmlinux.
     pub btf: Option<PathBuf>,
 }
 
 impl Default for Capture {
     fn default() -> Self {
-        Self { threads: false, argv_max: ARGV_MAX, ring_bytes: RING_SIZE, exec_failures: ExecFailures::No, btf: None }
+        Self {
+            threads: false,
+            argv_max: ARGV_MAX,
+            ring_bytes: RING_SIZE,
+            exec_failures: ExecFailures::No,
+            zombie_after: None,
+            btf: None,
+        }
     }
 }
 
@@ -211,6 +236,8 @@ impl CaptureArgs {
             threads: self.threads || filter.needs_threads(),
             argv_max: self.argv_max,
             ring_bytes: self.ring_size,
+            zombie_after: (self.reap || filter.event.iter().any(|kind| matches!(kind, Kind::Reap | Kind::Zombie)))
+                .then_some(self.zombie_after),
             exec_failures: match self.exec_failed {
                 Some(HowFailed::All) => ExecFailures::All,
                 Some(HowFailed::Summary) => ExecFailures::Summary,

@@ -94,11 +94,12 @@ impl RunArgs {
             let message = "filters choose the events that -o FILE gets; the tree in the end is of all: give -o FILE";
             return Err(UsageError::new("run", message));
         }
+        let capture = self.capture.capture(&self.filter, "run")?;
         Ok(Plan {
             output: globals.target().map(|target| (format, target)),
             globals: globals.clone(),
-            filter: self.filter.filter("run")?,
-            capture: self.capture.capture(&self.filter, "run")?,
+            filter: self.filter.filter(&capture, "run")?,
+            capture,
             wait: self.wait,
             command: self.command,
         })

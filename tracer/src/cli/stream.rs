@@ -45,7 +45,7 @@ pub struct StreamArgs {
     /// often, exit statuses, CPU time. What is born below the culprit in that time, and each exec there, gets no line of
     /// its own; whose birth was shown has its end shown too. Nothing is sampled: what was shown and what was folded is
     /// all there was, and `bye` says how many were folded.
-    #[arg(long, value_name = "RATE", conflicts_with = "storm_alert", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "RATE", conflicts_with_all = ["storm_alert", "reap"], value_parser = clap::value_parser!(u64).range(1..))]
     collapse: Option<u64>,
 
     /// Add `storm` lines where one process and its descendants spawn more than RATE events a second
@@ -94,7 +94,7 @@ Exit status:
     )
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(duration) if duration.is_zero() => Err("it has to be longer than nothing".into()),
         Ok(duration) => Ok(duration),
@@ -137,13 +137,14 @@ impl StreamArgs {
 
     /// What the options mean.
     pub fn plan(self, globals: &Globals) -> Result<Plan, UsageError> {
+        let capture = self.capture.capture(&self.filter, "stream")?;
         Ok(Plan {
             format: self.format,
             target: globals.target().unwrap_or_default(),
             globals: globals.clone(),
-            filter: self.filter.filter("stream")?,
+            filter: self.filter.filter(&capture, "stream")?,
             pids: self.filter.spec().pids,
-            capture: self.capture.capture(&self.filter, "stream")?,
+            capture,
             snapshot: !self.no_snapshot,
             ancestors: self.ancestors,
             count: self.count,

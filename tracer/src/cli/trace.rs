@@ -151,6 +151,7 @@ pub(super) fn builder(capture: &Capture) -> Builder {
         .argv_max(capture.argv_max)
         .threads(capture.threads)
         .exec_failures(capture.exec_failures)
+        .zombie_after(capture.zombie_after)
         .btf(capture.btf.clone())
 }
 

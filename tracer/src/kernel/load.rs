@@ -34,6 +34,8 @@ pub struct KernelOptions {
     pub tracked_only: bool,
     /// Execs that fail too.
     pub exec_failed: bool,
+    /// When the dead are waited for too.
+    pub reap: bool,
     /// BTF of the running kernel, where `/sys/kernel/btf/vmlinux` is missing.
     pub btf: Option<PathBuf>,
 }
@@ -46,6 +48,7 @@ impl Default for KernelOptions {
             threads: false,
             tracked_only: false,
             exec_failed: false,
+            reap: false,
             btf: None,
         }
     }
@@ -115,6 +118,9 @@ impl Hook {
     }
 }
 
+/// The hook of `--reap`. It comes before all others: one that is gone has been told as dead before.
+pub const REAPS: Hook = Hook::tracepoint("sched_process_free", "reap", true, "when the dead are waited for");
+
 /// The program that tells births, always the last to be attached.
 const BIRTHS: &str = "fork";
 
@@ -167,7 +173,7 @@ impl Kernel {
     pub fn start(options: &KernelOptions) -> Result<(Self, Ring), LoadError> {
         let btf = Btf::load(options.btf.as_deref())?;
         let offsets = btf.offsets()?;
-        let hooks = hooks(&btf);
+        let hooks: Vec<Hook> = options.reap.then_some(REAPS).into_iter().chain(hooks(&btf)).collect();
         let mut fallbacks = fallbacks(&btf, &hooks);
         let hierarchy = Hierarchy::choose(&btf);
         drop(btf);
@@ -294,9 +300,11 @@ fn open(offsets: &Offsets, hierarchy: &Hierarchy, options: &KernelOptions) -> Re
         argv_max: options.argv_max.min(ARGV_MAX_BYTES),
         threads: options.threads.into(),
         tracked_only: options.tracked_only.into(),
+        reap: options.reap.into(),
         syscall_args: exec_failed::SYSCALL_ARGS,
         cgroup_subsys: hierarchy.subsys,
         cgroup_hierarchy: hierarchy.number,
+        reserved: 0,
     };
     let (offsets, config) = (Plain(*offsets), Plain(config));
     EbpfLoader::new()

@@ -8,7 +8,7 @@ use tracer_common::offsets::{Offsets, Want};
 
 use super::btf::{self, Btf};
 use super::exec_failed::{self, BY_FUNCTION, BY_TRACEPOINT};
-use super::load::{Hook, KernelOptions, LoadError, Probe, hooks};
+use super::load::{Hook, KernelOptions, LoadError, Probe, REAPS, hooks};
 use crate::doctor::{Area, Check, Status};
 
 /// A capability: its bit (include/uapi/linux/capability.h), its name, and what it is for.
@@ -177,13 +177,14 @@ fn attach(btf: &Btf, btf_file: Option<&Path>, out: &mut Vec<Check>) {
             return;
         }
     };
-    for hook in hooks(btf) {
-        let status = if hook.needed { Status::Failed } else { Status::Missing };
+    for hook in hooks(btf).into_iter().chain([REAPS]) {
+        let status = if hook.needed && hook != REAPS { Status::Failed } else { Status::Missing };
         out.push(match probe.load(&hook).and_then(|()| probe.attach(&hook)) {
             Ok(()) => {
                 let verified =
                     probe.verified(&hook).map(|n| format!(", {n} instructions verified")).unwrap_or_default();
-                let detail = format!("program {}: loads and attaches{verified}", hook.program);
+                let use_of = if hook == REAPS { "; for --reap" } else { "" };
+                let detail = format!("program {}: loads and attaches{verified}{use_of}", hook.program);
                 Check::new(Area::Hook, hook.tracepoint, Status::Ok, detail)
             }
             Err(error) => failed(hook.tracepoint, status, &error),

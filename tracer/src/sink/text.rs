@@ -8,7 +8,7 @@ use unicode_width::UnicodeWidthStr as _;
 
 use super::Sink;
 use crate::event::{
-    Bye, Event, ExecFailed, Exit, Hello, Kind, Lost, Process, Reparent, ReparentReason, Storm, StormPhase,
+    Bye, Event, ExecFailed, Exit, Hello, Kind, Lost, Process, Reap, Reparent, ReparentReason, Storm, StormPhase, Zombie,
 };
 use crate::time::Timestamp;
 use crate::view::escape;
@@ -114,8 +114,8 @@ impl Look {
             Kind::Fork | Kind::ThreadStart => Role::Good,
             Kind::Exec => Role::Notice,
             Kind::Exit if event.exit.as_ref().is_some_and(|exit| label::failed(exit)) => Role::Bad,
-            Kind::Lost | Kind::Storm | Kind::ExecFailed => Role::Bad,
-            Kind::Process | Kind::Reparent => Role::Dim,
+            Kind::Lost | Kind::Storm | Kind::ExecFailed | Kind::Zombie => Role::Bad,
+            Kind::Process | Kind::Reparent | Kind::Reap => Role::Dim,
             _ => Role::Plain,
         };
         let mut line = Line::new();
@@ -135,6 +135,14 @@ impl Look {
         match event {
             Event { exit: Some(exit), .. } => self.ending(line, exit, process),
             Event { exec_failed: Some(failed), .. } => refusal(line, failed, process),
+            Event { reap: Some(reap), .. } => {
+                line.push(Role::Plain, &label::ran(process));
+                line.push(Role::Dim, &format!("  ({})", self.reaping(reap)));
+            }
+            Event { zombie: Some(zombie), .. } => {
+                line.push(Role::Plain, &label::ran(process));
+                line.push(Role::Bad, &format!("  ({})", self.neglect(zombie)));
+            }
             Event { reparent: Some(reparent), .. } => {
                 line.push(Role::Plain, &label::name(process));
                 line.push(Role::Dim, &format!(": {}", self.adoption(reparent)));
@@ -202,6 +210,17 @@ impl Look {
         format!("{} {} {}, {whose}", reparent.from_id.pid(), self.glyphs.arrow, reparent.to_pid)
     }
 
+    fn reaping(&self, reap: &Reap) -> String {
+        let time = reap.zombie_ns.map(|ns| format!("a zombie for {}, ", units::duration(ns, self.glyphs)));
+        format!("{}reaped by {}", time.unwrap_or_default(), someone(reap.by_pid, reap.by_comm.as_deref()))
+    }
+
+    fn neglect(&self, zombie: &Zombie) -> String {
+        let time = units::duration(zombie.zombie_ns, self.glyphs);
+        let parent = someone(zombie.parent_pid, zombie.parent_comm.as_deref());
+        format!("a zombie for {time}: {parent} has left {} unreaped", units::count(zombie.unreaped))
+    }
+
     fn farewell(&self, bye: &Bye) -> Line {
         let mut line = Line::new();
         let Bye { seen, emitted, filtered, lost, duration_ns, .. } = *bye;
@@ -242,6 +261,11 @@ const fn phase(phase: StormPhase) -> &'static str {
         StormPhase::End => "ends",
         StormPhase::Cut => "not over",
     }
+}
+
+fn someone(pid: Option<u32>, comm: Option<&str>) -> String {
+    let name = comm.map_or_else(|| "?".into(), escape::text);
+    pid.map_or_else(|| "someone unknown".into(), |pid| format!("{pid} ({name})"))
 }
 
 fn number(n: Option<u32>) -> String {
@@ -304,6 +328,7 @@ fn loss(lost: &Lost) -> String {
         (lost.signals, "signal"),
         (lost.exec_failures, "failed exec"),
         (lost.cgroups, "cgroup"),
+        (lost.reaps, "reaping"),
     ];
     let kinds: Vec<_> = kinds.into_iter().filter(|(n, _)| *n > 0).map(|(n, what)| units::counted(n, what)).collect();
     let mut out = format!("{} of CPU {} lost for want of room", units::counted(lost.total, "record"), lost.cpu);

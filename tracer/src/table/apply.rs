@@ -97,6 +97,7 @@ impl Table {
                 return;
             }
             self.store[slot].zombie = false;
+            self.lives(slot);
             self.store.revive(slot);
             if let Some(parent) = self.parent_of(slot).filter(|&parent| self.store[parent].is_living()) {
                 self.store.link(slot, parent);
@@ -176,6 +177,7 @@ impl Table {
             raw::TaskRef { tgid: 0, .. } => Heir::Unknown,
             reaper => Heir::Process(reaper, exit.flags & raw::EXIT_REAPER_SUBREAPER != 0),
         };
+        self.dies(slot, at.boot_ns);
         self.end(slot, End { boot_ns: at.boot_ns, status: Some(exit.status), told: true, heir }, at, out);
     }
 

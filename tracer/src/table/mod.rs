@@ -25,6 +25,7 @@ mod reparent;
 mod resync;
 mod seeding;
 mod store;
+mod zombies;
 
 use std::sync::Arc;
 
@@ -35,6 +36,7 @@ use self::cause::Causes;
 use self::entry::{Parent, boot_to_utc};
 pub use self::look::ProcessRef;
 use self::store::{Slot, Store};
+use self::zombies::Zombies;
 use crate::enrich::Cgroups;
 use crate::event::{Ancestor, Event, Kind};
 use crate::record::Record;
@@ -57,13 +59,15 @@ pub struct TableOptions {
     pub utc_minus_boot_ns: i64,
     /// Whether events tell the ancestors.
     pub ancestors: bool,
+    /// The dead are followed until they were waited for, and one that was not for so many nanoseconds is told of.
+    pub zombie_after_ns: Option<u64>,
     /// Bytes of a page of memory (`sysconf(_SC_PAGESIZE)`): max RSS is counted in pages.
     pub page_size: u64,
 }
 
 impl Default for TableOptions {
     fn default() -> Self {
-        Self { max_dead: 16_384, utc_minus_boot_ns: 0, ancestors: false, page_size: 4096 }
+        Self { max_dead: 16_384, utc_minus_boot_ns: 0, ancestors: false, zombie_after_ns: None, page_size: 4096 }
     }
 }
 
@@ -91,6 +95,7 @@ pub struct Table {
     clock: SchedClock,
     causes: Causes,
     cgroups: Cgroups,
+    zombies: Zombies,
     /// Names of the terminals that have been seen, by device number.
     ttys: FxHashMap<u32, Arc<str>>,
     stats: TableStats,
@@ -119,6 +124,7 @@ impl Table {
             clock: SchedClock::default(),
             causes: Causes::default(),
             cgroups: Cgroups::default(),
+            zombies: Zombies::default(),
             ttys: FxHashMap::default(),
             stats: TableStats::default(),
         }
@@ -144,6 +150,7 @@ impl Table {
             Record::Signal(signal) => self.signal(&signal),
             Record::ExecFailed(failed) => self.exec_failed(*failed, out),
             Record::Cgroup(cgroup) => self.cgroup(&cgroup, out),
+            Record::Reap(reap) => self.reap(&reap, out),
             Record::Unknown(_) => self.stats.unknown += 1,
         }
         // Not before all is done: places of the dead are good until here.

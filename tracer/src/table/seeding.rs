@@ -40,6 +40,7 @@ impl Table {
         }
         for (slot, found) in &found {
             if found.zombie {
+                self.dies(*slot, found.at.boot_ns);
                 self.store.bury(*slot, End { boot_ns: found.at.boot_ns, status: None, told: false, heir: Heir::Later });
             }
         }

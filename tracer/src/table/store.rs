@@ -85,6 +85,11 @@ impl Store {
         self.of_pid(id.pid()).find(|&slot| self[slot].id() == id)
     }
 
+    /// Who is meant by a record that names one with its exact start; nothing is learnt from it.
+    pub(super) fn named(&self, task: raw::TaskRef) -> Option<Slot> {
+        self.of_pid(task.tgid).find(|&slot| self[slot].started_at(task.start_ns))
+    }
+
     /// Who is meant by a record. A start of 0 is unknown: then whoever has the pid now.
     pub(super) fn find(&mut self, task: raw::TaskRef) -> Option<Slot> {
         if task.start_ns == 0 {
