@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tracer::event::{
-    Ancestor, ArgvInfo, Bye, Capture, Cause, Event, Exec, ExecFailed, Exit, Hello, Kind, Lost, Process, Reparent,
-    ReparentReason, Source, Storm, StormCommand, StormPhase, StormStatus, Usage,
+    Ancestor, ArgvInfo, Bye, Capture, Cause, Event, Exec, ExecFailed, Exit, Hello, Kind, Lost, Process, Reap, Reparent,
+    ReparentReason, Source, Storm, StormCommand, StormPhase, StormStatus, Usage, Zombie,
 };
 use tracer::id::ProcessId;
 use tracer::schema;
@@ -43,6 +43,14 @@ fn sample(kind: Kind, seq: u64) -> Event {
         Kind::Reparent => {
             let reason = ReparentReason::Subreaper;
             event.reparent = Some(Reparent { from_id: id(4700), to_id: Some(id(1)), to_pid: 1, reason });
+        }
+        Kind::Reap => {
+            let (by_pid, by_id, by_comm) = (Some(1), Some(id(1)), text("init"));
+            event.reap = Some(Reap { zombie_ns: Some(7), by_pid, by_id, by_comm });
+        }
+        Kind::Zombie => {
+            let (parent_pid, parent_id, parent_comm) = (Some(4700), Some(id(4700)), text("lazy"));
+            event.zombie = Some(Zombie { zombie_ns: 10, parent_pid, parent_id, parent_comm, unreaped: 3 });
         }
         Kind::Lost => {
             let (after_boot_ns, before_boot_ns) = (Some(1), Some(2));

@@ -142,6 +142,36 @@ fn a_storm_is_a_line() {
 }
 
 #[test]
+fn what_failed_and_what_was_left_lying_is_told() {
+    let mut refused = event(Kind::ExecFailed, 4711, "sh");
+    refused.exec_failed = Some(Box::new(ExecFailed {
+        errno: "ENOENT".into(),
+        code: 2,
+        filename: Some("/bin/no\x1bthing".into()),
+        argv: Some(["no\x1bthing".into(), "-x".into()].into()),
+        attempts: Some(2),
+        paths: Some(vec!["/usr/bin/nothing".into(), "/bin/no\x1bthing".into()]),
+        ..ExecFailed::default()
+    }));
+    let mut by_descriptor = event(Kind::ExecFailed, 4711, "sh");
+    by_descriptor.exec_failed = Some(Box::new(ExecFailed {
+        errno: "EACCES".into(),
+        code: 13,
+        filename: Some("".into()),
+        dirfd: Some(3),
+        ..ExecFailed::default()
+    }));
+    let mut reaped = exec(4712, &["sleep", "1"]);
+    reaped.kind = Kind::Reap;
+    let (by_pid, by_comm) = (Some(4700), Some("ba\x1bsh".into()));
+    reaped.reap = Some(Reap { zombie_ns: Some(1_500_000), by_pid, by_id: None, by_comm });
+    let mut lies = exec(4713, &["sleep", "2"]);
+    lies.kind = Kind::Zombie;
+    lies.zombie = Some(Zombie { zombie_ns: 10_000_000_000, parent_pid: Some(4700), unreaped: 3, ..Zombie::default() });
+    insta::assert_snapshot!(lines(look(false, &UNICODE), &[refused, by_descriptor, reaped, lies]), @"");
+}
+
+#[test]
 fn colours_only_when_asked_for() {
     let coloured = lines(look(true, &UNICODE), &story());
     assert!(coloured.contains("\x1b["));

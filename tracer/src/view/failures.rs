@@ -106,3 +106,50 @@ impl Failures {
         lines
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{ExecFailed, Kind};
+    use crate::view::glyphs::UNICODE;
+    use crate::view::samples::event;
+
+    fn failed(path: &str, code: i32, attempts: Option<u64>) -> Event {
+        let mut event = event(Kind::ExecFailed, 7, 1, "make");
+        event.exec_failed = Some(Box::new(ExecFailed {
+            errno: crate::errno::name(code),
+            code,
+            filename: Some(path.into()),
+            argv: Some([path.rsplit('/').next().unwrap().into()].into()),
+            attempts,
+            ..ExecFailed::default()
+        }));
+        event
+    }
+
+    fn picture(events: impl IntoIterator<Item = Event>) -> String {
+        let mut failures = Failures::default();
+        events.into_iter().for_each(|event| failures.add(&event));
+        failures.lines(&UNICODE).iter().map(|line| line.plain() + "\n").collect()
+    }
+
+    #[test]
+    fn each_is_told_once_with_how_often_and_by_whom() {
+        assert_eq!(picture([]), "");
+        let events = [
+            failed("/etc/passwd", 13, None),
+            failed("/bin/cc", 2, None),
+            failed("/etc/passwd", 13, None),
+            failed("/bin/gcc", 2, Some(5)),
+            failed("/sbin/gcc", 2, Some(6)),
+        ];
+        insta::assert_snapshot!(picture(events), @"");
+    }
+
+    #[test]
+    fn it_stays_within_bounds() {
+        let picture = picture((0..5000).map(|n| failed(&format!("/bin/{n}"), 2, None)));
+        assert_eq!(picture.lines().count(), MAX_LINES + 2);
+        assert!(picture.contains("5,000 execs failed") && picture.contains("and 4,980 more"), "{picture}");
+    }
+}

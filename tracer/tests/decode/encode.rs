@@ -24,6 +24,7 @@ pub(crate) fn encode(record: &Record, strings: &Strings) -> Vec<u8> {
         Record::Signal(signal) => encode_signal(signal),
         Record::ExecFailed(failed) => encode_exec_failed(failed, strings),
         Record::Cgroup(cgroup) => encode_cgroup(cgroup),
+        Record::Reap(reap) => encode_reap(reap),
         Record::Unknown(header) => {
             let mut out = Vec::new();
             put_header(&mut out, header);
@@ -176,6 +177,15 @@ fn encode_cgroup(cgroup: &Cgroup) -> Vec<u8> {
     assert_eq!(out.len(), size_of::<raw::Cgroup>());
     out.put_slice(path.as_bytes());
     out.put_u8(0);
+    finish(out)
+}
+
+fn encode_reap(reap: &raw::Reap) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_header(&mut out, &reap.header);
+    put_task(&mut out, reap.task);
+    put_task(&mut out, reap.parent);
+    assert_eq!(out.len(), size_of::<raw::Reap>());
     finish(out)
 }
 

@@ -193,6 +193,7 @@ fn all_kinds() -> Vec<(&'static str, Record)> {
         ("failed execve", a_failed_exec(raw::KIND_EXEC_FAILED)),
         ("failed execveat", a_failed_exec(raw::KIND_EXECAT_FAILED)),
         ("cgroup", a_cgroup()),
+        ("reap", Record::Reap(raw::Reap { header: header(raw::KIND_REAP), task: task(20), parent: task(1) })),
         ("unknown", Record::Unknown(header(99))),
     ]
 }
@@ -206,6 +207,7 @@ fn with_len(mut record: Record, len: usize) -> Record {
         Record::Signal(signal) => &mut signal.header,
         Record::ExecFailed(failed) => &mut failed.raw.header,
         Record::Cgroup(cgroup) => &mut cgroup.raw.header,
+        Record::Reap(reap) => &mut reap.header,
         Record::Unknown(header) => header,
         _ => unreachable!("no other records yet"),
     };

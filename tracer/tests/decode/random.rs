@@ -150,10 +150,16 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    fn any_reap()(header in any_header(raw::KIND_REAP), task in any_task(), parent in any_task()) -> (Record, Strings) {
+        (Record::Reap(raw::Reap { header, task, parent }), Strings::default())
+    }
+}
+
 proptest! {
     #[test]
     fn any_record_comes_out_as_it_went_in(
-        (record, strings) in prop_oneof![any_fork(), any_exec(), any_exit(), any_signal(), any_exec_failed(), any_cgroup()], beyond in 0usize..64,
+        (record, strings) in prop_oneof![any_fork(), any_exec(), any_exit(), any_signal(), any_exec_failed(), any_cgroup(), any_reap()], beyond in 0usize..64,
     ) {
         let mut bytes = encode(&record, &strings);
         let len = bytes.len();
@@ -191,7 +197,7 @@ fn mutate(random: &mut Random, good: &[Vec<u8>], room: &mut [u8; 1024]) -> usize
         }
         len = words * 8;
         room[..4].copy_from_slice(&(len as u32).to_ne_bytes());
-        room[4..6].copy_from_slice(&((what >> 32) as u16 % 8).to_ne_bytes());
+        room[4..6].copy_from_slice(&((what >> 32) as u16 % 10).to_ne_bytes());
     }
     for _ in 0..what % 4 {
         // Half of them where an exec has its lengths.

@@ -153,6 +153,11 @@ pub(crate) fn execed(exec: Exec) -> Record {
     Record::Exec(Box::new(exec))
 }
 
+/// A dead process that was waited for.
+pub(crate) fn reaped(task: raw::TaskRef, parent: raw::TaskRef, boot_ns: u64) -> Record {
+    Record::Reap(raw::Reap { header: header(raw::KIND_REAP, boot_ns), task, parent })
+}
+
 /// A failed exec of `/bin/nothing -x`.
 pub(crate) fn exec_failed(task: raw::TaskRef, parent: raw::TaskRef, boot_ns: u64) -> ExecFailed {
     ExecFailed {

@@ -12,3 +12,4 @@ mod random;
 mod start;
 mod tree;
 mod unseen;
+mod zombies;

@@ -10,6 +10,7 @@ mod exit;
 mod kernel;
 mod load;
 mod oracle;
+mod reap;
 mod run;
 mod storm;
 mod stream;
@@ -30,6 +31,7 @@ pub(crate) fn all() -> Vec<Case> {
         attach::cases(),
         kernel::cases(),
         stream::cases(),
+        reap::cases(),
         run::cases(),
         cli::cases(),
         containers::cases(),

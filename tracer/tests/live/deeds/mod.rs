@@ -8,6 +8,7 @@ mod exit;
 mod kit;
 mod loss;
 mod oracle;
+mod reap;
 pub(crate) mod report;
 mod signal;
 mod storm;
@@ -39,6 +40,7 @@ const DEEDS: &[&[(&str, Deed)]] = &[
     tree_ns::DEEDS,
     oracle::DEEDS,
     storm::DEEDS,
+    reap::DEEDS,
     signal::DEEDS,
     loss::DEEDS,
 ];

@@ -88,6 +88,10 @@ impl Story {
 
     fn live_on(&mut self, id: ProcessId, event: &Event, text: &str) {
         let process = event.process.as_ref().expect("checked by the caller");
+        if matches!(event.kind, Kind::Reap | Kind::Zombie) {
+            assert!(self.lives.get(&id).is_some_and(|life| life.ended), "only the dead are waited for: {text}");
+            return;
+        }
         let life = self.lives.get_mut(&id).unwrap_or_else(|| panic!("not born yet: {text}"));
         // A zombie is handed on when its parent dies, like anyone else; what tracer calls an exit precedes that.
         assert!(!life.ended || event.kind == Kind::Reparent, "already ended: {text}");

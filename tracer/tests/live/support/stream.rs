@@ -134,15 +134,12 @@ impl Stream {
 
     /// Waits until something is said in the truth file.
     pub(crate) fn await_said(&self, what: &str) -> Said {
-        let end = Instant::now() + BOUND;
-        loop {
-            let log = TruthLog::read(&mut truth::reopen(&self.truth_file()));
-            if let [said] = log.all(what)[..] {
-                return said.clone();
-            }
-            assert!(Instant::now() < end, "nothing is said about {what} within {BOUND:?}: {log:?}");
-            std::thread::sleep(Duration::from_millis(2));
-        }
+        truth::await_said(&self.truth_file(), what)
+    }
+
+    /// What the truth is so far.
+    pub(crate) fn truth(&self) -> &TruthLog {
+        &self.truth
     }
 
     /// Takes the truth from a file of the test's own.

@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::fd::IntoRawFd as _;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use nix::libc;
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,7 @@ use serde_json::{Value, json};
 use tracer::id::ProcessId;
 
 use super::proc;
+use super::process::BOUND;
 
 /// A process as anyone can name it: pid and field 22 of `/proc/PID/stat`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -124,6 +126,19 @@ impl TruthLog {
             [line] => line,
             other => panic!("{} lines about {what} in the truth: {:#?}", other.len(), self.lines),
         }
+    }
+}
+
+/// Waits until something is said in a truth file.
+pub(crate) fn await_said(path: &Path, what: &str) -> Said {
+    let end = Instant::now() + BOUND;
+    loop {
+        let log = if path.exists() { TruthLog::read(&mut reopen(path)) } else { TruthLog::default() };
+        if let [said] = log.all(what)[..] {
+            return said.clone();
+        }
+        assert!(Instant::now() < end, "nothing is said about {what} within {BOUND:?}: {log:?}");
+        std::thread::sleep(Duration::from_millis(2));
     }
 }
 

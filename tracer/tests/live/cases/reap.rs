@@ -1,0 +1,113 @@
+//! Who waits for the dead, with `--reap`.
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use tracer::event::{Event, Kind};
+use tracer::id::ProcessId;
+
+use crate::support::truth::await_said;
+use crate::support::{BOUND, Case, Guarded, Run, Said, Stream, case, check_sound, deed_arguments, open_directory};
+
+pub(super) fn cases() -> Vec<Case> {
+    vec![
+        case("reap::a_parent_that_never_waits_is_named", || neglect(false)),
+        case("reap::of_zombies_found_at_the_start", || neglect(true)),
+        case("reap::by_the_subreaper_that_inherited", adopted),
+        case("reap::of_children_that_nobody_waits_for", ignored),
+        case("reap::only_descendants_of_the_command", of_a_run),
+        case("reap::only_on_request", only_on_request),
+    ]
+}
+
+fn is(event: &Event, kind: Kind, id: ProcessId) -> bool {
+    event.kind == kind && event.process.as_ref().is_some_and(|process| process.id == id)
+}
+
+/// Three children are left lying; then they are waited for after all.
+fn neglect(before: bool) {
+    let place = open_directory();
+    let (truth, release) = (place.path().join("truth"), place.path().join("release"));
+    let deed = deed_arguments("reap-neglect", &truth, &[release.clone().into()]);
+    let options = ["--reap", "--zombie-after=300ms", "--event=process,fork,exit,reap,zombie"];
+    let spawn = || Guarded::spawn(Command::new(&deed[0]).args(&deed[1..]).stdin(Stdio::null()));
+    let (mut parent, stream) = if before {
+        let parent = spawn();
+        await_said(&truth, "ready");
+        (parent, Stream::start(&options))
+    } else {
+        let stream = Stream::start(&options);
+        (spawn(), stream)
+    };
+    await_said(&truth, "ready");
+    let stream = stream.with_truth(&truth);
+    let me = stream.truth().one("deed").id();
+    let left: Vec<ProcessId> = stream.truth().all("left").into_iter().map(Said::id).collect();
+    for &id in &left {
+        let events = stream.events_until(&|event| is(event, Kind::Zombie, id));
+        let event = events.last().expect("the one that was waited for");
+        let zombie = event.zombie.as_ref().expect("a zombie line has `zombie`");
+        assert_eq!((zombie.parent_pid, zombie.parent_id), (Some(me.pid()), Some(me)), "{zombie:?}");
+        assert!(zombie.parent_comm.is_some());
+        assert!(zombie.zombie_ns >= 300_000_000, "not before its time: {zombie:?}");
+        assert_eq!(zombie.unreaped, left.len() as u64, "all three lay there: {zombie:?}");
+    }
+    fs::write(&release, "").expect("a new file");
+    assert!(parent.wait(BOUND).success());
+    for &id in &left {
+        let events = stream.events_until(&|event| is(event, Kind::Reap, id));
+        let reap = events.last().and_then(|event| event.reap.as_ref()).expect("a reap line has `reap`");
+        assert_eq!((reap.by_pid, reap.by_id), (Some(me.pid()), Some(me)), "{reap:?}");
+        assert_eq!(reap.zombie_ns.is_some(), !before, "when one died that was found dead is not known: {reap:?}");
+        assert!(reap.zombie_ns.is_none_or(|ns| ns >= 300_000_000), "{reap:?}");
+    }
+    let trace = stream.stop();
+    for id in left {
+        assert_eq!((trace.of(id, Kind::Zombie).len(), trace.of(id, Kind::Reap).len()), (1, 1), "each once");
+    }
+    assert_eq!(trace.bye().reaps, trace.count(Kind::Reap));
+    assert_eq!(trace.bye().lost, 0);
+}
+
+fn adopted() {
+    let mut stream = Stream::start(&["--reap", "--no-snapshot"]);
+    stream.deed("reap-adopted", &[]);
+    let (me, grandchild) = (stream.truth().one("deed").id(), stream.truth().one("adopted").id());
+    let events = stream.events_until(&|event| is(event, Kind::Reap, grandchild));
+    let event = events.last().expect("the one that was waited for");
+    assert_eq!(event.reap.as_ref().and_then(|reap| reap.by_id), Some(me), "who inherited it: {event:?}");
+    assert_ne!(event.process.as_ref().and_then(|process| process.creator_id), Some(me));
+    stream.stop();
+}
+
+fn ignored() {
+    let mut stream = Stream::start(&["--reap", "--no-snapshot"]);
+    stream.deed("reap-ignored", &[]);
+    let me = stream.truth().one("deed").id();
+    let children: Vec<ProcessId> = stream.truth().all("child").into_iter().map(Said::id).collect();
+    assert_eq!(children.len(), 3);
+    for id in children {
+        let events = stream.events_until(&|event| is(event, Kind::Reap, id));
+        let reap = events.last().and_then(|event| event.reap.as_ref()).expect("a reap line has `reap`");
+        assert_eq!(reap.by_id, Some(me), "whose children they were: {reap:?}");
+    }
+    stream.stop();
+}
+
+/// Others' dead never leave the kernel.
+fn of_a_run() {
+    let outside = "for i in $(seq 200); do /bin/true; done";
+    let mut other = Command::new("sh").args(["-c", outside]).spawn().expect("sh is there");
+    let trace = Run::deed_with("reap-told", &["@events"]).option("--reap").trace();
+    assert!(other.wait().expect("a child of ours").success());
+    check_sound(&trace);
+    assert_eq!(trace.bye().filtered, 0, "{:?}", trace.bye());
+    let reap = trace.one(trace.truth.one("child").id(), Kind::Reap).reap.clone().expect("a reap line has `reap`");
+    assert_eq!(reap.by_id, Some(trace.deed()));
+}
+
+fn only_on_request() {
+    let trace = Run::deed_with("exit-codes", &[]).trace();
+    assert_eq!(trace.count(Kind::Reap) + trace.count(Kind::Zombie), 0);
+    assert!(!trace.hello().hooks.iter().any(|hook| hook.contains("free")), "{:?}", trace.hello().hooks);
+}

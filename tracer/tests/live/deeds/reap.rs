@@ -1,0 +1,71 @@
+//! Parents that wait for their children, or do not.
+
+use std::path::Path;
+
+use nix::libc;
+use serde_json::json;
+
+use super::Deed;
+use super::kit::{self, Gate};
+use crate::support::{Ident, Truth};
+
+pub(super) const DEEDS: &[(&str, Deed)] =
+    &[("reap-neglect", neglect), ("reap-adopted", adopted), ("reap-ignored", ignored), ("reap-told", told)];
+
+/// Leaves three children unreaped until a file is there; then waits for them.
+fn neglect(truth: Truth, arguments: &[String]) {
+    let release = Path::new(&arguments[0]);
+    let children: Vec<u32> = (0..3).map(|code| kit::fork(|| code)).collect();
+    for &child in &children {
+        kit::await_end(child);
+        truth.say("left", json!(Ident::of(child)));
+    }
+    truth.say("ready", json!({}));
+    kit::until("it is time to wait for them", || release.exists());
+    for child in children {
+        kit::wait(child);
+    }
+}
+
+/// Waits for a grandchild whose parent has ended, as its subreaper.
+fn adopted(truth: Truth, _: &[String]) {
+    // SAFETY: a flag.
+    unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
+    let gate = Gate::new();
+    let child = kit::fork(|| {
+        kit::fork(|| {
+            gate.pass();
+            0
+        });
+        0
+    });
+    kit::wait(child);
+    gate.open();
+    let (grandchild, status) = kit::wait_any();
+    assert_eq!(status, 0);
+    truth.say("adopted", json!(grandchild));
+}
+
+/// Wants to hear nothing of its children: the kernel waits for them.
+fn ignored(truth: Truth, _: &[String]) {
+    // SAFETY: no handler is installed.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+    for _ in 0..3 {
+        kit::fork(|| {
+            truth.say("child", json!(Ident::me()));
+            0
+        });
+    }
+    kit::until("the children are gone", || !kit::any_child());
+}
+
+/// Waits for a child, and then until tracer has written that it did.
+fn told(truth: Truth, arguments: &[String]) {
+    let child = kit::fork(|| 0);
+    kit::await_end(child);
+    truth.say("child", json!(Ident::of(child)));
+    kit::wait(child);
+    kit::until("tracer tells of it", || {
+        std::fs::read_to_string(&arguments[0]).is_ok_and(|events| events.contains("\"event\":\"reap\""))
+    });
+}

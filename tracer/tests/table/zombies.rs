@@ -1,0 +1,150 @@
+//! The dead: who waited for them, and who does not.
+
+use tracer::event::{Event, Kind};
+use tracer::table::TableOptions;
+use tracer_common::record as raw;
+
+use crate::kit::{INIT_TASK, MS, Seen, exec, execed, exit, exited, fork, forked, kinds, reaped, task};
+use crate::model::{INIT, KTHREADD, Kernel, Nr};
+
+const AFTER_NS: u64 = 1000 * MS;
+const FATHER: raw::TaskRef = raw::TaskRef { start_ns: 100 * MS, tgid: 50, tid: 50 };
+
+/// A father, and a table that follows the dead.
+fn father() -> Seen {
+    let mut seen = Seen::with(TableOptions { zombie_after_ns: Some(AFTER_NS), ..TableOptions::default() });
+    seen.apply(forked(fork(INIT_TASK, raw::TaskRef::default())));
+    seen.apply(forked(fork(FATHER, INIT_TASK)));
+    seen.apply(execed(exec(FATHER, INIT_TASK, 101 * MS)));
+    seen
+}
+
+/// A child of his that lives from one time to another.
+fn child(seen: &mut Seen, pid: u32, born_ms: u64, dies_ms: u64) -> raw::TaskRef {
+    let child = task(pid, born_ms * MS);
+    seen.apply(forked(fork(child, FATHER)));
+    seen.apply(exited(exit(child, FATHER, dies_ms * MS)));
+    child
+}
+
+fn tick(seen: &mut Seen, ms: u64) -> Vec<Event> {
+    seen.table.tick(ms * MS, &mut seen.events);
+    std::mem::take(&mut seen.events)
+}
+
+/// Pid, time as a zombie, and who reaped it.
+fn reapings(events: &[Event]) -> Vec<(u32, Option<u64>, Option<u32>)> {
+    let of = |event: &Event| {
+        let reap = event.reap.as_ref()?;
+        Some((event.process.as_ref()?.pid, reap.zombie_ns.map(|ns| ns / MS), reap.by_pid))
+    };
+    events.iter().filter_map(of).collect()
+}
+
+/// Pid, time as a zombie, parent, and how many that one has left.
+fn neglected(events: &[Event]) -> Vec<(u32, u64, Option<u32>, u64)> {
+    let of = |event: &Event| {
+        let zombie = event.zombie.as_ref()?;
+        Some((event.process.as_ref()?.pid, zombie.zombie_ns / MS, zombie.parent_pid, zombie.unreaped))
+    };
+    events.iter().filter_map(of).collect()
+}
+
+#[test]
+fn one_that_is_waited_for_says_by_whom_and_after_how_long() {
+    let mut seen = father();
+    let son = child(&mut seen, 60, 110, 120);
+    let events = seen.apply(reaped(son, FATHER, 150 * MS));
+    assert_eq!((kinds(&events), reapings(&events)), (vec![Kind::Reap], vec![(60, Some(30), Some(50))]));
+    let reap = events[0].reap.as_ref().unwrap();
+    assert_eq!(reap.by_comm.as_deref(), Some("ls"));
+    assert_eq!(events[0].process.as_ref().unwrap().parent_id, reap.by_id);
+    assert!(tick(&mut seen, 5000).is_empty(), "it is gone");
+    assert_eq!(seen.table.due_ns(), None);
+    assert!(seen.apply(reaped(son, FATHER, 160 * MS)).is_empty(), "once is enough");
+}
+
+#[test]
+fn without_a_request_nothing_is_told() {
+    let mut seen = Seen::new();
+    seen.apply(forked(fork(FATHER, INIT_TASK)));
+    child(&mut seen, 60, 110, 120);
+    assert_eq!(seen.table.due_ns(), None);
+    assert!(tick(&mut seen, 5000).is_empty());
+}
+
+#[test]
+fn one_that_is_not_waited_for_names_its_parent_and_how_many_that_left() {
+    let mut seen = father();
+    for (pid, dies_ms) in [(60, 200), (61, 201), (62, 202), (63, 700)] {
+        child(&mut seen, pid, 110, dies_ms);
+    }
+    seen.apply(reaped(task(61, 110 * MS), FATHER, 300 * MS));
+    assert_eq!(seen.table.due_ns(), Some(1200 * MS));
+    assert!(tick(&mut seen, 1199).is_empty());
+    assert_eq!(neglected(&tick(&mut seen, 1202)), [(60, 1002, Some(50), 3), (62, 1000, Some(50), 3)]);
+    assert!(tick(&mut seen, 1203).is_empty(), "each is told of once");
+    assert_eq!(seen.table.due_ns(), Some(1700 * MS));
+    assert_eq!(reapings(&seen.apply(reaped(task(60, 110 * MS), FATHER, 1250 * MS))), [(60, Some(1050), Some(50))]);
+    assert_eq!(neglected(&tick(&mut seen, 1800)), [(63, 1100, Some(50), 2)]);
+}
+
+#[test]
+fn when_the_parent_ends_init_has_to_wait_for_them() {
+    let mut seen = father();
+    let son = child(&mut seen, 60, 110, 120);
+    seen.apply(exited(exit(FATHER, INIT_TASK, 130 * MS)));
+    assert_eq!(
+        neglected(&tick(&mut seen, 1200)),
+        [(60, 1080, Some(1), 2), (50, 1070, Some(1), 2)],
+        "those of the father and the father"
+    );
+    assert_eq!(reapings(&seen.apply(reaped(son, INIT_TASK, 1300 * MS))), [(60, Some(1180), Some(1))]);
+    let nonsense = raw::TaskRef { start_ns: 0xdead_beef, tgid: 50, tid: 0x4141 };
+    assert_eq!(
+        reapings(&seen.apply(reaped(FATHER, nonsense, 1300 * MS))),
+        [(50, Some(1170), Some(1))],
+        "memory that is another's by now names nobody"
+    );
+}
+
+#[test]
+fn one_whose_end_was_not_seen_is_dead_all_the_same() {
+    let mut seen = father();
+    let son = task(60, 110 * MS);
+    seen.apply(forked(fork(son, FATHER)));
+    assert_eq!(reapings(&seen.apply(reaped(son, FATHER, 150 * MS))), [(60, None, Some(50))]);
+    assert!(seen.table.by_pid(60).is_none());
+    assert!(seen.apply(reaped(task(70, 90 * MS), FATHER, 160 * MS)).is_empty(), "nobody knew this one");
+    assert!(seen.table.by_pid(70).is_none());
+}
+
+#[test]
+fn a_pid_may_be_anothers_before_its_owner_is_told_as_gone() {
+    let mut seen = father();
+    let first = child(&mut seen, 60, 110, 120);
+    let second = task(60, 300 * MS);
+    seen.apply(forked(fork(second, FATHER)));
+    assert_eq!(reapings(&seen.apply(reaped(first, FATHER, 310 * MS))), [(60, Some(190), Some(50))]);
+    assert_eq!(seen.table.by_pid(60).map(|living| living.start_ns()), Some(300 * MS), "the second lives on");
+    let third = child(&mut seen, 61, 110, 120);
+    seen.apply(forked(fork(task(61, 400 * MS), FATHER)));
+    assert!(tick(&mut seen, 2000).is_empty(), "that the third is gone was lost: {third:?}");
+}
+
+#[test]
+fn those_found_dead_are_followed_too() {
+    let mut kernel = Kernel::boot(1000);
+    let father = kernel.fork(INIT);
+    let son = kernel.fork(father);
+    let mut seen = Seen::with(TableOptions { zombie_after_ns: Some(AFTER_NS), ..TableOptions::default() });
+    let mut seeds: Vec<_> = [INIT, KTHREADD, father].iter().map(|&nr| kernel.seed_of(nr)).collect();
+    let mut dead = kernel.seed_of(son);
+    dead.process.zombie = true;
+    (dead.read_from_ns, dead.read_until_ns) = (4999 * MS, 5000 * MS);
+    seeds.push(dead);
+    seen.table.seed(seeds, &mut seen.events);
+    seen.events.clear();
+    let pid = |nr: Nr| kernel.task(nr).tgid;
+    assert_eq!(neglected(&tick(&mut seen, 6500)), [(pid(son), 1500, Some(pid(father)), 1)]);
+}
