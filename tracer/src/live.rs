@@ -15,7 +15,7 @@ use tracer_common::limits::ARGV_DEFAULT_BYTES;
 
 use crate::clock;
 use crate::decode::decode;
-use crate::event::{Event, Hello, Kind, Lost};
+use crate::event::{Event, Hello, Kind, Lost, Process};
 use crate::gaps::Gaps;
 use crate::id::ProcessId;
 use crate::kernel::hierarchy::Hierarchy;
@@ -404,6 +404,8 @@ impl Tracer {
             self.resync(now);
         }
         self.table.tick(now, &mut self.batch);
+        // That one was waited for may just not be told yet, or be lost: what is told has to be true now.
+        self.batch.retain(|event| event.process.as_ref().is_none_or(is_zombie));
         queue_batch(&mut self.searches, &mut self.queue, &mut self.batch);
         if let Some(searches) = &mut self.searches {
             searches.tick(now, &mut self.batch);
@@ -512,6 +514,11 @@ impl Tracer {
 fn look_at_cgroups(table: &mut Table, hierarchy: &Hierarchy) {
     table.name_containers(states::containers(hierarchy));
     table.learn_cgroups(hierarchy.scan());
+}
+
+/// True if a process is a zombie by what `/proc` says.
+fn is_zombie(process: &Process) -> bool {
+    seed::read(process.pid, 0).is_some_and(|seed| seed.process.zombie && seed.process.id == process.id)
 }
 
 /// Queues what becomes of a record, after what was lost before it.

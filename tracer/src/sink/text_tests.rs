@@ -168,7 +168,13 @@ fn what_failed_and_what_was_left_lying_is_told() {
     let mut lies = exec(4713, &["sleep", "2"]);
     lies.kind = Kind::Zombie;
     lies.zombie = Some(Zombie { zombie_ns: 10_000_000_000, parent_pid: Some(4700), unreaped: 3, ..Zombie::default() });
-    insta::assert_snapshot!(lines(look(false, &UNICODE), &[refused, by_descriptor, reaped, lies]), @"");
+    insta::assert_snapshot!(lines(look(false, &UNICODE), &[refused, by_descriptor, reaped, lies]), @r#"
+    TIME         EVENT       PID    PPID USER       DETAILS
+    22:13:20.123 execfail    4711    4700 alice      ENOENT   $'/bin/no\x1bthing': $'no\x1bthing' -x  (No such file or directory; by sh)  (2 attempts: /usr/bin/nothing, $'/bin/no\x1bthing')
+    22:13:20.123 execfail    4711    4700 alice      EACCES   /dev/fd/3  (Permission denied; by sh)
+    22:13:20.123 reap        4712    4700 alice      sleep 1  (a zombie for 1.50ms, reaped by 4700 (ba\x1bsh))
+    22:13:20.123 zombie      4713    4700 alice      sleep 2  (a zombie for 10.0s: 4700 (?) has left 3 unreaped)
+    "#);
 }
 
 #[test]

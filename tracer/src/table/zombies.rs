@@ -66,11 +66,8 @@ impl Table {
         let at = Moment::of(&reap.header);
         let known = self.store.find(reap.task);
         if let Some(slot) = known.filter(|&slot| self.store[slot].is_living()) {
-            // Its end was not seen.
-            self.stats.retired += 1;
-            self.causes.take(slot, None, false);
             self.dies(slot, at.boot_ns);
-            self.end(slot, End { boot_ns: at.boot_ns, status: None, heir: Heir::Unknown }, at, out);
+            self.end_unseen(slot, at, out);
         }
         let id =
             known.map_or_else(|| ProcessId::from_ns(reap.task.start_ns, reap.task.tgid), |slot| self.store[slot].id());

@@ -143,7 +143,12 @@ mod tests {
             failed("/bin/gcc", 2, Some(5)),
             failed("/sbin/gcc", 2, Some(6)),
         ];
-        insta::assert_snapshot!(picture(events), @"");
+        insta::assert_snapshot!(picture(events), @r#"
+        14 execs failed:
+          EACCES   /etc/passwd  (Permission denied, ×2, by 7 make)
+          ENOENT   /bin/cc  (No such file or directory, by 7 make)
+          ENOENT   gcc  (No such file or directory, 11 paths looked at, ×2, by 7 make)
+        "#);
     }
 
     #[test]
