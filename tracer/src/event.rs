@@ -574,7 +574,7 @@ pub struct Reparent {
 /// The end of a zombie: the kernel let go of it.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Reap {
-    /// How long it was dead by then, nanoseconds; the kernel tells some milliseconds late.
+    /// How long it was dead by then, nanoseconds; the kernel tells up to some tens of milliseconds late.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zombie_ns: Option<u64>,
     /// Pid of its last parent: who waited for it, or lets the kernel do without (`SIGCHLD` ignored).

@@ -1,7 +1,8 @@
 //! Finds lost records by the holes in their numbers, exactly where they are missing.
 
 use tracer_common::record::{
-    Header, KIND_CGROUP, KIND_EXEC, KIND_EXEC_FAILED, KIND_EXECAT_FAILED, KIND_EXIT, KIND_FORK, KIND_REAP, KIND_SIGNAL, KINDS,
+    Header, KIND_CGROUP, KIND_EXEC, KIND_EXEC_FAILED, KIND_EXECAT_FAILED, KIND_EXIT, KIND_FORK, KIND_REAP, KIND_SIGNAL,
+    KINDS,
 };
 use tracer_common::stats::CpuStats;
 

@@ -405,7 +405,8 @@ impl Tracer {
         }
         self.table.tick(now, &mut self.batch);
         // That one was waited for may just not be told yet, or be lost: what is told has to be true now.
-        self.batch.retain(|event| event.process.as_ref().is_none_or(is_zombie));
+        let hierarchy = &self.kernel.hierarchy;
+        self.batch.retain(|event| event.process.as_ref().is_none_or(|process| is_zombie(process, hierarchy)));
         queue_batch(&mut self.searches, &mut self.queue, &mut self.batch);
         if let Some(searches) = &mut self.searches {
             searches.tick(now, &mut self.batch);
@@ -517,8 +518,8 @@ fn look_at_cgroups(table: &mut Table, hierarchy: &Hierarchy) {
 }
 
 /// True if a process is a zombie by what `/proc` says.
-fn is_zombie(process: &Process) -> bool {
-    seed::read(process.pid, 0).is_some_and(|seed| seed.process.zombie && seed.process.id == process.id)
+fn is_zombie(process: &Process, hierarchy: &Hierarchy) -> bool {
+    seed::read(process.pid, 0, hierarchy).is_some_and(|seed| seed.process.zombie && seed.process.id == process.id)
 }
 
 /// Queues what becomes of a record, after what was lost before it.

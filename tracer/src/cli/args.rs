@@ -150,7 +150,7 @@ pub struct CaptureArgs {
     /// Also tell when the dead are waited for, by whom, and who is not
     ///
     /// Adds the events reap (a dead process was waited for: how long it was a zombie, and by whom) and zombie (one was
-    /// not waited for in a while: who should, and how many of its children lie there). They are told some
+    /// not waited for in a while: who should, and how many of its children lie there). A reap is told up to some tens of
     /// milliseconds late, when the kernel has done with the process. A parent that ignores SIGCHLD has its children
     /// reaped by the kernel.
     #[arg(long)]
