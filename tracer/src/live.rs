@@ -20,6 +20,7 @@ use crate::gaps::Gaps;
 use crate::id::ProcessId;
 use crate::kernel::hierarchy::Hierarchy;
 use crate::kernel::load::{Hook, Kernel, KernelOptions, LoadError, RING_DEFAULT_BYTES};
+use crate::kernel::place::{self, PlaceError};
 use crate::kernel::ring::Ring;
 use crate::merge;
 use crate::record::Record;
@@ -48,6 +49,9 @@ pub enum StartError {
     /// The kernel side.
     #[error(transparent)]
     Kernel(#[from] LoadError),
+    /// It cannot be done from here.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
     /// `/proc`.
     #[error("cannot read /proc ({0}); mount it with `mount -t proc proc /proc`")]
     Proc(#[source] io::Error),
@@ -159,6 +163,8 @@ impl Builder {
 
     /// Loads and attaches the kernel side, then takes the snapshot of what already runs. Needs a tokio runtime.
     pub fn start(self) -> Result<Tracer, StartError> {
+        place::check()?;
+        let began_ns = clock::boot_ns();
         let (mut kernel, mut ring) = Kernel::start(&self.kernel)?;
         let started_ns = clock::boot_ns();
         let utc_minus_boot_ns = clock::utc_minus_boot_ns();
@@ -191,6 +197,7 @@ impl Builder {
             snapshot: Vec::new(),
             queue: VecDeque::new(),
             batch: Vec::new(),
+            began_ns,
             started_ns,
             clock_checked_ns: started_ns,
             settle_at_ns: 0,
@@ -209,20 +216,17 @@ impl Builder {
     }
 }
 
-/// A process that is held before its exec, with its line of ancestors. What it runs is not known yet.
+/// A process that is held before its exec, after its line of ancestors, the oldest first. What it runs is not known yet.
 fn line_of(pid: u32, utc_minus_boot_ns: i64, hierarchy: &Hierarchy) -> Vec<Seed> {
-    let mut out: Vec<Seed> = Vec::new();
-    let mut next = pid;
-    while next != 0
-        && let Some(mut seed) = seed::read(next, utc_minus_boot_ns, hierarchy)
-    {
-        next = seed.ppid;
-        if out.is_empty() {
-            let process = &mut seed.process;
-            (process.comm, process.comm_b64, process.exe, process.exe_b64) = (None, None, None, None);
-            (process.argv, process.argv_b64, process.cwd, process.cwd_b64) = (None, None, None, None);
-        }
-        out.push(seed);
+    let read = |pid| seed::read(pid, utc_minus_boot_ns, hierarchy);
+    let parent = |&pid: &u32| read(pid).map(|seed| seed.ppid).filter(|&ppid| ppid != 0);
+    let mut line: Vec<u32> = std::iter::successors(Some(pid), parent).collect();
+    line.reverse();
+    let mut out: Vec<Seed> = line.into_iter().filter_map(read).collect();
+    if let Some(seed) = out.last_mut().filter(|seed| seed.process.pid == pid) {
+        let process = &mut seed.process;
+        (process.comm, process.comm_b64, process.exe, process.exe_b64) = (None, None, None, None);
+        (process.argv, process.argv_b64, process.cwd, process.cwd_b64) = (None, None, None, None);
     }
     out
 }
@@ -272,6 +276,8 @@ pub struct Tracer {
     snapshot: Vec<Event>,
     queue: VecDeque<Event>,
     batch: Vec<Event>,
+    /// Before the first program was attached: no event is older.
+    began_ns: u64,
     started_ns: u64,
     clock_checked_ns: u64,
     /// When to look again at those that [`Table::unsettled`] lists; never, once there are none.
@@ -368,7 +374,7 @@ impl Tracer {
         let name = uname();
         let text = |field: Option<&std::ffi::OsStr>| field.unwrap_or_default().to_string_lossy().into_owned();
         let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        let mut event = Event::new(Kind::Hello, self.now());
+        let mut event = Event::new(Kind::Hello, Timestamp(self.began_ns as i64 + clock::utc_minus_boot_ns()));
         event.hello = Some(Box::new(Hello {
             version: env!("CARGO_PKG_VERSION").into(),
             kernel: text(name.as_ref().ok().map(UtsName::release)),

@@ -12,7 +12,7 @@ use crate::event::{Bye, Event, Kind};
 use crate::filter::Filter;
 use crate::kernel::load::LoadError;
 use crate::live::Tracer;
-use crate::sink::Sink;
+use crate::sink::{Backlog, Sink};
 use crate::storm::{self, Storms};
 
 /// Why a stream ended before its time.
@@ -41,7 +41,8 @@ pub struct Wanted {
 }
 
 /// Writes events to the sink until `shutdown` is done (or enough were written), then drains what had happened by
-/// then. `idle` is asked after each batch whether to go on.
+/// then. `go_on` is asked after each batch. What a slow reader has not taken in the end is the caller's to wait for
+/// ([`Sink::backlog`]).
 pub async fn run(
     mut tracer: Tracer,
     filter: Filter,
@@ -66,14 +67,23 @@ pub async fn run(
     stage.pass(&mut batch)?;
     stage.sink.flush().map_err(PipelineError::Output)?;
 
+    let backlog = stage.sink.backlog();
     let mut shutdown = std::pin::pin!(shutdown);
     while stage.left > 0 && go_on(&tracer) {
+        let due = stage.storm_line_is_due();
         tokio::select! {
             biased;
             () = &mut shutdown => break,
-            result = tracer.next_batch(&mut batch) => result.map_err(PipelineError::Wait)?,
+            () = failed(backlog.as_ref()) => {}
+            // A reader that is behind is waited for; what the ring cannot hold meanwhile is lost, and told.
+            result = async { room(backlog.as_ref()).await; tracer.next_batch(&mut batch).await } => {
+                result.map_err(PipelineError::Wait)?;
+            }
             // Only when there is nothing to read: events bring their own time.
-            () = stage.storm_line_is_due() => stage.tick()?,
+            () = async { room(backlog.as_ref()).await; due.await } => stage.tick()?,
+        }
+        if let Some(backlog) = &backlog {
+            backlog.error().map_err(PipelineError::Output)?;
         }
         stage.pass(&mut batch)?;
         stage.sink.flush().map_err(PipelineError::Output)?;
@@ -81,6 +91,21 @@ pub async fn run(
     tracer.stop(&mut batch)?;
     stage.pass(&mut batch)?;
     stage.end(&tracer)
+}
+
+/// Done when more may be written: at once where there is no reader.
+async fn room(backlog: Option<&Backlog>) {
+    if let Some(backlog) = backlog {
+        backlog.room().await;
+    }
+}
+
+/// Done when the output has failed though nothing was written just now.
+async fn failed(backlog: Option<&Backlog>) {
+    match backlog {
+        Some(backlog) => backlog.failed().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Numbers, filters, counts and writes.

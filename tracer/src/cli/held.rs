@@ -6,6 +6,7 @@ use std::io::{Read as _, Write as _};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use nix::errno::Errno;
@@ -13,8 +14,8 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, pipe};
 use tokio::process::{Child, Command};
-use tokio::signal::unix::{Signal as Caught, SignalKind, signal};
 
+use super::passing::{Inherited, Signals};
 use super::{ExitCode, hold};
 
 /// A command that waits to be released.
@@ -25,47 +26,26 @@ pub(super) struct Held {
     told: OwnedFd,
     status: Option<ExitStatus>,
     signals: Signals,
+    /// A signal came by which tracer, too, was told to end.
+    told_to_end: bool,
 }
 
-/// Signals that are meant for the command. A terminal sends SIGINT and SIGQUIT to it as well; the others it gets from us.
-///
-/// None for one that is ignored (as under nohup, or in the background of a script): it stays so, for the command too.
-struct Signals {
-    interrupt: Option<Caught>,
-    quit: Option<Caught>,
-    terminate: Option<Caught>,
-    hangup: Option<Caught>,
-}
-
-/// Catches a signal from now on, unless it is ignored.
-fn catch(which: Signal) -> anyhow::Result<Option<Caught>> {
-    // SAFETY: without a new action it only writes the old one, a plain structure that may be all zero before.
-    let ignored = unsafe {
-        let mut old: nix::libc::sigaction = std::mem::zeroed();
-        nix::libc::sigaction(which as i32, std::ptr::null(), &raw mut old) == 0
-            && old.sa_sigaction == nix::libc::SIG_IGN
-    };
-    if ignored { Ok(None) } else { Ok(Some(signal(SignalKind::from_raw(which as i32))?)) }
-}
-
-/// Done when it comes; never, if it is ignored.
-async fn next(caught: &mut Option<Caught>) {
-    match caught {
-        Some(caught) => drop(caught.recv().await),
-        None => std::future::pending().await,
-    }
+/// What became of a command that was let go.
+pub(super) enum Released {
+    /// It runs, or has run.
+    Started,
+    /// It could not be executed.
+    NotStarted(Errno),
+    /// It was killed while it was held.
+    Killed,
 }
 
 impl Held {
     /// Starts tracer once more, as what will become the command.
     pub(super) fn start(command: &[OsString]) -> anyhow::Result<Self> {
         // From here on they are caught; a new program begins with their defaults.
-        let signals = Signals {
-            interrupt: catch(Signal::SIGINT)?,
-            quit: catch(Signal::SIGQUIT)?,
-            terminate: catch(Signal::SIGTERM)?,
-            hangup: catch(Signal::SIGHUP)?,
-        };
+        let signals = Signals::catch()?;
+        let inherited = Inherited::take()?;
         // The ends that the child takes along are without close-on-exec; it sets that itself.
         let (go_read, go) = pipe().context("cannot make a pipe")?;
         let (told, told_write) = pipe().context("cannot make a pipe")?;
@@ -78,6 +58,7 @@ impl Held {
             .arg(hold::NAME)
             .arg(go_read.as_raw_fd().to_string())
             .arg(told_write.as_raw_fd().to_string())
+            .args(inherited.ignored.iter().map(|signal| format!("--ignore={signal}")))
             .arg("--")
             .args(command);
         // A step of our own, even an empty one, makes the library fork and exec; by posix_spawn, glibc would leave its
@@ -86,7 +67,7 @@ impl Held {
         unsafe { child.pre_exec(|| Ok(())) };
         let child = child.spawn().context("cannot start a process for the command")?;
         let pid = child.id().context("the process for the command ended at once")?;
-        Ok(Self { child, pid, go: Some(go), told, status: None, signals })
+        Ok(Self { child, pid, go: Some(go), told, status: None, signals, told_to_end: false })
     }
 
     /// Its pid; the same before and after it became the command.
@@ -100,52 +81,73 @@ impl Held {
         stat.split(' ').next().and_then(|ns| ns.parse().ok()).unwrap_or_default()
     }
 
-    /// Lets it become the command. Tells why it could not.
-    pub(super) fn release(&mut self) -> anyhow::Result<Option<Errno>> {
-        if let Some(go) = self.go.take() {
-            File::from(go).write_all(b"!").context("the held command is gone")?;
+    /// Lets it become the command.
+    pub(super) async fn release(&mut self) -> anyhow::Result<Released> {
+        // What came while it was held: it may have been too young to get its own.
+        while let Ok((which, _)) = tokio::time::timeout(Duration::from_millis(1), self.signals.next()).await {
+            let _ = kill(Pid::from_raw(self.pid as i32), which);
+            self.told_to_end = true;
+        }
+        if let Some(go) = self.go.take()
+            && let Err(error) = File::from(go).write_all(b"!")
+        {
+            // Ctrl-C reaches it as well as tracer.
+            let status = self.child.wait().await.context("cannot wait for the command")?;
+            self.status = Some(status);
+            return match status.signal() {
+                Some(_) => Ok(Released::Killed),
+                None => Err(error).context("the held command is gone"),
+            };
         }
         let mut errno = [0; 4];
         // The other end closes when the exec succeeds.
         match File::from(self.told.try_clone()?).read(&mut errno)? {
-            4 => Ok(Some(Errno::from_raw(i32::from_ne_bytes(errno)))),
-            _ => Ok(None),
+            4 => Ok(Released::NotStarted(Errno::from_raw(i32::from_ne_bytes(errno)))),
+            _ => Ok(Released::Started),
         }
     }
 
     /// Done when the command has ended; with `linger` only when a signal says so after that. Signals that
     /// come before are passed on to the command.
     pub(super) async fn ended(&mut self, linger: bool) {
-        let Self { child, pid, status, signals, .. } = self;
-        let pass_on = |which| {
-            // It may just have ended; then there is nobody to tell.
-            let _ = kill(Pid::from_raw(*pid as i32), which);
-        };
+        let Self { child, pid, status, signals, told_to_end, .. } = self;
         loop {
             let over = status.is_some();
-            let which = tokio::select! {
+            if over && !linger {
+                return;
+            }
+            let (which, has_it) = tokio::select! {
                 ended = child.wait(), if !over => {
                     *status = ended.ok();
-                    if !linger || status.is_none() {
+                    if status.is_none() {
                         return;
                     }
                     continue;
                 }
-                () = next(&mut signals.interrupt) => None,
-                () = next(&mut signals.quit) => None,
-                () = next(&mut signals.terminate) => Some(Signal::SIGTERM),
-                () = next(&mut signals.hangup) => Some(Signal::SIGHUP),
+                came = signals.next() => came,
             };
-            match which {
-                _ if over => return,
-                Some(which) => pass_on(which),
-                None => {}
+            let ends = matches!(which, Signal::SIGHUP | Signal::SIGINT | Signal::SIGQUIT | Signal::SIGTERM);
+            if over && ends {
+                return;
             }
+            *told_to_end |= matches!(which, Signal::SIGHUP | Signal::SIGTERM);
+            if !over && !has_it {
+                // It may just have ended; then there is nobody to tell.
+                let _ = kill(Pid::from_raw(*pid as i32), which);
+            }
+        }
+    }
+
+    /// Done when a signal has told tracer to end: now that the command has ended, or before by one that ends both.
+    pub(super) async fn told_to_end(&mut self) {
+        if !std::mem::take(&mut self.told_to_end) {
+            self.ended(true).await;
         }
     }
 
     /// What tracer ends with: the command's own status, as a shell tells it. Waits for it.
     pub(super) async fn code(&mut self) -> anyhow::Result<ExitCode> {
+        self.ended(false).await;
         let status = match self.status {
             Some(status) => status,
             None => self.child.wait().await.context("cannot wait for the command")?,

@@ -33,6 +33,9 @@ pub(super) struct HoldArgs {
     go: RawFd,
     /// Descriptor on which to tell why CMD could not be executed
     told: RawFd,
+    /// A signal that CMD is to ignore
+    #[arg(long, value_name = "N")]
+    ignore: Vec<i32>,
     /// CMD and its arguments
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
     command: Vec<OsString>,
@@ -49,9 +52,13 @@ pub(super) fn execute(args: HoldArgs) -> anyhow::Result<ExitCode> {
         // tracer could not start tracing, and has said so.
         return Ok(ExitCode::Failure);
     }
-    // Rust's start-up code ignores it (library/std/src/sys/pal/unix/mod.rs, `init`); a command expects the default.
+    // Rust's start-up code ignores it (library/std/src/sys/pal/unix/mod.rs, `init`), whatever was inherited.
     // SAFETY: no handler is installed.
     unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) }?;
+    for number in args.ignore {
+        // SAFETY: as above.
+        unsafe { signal(Signal::try_from(number)?, SigHandler::SigIgn) }?;
+    }
     let words: Vec<CString> =
         args.command.into_iter().map(|word| CString::new(word.into_vec())).collect::<Result<_, _>>()?;
     let Err(errno) = nix::unistd::execvp(&words[0], &words);

@@ -6,10 +6,12 @@
 
 mod args;
 mod completions;
+mod deliver;
 pub mod doctor;
 mod exit;
 mod held;
 mod hold;
+mod passing;
 pub mod run;
 mod schema;
 mod screen;
@@ -37,8 +39,8 @@ tracer shows every process of a Linux machine from birth to death: who made it, 
 arguments, how it ended, why, and what it cost. Small eBPF programs on the kernel's fork, exec and exit \
 tracepoints see each process, however short-lived; nothing is sampled, cut short or dropped without being told.
 
-It needs root, or the capabilities CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE, and a kernel with BTF: `tracer doctor` \
-tells what is missing. `tracer tree` needs neither, except with --watch.";
+It needs root, or the capabilities CAP_BPF and CAP_PERFMON (with CAP_SYS_PTRACE it also knows exe and cwd of what others \
+run already), and a kernel with BTF: `tracer doctor` tells what is missing. `tracer tree` needs neither, except with --watch.";
 
 const AFTER_HELP: &str = "\
 Examples:

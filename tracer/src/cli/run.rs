@@ -62,6 +62,11 @@ Examples:
   tracer run --wait -- /etc/init.d/ssh restart
       Wait for the daemon it leaves behind.
 
+Signals:
+  SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2 and SIGALRM that come to tracer are passed on to CMD, but for the SIGINT
+  and SIGQUIT of a terminal, which CMD gets itself. When CMD has ended, SIGINT or SIGTERM ends --wait, and the waiting for
+  a reader of -o that reads no more.
+
 Exit status:
   that of CMD; 128+n when signal n killed it
   126  CMD could not be executed

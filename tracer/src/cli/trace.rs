@@ -8,24 +8,30 @@ use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::held::Held;
+use super::deliver::deliver;
+use super::held::{Held, Released};
 use super::{Capture, ExitCode, run, stream};
+use crate::clock;
 use crate::event::{Bye, Event, Kind, Process};
+use crate::kernel::place;
 use crate::live::{Builder, Tracer};
 use crate::pipeline::{self, Wanted};
 use crate::sink::{self, Output, Sink};
+use crate::time::Timestamp;
+use crate::view::glyphs::Glyphs;
+use crate::view::line;
 use crate::view::summary::Summary;
 
 /// Streams until it is told to end.
 pub(super) fn stream(plan: stream::Plan) -> anyhow::Result<ExitCode> {
     plan.pids.iter().try_for_each(|&pid| must_exist(pid))?;
-    let output = Output::open(plan.target)?;
+    let output = Output::open(plan.target.clone())?;
     let colour = plan.globals.colours(&output);
-    let mut sink = sink::open(plan.format, output, colour);
+    let mut sink = sink::open(plan.format, output, colour)?;
     runtime()?.block_on(async {
-        let told = told_to_end()?;
+        let (told, mut again) = (told_to_end()?, Told::new()?);
         let limit = async {
             match plan.duration {
                 Some(duration) => tokio::time::sleep(duration).await,
@@ -41,32 +47,38 @@ pub(super) fn stream(plan: stream::Plan) -> anyhow::Result<ExitCode> {
         let tracer = builder(&plan.capture).ancestors(plan.ancestors).start()?;
         let wanted = Wanted { snapshot: plan.snapshot, count: plan.count, storm: plan.storm };
         pipeline::run(tracer, plan.filter, &mut *sink, &wanted, shutdown, |_| true).await?;
+        deliver(&*sink, &plan.target, async || again.next().await).await?;
         Ok(ExitCode::Done)
     })
 }
 
 /// Runs the command and ends with its status.
 pub(super) fn run(mut plan: run::Plan) -> anyhow::Result<ExitCode> {
+    place::check()?;
     // Before CMD is started: if the output cannot be opened, nothing is to have happened.
     let sink = match plan.output.take() {
         Some((format, target)) => {
-            let output = Output::open(target)?;
+            let output = Output::open(target.clone())?;
             let colour = plan.globals.colours(&output);
-            Some(sink::open(format, output, colour))
+            Some((sink::open(format, output, colour)?, target))
         }
         None => None,
     };
     runtime()?.block_on(async {
         let mut held = Held::start(&plan.command)?;
         let tracer = builder(&plan.capture).only(held.pid()).start()?;
-        if let Some(mut sink) = sink {
-            return Ok(follow(&plan, tracer, &mut held, &mut *sink).await?.code);
+        if let Some((mut sink, target)) = sink {
+            let ended = follow(&plan, tracer, &mut held, &mut *sink).await?;
+            deliver(&*sink, &target, async || held.told_to_end().await).await?;
+            return Ok(ended.code);
         }
-        let mut report = Report { root: held.pid(), before_ns: held.cpu_ns(), summary: Summary::default() };
+        // Time and CPU time are counted from the same moment on: now that it goes.
+        let summary = Summary::since(tracer.now());
+        let mut report = Report { root: held.pid(), before_ns: held.cpu_ns(), summary };
         let ended = follow(&plan, tracer, &mut held, &mut report).await?;
         if ended.started {
             // Who cannot be told still gets the command's status.
-            let _ = report.summary.print(report.root, &ended.bye, plan.globals.colours(&std::io::stderr()));
+            let _ = report.print(&ended.bye, plan.globals.colours(&std::io::stderr()));
         }
         Ok(ended.code)
     })
@@ -84,7 +96,11 @@ struct Ended {
 async fn follow(plan: &run::Plan, tracer: Tracer, held: &mut Held, sink: &mut dyn Sink) -> anyhow::Result<Ended> {
     // Its ancestors are in the table too; nothing more will be heard of them.
     let others = tracer.table().len_living().saturating_sub(1);
-    let failed = held.release()?;
+    let failed = match held.release().await? {
+        Released::Started => None,
+        Released::NotStarted(errno) => Some(errno),
+        Released::Killed => return Ok(Ended { started: false, code: held.code().await?, bye: Bye::default() }),
+    };
     let wanted = Wanted { snapshot: true, ..Wanted::default() };
     let wait = plan.wait;
     let some_left = |tracer: &Tracer| !wait || tracer.table().len_living() > others;
@@ -110,6 +126,16 @@ struct Report {
     before_ns: u64,
 }
 
+impl Report {
+    /// Writes the picture to standard error, as wide as the terminal.
+    fn print(&self, bye: &Bye, colour: bool) -> std::io::Result<()> {
+        let width = terminal_size::terminal_size_of(std::io::stderr()).map(|(width, _)| usize::from(width.0));
+        let now = Timestamp(clock::boot_ns() as i64 + clock::utc_minus_boot_ns());
+        let lines = self.summary.lines(self.root, bye, now, width, Glyphs::of_locale());
+        line::print(&lines, &mut std::io::stderr().lock(), colour)
+    }
+}
+
 impl Sink for Report {
     fn write(&mut self, event: &Event) -> std::io::Result<()> {
         let looks_for_command = |process: &Process| process.pid == self.root && process.execs == 0;
@@ -119,7 +145,10 @@ impl Sink for Report {
         }
         let of_root =
             event.kind == Kind::Exit && event.process.as_ref().is_some_and(|process| process.pid == self.root);
-        let Some(exit) = event.exit.as_ref().filter(|_| of_root) else { return self.summary.write(event) };
+        let Some(exit) = event.exit.as_ref().filter(|_| of_root) else {
+            self.summary.apply(event);
+            return Ok(());
+        };
         let mut exit = exit.clone();
         // Once: the pid may come to be another's.
         let before_ns = std::mem::take(&mut self.before_ns);
@@ -128,11 +157,12 @@ impl Sink for Report {
             usage.user_ns -= user_ns;
             usage.system_ns = usage.system_ns.saturating_sub(before_ns - user_ns);
         }
-        self.summary.write(&Event { exit: Some(exit), ..event.clone() })
+        self.summary.apply(&Event { exit: Some(exit), ..event.clone() });
+        Ok(())
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
-        self.summary.flush()
+        Ok(())
     }
 }
 
@@ -162,12 +192,25 @@ pub(super) fn runtime() -> anyhow::Result<Runtime> {
 
 /// Done when SIGINT or SIGTERM comes. They are caught from the moment of this call on.
 pub(super) fn told_to_end() -> anyhow::Result<impl Future<Output = ()>> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    Ok(async move {
+    let mut told = Told::new()?;
+    Ok(async move { told.next().await })
+}
+
+/// The signals that tell tracer to end, one after the other, from its making on.
+struct Told {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Told {
+    fn new() -> anyhow::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
         tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
         }
-    })
+    }
 }

@@ -13,6 +13,7 @@ use crate::clock;
 use crate::event::Event;
 use crate::id::ProcessId;
 use crate::kernel::hierarchy::Hierarchy;
+use crate::kernel::place;
 use crate::seed;
 use crate::sink::Output;
 use crate::table::{Table, TableOptions};
@@ -187,6 +188,7 @@ impl TreeArgs {
 
 /// The processes there are now, as `process` events.
 fn snapshot() -> anyhow::Result<Vec<Event>> {
+    place::proc_is_mounted()?;
     let utc_minus_boot_ns = clock::utc_minus_boot_ns();
     let seeds = seed::snapshot(utc_minus_boot_ns, &Hierarchy::of_proc())
         .context("cannot read /proc: mount it with `mount -t proc proc /proc`")?;

@@ -26,6 +26,14 @@ pub enum BtfError {
     /// The bytes are not BTF, or are cut.
     #[error("not valid BTF: {0}")]
     Malformed(&'static str),
+    /// The bytes of a file are not BTF, or are cut.
+    #[error("{path} is {why}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with them.
+        why: Box<BtfError>,
+    },
     /// A member without which tracing cannot work is not there.
     #[error("this kernel's BTF has no {of}.{path}")]
     Missing {
@@ -57,6 +65,13 @@ const KIND_ENUM64: u32 = 19;
 /// Types that only wrap another are at most this deep.
 const MAX_WRAPPERS: usize = 32;
 
+/// Structures, unions and arrays are at most this deep in one another. A file that is damaged may have them in a circle.
+const MAX_NESTING: u32 = 32;
+
+/// Most members that are looked at to find one; the largest structure of a kernel has some hundred. In a damaged file
+/// the ways through anonymous members may be without number.
+const MAX_LOOKS: u32 = 1 << 16;
+
 /// The types of a kernel.
 pub struct Btf {
     data: Vec<u8>,
@@ -81,7 +96,7 @@ impl Btf {
     pub fn load(file: Option<&Path>) -> Result<Self, BtfError> {
         let path = file.unwrap_or(Path::new(VMLINUX));
         let data = std::fs::read(path).map_err(|source| BtfError::Read { path: path.into(), source })?;
-        Self::parse(data)
+        Self::parse(data).map_err(|why| BtfError::File { path: path.into(), why: Box::new(why) })
     }
 
     /// Indexes the types of a BTF blob in this machine's byte order.
@@ -95,7 +110,7 @@ impl Btf {
         let first = header_len.saturating_add(head(8)? as usize);
         let end = first.saturating_add(head(12)? as usize);
         let strings = header_len.saturating_add(head(16)? as usize);
-        if end > data.len() || strings > data.len() {
+        if end > data.len() || strings.saturating_add(head(20)? as usize) > data.len() {
             return Err(short);
         }
         let mut btf = Self {
@@ -154,7 +169,7 @@ impl Btf {
                 return self.size(id);
             }
             member.path.split('|').find_map(|path| {
-                let found = self.member(id, path)?;
+                let found = self.member(id, path, MAX_NESTING, &mut { MAX_LOOKS })?;
                 match member.want {
                     Want::Bit => Some(found.bit),
                     Want::Needed | Want::Useful => {
@@ -185,41 +200,52 @@ impl Btf {
     }
 
     /// Finds a dotted path of members, looking into anonymous structures and unions on the way.
-    fn member(&self, of: u32, path: &str) -> Option<Found> {
+    fn member(&self, of: u32, path: &str, depth: u32, looks: &mut u32) -> Option<Found> {
+        let depth = depth.checked_sub(1)?;
         let (first, rest) = path.split_once('.').map_or((path, None), |(a, b)| (a, Some(b)));
         let (id, info) = self.resolve(of)?;
         if !matches!(kind(info), KIND_STRUCT | KIND_UNION) {
             return None;
         }
         for i in 0..(info & 0xffff) as usize {
+            *looks = looks.checked_sub(1)?;
             let at = 12 + 12 * i;
             let (name, member, raw) = (self.word(id, at)?, self.word(id, at + 4)?, self.word(id, at + 8)?);
             // With the kind flag the upper byte is the width of a bit field.
             let bit = if info >> 31 == 1 { raw & 0x00ff_ffff } else { raw };
             let inner = match self.name(name) {
-                b"" => self.member(member, path),
+                b"" => self.member(member, path, depth, looks),
                 found if found == first.as_bytes() => match rest {
-                    Some(rest) => self.member(member, rest),
+                    Some(rest) => self.member(member, rest, depth, looks),
                     None => Some(Found { bit: 0, kind: member }),
                 },
                 _ => None,
             };
             if let Some(inner) = inner {
-                return Some(Found { bit: bit + inner.bit, ..inner });
+                return Some(Found { bit: bit.checked_add(inner.bit)?, ..inner });
             }
         }
         None
     }
 
     /// Size of a type in bytes.
-    fn size(&self, id: u32) -> Option<u32> {
-        let (id, info) = self.resolve(id)?;
-        match kind(info) {
-            KIND_PTR => Some(size_of::<usize>() as u32),
-            KIND_ARRAY => self.size(self.word(id, 12)?)?.checked_mul(self.word(id, 20)?),
-            KIND_INT | KIND_STRUCT | KIND_UNION | KIND_ENUM | KIND_ENUM64 => self.word(id, 8),
-            _ => None,
+    fn size(&self, mut id: u32) -> Option<u32> {
+        let mut times = 1_u32;
+        for _ in 0..MAX_NESTING {
+            let (at, info) = self.resolve(id)?;
+            let size = match kind(info) {
+                KIND_PTR => size_of::<usize>() as u32,
+                KIND_ARRAY => {
+                    times = times.checked_mul(self.word(at, 20)?)?;
+                    id = self.word(at, 12)?;
+                    continue;
+                }
+                KIND_INT | KIND_STRUCT | KIND_UNION | KIND_ENUM | KIND_ENUM64 => self.word(at, 8)?,
+                _ => return None,
+            };
+            return times.checked_mul(size);
         }
+        None
     }
 
     /// The type behind typedefs and qualifiers, and its info word.
@@ -241,7 +267,7 @@ impl Btf {
     }
 
     fn name(&self, offset: u32) -> &[u8] {
-        let rest = self.data.get(self.strings + offset as usize..).unwrap_or_default();
+        let rest = self.data.get(self.strings.saturating_add(offset as usize)..).unwrap_or_default();
         rest.split(|&b| b == 0).next().unwrap_or_default()
     }
 }
@@ -344,14 +370,46 @@ mod tests {
     }
 
     #[test]
+    fn structures_in_a_circle_end_the_search() {
+        // The only member of the anonymous union, type 4, becomes that union itself.
+        let mut circle = sample();
+        let info = (5 << 24 | 1_u32).to_ne_bytes();
+        let union = circle.windows(4).position(|word| word == info).unwrap();
+        circle[union + 12..union + 16].copy_from_slice(&4_u32.to_ne_bytes());
+        let btf = Btf::parse(circle).unwrap();
+        let at = |path| btf.offset(&Member { field: "", of: "outer", path, want: Want::Needed, size: 0 });
+        assert_eq!((at("nothing"), at("a")), (None, Some(0)));
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config::with_cases(4000))]
+        /// Whatever happened to the bytes, the search ends, without panic and in bounded time and depth.
+        #[test]
+        fn damaged_bytes_are_looked_through_to_an_end(
+            changes in proptest::collection::vec((0_usize..400, 0_u8..=24), 1..12),
+            wild in proptest::collection::vec((0_usize..400, proptest::num::u8::ANY), 0..4),
+        ) {
+            let mut data = sample();
+            for (at, value) in changes.into_iter().chain(wild) {
+                let at = at % data.len();
+                data[at] = value;
+            }
+            if let Ok(btf) = Btf::parse(data) {
+                for path in ["a", "b", "nothing", "a.b", "#size"] {
+                    for want in [Want::Needed, Want::Bit] {
+                        let _ = btf.offset(&Member { field: "", of: "outer", path, want, size: 4 });
+                    }
+                }
+                let _ = btf.tracepoint_arguments("hook");
+            }
+        }
+    }
+
+    #[test]
     fn cut_or_foreign_bytes_are_refused_without_panic() {
         let whole = sample();
         for len in 0..whole.len() {
-            // What is cut may be strings only; then names are missing, but nothing panics.
-            if let Ok(btf) = Btf::parse(whole[..len].to_vec()) {
-                let _ = btf.offsets();
-                let _ = btf.tracepoint_arguments("hook");
-            }
+            assert!(Btf::parse(whole[..len].to_vec()).is_err(), "{len} bytes of {}", whole.len());
         }
         assert!(Btf::parse(b"\x7fELF and so on, long enough".to_vec()).is_err());
     }

@@ -63,9 +63,7 @@ pub enum LoadError {
     )]
     Btf(#[from] BtfError),
     /// Not allowed to load programs.
-    #[error(
-        "not permitted to load BPF programs; run as root, or with the capabilities CAP_BPF, CAP_PERFMON and CAP_SYS_RESOURCE"
-    )]
+    #[error("not permitted to load BPF programs; run as root, or with the capabilities CAP_BPF and CAP_PERFMON")]
     NotPermitted,
     /// The kernel refused.
     #[error("the kernel refused {what}: {why}; `tracer doctor` tells what it lacks")]

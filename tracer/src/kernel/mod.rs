@@ -4,5 +4,6 @@ pub mod btf;
 pub mod exec_failed;
 pub mod hierarchy;
 pub mod load;
+pub mod place;
 pub mod probe;
 pub mod ring;

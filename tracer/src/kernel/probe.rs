@@ -9,6 +9,7 @@ use tracer_common::offsets::{Offsets, Want};
 use super::btf::{self, Btf};
 use super::exec_failed::{self, BY_FUNCTION, BY_TRACEPOINT};
 use super::load::{Hook, KernelOptions, LoadError, Probe, REAPS, hooks};
+use super::place::{self, PlaceError};
 use crate::doctor::{Area, Check, Status};
 
 /// A capability: its bit (include/uapi/linux/capability.h), its name, and what it is for.
@@ -77,7 +78,20 @@ fn privileges(out: &mut Vec<Check>) {
     }
 }
 
+/// What is wrong, without the remedy.
+fn detail(error: PlaceError) -> String {
+    let text = error.to_string();
+    text.strip_suffix(error.remedy()).map_or(text.as_str(), |text| text.trim_end_matches(": ")).to_owned()
+}
+
 fn kernel(out: &mut Vec<Check>) {
+    // Without `/proc` it is not known, and that is said elsewhere.
+    if let Err(error @ PlaceError::Namespace) = place::check() {
+        let check = Check::new(Area::Kernel, "pid namespace", Status::Failed, detail(error));
+        out.push(check.remedy(error.remedy()));
+    } else if place::check().is_ok() {
+        out.push(Check::new(Area::Kernel, "pid namespace", Status::Ok, "the initial one"));
+    }
     let read = |path: &str| fs::read_to_string(path).map(|text| text.trim().to_owned());
     let release = read("/proc/sys/kernel/osrelease").unwrap_or_default();
     let version: Vec<u32> = release.split(['.', '-']).map_while(|part| part.parse().ok()).take(2).collect();
@@ -112,13 +126,10 @@ fn kernel(out: &mut Vec<Check>) {
 }
 
 fn mounts(out: &mut Vec<Check>) {
-    let proc = Path::new("/proc/self/stat").exists();
-    let check = if proc {
-        Check::new(Area::Mount, "/proc", Status::Ok, "mounted: what already runs is known")
-    } else {
-        Check::new(Area::Mount, "/proc", Status::Failed, "not mounted").remedy("mount -t proc proc /proc")
-    };
-    out.push(check);
+    out.push(match place::proc_is_mounted() {
+        Ok(()) => Check::new(Area::Mount, "/proc", Status::Ok, "mounted: what already runs is known"),
+        Err(error) => Check::new(Area::Mount, "/proc", Status::Failed, detail(error)).remedy(error.remedy()),
+    });
     let cgroup2 = ["/sys/fs/cgroup/cgroup.controllers", "/sys/fs/cgroup/unified/cgroup.controllers"];
     out.push(match cgroup2.iter().find(|path| Path::new(path).exists()) {
         Some(path) => Check::new(Area::Mount, "cgroup2", Status::Ok, path.trim_end_matches("/cgroup.controllers")),

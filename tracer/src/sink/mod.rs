@@ -1,14 +1,17 @@
 //! Where events go: a [`Sink`] turns them into bytes, an [`Output`] is where the bytes go.
 
 mod json;
+mod outlet;
 mod output;
 mod text;
 
 use std::io;
 
 use clap::ValueEnum;
+use outlet::Watched;
 
 pub use json::JsonSink;
+pub use outlet::{Backlog, Outlet};
 pub use output::{Output, OutputError, Target};
 pub use text::{Look, TextSink};
 
@@ -20,6 +23,10 @@ pub trait Sink: Send {
     fn write(&mut self, event: &Event) -> io::Result<()>;
     /// Makes visible what was taken.
     fn flush(&mut self) -> io::Result<()>;
+    /// What the reader of the output has not taken yet; none if what is flushed is written.
+    fn backlog(&self) -> Option<Backlog> {
+        None
+    }
 }
 
 /// How events are written.
@@ -32,10 +39,12 @@ pub enum Format {
     Text,
 }
 
-/// The sink that writes in a format; `colour` is for formats meant for people.
-pub fn open(format: Format, output: Output, colour: bool) -> Box<dyn Sink> {
-    match format {
-        Format::Json => Box::new(JsonSink::new(output)),
-        Format::Text => Box::new(TextSink::new(output, Look::of_system(colour))),
-    }
+/// The sink that writes in a format; `colour` is for formats meant for people. It never waits for a reader.
+pub fn open(format: Format, output: Output, colour: bool) -> io::Result<Box<dyn Sink>> {
+    let outlet = Outlet::new(output)?;
+    let backlog = outlet.backlog();
+    Ok(match format {
+        Format::Json => Box::new(Watched { sink: JsonSink::new(outlet), backlog }),
+        Format::Text => Box::new(Watched { sink: TextSink::new(outlet, Look::of_system(colour)), backlog }),
+    })
 }

@@ -3,7 +3,6 @@
 //! It stays readable and within bounds whatever was run: identical leaves become one line, of many children the
 //! most telling are shown, and what is left out is told with its sums.
 
-use std::io;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
@@ -11,12 +10,11 @@ use rustc_hash::FxHashMap;
 use super::failures::Failures;
 use super::forest::{Forest, Shape};
 use super::glyphs::Glyphs;
-use super::line::{self, Line, Role};
+use super::line::{Line, Role};
 use super::summary_rows::{self as rows, Sums};
 use super::units;
 use crate::event::{Bye, Event, Kind, Process};
 use crate::id::ProcessId;
-use crate::sink::Sink;
 use crate::time::Timestamp;
 
 /// Processes that are kept one by one; when there are more, leaves that have ended become sums.
@@ -36,6 +34,8 @@ pub struct Summary {
     signalled: u64,
     user_ns: u64,
     system_ns: u64,
+    /// When it was let go; none for its first exec.
+    began: Option<Timestamp>,
     /// When the last of them ended.
     last_end: Option<Timestamp>,
     max_kept: usize,
@@ -51,6 +51,7 @@ impl Default for Summary {
             signalled: 0,
             user_ns: 0,
             system_ns: 0,
+            began: None,
             last_end: None,
             max_kept: MAX_KEPT,
         }
@@ -58,6 +59,11 @@ impl Default for Summary {
 }
 
 impl Summary {
+    /// Of a command that was let go at a time; what it used before is not in the events.
+    pub fn since(began: Timestamp) -> Self {
+        Self { began: Some(began), ..Self::default() }
+    }
+
     /// Takes in an event.
     pub fn apply(&mut self, event: &Event) {
         let Some(process) = &event.process else { return };
@@ -106,7 +112,7 @@ impl Summary {
         let same_pid = self.forest.nodes().filter(|node| node.process.pid == root);
         let Some(root) = same_pid.min_by_key(|node| node.process.id) else { return Vec::new() };
         // It was held until it was traced: what counts is what came after.
-        let start = root.first_exec.unwrap_or(root.start);
+        let start = self.began.or(root.first_exec).unwrap_or(root.start);
         let mut picture = rows::Picture::new(&self.forest, &self.folded, now, glyphs);
         let mut lines = vec![Line::new(), rows::heading()];
         lines.extend(picture.draw(root.process.id, start));
@@ -149,25 +155,6 @@ impl Summary {
             lines.push(Line::new().with(Role::Plain, "a larger --ring-size holds more"));
         }
         lines
-    }
-
-    /// Writes the picture to standard error, as wide as the terminal.
-    pub fn print(&self, root: u32, bye: &Bye, colour: bool) -> io::Result<()> {
-        let width = terminal_size::terminal_size_of(io::stderr()).map(|(width, _)| usize::from(width.0));
-        let now = Timestamp(i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX));
-        let lines = self.lines(root, bye, now, width, Glyphs::of_locale());
-        line::print(&lines, &mut io::stderr().lock(), colour)
-    }
-}
-
-impl Sink for Summary {
-    fn write(&mut self, event: &Event) -> io::Result<()> {
-        self.apply(event);
-        Ok(())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 

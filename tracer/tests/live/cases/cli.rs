@@ -219,12 +219,14 @@ fn doctor_says_yes() {
 
 fn doctor_says_no() {
     let place = open_directory();
-    let finished = by_nobody(&["doctor"], place.path());
+    let finished = by_nobody(&["doctor", "--json"], place.path());
     assert_eq!(finished.code(), 1, "tracing does not work for nobody: {finished:?}");
-    assert!(
-        finished.stdout().contains("CAP_BPF") || finished.stdout().contains("root"),
-        "with the remedy: {finished:?}"
-    );
+    let report: serde_json::Value = serde_json::from_str(&finished.stdout()).expect("one object");
+    assert_eq!(report["works"], false);
+    let checks = report["checks"].as_array().expect("a list");
+    let bpf = checks.iter().find(|check| check["name"] == "CAP_BPF").expect("it is looked for");
+    assert_eq!(bpf["status"], "failed", "{bpf}");
+    assert!(bpf["remedy"].as_str().is_some_and(|remedy| remedy.contains("root")), "with the remedy: {bpf}");
 }
 
 fn wrong_usage() {

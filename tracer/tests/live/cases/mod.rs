@@ -10,8 +10,11 @@ mod exit;
 mod kernel;
 mod load;
 mod oracle;
+mod place;
+mod reader;
 mod reap;
 mod run;
+mod run_signals;
 mod storm;
 mod stream;
 mod tree;
@@ -33,6 +36,9 @@ pub(crate) fn all() -> Vec<Case> {
         stream::cases(),
         reap::cases(),
         run::cases(),
+        run_signals::cases(),
+        reader::cases(),
+        place::cases(),
         cli::cases(),
         containers::cases(),
         load::cases(),

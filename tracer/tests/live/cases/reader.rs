@@ -1,0 +1,155 @@
+//! The output's reader sleeps, wakes late, or never.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufRead as _, BufReader, PipeReader, Read as _};
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::process::{Command, Stdio};
+
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+
+use crate::support::{BOUND, Case, Guarded, case, command, open_directory, parse_lines};
+
+pub(super) fn cases() -> Vec<Case> {
+    vec![
+        case("reader::that_sleeps_does_not_outlast_a_signal", sleeps),
+        case("reader::that_wakes_after_the_signal_gets_all", wakes),
+        case("reader::that_sleeps_does_not_keep_signals_from_the_command", command_hears),
+        case("reader::that_falls_behind_is_told_what_was_lost", falls_behind),
+        case("reader::that_goes_ends_a_quiet_stream", goes),
+    ]
+}
+
+/// The least that a pipe can hold: the snapshot alone is more.
+fn narrow(pipe: &impl AsFd) {
+    fcntl(pipe.as_fd(), FcntlArg::F_SETPIPE_SZ(4096)).expect("a pipe may be small");
+}
+
+/// A stream into a pipe that holds a page, and nobody reads: full when this returns.
+fn stream() -> (Guarded, PipeReader) {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    narrow(&reader);
+    let mut command = command(["stream"]);
+    let tracer = Guarded::spawn(command.stdout(writer).stderr(Stdio::piped()));
+    // The command keeps the other end open as long as it lives.
+    drop(command);
+    await_bytes(&reader);
+    (tracer, reader)
+}
+
+/// Waits until there is something to read.
+fn await_bytes(reader: &impl AsFd) {
+    let bound = PollTimeout::try_from(BOUND).expect("less than a month");
+    let ready = poll(&mut [PollFd::new(reader.as_fd(), PollFlags::POLLIN)], bound).expect("one descriptor");
+    assert_eq!(ready, 1, "nothing is written within {BOUND:?}");
+}
+
+fn complaint(tracer: &mut Guarded) -> String {
+    let mut text = String::new();
+    tracer.child().stderr.take().expect("it was piped").read_to_string(&mut text).expect("UTF-8");
+    text
+}
+
+fn check_not_taken(tracer: &mut Guarded) {
+    let status = tracer.wait(BOUND);
+    let complaint = complaint(tracer);
+    assert_eq!(status.code(), Some(1), "{complaint}");
+    assert_eq!(complaint.lines().count(), 1, "{complaint}");
+    assert!(complaint.contains("is not read") && complaint.contains(" bytes"), "{complaint}");
+}
+
+fn sleeps() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let (mut tracer, _reader) = stream();
+        tracer.signal(signal);
+        check_not_taken(&mut tracer);
+    }
+}
+
+fn wakes() {
+    let (mut tracer, mut reader) = stream();
+    tracer.signal(Signal::SIGTERM);
+    let mut bytes = Vec::new();
+    reader.read_to_end(&mut bytes).expect("a pipe");
+    let status = tracer.wait(BOUND);
+    assert_eq!(status.code(), Some(0), "{}", complaint(&mut tracer));
+    let lines = parse_lines(&bytes);
+    let bye = lines.last().and_then(|line| line.event.bye.as_ref()).expect("`bye` is last");
+    assert_eq!(bye.seen, bye.emitted + bye.filtered + bye.folded + bye.lost);
+}
+
+/// A trace of a command into a FIFO, and the FIFO's reading end.
+fn run_into_fifo(place: &std::path::Path, options: &[&str], script: &str) -> (Guarded, File) {
+    let fifo = place.join("fifo");
+    mkfifo(&fifo, Mode::S_IRUSR | Mode::S_IWUSR).expect("a new FIFO");
+    let reader = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&fifo).expect("our FIFO");
+    narrow(&reader);
+    let mut arguments: Vec<OsString> = vec!["run".into(), "-o".into(), fifo.into()];
+    arguments.extend(options.iter().map(Into::into));
+    arguments.extend(["--", "sh", "-c", script].map(Into::into));
+    let tracer = Guarded::spawn(command(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()));
+    (tracer, reader)
+}
+
+fn await_line(tracer: &mut Guarded, wanted: &str) {
+    let mut line = String::new();
+    let stdout = tracer.child().stdout.as_mut().expect("it was piped");
+    BufReader::new(stdout).read_line(&mut line).expect("UTF-8");
+    assert_eq!(line.trim_end(), wanted);
+}
+
+fn command_hears() {
+    let place = open_directory();
+    let caught = place.path().join("caught");
+    let script = format!(
+        "trap 'echo TERM > {}; exit 5' TERM
+        i=0; while [ $i -lt 40 ]; do /bin/true; i=$((i+1)); done
+        echo ready
+        while :; do sleep 0.05; done",
+        caught.display()
+    );
+    let (mut tracer, _reader) = run_into_fifo(place.path(), &[], &script);
+    await_line(&mut tracer, "ready");
+    tracer.signal(Signal::SIGTERM);
+    check_not_taken(&mut tracer);
+    assert_eq!(fs::read_to_string(caught).expect("it caught the signal"), "TERM\n");
+}
+
+/// More events than may wait for the reader, and a ring that cannot hold the rest either.
+fn falls_behind() {
+    let place = open_directory();
+    let script = "i=0; while [ $i -lt 3000 ]; do /bin/true; i=$((i+1)); done; echo done; exit 6";
+    let (mut tracer, mut reader) = run_into_fifo(place.path(), &["--ring-size", "128K"], script);
+    await_line(&mut tracer, "done");
+    let flags = fcntl(&reader, FcntlArg::F_GETFL).map(nix::fcntl::OFlag::from_bits_retain).expect("our FIFO");
+    fcntl(&reader, FcntlArg::F_SETFL(flags - nix::fcntl::OFlag::O_NONBLOCK)).expect("our FIFO");
+    let mut bytes = Vec::new();
+    reader.read_to_end(&mut bytes).expect("a FIFO");
+    let status = tracer.wait(BOUND);
+    assert_eq!(status.code(), Some(6), "{}", complaint(&mut tracer));
+    let lines = parse_lines(&bytes);
+    let bye = lines.last().and_then(|line| line.event.bye.as_ref()).expect("`bye` is last");
+    assert_eq!(bye.seen, bye.emitted + bye.filtered + bye.folded + bye.lost);
+    let told: u64 = lines.iter().filter_map(|line| line.event.lost.as_ref()).map(|lost| lost.total).sum();
+    assert_eq!(bye.lost, told, "each loss has its line");
+    assert!(bye.lost > 0, "what neither the reader took nor the ring held is lost: {bye:?}");
+    let written = lines.iter().filter(|line| !line.event.kind.is_framing()).count();
+    assert_eq!(bye.emitted, written as u64, "and all that was not is there");
+}
+
+/// A stream that has nothing more to write hears of it too: here, only of its first lines.
+fn goes() {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    let mut stream: Command = command(["stream", "--event", "thread_exit", "--threads", "--comm", "no-such-name"]);
+    stream.stdout(writer);
+    drop(reader);
+    let mut tracer = Guarded::spawn(stream.stderr(Stdio::piped()));
+    let status = tracer.wait(BOUND);
+    assert_eq!((status.code(), complaint(&mut tracer).as_str()), (Some(0), ""));
+}
