@@ -13,6 +13,7 @@ pub mod gaps;
 pub mod id;
 mod intern;
 pub mod kernel;
+mod lineage;
 pub mod live;
 pub mod merge;
 pub mod pipeline;

@@ -16,6 +16,7 @@ pub mod run;
 mod schema;
 mod screen;
 pub mod stream;
+pub mod top;
 mod trace;
 pub mod tree;
 
@@ -46,6 +47,7 @@ const AFTER_HELP: &str = "\
 Examples:
   tracer run -- make -j4           what did this build run, and what did each process cost?
   tracer tree -p --watch           the process tree, live
+  tracer top                       who spawns all these processes?
   tracer stream                    every fork, exec and exit of the machine, as JSON lines
   tracer stream --format text      … for people
   tracer stream --event exec --exe '*/curl' | jq -r .process.argv
@@ -59,6 +61,8 @@ Examples:
       The same, with every event as a JSON line in a file.
   tracer tree -p --watch
       The process tree with pids, redrawn as processes come and go.
+  tracer top
+      Who spawns how much, with every short-lived process counted.
   tracer stream --format text --event exec,exit
       What starts and ends on this machine, for people.
   tracer stream --event exec --exe '*/curl' | jq -r '.process.argv | join(\" \")'
@@ -149,6 +153,7 @@ enum Command {
     Stream(Box<stream::StreamArgs>),
     Run(Box<run::RunArgs>),
     Tree(Box<tree::TreeArgs>),
+    Top(Box<top::TopArgs>),
     Doctor(doctor::DoctorArgs),
     Schema(schema::SchemaArgs),
     Completions(completions::CompletionsArgs),
@@ -181,6 +186,7 @@ fn execute(command: Command, globals: &Globals) -> anyhow::Result<ExitCode> {
         Command::Stream(args) => stream::execute(args.plan(globals)?),
         Command::Run(args) => run::execute(args.plan(globals)?),
         Command::Tree(args) => tree::execute(&args, globals),
+        Command::Top(args) => top::execute(args.plan(globals)?),
         Command::Doctor(args) => doctor::execute(&args, globals),
         Command::Schema(args) => schema::execute(&args, globals),
         Command::Hold(args) => hold::execute(args),

@@ -172,17 +172,17 @@ fn wish(input: &Input) -> Option<Wish> {
     })
 }
 
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     Timestamp(clock::utc_minus_boot_ns().saturating_add_unsigned(clock::boot_ns()))
 }
 
 /// The terminal while it is ours; given back however this ends.
-struct Screen {
+pub(super) struct Screen {
     output: Output,
 }
 
 impl Screen {
-    fn enter(mut output: Output) -> io::Result<Self> {
+    pub(super) fn enter(mut output: Output) -> io::Result<Self> {
         let usual = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
             give_back(&mut io::stdout());
@@ -198,7 +198,7 @@ impl Screen {
     }
 
     /// Columns and rows.
-    fn size(&self) -> (usize, usize) {
+    pub(super) fn size(&self) -> (usize, usize) {
         let size = terminal_size::terminal_size_of(&self.output);
         size.map_or(USUAL_SIZE, |(columns, rows)| (usize::from(columns.0), usize::from(rows.0)))
     }

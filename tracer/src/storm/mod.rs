@@ -8,7 +8,7 @@
 //! ends it. With [`Mode::Fold`] what is of the storm gets no line of its own. So a process whose birth was shown has its
 //! end shown too, and those that outlive a storm are shown from then on.
 
-mod lineage;
+mod blame;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -19,8 +19,9 @@ use rustc_hash::FxHashMap;
 
 use crate::event::{Ancestor, Event, Kind, Process, Storm, StormPhase};
 use crate::id::ProcessId;
+use crate::lineage::Lineage;
 use crate::time::Timestamp;
-use lineage::Lineage;
+use blame::Below;
 use tally::Tally;
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -59,7 +60,7 @@ struct Going {
 #[derive(Debug)]
 pub struct Storms {
     options: Options,
-    lineage: Lineage,
+    lineage: Lineage<Below>,
     going: BTreeMap<u64, Going>,
     /// The storm of a culprit.
     by_culprit: FxHashMap<ProcessId, u64>,
@@ -117,7 +118,7 @@ impl Storms {
         }
         let Some(process) = event.process.as_ref().filter(|_| is_of_a_life(event.kind)) else { return true };
         let storm = self.storm_of(event.kind, process);
-        self.lineage.learn(event.kind, process, storm);
+        self.lineage.learn(event.kind, process, Below::born(storm));
         let shown = if wanted { self.judge(event, process, storm, out) } else { true };
         if event.kind == Kind::Exit {
             self.lineage.end(process.id);
@@ -255,6 +256,13 @@ impl Storms {
 const fn is_of_a_life(kind: Kind) -> bool {
     matches!(
         kind,
-        Kind::Process | Kind::Fork | Kind::Exec | Kind::Exit | Kind::Reparent | Kind::ThreadStart | Kind::ThreadExit
+        Kind::Process
+            | Kind::Fork
+            | Kind::Exec
+            | Kind::ExecFailed
+            | Kind::Exit
+            | Kind::Reparent
+            | Kind::ThreadStart
+            | Kind::ThreadExit
     )
 }

@@ -80,6 +80,11 @@ impl Line {
         }
     }
 
+    /// Its pieces.
+    pub fn spans(&self) -> impl Iterator<Item = (Role, &str)> {
+        self.spans.iter().map(|(role, text)| (*role, text.as_str()))
+    }
+
     /// Columns it takes.
     pub fn width(&self) -> usize {
         self.spans.iter().map(|(_, text)| text.width()).sum()

@@ -15,6 +15,7 @@ mod order;
 mod samples;
 pub mod summary;
 mod summary_rows;
+pub mod top;
 pub mod tree;
 pub mod units;
 pub mod users;

@@ -4,6 +4,7 @@
 
 mod outputs;
 mod terminal;
+mod top;
 mod tree;
 mod usage;
 

@@ -8,10 +8,11 @@ use unicode_width::UnicodeWidthStr as _;
 use crate::{complaint, output, printed, text, tracer};
 
 /// Commands that are for people, each with something its long help must teach.
-const COMMANDS: [(&str, &str); 6] = [
+const COMMANDS: [(&str, &str); 7] = [
     ("stream", "process.id"),
     ("run", "127"),
     ("tree", "--dead"),
+    ("top", "--batch"),
     ("doctor", "remedy"),
     ("schema", "JSON Schema"),
     ("completions", "bash_completion"),
@@ -59,6 +60,9 @@ fn wrong_usage_ends_with_2_and_names_what_is_right() {
         (&["stream", "--exec-failed=some"], "possible values: all, summary"),
         (&["stream", "--collapse", "0"], "--collapse"),
         (&["stream", "--collapse", "9", "--storm-alert", "9"], "--storm-alert"),
+        (&["top", "-d", "soon"], "500ms"),
+        (&["top", "-d", "0"], "10ms"),
+        (&["top", "--sort", "age"], "possible values: pid, forks"),
         (&["stream", "--format", "xml"], "possible values: json, text"),
         (&["stream", "--argv-max", "7M"], "6M"),
         (&["stream", "--argv-max", "lots"], "e.g. 64K"),

@@ -17,6 +17,7 @@ mod run;
 mod run_signals;
 mod storm;
 mod stream;
+mod top;
 mod tree;
 mod usage;
 mod workloads;
@@ -43,6 +44,7 @@ pub(crate) fn all() -> Vec<Case> {
         containers::cases(),
         load::cases(),
         storm::cases(),
+        top::cases(),
         workloads::cases(),
         oracle::cases(),
     ]

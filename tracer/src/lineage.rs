@@ -1,4 +1,4 @@
-//! Who came from whom, and how many events there were below each in this second.
+//! Who came from whom, by the line of those who created each other, with something noted of each.
 
 use rustc_hash::FxHashMap;
 
@@ -8,38 +8,37 @@ use crate::id::ProcessId;
 /// Most steps from a process up to its ancestors: nobody nests deeper for a purpose.
 const MAX_DEPTH: usize = 256;
 
-/// A culprit has at least so much of what happened below the first that passed the rate.
-const SHARE: (u64, u64) = (2, 3);
-
 /// A process that lives, or through which a living one descends.
 #[derive(Debug)]
-struct Node {
+struct Node<T> {
     process: Box<Process>,
     /// Who created it: a later change of parent does not change where it came from.
     above: Option<ProcessId>,
     /// How many nodes are right below.
     below: u32,
     living: bool,
-    /// The storm it was born in.
-    storm: Option<u64>,
-    /// Events in `second`, of it and of all below it.
-    events: u64,
-    second: u64,
+    note: T,
 }
 
 /// All processes that live, by the line of those who created them.
-#[derive(Debug, Default)]
-pub(super) struct Lineage {
-    nodes: FxHashMap<ProcessId, Node>,
+#[derive(Debug)]
+pub(crate) struct Lineage<T> {
+    nodes: FxHashMap<ProcessId, Node<T>>,
 }
 
-impl Lineage {
-    pub(super) fn knows(&self, id: ProcessId) -> bool {
+impl<T> Default for Lineage<T> {
+    fn default() -> Self {
+        Self { nodes: FxHashMap::default() }
+    }
+}
+
+impl<T: Default> Lineage<T> {
+    pub(crate) fn knows(&self, id: ProcessId) -> bool {
         self.nodes.contains_key(&id)
     }
 
     /// Takes in what is said about a process. A new one gets its place below whoever created it.
-    pub(super) fn learn(&mut self, kind: Kind, process: &Process, storm: Option<u64>) {
+    pub(crate) fn learn(&mut self, kind: Kind, process: &Process, note: T) {
         let reborn = kind == Kind::Fork;
         match self.nodes.get_mut(&process.id) {
             Some(node) if !reborn => {
@@ -50,13 +49,13 @@ impl Lineage {
             // An id of which the end was lost, or that stands for two within one clock tick.
             Some(_) => {
                 self.end(process.id);
-                self.insert(process, storm);
+                self.insert(process, note);
             }
-            None => self.insert(process, storm),
+            None => self.insert(process, note),
         }
     }
 
-    fn insert(&mut self, process: &Process, storm: Option<u64>) {
+    fn insert(&mut self, process: &Process, note: T) {
         let above = process.creator_id.or(process.parent_id);
         // Whose creator is not known comes from nobody. Below a dead one with the same id there may still be others,
         // of whom nobody can tell whose they are: they stay there, and nobody descends from himself.
@@ -65,8 +64,7 @@ impl Lineage {
             node.below += 1;
         }
         let below = self.nodes.get(&process.id).map_or(0, |dead| dead.below);
-        let fresh =
-            Node { process: Box::new(process.clone()), above, below, living: true, storm, events: 0, second: 0 };
+        let fresh = Node { process: Box::new(process.clone()), above, below, living: true, note };
         if let Some(before) = self.nodes.insert(process.id, fresh).and_then(|dead| dead.above) {
             if let Some(node) = self.nodes.get_mut(&before) {
                 node.below = node.below.saturating_sub(1);
@@ -76,9 +74,9 @@ impl Lineage {
     }
 
     /// Who descends from whom among many at once, which may come in any order.
-    pub(super) fn adopt(&mut self, processes: &[&Process]) {
+    pub(crate) fn adopt(&mut self, processes: &[&Process]) {
         for process in processes {
-            self.learn(Kind::Process, process, None);
+            self.learn(Kind::Process, process, T::default());
         }
         for process in processes {
             let Some(above) = process.creator_id.or(process.parent_id) else { continue };
@@ -100,7 +98,7 @@ impl Lineage {
     }
 
     /// It has ended; it is kept only while others descend through it.
-    pub(super) fn end(&mut self, id: ProcessId) {
+    pub(crate) fn end(&mut self, id: ProcessId) {
         if let Some(node) = self.nodes.get_mut(&id) {
             node.living = false;
         }
@@ -140,7 +138,7 @@ impl Lineage {
     }
 
     /// A process and its living ancestors, nearest first.
-    pub(super) fn line(&mut self, id: ProcessId, out: &mut Vec<ProcessId>) {
+    pub(crate) fn line(&mut self, id: ProcessId, out: &mut Vec<ProcessId>) {
         out.clear();
         let mut next = self.nodes.contains_key(&id).then_some(id);
         while let Some(id) = next.filter(|_| out.len() < MAX_DEPTH) {
@@ -150,67 +148,44 @@ impl Lineage {
     }
 
     /// True for one that nobody is known to have created: init, kthreadd.
-    pub(super) fn is_root(&self, id: ProcessId) -> bool {
+    pub(crate) fn is_root(&self, id: ProcessId) -> bool {
         self.nodes.get(&id).is_none_or(|node| node.above.is_none())
     }
 
-    pub(super) fn storm_of(&self, id: ProcessId) -> Option<u64> {
-        self.nodes.get(&id)?.storm
+    /// Who created it, whether that one lives or not.
+    pub(crate) fn above(&self, id: ProcessId) -> Option<ProcessId> {
+        self.nodes.get(&id)?.above
     }
 
-    pub(super) fn process(&self, id: ProcessId) -> Option<&Process> {
+    pub(crate) fn note(&self, id: ProcessId) -> Option<&T> {
+        Some(&self.nodes.get(&id)?.note)
+    }
+
+    pub(crate) fn note_mut(&mut self, id: ProcessId) -> Option<&mut T> {
+        Some(&mut self.nodes.get_mut(&id)?.note)
+    }
+
+    /// All that live, with what is noted of them.
+    pub(crate) fn living(&self) -> impl Iterator<Item = (&Process, Option<ProcessId>, &T)> {
+        self.nodes.values().filter(|node| node.living).map(|node| (&*node.process, node.above, &node.note))
+    }
+
+    /// A process that lives.
+    pub(crate) fn process(&self, id: ProcessId) -> Option<&Process> {
         self.nodes.get(&id).filter(|node| node.living).map(|node| &*node.process)
     }
 
     /// The ancestors of a process, as a line shows them.
-    pub(super) fn ancestors(&mut self, id: ProcessId) -> Vec<Ancestor> {
+    pub(crate) fn ancestors(&mut self, id: ProcessId) -> Vec<Ancestor> {
         let mut line = Vec::new();
         self.line(id, &mut line);
         let known = line.into_iter().skip(1).filter_map(|id| self.process(id));
         known.map(|p| Ancestor { id: p.id, pid: p.pid, comm: p.comm.clone(), exe: p.exe.clone() }).collect()
     }
 
-    /// Counts an event of the first of a line for all of it. If one of them passes `most` in this second, says who is
-    /// to blame and how many there were: the lowest living one with the better part of it all.
-    ///
-    /// Everything descends from init, which is to blame only for what it spawns itself.
-    pub(super) fn count(&mut self, line: &[ProcessId], second: u64, most: u64) -> Option<(ProcessId, u64)> {
-        let counted = line.iter().enumerate().position(|(i, &id)| i > 1 && self.is_root(id)).unwrap_or(line.len());
-        let line = &line[..counted];
-        let mut total = 0;
-        for id in line {
-            let Some(node) = self.nodes.get_mut(id) else { continue };
-            if node.second < second {
-                (node.second, node.events) = (second, 0);
-            }
-            node.events += 1;
-            total = node.events.max(total);
-        }
-        if total <= most {
-            return None;
-        }
-        let to_blame = |id: &&ProcessId| {
-            let node = self.nodes.get(*id);
-            node.is_some_and(|node| node.living && node.events * SHARE.1 >= total * SHARE.0)
-        };
-        line.iter().find(to_blame).map(|&id| (id, total))
-    }
-
-    /// What was counted for a culprit is told as a storm: it is no reason to blame those above as well.
-    pub(super) fn discount(&mut self, culprit: ProcessId) {
-        let Some((told, second)) = self.nodes.get(&culprit).map(|node| (node.events, node.second)) else { return };
-        let mut line = Vec::new();
-        self.line(culprit, &mut line);
-        for id in &line {
-            if let Some(node) = self.nodes.get_mut(id).filter(|node| node.second == second) {
-                node.events = node.events.saturating_sub(told);
-            }
-        }
-    }
-
     /// How many nodes there are.
     #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.nodes.len()
     }
 }

@@ -1,0 +1,40 @@
+//! What the keys do.
+
+/// Keys, and what they do.
+pub(super) const KEYS: [(&str, &str); 17] = [
+    ("F1 h ?", "this help"),
+    ("Enter i", "all about a row: its ancestors, what it ran, how that ended"),
+    ("1 … 6", "group by process, ancestor, command, user, container, unit"),
+    ("Tab g", "the next group"),
+    ("F5 t", "by ancestor: everything counts for all who are above it"),
+    ("F6 > <", "sort by the next column, or by the one before"),
+    ("f e x F", "sort by forks, execs, exits, failures"),
+    ("P T N C", "sort by CPU, total, pid, command"),
+    ("I R", "the other way round"),
+    ("F4 / \\", "show only rows with a text, a user or a pid; Esc clears"),
+    ("- Left", "fold what is below a row"),
+    ("+ Right", "unfold it"),
+    ("*", "fold all, or unfold all"),
+    ("Z", "let the picture stand still; counting goes on"),
+    ("Space", "a new picture, now"),
+    ("arrows j k", "up and down; also PgUp, PgDn, Home, End"),
+    ("F10 q", "end"),
+];
+
+/// What the columns mean.
+pub(super) const COLUMNS: [(&str, &str); 3] = [
+    ("FORK/s …", "what children did (by ancestor: all descendants), a second"),
+    ("CPU%", "CPU time of processes that lived 10 s at most and ended"),
+    ("TOTAL", "processes created since tracer top began"),
+];
+
+/// What the bottom line names.
+pub(super) const FOOT: [(&str, &str); 7] = [
+    ("F1", "Help"),
+    ("F4", "Filter"),
+    ("F5", "Tree"),
+    ("F6", "Sort"),
+    ("Tab", "Group"),
+    ("Z", "Pause"),
+    ("F10", "Quit"),
+];

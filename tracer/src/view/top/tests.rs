@@ -1,0 +1,302 @@
+use std::sync::Arc;
+
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use jiff::tz::TimeZone;
+use proptest::prelude::*;
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
+
+use super::batch::{self, Look};
+use super::draw::draw;
+use super::model::{Picture, Sums, Top};
+use super::rows::{Key, Row, rows};
+use super::state::{Group, Over, Sort, State, Wish};
+use crate::event::{Event, Exit, Kind, Process, Source, Usage};
+use crate::id::ProcessId;
+use crate::time::Timestamp;
+use crate::view::glyphs::{ASCII, UNICODE};
+use crate::view::users::Users;
+
+const S: u64 = 1_000_000_000;
+const T0: Timestamp = Timestamp(1_700_000_000_000_000_000);
+
+fn id(pid: u32) -> ProcessId {
+    ProcessId::from_ticks(u64::from(pid), pid)
+}
+
+fn event(kind: Kind, pid: u32, parent: u32, comm: &str) -> Event {
+    let process = Process {
+        parent_id: (parent > 0).then(|| id(parent)),
+        uid: Some(if parent == 12 { 33 } else { 0 }),
+        comm: Some(comm.into()),
+        exe: Some(format!("/bin/{comm}").into()),
+        argv: Some([Arc::from(comm), Arc::from("-x")].into()),
+        container: (parent == 12).then(|| "0123456789ab".into()),
+        ..Process::new(id(pid), Source::Kernel)
+    };
+    Event { process: Some(process), ..Event::new(kind, T0) }
+}
+
+fn exit(pid: u32, parent: u32, comm: &str, code: u8, (cpu_ns, lived_ns): (u64, u64)) -> Event {
+    let usage = Usage { user_ns: cpu_ns, ..Usage::default() };
+    let ending = Exit { code: Some(code), duration_ns: Some(lived_ns), usage: Some(usage), ..Exit::default() };
+    Event { exit: Some(Box::new(ending)), ..event(Kind::Exit, pid, parent, comm) }
+}
+
+/// A process that runs a program and ends, 5 ms of CPU later.
+fn life(pid: u32, parent: u32, comm: &str, code: u8) -> [Event; 3] {
+    [
+        event(Kind::Fork, pid, parent, "sh"),
+        event(Kind::Exec, pid, parent, comm),
+        exit(pid, parent, comm, code, (5_000_000, 6_000_000)),
+    ]
+}
+
+fn feed(top: &mut Top, events: &[Event]) {
+    for event in events {
+        top.apply(event, true);
+    }
+}
+
+/// init, a session, a poller, and a web server.
+fn machine() -> Top {
+    let machine = [(1, 0, "init"), (10, 1, "bash"), (11, 10, "poll.sh"), (12, 1, "nginx")];
+    let machine = machine.map(|(pid, parent, comm)| event(Kind::Process, pid, parent, comm));
+    let mut top = Top::new(0);
+    top.learn(&machine);
+    feed(&mut top, &machine);
+    top
+}
+
+/// Two seconds of a poller that makes a hundred processes, half of which fail, and of a server that makes one.
+fn stormy() -> (Top, Picture) {
+    let mut top = machine();
+    for n in 0..100 {
+        feed(&mut top, &life(100 + n, 11, if n % 2 == 0 { "date" } else { "pgrep" }, (n % 2) as u8));
+    }
+    feed(&mut top, &life(300, 12, "php", 0));
+    let picture = top.tick(2 * S, T0);
+    (top, picture)
+}
+
+fn look() -> Look {
+    let users = Users::new(|uid| (uid == 33).then(|| "www".into()));
+    Look { glyphs: &UNICODE, zone: TimeZone::UTC, users }
+}
+
+fn text(picture: &Picture, state: &State) -> String {
+    batch::lines(picture, state, &look(), None).iter().map(|line| line.plain() + "\n").collect()
+}
+
+fn table(picture: &Picture, state: &State) -> Vec<Row> {
+    let look = look();
+    rows(picture, state, &look.users, look.glyphs)
+}
+
+fn state(group: Group) -> State {
+    State { group, ..State::default() }
+}
+
+fn screen(picture: &Picture, state: &mut State, (columns, rows): (u16, u16)) -> String {
+    let mut terminal = Terminal::new(TestBackend::new(columns, rows)).unwrap();
+    terminal.draw(|frame| drop(draw(frame, picture, state, &look(), true))).unwrap();
+    terminal.backend().to_string()
+}
+
+fn press(state: &mut State, code: KeyCode, picture: &Picture) -> Option<Wish> {
+    let keys: Vec<Key> = table(picture, state).iter().map(|row| row.key).collect();
+    state.key(&KeyEvent::new(code, KeyModifiers::NONE), &keys, 10)
+}
+
+#[test]
+fn short_lived_processes_count_in_full_for_who_made_them() {
+    let (_, picture) = stormy();
+    let poller = picture.find(id(11)).unwrap();
+    let sums = Sums { forks: 100, execs: 100, exits: 100, failures: 50, cpu_ns: 500_000_000 };
+    assert_eq!((poller.own, poller.below), ((sums, sums), (sums, sums)));
+    assert_eq!(picture.find(id(10)).unwrap().own.1, Sums::default());
+    assert_eq!(picture.find(id(10)).unwrap().below.1, sums);
+    assert_eq!(picture.find(id(1)).unwrap().below.1.forks, 101);
+    assert_eq!(picture.culprit, Some(id(11)), "not bash and not init, below which it is too");
+    let executed: Vec<_> = poller.commands.iter().map(|(what, n)| (&**what, *n)).collect();
+    assert_eq!(executed, [("/bin/date", 50), ("/bin/pgrep", 50)]);
+}
+
+#[test]
+fn an_interval_is_over_when_it_is() {
+    let (mut top, _) = stormy();
+    let next = top.tick(4 * S, T0);
+    assert_eq!((next.all, next.total.forks, next.culprit), (Sums::default(), 101, None));
+    assert_eq!(next.find(id(11)).unwrap().own.0, Sums::default());
+    assert_eq!(next.history, [151, 0]);
+}
+
+#[test]
+fn who_spawned_and_ended_is_in_the_picture_of_that_interval() {
+    let mut top = machine();
+    top.apply(&event(Kind::Fork, 20, 11, "sh"), true);
+    feed(&mut top, &life(21, 20, "true", 0));
+    top.apply(&exit(20, 11, "sh", 0, (0, 0)), true);
+    let picture = top.tick(S, T0);
+    let gone = picture.find(id(20)).unwrap();
+    assert_eq!((gone.living, gone.own.0.forks), (false, 1));
+    assert!(top.tick(2 * S, T0).find(id(20)).is_none());
+}
+
+#[test]
+fn a_long_life_is_no_burst_of_cpu() {
+    let mut top = machine();
+    top.apply(&event(Kind::Fork, 20, 11, "sh"), true);
+    top.apply(&exit(20, 11, "sh", 0, (3600 * S, 7200 * S)), true);
+    assert_eq!(top.tick(S, T0).all, Sums { forks: 1, exits: 1, ..Sums::default() });
+}
+
+#[test]
+fn who_is_not_wanted_counts_for_nothing_and_is_known() {
+    let mut top = machine();
+    top.apply(&event(Kind::Fork, 20, 11, "sh"), false);
+    feed(&mut top, &life(21, 20, "true", 0));
+    let picture = top.tick(S, T0);
+    assert_eq!((picture.all.forks, picture.find(id(11)).unwrap().below.0.forks), (1, 1));
+}
+
+#[test]
+fn groups() {
+    let (_, picture) = stormy();
+    let all: String = Group::ALL.map(|group| text(&picture, &state(group))).join("\n");
+    insta::assert_snapshot!(all);
+}
+
+#[test]
+fn rows_are_sorted_as_wished() {
+    let (_, picture) = stormy();
+    let first = |sort| table(&picture, &State { sort, ..state(Group::Command) })[0].name.clone();
+    assert_eq!(
+        (first(Sort::Forks), first(Sort::Failures), first(Sort::Name)),
+        ("sh".into(), "pgrep".into(), "date".into())
+    );
+    let inverted = State { sort: Sort::Name, inverted: true, ..state(Group::Command) };
+    assert_eq!(table(&picture, &inverted)[0].name, "sh");
+}
+
+#[test]
+fn a_filter_and_a_fold() {
+    let (_, picture) = stormy();
+    let only = |group, filter: &str| table(&picture, &State { filter: filter.into(), ..state(group) }).len();
+    assert_eq!((only(Group::Process, "POLL"), only(Group::Process, "12"), only(Group::Process, "nobody")), (1, 1, 0));
+    assert_eq!(only(Group::Ancestor, "poll"), 3, "with all above it");
+    let mut folded = state(Group::Ancestor);
+    press(&mut folded, KeyCode::Down, &picture);
+    press(&mut folded, KeyCode::Char('-'), &picture);
+    let names: Vec<_> = table(&picture, &folded).into_iter().map(|row| row.name).collect();
+    assert_eq!(names, ["init -x", "├─[+] bash -x", "└─nginx -x"]);
+    press(&mut folded, KeyCode::Char('*'), &picture);
+    assert_eq!(table(&picture, &folded).len(), 4);
+}
+
+#[test]
+fn keys_are_as_in_htop() {
+    let (_, picture) = stormy();
+    let mut state = State::default();
+    assert_eq!(press(&mut state, KeyCode::F(5), &picture), Some(Wish::Redraw));
+    assert_eq!(state.group, Group::Ancestor);
+    press(&mut state, KeyCode::Char('t'), &picture);
+    assert_eq!(state.group, Group::Process);
+    press(&mut state, KeyCode::Char('P'), &picture);
+    assert_eq!(state.sort, Sort::Cpu);
+    press(&mut state, KeyCode::Char('I'), &picture);
+    assert!(state.inverted);
+    press(&mut state, KeyCode::Char('Z'), &picture);
+    assert!(state.paused);
+    press(&mut state, KeyCode::End, &picture);
+    assert_eq!(state.selected, 1);
+    for c in ['\\', 'q', 'x'] {
+        assert_eq!(press(&mut state, KeyCode::Char(c), &picture), Some(Wish::Redraw), "q is typed, and does not end");
+    }
+    assert_eq!((state.filter.as_str(), state.over), ("qx", Over::Filter));
+    press(&mut state, KeyCode::Esc, &picture);
+    assert_eq!((state.filter.as_str(), state.over), ("", Over::Nothing));
+    press(&mut state, KeyCode::Char('?'), &picture);
+    assert_eq!(state.over, Over::Help);
+    press(&mut state, KeyCode::Char('q'), &picture);
+    assert_eq!(state.over, Over::Nothing);
+    assert_eq!(press(&mut state, KeyCode::Char(' '), &picture), Some(Wish::Refresh));
+    assert_eq!(press(&mut state, KeyCode::F(10), &picture), Some(Wish::End));
+}
+
+#[test]
+fn a_screen() {
+    let (_, picture) = stormy();
+    insta::assert_snapshot!("screen", screen(&picture, &mut state(Group::Ancestor), (100, 24)));
+    let mut help = State { over: Over::Help, ..State::default() };
+    insta::assert_snapshot!("help", screen(&picture, &mut help, (80, 24)));
+    let mut details = State { over: Over::Details, ..State::default() };
+    insta::assert_snapshot!("details", screen(&picture, &mut details, (100, 24)));
+    let mut filter = State { over: Over::Filter, filter: "po\x1b".into(), ..State::default() };
+    insta::assert_snapshot!("narrow", screen(&picture, &mut filter, (40, 10)));
+}
+
+#[test]
+fn a_terminal_without_unicode_gets_none() {
+    let (_, picture) = stormy();
+    let look = Look { glyphs: &ASCII, ..look() };
+    for over in [Over::Nothing, Over::Details] {
+        let mut terminal = Terminal::new(TestBackend::new(100, 24)).unwrap();
+        let mut state = State { over, ..state(Group::Ancestor) };
+        terminal.draw(|frame| drop(draw(frame, &picture, &mut state, &look, false))).unwrap();
+        let shown = terminal.backend().to_string();
+        assert!(shown.is_ascii(), "{shown}");
+    }
+}
+
+#[test]
+fn nothing_is_told_before_the_first_interval_is_over() {
+    assert!(screen(&Picture::default(), &mut State::default(), (80, 5)).contains("being counted"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn any_keys_on_any_screen(codes in proptest::collection::vec(0u8..128, 0..30), columns in 0u16..130, rows in 0u16..40) {
+        let (_, picture) = stormy();
+        let mut state = State::default();
+        for code in codes {
+            let code = match code {
+                1..=12 => KeyCode::F(code),
+                13 => KeyCode::Enter,
+                14 => KeyCode::Down,
+                15 => KeyCode::Up,
+                16 => KeyCode::PageDown,
+                17 => KeyCode::PageUp,
+                18 => KeyCode::Tab,
+                19 => KeyCode::BackTab,
+                20 => KeyCode::Backspace,
+                27 => KeyCode::Esc,
+                code => KeyCode::Char(char::from(code)),
+            };
+            press(&mut state, code, &picture);
+            screen(&picture, &mut state, (columns, rows));
+        }
+    }
+
+    /// However a tree of processes spawns, all is counted once at its root.
+    #[test]
+    fn the_root_has_it_all(parents in proptest::collection::vec(any::<usize>(), 1..60)) {
+        let mut top = Top::new(0);
+        let root = event(Kind::Process, 1, 0, "init");
+        top.learn(std::slice::from_ref(&root));
+        let mut pids = vec![1];
+        for (i, parent) in parents.iter().enumerate() {
+            let (pid, parent) = (2 + i as u32, pids[parent % pids.len()]);
+            top.apply(&event(Kind::Fork, pid, parent, "sh"), true);
+            pids.push(pid);
+        }
+        let picture = top.tick(S, T0);
+        let forks = parents.len() as u64;
+        prop_assert_eq!(picture.find(id(1)).unwrap().below.0.forks, forks);
+        prop_assert_eq!(picture.processes.iter().map(|spawned| spawned.own.0.forks).sum::<u64>(), forks);
+        prop_assert_eq!(picture.commands.iter().map(|(_, sums, _)| sums.forks).sum::<u64>(), forks);
+        prop_assert_eq!(rows(&picture, &state(Group::Ancestor), &look().users, &UNICODE).len(), picture.processes.len());
+    }
+}
