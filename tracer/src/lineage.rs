@@ -42,7 +42,7 @@ impl<T: Default> Lineage<T> {
         let reborn = kind == Kind::Fork;
         match self.nodes.get_mut(&process.id) {
             Some(node) if !reborn => {
-                if kind == Kind::Exec {
+                if matches!(kind, Kind::Exec | Kind::Process) {
                     *node.process = process.clone();
                 }
             }

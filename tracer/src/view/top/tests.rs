@@ -97,10 +97,14 @@ fn state(group: Group) -> State {
     State { group, ..State::default() }
 }
 
-fn screen(picture: &Picture, state: &mut State, (columns, rows): (u16, u16)) -> String {
+fn drawn(picture: &Picture, state: &mut State, (columns, rows): (u16, u16)) -> Terminal<TestBackend> {
     let mut terminal = Terminal::new(TestBackend::new(columns, rows)).unwrap();
     terminal.draw(|frame| drop(draw(frame, picture, state, &look(), true))).unwrap();
-    terminal.backend().to_string()
+    terminal
+}
+
+fn screen(picture: &Picture, state: &mut State, size: (u16, u16)) -> String {
+    drawn(picture, state, size).backend().to_string()
 }
 
 fn press(state: &mut State, code: KeyCode, picture: &Picture) -> Option<Wish> {
@@ -276,7 +280,7 @@ proptest! {
                 code => KeyCode::Char(char::from(code)),
             };
             press(&mut state, code, &picture);
-            screen(&picture, &mut state, (columns, rows));
+            drawn(&picture, &mut state, (columns, rows));
         }
     }
 
