@@ -292,6 +292,10 @@ fn show(plan: Plan, top: &Shared, output: Output, colour: bool, stop: &AtomicBoo
             Some(Wish::End) => return Ok(()),
             Some(Wish::Refresh) => due = Instant::now(),
             Some(Wish::Redraw) => fresh = true,
+            Some(Wish::Clear) => {
+                terminal.clear()?;
+                fresh = true;
+            }
             None => {}
         }
     }

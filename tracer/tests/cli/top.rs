@@ -32,7 +32,8 @@ impl OnTerminal {
         Self { child, master: File::from(pty.master), terminal, before, shown: Vec::new() }
     }
 
-    /// Reads until a text is on the terminal; what was there before does not count.
+    /// Reads until a word is written on the terminal; what was there before does not count. Only what differs is
+    /// written, and spaces seldom do: so it has to be one word, on a place where there was nothing.
     fn await_text(&mut self, wanted: &str) {
         let mut chunk = [0; 4096];
         while !self.shown.windows(wanted.len()).any(|bytes| bytes == wanted.as_bytes()) {
@@ -44,6 +45,13 @@ impl OnTerminal {
 
     fn press(&mut self, keys: &str) {
         self.master.write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Presses keys, has the screen drawn anew, and waits for a word on it.
+    fn press_for(&mut self, keys: &str, wanted: &str) {
+        self.press(keys);
+        self.press("\x0c");
+        self.await_text(wanted);
     }
 
     /// It ends well, and the terminal is as it was: settings, main screen, cursor.
@@ -87,16 +95,12 @@ fn keys_change_what_is_shown_and_q_gives_the_terminal_back() {
         return;
     }
     let mut top = OnTerminal::start(100, 30, &mut tracer(&["top", "-d", "0.1"]));
-    top.await_text("In all:");
+    top.await_text("all:");
     assert_ne!(tcgetattr(&top.terminal).unwrap().local_flags, top.before.local_flags, "keys are taken one by one");
-    top.press("?");
-    top.await_text("Help: any key closes it");
-    top.press("x3");
-    top.await_text("command");
-    top.press("\\zzz\r");
-    top.await_text("only");
-    top.press("Z");
-    top.await_text("paused");
+    top.press_for("?", "closes");
+    top.press_for("x3", "command");
+    top.press_for("\\zzz\r", "only");
+    top.press_for("Z", "paused");
     top.press("q");
     top.ends_well();
 }
@@ -108,7 +112,7 @@ fn a_signal_gives_the_terminal_back() {
     }
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let mut top = OnTerminal::start(80, 24, &mut tracer(&["top", "-d", "0.1"]));
-        top.await_text("In all:");
+        top.await_text("all:");
         kill(Pid::from_raw(top.child.id() as i32), signal).unwrap();
         top.ends_well();
     }
@@ -122,7 +126,7 @@ fn a_terminal_of_hardly_any_size_is_survived() {
     for (columns, rows) in [(0, 0), (1, 1), (3, 2)] {
         let mut top = OnTerminal::start(columns, rows, &mut tracer(&["top", "-d", "0.1"]));
         // A terminal that does not know its size is taken for a usual one.
-        top.await_text(if columns == 0 { "In all:" } else { "\x1b[?25l" });
+        top.await_text(if columns == 0 { "all:" } else { "\x1b[?25l" });
         top.press("?\r5q");
         top.press("q");
         top.ends_well();

@@ -110,6 +110,8 @@ pub struct State {
 pub enum Wish {
     /// Draw again.
     Redraw,
+    /// Draw all of it again: something else has written on the screen.
+    Clear,
     /// A new picture, now.
     Refresh,
     /// The end.
@@ -122,7 +124,7 @@ impl State {
         let control = key.modifiers.contains(KeyModifiers::CONTROL);
         match key.code {
             KeyCode::Char('c') if control => return Some(Wish::End),
-            KeyCode::Char('l') if control => return Some(Wish::Redraw),
+            KeyCode::Char('l') if control => return Some(Wish::Clear),
             _ => {}
         }
         match self.over {
