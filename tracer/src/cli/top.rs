@@ -293,7 +293,8 @@ fn show(plan: Plan, top: &Shared, output: Output, colour: bool, stop: &AtomicBoo
             Some(Wish::Refresh) => due = Instant::now(),
             Some(Wish::Redraw) => fresh = true,
             Some(Wish::Clear) => {
-                terminal.clear()?;
+                // Not `clear`, which asks the terminal where its cursor is, and waits for the answer.
+                terminal.resize(size)?;
                 fresh = true;
             }
             None => {}
