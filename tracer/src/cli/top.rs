@@ -123,15 +123,16 @@ impl TopArgs {
     /// What the options mean.
     pub fn plan(self, globals: &Globals) -> Result<Plan, UsageError> {
         let batch = self.batch || globals.target().is_some() || !io::stdout().is_terminal();
+        let capture = self.capture.capture(&self.filter, "top")?;
         Ok(Plan {
             batch,
             delay: self.delay,
             iterations: self.iterations.unwrap_or(u64::MAX),
             state: State { group: self.group, sort: self.sort, ..State::default() },
             width: self.width.map(usize::from),
-            filter: self.filter.filter("top")?,
+            filter: self.filter.filter(&capture, "top")?,
             pids: self.filter.spec().pids,
-            capture: self.capture.capture(&self.filter, "top")?,
+            capture,
             globals: globals.clone(),
         })
     }
