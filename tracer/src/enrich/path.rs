@@ -1,6 +1,6 @@
 //! What the path of a cgroup tells: the systemd unit, and the container that it was made for.
 //!
-//! Each runtime has its own way to name the cgroup of a container. The names are in [`NAMED`] and in the few
+//! Each runtime has its own way to name the cgroup of a container. The names are in `NAMED` and in the few
 //! functions beside it; the tests are paths as the runtimes make them.
 
 use std::borrow::Cow;
