@@ -48,6 +48,7 @@ pub(crate) const TESTS: &[Package] = &[
     package("podman", "the tests trace its containers"),
     package("procps", "ps, against which the tests compare"),
     package("runc", "the tests trace its containers"),
+    package("psmisc", "pstree, against which the tests compare"),
     package("rust-web-clippy", "lints the BPF programs"),
     package("stress-ng", "the tests trace its storms"),
     package("util-linux", "unshare, setsid, setpriv: the tests use namespaces and sessions"),

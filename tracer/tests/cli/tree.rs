@@ -69,15 +69,6 @@ fn the_tree_is_pstrees() {
       ├─sleep,#2 1001
       └─sleep,#3 1002
     ");
-    // Where pstree is, it draws the same.
-    for options in
-        [&["-A"][..], &["-U"], &["-A", "-p"], &["-A", "-c"], &["-A", "-u", "-p"], &["-A", "-n"], &["-A", "-p", "-s"]]
-    {
-        if let Ok(theirs) = Command::new("pstree").arg("-T").args(options).arg("-l").arg(family.pid()).output() {
-            let ours = printed(&[&["tree", &family.pid()], options].concat());
-            assert_eq!(ours, text(&theirs.stdout), "{options:?}");
-        }
-    }
 }
 
 #[test]

@@ -20,6 +20,7 @@ pub(super) fn cases() -> Vec<Case> {
         case("cli::tree_of_everything_agrees_with_proc", tree_of_everything),
         case("cli::tree_without_root", tree_without_root).needs(&[Need::Nothing]),
         case("cli::tree_of_nobody", tree_of_nobody).needs(&[Need::Nothing]),
+        case("cli::tree_as_pstree_draws_it", tree_as_pstree).needs(&[Need::Tool("pstree"), Need::Nothing]),
         case("cli::tree_on_a_terminal_of_zero_width", zero_width),
         case("cli::doctor_says_yes", doctor_says_yes),
         case("cli::doctor_says_no_without_root", doctor_says_no),
@@ -104,6 +105,21 @@ fn leading_process(text: &str) -> Option<(u32, usize)> {
     let (index, pid) = open;
     let close = index + text[index..].find(')')? + 1;
     Some((pid, text[..close].chars().count()))
+}
+
+fn tree_as_pstree() {
+    let family = Family::new();
+    let pid = family.deed.pid().to_string();
+    for options in
+        [&["-A"][..], &["-U"], &["-A", "-p"], &["-A", "-c"], &["-A", "-u", "-p"], &["-A", "-n"], &["-A", "-p", "-s"]]
+    {
+        let theirs = run_bounded(Command::new("pstree").args(["-T", "-l"]).args(options).arg(&pid), BOUND);
+        assert_eq!(theirs.code(), 0, "{theirs:?}");
+        assert!(!theirs.stdout().is_empty(), "{theirs:?}");
+        // pstree tells control characters in octal, tracer as it tells them everywhere.
+        let theirs = theirs.stdout().replace("\\033", "\\x1b");
+        assert_eq!(tree(&[options, &[&pid]].concat()).stdout(), theirs, "{options:?}");
+    }
 }
 
 fn tree_of_a_family() {
