@@ -5,6 +5,7 @@ use std::iter;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use duct::Expression;
 use object::read::elf::{ElfFile64, ProgramHeader};
 use object::{Endianness, elf};
 
@@ -25,25 +26,35 @@ pub(crate) fn run(_: &Args) -> Result<()> {
 
 /// Builds and checks it; the binary, and what it says its version is.
 pub(crate) fn static_binary() -> Result<(PathBuf, String)> {
-    build::bpf_object(&setup::bpf_toolchain()?)?;
     let target = workspace::host_target();
-    let flags: Vec<_> =
-        iter::once("-Ctarget-feature=+crt-static".to_owned()).chain(workspace::without_paths()).collect();
-    // With --target the flags reach tracer alone; build scripts and macros stay as `cargo xtask build` has them.
-    let build =
-        process::cargo(["build", "--package", "tracer", "--bin", "tracer", "--profile", "dist", "--target", &target])
-            .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
-    process::build_saying_only_news(build).context("tracer")?;
-
+    let linked =
+        static_binary_with(&target, |cargo, flags| Ok(cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))))?;
     let dir = workspace::target_dir().join("dist");
     fs::create_dir_all(&dir)?;
     let binary = dir.join("tracer");
-    let linked = workspace::target_dir().join(target).join("dist").join("tracer");
     fs::copy(&linked, &binary).with_context(|| format!("cannot copy {}", linked.display()))?;
-
-    check_static(&binary).with_context(|| workspace::shown(&binary))?;
     let version = process::command(&binary, ["--version"]).read().context("it does not tell its version")?;
     Ok((binary, version))
+}
+
+/// Builds it for `target`, with a cargo that `with_flags` prepares, and checks it.
+pub(crate) fn static_binary_with(
+    target: &str,
+    with_flags: impl FnOnce(Expression, Vec<String>) -> Result<Expression>,
+) -> Result<PathBuf> {
+    build::bpf_object(&setup::bpf_toolchain()?)?;
+    // With --target the flags reach tracer alone; build scripts and macros stay as `cargo xtask build` has them.
+    let build =
+        process::cargo(["build", "--package", "tracer", "--bin", "tracer", "--profile", "dist", "--target", target]);
+    process::build_saying_only_news(with_flags(build, static_flags())?).context("tracer")?;
+    let linked = workspace::target_dir().join(target).join("dist").join("tracer");
+    check_static(&linked).with_context(|| workspace::shown(&linked))?;
+    Ok(linked)
+}
+
+/// What makes rustc link statically, and the same in every clone.
+pub(crate) fn static_flags() -> Vec<String> {
+    iter::once("-Ctarget-feature=+crt-static".to_owned()).chain(workspace::without_paths()).collect()
 }
 
 /// A static binary names no interpreter: that is what the kernel would start, and what would load libraries.

@@ -2,6 +2,7 @@
 //!
 //! Chatter goes to stderr; stdout belongs to what a command was asked for.
 
+mod apt;
 mod build;
 mod dist;
 mod packages;
@@ -12,6 +13,7 @@ mod setup;
 mod tally;
 mod test;
 mod toolchain;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -35,6 +37,7 @@ enum Command {
     Build(build::Args),
     Run(run::Args),
     Test(test::Args),
+    Vm(vm::Args),
     Dist(dist::Args),
     #[command(hide = true)]
     RunTestBinary(test::RunnerArgs),
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Command::Build(args) => build::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Test(args) => return test::run(&args),
+        Command::Vm(args) => vm::run(&args),
         Command::Dist(args) => dist::run(&args),
         Command::RunTestBinary(args) => test::run_test_binary(&args),
     };

@@ -5,6 +5,7 @@ use std::sync::Once;
 
 use anyhow::{Context, Result, bail};
 
+use crate::apt::{self, Lists};
 use crate::{process, workspace};
 
 /// One Debian package.
@@ -54,6 +55,40 @@ pub(crate) const TESTS: &[Package] = &[
     package("util-linux", "unshare, setsid, setpriv: the tests use namespaces and sessions"),
 ];
 
+/// Boots other kernels, and packs what they boot into.
+const VM: &[Package] = &[
+    package("cpio", "packs what virtual machines boot into"),
+    package("qemu-system-x86", "boots other kernels for the tests"),
+];
+
+/// The same for arm64.
+const VM_AARCH64: &[Package] = &[
+    package("cpio", "packs what virtual machines boot into"),
+    package("qemu-system-arm", "boots arm64 kernels for the tests"),
+];
+
+/// Links for arm64.
+pub(crate) const CROSS_AARCH64: &[Package] = &[
+    package("gcc-aarch64-linux-gnu", "links tracer for arm64"),
+    package("libc6-dev-arm64-cross", "the static C library for arm64"),
+];
+
+/// Installs QEMU, from backports where a part of it is from there already and the suite's own would not fit.
+pub(crate) fn ensure_qemu(aarch64: bool) -> Result<()> {
+    let (packages, parts): (_, &[&str]) = if aarch64 {
+        (VM_AARCH64, &["qemu-system-arm", "qemu-system-common", "qemu-system-data"])
+    } else {
+        (VM, &["qemu-system-x86", "qemu-system-common", "qemu-system-data", "seabios"])
+    };
+    let Err(why) = ensure(packages) else { return Ok(()) };
+    if !on_debian() {
+        return Err(why);
+    }
+    workspace::say(&format!("{why:#}; taking it from backports"));
+    ensure(&packages[..1])?;
+    Lists::fetch(apt::host_architecture())?.install("bookworm-backports", parts).context("qemu cannot be installed")
+}
+
 /// Whether Debian's packages can be installed here.
 pub(crate) fn on_debian() -> bool {
     which::which("dpkg-query").is_ok() && which::which("apt-get").is_ok()
@@ -82,13 +117,13 @@ pub(crate) fn ensure(packages: &[Package]) -> Result<()> {
     }
     // An index may be stale in part and still hold what is needed: the installation decides.
     UPDATE.call_once(|| {
-        if let Err(why) = apt(&["update"]) {
+        if let Err(why) = apt_get(&["update"]) {
             workspace::say(&format!("{why:#}; going on with the package index that is here"));
         }
     });
     let mut install = vec!["install", "--yes", "--no-install-recommends"];
     install.extend(missing.iter().map(|package| &*package.name));
-    apt(&install)
+    apt_get(&install)
 }
 
 fn missing(packages: &[Package]) -> Result<Vec<&Package>> {
@@ -103,7 +138,7 @@ fn missing(packages: &[Package]) -> Result<Vec<&Package>> {
     Ok(packages.iter().filter(|package| !is_installed(&package.name)).collect())
 }
 
-fn apt(args: &[&str]) -> Result<()> {
+fn apt_get(args: &[&str]) -> Result<()> {
     let mut command = vec!["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-o", "DPkg::Lock::Timeout=300"];
     command.extend(args);
     let output = process::as_root(&command)?

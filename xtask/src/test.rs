@@ -11,11 +11,12 @@ use anyhow::{Context, Result};
 
 use crate::tally::{Reader, Tally};
 use crate::toolchain::Toolchain;
-use crate::{build, dist, packages, process, run, setup, workspace};
+use crate::{build, dist, packages, process, run, setup, vm, workspace};
 
 /// Run every check there is; ends with `N passed, N failed, N skipped`
 ///
-/// Set-up, format, lints, licences and advisories of dependencies, docs, all tests, and the static binary. A step that
+/// Set-up, format, lints, licences and advisories of dependencies, docs, all tests, the static binary, and the live tests on
+/// other kernels. A step that
 /// fails does not keep the next from running. What cannot be checked on this machine is skipped, and named. The exit
 /// status is 0 only if nothing failed.
 ///
@@ -23,7 +24,7 @@ use crate::{build, dist, packages, process, run, setup, workspace};
 /// asks for no password, and skip themselves where it does.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Leave out what takes minutes and seldom breaks: today, the static binary
+    /// Leave out what takes minutes and seldom breaks: the static binary, and the live tests on other kernels in virtual machines
     #[arg(long)]
     quick: bool,
     /// Run only the tests with FILTER in their names, and none of the other checks
@@ -59,7 +60,7 @@ const fn step(name: &'static str, run: fn(&mut Run<'_>) -> Result<Outcome>) -> S
     Step { name, always: false, slow: false, run }
 }
 
-/// In order. The virtual machines with other kernels are to be one more slow step, behind the tests.
+/// In order.
 const STEPS: &[Step] = &[
     Step { always: true, ..step("set-up: BPF toolchain", set_up_toolchain) },
     Step { always: true, ..step("set-up: Debian packages", set_up_packages) },
@@ -73,6 +74,7 @@ const STEPS: &[Step] = &[
     step("docs", docs),
     Step { always: true, ..step("tests", tests) },
     Step { slow: true, ..step("static binary", static_binary) },
+    Step { slow: true, ..step("other kernels", other_kernels) },
 ];
 
 pub(crate) fn run(args: &Args) -> ExitCode {
@@ -251,4 +253,11 @@ fn static_binary(run: &mut Run<'_>) -> Result<Outcome> {
         println!("    {version}: {}", workspace::shown_with_size(&binary));
         Ok(Outcome::Passed)
     })
+}
+
+fn other_kernels(run: &mut Run<'_>) -> Result<Outcome> {
+    if !packages::on_debian() {
+        return Ok(Outcome::Skipped("the kernels are Debian's packages, and this is not a Debian".to_owned()));
+    }
+    with_object(run, || Ok(Outcome::Tests(vm::all()?)))
 }

@@ -5,7 +5,8 @@
 //! daemon that loses its parent) and writes down what `wait4`, `getppid` and `/proc` told it. The test then
 //! compares that truth with tracer's lines. So the binary also works alone, as the payload of a virtual machine.
 //!
-//! Environment: `TRACER_BIN` names the tracer to test, `TRACER_SEED` the only seed of the oracle run.
+//! Environment: `TRACER_BIN` names the tracer to test, `TRACER_SEED` the only seeds of the oracle run, with
+//! commas between them.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod cases;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::support::{Ident, Truth};
 
 /// Longest that a deed waits for anything.
-pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(crate::support::BOUND.as_secs() / 2);
 
 /// Forks; the child runs `body` and ends with what it returns.
 pub(super) fn fork(body: impl FnOnce() -> i32) -> u32 {

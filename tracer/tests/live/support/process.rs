@@ -12,8 +12,15 @@ use tempfile::TempDir;
 
 use super::proc;
 
-/// Longest that anything here may take, unless a case says otherwise.
-pub(crate) const BOUND: Duration = Duration::from_secs(40);
+/// Longest that anything here may take, unless a case says otherwise. What is to run where every instruction is
+/// emulated is built with `TRACER_TEST_BOUND`, in seconds.
+pub(crate) const BOUND: Duration = Duration::from_secs(match option_env!("TRACER_TEST_BOUND") {
+    Some(seconds) => match u64::from_str_radix(seconds, 10) {
+        Ok(seconds) => seconds,
+        Err(_) => panic!("TRACER_TEST_BOUND is a number of seconds"),
+    },
+    None => 40,
+});
 
 /// A child that is killed if the test ends before it does.
 pub(crate) struct Guarded {

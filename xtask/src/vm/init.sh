@@ -1,0 +1,38 @@
+#!/bin/busybox sh
+# /init of the guest: there is nothing else in it but busybox and /payload. What is found goes to the serial line that
+# `vmout=` names; the kernel's messages and what the tests say on stderr go to the console.
+/bin/busybox mount -t devtmpfs dev /dev
+/bin/busybox mount -t proc proc /proc
+/bin/busybox --install -s /bin
+export PATH=/bin HOME=/ TERM=dumb
+mount -t sysfs sys /sys
+mount -t tracefs trace /sys/kernel/tracing 2>/dev/null
+mount -t bpf bpf /sys/fs/bpf
+mount -t cgroup2 cg /sys/fs/cgroup
+mkdir -p /dev/pts && mount -t devpts pts /dev/pts
+mount -t tmpfs -o mode=1777 tmp /tmp
+ln -sf /proc/self/fd /dev/fd
+hostname guest
+ifconfig lo up
+for word in $(cat /proc/cmdline); do
+    case $word in vmout=*) out=/dev/${word#*=} ;; esac
+done
+stty -F $out raw
+cd /payload
+
+echo "@@release $(uname -r)" >$out
+echo "@@doctor" >$out
+./tracer doctor --json >$out 2>/dev/console
+echo "@@tests" >$out
+touch /tmp/stderr
+tail -n +1 -f /tmp/stderr >/dev/console 2>/dev/null &
+. ./environment
+# A session of its own, as a terminal would give, so that nothing that a test leaves behind holds the line.
+setsid ./live $(cat arguments) </dev/null >$out 2>/tmp/stderr
+status=$?
+echo "@@reasons" >$out
+grep ': skipped, ' /tmp/stderr >$out
+echo "@@status $status" >$out
+sleep 0.3 # the last bytes drain
+sync
+reboot -f # with -no-reboot this ends QEMU, without ACPI too

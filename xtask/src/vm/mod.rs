@@ -1,0 +1,135 @@
+//! `cargo xtask vm`
+
+mod arch;
+mod boot;
+mod cross;
+mod fetch;
+mod payload;
+mod report;
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use self::arch::Arch;
+use self::fetch::{Fetcher, Kernel, SERIES};
+use self::report::Guest;
+use crate::packages;
+use crate::tally::Tally;
+
+/// Guests at a time.
+const AT_ONCE: usize = 2;
+/// A guest that takes longer hangs.
+const LIMIT: Duration = Duration::from_secs(1500);
+
+/// Run the live tests on other kernels, in virtual machines
+///
+/// Fetches Debian's packaged kernels by apt, with package lists of its own, and keeps them in target/vm. Boots each in
+/// QEMU, by software emulation, with the static release binary and a static build of the live tests, and prints what
+/// passed, failed and was skipped on each. A kernel that cannot be had is reported as skipped.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Only these: 5.10, 6.1, 6.12, 6.18, 7 [default: all]
+    kernels: Vec<String>,
+    /// Architecture of the kernels
+    #[arg(long, value_enum, default_value_t = Arch::X86_64)]
+    arch: Arch,
+    /// Look for newer packages than those that are kept
+    #[arg(long)]
+    newest: bool,
+    /// Run only the tests with TEXT in their names
+    #[arg(long, value_name = "TEXT")]
+    filter: Option<String>,
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    if let Some(unknown) = args.kernels.iter().find(|&name| SERIES.iter().all(|series| series.name != name)) {
+        let known: Vec<_> = SERIES.iter().map(|series| series.name).collect();
+        bail!("there is no series {unknown}; there are {}", known.join(", "));
+    }
+    let tally = matrix(args)?;
+    println!("{tally}");
+    if !tally.failed.is_empty() {
+        bail!("not all is well");
+    }
+    Ok(())
+}
+
+/// All kernels of the machine's own architecture, as a step of `cargo xtask test`.
+pub(crate) fn all() -> Result<Tally> {
+    let arch = if cfg!(target_arch = "aarch64") { Arch::Aarch64 } else { Arch::X86_64 };
+    matrix(&Args { kernels: Vec::new(), arch, newest: false, filter: None })
+}
+
+fn matrix(args: &Args) -> Result<Tally> {
+    let arch = args.arch;
+    packages::ensure_qemu(arch == Arch::Aarch64)?;
+    let mut tally = Tally::default();
+    let mut kernels = VecDeque::new();
+    let mut fetcher = Fetcher::new(arch);
+    let asked = |name: &str| args.kernels.is_empty() || args.kernels.iter().any(|kernel| kernel == name);
+    for series in SERIES.iter().filter(|series| series.is_for(arch) && asked(series.name)) {
+        match fetcher.kernel(series, args.newest) {
+            Ok(kernel) => kernels.push_back(kernel),
+            Err(why) => tally.skipped.push(format!("Linux {} ({}): {why:#}", series.name, arch.name())),
+        }
+    }
+    let busybox = fetcher.busybox()?;
+    let payload = payload::make(arch, args.filter.as_deref())?;
+    let initramfs = boot::initramfs(arch, &busybox, &payload)?;
+    println!("    payload {}; left out in the guests: {}", payload::shown(&payload), payload::LEFT_OUT);
+
+    let guests = guests(arch, kernels, &initramfs);
+    print!("{}", report::table(&guests));
+    for guest in &guests {
+        tally.add(guest.tally());
+    }
+    Ok(tally)
+}
+
+/// Boots all, some at a time; in the order of the kernels.
+fn guests(arch: Arch, kernels: VecDeque<Kernel>, initramfs: &Path) -> Vec<Guest> {
+    let queue = Mutex::new(kernels.into_iter().enumerate().collect::<VecDeque<_>>());
+    let done = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                loop {
+                    let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+                    let Some((place, kernel)) = next else { return };
+                    let guest = guest(arch, &kernel, initramfs);
+                    done.lock().unwrap_or_else(PoisonError::into_inner).push((place, guest));
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    done.sort_by_key(|(place, _)| *place);
+    done.into_iter().map(|(_, guest)| guest).collect()
+}
+
+fn guest(arch: Arch, kernel: &Kernel, initramfs: &Path) -> Guest {
+    match boot::boot(arch, kernel, initramfs, LIMIT) {
+        Ok(booted) => {
+            let mut guest = Guest::read(kernel.series, &booted.output);
+            if let Some(trouble) = booted.trouble {
+                guest.trouble(trouble);
+            }
+            println!("    {}: {} ({:.0} s)", kernel.package, guest.summary(), booted.took.as_secs_f64());
+            if !guest.is_well() {
+                println!("    its console: {}", booted.console.display());
+            }
+            guest
+        }
+        Err(why) => {
+            let mut guest = Guest::read(kernel.series, "");
+            guest.trouble(format!("{why:#}"));
+            println!("    {}: {why:#}", kernel.package);
+            guest
+        }
+    }
+}

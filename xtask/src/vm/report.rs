@@ -1,0 +1,206 @@
+//! What a guest said, and the table of all guests.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use crate::tally::Tally;
+
+/// What ran in one guest.
+#[derive(Debug, Default)]
+pub(super) struct Guest {
+    /// `uname -r`; the series where it did not get that far.
+    pub(super) release: String,
+    pub(super) doctor: Option<Value>,
+    groups: BTreeMap<String, Counts>,
+    failed: Vec<String>,
+    skipped: Vec<(String, String)>,
+    /// What went wrong besides tests.
+    trouble: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Counts {
+    passed: usize,
+    failed: usize,
+    skipped: usize,
+}
+
+impl Counts {
+    fn shown(self) -> String {
+        format!("{}/{}/{}", self.passed, self.failed, self.skipped)
+    }
+}
+
+impl Guest {
+    /// Reads what the init script wrote.
+    pub(super) fn read(series: &str, output: &str) -> Self {
+        let mut guest = Self { release: series.to_owned(), ..Self::default() };
+        let mut section = "";
+        let mut outcomes = Vec::new();
+        let mut reasons = BTreeMap::new();
+        let mut status = None;
+        for line in output.lines().map(str::trim_end) {
+            if let Some(marker) = line.strip_prefix("@@") {
+                let (name, value) = marker.split_once(' ').unwrap_or((marker, ""));
+                match name {
+                    "release" => value.clone_into(&mut guest.release),
+                    "status" => status = Some(value.to_owned()),
+                    _ => {}
+                }
+                section = name;
+                continue;
+            }
+            match section {
+                "doctor" => guest.doctor = serde_json::from_str(line).ok().or(guest.doctor),
+                "tests" => outcomes.extend(outcome(line)),
+                "reasons" => {
+                    let reason = line.split_once(": skipped, ");
+                    reasons.extend(reason.map(|(name, why)| (name.to_owned(), why.to_owned())));
+                }
+                _ => {}
+            }
+        }
+        for (name, outcome) in outcomes {
+            let counts = guest.groups.entry(group(name).to_owned()).or_default();
+            match outcome {
+                "ok" => counts.passed += 1,
+                "ignored" => {
+                    counts.skipped += 1;
+                    let why = reasons.get(name).cloned().unwrap_or_else(|| "no reason told".to_owned());
+                    guest.skipped.push((name.to_owned(), why));
+                }
+                _ => {
+                    counts.failed += 1;
+                    guest.failed.push(name.to_owned());
+                }
+            }
+        }
+        if guest.doctor.as_ref().is_none_or(|report| report.get("works") != Some(&Value::Bool(true))) {
+            guest.trouble("doctor does not say that tracing works");
+        }
+        if guest.groups.is_empty() {
+            guest.trouble("no test ran");
+        } else if status.as_deref() != Some("0") && guest.failed.is_empty() {
+            guest.trouble("the tests did not end well");
+        }
+        guest
+    }
+
+    /// Says that something went wrong besides tests.
+    pub(super) fn trouble(&mut self, what: impl Into<String>) {
+        self.trouble.push(what.into());
+    }
+
+    pub(super) fn is_well(&self) -> bool {
+        self.failed.is_empty() && self.trouble.is_empty()
+    }
+
+    /// Everything in one line.
+    pub(super) fn summary(&self) -> String {
+        let sum = |of: fn(&Counts) -> usize| self.groups.values().map(of).sum::<usize>();
+        let (passed, failed, skipped) = (sum(|c| c.passed), sum(|c| c.failed), sum(|c| c.skipped));
+        let trouble: String = self.trouble.iter().fold(String::new(), |all, what| all + "; " + what);
+        format!("{passed} passed, {failed} failed, {skipped} skipped{trouble}")
+    }
+
+    pub(super) fn tally(&self) -> Tally {
+        let named = |name: &String| format!("Linux {}: {name}", self.release);
+        Tally {
+            passed: self.groups.values().map(|counts| counts.passed).sum(),
+            failed: self.failed.iter().chain(&self.trouble).map(named).collect(),
+            skipped: self.skipped.iter().map(|(name, why)| format!("Linux {}: {name}: {why}", self.release)).collect(),
+        }
+    }
+}
+
+/// `exit::every_code` and `ok`, of `test exit::every_code ... ok`.
+fn outcome(line: &str) -> Option<(&str, &str)> {
+    let (name, outcome) = line.strip_prefix("test ")?.rsplit_once(" ... ")?;
+    matches!(outcome, "ok" | "ignored" | "FAILED").then_some((name.trim(), outcome))
+}
+
+/// The part of a test's name before `::`.
+fn group(name: &str) -> &str {
+    name.split_once("::").map_or(name, |(group, _)| group)
+}
+
+/// Each kernel and each group; then what failed, and what was skipped where.
+pub(super) fn table(guests: &[Guest]) -> String {
+    let groups: std::collections::BTreeSet<&String> = guests.iter().flat_map(|guest| guest.groups.keys()).collect();
+    let first = groups.iter().map(|group| group.len()).max().unwrap_or(0).max(5);
+    let widths: Vec<usize> = guests.iter().map(|guest| guest.release.len().max(9)).collect();
+    let mut out = String::from("passed/failed/skipped, by group of tests and kernel\n");
+    let mut row = |head: &str, cells: &mut dyn Iterator<Item = String>| {
+        let mut line = format!("{head:first$}");
+        for (cell, width) in cells.zip(&widths) {
+            let _ = write!(line, "  {cell:>width$}");
+        }
+        let _ = writeln!(out, "{}", line.trim_end());
+    };
+    row("", &mut guests.iter().map(|guest| guest.release.clone()));
+    for group in groups {
+        let cell = |guest: &Guest| guest.groups.get(group).map_or_else(|| "-".to_owned(), |counts| counts.shown());
+        row(group, &mut guests.iter().map(cell));
+    }
+    for guest in guests {
+        for what in guest.failed.iter().chain(&guest.trouble) {
+            let _ = writeln!(out, "FAILED on {}: {what}", guest.release);
+        }
+    }
+    let mut skipped: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+    for guest in guests {
+        for (name, why) in &guest.skipped {
+            skipped.entry((name, why)).or_default().push(&guest.release);
+        }
+    }
+    for ((name, why), releases) in skipped {
+        let place = if releases.len() == guests.len() { "all".to_owned() } else { releases.join(", ") };
+        let _ = writeln!(out, "skipped on {place}: {name}: {why}");
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Guest, table};
+
+    const OUTPUT: &str = "\
+@@release 5.10.0-46-cloud-amd64
+@@doctor
+{\"works\":true,\"checks\":[]}
+@@tests
+
+running 3 tests
+test exit::every_code  ... ok
+test exit::oom_kill    ... ignored
+test run::status       ... FAILED
+@@reasons
+exit::oom_kill: skipped, no memory cgroup
+@@status 101
+";
+
+    #[test]
+    fn a_guest_is_counted_by_group() {
+        let guest = Guest::read("5.10", OUTPUT);
+        assert_eq!(guest.summary(), "1 passed, 1 failed, 1 skipped");
+        let expected = "\
+passed/failed/skipped, by group of tests and kernel
+       5.10.0-46-cloud-amd64
+exit                   1/0/1
+run                    0/1/0
+FAILED on 5.10.0-46-cloud-amd64: run::status
+skipped on all: exit::oom_kill: no memory cgroup
+";
+        assert_eq!(table(&[guest]), expected);
+    }
+
+    #[test]
+    fn a_guest_that_dies_has_failed() {
+        let guest = Guest::read("6.1", "@@release 6.1.0\n@@doctor\n{\"works\":true}\n@@tests\ntest exit::a ... ok\n");
+        assert!(!guest.is_well());
+        assert_eq!(guest.tally().failed, ["Linux 6.1.0: the tests did not end well"]);
+        assert!(!Guest::read("6.1", "").is_well());
+    }
+}
