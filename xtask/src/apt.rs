@@ -3,6 +3,7 @@
 //! The machine's own sources are only read, to learn which mirror it uses.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -49,7 +50,10 @@ impl Lists {
         let place = self.dir.join("download");
         drop(fs::remove_dir_all(&place));
         fs::create_dir_all(&place)?;
-        quietly(&self.apt("apt-get", &["download", package]).dir(&place))?;
+        let mut argv = vec![OsString::from("-C"), place.clone().into(), "apt-get".into()];
+        argv.extend(self.options().into_iter().map(OsString::from));
+        argv.extend(["download".into(), package.into()]);
+        quietly(&process::command("env", argv))?;
         let mut packages = fs::read_dir(&place)?.flatten().map(|entry| entry.path());
         let package = packages.find(|path| path.extension().is_some_and(|end| end == "deb")).context("no package")?;
         fs::create_dir_all(into)?;

@@ -36,8 +36,9 @@ pub(super) fn initramfs(arch: Arch, busybox: &Path, payload: &Path) -> Result<Pa
     }
     let archive = arch.dir().join("initramfs");
     // Not compressed: unpacking is emulated too.
-    let pack = process::command("sh", ["-c", "find . | cpio --create --format=newc --owner=+0:+0 --quiet"]);
-    pack.dir(&root).stdout_path(&archive).run().context("cpio cannot pack the initramfs")?;
+    let pack = "cd \"$0\" && find . | cpio --create --format=newc --owner=+0:+0 --quiet";
+    let pack = process::command("sh", ["-c".as_ref(), pack.as_ref(), root.as_os_str()]);
+    pack.stdout_path(&archive).run().context("cpio cannot pack the initramfs")?;
     fs::remove_dir_all(root)?;
     Ok(archive)
 }

@@ -3,6 +3,7 @@
 mod arch;
 mod boot;
 mod cross;
+mod document;
 mod fetch;
 mod payload;
 mod report;
@@ -41,6 +42,9 @@ pub(crate) struct Args {
     /// Look for newer packages than those that are kept
     #[arg(long)]
     newest: bool,
+    /// Write what is found into docs/kernels.md and docs/verifier.md
+    #[arg(long, conflicts_with_all = ["kernels", "filter"])]
+    update: bool,
     /// Run only the tests with TEXT in their names
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
@@ -62,7 +66,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 /// All kernels of the machine's own architecture, as a step of `cargo xtask test`.
 pub(crate) fn all() -> Result<Tally> {
     let arch = if cfg!(target_arch = "aarch64") { Arch::Aarch64 } else { Arch::X86_64 };
-    matrix(&Args { kernels: Vec::new(), arch, newest: false, filter: None })
+    matrix(&Args { kernels: Vec::new(), arch, newest: false, update: false, filter: None })
 }
 
 fn matrix(args: &Args) -> Result<Tally> {
@@ -87,6 +91,16 @@ fn matrix(args: &Args) -> Result<Tally> {
     print!("{}", report::table(&guests));
     for guest in &guests {
         tally.add(guest.tally());
+    }
+    let complete = SERIES.iter().filter(|series| series.is_for(arch)).count() == guests.len();
+    if !complete {
+        tally.skipped.push("docs/kernels.md: not every kernel ran".to_owned());
+    } else if args.update {
+        document::update(arch, &guests)?;
+    } else if let Err(why) = document::check(arch, &guests) {
+        tally.failed.push(format!("{why:#}"));
+    } else {
+        tally.passed += 1;
     }
     Ok(tally)
 }

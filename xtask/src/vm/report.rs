@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use serde_json::Value;
-
+use super::document::Doctor;
 use crate::tally::Tally;
 
 /// What ran in one guest.
 #[derive(Debug, Default)]
 pub(super) struct Guest {
+    /// What it is of.
+    pub(super) series: &'static str,
     /// `uname -r`; the series where it did not get that far.
     pub(super) release: String,
-    pub(super) doctor: Option<Value>,
+    pub(super) doctor: Option<Doctor>,
     groups: BTreeMap<String, Counts>,
     failed: Vec<String>,
     skipped: Vec<(String, String)>,
@@ -35,8 +36,8 @@ impl Counts {
 
 impl Guest {
     /// Reads what the init script wrote.
-    pub(super) fn read(series: &str, output: &str) -> Self {
-        let mut guest = Self { release: series.to_owned(), ..Self::default() };
+    pub(super) fn read(series: &'static str, output: &str) -> Self {
+        let mut guest = Self { series, release: series.to_owned(), ..Self::default() };
         let mut section = "";
         let mut outcomes = Vec::new();
         let mut reasons = BTreeMap::new();
@@ -77,7 +78,7 @@ impl Guest {
                 }
             }
         }
-        if guest.doctor.as_ref().is_none_or(|report| report.get("works") != Some(&Value::Bool(true))) {
+        if guest.doctor.as_ref().is_none_or(|doctor| !doctor.works) {
             guest.trouble("doctor does not say that tracing works");
         }
         if guest.groups.is_empty() {

@@ -1,0 +1,212 @@
+//! `docs/kernels.md` and `docs/verifier.md`: what `tracer doctor --json` says in each kernel.
+//!
+//! The first tells what is there and what is not; a run that finds something else fails. The second holds numbers that
+//! change with every build; it is written only when that is asked for.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+
+use super::Arch;
+use super::report::Guest;
+use crate::workspace;
+
+const KERNELS: &str = "docs/kernels.md";
+const VERIFIER: &str = "docs/verifier.md";
+
+/// What doctor says.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Doctor {
+    pub(super) works: bool,
+    checks: Vec<Check>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Check {
+    area: String,
+    name: String,
+    status: String,
+    detail: String,
+    program: Option<Program>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Program {
+    name: String,
+    /// The most that the verifier went through, of all variations of it.
+    instructions: Option<u32>,
+}
+
+/// Compares what the guests say with the document.
+pub(super) fn check(arch: Arch, guests: &[Guest]) -> Result<()> {
+    let text = fs::read_to_string(workspace::root().join(KERNELS)).with_context(|| format!("cannot read {KERNELS}"))?;
+    let (_, written, _) = parts(&text, arch).context(KERNELS)?;
+    let found = kernels(guests);
+    if written.trim() != found.trim() {
+        let news = found.lines().find(|&line| !written.lines().any(|other| other == line));
+        let news = news.unwrap_or("something is no longer so");
+        bail!("{KERNELS} says otherwise ({news}); `cargo xtask vm --arch {} --update` writes it", arch.name());
+    }
+    Ok(())
+}
+
+/// Writes what the guests say into both documents.
+pub(super) fn update(arch: Arch, guests: &[Guest]) -> Result<()> {
+    for (file, section) in [(KERNELS, kernels(guests)), (VERIFIER, verifier(guests))] {
+        let path = workspace::root().join(file);
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {file}"))?;
+        let (before, _, after) = parts(&text, arch).context(file)?;
+        fs::write(&path, format!("{before}\n\n{}\n\n{after}", section.trim()))?;
+        workspace::say(&format!("wrote {file}"));
+    }
+    Ok(())
+}
+
+/// A document's text up to the part of this architecture, that part, and the rest.
+fn parts(text: &str, arch: Arch) -> Result<(&str, &str, &str)> {
+    let (begin, end) = (format!("<!-- {} -->", arch.name()), format!("<!-- end of {} -->", arch.name()));
+    let from = text.find(&begin).with_context(|| format!("there is no {begin}"))? + begin.len();
+    let to = text[from..].find(&end).with_context(|| format!("there is no {end}"))? + from;
+    Ok((&text[..from], &text[from..to], &text[to..]))
+}
+
+/// Hooks and members by kernel; then, for each kernel, what is done instead of what it lacks.
+fn kernels(guests: &[Guest]) -> String {
+    let mut hooks = Rows::default();
+    let mut fields = Rows::default();
+    let mut count = 0;
+    for (column, guest) in guests.iter().enumerate() {
+        for check in guest.checks("hook") {
+            let cell = match (&check.program, &*check.status) {
+                (Some(program), "ok") => format!("`{}`", program.name),
+                (_, status) => status.to_owned(),
+            };
+            hooks.set(&check.name, column, cell);
+        }
+        count = guest.checks("field").count();
+        for check in guest.checks("field").filter(|check| check.status != "ok") {
+            fields.set(&check.name, column, check.status.clone());
+        }
+    }
+    let mut out = heading("hook", guests.iter().map(|guest| guest.series));
+    out += &hooks.shown(guests.len(), "");
+    let _ = write!(out, "\nOf {count} members of kernel structures, all are there on every one of these kernels");
+    if fields.0.is_empty() {
+        out += ".\n";
+    } else {
+        out += ", but for:\n\n";
+        out += &heading("member", guests.iter().map(|guest| guest.series));
+        out += &fields.shown(guests.len(), "there");
+    }
+    for guest in guests {
+        let _ = writeln!(out, "\n**Linux {}**\n", guest.series);
+        let told = ["kernel", "hook", "field"].into_iter().flat_map(|area| guest.checks(area));
+        let mut instead = told.filter(|check| check.status != "ok").peekable();
+        if instead.peek().is_none() {
+            out += "- Nothing is missing, and nothing is done by another way.\n";
+        }
+        for check in instead {
+            let _ = writeln!(out, "- {}: `{}`: {}", check.status, check.name, check.detail);
+        }
+    }
+    out
+}
+
+/// Instructions that the verifier went through, by program and kernel.
+fn verifier(guests: &[Guest]) -> String {
+    let mut rows = Rows::default();
+    for (column, guest) in guests.iter().enumerate() {
+        for program in guest.checks("hook").filter_map(|check| check.program.as_ref()) {
+            let told = program.instructions.map_or_else(|| "not told".to_owned(), |count| count.to_string());
+            rows.set(&program.name, column, told);
+        }
+    }
+    heading("program", guests.iter().map(|guest| &*guest.release)) + &rows.shown(guests.len(), "–")
+}
+
+fn heading<'a>(first: &str, columns: impl Iterator<Item = &'a str> + Clone) -> String {
+    let names: String = columns.clone().map(|name| format!(" {name} |")).collect();
+    let lines: String = columns.map(|_| "---|").collect();
+    format!("| {first} |{names}\n|---|{lines}\n")
+}
+
+/// Rows of a table, by name: a cell for each column that has one.
+#[derive(Default)]
+struct Rows(BTreeMap<String, BTreeMap<usize, String>>);
+
+impl Rows {
+    fn set(&mut self, row: &str, column: usize, cell: String) {
+        self.0.entry(row.to_owned()).or_default().insert(column, cell);
+    }
+
+    fn shown(&self, columns: usize, empty: &str) -> String {
+        let mut out = String::new();
+        for (name, cells) in &self.0 {
+            let cell = |column| cells.get(&column).map_or(empty, String::as_str);
+            let all: String = (0..columns).map(|column| format!(" {} |", cell(column))).collect();
+            let _ = writeln!(out, "| `{name}` |{all}");
+        }
+        out
+    }
+}
+
+impl Guest {
+    fn checks<'a>(&'a self, area: &'a str) -> impl Iterator<Item = &'a Check> {
+        let checks = self.doctor.iter().flat_map(|doctor| &doctor.checks);
+        checks.filter(move |check| check.area == area)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Arch, kernels, parts, verifier};
+    use crate::vm::report::Guest;
+
+    fn guest(series: &'static str, exit: &str, member: &str) -> Guest {
+        let doctor = format!(
+            r#"{{"works":true,"checks":[
+            {{"area":"hook","name":"exit","status":"ok","detail":"","program":{{"name":"{exit}","instructions":70}}}},
+            {{"area":"field","name":"a.b","status":"ok","detail":"offset 8"}},
+            {{"area":"field","name":"a.c","status":"{member}","detail":"left out"}}]}}"#
+        );
+        let output = format!("@@release {series}.9\n@@doctor\n{}\n@@tests\n", doctor.replace('\n', ""));
+        Guest::read(series, &output)
+    }
+
+    #[test]
+    fn what_a_kernel_lacks_is_told() {
+        let guests = [guest("5.10", "exit_by_live", "missing"), guest("7", "exit", "ok")];
+        let expected = "\
+| hook | 5.10 | 7 |
+|---|---|---|
+| `exit` | `exit_by_live` | `exit` |
+
+Of 2 members of kernel structures, all are there on every one of these kernels, but for:
+
+| member | 5.10 | 7 |
+|---|---|---|
+| `a.c` | missing | there |
+
+**Linux 5.10**
+
+- missing: `a.c`: left out
+
+**Linux 7**
+
+- Nothing is missing, and nothing is done by another way.
+";
+        assert_eq!(kernels(&guests), expected);
+        assert!(verifier(&guests).contains("| `exit` | – | 70 |"), "{}", verifier(&guests));
+    }
+
+    #[test]
+    fn each_architecture_has_its_part() {
+        let text = "a\n<!-- x86_64 -->\nb\n<!-- end of x86_64 -->\nc\n<!-- aarch64 -->\n<!-- end of aarch64 -->\n";
+        assert_eq!(parts(text, Arch::X86_64).unwrap().1, "\nb\n");
+        assert_eq!(parts(text, Arch::Aarch64).unwrap().1, "\n");
+        assert!(parts("nothing", Arch::X86_64).is_err());
+    }
+}
