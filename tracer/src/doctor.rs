@@ -75,18 +75,38 @@ pub struct Check {
     /// What to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
+    /// The programs that serve a hook.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub programs: Vec<Program>,
+}
+
+/// A program that the verifier has taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Program {
+    /// Its name in the object.
+    pub name: String,
+    /// How many instructions the verifier went through, in the variation where they are most (told since 5.16).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instructions: Option<u32>,
 }
 
 impl Check {
     /// A finding without a remedy.
     pub fn new(area: Area, name: impl Into<String>, status: Status, detail: impl Into<String>) -> Self {
-        Self { area, name: name.into(), status, detail: detail.into(), remedy: None }
+        Self { area, name: name.into(), status, detail: detail.into(), remedy: None, programs: Vec::new() }
     }
 
     /// … with one.
     #[must_use]
     pub fn remedy(mut self, remedy: impl Into<String>) -> Self {
         self.remedy = Some(remedy.into());
+        self
+    }
+
+    /// … with the programs that serve it.
+    #[must_use]
+    pub fn programs(mut self, programs: impl IntoIterator<Item = Program>) -> Self {
+        self.programs.extend(programs);
         self
     }
 }

@@ -132,7 +132,7 @@ impl Builder {
         self
     }
 
-    /// BTF of the running kernel, where `/sys/kernel/btf/vmlinux` is missing.
+    /// A file with the running kernel's BTF. Another kernel's is refused.
     #[must_use]
     pub fn btf(mut self, file: Option<std::path::PathBuf>) -> Self {
         self.kernel.btf = file;

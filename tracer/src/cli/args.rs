@@ -166,7 +166,7 @@ pub struct CaptureArgs {
     #[arg(long, value_name = "BYTES", default_value = "8M", value_parser = size)]
     ring_size: u32,
 
-    /// Take the kernel's types from FILE instead of /sys/kernel/btf/vmlinux
+    /// Take the kernel's types from FILE; refused if it is another kernel's
     ///
     /// For kernels built without BTF: a BTF file made for exactly this kernel, e.g. from BTFHub.
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
@@ -195,7 +195,7 @@ pub struct Capture {
     pub exec_failures: ExecFailures,
     /// When the dead are waited for, and after how long to tell of those that are not.
     pub zombie_after: Option<Duration>,
-    /// Where the kernel's types are, if not in /sys/kernel/btf/vmlinux.
+    /// A file with the kernel's types.
     pub btf: Option<PathBuf>,
 }
 

@@ -27,7 +27,7 @@ pub struct DoctorArgs {
     #[arg(short, long)]
     json: bool,
 
-    /// Take the kernel's types from FILE instead of /sys/kernel/btf/vmlinux
+    /// Take the kernel's types from FILE; refused if it is another kernel's
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     btf: Option<PathBuf>,
 }

@@ -42,6 +42,38 @@ pub enum BtfError {
         /// Member.
         path: &'static str,
     },
+    /// A file that was given is of another kernel.
+    #[error(
+        "{path} does not describe the running kernel: {what} is not the same there. Leave out --btf: tracer reads the \
+         kernel's own types"
+    )]
+    Foreign {
+        /// Which.
+        path: PathBuf,
+        /// What differs.
+        what: String,
+    },
+    /// A file was given, and nothing to compare it with can be had.
+    #[error(
+        "{path} cannot be checked against the running kernel, and another kernel's types would give wrong events: \
+         {source}; `mount -t sysfs sysfs /sys` helps"
+    )]
+    Unchecked {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: Box<BtfError>,
+    },
+}
+
+impl BtfError {
+    /// What to do about it, where the error itself does not say it.
+    pub const fn remedy(&self) -> &'static str {
+        match self {
+            Self::Foreign { .. } | Self::Unchecked { .. } => "",
+            _ => "; a kernel built with CONFIG_DEBUG_INFO_BTF=y has it in /sys/kernel/btf/vmlinux",
+        }
+    }
 }
 
 const MAGIC: u16 = 0xeb9f;
@@ -92,11 +124,15 @@ struct Found {
 }
 
 impl Btf {
-    /// Reads the BTF of a file, the running kernel's if none is given.
-    pub fn load(file: Option<&Path>) -> Result<Self, BtfError> {
-        let path = file.unwrap_or(Path::new(VMLINUX));
+    /// Reads the BTF of a file.
+    pub fn load(path: &Path) -> Result<Self, BtfError> {
         let data = std::fs::read(path).map_err(|source| BtfError::Read { path: path.into(), source })?;
         Self::parse(data).map_err(|why| BtfError::File { path: path.into(), why: Box::new(why) })
+    }
+
+    /// The bytes.
+    pub fn data(&self) -> &[u8] {
+        &self.data
     }
 
     /// Indexes the types of a BTF blob in this machine's byte order.

@@ -13,6 +13,7 @@ use tracer_common::stats::CpuStats;
 use super::btf::{Btf, BtfError};
 use super::exec_failed;
 use super::hierarchy::Hierarchy;
+use super::own_btf;
 use super::ring::Ring;
 
 /// The kernel side, built by `cargo xtask build`.
@@ -36,7 +37,7 @@ pub struct KernelOptions {
     pub exec_failed: bool,
     /// When the dead are waited for too.
     pub reap: bool,
-    /// BTF of the running kernel, where `/sys/kernel/btf/vmlinux` is missing.
+    /// A file with the running kernel's BTF. Another kernel's is refused.
     pub btf: Option<PathBuf>,
 }
 
@@ -58,9 +59,7 @@ impl Default for KernelOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// BTF is missing or not understood.
-    #[error(
-        "{0}; a kernel built with CONFIG_DEBUG_INFO_BTF=y has it in /sys/kernel/btf/vmlinux, or give it with --btf FILE"
-    )]
+    #[error("{0}{remedy}", remedy = .0.remedy())]
     Btf(#[from] BtfError),
     /// Not allowed to load programs.
     #[error("not permitted to load BPF programs; run as root, or with the capabilities CAP_BPF and CAP_PERFMON")]
@@ -169,19 +168,18 @@ pub struct Kernel {
 impl Kernel {
     /// Loads and attaches everything; from here on events gather in the ring.
     pub fn start(options: &KernelOptions) -> Result<(Self, Ring), LoadError> {
-        let btf = Btf::load(options.btf.as_deref())?;
-        let offsets = btf.offsets()?;
+        let btf = own_btf::load(options.btf.as_deref())?;
         let hooks: Vec<Hook> = options.reap.then_some(REAPS).into_iter().chain(hooks(&btf)).collect();
         let mut fallbacks = fallbacks(&btf, &hooks);
         let hierarchy = Hierarchy::choose(&btf);
-        drop(btf);
         if hierarchy.mount.is_none() {
             let name = hierarchy.name();
             fallbacks.push(format!(
                 "cgroup {name} is not mounted: of cgroups that are there already only the path is known"
             ));
         }
-        let mut probe = Probe::open_with(&offsets, &hierarchy, options)?;
+        let mut probe = Probe::open_with(&btf, &hierarchy, options)?;
+        drop(btf);
         // All are loaded before the first is attached: the verifier takes its time.
         let loaded: Vec<(&Hook, Result<(), LoadError>)> = hooks.iter().map(|hook| (hook, probe.load(hook))).collect();
         let mut attached = Vec::new();
@@ -242,16 +240,19 @@ pub(super) struct Probe {
 impl Probe {
     /// Opens it for a kernel.
     pub(super) fn open(btf: &Btf, options: &KernelOptions) -> Result<Self, LoadError> {
-        Self::open_with(&btf.offsets()?, &Hierarchy::choose(btf), options)
+        Self::open_with(btf, &Hierarchy::choose(btf), options)
     }
 
-    fn open_with(offsets: &Offsets, hierarchy: &Hierarchy, options: &KernelOptions) -> Result<Self, LoadError> {
-        let types = match &options.btf {
-            Some(path) => aya::Btf::parse_file(path, aya::Endianness::default()),
-            None => aya::Btf::from_sys_fs(),
-        };
+    fn open_with(btf: &Btf, hierarchy: &Hierarchy, options: &KernelOptions) -> Result<Self, LoadError> {
+        let types = aya::Btf::parse(btf.data(), aya::Endianness::default());
         let types = types.map_err(|error| refused("its own BTF", &error))?;
-        Ok(Self { ebpf: open(offsets, hierarchy, options)?, types })
+        Ok(Self { ebpf: open(&btf.offsets()?, hierarchy, options)?, types })
+    }
+
+    /// Opens the object anew, with other constants.
+    pub(super) fn vary(&mut self, btf: &Btf, options: &KernelOptions) -> Result<(), LoadError> {
+        self.ebpf = open(&btf.offsets()?, &Hierarchy::choose(btf), options)?;
+        Ok(())
     }
 
     /// Loads the program of one hook: the verifier looks through it.

@@ -4,6 +4,7 @@ pub mod btf;
 pub mod exec_failed;
 pub mod hierarchy;
 pub mod load;
+pub mod own_btf;
 pub mod place;
 pub mod probe;
 pub mod ring;

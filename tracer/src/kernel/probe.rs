@@ -1,5 +1,6 @@
 //! What the running kernel and our privileges allow, found by trying.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -9,8 +10,9 @@ use tracer_common::offsets::{Offsets, Want};
 use super::btf::{self, Btf};
 use super::exec_failed::{self, BY_FUNCTION, BY_TRACEPOINT};
 use super::load::{Hook, KernelOptions, LoadError, Probe, REAPS, hooks};
+use super::own_btf;
 use super::place::{self, PlaceError};
-use crate::doctor::{Area, Check, Status};
+use crate::doctor::{Area, Check, Program, Status};
 
 /// A capability: its bit (include/uapi/linux/capability.h), its name, and what it is for.
 struct Capability {
@@ -41,17 +43,22 @@ pub fn checks(btf_file: Option<&Path>) -> Vec<Check> {
     kernel(&mut out);
     mounts(&mut out);
     limits(&mut out);
-    match Btf::load(btf_file) {
+    match own_btf::load(btf_file) {
         Ok(btf) => {
-            let name = btf_file.unwrap_or(Path::new(btf::VMLINUX)).display().to_string();
+            let name = match btf_file {
+                Some(file) => file.display().to_string(),
+                None if Path::new(btf::VMLINUX).exists() => btf::VMLINUX.to_owned(),
+                None => format!("there is no {}; the kernel gave it by bpf(2)", btf::VMLINUX),
+            };
             out.push(Check::new(Area::Kernel, "BTF", Status::Ok, name));
             fields(&btf, &mut out);
             attach(&btf, btf_file, &mut out);
         }
-        Err(error) => out.push(
-            Check::new(Area::Kernel, "BTF", Status::Failed, error.to_string())
-                .remedy("boot a kernel built with CONFIG_DEBUG_INFO_BTF=y, or give its BTF with --btf FILE"),
-        ),
+        Err(error) => {
+            let check = Check::new(Area::Kernel, "BTF", Status::Failed, error.to_string());
+            let remedy = error.remedy().trim_start_matches("; ");
+            out.push(if remedy.is_empty() { check } else { check.remedy(remedy) });
+        }
     }
     out.sort_by_key(|check| check.area);
     out
@@ -178,25 +185,36 @@ fn fields(btf: &Btf, out: &mut Vec<Check>) {
     }
 }
 
-/// Loads and attaches each program for a moment.
+/// Loads each program in all its variations, and attaches it for a moment.
 fn attach(btf: &Btf, btf_file: Option<&Path>, out: &mut Vec<Check>) {
-    let options = KernelOptions { btf: btf_file.map(Into::into), tracked_only: true, ..KernelOptions::default() };
-    let mut probe = match Probe::open(btf, &options) {
-        Ok(probe) => probe,
-        Err(error) => {
+    let mut variations = variations(btf_file).into_iter();
+    let opened = variations.next().map(|options| Probe::open(btf, &options));
+    let Some(Ok(mut probe)) = opened else {
+        out.extend(opened.and_then(Result::err).map(|error| failed("BPF maps", Status::Failed, &error)));
+        return;
+    };
+    let hooks: Vec<Hook> = hooks(btf).into_iter().chain([REAPS]).collect();
+    let mut verified = Verified::default();
+    // Attached is the last: what is tracked only, so that nothing comes of it.
+    for options in variations {
+        verified.load(&mut probe, &hooks);
+        if let Err(error) = probe.vary(btf, &options) {
             out.push(failed("BPF maps", Status::Failed, &error));
             return;
         }
-    };
-    for hook in hooks(btf).into_iter().chain([REAPS]) {
+    }
+    for hook in hooks {
         let status = if hook.needed && hook != REAPS { Status::Failed } else { Status::Missing };
-        out.push(match probe.load(&hook).and_then(|()| probe.attach(&hook)) {
+        let attached = match verified.refused.remove(hook.program) {
+            Some(error) => Err(error),
+            None => probe.load(&hook).and_then(|()| probe.attach(&hook)),
+        };
+        out.push(match attached {
             Ok(()) => {
-                let verified =
-                    probe.verified(&hook).map(|n| format!(", {n} instructions verified")).unwrap_or_default();
+                let program = verified.program(&probe, &hook);
                 let use_of = if hook == REAPS { "; for --reap" } else { "" };
-                let detail = format!("program {}: loads and attaches{verified}{use_of}", hook.program);
-                Check::new(Area::Hook, hook.tracepoint, Status::Ok, detail)
+                let detail = format!("program {}: loads and attaches{}{use_of}", hook.program, told(&program));
+                Check::new(Area::Hook, hook.tracepoint, Status::Ok, detail).programs([program])
             }
             Err(error) => failed(hook.tracepoint, status, &error),
         });
@@ -204,29 +222,86 @@ fn attach(btf: &Btf, btf_file: Option<&Path>, out: &mut Vec<Check>) {
             out.push(check);
         }
     }
-    exec_failures(&mut probe, out);
+    exec_failures(&mut probe, &mut verified, out);
+}
+
+/// Every way to set the switches that cut code away: of a program the verifier sees only what is left. The last one
+/// reports nothing until something is tracked.
+fn variations(btf_file: Option<&Path>) -> Vec<KernelOptions> {
+    let switches = [(false, false), (true, false), (true, true), (false, true)];
+    let options = |(threads, tracked_only)| KernelOptions {
+        btf: btf_file.map(Into::into),
+        threads,
+        tracked_only,
+        ..KernelOptions::default()
+    };
+    switches.into_iter().map(options).collect()
+}
+
+/// What the verifier said to the variations.
+#[derive(Default)]
+struct Verified {
+    instructions: BTreeMap<&'static str, u32>,
+    /// Programs of which it refused a variation.
+    refused: BTreeMap<&'static str, LoadError>,
+}
+
+impl Verified {
+    fn load(&mut self, probe: &mut Probe, hooks: &[Hook]) {
+        for hook in hooks {
+            match probe.load(hook) {
+                Ok(()) => self.count(probe, hook),
+                Err(error) => drop(self.refused.entry(hook.program).or_insert(error)),
+            }
+        }
+        // Of those the first that works is taken, so it is no matter yet if one does not.
+        for hook in BY_FUNCTION.iter().chain(&BY_TRACEPOINT) {
+            if probe.load(hook).is_ok() {
+                self.count(probe, hook);
+            }
+        }
+    }
+
+    fn count(&mut self, probe: &Probe, hook: &Hook) {
+        if let Some(count) = probe.verified(hook) {
+            let most = self.instructions.entry(hook.program).or_default();
+            *most = count.max(*most);
+        }
+    }
+
+    /// A program that has just been loaded once more.
+    fn program(&mut self, probe: &Probe, hook: &Hook) -> Program {
+        self.count(probe, hook);
+        Program { name: hook.program.to_owned(), instructions: self.instructions.get(hook.program).copied() }
+    }
+}
+
+fn told(program: &Program) -> String {
+    program.instructions.map(|count| format!(", {count} instructions verified")).unwrap_or_default()
 }
 
 /// Which way `--exec-failed` would take.
-fn exec_failures(probe: &mut Probe, out: &mut Vec<Check>) {
+fn exec_failures(probe: &mut Probe, verified: &mut Verified, out: &mut Vec<Check>) {
     const NAME: &str = "--exec-failed";
-    let fits = |probe: &mut Probe, hooks: &[Hook; 2]| {
-        let verified = exec_failed::both(probe, hooks).map(|()| probe.verified(&hooks[0]));
+    let mut fits = |hooks: &[Hook; 2]| {
+        let programs = exec_failed::both(probe, hooks).map(|()| hooks.map(|hook| verified.program(probe, &hook)));
         for hook in hooks {
             probe.unload(hook);
         }
-        let verified = verified?.map(|n| format!(", {n} instructions verified")).unwrap_or_default();
-        Ok(format!("{}: program {} loads and attaches{verified}", hooks[0].name(), hooks[0].program))
+        let programs = programs?;
+        let told = told(&programs[0]);
+        Ok((format!("{}: program {} loads and attaches{told}", hooks[0].name(), hooks[0].program), programs))
     };
-    if let Ok(detail) = fits(probe, &BY_FUNCTION) {
-        out.push(Check::new(Area::Hook, NAME, Status::Ok, detail + "; nobody else is slower for it"));
+    if let Ok((detail, programs)) = fits(&BY_FUNCTION) {
+        let detail = detail + "; nobody else is slower for it";
+        out.push(Check::new(Area::Hook, NAME, Status::Ok, detail).programs(programs));
         return;
     }
-    out.push(match fits(probe, &BY_TRACEPOINT) {
-        Ok(detail) => {
+    out.push(match fits(&BY_TRACEPOINT) {
+        Ok((detail, programs)) => {
             let refused = BY_FUNCTION[0].name();
             let detail = format!("{detail}; {refused} is refused. {}", exec_failed::COST);
-            Check::new(Area::Hook, NAME, Status::Fallback, detail)
+            Check::new(Area::Hook, NAME, Status::Fallback, detail).programs(programs)
         }
         Err(error) => failed(NAME, Status::Missing, &error),
     });

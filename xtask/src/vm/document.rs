@@ -30,7 +30,8 @@ struct Check {
     name: String,
     status: String,
     detail: String,
-    program: Option<Program>,
+    #[serde(default)]
+    programs: Vec<Program>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -80,9 +81,11 @@ fn kernels(guests: &[Guest]) -> String {
     let mut count = 0;
     for (column, guest) in guests.iter().enumerate() {
         for check in guest.checks("hook") {
-            let cell = match (&check.program, &*check.status) {
-                (Some(program), "ok") => format!("`{}`", program.name),
-                (_, status) => status.to_owned(),
+            let programs: Vec<_> = check.programs.iter().map(|program| format!("`{}`", program.name)).collect();
+            let cell = match &*check.status {
+                "ok" => programs.join(", "),
+                status if programs.is_empty() => status.to_owned(),
+                status => format!("{status}: {}", programs.join(", ")),
             };
             hooks.set(&check.name, column, cell);
         }
@@ -119,7 +122,7 @@ fn kernels(guests: &[Guest]) -> String {
 fn verifier(guests: &[Guest]) -> String {
     let mut rows = Rows::default();
     for (column, guest) in guests.iter().enumerate() {
-        for program in guest.checks("hook").filter_map(|check| check.program.as_ref()) {
+        for program in guest.checks("hook").flat_map(|check| &check.programs) {
             let told = program.instructions.map_or_else(|| "not told".to_owned(), |count| count.to_string());
             rows.set(&program.name, column, told);
         }
@@ -127,10 +130,9 @@ fn verifier(guests: &[Guest]) -> String {
     heading("program", guests.iter().map(|guest| &*guest.release)) + &rows.shown(guests.len(), "–")
 }
 
-fn heading<'a>(first: &str, columns: impl Iterator<Item = &'a str> + Clone) -> String {
-    let names: String = columns.clone().map(|name| format!(" {name} |")).collect();
-    let lines: String = columns.map(|_| "---|").collect();
-    format!("| {first} |{names}\n|---|{lines}\n")
+fn heading<'a>(first: &str, columns: impl Iterator<Item = &'a str>) -> String {
+    let names: Vec<_> = columns.collect();
+    format!("| {first} | {} |\n|---|{}\n", names.join(" | "), "---|".repeat(names.len()))
 }
 
 /// Rows of a table, by name: a cell for each column that has one.
@@ -145,9 +147,9 @@ impl Rows {
     fn shown(&self, columns: usize, empty: &str) -> String {
         let mut out = String::new();
         for (name, cells) in &self.0 {
-            let cell = |column| cells.get(&column).map_or(empty, String::as_str);
-            let all: String = (0..columns).map(|column| format!(" {} |", cell(column))).collect();
-            let _ = writeln!(out, "| `{name}` |{all}");
+            let cell = |column: usize| cells.get(&column).map_or(empty, String::as_str);
+            let all: Vec<_> = (0..columns).map(cell).collect();
+            let _ = writeln!(out, "| `{name}` | {} |", all.join(" | "));
         }
         out
     }
@@ -168,7 +170,7 @@ mod tests {
     fn guest(series: &'static str, exit: &str, member: &str) -> Guest {
         let doctor = format!(
             r#"{{"works":true,"checks":[
-            {{"area":"hook","name":"exit","status":"ok","detail":"","program":{{"name":"{exit}","instructions":70}}}},
+            {{"area":"hook","name":"exit","status":"ok","detail":"","programs":[{{"name":"{exit}","instructions":70}}]}},
             {{"area":"field","name":"a.b","status":"ok","detail":"offset 8"}},
             {{"area":"field","name":"a.c","status":"{member}","detail":"left out"}}]}}"#
         );

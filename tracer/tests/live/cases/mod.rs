@@ -19,6 +19,7 @@ mod storm;
 mod stream;
 mod top;
 mod tree;
+mod types;
 mod usage;
 mod workloads;
 
@@ -43,6 +44,7 @@ pub(crate) fn all() -> Vec<Case> {
         cli::cases(),
         containers::cases(),
         load::cases(),
+        types::cases(),
         storm::cases(),
         top::cases(),
         workloads::cases(),
