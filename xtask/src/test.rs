@@ -15,8 +15,8 @@ use crate::{build, dist, packages, process, run, setup, vm, workspace};
 
 /// Run every check there is; ends with `N passed, N failed, N skipped`
 ///
-/// Set-up, format, lints, licences and advisories of dependencies, docs, all tests, the static binary, and the live tests on
-/// other kernels. A step that
+/// Set-up, format, lints, licences and advisories of dependencies, docs, all tests, the static binary, and whether
+/// the programs load on other kernels (`cargo xtask vm` runs all live tests there). A step that
 /// fails does not keep the next from running. What cannot be checked on this machine is skipped, and named. The exit
 /// status is 0 only if nothing failed.
 ///
@@ -24,7 +24,7 @@ use crate::{build, dist, packages, process, run, setup, vm, workspace};
 /// asks for no password, and skip themselves where it does.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Leave out what takes minutes and seldom breaks: the static binary, and the live tests on other kernels in virtual machines
+    /// Leave out what takes minutes and seldom breaks: the static binary, and other kernels in virtual machines
     #[arg(long)]
     quick: bool,
     /// Run only the tests with FILTER in their names, and none of the other checks

@@ -93,8 +93,8 @@ fn describe(fd: &OwnedFd, info: &mut Info) -> io::Result<()> {
 
 /// The two words of a number, as they lie in memory.
 fn words(number: u64) -> [u32; 2] {
-    let [a, b, c, d, e, f, g, h] = number.to_ne_bytes();
-    [u32::from_ne_bytes([a, b, c, d]), u32::from_ne_bytes([e, f, g, h])]
+    let bytes = number.to_ne_bytes();
+    [0, 4].map(|at| u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]))
 }
 
 fn bpf<const N: usize>(command: libc::c_long, attributes: &mut [u32; N]) -> io::Result<i32> {

@@ -54,6 +54,12 @@ pub(super) struct Booted {
     pub(super) console: PathBuf,
 }
 
+/// What the guest wrote the last time.
+pub(super) fn last_output(kernel: &Kernel) -> String {
+    let output = kernel.image.with_file_name("output.log");
+    String::from_utf8_lossy(&fs::read(output).unwrap_or_default()).into_owned()
+}
+
 /// Boots `kernel` and waits for the end of it, at most `limit`.
 pub(super) fn boot(arch: Arch, kernel: &Kernel, initramfs: &Path, limit: Duration) -> Result<Booted> {
     let dir = kernel.image.parent().context("an image lies in a folder")?;

@@ -39,6 +39,7 @@ impl Guest {
     pub(super) fn read(series: &'static str, output: &str) -> Self {
         let mut guest = Self { series, release: series.to_owned(), ..Self::default() };
         let mut section = "";
+        let mut doctor = String::new();
         let mut outcomes = Vec::new();
         let mut reasons = BTreeMap::new();
         let mut status = None;
@@ -54,7 +55,7 @@ impl Guest {
                 continue;
             }
             match section {
-                "doctor" => guest.doctor = serde_json::from_str(line).ok().or(guest.doctor),
+                "doctor" => doctor.push_str(line),
                 "tests" => outcomes.extend(outcome(line)),
                 "reasons" => {
                     let reason = line.split_once(": skipped, ");
@@ -63,6 +64,7 @@ impl Guest {
                 _ => {}
             }
         }
+        guest.doctor = serde_json::from_str(&doctor).ok();
         for (name, outcome) in outcomes {
             let counts = guest.groups.entry(group(name).to_owned()).or_default();
             match outcome {
@@ -170,7 +172,9 @@ mod tests {
     const OUTPUT: &str = "\
 @@release 5.10.0-46-cloud-amd64
 @@doctor
-{\"works\":true,\"checks\":[]}
+{
+\"works\":true,
+\"checks\":[]}
 @@tests
 
 running 3 tests
@@ -199,7 +203,10 @@ skipped on all: exit::oom_kill: no memory cgroup
 
     #[test]
     fn a_guest_that_dies_has_failed() {
-        let guest = Guest::read("6.1", "@@release 6.1.0\n@@doctor\n{\"works\":true}\n@@tests\ntest exit::a ... ok\n");
+        let guest = Guest::read(
+            "6.1",
+            "@@release 6.1.0\n@@doctor\n{\"works\":true,\"checks\":[]}\n@@tests\ntest exit::a ... ok\n",
+        );
         assert!(!guest.is_well());
         assert_eq!(guest.tally().failed, ["Linux 6.1.0: the tests did not end well"]);
         assert!(!Guest::read("6.1", "").is_well());
