@@ -110,10 +110,12 @@ fn matrix(args: &Args) -> Result<Tally> {
         tally.skipped.push("docs/kernels.md: not every kernel ran".to_owned());
     } else if args.update {
         document::update(arch, &guests)?;
-    } else if let Err(why) = document::check(arch, &guests) {
-        tally.failed.push(format!("{why:#}"));
     } else {
-        tally.passed += 1;
+        match document::check(arch, &guests) {
+            Ok(true) => tally.passed += 1,
+            Ok(false) => tally.skipped.push(format!("docs/kernels.md: nothing is written about {} yet", arch.name())),
+            Err(why) => tally.failed.push(format!("{why:#}")),
+        }
     }
     Ok(tally)
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use tracer::event::Kind;
-use tracer::kernel::load::{Kernel, KernelOptions};
+use tracer::kernel::load::{Kernel, KernelOptions, REAPS};
 
 use crate::support::{BOUND, Case, Finished, Need, case, command, parse_lines, run_bounded};
 
@@ -81,9 +81,11 @@ fn without_sysfs() {
 
 /// A branch that a constant switches off is cut away before the verifier sees it: so each has to be seen on and off.
 fn every_variation() {
-    for switches in 0..8 {
-        let [threads, tracked_only, exec_failed] = [1, 2, 4].map(|bit| switches & bit != 0);
-        let options = KernelOptions { threads, tracked_only, exec_failed, ..KernelOptions::default() };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let _entered = runtime.enter();
+    for switches in 0..16 {
+        let [threads, tracked_only, exec_failed, reap] = [1, 2, 4, 8].map(|bit| switches & bit != 0);
+        let options = KernelOptions { threads, tracked_only, exec_failed, reap, ..KernelOptions::default() };
         let (kernel, ring) = Kernel::start(&options).unwrap_or_else(|error| panic!("{options:?}: {error}"));
         let programs: Vec<&str> = kernel.hooks.iter().map(|hook| hook.program).collect();
         for program in ["fork", "exec", "signal"] {
@@ -91,6 +93,7 @@ fn every_variation() {
         }
         assert!(programs.iter().any(|program| program.starts_with("exit")), "{options:?}: {programs:?}");
         assert_eq!(programs.iter().any(|program| program.starts_with("execve")), exec_failed, "{options:?}");
+        assert_eq!(programs.contains(&REAPS.program), reap, "{options:?}");
         drop((kernel, ring));
     }
 }
