@@ -3,6 +3,7 @@
 //! These types *are* schema 1: the JSON Schema in `docs/schema/v1.json` is generated from them, keys are
 //! written in the order of the fields, and an absent key means unknown or not applicable.
 
+mod container;
 mod storm;
 
 use std::fmt;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::ProcessId;
 use crate::time::Timestamp;
+pub use container::{Container, ContainerEnd, Origin};
 pub use storm::{Storm, StormCommand, StormPhase, StormStatus};
 
 /// Version of the schema that this build writes.
@@ -46,6 +48,16 @@ pub enum Kind {
     ThreadStart,
     /// A thread ended while its process lives on (on request).
     ThreadExit,
+    /// A container was created: its control group was made. The process is the one that did it.
+    ContainerCreate,
+    /// A container's first process became its entrypoint.
+    ContainerStart,
+    /// A program was put into a container that runs.
+    ContainerExec,
+    /// A container ended: its first process, and then all others.
+    ContainerExit,
+    /// A container's control group was removed.
+    ContainerRemove,
     /// Records were lost here.
     Lost,
     /// What a process and its descendants spawned above a rate (on request).
@@ -56,7 +68,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of the documentation.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 19] = [
         Self::Hello,
         Self::Process,
         Self::Fork,
@@ -68,6 +80,11 @@ impl Kind {
         Self::Zombie,
         Self::ThreadStart,
         Self::ThreadExit,
+        Self::ContainerCreate,
+        Self::ContainerStart,
+        Self::ContainerExec,
+        Self::ContainerExit,
+        Self::ContainerRemove,
         Self::Lost,
         Self::Storm,
         Self::Bye,
@@ -87,6 +104,11 @@ impl Kind {
             Self::Zombie => "zombie",
             Self::ThreadStart => "thread_start",
             Self::ThreadExit => "thread_exit",
+            Self::ContainerCreate => "container_create",
+            Self::ContainerStart => "container_start",
+            Self::ContainerExec => "container_exec",
+            Self::ContainerExit => "container_exit",
+            Self::ContainerRemove => "container_remove",
             Self::Lost => "lost",
             Self::Storm => "storm",
             Self::Bye => "bye",
@@ -147,6 +169,9 @@ pub struct Event {
     /// Who has not waited for a dead process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zombie: Option<Zombie>,
+    /// The container it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<Box<Container>>,
     /// What was lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost: Option<Lost>,
@@ -182,6 +207,7 @@ impl Event {
             reparent: None,
             reap: None,
             zombie: None,
+            container: None,
             lost: None,
             storm: None,
             ancestors: None,
@@ -297,6 +323,9 @@ pub struct Process {
     /// Container id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<Arc<str>>,
+    /// How it came into its container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
     /// True for a kernel thread.
     #[serde(default, skip_serializing_if = "is_false")]
     pub kthread: bool,
@@ -342,6 +371,7 @@ impl Process {
             cgroup: None,
             unit: None,
             container: None,
+            origin: None,
             kthread: false,
             zombie: false,
             source,

@@ -95,10 +95,14 @@ impl Filter {
             (Some(_), None) => false,
             (None, _) => true,
         };
-        event.kind.is_framing() || related && self.kinds & bit(event.kind) != 0 && self.matches(event.process.as_ref())
+        event.kind.is_framing() || related && self.kinds & bit(event.kind) != 0 && self.matches(event)
     }
 
-    fn matches(&self, process: Option<&Process>) -> bool {
+    fn matches(&self, event: &Event) -> bool {
+        let process = event.process.as_ref();
+        // A line about a container is about that, whoever made it.
+        let container = event.container.as_ref().map(|container| &*container.id);
+        let container = container.or_else(|| process?.container.as_deref());
         let of_user = |uid: Option<u32>| uid.is_some_and(|uid| self.uids.contains(&uid));
         let named = |globs: &Option<GlobSet>, name: fn(&Process) -> Option<&str>| {
             globs.as_ref().is_none_or(|globs| process.and_then(name).is_some_and(|name| globs.is_match(name)))
@@ -107,9 +111,7 @@ impl Filter {
             && named(&self.comm, |process| process.comm.as_deref())
             && named(&self.exe, |process| process.exe.as_deref())
             && named(&self.units, |process| process.unit.as_deref())
-            && one_of(&self.containers, process.and_then(|process| process.container.as_deref()), |id, text| {
-                id.starts_with(text)
-            })
+            && one_of(&self.containers, container, |id, text| id.starts_with(text))
             && one_of(&self.cgroups, process.and_then(|process| process.cgroup.as_deref()), |path, text| {
                 path.strip_prefix(text).is_some_and(|below| below.is_empty() || below.starts_with('/'))
             })

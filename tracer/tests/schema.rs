@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tracer::event::{
-    Ancestor, ArgvInfo, Bye, Capture, Cause, Event, Exec, ExecFailed, Exit, Hello, Kind, Lost, Process, Reap, Reparent,
-    ReparentReason, Source, Storm, StormCommand, StormPhase, StormStatus, Usage, Zombie,
+    Ancestor, ArgvInfo, Bye, Capture, Cause, Container, ContainerEnd, Event, Exec, ExecFailed, Exit, Hello, Kind, Lost,
+    Origin, Process, Reap, Reparent, ReparentReason, Source, Storm, StormCommand, StormPhase, StormStatus, Usage,
+    Zombie,
 };
 use tracer::id::ProcessId;
 use tracer::schema;
@@ -52,6 +53,14 @@ fn sample(kind: Kind, seq: u64) -> Event {
             let (parent_pid, parent_id, parent_comm) = (Some(4700), Some(id(4700)), text("lazy"));
             event.zombie = Some(Zombie { zombie_ns: 10, parent_pid, parent_id, parent_comm, unreaped: 3 });
         }
+        Kind::ContainerCreate | Kind::ContainerStart | Kind::ContainerExec => {
+            event.container = Some(Box::new(container(None)));
+        }
+        Kind::ContainerExit | Kind::ContainerRemove => {
+            event.process = None;
+            event.ancestors = None;
+            event.container = Some(Box::new(container(Some(end()))));
+        }
         Kind::Lost => {
             let (after_boot_ns, before_boot_ns) = (Some(1), Some(2));
             let counts = Lost { cpu: 1, total: 10, forks: 1, execs: 2, exits: 3, signals: 4, ..Lost::default() };
@@ -67,6 +76,23 @@ fn sample(kind: Kind, seq: u64) -> Event {
         _ => {}
     }
     event
+}
+
+fn container(end: Option<ContainerEnd>) -> Container {
+    let (engine, pod) = (text("docker"), text("f7d3c1b2-8a49-4a57-9be1-0c2d3e4f5a6b"));
+    Container { id: "0123456789ab".into(), engine, pod, cgroup: "/docker/0123456789ab".into(), end }
+}
+
+fn end() -> ContainerEnd {
+    let (init_id, lifetime_ns) = (Some(id(4711)), Some(5_000_000));
+    ContainerEnd {
+        code: Some(1),
+        signal: text("SIGKILL"),
+        init_id,
+        lifetime_ns,
+        processes: 3,
+        ..ContainerEnd::default()
+    }
 }
 
 fn id(pid: u32) -> ProcessId {
@@ -107,6 +133,7 @@ fn process() -> Process {
         cgroup: text("/system.slice/x.service"),
         unit: text("x.service"),
         container: text("0123456789ab"),
+        origin: Some(Origin::Exec),
         kthread: true,
         zombie: true,
         inferred: true,

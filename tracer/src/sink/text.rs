@@ -8,7 +8,8 @@ use unicode_width::UnicodeWidthStr as _;
 
 use super::Sink;
 use crate::event::{
-    Bye, Event, ExecFailed, Exit, Hello, Kind, Lost, Process, Reap, Reparent, ReparentReason, Storm, StormPhase, Zombie,
+    Bye, Container, Event, ExecFailed, Exit, Hello, Kind, Lost, Process, Reap, Reparent, ReparentReason, Storm,
+    StormPhase, Zombie,
 };
 use crate::time::Timestamp;
 use crate::view::escape;
@@ -97,6 +98,7 @@ impl Look {
             Event { bye: Some(bye), .. } => self.farewell(bye),
             Event { lost: Some(lost), .. } => self.row(event, None).with(Role::Bad, &loss(lost)),
             Event { storm: Some(storm), .. } => self.storm(event, storm),
+            Event { container: Some(container), .. } => self.container(event, container),
             _ => {
                 let process = event.process.as_ref();
                 let mut line = self.row(event, process);
@@ -201,6 +203,28 @@ impl Look {
         format!("{}{} {}", units::count(n), self.glyphs.times, escape::text(what))
     }
 
+    fn container(&self, event: &Event, container: &Container) -> Line {
+        let process = event.process.as_ref();
+        let mut line = self.row(event, process);
+        let engine = container.engine.as_deref().map(|engine| format!(" ({engine})")).unwrap_or_default();
+        line.push(Role::Plain, &escape::text(&format!("{}{engine}", label::container(&container.id))));
+        if let Some(process) = process.filter(|_| event.kind != Kind::ContainerCreate) {
+            line.push(Role::Plain, &format!(": {}", label::command(process)));
+        }
+        if let Some(end) = &container.end {
+            let how = Exit { code: end.code, signal: end.signal.clone(), ..Exit::default() };
+            let role = if label::failed(&how) { Role::Bad } else { Role::Plain };
+            line.push(role, &format!(": {}", label::status(&how)));
+            let lifetime = end.lifetime_ns.map(|ns| format!(" after {}", units::duration(ns, self.glyphs)));
+            line.push(Role::Plain, &lifetime.unwrap_or_default());
+            let cpu = units::duration(end.user_ns + end.system_ns, self.glyphs);
+            let memory = units::bytes(end.max_rss_bytes);
+            let sums = format!("  {}, cpu {cpu}, mem {memory}", units::counted(end.execs, "exec"));
+            line.push(Role::Dim, &sums);
+        }
+        line
+    }
+
     fn adoption(&self, reparent: &Reparent) -> String {
         let whose = match reparent.reason {
             ReparentReason::Thread => "another thread of its parent",
@@ -250,6 +274,11 @@ const fn short(kind: Kind) -> &'static str {
         Kind::ExecFailed => "execfail",
         Kind::ThreadStart => "thread+",
         Kind::ThreadExit => "thread-",
+        Kind::ContainerCreate => "c-create",
+        Kind::ContainerStart => "c-start",
+        Kind::ContainerExec => "c-exec",
+        Kind::ContainerExit => "c-exit",
+        Kind::ContainerRemove => "c-remove",
         kind => kind.name(),
     }
 }

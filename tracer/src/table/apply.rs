@@ -54,6 +54,8 @@ impl Table {
         if let Some(creator) = creator.filter(|_| self.store[child].ns_pids.is_some()) {
             self.born_into_container(child, creator);
         }
+        self.count_in(child, None);
+        self.trace_origin(child, creator);
 
         if let Some(parent) = parent {
             self.store.link(child, parent);
@@ -136,6 +138,7 @@ impl Table {
             exe_capture: exe.capture,
             cwd_capture: cwd.capture,
         });
+        self.container_execed(slot, at, out);
     }
 
     pub(super) fn exit(&mut self, exit: &raw::Exit, out: &mut Vec<Event>) {
@@ -162,6 +165,7 @@ impl Table {
         let signal = Some(exit.status & 0x7f).filter(|&signal| signal != 0);
         let cause = self.causes.take(slot, signal, exit.flags & raw::EXIT_OOM != 0);
         let Used { both, own } = used(&exit.usage, self.clock.remaining(exit), self.options.page_size);
+        let spent = own.clone().unwrap_or_else(|| both.clone());
         self.tell(Kind::Exit, slot, at, out).exit = Some(Box::new(event::Exit {
             duration_ns: (start_ns != 0).then(|| at.boot_ns.saturating_sub(start_ns)),
             cause,
@@ -179,6 +183,7 @@ impl Table {
         };
         self.dies(slot, at.boot_ns);
         self.end(slot, End { boot_ns: at.boot_ns, status: Some(exit.status), told: true, heir }, at, out);
+        self.container_exited(slot, exit.status, &spent, at, out);
     }
 
     pub(super) fn signal(&mut self, signal: &raw::Signal) {
@@ -269,7 +274,7 @@ impl Table {
 }
 
 /// A wait status taken apart (`WIFSIGNALED` and friends).
-fn status(status: u32) -> event::Exit {
+pub(super) fn status(status: u32) -> event::Exit {
     let mut exit = event::Exit::default();
     match status & 0x7f {
         0 => exit.code = Some((status >> 8) as u8),

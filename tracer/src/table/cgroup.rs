@@ -47,6 +47,7 @@ impl Table {
     pub(super) fn cgroup(&mut self, cgroup: &record::Cgroup, out: &mut Vec<Event>) {
         let record::Cgroup { raw, path } = cgroup;
         if raw.deed == raw::CGROUP_REMOVED {
+            self.container_removed(raw.id, Moment::of(&raw.header), out);
             self.cgroups.remove(raw.id);
             return;
         }
@@ -62,17 +63,22 @@ impl Table {
                 {
                     self.cgroups.name(raw.id, &line.id, line.runtime);
                 }
+                self.container_created(raw.id, known, Moment::of(&raw.header), out);
             }
             raw::CGROUP_JOINED => {
                 let at = Moment::of(&raw.header);
                 let Some(slot) = known.or_else(|| self.resolve(raw.task, at, out)) else { return };
                 // A runtime puts the container's first process where it wants it.
-                if let Some(line) = self.line_that_made(slot) {
-                    self.cgroups.name(raw.id, &line.id, line.runtime);
+                if let Some(line) = self.line_that_made(slot)
+                    && self.cgroups.name(raw.id, &line.id, line.runtime).is_some()
+                {
+                    self.container_created(raw.id, None, at, out);
                 }
+                let before = self.container_of(slot);
                 let entry = &mut self.store[slot];
                 entry.cgroup = self.cgroups.get(raw.id);
                 entry.ids.cgroup = raw.id;
+                self.count_in(slot, before.as_deref());
             }
             _ => {}
         }
@@ -134,7 +140,7 @@ impl Table {
     }
 
     /// The command line of a runtime, behind the `runc init` that it becomes.
-    fn line_above(&self, slot: Slot) -> Option<RuntimeLine> {
+    pub(super) fn line_above(&self, slot: Slot) -> Option<RuntimeLine> {
         let mut next = Some(slot);
         for _ in 0..INITS {
             let slot = next?;
@@ -152,12 +158,13 @@ impl Table {
     fn runtime_line(&self, slot: Slot) -> Option<RuntimeLine> {
         let argv = self.store[slot].image.argv.as_ref()?;
         let line = oci::read(&argv.lossy).filter(|line| matches!(line.verb, oci::Verb::Create | oci::Verb::Exec))?;
-        Some(RuntimeLine { runtime: line.runtime, id: line.id.to_owned() })
+        Some(RuntimeLine { runtime: line.runtime, verb: line.verb, id: line.id.to_owned() })
     }
 }
 
 /// An [`oci::Line`] that borrows nothing.
-struct RuntimeLine {
+pub(super) struct RuntimeLine {
     runtime: &'static str,
+    pub(super) verb: oci::Verb,
     id: String,
 }

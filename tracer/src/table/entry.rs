@@ -7,7 +7,7 @@ use tracer_common::record as raw;
 
 use super::store::Slot;
 use crate::enrich::Cgroup;
-use crate::event::{Process, Source};
+use crate::event::{Origin, Process, Source};
 use crate::id::{ProcessId, TICK_NS};
 use crate::intern;
 use crate::text::{Argv, Text};
@@ -95,6 +95,8 @@ pub(super) struct Entry {
     pub(super) ids: raw::Ids,
     /// What is known of `ids.cgroup`.
     pub(super) cgroup: Option<Arc<Cgroup>>,
+    /// How it came into its container.
+    pub(super) origin: Option<Origin>,
     pub(super) image: Arc<Image>,
     pub(super) ns_pids: Option<Arc<[u32]>>,
     pub(super) end: Option<End>,
@@ -126,6 +128,7 @@ impl Entry {
             creator: None,
             ids: UNKNOWN_IDS,
             cgroup: None,
+            origin: None,
             image: NO_IMAGE.clone(),
             ns_pids: None,
             end: None,
@@ -213,6 +216,7 @@ impl Entry {
             cgroup: cgroup.map(|cgroup| cgroup.path.clone()),
             unit: cgroup.and_then(|cgroup| cgroup.unit.clone()),
             container: cgroup.and_then(|cgroup| Some(cgroup.container.as_ref()?.id.clone())),
+            origin: self.origin,
             kthread: self.kthread,
             zombie: self.zombie,
             source: self.source,

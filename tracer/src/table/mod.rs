@@ -18,6 +18,7 @@
 mod apply;
 mod cause;
 mod cgroup;
+mod container;
 mod entry;
 mod failed;
 mod look;
@@ -96,6 +97,7 @@ pub struct Table {
     causes: Causes,
     cgroups: Cgroups,
     zombies: Zombies,
+    lives: container::Lives,
     /// Names of the terminals that have been seen, by device number.
     ttys: FxHashMap<u32, Arc<str>>,
     stats: TableStats,
@@ -125,6 +127,7 @@ impl Table {
             causes: Causes::default(),
             cgroups: Cgroups::default(),
             zombies: Zombies::default(),
+            lives: container::Lives::default(),
             ttys: FxHashMap::default(),
             stats: TableStats::default(),
         }

@@ -33,6 +33,7 @@ impl Table {
             let cgroup = seed.process.cgroup.clone();
             let slot = self.store.insert(entry(seed));
             self.find_in_cgroup(slot, cgroup.as_deref());
+            self.find_container(slot);
             found.push((slot, Found { ppid, zombie, at, told: false }));
         }
         for (slot, found) in &found {

@@ -31,6 +31,12 @@ pub fn name(process: &Process) -> String {
     process.comm.as_deref().map_or_else(|| "?".into(), |comm| escape::text(comm).into_owned())
 }
 
+/// A container's id, as short as `docker ps` shows it; a name as it is.
+pub fn container(id: &str) -> &str {
+    let long = id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit());
+    if long { &id[..12] } else { id }
+}
+
 /// How a process ended: its exit code, or the signal.
 pub fn status(exit: &Exit) -> String {
     match (&exit.signal, exit.code) {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::process::{Command, Stdio};
 
-use tracer::event::{Event, Kind};
+use tracer::event::{Event, Kind, Origin};
 
 use crate::support::engines::{Docker, Engine, Podman, Runtime, no_crun, no_docker, no_podman, no_runc};
 use crate::support::{BOUND, Case, Need, Stream, Trace, case, check_schema, run_bounded};
@@ -87,7 +87,19 @@ fn all_are_known(called: &str, engine: &dyn Engine, count: usize) {
         seen.insert(id.clone());
     }
     assert_eq!(seen, ids.values().cloned().collect::<BTreeSet<_>>(), "each container's entrypoint was seen");
+    for id in ids.values() {
+        assert_eq!(life_of(&events, id), WHOLE_LIFE, "of {id}");
+    }
     nobody_is_unknown(&events, &ids.values().map(String::as_str).collect());
+}
+
+/// What is told of a container that is made, run to its end, and removed.
+const WHOLE_LIFE: [Kind; 4] = [Kind::ContainerCreate, Kind::ContainerStart, Kind::ContainerExit, Kind::ContainerRemove];
+
+/// The lines about a container itself.
+fn life_of(events: &[Event], id: &str) -> Vec<Kind> {
+    let about = |event: &&Event| event.container.as_ref().is_some_and(|container| *container.id == *id);
+    events.iter().filter(about).map(|event| event.kind).collect()
 }
 
 /// Born into a pid namespace of its own.
@@ -133,6 +145,7 @@ fn children() {
     assert!(trues.count() >= 3, "three programs ran");
     for line in ours.iter().copied().flatten() {
         assert_eq!(container(line), Some(name.as_str()), "{line:?}");
+        assert_eq!(line.process.as_ref().unwrap().origin, Some(Origin::Entrypoint), "{line:?}");
     }
 }
 
@@ -187,7 +200,13 @@ fn put_into() {
     assert_eq!(ours.len(), 1, "one program was put into it");
     for line in ours.into_iter().flatten() {
         assert_eq!(container(line), Some(name.as_str()), "{line:?}");
+        assert_eq!(line.process.as_ref().unwrap().origin, Some(Origin::Exec), "{line:?}");
     }
+    let [create, start, exit, remove] = WHOLE_LIFE;
+    assert_eq!(life_of(&events, &name), [create, start, Kind::ContainerExec, exit, remove]);
+    let ended = events.iter().filter_map(|event| event.container.as_ref()?.end.as_ref());
+    let ended: Vec<_> = ended.filter(|end| end.execs == 2).map(|end| end.signal.as_deref()).collect();
+    assert!(ended.contains(&Some("SIGKILL")), "`delete --force` kills the entrypoint: {ended:?}");
 }
 
 /// `tracer run -- runc run …`, where the kernel leaves out all else.
@@ -220,8 +239,12 @@ fn filters() {
             runtime.run(name, &["/bin/sh", "-c", &format!("/bin/true {name}; :")]);
         }
         let trace = stream.stop();
-        let lines: Vec<&Event> =
-            trace.lines.iter().map(|line| &line.event).filter(|event| event.process.is_some()).collect();
+        let lines: Vec<&Event> = trace
+            .lines
+            .iter()
+            .map(|line| &line.event)
+            .filter(|event| event.process.is_some() && event.container.is_none())
+            .collect();
         for line in &lines {
             assert_eq!(container(line), Some(wanted.as_str()), "{line:?}");
         }

@@ -66,7 +66,11 @@ impl Story {
     fn tell(&mut self, line: &Line, trace: &Trace) {
         let Line { event, text } = line;
         let Some(process) = &event.process else {
-            assert!(event.kind.is_framing(), "a {} line needs a process: {text}", event.kind);
+            assert!(
+                event.kind.is_framing() || event.container.is_some(),
+                "a {} line needs a process: {text}",
+                event.kind
+            );
             return;
         };
         let id = process.id;

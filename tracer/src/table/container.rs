@@ -1,0 +1,234 @@
+//! The life of containers: made, started, entered, ended, removed; and what ran in them.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use super::entry::boot_to_utc;
+use super::store::Slot;
+use super::{Moment, Table};
+use crate::enrich::{Container, oci};
+use crate::event::{self, ContainerEnd, Event, Kind, Origin};
+use crate::id::ProcessId;
+use crate::time::Timestamp;
+
+/// Containers by id.
+pub(super) type Lives = FxHashMap<Arc<str>, Life>;
+
+/// What is known of a container that is there.
+#[derive(Debug)]
+pub(super) struct Life {
+    container: Arc<Container>,
+    /// Its first process, once that has become the entrypoint.
+    init: Option<(ProcessId, u64)>,
+    /// How that ended, once it has: its status, and when.
+    ended: Option<(u32, u64)>,
+    /// Its making was told, or it was there before.
+    created: bool,
+    /// Its end was told.
+    told: bool,
+    living: u64,
+    sums: ContainerEnd,
+}
+
+impl Table {
+    /// The container of a process.
+    pub(super) fn container_of(&self, slot: Slot) -> Option<Arc<Container>> {
+        self.store[slot].cgroup.as_ref()?.container.clone()
+    }
+
+    /// A process has come into a container, or gone from one into another.
+    pub(super) fn count_in(&mut self, slot: Slot, before: Option<&Container>) {
+        let now = self.container_of(slot);
+        if now.as_ref().map(|container| &container.id) == before.map(|container| &container.id) {
+            return;
+        }
+        if let Some(life) = before.and_then(|container| self.lives.get_mut(&container.id)) {
+            life.living = life.living.saturating_sub(1);
+        }
+        if let Some(container) = now {
+            let life = self.life(&container);
+            life.living += 1;
+            life.sums.processes += 1;
+        }
+    }
+
+    fn life(&mut self, container: &Arc<Container>) -> &mut Life {
+        self.lives.entry(container.id.clone()).or_insert_with(|| Life {
+            container: container.clone(),
+            init: None,
+            ended: None,
+            created: false,
+            told: false,
+            living: 0,
+            sums: ContainerEnd::default(),
+        })
+    }
+
+    /// How a process that was just born came into its container: with a creator that is inside, as the container's first
+    /// process, or by a runtime's `exec`.
+    pub(super) fn trace_origin(&mut self, child: Slot, creator: Option<Slot>) {
+        let Some(container) = self.container_of(child) else { return };
+        let depth = |slot: Slot| self.store[slot].ns_pids.as_ref().map_or(1, |pids| pids.len());
+        let inherited = creator
+            .filter(|&creator| self.container_of(creator).is_some_and(|of| of.id == container.id))
+            .and_then(|creator| self.store[creator].origin);
+        let deeper = creator.is_some_and(|creator| depth(child) > depth(creator));
+        let origin = match inherited {
+            Some(origin) => Some(origin),
+            None if self.is_init(child) => Some(Origin::Entrypoint),
+            None if deeper => creator
+                .and_then(|creator| self.line_above(creator))
+                .filter(|line| line.verb == oci::Verb::Exec)
+                .map(|_| Origin::Exec),
+            None => None,
+        };
+        self.store[child].origin = origin;
+    }
+
+    /// The first of its pid namespace.
+    fn is_init(&self, slot: Slot) -> bool {
+        self.store[slot].ns_pids.as_ref().is_some_and(|pids| pids.last() == Some(&1))
+    }
+
+    /// A container that was there already: its first process is known by its pid.
+    pub(super) fn find_container(&mut self, slot: Slot) {
+        self.count_in(slot, None);
+        if let Some(container) = self.container_of(slot) {
+            self.life(&container).created = true;
+        }
+        if let Some(container) = self.container_of(slot)
+            && self.is_init(slot)
+        {
+            let (id, start_ns) = (self.store[slot].id(), self.store[slot].start_ns);
+            self.life(&container).init.get_or_insert((id, start_ns));
+            self.store[slot].origin = Some(Origin::Entrypoint);
+        }
+    }
+
+    /// A cgroup was made or named: if it is a container's own, that has been created.
+    pub(super) fn container_created(&mut self, id: u64, maker: Option<Slot>, at: Moment, out: &mut Vec<Event>) {
+        let cgroup = self.cgroups.get(id);
+        let Some(container) = cgroup.as_ref().and_then(|cgroup| cgroup.container.clone()) else { return };
+        if cgroup.is_none_or(|cgroup| cgroup.path != container.cgroup) {
+            return;
+        }
+        let life = self.life(&container);
+        if std::mem::replace(&mut life.created, true) {
+            return;
+        }
+        // It may have been known by its runtime's word only.
+        life.container = container.clone();
+        self.tell_container(Kind::ContainerCreate, &container, maker, None, at, out);
+    }
+
+    /// A process in a container has another image: the entrypoint's, or that of a program that was put into it.
+    pub(super) fn container_execed(&mut self, slot: Slot, at: Moment, out: &mut Vec<Event>) {
+        let Some(container) = self.container_of(slot) else { return };
+        if self.store[slot].image.argv.as_ref().is_some_and(|argv| oci::is_init(&argv.lossy)) {
+            return;
+        }
+        let (id, start_ns, execs) = (self.store[slot].id(), self.store[slot].start_ns, self.store[slot].execs);
+        let origin = self.store[slot].origin;
+        let life = self.life(&container);
+        life.sums.execs += 1;
+        let kind = match origin {
+            Some(Origin::Entrypoint) if life.init.is_none() => {
+                life.init = Some((id, start_ns));
+                Kind::ContainerStart
+            }
+            Some(Origin::Exec) if execs == 1 => Kind::ContainerExec,
+            _ => return,
+        };
+        // A child of what was put into it execs for the first time too; only who came from outside was put there.
+        let creator = self.store[slot].creator.and_then(|creator| self.store.by_id(creator));
+        if kind == Kind::ContainerExec && creator.is_some_and(|creator| self.store[creator].origin == origin) {
+            return;
+        }
+        self.tell_container(kind, &container, Some(slot), None, at, out);
+    }
+
+    /// A process in a container has ended: with the first one, and the last of the others, the container has.
+    pub(super) fn container_exited(
+        &mut self,
+        slot: Slot,
+        status: u32,
+        usage: &event::Usage,
+        at: Moment,
+        out: &mut Vec<Event>,
+    ) {
+        let Some(container) = self.container_of(slot) else { return };
+        let id = self.store[slot].id();
+        let Some(life) = self.lives.get_mut(&container.id) else { return };
+        life.living = life.living.saturating_sub(1);
+        life.sums.user_ns += usage.user_ns;
+        life.sums.system_ns += usage.system_ns;
+        life.sums.max_rss_bytes = life.sums.max_rss_bytes.max(usage.max_rss_bytes);
+        if life.init.is_some_and(|(init, _)| init == id) {
+            life.ended = Some((status, at.boot_ns));
+        }
+        if life.living == 0 {
+            self.tell_end(&container, at, out);
+        }
+    }
+
+    /// The cgroup of a container was removed: it is no more.
+    pub(super) fn container_removed(&mut self, cgroup: u64, at: Moment, out: &mut Vec<Event>) {
+        let Some(cgroup) = self.cgroups.get(cgroup) else { return };
+        let Some(container) = cgroup.container.clone().filter(|container| container.cgroup == cgroup.path) else {
+            return;
+        };
+        if self.lives.contains_key(&container.id) {
+            self.tell_end(&container, at, out);
+            self.lives.remove(&container.id);
+            self.tell_container(Kind::ContainerRemove, &container, None, None, at, out);
+        }
+    }
+
+    /// Tells the end once, if the first process has ended.
+    fn tell_end(&mut self, container: &Arc<Container>, at: Moment, out: &mut Vec<Event>) {
+        let Some(life) = self.lives.get_mut(&container.id) else { return };
+        let (Some((status, ended_ns)), Some((init, start_ns)), false) = (life.ended, life.init, life.told) else {
+            return;
+        };
+        life.told = true;
+        let how = super::apply::status(status);
+        let end = ContainerEnd {
+            code: how.code,
+            signal: how.signal,
+            init_id: Some(init),
+            lifetime_ns: Some(ended_ns.saturating_sub(start_ns)),
+            ..life.sums.clone()
+        };
+        let container = life.container.clone();
+        self.tell_container(Kind::ContainerExit, &container, None, Some(end), at, out);
+    }
+
+    fn tell_container(
+        &self,
+        kind: Kind,
+        of: &Container,
+        process: Option<Slot>,
+        end: Option<ContainerEnd>,
+        at: Moment,
+        out: &mut Vec<Event>,
+    ) {
+        let container = event::Container {
+            id: of.id.clone(),
+            engine: of.engine.clone(),
+            pod: of.pod.clone(),
+            cgroup: of.cgroup.clone(),
+            end,
+        };
+        let event = if let Some(slot) = process.filter(|&slot| self.store[slot].is_living()) {
+            self.tell(kind, slot, at, out)
+        } else {
+            let time = Timestamp(boot_to_utc(at.boot_ns, self.options.utc_minus_boot_ns));
+            let (boot_ns, cpu) = (at.cpu.map(|_| at.boot_ns), at.cpu);
+            out.push(Event { boot_ns, cpu, ..Event::new(kind, time) });
+            let last = out.len() - 1;
+            &mut out[last]
+        };
+        event.container = Some(Box::new(container));
+    }
+}
