@@ -51,7 +51,8 @@ fn overflow() {
         trace.events().filter(|event| event.is_inferred() && !event.kind.is_framing()).count() as u64
     );
     for lost in &lost {
-        assert_eq!(lost.total, lost.forks + lost.execs + lost.exits + lost.signals, "by type: {lost:?}");
+        let by_type = lost.forks + lost.execs + lost.exits + lost.signals + lost.cgroups;
+        assert_eq!(lost.total, by_type, "by type: {lost:?}");
     }
     let many = MANY + trace.truth.one("more").get::<u64>("more");
     // Born: the many, a witness, a survivor, one in the middle and its orphan. The deed itself may be found instead.

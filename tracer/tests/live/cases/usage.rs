@@ -43,8 +43,7 @@ fn assert_counters(usage: &Usage, said: &Said, threads: u64) {
 fn assert_cpu(usage: &Usage, said: &Said) {
     let (got, truth) = (usage.user_ns + usage.system_ns, said.get::<u64>("user_ns") + said.get::<u64>("system_ns"));
     let missing = truth.abs_diff(got);
-    let little = missing <= 20_000_000 || missing * 20 <= truth;
-    assert!(little && missing * 5 <= truth, "CPU {got} ns, wait4 says {truth} ns: {usage:?} {said:?}");
+    assert!(missing <= 20_000_000 && missing * 5 <= truth, "CPU {got} ns, wait4 says {truth} ns: {usage:?} {said:?}");
 }
 
 fn usage(trace: &Trace, said: &Said) -> Usage {
@@ -83,17 +82,13 @@ fn children() {
     assert_counters(&usage, said, 1);
     assert_cpu(&usage, said);
     let busy = trace.truth.one("busy");
-    let busy_usage = trace.exit(busy.id()).usage.as_ref().expect("usage");
-    assert_cpu(busy_usage, busy);
+    assert_cpu(trace.exit(busy.id()).usage.as_ref().expect("usage"), busy);
     let exit = trace.exit(said.id());
     let own = exit.own_usage.as_ref().expect("it waited for a child");
     let truth = trace.truth.one("own");
     let (cpu, truth_cpu) = (own.user_ns + own.system_ns, truth.get::<u64>("cpu_ns"));
-    // It wrote down the truth and ended after that: long where every instruction is emulated.
-    let missing = cpu.abs_diff(truth_cpu);
-    assert!(missing <= 20_000_000 || missing * 2 <= truth_cpu, "own CPU {cpu} ns, getrusage says {truth_cpu} ns");
-    let (all, child) = (usage.user_ns + usage.system_ns, busy_usage.user_ns + busy_usage.system_ns);
-    assert!(cpu + child <= all + 20_000_000, "neither child is in it: {own:?}, {all} ns with {child} ns of a child");
+    assert!(cpu.abs_diff(truth_cpu) <= 20_000_000, "own CPU {cpu} ns, getrusage says {truth_cpu} ns");
+    assert!(cpu < 100_000_000, "neither child is in it: {own:?}");
     assert!(own.minor_faults.abs_diff(truth.get("minor_faults")) <= 32, "{own:?} {truth:?}");
     assert!(own.max_rss_bytes.abs_diff(truth.get("max_rss_bytes")) <= 1 << 20, "{own:?} {truth:?}");
     assert!(usage.max_rss_bytes >= 24 << 20, "the larger of both, the child's: {usage:?}");
