@@ -745,6 +745,12 @@ pub struct Bye {
     /// Processes, execs and exits among them that the kernel did not tell but that were found out after a loss.
     #[serde(default, skip_serializing_if = "is_zero64")]
     pub inferred: u64,
+    /// Execs whose argv was cut short for want of room (their `argv_info` says so too).
+    #[serde(default, skip_serializing_if = "is_zero64")]
+    pub argv_degraded: u64,
+    /// Processes that `tracer run` could not follow: more were alive at once than it can. What they did is not told.
+    #[serde(default, skip_serializing_if = "is_zero64")]
+    pub untracked: u64,
     /// Time traced, nanoseconds.
     pub duration_ns: u64,
     /// tracer's own CPU time in user mode, nanoseconds.

@@ -186,6 +186,12 @@ impl Builder {
         // Cgroups that come later are told, and this one has what is there: none is missed.
         look_at_cgroups(&mut table, &kernel.hierarchy);
         let mut intake = Intake { gaps: Gaps::default(), malformed: 0 };
+        tracing::info!(
+            "attached within {} ms; {} processes read from /proc within {} ms",
+            (started_ns - began_ns) / 1_000_000,
+            seeds.len(),
+            (clock::boot_ns() - started_ns) / 1_000_000,
+        );
         // What happened while `/proc` was read has to be known before it can be told what was there before.
         let mut pending = Vec::new();
         ring.drain(usize::MAX, |bytes| pending.extend(intake.take(bytes)));
@@ -312,6 +318,12 @@ impl Tracer {
     /// Records lost so far.
     pub fn lost(&self) -> u64 {
         self.intake.gaps.lost()
+    }
+
+    /// Execs whose argv was cut short for want of room, and processes that could not be followed, so far.
+    pub fn shortfalls(&self) -> (u64, u64) {
+        let stats = self.kernel.stats().unwrap_or_default();
+        stats.iter().fold((0, 0), |(argv, untracked), cpu| (argv + cpu.argv_degraded, untracked + cpu.untracked))
     }
 
     /// Records that could not be understood, so far.
@@ -500,6 +512,7 @@ impl Tracer {
         let mut pending = Vec::new();
         self.ring.drain(usize::MAX, |bytes| pending.extend(self.intake.take(bytes)));
         let (losses, records): (Vec<Option<Lost>>, Vec<Record>) = pending.into_iter().unzip();
+        tracing::info!("records were lost: holding the tree against /proc, {} processes", seeds.len());
         let ending = |seed: &&Seed| seed.exiting && !seed.gone && !seed.process.zombie;
         let undecided: FxHashSet<ProcessId> = seeds.iter().filter(ending).map(|seed| seed.process.id).collect();
         self.table.resync(merge::reconcile(seeds, &records), &undecided, now, &mut self.batch);

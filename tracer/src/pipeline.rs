@@ -221,6 +221,7 @@ impl Stage<'_> {
         }
         let mut bye = std::mem::take(&mut self.bye);
         bye.duration_ns = tracer.duration_ns();
+        (bye.argv_degraded, bye.untracked) = tracer.shortfalls();
         if let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) {
             bye.user_ns = usage.user_time().num_nanoseconds() as u64;
             bye.system_ns = usage.system_time().num_nanoseconds() as u64;

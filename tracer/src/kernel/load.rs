@@ -194,6 +194,9 @@ impl Kernel {
                 Err(error) => fallbacks.push(format!("{}: {error}; without {}", hook.tracepoint, hook.gives)),
             }
         }
+        let names: Vec<String> = attached.iter().map(Hook::name).collect();
+        tracing::info!("hooks: {}; cgroups by {}", names.join(", "), hierarchy.name());
+        fallbacks.iter().for_each(|fallback| tracing::info!("fallback: {fallback}"));
         let Probe { mut ebpf, types } = probe;
         drop(types);
         return_freed_memory();

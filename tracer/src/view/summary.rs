@@ -149,6 +149,11 @@ impl Summary {
         cost.push(Role::Plain, &format!("{dot}largest {}", units::bytes(total.max_rss_bytes)));
         let mut lines = vec![count, cost];
         lines.extend(self.failures.lines(glyphs));
+        if bye.untracked > 0 {
+            let untracked = units::counted(bye.untracked, "process");
+            let text = format!("{untracked} and what they started could not be followed: too many at once");
+            lines.push(Line::new().with(Role::Bad, &text));
+        }
         if bye.lost > 0 {
             let lost = units::counted(bye.lost, "event");
             lines.push(Line::new().with(Role::Bad, &format!("{lost} lost for want of room: the tree may lack some")));

@@ -16,6 +16,7 @@ use crate::support::{
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
+        case("cli::verbose_says_what_is_done", verbose),
         case("cli::tree_of_a_family", tree_of_a_family),
         case("cli::tree_of_everything_agrees_with_proc", tree_of_everything),
         case("cli::tree_without_root", tree_without_root).needs(&[Need::Nothing]),
@@ -258,4 +259,17 @@ fn wrong_usage() {
         assert_eq!(finished.code(), 2, "{arguments:?}: {finished:?}");
         assert!(!finished.stderr.is_empty() && finished.stdout.is_empty(), "{arguments:?}: {finished:?}");
     }
+}
+
+/// `-v` names the hooks and what was read; without it there is not a word.
+fn verbose() {
+    let said = |options: &[&str]| {
+        let arguments = [options, &["stream", "--count", "1", "-o", "/dev/null"]].concat();
+        let finished = run_bounded(&mut command(&arguments), BOUND);
+        assert_eq!(finished.code(), 0, "{finished:?}");
+        finished.stderr
+    };
+    assert_eq!(said(&[]), "");
+    let text = said(&["-v"]);
+    assert!(text.contains("hooks: sched_process_exit, ") && text.contains("read from /proc"), "{text}");
 }
