@@ -1,6 +1,9 @@
 //! The live source: the running kernel and `/proc`, as a stream of events.
 
-use std::collections::{BTreeSet, VecDeque};
+mod builder;
+mod doubt;
+
+use std::collections::VecDeque;
 use std::future::{Future as _, poll_fn};
 use std::io;
 use std::pin::Pin;
@@ -9,7 +12,6 @@ use std::time::Duration;
 
 use futures_core::Stream;
 use nix::sys::utsname::{UtsName, uname};
-use rustc_hash::FxHashSet;
 use tokio::time::{Sleep, sleep};
 use tracer_common::limits::ARGV_DEFAULT_BYTES;
 
@@ -17,18 +19,16 @@ use crate::clock;
 use crate::decode::decode;
 use crate::event::{Event, Hello, Kind, Lost, Process};
 use crate::gaps::Gaps;
-use crate::id::ProcessId;
 use crate::kernel::hierarchy::Hierarchy;
 use crate::kernel::load::{Hook, Kernel, KernelOptions, LoadError, RING_DEFAULT_BYTES};
-use crate::kernel::place::{self, PlaceError};
 use crate::kernel::ring::Ring;
-use crate::merge;
 use crate::record::Record;
 use crate::search::Searches;
-use crate::seed::{self, Seed};
+use crate::seed;
 use crate::states;
-use crate::table::{Table, TableOptions};
+use crate::table::Table;
 use crate::time::Timestamp;
+pub use builder::{Builder, ExecFailures, StartError};
 
 /// Records taken from the ring before the events they make are handed on.
 const BATCH: usize = 4096;
@@ -36,206 +36,8 @@ const BATCH: usize = 4096;
 /// UTC is compared with the boot clock this often, in nanoseconds: a clock that is set shows within it.
 const CLOCK_CHECK_NS: u64 = 1_000_000_000;
 
-/// What was found in doubt is looked at again after this time, in nanoseconds: processes with a parent that was just
-/// ending, and all of them after a loss.
-const SETTLE_NS: u64 = 50_000_000;
-
 /// Cgroups whose making was not told are looked for at most this often, in nanoseconds.
 const RESCAN_NS: u64 = 50_000_000;
-
-/// Why tracing did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The kernel side.
-    #[error(transparent)]
-    Kernel(#[from] LoadError),
-    /// It cannot be done from here.
-    #[error(transparent)]
-    Place(#[from] PlaceError),
-    /// `/proc`.
-    #[error("cannot read /proc ({0}); mount it with `mount -t proc proc /proc`")]
-    Proc(#[source] io::Error),
-}
-
-/// Whether execs that fail are told.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ExecFailures {
-    /// No: it costs something.
-    #[default]
-    No,
-    /// Each of them.
-    All,
-    /// Looking for a program along `PATH` is one: see [`crate::search`].
-    Summary,
-}
-
-/// How to trace; ends in [`Builder::start`].
-#[derive(Clone, Debug)]
-pub struct Builder {
-    kernel: KernelOptions,
-    only: Option<u32>,
-    summarise: bool,
-    zombie_after: Option<Duration>,
-    ancestors: bool,
-    max_dead: usize,
-}
-
-impl Default for Builder {
-    fn default() -> Self {
-        Self {
-            kernel: KernelOptions::default(),
-            only: None,
-            summarise: false,
-            zombie_after: None,
-            ancestors: false,
-            max_dead: TableOptions::default().max_dead,
-        }
-    }
-}
-
-impl Builder {
-    /// Size of the ring buffer in bytes, a power of two and a multiple of the page size; 8 MiB by default.
-    #[must_use]
-    pub fn ring_bytes(mut self, bytes: u32) -> Self {
-        self.kernel.ring_bytes = bytes;
-        self
-    }
-
-    /// Most bytes of argv to capture; 64 KiB by default, 6 MiB at most.
-    #[must_use]
-    pub fn argv_max(mut self, bytes: u32) -> Self {
-        self.kernel.argv_max = bytes;
-        self
-    }
-
-    /// Report the start and end of threads too.
-    #[must_use]
-    pub fn threads(mut self, threads: bool) -> Self {
-        self.kernel.threads = threads;
-        self
-    }
-
-    /// Tell execs that fail. Where the kernel allows no BPF at the system calls' own functions, it takes their
-    /// tracepoints, and then every system call of the machine is slower: [`Hello::fallbacks`] says so.
-    #[must_use]
-    pub fn exec_failures(mut self, failures: ExecFailures) -> Self {
-        self.kernel.exec_failed = failures != ExecFailures::No;
-        self.summarise = failures == ExecFailures::Summary;
-        self
-    }
-
-    /// Tell when the dead are waited for, and of those that are not in so long a time.
-    #[must_use]
-    pub fn zombie_after(mut self, after: Option<Duration>) -> Self {
-        self.kernel.reap = after.is_some();
-        self.zombie_after = after;
-        self
-    }
-
-    /// A file with the running kernel's BTF. Another kernel's is refused.
-    #[must_use]
-    pub fn btf(mut self, file: Option<std::path::PathBuf>) -> Self {
-        self.kernel.btf = file;
-        self
-    }
-
-    /// Report only this process and what it forks from now on. The kernel side itself leaves out the rest.
-    #[must_use]
-    pub fn only(mut self, pid: u32) -> Self {
-        self.only = Some(pid);
-        self.kernel.tracked_only = true;
-        self
-    }
-
-    /// Add to each event the ancestors of its process.
-    #[must_use]
-    pub fn ancestors(mut self, ancestors: bool) -> Self {
-        self.ancestors = ancestors;
-        self
-    }
-
-    /// How many of the dead are remembered.
-    #[must_use]
-    pub fn max_dead(mut self, processes: usize) -> Self {
-        self.max_dead = processes;
-        self
-    }
-
-    /// Loads and attaches the kernel side, then takes the snapshot of what already runs. Needs a tokio runtime.
-    pub fn start(self) -> Result<Tracer, StartError> {
-        place::check()?;
-        let began_ns = clock::boot_ns();
-        let (mut kernel, mut ring) = Kernel::start(&self.kernel)?;
-        let started_ns = clock::boot_ns();
-        let utc_minus_boot_ns = clock::utc_minus_boot_ns();
-        let seeds = match self.only {
-            Some(pid) => {
-                kernel.track(pid)?;
-                line_of(pid, utc_minus_boot_ns, &kernel.hierarchy)
-            }
-            None => seed::snapshot(utc_minus_boot_ns, &kernel.hierarchy).map_err(StartError::Proc)?,
-        };
-        let page_size = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten().unwrap_or(4096);
-        let mut table = Table::new(TableOptions {
-            max_dead: self.max_dead,
-            utc_minus_boot_ns,
-            ancestors: self.ancestors,
-            zombie_after_ns: self.zombie_after.map(|after| u64::try_from(after.as_nanos()).unwrap_or(u64::MAX)),
-            page_size: page_size as u64,
-        });
-        // Cgroups that come later are told, and this one has what is there: none is missed.
-        look_at_cgroups(&mut table, &kernel.hierarchy);
-        let mut intake = Intake { gaps: Gaps::default(), malformed: 0 };
-        tracing::info!(
-            "attached within {} ms; {} processes read from /proc within {} ms",
-            (started_ns - began_ns) / 1_000_000,
-            seeds.len(),
-            (clock::boot_ns() - started_ns) / 1_000_000,
-        );
-        // What happened while `/proc` was read has to be known before it can be told what was there before.
-        let mut pending = Vec::new();
-        ring.drain(usize::MAX, |bytes| pending.extend(intake.take(bytes)));
-        let mut tracer = Tracer {
-            kernel,
-            ring,
-            table,
-            intake,
-            snapshot: Vec::new(),
-            queue: VecDeque::new(),
-            batch: Vec::new(),
-            began_ns,
-            started_ns,
-            clock_checked_ns: started_ns,
-            settle_at_ns: 0,
-            searches: self.summarise.then(Searches::default),
-            timer: None,
-            resync_at_ns: u64::MAX,
-            rescan_at_ns: 0,
-            options: self.kernel,
-        };
-        let (losses, records): (Vec<Option<Lost>>, Vec<Record>) = pending.into_iter().unzip();
-        tracer.table.seed(merge::reconcile(seeds, &records), &mut tracer.snapshot);
-        for (lost, record) in losses.into_iter().zip(records) {
-            tracer.apply(lost, record);
-        }
-        Ok(tracer)
-    }
-}
-
-/// A process that is held before its exec, after its line of ancestors, the oldest first. What it runs is not known yet.
-fn line_of(pid: u32, utc_minus_boot_ns: i64, hierarchy: &Hierarchy) -> Vec<Seed> {
-    let read = |pid| seed::read(pid, utc_minus_boot_ns, hierarchy);
-    let parent = |&pid: &u32| read(pid).map(|seed| seed.ppid).filter(|&ppid| ppid != 0);
-    let mut line: Vec<u32> = std::iter::successors(Some(pid), parent).collect();
-    line.reverse();
-    let mut out: Vec<Seed> = line.into_iter().filter_map(read).collect();
-    if let Some(seed) = out.last_mut().filter(|seed| seed.process.pid == pid) {
-        let process = &mut seed.process;
-        (process.comm, process.comm_b64, process.exe, process.exe_b64) = (None, None, None, None);
-        (process.argv, process.argv_b64, process.cwd, process.cwd_b64) = (None, None, None, None);
-    }
-    out
-}
 
 /// Decodes records and finds the gaps between them.
 struct Intake {
@@ -439,19 +241,6 @@ impl Tracer {
         }
     }
 
-    /// Looks again at processes that were found with a parent that was just ending: the kernel gave them another one
-    /// unheard.
-    fn settle(&mut self, now: u64) {
-        let pids: Vec<u32> = self.table.unsettled().map(|process| process.pid()).collect();
-        self.settle_at_ns = if pids.is_empty() { u64::MAX } else { now + SETTLE_NS };
-        for pid in pids {
-            if let Some(seed) = seed::read(pid, clock::utc_minus_boot_ns(), &self.kernel.hierarchy) {
-                self.table.settle(&seed, &mut self.batch);
-            }
-        }
-        queue_batch(&mut self.searches, &mut self.queue, &mut self.batch);
-    }
-
     /// Waits until there is something to look at, or something is due.
     fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if let Poll::Ready(ready) = self.ring.poll_readable(cx) {
@@ -481,48 +270,6 @@ impl Tracer {
                 queue_record(table, searches, queue, batch, lost, record);
             }
         })
-    }
-
-    /// A gap shows when a record follows it; when none does, the kernel side's own count tells.
-    fn notice_losses(&mut self) {
-        let Ok(stats) = self.kernel.stats() else { return };
-        let now = clock::boot_ns();
-        for lost in self.intake.gaps.unnoticed(&stats) {
-            self.queue.push_back(lost_event(lost, now));
-            self.resync_at_ns = self.resync_at_ns.min(now);
-        }
-    }
-
-    /// Holds the table against `/proc`, and tells what was missed.
-    fn resync(&mut self, now: u64) {
-        self.resync_at_ns = u64::MAX;
-        look_at_cgroups(&mut self.table, &self.kernel.hierarchy);
-        let utc_minus_boot_ns = clock::utc_minus_boot_ns();
-        // All that had happened by now is applied; what happens from now on comes after.
-        let seeds = if self.options.tracked_only {
-            let known = self.table.living().map(|process| process.pid());
-            let pids: BTreeSet<u32> = self.kernel.tracked().into_iter().chain(known).collect();
-            pids.into_iter().filter_map(|pid| seed::read(pid, utc_minus_boot_ns, &self.kernel.hierarchy)).collect()
-        } else {
-            seed::snapshot(utc_minus_boot_ns, &self.kernel.hierarchy).unwrap_or_default()
-        };
-        if seeds.is_empty() {
-            return;
-        }
-        let mut pending = Vec::new();
-        self.ring.drain(usize::MAX, |bytes| pending.extend(self.intake.take(bytes)));
-        let (losses, records): (Vec<Option<Lost>>, Vec<Record>) = pending.into_iter().unzip();
-        tracing::info!("records were lost: holding the tree against /proc, {} processes", seeds.len());
-        let ending = |seed: &&Seed| seed.exiting && !seed.gone && !seed.process.zombie;
-        let undecided: FxHashSet<ProcessId> = seeds.iter().filter(ending).map(|seed| seed.process.id).collect();
-        self.table.resync(merge::reconcile(seeds, &records), &undecided, now, &mut self.batch);
-        queue_batch(&mut self.searches, &mut self.queue, &mut self.batch);
-        if !undecided.is_empty() || losses.iter().any(Option::is_some) {
-            self.resync_at_ns = now + SETTLE_NS;
-        }
-        for (lost, record) in losses.into_iter().zip(records) {
-            self.apply(lost, record);
-        }
     }
 
     fn apply(&mut self, lost: Option<Lost>, record: Record) {

@@ -1,0 +1,96 @@
+//! What is told of an end.
+
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::is_false;
+use crate::id::ProcessId;
+
+/// How a process or thread ended.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Exit {
+    /// Exit code (`WEXITSTATUS`), when it exited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<u8>,
+    /// Signal that ended it, e.g. `SIGKILL`, when it was killed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<Arc<str>>,
+    /// True when a core was dumped (`WCOREDUMP`).
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub core: bool,
+    /// Time since it was created, in nanoseconds (to the clock tick for a process found in `/proc`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_ns: Option<u64>,
+    /// Who or what killed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
+    /// What it used, as `wait4()` reports it: all its threads and the children it waited for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+    /// What it used itself, without the children it waited for; absent when it waited for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own_usage: Option<Usage>,
+    /// True when it had more threads at its end than could be summed: the usage is short of some.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub usage_partial: bool,
+}
+
+impl Exit {
+    /// What the process used itself.
+    pub fn own(&self) -> Option<&Usage> {
+        self.own_usage.as_ref().or(self.usage.as_ref())
+    }
+
+    /// True for an end that is not exit code 0.
+    pub fn failed(&self) -> bool {
+        self.signal.is_some() || self.code.is_some_and(|code| code != 0)
+    }
+}
+
+/// Who or what sent the signal that ended a process.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Cause {
+    /// Pid of the sender.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sender_pid: Option<u32>,
+    /// Id of the sender.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sender_id: Option<ProcessId>,
+    /// Name of the sender.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sender_comm: Option<Arc<str>>,
+    /// Real user id of the sender.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sender_uid: Option<u32>,
+    /// True when the kernel sent it by itself (a fault, a timer, a limit).
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub kernel: bool,
+    /// True when the OOM killer chose this process.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub oom: bool,
+}
+
+/// Resources used.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Usage {
+    /// CPU time in user mode, nanoseconds.
+    pub user_ns: u64,
+    /// CPU time in the kernel, nanoseconds.
+    pub system_ns: u64,
+    /// Largest resident set, bytes.
+    pub max_rss_bytes: u64,
+    /// Page faults that needed no I/O.
+    pub minor_faults: u64,
+    /// Page faults that needed I/O.
+    pub major_faults: u64,
+    /// Bytes read from storage (`/proc/PID/io` `read_bytes`; always with waited-for children).
+    pub read_bytes: u64,
+    /// Bytes sent to storage (always with waited-for children).
+    pub write_bytes: u64,
+    /// Times it gave up the CPU by itself.
+    pub voluntary_switches: u64,
+    /// Times the CPU was taken from it.
+    pub involuntary_switches: u64,
+}

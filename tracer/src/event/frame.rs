@@ -1,0 +1,116 @@
+//! What frames a stream: its first and last line, and what is missing in between.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::is_zero64;
+
+/// What was lost, where, and what was done about it.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Lost {
+    /// CPU whose records are missing.
+    pub cpu: u32,
+    /// Missing records in all.
+    pub total: u64,
+    /// … of them forks.
+    #[serde(default, skip_serializing_if = "is_zero64")]
+    pub forks: u64,
+    /// … of them execs.
+    #[serde(default, skip_serializing_if = "is_zero64")]
+    pub execs: u64,
+    /// … of them exits.
+    #[serde(default, skip_serializing_if = "is_zero64")]
+    pub exits: u64,
+    /// … of them signals (causes of death).
+    #[serde(default, skip_serializing_if = "is_zero64")]
+    pub signals: u64,
+    /// … of them failed execs.
+    #[serde(default, skip_serializing_if = "is_zero64")]
+    pub exec_failures: u64,
+    /// … of them changes of cgroups.
+    #[serde(default, skip_serializing_if = "is_zero64")]
+    pub cgroups: u64,
+    /// … of them told that a dead process was waited for.
+    #[serde(default, skip_serializing_if = "is_zero64")]
+    pub reaps: u64,
+    /// Boot time of the last record of this CPU before the gap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after_boot_ns: Option<u64>,
+    /// Boot time of the first one after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before_boot_ns: Option<u64>,
+}
+
+/// First line: what is being traced, and how.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Hello {
+    /// Version of tracer.
+    pub version: String,
+    /// Kernel release (`uname -r`).
+    pub kernel: String,
+    /// Machine (`uname -m`).
+    pub arch: String,
+    /// Host name.
+    pub host: String,
+    /// `/proc/sys/kernel/random/boot_id`.
+    pub boot_id: String,
+    /// Hooks in use.
+    pub hooks: Vec<String>,
+    /// What this kernel lacks, and what is done instead.
+    pub fallbacks: Vec<String>,
+    /// Size of the ring buffer, bytes.
+    pub ring_bytes: u64,
+    /// Most bytes of argv that are captured.
+    pub argv_max: u64,
+}
+
+/// Last line: what became of it all. `seen` = `emitted` + `filtered` + `folded` + `lost`.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Bye {
+    /// Events there were: those that became lines, those that a filter left out, those that
+    /// are only in `storm` lines, and those lost.
+    pub seen: u64,
+    /// Lines of process events written (`hello`, `lost`, `storm` and `bye` are not counted).
+    pub emitted: u64,
+    /// Events left out by a filter.
+    pub filtered: u64,
+    /// Events that are only in `storm` lines (with `--collapse`): the sum of their `folded`.
+    #[serde(default, skip_serializing_if = "is_zero64")]
+    pub folded: u64,
+    /// Storms that began.
+    #[serde(default, skip_serializing_if = "is_zero64")]
+    pub storms: u64,
+    /// Records lost for want of room.
+    pub lost: u64,
+    /// By kind of event, emitted ones.
+    pub processes: u64,
+    /// Forks emitted.
+    pub forks: u64,
+    /// Execs emitted.
+    pub execs: u64,
+    /// Exits emitted.
+    pub exits: u64,
+    /// Failed execs emitted (with `--exec-failed`).
+    #[serde(default, skip_serializing_if = "is_zero64")]
+    pub exec_failures: u64,
+    /// Dead processes that were waited for, emitted (with `--reap`).
+    #[serde(default, skip_serializing_if = "is_zero64")]
+    pub reaps: u64,
+    /// Processes, execs and exits among them that the kernel did not tell but that were found out after a loss.
+    #[serde(default, skip_serializing_if = "is_zero64")]
+    pub inferred: u64,
+    /// Execs whose argv was cut short for want of room (their `argv_info` says so too).
+    #[serde(default, skip_serializing_if = "is_zero64")]
+    pub argv_degraded: u64,
+    /// Processes that `tracer run` could not follow: more were alive at once than it can. What they did is not told.
+    #[serde(default, skip_serializing_if = "is_zero64")]
+    pub untracked: u64,
+    /// Time traced, nanoseconds.
+    pub duration_ns: u64,
+    /// tracer's own CPU time in user mode, nanoseconds.
+    pub user_ns: u64,
+    /// tracer's own CPU time in the kernel, nanoseconds.
+    pub system_ns: u64,
+    /// tracer's own largest resident set, bytes.
+    pub max_rss_bytes: u64,
+}

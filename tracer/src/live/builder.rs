@@ -1,0 +1,212 @@
+//! How to trace, and how it begins.
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::Duration;
+
+use super::{Intake, Tracer, look_at_cgroups};
+use crate::clock;
+use crate::event::Lost;
+use crate::gaps::Gaps;
+use crate::kernel::hierarchy::Hierarchy;
+use crate::kernel::load::{Kernel, KernelOptions, LoadError};
+use crate::kernel::place::{self, PlaceError};
+use crate::merge;
+use crate::record::Record;
+use crate::search::Searches;
+use crate::seed::{self, Seed};
+use crate::table::{Table, TableOptions};
+
+/// Why tracing did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The kernel side.
+    #[error(transparent)]
+    Kernel(#[from] LoadError),
+    /// It cannot be done from here.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    /// `/proc`.
+    #[error("cannot read /proc ({0}); mount it with `mount -t proc proc /proc`")]
+    Proc(#[source] io::Error),
+}
+
+/// Whether execs that fail are told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ExecFailures {
+    /// No: it costs something.
+    #[default]
+    No,
+    /// Each of them.
+    All,
+    /// Looking for a program along `PATH` is one: see [`crate::search`].
+    Summary,
+}
+
+/// How to trace; ends in [`Builder::start`].
+#[derive(Clone, Debug)]
+pub struct Builder {
+    kernel: KernelOptions,
+    only: Option<u32>,
+    summarise: bool,
+    zombie_after: Option<Duration>,
+    ancestors: bool,
+    max_dead: usize,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            kernel: KernelOptions::default(),
+            only: None,
+            summarise: false,
+            zombie_after: None,
+            ancestors: false,
+            max_dead: TableOptions::default().max_dead,
+        }
+    }
+}
+
+impl Builder {
+    /// Size of the ring buffer in bytes, a power of two and a multiple of the page size; 8 MiB by default.
+    #[must_use]
+    pub fn ring_bytes(mut self, bytes: u32) -> Self {
+        self.kernel.ring_bytes = bytes;
+        self
+    }
+
+    /// Most bytes of argv to capture; 64 KiB by default, 6 MiB at most.
+    #[must_use]
+    pub fn argv_max(mut self, bytes: u32) -> Self {
+        self.kernel.argv_max = bytes;
+        self
+    }
+
+    /// Report the start and end of threads too.
+    #[must_use]
+    pub fn threads(mut self, threads: bool) -> Self {
+        self.kernel.threads = threads;
+        self
+    }
+
+    /// Tell execs that fail. Where the kernel allows no BPF at the system calls' own functions, it takes their
+    /// tracepoints, and then every system call of the machine is slower: [`Hello::fallbacks`] says so.
+    #[must_use]
+    pub fn exec_failures(mut self, failures: ExecFailures) -> Self {
+        self.kernel.exec_failed = failures != ExecFailures::No;
+        self.summarise = failures == ExecFailures::Summary;
+        self
+    }
+
+    /// Tell when the dead are waited for, and of those that are not in so long a time.
+    #[must_use]
+    pub fn zombie_after(mut self, after: Option<Duration>) -> Self {
+        self.kernel.reap = after.is_some();
+        self.zombie_after = after;
+        self
+    }
+
+    /// A file with the running kernel's BTF. Another kernel's is refused.
+    #[must_use]
+    pub fn btf(mut self, file: Option<std::path::PathBuf>) -> Self {
+        self.kernel.btf = file;
+        self
+    }
+
+    /// Report only this process and what it forks from now on. The kernel side itself leaves out the rest.
+    #[must_use]
+    pub fn only(mut self, pid: u32) -> Self {
+        self.only = Some(pid);
+        self.kernel.tracked_only = true;
+        self
+    }
+
+    /// Add to each event the ancestors of its process.
+    #[must_use]
+    pub fn ancestors(mut self, ancestors: bool) -> Self {
+        self.ancestors = ancestors;
+        self
+    }
+
+    /// How many of the dead are remembered.
+    #[must_use]
+    pub fn max_dead(mut self, processes: usize) -> Self {
+        self.max_dead = processes;
+        self
+    }
+
+    /// Loads and attaches the kernel side, then takes the snapshot of what already runs. Needs a tokio runtime.
+    pub fn start(self) -> Result<Tracer, StartError> {
+        place::check()?;
+        let began_ns = clock::boot_ns();
+        let (mut kernel, mut ring) = Kernel::start(&self.kernel)?;
+        let started_ns = clock::boot_ns();
+        let utc_minus_boot_ns = clock::utc_minus_boot_ns();
+        let seeds = match self.only {
+            Some(pid) => {
+                kernel.track(pid)?;
+                line_of(pid, utc_minus_boot_ns, &kernel.hierarchy)
+            }
+            None => seed::snapshot(utc_minus_boot_ns, &kernel.hierarchy).map_err(StartError::Proc)?,
+        };
+        let page_size = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten().unwrap_or(4096);
+        let mut table = Table::new(TableOptions {
+            max_dead: self.max_dead,
+            utc_minus_boot_ns,
+            ancestors: self.ancestors,
+            zombie_after_ns: self.zombie_after.map(|after| u64::try_from(after.as_nanos()).unwrap_or(u64::MAX)),
+            page_size: page_size as u64,
+        });
+        // Cgroups that come later are told, and this one has what is there: none is missed.
+        look_at_cgroups(&mut table, &kernel.hierarchy);
+        let mut intake = Intake { gaps: Gaps::default(), malformed: 0 };
+        tracing::info!(
+            "attached within {} ms; {} processes read from /proc within {} ms",
+            (started_ns - began_ns) / 1_000_000,
+            seeds.len(),
+            (clock::boot_ns() - started_ns) / 1_000_000,
+        );
+        // What happened while `/proc` was read has to be known before it can be told what was there before.
+        let mut pending = Vec::new();
+        ring.drain(usize::MAX, |bytes| pending.extend(intake.take(bytes)));
+        let mut tracer = Tracer {
+            kernel,
+            ring,
+            table,
+            intake,
+            snapshot: Vec::new(),
+            queue: VecDeque::new(),
+            batch: Vec::new(),
+            began_ns,
+            started_ns,
+            clock_checked_ns: started_ns,
+            settle_at_ns: 0,
+            searches: self.summarise.then(Searches::default),
+            timer: None,
+            resync_at_ns: u64::MAX,
+            rescan_at_ns: 0,
+            options: self.kernel,
+        };
+        let (losses, records): (Vec<Option<Lost>>, Vec<Record>) = pending.into_iter().unzip();
+        tracer.table.seed(merge::reconcile(seeds, &records), &mut tracer.snapshot);
+        for (lost, record) in losses.into_iter().zip(records) {
+            tracer.apply(lost, record);
+        }
+        Ok(tracer)
+    }
+}
+
+/// A process that is held before its exec, after its line of ancestors, the oldest first. What it runs is not known yet.
+fn line_of(pid: u32, utc_minus_boot_ns: i64, hierarchy: &Hierarchy) -> Vec<Seed> {
+    let read = |pid| seed::read(pid, utc_minus_boot_ns, hierarchy);
+    let parent = |&pid: &u32| read(pid).map(|seed| seed.ppid).filter(|&ppid| ppid != 0);
+    let mut line: Vec<u32> = std::iter::successors(Some(pid), parent).collect();
+    line.reverse();
+    let mut out: Vec<Seed> = line.into_iter().filter_map(read).collect();
+    if let Some(seed) = out.last_mut().filter(|seed| seed.process.pid == pid) {
+        let process = &mut seed.process;
+        (process.comm, process.comm_b64, process.exe, process.exe_b64) = (None, None, None, None);
+        (process.argv, process.argv_b64, process.cwd, process.cwd_b64) = (None, None, None, None);
+    }
+    out
+}

@@ -1,0 +1,74 @@
+//! What is in doubt is looked at again: whose parent was just ending, and all of them after a loss.
+
+use std::collections::BTreeSet;
+
+use rustc_hash::FxHashSet;
+
+use super::{Tracer, look_at_cgroups, lost_event, queue_batch};
+use crate::clock;
+use crate::event::Lost;
+use crate::id::ProcessId;
+use crate::merge;
+use crate::record::Record;
+use crate::seed::{self, Seed};
+
+/// What was found in doubt is looked at again after this time, in nanoseconds: processes with a parent that was just
+/// ending, and all of them after a loss.
+const SETTLE_NS: u64 = 50_000_000;
+
+impl Tracer {
+    /// Looks again at processes that were found with a parent that was just ending: the kernel gave them another one
+    /// unheard.
+    pub(super) fn settle(&mut self, now: u64) {
+        let pids: Vec<u32> = self.table.unsettled().map(|process| process.pid()).collect();
+        self.settle_at_ns = if pids.is_empty() { u64::MAX } else { now + SETTLE_NS };
+        for pid in pids {
+            if let Some(seed) = seed::read(pid, clock::utc_minus_boot_ns(), &self.kernel.hierarchy) {
+                self.table.settle(&seed, &mut self.batch);
+            }
+        }
+        queue_batch(&mut self.searches, &mut self.queue, &mut self.batch);
+    }
+
+    /// A gap shows when a record follows it; when none does, the kernel side's own count tells.
+    pub(super) fn notice_losses(&mut self) {
+        let Ok(stats) = self.kernel.stats() else { return };
+        let now = clock::boot_ns();
+        for lost in self.intake.gaps.unnoticed(&stats) {
+            self.queue.push_back(lost_event(lost, now));
+            self.resync_at_ns = self.resync_at_ns.min(now);
+        }
+    }
+
+    /// Holds the table against `/proc`, and tells what was missed.
+    pub(super) fn resync(&mut self, now: u64) {
+        self.resync_at_ns = u64::MAX;
+        look_at_cgroups(&mut self.table, &self.kernel.hierarchy);
+        let utc_minus_boot_ns = clock::utc_minus_boot_ns();
+        // All that had happened by now is applied; what happens from now on comes after.
+        let seeds = if self.options.tracked_only {
+            let known = self.table.living().map(|process| process.pid());
+            let pids: BTreeSet<u32> = self.kernel.tracked().into_iter().chain(known).collect();
+            pids.into_iter().filter_map(|pid| seed::read(pid, utc_minus_boot_ns, &self.kernel.hierarchy)).collect()
+        } else {
+            seed::snapshot(utc_minus_boot_ns, &self.kernel.hierarchy).unwrap_or_default()
+        };
+        if seeds.is_empty() {
+            return;
+        }
+        let mut pending = Vec::new();
+        self.ring.drain(usize::MAX, |bytes| pending.extend(self.intake.take(bytes)));
+        let (losses, records): (Vec<Option<Lost>>, Vec<Record>) = pending.into_iter().unzip();
+        tracing::info!("records were lost: holding the tree against /proc, {} processes", seeds.len());
+        let ending = |seed: &&Seed| seed.exiting && !seed.gone && !seed.process.zombie;
+        let undecided: FxHashSet<ProcessId> = seeds.iter().filter(ending).map(|seed| seed.process.id).collect();
+        self.table.resync(merge::reconcile(seeds, &records), &undecided, now, &mut self.batch);
+        queue_batch(&mut self.searches, &mut self.queue, &mut self.batch);
+        if !undecided.is_empty() || losses.iter().any(Option::is_some) {
+            self.resync_at_ns = now + SETTLE_NS;
+        }
+        for (lost, record) in losses.into_iter().zip(records) {
+            self.apply(lost, record);
+        }
+    }
+}
