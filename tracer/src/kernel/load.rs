@@ -124,7 +124,7 @@ const BIRTHS: &str = "fork";
 /// The hooks that fit a kernel, by the prototypes in its BTF, in the order in which they are attached and detached.
 ///
 /// Deaths come first and births last: whoever's birth is told has all hooks on until tracing ends, so none seen to be born
-/// ends unseen, and none that is told of when tracing ends was born unheard.
+/// ends unseen, and none that is told of when tracing ends was born unheard. (Those of cgroups are detached last of all.)
 pub fn hooks(btf: &Btf) -> Vec<Hook> {
     // Since 6.16 the tracepoint hands over whether the whole group is dead (include/trace/events/sched.h).
     let exit = if btf.tracepoint_arguments("sched_process_exit") >= Some(2) { "exit" } else { "exit_by_live" };
@@ -196,7 +196,9 @@ impl Kernel {
         }
         let names: Vec<String> = attached.iter().map(Hook::name).collect();
         tracing::info!("hooks: {}; cgroups by {}", names.join(", "), hierarchy.name());
-        fallbacks.iter().for_each(|fallback| tracing::info!("fallback: {fallback}"));
+        for fallback in &fallbacks {
+            tracing::info!("fallback: {fallback}");
+        }
         let Probe { mut ebpf, types } = probe;
         drop(types);
         return_freed_memory();
@@ -221,7 +223,10 @@ impl Kernel {
     /// Takes the programs off their hooks: nothing more happens in the kernel, and what is in the ring stays.
     pub fn detach(&mut self) {
         let Some(mut ebpf) = self.ebpf.take() else { return };
-        for hook in &self.hooks {
+        // Cgroups after births: none may be born into a cgroup that was made unheard.
+        let (cgroups, others): (Vec<&Hook>, Vec<&Hook>) =
+            self.hooks.iter().partition(|hook| hook.program.starts_with("cgroup"));
+        for hook in others.into_iter().chain(cgroups) {
             // What cannot be unloaded is when the rest is dropped.
             let _ = unload(&mut ebpf, hook);
         }

@@ -90,7 +90,7 @@ impl Builder {
     }
 
     /// Tell execs that fail. Where the kernel allows no BPF at the system calls' own functions, it takes their
-    /// tracepoints, and then every system call of the machine is slower: [`Hello::fallbacks`] says so.
+    /// tracepoints, and then every system call of the machine is slower: [`crate::event::Hello::fallbacks`] says so.
     #[must_use]
     pub fn exec_failures(mut self, failures: ExecFailures) -> Self {
         self.kernel.exec_failed = failures != ExecFailures::No;
