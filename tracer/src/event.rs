@@ -17,7 +17,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::time::Timestamp;
-pub use container::{Container, ContainerEnd, Origin};
+pub use container::{Container, ContainerEnd, Kubernetes, Origin};
 pub use exec::{ArgvInfo, Capture, Exec, ExecFailed};
 pub use exit::{Cause, Exit, Usage};
 pub use frame::{Bye, Hello, Lost};
@@ -58,6 +58,9 @@ pub enum Kind {
     ThreadExit,
     /// A container was created: its control group was made. The process is the one that did it.
     ContainerCreate,
+    /// What the files of a container's engine and runtime say of it: name, image and more. Said once it was read; the lines
+    /// after it have name and image too.
+    ContainerInfo,
     /// A container's first process became its entrypoint.
     ContainerStart,
     /// A program was put into a container that runs.
@@ -76,7 +79,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of the documentation.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Hello,
         Self::Process,
         Self::Fork,
@@ -89,6 +92,7 @@ impl Kind {
         Self::ThreadStart,
         Self::ThreadExit,
         Self::ContainerCreate,
+        Self::ContainerInfo,
         Self::ContainerStart,
         Self::ContainerExec,
         Self::ContainerExit,
@@ -113,6 +117,7 @@ impl Kind {
             Self::ThreadStart => "thread_start",
             Self::ThreadExit => "thread_exit",
             Self::ContainerCreate => "container_create",
+            Self::ContainerInfo => "container_info",
             Self::ContainerStart => "container_start",
             Self::ContainerExec => "container_exec",
             Self::ContainerExit => "container_exit",

@@ -41,7 +41,7 @@ fn needed(kind: Kind) -> Value {
         Kind::Reparent => &["process", "reparent"],
         Kind::Reap => &["process", "reap"],
         Kind::Zombie => &["process", "zombie"],
-        Kind::ContainerCreate | Kind::ContainerExit | Kind::ContainerRemove => &["container"],
+        Kind::ContainerCreate | Kind::ContainerInfo | Kind::ContainerExit | Kind::ContainerRemove => &["container"],
         Kind::ContainerStart | Kind::ContainerExec => &["process", "container"],
         Kind::Lost => &["lost"],
         Kind::Storm => &["process", "storm"],

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tracer::event::{
-    Ancestor, ArgvInfo, Bye, Capture, Cause, Container, ContainerEnd, Event, Exec, ExecFailed, Exit, Hello, Kind, Lost,
-    Origin, Process, Reap, Reparent, ReparentReason, Source, Storm, StormCommand, StormPhase, StormStatus, Usage,
-    Zombie,
+    Ancestor, ArgvInfo, Bye, Capture, Cause, Container, ContainerEnd, Event, Exec, ExecFailed, Exit, Hello, Kind,
+    Kubernetes, Lost, Origin, Process, Reap, Reparent, ReparentReason, Source, Storm, StormCommand, StormPhase,
+    StormStatus, Usage, Zombie,
 };
 use tracer::id::ProcessId;
 use tracer::schema;
@@ -56,6 +56,11 @@ fn sample(kind: Kind, seq: u64) -> Event {
         Kind::ContainerCreate | Kind::ContainerStart | Kind::ContainerExec => {
             event.container = Some(Box::new(container(None)));
         }
+        Kind::ContainerInfo => {
+            event.process = None;
+            event.ancestors = None;
+            event.container = Some(Box::new(container_info()));
+        }
         Kind::ContainerExit | Kind::ContainerRemove => {
             event.process = None;
             event.ancestors = None;
@@ -80,7 +85,31 @@ fn sample(kind: Kind, seq: u64) -> Event {
 
 fn container(end: Option<ContainerEnd>) -> Container {
     let (engine, pod) = (text("docker"), text("f7d3c1b2-8a49-4a57-9be1-0c2d3e4f5a6b"));
-    Container { id: "0123456789ab".into(), engine, pod, cgroup: "/docker/0123456789ab".into(), end }
+    Container {
+        name: text("web"),
+        image: text("nginx:1"),
+        hostname: text("web-1"),
+        runtime: text("runc"),
+        engine,
+        pod,
+        end,
+        ..Container::new("0123456789ab".into(), "/docker/0123456789ab".into())
+    }
+}
+
+fn container_info() -> Container {
+    Container {
+        kubernetes: Some(Kubernetes {
+            pod: text("web-1"),
+            namespace: text("default"),
+            container: text("web"),
+            sandbox_id: text("ba9876543210"),
+        }),
+        bundle: text("/run/b"),
+        args: Some(["nginx".into(), "-g".into()].into()),
+        annotations: Some(Arc::new([("a/b".into(), "c".into())].into())),
+        ..container(None)
+    }
 }
 
 fn end() -> ContainerEnd {
@@ -91,6 +120,7 @@ fn end() -> ContainerEnd {
         init_id,
         lifetime_ns,
         processes: 3,
+        peak_memory_bytes: Some(1 << 20),
         ..ContainerEnd::default()
     }
 }

@@ -206,8 +206,10 @@ impl Look {
     fn container(&self, event: &Event, container: &Container) -> Line {
         let process = event.process.as_ref();
         let mut line = self.row(event, process);
+        let also = [&container.name, &container.image].into_iter().flatten().map(|text| format!(" {text}"));
         let engine = container.engine.as_deref().map(|engine| format!(" ({engine})")).unwrap_or_default();
-        line.push(Role::Plain, &escape::text(&format!("{}{engine}", label::container(&container.id))));
+        let who = format!("{}{}{engine}", label::container(&container.id), also.collect::<String>());
+        line.push(Role::Plain, &escape::text(&who));
         if let Some(process) = process.filter(|_| event.kind != Kind::ContainerCreate) {
             line.push(Role::Plain, &format!(": {}", label::command(process)));
         }
@@ -218,7 +220,7 @@ impl Look {
             let lifetime = end.lifetime_ns.map(|ns| format!(" after {}", units::duration(ns, self.glyphs)));
             line.push(Role::Plain, &lifetime.unwrap_or_default());
             let cpu = units::duration(end.user_ns + end.system_ns, self.glyphs);
-            let memory = units::bytes(end.max_rss_bytes);
+            let memory = units::bytes(end.peak_memory_bytes.unwrap_or(end.max_rss_bytes));
             let sums = format!("  {}, cpu {cpu}, mem {memory}", units::counted(end.execs, "exec"));
             line.push(Role::Dim, &sums);
         }
@@ -275,6 +277,7 @@ const fn short(kind: Kind) -> &'static str {
         Kind::ThreadStart => "thread+",
         Kind::ThreadExit => "thread-",
         Kind::ContainerCreate => "c-create",
+        Kind::ContainerInfo => "c-info",
         Kind::ContainerStart => "c-start",
         Kind::ContainerExec => "c-exec",
         Kind::ContainerExit => "c-exit",

@@ -214,11 +214,10 @@ impl Table {
         out: &mut Vec<Event>,
     ) {
         let container = event::Container {
-            id: of.id.clone(),
             engine: of.engine.clone(),
             pod: of.pod.clone(),
-            cgroup: of.cgroup.clone(),
             end,
+            ..event::Container::new(of.id.clone(), of.cgroup.clone())
         };
         let event = if let Some(slot) = process.filter(|&slot| self.store[slot].is_living()) {
             self.tell(kind, slot, at, out)
