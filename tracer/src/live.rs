@@ -15,6 +15,7 @@ use nix::sys::utsname::{UtsName, uname};
 use tokio::time::{Sleep, sleep};
 use tracer_common::limits::ARGV_DEFAULT_BYTES;
 
+use self::doubt::Again;
 use crate::clock;
 use crate::decode::decode;
 use crate::event::{Event, Hello, Kind, Lost, Process};
@@ -89,13 +90,13 @@ pub struct Tracer {
     started_ns: u64,
     clock_checked_ns: u64,
     /// When to look again at those that [`Table::unsettled`] lists; never, once there are none.
-    settle_at_ns: u64,
+    settle: Again,
     /// Searches along `PATH`, when each is told as one.
     searches: Option<Searches>,
     /// The time that is waited for, and the wait for it.
     timer: Option<(u64, Pin<Box<Sleep>>)>,
     /// When to hold the table against `/proc`, because records were lost; never, while none are.
-    resync_at_ns: u64,
+    resync: Again,
     /// Not before then are the cgroups looked through again.
     rescan_at_ns: u64,
     options: KernelOptions,
@@ -171,9 +172,9 @@ impl Tracer {
         let now = clock::boot_ns();
         for lost in self.intake.gaps.tail(&self.kernel.stats()?) {
             self.queue.push_back(lost_event(lost, now));
-            self.resync_at_ns = now;
+            self.resync.at(now);
         }
-        if self.resync_at_ns != u64::MAX {
+        if self.resync.due_ns().is_some() {
             self.resync(now);
         }
         while self.gather(out) {}
@@ -220,7 +221,7 @@ impl Tracer {
             self.notice_losses();
         }
         // Not while there is more to come: what the ring holds is older than what `/proc` shows.
-        if taken < BATCH && now >= self.resync_at_ns {
+        if taken < BATCH && self.resync.is_due(now) {
             self.resync(now);
         }
         self.table.tick(now, &mut self.batch);
@@ -232,7 +233,7 @@ impl Tracer {
             searches.tick(now, &mut self.batch);
             self.queue.extend(self.batch.drain(..));
         }
-        if now >= self.settle_at_ns {
+        if self.settle.is_due(now) {
             self.settle(now);
         }
         if now >= self.rescan_at_ns && self.table.wants_cgroups() {
@@ -247,7 +248,8 @@ impl Tracer {
             return Poll::Ready(ready);
         }
         let searches = self.searches.as_ref().and_then(Searches::deadline_ns);
-        let Some(due_ns) = searches.into_iter().chain(self.table.due_ns()).min() else { return Poll::Pending };
+        let due = [searches, self.table.due_ns(), self.settle.due_ns(), self.resync.due_ns()];
+        let Some(due_ns) = due.into_iter().flatten().min() else { return Poll::Pending };
         if self.timer.as_ref().is_none_or(|(waited_for, _)| *waited_for != due_ns) {
             let left = Duration::from_nanos(due_ns.saturating_sub(clock::boot_ns()));
             self.timer = Some((due_ns, Box::pin(sleep(left))));
@@ -261,11 +263,11 @@ impl Tracer {
 
     /// Takes up to `most` records from the ring, and queues what becomes of them.
     fn take(&mut self, most: usize) -> usize {
-        let Self { ring, intake, table, queue, batch, searches, resync_at_ns, .. } = self;
+        let Self { ring, intake, table, queue, batch, searches, resync, .. } = self;
         ring.drain(most, |bytes| {
             if let Some((lost, record)) = intake.take(bytes) {
                 if lost.is_some() {
-                    *resync_at_ns = (*resync_at_ns).min(record.header().boot_ns);
+                    resync.at(record.header().boot_ns);
                 }
                 queue_record(table, searches, queue, batch, lost, record);
             }
@@ -273,6 +275,9 @@ impl Tracer {
     }
 
     fn apply(&mut self, lost: Option<Lost>, record: Record) {
+        if lost.is_some() {
+            self.resync.at(record.header().boot_ns);
+        }
         queue_record(&mut self.table, &mut self.searches, &mut self.queue, &mut self.batch, lost, record);
     }
 }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
+use super::doubt::Again;
 use super::{Intake, Tracer, look_at_cgroups};
 use crate::clock;
 use crate::event::Lost;
@@ -180,10 +181,10 @@ impl Builder {
             began_ns,
             started_ns,
             clock_checked_ns: started_ns,
-            settle_at_ns: 0,
+            settle: Again::at_once(),
             searches: self.summarise.then(Searches::default),
             timer: None,
-            resync_at_ns: u64::MAX,
+            resync: Again::never(),
             rescan_at_ns: 0,
             options: self.kernel,
         };

@@ -15,13 +15,53 @@ use crate::seed::{self, Seed};
 /// What was found in doubt is looked at again after this time, in nanoseconds: processes with a parent that was just
 /// ending, and all of them after a loss.
 const SETTLE_NS: u64 = 50_000_000;
+/// And at the longest after this one: some take their time to end, the init of a pid namespace all that its members need.
+const SELDOM_NS: u64 = 6_400_000_000;
+
+/// When to look again: soon, and ever more seldom while the doubt remains.
+pub(super) struct Again {
+    at_ns: u64,
+    after_ns: u64,
+}
+
+impl Again {
+    pub(super) const fn never() -> Self {
+        Self { at_ns: u64::MAX, after_ns: SETTLE_NS }
+    }
+
+    pub(super) const fn at_once() -> Self {
+        Self { at_ns: 0, after_ns: SETTLE_NS }
+    }
+
+    /// Something new is in doubt.
+    pub(super) fn at(&mut self, at_ns: u64) {
+        *self = Self { at_ns: self.at_ns.min(at_ns), after_ns: SETTLE_NS };
+    }
+
+    /// A look was not enough.
+    pub(super) fn later(&mut self, now: u64) {
+        *self = Self { at_ns: now + self.after_ns, after_ns: (2 * self.after_ns).min(SELDOM_NS) };
+    }
+
+    pub(super) fn due_ns(&self) -> Option<u64> {
+        (self.at_ns != u64::MAX).then_some(self.at_ns)
+    }
+
+    pub(super) fn is_due(&self, now: u64) -> bool {
+        self.at_ns <= now
+    }
+}
 
 impl Tracer {
     /// Looks again at processes that were found with a parent that was just ending: the kernel gave them another one
     /// unheard.
     pub(super) fn settle(&mut self, now: u64) {
         let pids: Vec<u32> = self.table.unsettled().map(|process| process.pid()).collect();
-        self.settle_at_ns = if pids.is_empty() { u64::MAX } else { now + SETTLE_NS };
+        if pids.is_empty() {
+            self.settle = Again::never();
+        } else {
+            self.settle.later(now);
+        }
         for pid in pids {
             if let Some(seed) = seed::read(pid, clock::utc_minus_boot_ns(), &self.kernel.hierarchy) {
                 self.table.settle(&seed, &mut self.batch);
@@ -36,13 +76,12 @@ impl Tracer {
         let now = clock::boot_ns();
         for lost in self.intake.gaps.unnoticed(&stats) {
             self.queue.push_back(lost_event(lost, now));
-            self.resync_at_ns = self.resync_at_ns.min(now);
+            self.resync.at(now);
         }
     }
 
     /// Holds the table against `/proc`, and tells what was missed.
     pub(super) fn resync(&mut self, now: u64) {
-        self.resync_at_ns = u64::MAX;
         look_at_cgroups(&mut self.table, &self.kernel.hierarchy);
         let utc_minus_boot_ns = clock::utc_minus_boot_ns();
         // All that had happened by now is applied; what happens from now on comes after.
@@ -54,6 +93,7 @@ impl Tracer {
             seed::snapshot(utc_minus_boot_ns, &self.kernel.hierarchy).unwrap_or_default()
         };
         if seeds.is_empty() {
+            self.resync = Again::never();
             return;
         }
         let mut pending = Vec::new();
@@ -64,9 +104,13 @@ impl Tracer {
         let undecided: FxHashSet<ProcessId> = seeds.iter().filter(ending).map(|seed| seed.process.id).collect();
         self.table.resync(merge::reconcile(seeds, &records), &undecided, now, &mut self.batch);
         queue_batch(&mut self.searches, &mut self.queue, &mut self.batch);
-        if !undecided.is_empty() || losses.iter().any(Option::is_some) {
-            self.resync_at_ns = now + SETTLE_NS;
+        if undecided.is_empty() {
+            self.resync = Again::never();
+        } else {
+            self.resync.later(now);
         }
+        // Those that were found dead may have left children.
+        self.settle.at(now + SETTLE_NS);
         for (lost, record) in losses.into_iter().zip(records) {
             self.apply(lost, record);
         }

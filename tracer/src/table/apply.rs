@@ -268,7 +268,7 @@ impl Table {
         if self.store[old].start_ns > task.start_ns {
             return false;
         }
-        self.end_unseen(old, at, out);
+        self.end_unseen(old, Heir::Unknown, at, out);
         true
     }
 }

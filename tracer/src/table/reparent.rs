@@ -167,7 +167,17 @@ impl Table {
         let Some(child) = self.store.by_id(seed.process.id).filter(|&child| self.store[child].is_living()) else {
             return;
         };
-        let Some(parent) = self.store.by_pid(seed.ppid).map(|parent| &self.store[parent]) else { return };
+        let Some(parent) = self.store.newest(seed.ppid) else { return };
+        if !self.store[parent].is_living() {
+            // It has its children for as long as it takes to end; the init of a namespace waits for them to be gone.
+            if self.store[child].parent == Parent::Unknown
+                && let Some(heir) = self.heir_of(parent, at, out)
+            {
+                self.adopt(child, heir.slot);
+            }
+            return;
+        }
+        let parent = &self.store[parent];
         // To the tick is not how records know it: then it is whoever has the pid.
         let start_ns = if parent.exact { parent.start_ns } else { 0 };
         let task = raw::TaskRef { start_ns, tgid: seed.ppid, tid: seed.ppid };

@@ -16,7 +16,7 @@ impl Table {
     /// `undecided` are just ending: the record of their end is on its way, or was lost; nothing is concluded yet.
     pub fn resync(&mut self, seeds: Vec<Seed>, undecided: &FxHashSet<ProcessId>, boot_ns: u64, out: &mut Vec<Event>) {
         let at = Moment { boot_ns, cpu: None };
-        let mut alive: FxHashSet<Slot> = FxHashSet::default();
+        let (mut alive, mut ending) = (FxHashSet::<Slot>::default(), FxHashSet::<Slot>::default());
         let (known, mut unknown): (Vec<Seed>, Vec<Seed>) =
             seeds.into_iter().partition(|seed| self.store.by_id(seed.process.id).is_some());
         // Who has gone already is not worth a birth; who is known is not born again.
@@ -36,6 +36,8 @@ impl Table {
             };
             if !seed.process.zombie || undecided.contains(&seed.process.id) {
                 alive.insert(slot);
+            } else {
+                ending.insert(slot);
             }
             // Whom it has now is known before those who had it are found to be gone.
             let made_up = self.store[slot].parent == Parent::Unknown;
@@ -51,7 +53,9 @@ impl Table {
         ended.sort_unstable_by_key(|&slot| (self.store[slot].start_ns, self.store[slot].pid));
         for slot in &ended {
             images.remove(slot);
-            self.end_unseen(*slot, at, out);
+            // Who is still in `/proc` may not have given its children away yet.
+            let heir = if ending.contains(slot) { Heir::Later } else { Heir::Unknown };
+            self.end_unseen(*slot, heir, at, out);
         }
         let mut images: Vec<(Slot, event::Process)> = images.into_iter().collect();
         images.sort_unstable_by_key(|(slot, _)| (self.store[*slot].start_ns, self.store[*slot].pid));
@@ -62,7 +66,7 @@ impl Table {
     }
 
     /// An end that was not seen. Its status is not to be had; who has its children now is said by them.
-    pub(super) fn end_unseen(&mut self, slot: Slot, at: Moment, out: &mut Vec<Event>) {
+    pub(super) fn end_unseen(&mut self, slot: Slot, heir: Heir, at: Moment, out: &mut Vec<Event>) {
         self.stats.retired += 1;
         self.causes.take(slot, None, false);
         let event = self.tell(Kind::Exit, slot, at, out);
@@ -70,7 +74,7 @@ impl Table {
         if let Some(process) = &mut event.process {
             process.inferred = true;
         }
-        self.end(slot, End { boot_ns: at.boot_ns, status: None, told: true, heir: Heir::Unknown }, at, out);
+        self.end(slot, End { boot_ns: at.boot_ns, status: None, told: true, heir }, at, out);
     }
 
     /// One that was known by name only is told again, with all that is known now.

@@ -67,7 +67,7 @@ impl Table {
         let known = self.store.find(reap.task);
         if let Some(slot) = known.filter(|&slot| self.store[slot].is_living()) {
             self.dies(slot, at.boot_ns);
-            self.end_unseen(slot, at, out);
+            self.end_unseen(slot, Heir::Unknown, at, out);
         }
         let id =
             known.map_or_else(|| ProcessId::from_ns(reap.task.start_ns, reap.task.tgid), |slot| self.store[slot].id());
