@@ -42,6 +42,7 @@ pub(crate) const TESTS: &[Package] = &[
     package("containerd", "the tests trace its containers, below docker.io"),
     package("crun", "the tests trace its containers"),
     package("docker.io", "the tests trace its containers"),
+    package("g++", "the fuzz targets link libFuzzer"),
     package("gcc", "the tests trace a compiler at work"),
     package("libc6-dev", "C headers, and the static C library"),
     package("libcap2-bin", "setcap: the tests trace a binary with file capabilities"),

@@ -15,8 +15,8 @@ use crate::{build, dist, packages, process, run, setup, vm, workspace};
 
 /// Run every check there is; ends with `N passed, N failed, N skipped`
 ///
-/// Set-up, format, lints, licences and advisories of dependencies, docs, all tests, the static binary, and whether
-/// the programs load on other kernels (`cargo xtask vm` runs all live tests there). A step that
+/// Set-up, format, lints, licences and advisories of dependencies, docs, all tests, the fuzz targets, the static binary,
+/// and whether the programs load on other kernels (`cargo xtask vm` runs all live tests there). A step that
 /// fails does not keep the next from running. What cannot be checked on this machine is skipped, and named. The exit
 /// status is 0 only if nothing failed.
 ///
@@ -24,7 +24,7 @@ use crate::{build, dist, packages, process, run, setup, vm, workspace};
 /// asks for no password, and skip themselves where it does.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Leave out what takes minutes and seldom breaks: the static binary, and other kernels in virtual machines
+    /// Leave out what takes minutes and seldom breaks: the fuzz targets, the static binary, and other kernels in virtual machines
     #[arg(long)]
     quick: bool,
     /// Run only the tests with FILTER in their names, and none of the other checks
@@ -73,6 +73,7 @@ const STEPS: &[Step] = &[
     step("deny: advisories", advisories),
     step("docs", docs),
     Step { always: true, ..step("tests", tests) },
+    Step { slow: true, ..step("fuzz targets", fuzz_targets) },
     Step { slow: true, ..step("static binary", static_binary) },
     Step { slow: true, ..step("other kernels", other_kernels) },
 ];
@@ -245,6 +246,11 @@ pub(crate) fn run_test_binary(args: &RunnerArgs) -> Result<()> {
     let live = program.file_name().is_some_and(|name| name.to_string_lossy().starts_with("live"));
     let mut command = if live { run::privileged(program)? } else { Command::new(program) };
     Err(command.args(rest).exec()).with_context(|| format!("cannot start {}", program.display()))
+}
+
+/// That they still build; they are run by hand, for hours.
+fn fuzz_targets(run: &mut Run<'_>) -> Result<Outcome> {
+    with_object(run, || check(&process::cargo(["check", "--manifest-path", "fuzz/Cargo.toml"])))
 }
 
 fn static_binary(run: &mut Run<'_>) -> Result<Outcome> {

@@ -78,3 +78,64 @@ impl Kernel {
         }
     }
 }
+
+/// Deeds in one go.
+impl Kernel {
+    pub(crate) fn fork(&mut self, creator: Nr) -> Nr {
+        self.clone_into(creator, false, Home::Same)
+    }
+
+    pub(crate) fn clone_into(&mut self, creator: Nr, clone_parent: bool, into: Home) -> Nr {
+        let child = self.fork_begin(creator, clone_parent, into).expect("a pid is free");
+        self.submit(creator);
+        child
+    }
+
+    pub(crate) fn exec(&mut self, nr: Nr) {
+        self.exec_begin(nr, 0);
+        self.submit(nr);
+    }
+
+    /// Ends and is waited for, with all in its namespace if it is the init of one.
+    pub(crate) fn exit(&mut self, nr: Nr, status: u32) {
+        self.exit_begin(nr, status);
+        self.submit(nr);
+        if self.is_space_init(nr) {
+            let space = self.procs[nr].space;
+            while let Some(&member) = self.members(space).iter().find(|&&nr| self.can_act(nr)) {
+                self.exit(member, 9);
+            }
+            for zombie in self.members(space) {
+                self.reap(zombie);
+            }
+        }
+        assert!(self.exit_notify(nr));
+        self.reap(nr);
+    }
+
+    /// Finishes all that is under way.
+    pub(crate) fn settle(&mut self) {
+        for nr in 0..self.procs.len() {
+            self.submit(nr);
+        }
+        loop {
+            for nr in self.doomed() {
+                self.exit_begin(nr, 9);
+                self.submit(nr);
+            }
+            let mut quiet = true;
+            for nr in self.in_state(State::Exiting) {
+                quiet &= !self.exit_notify(nr);
+            }
+            for nr in self.in_state(State::Zombie) {
+                if self.spaces[self.procs[nr].space].dying {
+                    self.reap(nr);
+                    quiet = false;
+                }
+            }
+            if quiet {
+                return;
+            }
+        }
+    }
+}
