@@ -14,6 +14,7 @@ use futures_core::Stream;
 use nix::sys::utsname::{UtsName, uname};
 use tokio::time::{Sleep, sleep};
 use tracer_common::limits::ARGV_DEFAULT_BYTES;
+use tracer_common::stats::CpuStats;
 
 use self::doubt::Again;
 use crate::clock;
@@ -29,10 +30,13 @@ use crate::seed;
 use crate::states;
 use crate::table::Table;
 use crate::time::Timestamp;
-pub use builder::{Builder, ExecFailures, StartError};
+pub use builder::{Builder, ExecFailures, MAX_MEMORY, StartError};
 
 /// Records taken from the ring before the events they make are handed on.
 const BATCH: usize = 4096;
+
+/// Which part of the memory is for events that wait to be handed on.
+const QUEUE_SHARE: usize = 16;
 
 /// UTC is compared with the boot clock this often, in nanoseconds: a clock that is set shows within it.
 const CLOCK_CHECK_NS: u64 = 1_000_000_000;
@@ -100,6 +104,7 @@ pub struct Tracer {
     /// Not before then are the cgroups looked through again.
     rescan_at_ns: u64,
     options: KernelOptions,
+    max_memory: usize,
 }
 
 impl Tracer {
@@ -123,10 +128,14 @@ impl Tracer {
         self.intake.gaps.lost()
     }
 
-    /// Execs whose argv was cut short for want of room, and processes that could not be followed, so far.
-    pub fn shortfalls(&self) -> (u64, u64) {
+    /// What the kernel side could not do so far, summed over the CPUs; of sequence numbers and losses there is nothing.
+    pub fn shortfalls(&self) -> CpuStats {
         let stats = self.kernel.stats().unwrap_or_default();
-        stats.iter().fold((0, 0), |(argv, untracked), cpu| (argv + cpu.argv_degraded, untracked + cpu.untracked))
+        stats.iter().fold(CpuStats::default(), |sum, cpu| CpuStats {
+            argv_degraded: sum.argv_degraded + cpu.argv_degraded,
+            untracked: sum.untracked + cpu.untracked,
+            ..sum
+        })
     }
 
     /// Records that could not be understood, so far.
@@ -200,6 +209,7 @@ impl Tracer {
             fallbacks: self.kernel.fallbacks.clone(),
             ring_bytes: self.options.ring_bytes.into(),
             argv_max: self.options.argv_max.into(),
+            max_memory: self.max_memory as u64,
         }));
         event
     }
@@ -216,12 +226,12 @@ impl Tracer {
             self.clock_checked_ns = now;
             self.table.set_utc_offset(clock::utc_minus_boot_ns());
         }
-        let taken = self.take(BATCH);
-        if taken == 0 {
+        let Taken { records, all } = self.take(BATCH);
+        if records == 0 {
             self.notice_losses();
         }
         // Not while there is more to come: what the ring holds is older than what `/proc` shows.
-        if taken < BATCH && self.resync.is_due(now) {
+        if all && self.resync.is_due(now) {
             self.resync(now);
         }
         self.table.tick(now, &mut self.batch);
@@ -261,17 +271,27 @@ impl Tracer {
         Poll::Ready(Ok(()))
     }
 
-    /// Takes up to `most` records from the ring, and queues what becomes of them.
-    fn take(&mut self, most: usize) -> usize {
+    /// Takes up to `most` records from the ring, fewer if they are large, and queues what becomes of them.
+    fn take(&mut self, most: usize) -> Taken {
         let Self { ring, intake, table, queue, batch, searches, resync, .. } = self;
-        ring.drain(most, |bytes| {
-            if let Some((lost, record)) = intake.take(bytes) {
-                if lost.is_some() {
-                    resync.at(record.header().boot_ns);
+        let room = self.max_memory / QUEUE_SHARE;
+        let (mut records, mut argv_bytes) = (0, 0);
+        while records < most && argv_bytes + queue.len() * size_of::<Event>() < room {
+            let taken = ring.drain(1, |bytes| {
+                if let Some((lost, record)) = intake.take(bytes) {
+                    if lost.is_some() {
+                        resync.at(record.header().boot_ns);
+                    }
+                    argv_bytes += argv_bytes_of(&record);
+                    queue_record(table, searches, queue, batch, lost, record);
                 }
-                queue_record(table, searches, queue, batch, lost, record);
+            });
+            if taken == 0 {
+                return Taken { records, all: true };
             }
-        })
+            records += 1;
+        }
+        Taken { records, all: false }
     }
 
     fn apply(&mut self, lost: Option<Lost>, record: Record) {
@@ -280,6 +300,19 @@ impl Tracer {
         }
         queue_record(&mut self.table, &mut self.searches, &mut self.queue, &mut self.batch, lost, record);
     }
+}
+
+/// What was taken from the ring at once.
+struct Taken {
+    records: usize,
+    /// There was no more.
+    all: bool,
+}
+
+/// Memory that the arguments of an exec take: each is a string of its own, of some forty bytes if it is short.
+fn argv_bytes_of(record: &Record) -> usize {
+    let Record::Exec(exec) = record else { return 0 };
+    exec.raw.argv_captured as usize + 40 * exec.argv.value.as_ref().map_or(0, |argv| argv.lossy.len())
 }
 
 /// Tells the table of the cgroups that are there.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike as _;
+use tracer_common::stats::CpuStats;
 
 use crate::clock;
 use crate::event::{Bye, Event, Kind};
@@ -14,6 +15,7 @@ use crate::kernel::load::LoadError;
 use crate::live::Tracer;
 use crate::sink::{Backlog, Sink};
 use crate::storm::{self, Storms};
+use crate::table::TableStats;
 
 /// Why a stream ended before its time.
 #[derive(Debug, thiserror::Error)]
@@ -221,7 +223,10 @@ impl Stage<'_> {
         }
         let mut bye = std::mem::take(&mut self.bye);
         bye.duration_ns = tracer.duration_ns();
-        (bye.argv_degraded, bye.untracked) = tracer.shortfalls();
+        let CpuStats { argv_degraded, untracked, .. } = tracer.shortfalls();
+        (bye.argv_degraded, bye.untracked) = (argv_degraded, untracked);
+        let TableStats { dead_forgotten, argv_forgotten, .. } = tracer.table().stats();
+        (bye.dead_forgotten, bye.argv_forgotten) = (dead_forgotten, argv_forgotten);
         if let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) {
             bye.user_ns = usage.user_time().num_nanoseconds() as u64;
             bye.system_ns = usage.system_time().num_nanoseconds() as u64;

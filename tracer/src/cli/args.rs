@@ -12,7 +12,7 @@ use nix::unistd::User;
 use super::UsageError;
 use crate::event::Kind;
 use crate::filter::{self, Filter, Spec};
-use crate::live::ExecFailures;
+use crate::live::{ExecFailures, MAX_MEMORY};
 
 /// Which events are shown.
 #[derive(Clone, Debug, Args)]
@@ -111,6 +111,7 @@ const ARGV_MAX: u32 = 64 << 10;
 const ARGV_CEILING: u32 = 6 << 20;
 const RING_SIZE: u32 = 8 << 20;
 const RING_CEILING: u32 = 1 << 30;
+const MEMORY_FLOOR: u32 = 1 << 20;
 
 /// What is captured, and with what.
 #[derive(Clone, Debug, Args)]
@@ -166,6 +167,15 @@ pub struct CaptureArgs {
     #[arg(long, value_name = "BYTES", default_value = "8M", value_parser = size)]
     ring_size: u32,
 
+    /// Most memory for what is remembered of processes, and for what waits to be written (K, M, G)
+    ///
+    /// When there is more to remember, the dead are forgotten, oldest first; then argument lists and working directories of the
+    /// living, the largest first. `bye` says how many (dead_forgotten, argv_forgotten). Nobody who lives is forgotten,
+    /// which takes some 250 bytes each. A sixteenth is what may wait for a slow reader. The ring buffer (--ring-size)
+    /// and some 10M for tracer itself come on top.
+    #[arg(long, value_name = "BYTES", default_value = "64M", value_parser = size)]
+    max_memory: u32,
+
     /// Take the kernel's types from FILE; refused if it is another kernel's
     ///
     /// For kernels built without BTF: a BTF file made for exactly this kernel, e.g. from BTFHub.
@@ -191,6 +201,8 @@ pub struct Capture {
     pub argv_max: u32,
     /// Size of the ring: a power of two and a multiple of the page size.
     pub ring_bytes: u32,
+    /// Most memory for what is remembered and what waits to be written.
+    pub max_memory: usize,
     /// Execs that fail.
     pub exec_failures: ExecFailures,
     /// When the dead are waited for, and after how long to tell of those that are not.
@@ -205,6 +217,7 @@ impl Default for Capture {
             threads: false,
             argv_max: ARGV_MAX,
             ring_bytes: RING_SIZE,
+            max_memory: MAX_MEMORY,
             exec_failures: ExecFailures::No,
             zombie_after: None,
             btf: None,
@@ -232,10 +245,14 @@ impl CaptureArgs {
                 self.ring_size, self.argv_max
             ));
         }
+        if self.max_memory < MEMORY_FLOOR {
+            return wrong(format!("--max-memory is {} bytes: less than 1M is not enough", self.max_memory));
+        }
         Ok(Capture {
             threads: self.threads || filter.needs_threads(),
             argv_max: self.argv_max,
             ring_bytes: self.ring_size,
+            max_memory: self.max_memory as usize,
             zombie_after: (self.reap || filter.event.iter().any(|kind| matches!(kind, Kind::Reap | Kind::Zombie)))
                 .then_some(self.zombie_after),
             exec_failures: match self.exec_failed {

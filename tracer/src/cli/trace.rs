@@ -29,7 +29,7 @@ pub(super) fn stream(plan: stream::Plan) -> anyhow::Result<ExitCode> {
     plan.pids.iter().try_for_each(|&pid| must_exist(pid))?;
     let output = Output::open(plan.target.clone())?;
     let colour = plan.globals.colours(&output);
-    let mut sink = sink::open(plan.format, output, colour)?;
+    let mut sink = sink::open(plan.format, output, colour, room(&plan.capture))?;
     runtime()?.block_on(async {
         let (told, mut again) = (told_to_end()?, Told::new()?);
         let limit = async {
@@ -60,7 +60,7 @@ pub(super) fn run(mut plan: run::Plan) -> anyhow::Result<ExitCode> {
         Some((format, target)) => {
             let output = Output::open(target.clone())?;
             let colour = plan.globals.colours(&output);
-            Some((sink::open(format, output, colour)?, target))
+            Some((sink::open(format, output, colour, room(&plan.capture))?, target))
         }
         None => None,
     };
@@ -174,10 +174,16 @@ pub(super) fn must_exist(pid: u32) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Bytes that may wait for a slow reader.
+fn room(capture: &Capture) -> u64 {
+    capture.max_memory as u64 / 16
+}
+
 /// A tracer that captures so much.
 pub(super) fn builder(capture: &Capture) -> Builder {
     Tracer::builder()
         .ring_bytes(capture.ring_bytes)
+        .max_memory(capture.max_memory)
         .argv_max(capture.argv_max)
         .threads(capture.threads)
         .exec_failures(capture.exec_failures)

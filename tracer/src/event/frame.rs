@@ -62,6 +62,9 @@ pub struct Hello {
     pub ring_bytes: u64,
     /// Most bytes of argv that are captured.
     pub argv_max: u64,
+    /// Most memory, in bytes, for what is remembered and what waits to be written (`--max-memory`).
+    #[serde(default, skip_serializing_if = "is_zero64")]
+    pub max_memory: u64,
 }
 
 /// Last line: what became of it all. `seen` = `emitted` + `filtered` + `folded` + `lost`.
@@ -105,6 +108,12 @@ pub struct Bye {
     /// Processes that `tracer run` could not follow: more were alive at once than it can. What they did is not told.
     #[serde(default, skip_serializing_if = "is_zero64")]
     pub untracked: u64,
+    /// The dead that were forgotten earlier than they would have been with more memory (`--max-memory`).
+    #[serde(default, skip_serializing_if = "is_zero64")]
+    pub dead_forgotten: u64,
+    /// Processes whose argv and cwd were forgotten for want of memory while they were known: their later lines lack them.
+    #[serde(default, skip_serializing_if = "is_zero64")]
+    pub argv_forgotten: u64,
     /// Time traced, nanoseconds.
     pub duration_ns: u64,
     /// tracer's own CPU time in user mode, nanoseconds.

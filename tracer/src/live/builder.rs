@@ -53,7 +53,11 @@ pub struct Builder {
     zombie_after: Option<Duration>,
     ancestors: bool,
     max_dead: usize,
+    max_memory: usize,
 }
+
+/// Most memory that a trace takes unless told otherwise: see [`Builder::max_memory`].
+pub const MAX_MEMORY: usize = 64 << 20;
 
 impl Default for Builder {
     fn default() -> Self {
@@ -64,6 +68,7 @@ impl Default for Builder {
             zombie_after: None,
             ancestors: false,
             max_dead: TableOptions::default().max_dead,
+            max_memory: MAX_MEMORY,
         }
     }
 }
@@ -136,6 +141,15 @@ impl Builder {
         self
     }
 
+    /// Most bytes that what is remembered and what is handed on may take; 64 MiB by default. Three quarters are for the
+    /// process table: [`crate::table::TableStats`] says what it had to give up. The rest is for the events that wait to be
+    /// taken. The ring, which is the kernel's, is not in it.
+    #[must_use]
+    pub fn max_memory(mut self, bytes: usize) -> Self {
+        self.max_memory = bytes;
+        self
+    }
+
     /// Loads and attaches the kernel side, then takes the snapshot of what already runs. Needs a tokio runtime.
     pub fn start(self) -> Result<Tracer, StartError> {
         place::check()?;
@@ -153,6 +167,7 @@ impl Builder {
         let page_size = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten().unwrap_or(4096);
         let mut table = Table::new(TableOptions {
             max_dead: self.max_dead,
+            max_bytes: self.max_memory / 4 * 3,
             utc_minus_boot_ns,
             ancestors: self.ancestors,
             zombie_after_ns: self.zombie_after.map(|after| u64::try_from(after.as_nanos()).unwrap_or(u64::MAX)),
@@ -187,6 +202,7 @@ impl Builder {
             resync: Again::never(),
             rescan_at_ns: 0,
             options: self.kernel,
+            max_memory: self.max_memory,
         };
         let (losses, records): (Vec<Option<Lost>>, Vec<Record>) = pending.into_iter().unzip();
         tracer.table.seed(merge::reconcile(seeds, &records), &mut tracer.snapshot);

@@ -39,9 +39,10 @@ pub enum Format {
     Text,
 }
 
-/// The sink that writes in a format; `colour` is for formats meant for people. It never waits for a reader.
-pub fn open(format: Format, output: Output, colour: bool) -> io::Result<Box<dyn Sink>> {
-    let outlet = Outlet::new(output)?;
+/// The sink that writes in a format; `colour` is for formats meant for people. It never waits for a reader: its
+/// [`Backlog`] has room for so many bytes.
+pub fn open(format: Format, output: Output, colour: bool, room: u64) -> io::Result<Box<dyn Sink>> {
+    let outlet = Outlet::new(output, room)?;
     let backlog = outlet.backlog();
     Ok(match format {
         Format::Json => Box::new(Watched { sink: JsonSink::new(outlet), backlog }),

@@ -17,9 +17,6 @@ use tokio::sync::watch;
 use super::{Output, Sink};
 use crate::event::Event;
 
-/// Bytes that may wait for the reader before nothing more is taken from the ring.
-const ROOM: u64 = 4 << 20;
-
 /// Most bytes of one `write`: while the reader takes some, it shows.
 const PIECE: usize = 16 * 1024;
 
@@ -36,16 +33,16 @@ pub enum Outlet {
 }
 
 impl Outlet {
-    /// The way that suits an output.
-    pub fn new(output: Output) -> io::Result<Self> {
-        if has_reader(&output)? { Queue::new(output).map(Self::Queued) } else { Ok(Self::Direct(output)) }
+    /// The way that suits an output. So many bytes may wait for its reader before nothing more should be handed over.
+    pub fn new(output: Output, room: u64) -> io::Result<Self> {
+        if has_reader(&output)? { Queue::new(output, room).map(Self::Queued) } else { Ok(Self::Direct(output)) }
     }
 
     /// What its reader has not taken yet; none if there is no reader.
     pub fn backlog(&self) -> Option<Backlog> {
         match self {
             Self::Direct(_) => None,
-            Self::Queued(queue) => Some(Backlog(Arc::clone(&queue.state))),
+            Self::Queued(queue) => Some(queue.backlog()),
         }
     }
 }
@@ -94,20 +91,25 @@ impl State {
 pub struct Queue {
     chunks: mpsc::Sender<Vec<u8>>,
     state: Arc<watch::Sender<State>>,
+    room: u64,
 }
 
 impl Queue {
-    fn new(output: Output) -> io::Result<Self> {
+    fn new(output: Output, room: u64) -> io::Result<Self> {
         let (chunks, received) = mpsc::channel();
         let state = Arc::new(watch::Sender::new(State::default()));
         let shared = Arc::clone(&state);
         thread::Builder::new().name("tracer-output".into()).spawn(move || pump(output, &received, &shared))?;
-        Ok(Self { chunks, state })
+        Ok(Self { chunks, state, room })
+    }
+
+    fn backlog(&self) -> Backlog {
+        Backlog { state: Arc::clone(&self.state), room: self.room }
     }
 
     /// All of it, at once. Sinks gather some 100 KiB, so copying them is nothing beside making them.
     fn hand_over(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Backlog(Arc::clone(&self.state)).error()?;
+        self.backlog().error()?;
         self.state.send_if_modified(|state| {
             state.handed += bytes.len() as u64;
             false
@@ -142,22 +144,25 @@ fn pump(mut output: Output, chunks: &mpsc::Receiver<Vec<u8>>, state: &watch::Sen
 
 /// What the reader of an output has not taken yet.
 #[derive(Clone, Debug)]
-pub struct Backlog(Arc<watch::Sender<State>>);
+pub struct Backlog {
+    state: Arc<watch::Sender<State>>,
+    room: u64,
+}
 
 impl Backlog {
     /// Bytes that were not taken yet.
     pub fn left(&self) -> u64 {
-        self.0.borrow().left()
+        self.state.borrow().left()
     }
 
     /// Bytes that were taken.
     pub fn taken(&self) -> u64 {
-        self.0.borrow().taken
+        self.state.borrow().taken
     }
 
     /// Done when more may be handed over; also when the output has failed.
     pub async fn room(&self) {
-        self.until(|state| state.failed || state.left() < ROOM).await;
+        self.until(|state| state.failed || state.left() < self.room).await;
     }
 
     /// Done when all was taken; also when the output has failed.
@@ -173,7 +178,7 @@ impl Backlog {
     /// How the output has failed, if it has.
     pub fn error(&self) -> io::Result<()> {
         let (mut failed, mut error) = (false, None);
-        self.0.send_if_modified(|state| {
+        self.state.send_if_modified(|state| {
             (failed, error) = (state.failed, state.error.take());
             false
         });
@@ -186,7 +191,7 @@ impl Backlog {
 
     async fn until(&self, done: impl Fn(&State) -> bool) {
         // It fails only when the sender is gone, and this holds it.
-        let _ = self.0.subscribe().wait_for(|state| done(state)).await;
+        let _ = self.state.subscribe().wait_for(|state| done(state)).await;
     }
 }
 
@@ -218,6 +223,8 @@ mod tests {
     use super::*;
     use crate::sink::OutputError;
 
+    const ROOM: u64 = 1 << 20;
+
     fn block_on<T>(future: impl Future<Output = T>) -> T {
         tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
     }
@@ -225,7 +232,7 @@ mod tests {
     #[test]
     fn a_reader_that_sleeps_keeps_nobody_waiting_and_gets_all_in_order() {
         let (mut reader, writer) = io::pipe().unwrap();
-        let mut outlet = Outlet::new(Output::from(writer)).unwrap();
+        let mut outlet = Outlet::new(Output::from(writer), ROOM).unwrap();
         let backlog = outlet.backlog().unwrap();
         // Twice what may wait, and far more than a pipe holds.
         let line = |n: u64| format!("{n:09}\n").into_bytes();
@@ -253,7 +260,7 @@ mod tests {
     #[test]
     fn a_reader_that_goes_is_an_error_of_the_output_told_once_and_for_good() {
         let (reader, writer) = io::pipe().unwrap();
-        let mut outlet = Outlet::new(Output::from(writer)).unwrap();
+        let mut outlet = Outlet::new(Output::from(writer), ROOM).unwrap();
         let backlog = outlet.backlog().unwrap();
         drop(reader);
         outlet.write_all(b"x").unwrap();
@@ -270,7 +277,8 @@ mod tests {
 
     #[test]
     fn only_what_has_a_reader_is_queued() {
-        let to = |file: OwnedFd| Outlet::new(Output::from(io::PipeWriter::from(file))).unwrap().backlog().is_some();
+        let to =
+            |file: OwnedFd| Outlet::new(Output::from(io::PipeWriter::from(file)), ROOM).unwrap().backlog().is_some();
         let open = |path: &str| OwnedFd::from(File::options().write(true).open(path).unwrap());
         assert!(!to(open("/dev/null")) && !to(open("/dev/full")));
         assert!(!to(tempfile::tempfile().unwrap().into()));

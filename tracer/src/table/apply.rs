@@ -1,7 +1,5 @@
 //! What each kind of record does to the table.
 
-use std::sync::Arc;
-
 use tracer_common::record as raw;
 
 use super::entry::{End, Entry, Heir, Image, Parent};
@@ -42,7 +40,9 @@ impl Table {
         if let Some(creator) = creator {
             entry.image = self.store[creator].image.clone();
         }
-        entry.set_comm(&raw.comm);
+        if let Some(image) = entry.image.with_comm(&raw.comm) {
+            entry.image = image;
+        }
         entry.kthread = raw.flags & raw::FORK_KTHREAD != 0;
         entry.creator = creator_id;
         entry.ns_pids = ns_pids;
@@ -119,7 +119,8 @@ impl Table {
         entry.execs += 1;
         let comm = Some(intern::padded(&raw.comm));
         let image = Image { comm, exe: exe.value, cwd: cwd.value, argv: argv.value };
-        let previous = std::mem::replace(&mut entry.image, Arc::new(image));
+        let image = self.store.images.share(image);
+        let previous = self.store.set_image(slot, image);
 
         let event = self.tell(Kind::Exec, slot, at, out);
         event.argv_info = Some(argv_info);
@@ -159,8 +160,8 @@ impl Table {
         let entry = &mut self.store[slot];
         entry.zombie = false;
         entry.kthread = exit.flags & raw::EXIT_KTHREAD != 0;
-        entry.set_comm(&exit.comm);
         let start_ns = entry.start_ns;
+        self.store.set_comm(slot, &exit.comm);
 
         let signal = Some(exit.status & 0x7f).filter(|&signal| signal != 0);
         let cause = self.causes.take(slot, signal, exit.flags & raw::EXIT_OOM != 0);
@@ -242,7 +243,7 @@ impl Table {
         let slot = self.make_up(task);
         self.set_ids(slot, ids);
         if let Some(exit) = exit {
-            self.store[slot].set_comm(&exit.comm);
+            self.store.set_comm(slot, &exit.comm);
             self.store[slot].kthread = exit.flags & raw::EXIT_KTHREAD != 0;
         }
         match parent_slot {

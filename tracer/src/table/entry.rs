@@ -33,6 +33,11 @@ impl Image {
             argv: process.argv.map(|lossy| Argv { lossy, b64: process.argv_b64 }),
         }
     }
+
+    /// The same under another name; none if it has this one.
+    pub(super) fn with_comm(&self, comm: &[u8; COMM_LEN]) -> Option<Arc<Self>> {
+        (!has_comm(self, comm)).then(|| Arc::new(Self { comm: Some(intern::padded(comm)), ..self.clone() }))
+    }
 }
 
 /// Who the parent is.
@@ -167,13 +172,6 @@ impl Entry {
         }
     }
 
-    /// Takes the name a record gives; the image stays shared if it is the one it has.
-    pub(super) fn set_comm(&mut self, comm: &[u8; COMM_LEN]) {
-        if !has_comm(&self.image, comm) {
-            self.image = Arc::new(Image { comm: Some(intern::padded(comm)), ..(*self.image).clone() });
-        }
-    }
-
     /// As the output shows it. `tty` is the name of its terminal.
     pub(super) fn process(&self, utc_minus_boot_ns: i64, tty: Option<Arc<str>>) -> Process {
         let Image { comm, exe, cwd, argv } = &*self.image;
@@ -229,7 +227,7 @@ impl Entry {
 static NO_IMAGE: LazyLock<Arc<Image>> = LazyLock::new(Arc::default);
 
 /// True if the image already has this name.
-pub(super) fn has_comm(image: &Image, comm: &[u8; COMM_LEN]) -> bool {
+fn has_comm(image: &Image, comm: &[u8; COMM_LEN]) -> bool {
     let Some(Text { lossy, b64: None }) = &image.comm else { return false };
     let name = lossy.as_bytes();
     comm.starts_with(name) && comm.get(name.len()).is_none_or(|&next| next == 0)

@@ -21,9 +21,11 @@ mod cgroup;
 mod container;
 mod entry;
 mod failed;
+mod images;
 mod look;
 mod reparent;
 mod resync;
+mod room;
 mod seeding;
 mod store;
 mod zombies;
@@ -56,6 +58,8 @@ const MIN_DEAD: usize = 64;
 pub struct TableOptions {
     /// How many of the dead are kept (64 at the least: records that are on their way still name them).
     pub max_dead: usize,
+    /// Most bytes that all of it may take: what is given up to stay below stands in [`TableStats`]. The living are not.
+    pub max_bytes: usize,
     /// UTC less `CLOCK_BOOTTIME`, in nanoseconds.
     pub utc_minus_boot_ns: i64,
     /// Whether events tell the ancestors.
@@ -68,7 +72,14 @@ pub struct TableOptions {
 
 impl Default for TableOptions {
     fn default() -> Self {
-        Self { max_dead: 16_384, utc_minus_boot_ns: 0, ancestors: false, zombie_after_ns: None, page_size: 4096 }
+        Self {
+            max_dead: 16_384,
+            max_bytes: 48 << 20,
+            utc_minus_boot_ns: 0,
+            ancestors: false,
+            zombie_after_ns: None,
+            page_size: 4096,
+        }
     }
 }
 
@@ -86,6 +97,10 @@ pub struct TableStats {
     pub corrected: u64,
     /// Records of a kind that this build does not know.
     pub unknown: u64,
+    /// The dead that were forgotten for want of memory.
+    pub dead_forgotten: u64,
+    /// Processes whose argument list and working directory were forgotten for want of memory.
+    pub argv_forgotten: u64,
 }
 
 /// All processes, the living and some of the dead.
@@ -121,7 +136,7 @@ impl Table {
     /// An empty table.
     pub fn new(options: TableOptions) -> Self {
         Self {
-            store: Store::new(options.max_dead.max(MIN_DEAD)),
+            store: Store::new(options.max_dead.max(MIN_DEAD), options.max_bytes),
             options,
             clock: SchedClock::default(),
             causes: Causes::default(),
@@ -140,7 +155,13 @@ impl Table {
 
     /// What befell the table that is not an event.
     pub fn stats(&self) -> TableStats {
-        self.stats
+        let room = &self.store.room;
+        TableStats { dead_forgotten: room.dead_forgotten, argv_forgotten: room.argv_forgotten, ..self.stats }
+    }
+
+    /// Memory that the processes take, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.store.bytes()
     }
 
     /// Takes in a record and appends what became of it. [`Event::seq`] is left 0: who joins the streams numbers them.

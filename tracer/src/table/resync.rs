@@ -83,16 +83,16 @@ impl Table {
         self.name_tty(seed.tty);
         let cgroup = seed.process.cgroup.clone();
         let (found, entry) = (seeding::entry(seed), &mut self.store[slot]);
-        (entry.kthread, entry.ids, entry.image, entry.ns_pids) = (found.kthread, found.ids, found.image, found.ns_pids);
+        (entry.kthread, entry.ids, entry.ns_pids) = (found.kthread, found.ids, found.ns_pids);
+        self.store.set_image(slot, found.image);
         self.find_in_cgroup(slot, cgroup.as_deref());
         self.tell(Kind::Process, slot, at, out);
     }
 
     /// Takes the image that a process shows now. If that is another program, an exec was missed.
     fn see_image(&mut self, slot: Slot, process: event::Process, at: Moment, out: &mut Vec<Event>) {
-        let entry = &mut self.store[slot];
         // What could not be read stays as it is known.
-        let known = &*entry.image;
+        let known = &*self.store[slot].image;
         let seen = Image::of(process);
         let seen = Image {
             comm: seen.comm.or_else(|| known.comm.clone()),
@@ -105,9 +105,9 @@ impl Table {
         }
         // The same program with other arguments may have written them itself.
         let missed = known.exe.is_some() && seen.exe != known.exe;
-        entry.image = seen.into();
+        self.store.set_image(slot, seen.into());
         if missed {
-            entry.execs += 1;
+            self.store[slot].execs += 1;
             let event = self.tell(Kind::Exec, slot, at, out);
             if let Some(process) = &mut event.process {
                 process.inferred = true;

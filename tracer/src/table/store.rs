@@ -2,11 +2,15 @@
 
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
+use tracer_common::limits::COMM_LEN;
 use tracer_common::record as raw;
 
-use super::entry::{End, Entry, Parent};
+use super::entry::{End, Entry, Image, Parent};
+use super::images::Images;
+use super::room::Room;
 use crate::id::ProcessId;
 
 /// Place of an entry. Valid as long as the entry is: nobody keeps one of a dead process.
@@ -14,25 +18,27 @@ use crate::id::ProcessId;
 pub(super) struct Slot(NonZeroU32);
 
 impl Slot {
-    fn new(index: usize) -> Self {
+    pub(super) fn new(index: usize) -> Self {
         // 2^32 processes do not fit a machine whose pids end at 2^22, nor its memory.
         Self(NonZeroU32::MIN.saturating_add(index as u32))
     }
 
-    fn index(self) -> usize {
+    pub(super) fn index(self) -> usize {
         self.0.get() as usize - 1
     }
 }
 
 #[derive(Debug)]
 pub(super) struct Store {
-    entries: Vec<Entry>,
-    free: Vec<Slot>,
+    pub(super) entries: Vec<Entry>,
+    pub(super) free: Vec<Slot>,
     /// The newest process of each pid; earlier ones hang on [`Entry::older`]. Only the newest can be alive.
-    newest: FxHashMap<u32, Slot>,
+    pub(super) newest: FxHashMap<u32, Slot>,
     /// The dead, oldest first.
-    dead: VecDeque<Slot>,
+    pub(super) dead: VecDeque<Slot>,
     max_dead: usize,
+    pub(super) images: Images,
+    pub(super) room: Room,
 }
 
 impl std::ops::Index<Slot> for Store {
@@ -50,8 +56,16 @@ impl std::ops::IndexMut<Slot> for Store {
 }
 
 impl Store {
-    pub(super) fn new(max_dead: usize) -> Self {
-        Self { entries: Vec::new(), free: Vec::new(), newest: FxHashMap::default(), dead: VecDeque::new(), max_dead }
+    pub(super) fn new(max_dead: usize, max_bytes: usize) -> Self {
+        Self {
+            entries: Vec::new(),
+            free: Vec::new(),
+            newest: FxHashMap::default(),
+            dead: VecDeque::new(),
+            max_dead,
+            images: Images::default(),
+            room: Room::new(max_bytes),
+        }
     }
 
     pub(super) fn len_dead(&self) -> usize {
@@ -112,6 +126,7 @@ impl Store {
     /// Puts in a living process. Whoever had its pid is dead by now: the caller sees to that.
     pub(super) fn insert(&mut self, entry: Entry) -> Slot {
         let pid = entry.pid;
+        self.images.take_in(&entry.image);
         let slot = if let Some(slot) = self.free.pop() {
             self[slot] = entry;
             slot
@@ -180,27 +195,52 @@ impl Store {
         self.dead.retain(|&dead| dead != slot);
     }
 
+    /// Gives a process the name that a record tells; the image stays shared if it is the one it has.
+    pub(super) fn set_comm(&mut self, slot: Slot, comm: &[u8; COMM_LEN]) {
+        if let Some(image) = self[slot].image.with_comm(comm) {
+            self.set_image(slot, image);
+        }
+    }
+
+    /// Gives a process another image.
+    pub(super) fn set_image(&mut self, slot: Slot, image: Arc<Image>) -> Arc<Image> {
+        self.images.take_in(&image);
+        let old = std::mem::replace(&mut self[slot].image, image);
+        self.images.let_go(&old);
+        old
+    }
+
     /// Forgets the oldest dead beyond the bound.
     pub(super) fn forget(&mut self) {
         while self.dead.len() > self.max_dead {
-            let Some(slot) = self.dead.pop_front() else { return };
-            while let Some(child) = self[slot].first_child {
-                self.unlink(child);
-            }
-            let (pid, older) = (self[slot].pid, self[slot].older.take());
-            let newer = self.of_pid(pid).find(|&newer| self[newer].older == Some(slot));
-            match (newer, older) {
-                (Some(newer), _) => self[newer].older = older,
-                (None, Some(older)) => {
-                    self.newest.insert(pid, older);
-                }
-                (None, None) => {
-                    self.newest.remove(&pid);
-                }
-            }
-            // Give the strings back now, not when the slot is used again.
-            self[slot] = Entry::new(0, 0, crate::event::Source::Kernel);
-            self.free.push(slot);
+            self.forget_oldest();
         }
+        if self.bytes() > self.room.max_bytes {
+            self.make_do();
+        }
+        self.shrink();
+    }
+
+    /// Forgets who has been dead for the longest.
+    pub(super) fn forget_oldest(&mut self) {
+        let Some(slot) = self.dead.pop_front() else { return };
+        while let Some(child) = self[slot].first_child {
+            self.unlink(child);
+        }
+        let (pid, older) = (self[slot].pid, self[slot].older.take());
+        let newer = self.of_pid(pid).find(|&newer| self[newer].older == Some(slot));
+        match (newer, older) {
+            (Some(newer), _) => self[newer].older = older,
+            (None, Some(older)) => {
+                self.newest.insert(pid, older);
+            }
+            (None, None) => {
+                self.newest.remove(&pid);
+            }
+        }
+        // Give the strings back now, not when the slot is used again.
+        let entry = std::mem::replace(&mut self[slot], Entry::new(0, 0, crate::event::Source::Kernel));
+        self.images.let_go(&entry.image);
+        self.free.push(slot);
     }
 }

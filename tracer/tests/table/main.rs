@@ -7,6 +7,7 @@ mod failed;
 mod history;
 mod kit;
 mod loss;
+mod memory;
 mod model;
 mod random;
 mod start;

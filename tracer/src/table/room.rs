@@ -1,0 +1,104 @@
+//! The ceiling: what the table does without when there is more to know than it has room for.
+//!
+//! In this order, and only as far as need be: the dead, oldest first, but for the last few that records on their way still
+//! name; then working directories and argument lists of others, the largest first. That somebody lives, and whose
+//! child it is, is never given up: the kernel bounds how many there can be.
+
+use std::mem::size_of;
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use super::MIN_DEAD;
+use super::entry::{Entry, Image};
+use super::store::{Slot, Store};
+
+/// Memory of an entry: its own, its places in the index by pid (which is half empty at worst) and among the dead.
+const ENTRY_BYTES: usize = size_of::<Entry>() + 2 * (size_of::<(u32, Slot)>() + 1) + size_of::<Slot>();
+
+/// Fewer free places are not worth giving back.
+const FREE_KEPT: usize = 4096;
+
+/// How much room there is, and what was given up for want of more.
+#[derive(Debug)]
+pub(super) struct Room {
+    pub(super) max_bytes: usize,
+    /// The dead that would still be known if there were more.
+    pub(super) dead_forgotten: u64,
+    /// Processes whose argument list and working directory were forgotten while they were known.
+    pub(super) argv_forgotten: u64,
+    /// What was left when images were last cut.
+    left: usize,
+    /// Places that stayed free when some were last given back.
+    scattered: usize,
+}
+
+impl Room {
+    pub(super) fn new(max_bytes: usize) -> Self {
+        Self { max_bytes, dead_forgotten: 0, argv_forgotten: 0, left: 0, scattered: FREE_KEPT }
+    }
+}
+
+impl Store {
+    /// Memory that is in use, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        (self.entries.len() - self.free.len()) * ENTRY_BYTES + self.images.bytes()
+    }
+
+    /// Gives up what there is no room for.
+    pub(super) fn make_do(&mut self) {
+        while self.bytes() > self.room.max_bytes && self.dead.len() > MIN_DEAD {
+            self.forget_oldest();
+            self.room.dead_forgotten += 1;
+        }
+        self.room.left = self.room.left.min(self.bytes());
+        // If nothing is left to be cut, it is not looked for each time.
+        if self.bytes() > self.room.max_bytes && self.bytes() >= self.room.left + self.room.max_bytes / 8 {
+            self.cut_images();
+            self.room.left = self.bytes();
+        }
+    }
+
+    /// Forgets argument lists and working directories, the largest first, until an eighth of the room is free again.
+    fn cut_images(&mut self) {
+        self.images.forget_recent();
+        let mut holders: FxHashMap<*const Image, Vec<Slot>> = FxHashMap::default();
+        for (index, entry) in self.entries.iter().enumerate() {
+            if entry.image.argv.is_some() || entry.image.cwd.is_some() {
+                holders.entry(Arc::as_ptr(&entry.image)).or_default().push(Slot::new(index));
+            }
+        }
+        let mut holders: Vec<(usize, Vec<Slot>)> =
+            holders.into_values().map(|slots| (self[slots[0]].image.bytes(), slots)).collect();
+        holders.sort_unstable_by(|(a, _), (b, _)| b.cmp(a));
+        for (_, slots) in holders {
+            if self.bytes() <= self.room.max_bytes - self.room.max_bytes / 8 {
+                return;
+            }
+            let image = Arc::new(Image { cwd: None, argv: None, ..(*self[slots[0]].image).clone() });
+            self.images.take_in(&image);
+            for &slot in &slots {
+                self.set_image(slot, image.clone());
+            }
+            self.room.argv_forgotten += slots.len() as u64;
+        }
+    }
+
+    /// Gives back places at the end that are free, once many are: more were alive at once than usually.
+    pub(super) fn shrink(&mut self) {
+        let free = self.free.len();
+        self.room.scattered = self.room.scattered.min(free.max(FREE_KEPT));
+        if free < 2 * self.room.scattered || free < self.entries.len() / 2 {
+            return;
+        }
+        self.free.sort_unstable_by_key(|slot| std::cmp::Reverse(slot.index()));
+        let last = self.free.iter().enumerate().take_while(|(n, slot)| slot.index() + n + 1 == self.entries.len());
+        let trailing = last.count();
+        self.free.drain(..trailing);
+        self.entries.truncate(self.entries.len() - trailing);
+        self.entries.shrink_to(self.entries.len() + FREE_KEPT);
+        self.free.shrink_to(FREE_KEPT);
+        self.newest.shrink_to(self.entries.len() + FREE_KEPT);
+        self.room.scattered = self.free.len().max(FREE_KEPT);
+    }
+}
