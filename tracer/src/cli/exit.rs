@@ -86,6 +86,14 @@ fn line(error: &anyhow::Error) -> String {
     escape::text(&told).into_owned()
 }
 
+/// What came of it; none if only nobody reads our output any more.
+pub(super) fn unless_closed_pipe<T>(result: anyhow::Result<T>) -> anyhow::Result<Option<T>> {
+    match result {
+        Err(error) if is_closed_pipe(&error) => Ok(None),
+        other => other.map(Some),
+    }
+}
+
 /// True when the error is that nobody reads our output any more.
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     let of_output = |error: &io::Error| {

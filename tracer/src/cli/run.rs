@@ -68,7 +68,7 @@ Signals:
   a reader of -o that reads no more.
 
 Exit status:
-  that of CMD; 128+n when signal n killed it
+  that of CMD, also when whoever read -o has gone; 128+n when signal n killed it
   126  CMD could not be executed
   127  CMD was not found
   1    tracing is not possible (see `tracer doctor`), or the output could not be written

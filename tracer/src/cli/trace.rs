@@ -12,7 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::deliver::deliver;
 use super::held::{Held, Released};
-use super::{Capture, ExitCode, run, stream};
+use super::{Capture, ExitCode, exit, run, stream};
 use crate::clock;
 use crate::event::{Bye, Event, Kind, Process};
 use crate::kernel::place;
@@ -69,16 +69,19 @@ pub(super) fn run(mut plan: run::Plan) -> anyhow::Result<ExitCode> {
         let tracer = builder(&plan.capture).only(held.pid()).start()?;
         if let Some((mut sink, target)) = sink {
             let ended = follow(&plan, tracer, &mut held, &mut *sink).await?;
-            deliver(&*sink, &target, async || held.told_to_end().await).await?;
+            if ended.bye.is_some() {
+                let delivered = deliver(&*sink, &target, async || held.told_to_end().await).await;
+                exit::unless_closed_pipe(delivered)?;
+            }
             return Ok(ended.code);
         }
         // Time and CPU time are counted from the same moment on: now that it goes.
         let summary = Summary::since(tracer.now());
         let mut report = Report { root: held.pid(), before_ns: held.cpu_ns(), summary };
         let ended = follow(&plan, tracer, &mut held, &mut report).await?;
-        if ended.started {
+        if let Some(bye) = ended.bye.filter(|_| ended.started) {
             // Who cannot be told still gets the command's status.
-            let _ = report.print(&ended.bye, plan.globals.colours(&std::io::stderr()));
+            let _ = report.print(&bye, plan.globals.colours(&std::io::stderr()));
         }
         Ok(ended.code)
     })
@@ -89,7 +92,8 @@ struct Ended {
     /// False if the command could not be executed.
     started: bool,
     code: ExitCode,
-    bye: Bye,
+    /// None if nobody reads the trace any more.
+    bye: Option<Bye>,
 }
 
 /// Follows the held command from its release to its end.
@@ -99,7 +103,7 @@ async fn follow(plan: &run::Plan, tracer: Tracer, held: &mut Held, sink: &mut dy
     let failed = match held.release().await? {
         Released::Started => None,
         Released::NotStarted(errno) => Some(errno),
-        Released::Killed => return Ok(Ended { started: false, code: held.code().await?, bye: Bye::default() }),
+        Released::Killed => return Ok(Ended { started: false, code: held.code().await?, bye: Some(Bye::default()) }),
     };
     let wanted = Wanted { snapshot: true, ..Wanted::default() };
     let wait = plan.wait;
@@ -107,7 +111,7 @@ async fn follow(plan: &run::Plan, tracer: Tracer, held: &mut Held, sink: &mut dy
     let traced = pipeline::run(tracer, plan.filter.clone(), sink, &wanted, held.ended(wait), some_left).await;
     // Whatever became of the trace, the command runs to its end.
     let code = held.code().await?;
-    let bye = traced?;
+    let bye = exit::unless_closed_pipe(traced.map_err(anyhow::Error::from))?;
     if let Some(errno) = failed {
         let command = plan.command[0].to_string_lossy();
         let reason = if errno == Errno::ENOENT { "command not found" } else { errno.desc() };

@@ -23,6 +23,7 @@ pub(super) fn cases() -> Vec<Case> {
         case("reader::that_sleeps_does_not_keep_signals_from_the_command", command_hears),
         case("reader::that_falls_behind_is_told_what_was_lost", falls_behind),
         case("reader::that_goes_ends_a_quiet_stream", goes),
+        case("reader::that_goes_leaves_the_command_its_status", command_goes_on),
     ]
 }
 
@@ -152,4 +153,15 @@ fn goes() {
     let mut tracer = Guarded::spawn(stream.stderr(Stdio::piped()));
     let status = tracer.wait(BOUND);
     assert_eq!((status.code(), complaint(&mut tracer).as_str()), (Some(0), ""));
+}
+
+/// The command neither notices, nor loses its status to it.
+fn command_goes_on() {
+    let place = open_directory();
+    let script = "echo ready; i=0; while [ $i -lt 200 ]; do /bin/true; i=$((i+1)); done; exit 9";
+    let (mut tracer, reader) = run_into_fifo(place.path(), &[], script);
+    await_line(&mut tracer, "ready");
+    drop(reader);
+    let status = tracer.wait(BOUND);
+    assert_eq!((status.code(), complaint(&mut tracer).as_str()), (Some(9), ""));
 }
