@@ -190,8 +190,15 @@ unsafe fn argv(record: *mut ExecFailed, cursor: Cursor, list: u64) {
 #[inline(always)]
 fn string(cursor: Cursor, from: u64, room: usize) -> u8 {
     let written = unsafe { bpf_probe_read_user_str(cursor.next(), room as u32, from as *const c_void) };
-    if written <= 0 {
+    if written < 0 {
         return FIELD_UNREADABLE;
+    }
+    if written == 0 {
+        // An empty string, of which older kernels do not count the NUL (seen on 5.10 and 6.1):
+        // strncpy_from_user_nofault in https://github.com/torvalds/linux/blob/v6.1/mm/maccess.c
+        unsafe { write_volatile(cursor.next().cast::<u8>(), 0) };
+        cursor.advance(1);
+        return FIELD_COMPLETE;
     }
     cursor.advance(written as u32);
     if written as usize == room { FIELD_CUT } else { FIELD_COMPLETE }

@@ -22,6 +22,7 @@ pub(super) const DEEDS: &[(&str, Deed)] = &[
     ("exec-failed-thread", from_thread),
     ("exec-failed-spawn", spawned),
     ("exec-failed-storm", storm),
+    ("exec-failed-search", search),
 ];
 
 /// Who tries, and with what privilege to tell of it.
@@ -162,4 +163,19 @@ fn storm(truth: Truth, arguments: &[String]) {
         assert_eq!(errno, libc::ENOENT);
     }
     truth.say("storm", json!({ "pid": me.pid, "start": me.start, "times": times }));
+}
+
+/// As the C library looks along PATH.
+fn search(truth: Truth, arguments: &[String]) {
+    let [path, program] = arguments else { panic!("PATH PROGRAM") };
+    let [path, program] = [path, program].map(|text| CString::new(&**text).expect("no NUL"));
+    let child = kit::fork(|| {
+        // SAFETY: this process has one thread; the strings and the list outlive the calls.
+        unsafe {
+            assert_eq!(libc::setenv(c"PATH".as_ptr(), path.as_ptr(), 1), 0, "setenv");
+            libc::execvp(program.as_ptr(), [program.as_ptr(), c"-x".as_ptr(), std::ptr::null()].as_ptr());
+        }
+        127
+    });
+    kit::wait_and_say(truth, "ended", child);
 }

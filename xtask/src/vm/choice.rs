@@ -1,0 +1,79 @@
+//! Which of the live tests run in the guests.
+//!
+//! Everything is emulated there, and five kernels have a quarter of an hour. So what is run there is what depends on the
+//! kernel: what the programs in it tell. What tracer does with that in user space is tested on the machine itself.
+
+use std::fmt;
+
+/// Tests that are left out: a part of their names, and why.
+struct LeftOut(&'static str, &'static str);
+
+/// Everything else is run. docs/kernels.md names these too.
+const LEFT_OUT: &[LeftOut] = &[
+    LeftOut("cli::", "pictures of /proc; doctor is run by itself"),
+    LeftOut("exec_failed::each_of_a_storm", "20,000 execs; the same path as of a single one"),
+    LeftOut("load::", "losses by the ten thousand take minutes to emulate"),
+    LeftOut("oracle::seed_15838", "one seed is run"),
+    LeftOut("place::", "how pids of other namespaces are refused does not depend on the kernel"),
+    LeftOut("reader::", "slow readers: user space alone"),
+    LeftOut("run::", "the traced command's terminal, signals and status: user space alone"),
+    LeftOut("run_signals::", "the traced command's signals: user space alone"),
+    LeftOut("storm::", "sums of events: user space alone"),
+    LeftOut("stream::", "filters, readers and signals: user space alone"),
+    LeftOut("top::", "sums of events: user space alone"),
+];
+
+/// Seeds of the oracle run: the one in isolation, the other out of all that happens in the guest.
+pub(super) const SEEDS: &str = "7919,15838";
+
+/// What is run.
+pub(super) enum Choice<'a> {
+    /// What depends on the kernel.
+    Kernel,
+    /// Everything that a guest can run.
+    All,
+    /// Tests with this in their names.
+    Only(&'a str),
+}
+
+impl Choice<'_> {
+    /// For the command line of the live tests.
+    pub(super) fn arguments(&self) -> String {
+        match self {
+            Self::Kernel => LEFT_OUT.iter().map(|LeftOut(name, _)| format!("--skip {name} ")).collect(),
+            Self::All => String::new(),
+            Self::Only(filter) => (*filter).to_owned(),
+        }
+    }
+
+    /// Each part of the tests that is left out, with the reason.
+    pub(super) fn left_out(&self) -> Vec<String> {
+        match self {
+            Self::Kernel => LEFT_OUT.iter().map(ToString::to_string).collect(),
+            Self::All => Vec::new(),
+            Self::Only(filter) => vec![format!("all without `{filter}` in their names: that was asked for")],
+        }
+    }
+}
+
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}*: {}; `cargo xtask vm --all` runs it", self.0, self.1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Choice, LEFT_OUT, LeftOut};
+    use crate::workspace;
+
+    #[test]
+    fn what_is_left_out_is_written_down() {
+        let text = std::fs::read_to_string(workspace::root().join("docs/kernels.md")).unwrap();
+        for LeftOut(name, _) in LEFT_OUT {
+            assert!(text.contains(&format!("`{name}`")), "docs/kernels.md does not name {name}");
+        }
+        assert_eq!(Choice::Kernel.left_out().len(), LEFT_OUT.len());
+        assert!(Choice::Kernel.arguments().starts_with("--skip cli:: --skip "));
+    }
+}
