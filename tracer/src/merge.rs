@@ -59,6 +59,7 @@ pub fn reconcile(seeds: Vec<Seed>, pending: &[Record]) -> Vec<Seed> {
         out.push(seed);
     }
     add_missing(&mut out, &told);
+    drop_elders(&mut out);
     drop_unborn(&mut out, &told);
     out
 }
@@ -214,6 +215,17 @@ fn add_missing(out: &mut Vec<Seed>, told: &Told) {
             read_until_ns: facts.first_boot_ns,
         });
     }
+}
+
+/// Of those who had one pid, keeps the last. No birth is told of it, so it was there when tracing began, and the others had
+/// ended: what is told of them is from while the hooks were attached.
+fn drop_elders(out: &mut Vec<Seed>) {
+    let mut youngest: FxHashMap<u32, u64> = FxHashMap::default();
+    for seed in &*out {
+        let start_ticks = youngest.entry(seed.process.pid).or_insert(seed.start_ticks);
+        *start_ticks = seed.start_ticks.max(*start_ticks);
+    }
+    out.retain(|seed| youngest.get(&seed.process.pid) == Some(&seed.start_ticks));
 }
 
 /// Leaves out those whose parent was born after tracing began. So were they, and the record of their birth is on its way.

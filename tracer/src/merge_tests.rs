@@ -169,3 +169,16 @@ fn two_of_one_pid_within_a_tick_leave_the_older_without_an_image() {
     assert_eq!(pids(&seeds), [(1, false), (50, false)]);
     assert_eq!(seeds[1].process.exe, None);
 }
+
+#[test]
+fn of_two_that_had_one_pid_while_the_hooks_were_attached_the_later_was_there() {
+    let (old, young) = (task(50, 100 * MS), task(50, 200 * MS));
+    let told = [exit(old, INIT, 150 * MS), exec(young, INIT, 300 * MS)];
+    for found in [vec![seed(1, 10 * MS, 0)], vec![seed(1, 10 * MS, 0), seed(50, 200 * MS, 1)]] {
+        let seeds = reconcile(found, &told);
+        assert_eq!(
+            seeds.iter().map(|seed| (seed.process.pid, seed.start_ticks)).collect::<Vec<_>>(),
+            [(1, 1), (50, 20)]
+        );
+    }
+}
