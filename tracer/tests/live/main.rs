@@ -6,7 +6,7 @@
 //! compares that truth with tracer's lines. So the binary also works alone, as the payload of a virtual machine.
 //!
 //! Environment: `TRACER_BIN` names the tracer to test, `TRACER_SEED` the only seeds of the oracle run, with
-//! commas between them.
+//! commas between them; with `TRACER_TEST_TIMES` each test says how long it took, its wait for others included.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod cases;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tracer::event::Kind;
 use tracer::id::ProcessId;
 
-use crate::support::{Case, Guarded, Ident, Run, Said, Stream, Trace, case, check_sound, deed_arguments};
+use crate::support::{Case, Guarded, Ident, Run, SLOWNESS, Said, Stream, Trace, case, check_sound, deed_arguments};
 
 use super::exec_argv::{argv, decode};
 use super::exit::assert_status;
@@ -18,7 +18,7 @@ use super::tree::{check_adoptions, check_births};
 const BUDGET: &str = "2500";
 
 /// How long that may take on a busy machine.
-const LONG: Duration = Duration::from_secs(150);
+const LONG: Duration = Duration::from_secs(150 * SLOWNESS as u64);
 
 pub(super) fn cases() -> Vec<Case> {
     // Any number will do; these ten are tried every time.

@@ -85,6 +85,16 @@ pub(super) fn await_end(pid: u32) {
     assert_eq!(done, 0, "waitid {pid}: {}", io::Error::last_os_error());
 }
 
+/// Whether a child can be waited for. `/proc` would not do: while a thread execs, the leader that it replaces is a zombie.
+pub(super) fn has_ended(pid: u32) -> bool {
+    // SAFETY: waitid writes one siginfo_t, whose pid is 0 where nobody has ended.
+    unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
+        libc::waitid(libc::P_PID, pid, &raw mut info, flags) == 0 && info.si_pid() as u32 == pid
+    }
+}
+
 /// Waits for a child.
 pub(super) fn wait(pid: u32) -> Ended {
     let mut status = 0;

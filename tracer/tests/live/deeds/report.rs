@@ -105,8 +105,8 @@ impl Stage {
         // A child that could not exec is not going to report: then the truth is its end.
         let end = std::time::Instant::now() + PATIENCE;
         while !self.ready.pass_or_end(Duration::from_millis(20)) {
-            let alive = proc::stat(pid).is_some_and(|stat| !stat.is_zombie());
-            assert!(alive && std::time::Instant::now() < end, "process {pid} does not report");
+            assert!(!kit::has_ended(pid), "process {pid} ended without a report");
+            assert!(std::time::Instant::now() < end, "process {pid} does not report:\n{}", proc::picture(pid));
         }
         let link = |name: &str| {
             std::fs::read_link(format!("/proc/{pid}/{name}"))

@@ -3,11 +3,15 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::RwLock;
+use std::time::Instant;
 
 use libtest_mimic::{Failed, Trial};
 
 /// Held for reading by every case, for writing by those that must have the machine to themselves.
 static MACHINE: RwLock<()> = RwLock::new(());
+
+/// Environment variable that has each case say how long it took.
+const TIMES: &str = "TRACER_TEST_TIMES";
 
 /// What a case needs beyond root and BTF, which all need.
 #[derive(Clone, Copy, Debug)]
@@ -83,18 +87,24 @@ impl Case {
     pub(crate) fn into_trial(self, unmet: Option<String>) -> Trial {
         let alone = self.needs.iter().any(|need| matches!(need, Need::Alone));
         let ignored = unmet.is_some();
+        let name = self.name.clone();
         Trial::test(self.name, move || {
             if let Some(reason) = unmet {
                 return Err(Failed::from(reason));
             }
+            let started = Instant::now();
             // A case that panicked while it held the lock says nothing about the next one.
-            if alone {
+            let outcome = if alone {
                 let _machine = MACHINE.write().unwrap_or_else(std::sync::PoisonError::into_inner);
                 run(self.test)
             } else {
                 let _machine = MACHINE.read().unwrap_or_else(std::sync::PoisonError::into_inner);
                 run(self.test)
+            };
+            if std::env::var_os(TIMES).is_some() {
+                eprintln!("{name}: took {:.1} s", started.elapsed().as_secs_f64());
             }
+            outcome
         })
         .with_ignored_flag(ignored)
     }

@@ -22,6 +22,10 @@ pub(crate) const BOUND: Duration = Duration::from_secs(match option_env!("TRACER
     None => 40,
 });
 
+/// How many times as long as on a real machine things may take where the clock goes on while the emulator has no CPU. CPU
+/// time that is used on purpose grows with it, so that the bounds on it stay as narrow.
+pub(crate) const SLOWNESS: u32 = if option_env!("TRACER_TEST_BOUND").is_some() { 5 } else { 1 };
+
 /// A child that is killed if the test ends before it does.
 pub(crate) struct Guarded {
     child: Child,
