@@ -16,7 +16,7 @@ use crate::{build, dist, packages, process, run, setup, vm, workspace};
 /// Run every check there is; ends with `N passed, N failed, N skipped`
 ///
 /// Set-up, format, lints, licences and advisories of dependencies, docs, all tests, the fuzz targets, the static binary,
-/// and whether the programs load on other kernels (`cargo xtask vm` runs all live tests there). A step that
+/// and on five other kernels the live tests that depend on the kernel (`cargo xtask vm --help` tells which). A step that
 /// fails does not keep the next from running. What cannot be checked on this machine is skipped, and named. The exit
 /// status is 0 only if nothing failed.
 ///

@@ -6,12 +6,14 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
+use std::iter;
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
 use super::Arch;
 use super::report::Guest;
+use super::stack;
 use crate::workspace;
 
 const KERNELS: &str = "docs/kernels.md";
@@ -41,6 +43,26 @@ struct Program {
     instructions: Option<u32>,
 }
 
+/// What a program may take at the most: the kernel's limits, less a quarter, so that it is seen in time.
+const MOST_INSTRUCTIONS: u32 = 750_000;
+const MOST_STACK: u32 = 384;
+
+/// Fails if a program nears a limit of the verifier.
+pub(super) fn check_limits(guests: &[Guest]) -> Result<()> {
+    let depths = stack::depths(&workspace::bpf_object())?;
+    if let Some((name, depth)) = depths.iter().find(|&(_, &depth)| depth > MOST_STACK) {
+        bail!("{name} takes {depth} bytes of stack: the limit is 512");
+    }
+    for guest in guests {
+        for Program { name, instructions } in guest.checks("hook").flat_map(|check| &check.programs) {
+            if let Some(count) = instructions.filter(|&count| count > MOST_INSTRUCTIONS) {
+                bail!("Linux {} verifies {count} instructions of {name}: the limit is 1,000,000", guest.release);
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Compares what the guests say with the document; false where that has nothing to say yet.
 pub(super) fn check(arch: Arch, guests: &[Guest]) -> Result<bool> {
     let text = fs::read_to_string(workspace::root().join(KERNELS)).with_context(|| format!("cannot read {KERNELS}"))?;
@@ -59,7 +81,8 @@ pub(super) fn check(arch: Arch, guests: &[Guest]) -> Result<bool> {
 
 /// Writes what the guests say into both documents.
 pub(super) fn update(arch: Arch, guests: &[Guest]) -> Result<()> {
-    for (file, section) in [(KERNELS, kernels(guests)), (VERIFIER, verifier(guests))] {
+    let depths = stack::depths(&workspace::bpf_object())?;
+    for (file, section) in [(KERNELS, kernels(guests)), (VERIFIER, verifier(guests, &depths))] {
         let path = workspace::root().join(file);
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {file}"))?;
         let (before, _, after) = parts(&text, arch).context(file)?;
@@ -121,16 +144,20 @@ fn kernels(guests: &[Guest]) -> String {
     out
 }
 
-/// Instructions that the verifier went through, by program and kernel.
-fn verifier(guests: &[Guest]) -> String {
+/// Instructions that the verifier went through, by program and kernel; before them the stack's depth.
+fn verifier(guests: &[Guest], depths: &BTreeMap<String, u32>) -> String {
     let mut rows = Rows::default();
     for (column, guest) in guests.iter().enumerate() {
         for program in guest.checks("hook").flat_map(|check| &check.programs) {
+            if let Some(depth) = depths.get(&program.name) {
+                rows.set(&program.name, 0, depth.to_string());
+            }
             let told = program.instructions.map_or_else(|| "not told".to_owned(), |count| count.to_string());
-            rows.set(&program.name, column, told);
+            rows.set(&program.name, column + 1, told);
         }
     }
-    heading("program", guests.iter().map(|guest| &*guest.release)) + &rows.shown(guests.len(), "–")
+    let columns = iter::once("stack").chain(guests.iter().map(|guest| &*guest.release));
+    heading("program", columns) + &rows.shown(guests.len() + 1, "–")
 }
 
 fn heading<'a>(first: &str, columns: impl Iterator<Item = &'a str>) -> String {
@@ -204,7 +231,8 @@ Of 2 members of kernel structures, all are there on every one of these kernels, 
 - Nothing is missing, and nothing is done by another way.
 ";
         assert_eq!(kernels(&guests), expected);
-        assert!(verifier(&guests).contains("| `exit` | – | 70 |"), "{}", verifier(&guests));
+        let report = verifier(&guests, &[("exit".to_owned(), 96)].into());
+        assert!(report.contains("| `exit` | 96 | – | 70 |"), "{report}");
     }
 
     #[test]

@@ -7,19 +7,14 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 
 use super::Arch;
+use super::choice::{Choice, SEEDS};
 use crate::{apt, dist, process, workspace};
 
 /// How long a test waits in a guest before it gives up: everything is emulated there, on a machine that is busy with it.
 const BOUND_SECONDS: &str = "240";
 
-/// Two of the ten: the one in isolation, the other out of all that happens in the guest.
-const SEEDS: &str = "7919,15838";
-
-/// What the guest leaves out, and why.
-pub(super) const LEFT_OUT: &str = "eight of the ten seeds of oracle (two are run: one in isolation, one among all)";
-
-/// Builds both for `arch` and lays them out with what the init script reads. `filter` chooses among the tests.
-pub(super) fn make(arch: Arch, filter: Option<&str>) -> Result<PathBuf> {
+/// Builds both for `arch` and lays them out with what the init script reads.
+pub(super) fn make(arch: Arch, choice: &Choice<'_>) -> Result<PathBuf> {
     let tracer = if arch.debian() == apt::host_architecture() {
         dist::static_binary()?.0
     } else {
@@ -31,9 +26,9 @@ pub(super) fn make(arch: Arch, filter: Option<&str>) -> Result<PathBuf> {
     fs::create_dir_all(&dir)?;
     fs::copy(tracer, dir.join("tracer"))?;
     fs::copy(tests, dir.join("live"))?;
-    let environment = format!("export TRACER_BIN=/payload/tracer TRACER_SEED={SEEDS}\n");
+    let environment = format!("export TRACER_BIN=/payload/tracer TRACER_SEED={SEEDS} TRACER_TEST_TIMES=1\n");
     fs::write(dir.join("environment"), environment)?;
-    fs::write(dir.join("arguments"), filter.unwrap_or_default())?;
+    fs::write(dir.join("arguments"), choice.arguments())?;
     Ok(dir)
 }
 

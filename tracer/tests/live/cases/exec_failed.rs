@@ -204,7 +204,7 @@ fn summary() {
     let plain = place.path().join("plain");
     fs::write(&plain, "").expect("a new file");
     let deed = deed_arguments("exec-failed-search", &place.path().join("truth"), &[place.path().into()]);
-    let mut all = vec![deed, vec!["no-such-program".into(), plain.clone().into()]].concat();
+    let mut all = [deed, vec!["no-such-program".into(), plain.clone().into()]].concat();
     // Shells differ in what they look for by themselves; a path they just exec.
     let script = r#""$0" "$1" "$2" "$3" "$4" "$5"; "$6"; true"#;
     all.splice(0..0, ["run", "--exec-failed=summary", "--", "sh", "-c", script].map(Into::into));
