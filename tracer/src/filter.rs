@@ -3,9 +3,12 @@
 //! Values of one option are alternatives; different options must all agree. Events that frame a stream
 //! (`hello`, `lost`, `bye`) always pass: a reader has to know what it sees and what is missing.
 
+use std::sync::Arc;
+
 use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use crate::audit::role::{self, Role};
 use crate::event::{Event, Kind, Process};
 use crate::id::ProcessId;
 
@@ -20,6 +23,8 @@ pub fn glob(pattern: &str) -> Result<Glob, globset::Error> {
 pub struct Spec {
     /// These processes and all their descendants.
     pub pids: Vec<u32>,
+    /// Besides those: daemons that start containers, all that descends from them, and the containers of all these.
+    pub engines: bool,
     /// Processes whose real or effective user is one of these.
     pub uids: Vec<u32>,
     /// Processes with such a name.
@@ -58,7 +63,7 @@ impl Filter {
     pub fn new(spec: &Spec) -> Result<Self, globset::Error> {
         let kinds = if spec.kinds.is_empty() { &Kind::ALL[..] } else { &spec.kinds[..] };
         Ok(Self {
-            subtree: (!spec.pids.is_empty()).then(|| Subtree::new(&spec.pids)),
+            subtree: (!spec.pids.is_empty()).then(|| Subtree::new(&spec.pids, spec.engines)),
             uids: spec.uids.clone(),
             comm: set(&spec.comm)?,
             exe: set(&spec.exe)?,
@@ -85,6 +90,9 @@ impl Filter {
         let related = match (&mut self.subtree, &event.process) {
             (Some(subtree), Some(process)) => {
                 let member = subtree.contains(process);
+                if member && let Some(container) = &event.container {
+                    subtree.learn_container(&container.id);
+                }
                 // A dead process is told of again when it is waited for, if that is asked for.
                 let last = if self.until_reaped { Kind::Reap } else { Kind::Exit };
                 if event.kind == last {
@@ -92,7 +100,7 @@ impl Filter {
                 }
                 member
             }
-            (Some(_), None) => false,
+            (Some(subtree), None) => subtree.knows_container(event),
             (None, _) => true,
         };
         event.kind.is_framing() || related && self.kinds & bit(event.kind) != 0 && self.matches(event)
@@ -145,15 +153,41 @@ struct Subtree {
     /// for a later one that gets the same number.
     roots: Vec<u32>,
     members: FxHashSet<ProcessId>,
+    /// Daemons that start containers are roots too.
+    engines: bool,
+    /// With that, the containers in which members were.
+    containers: FxHashSet<Arc<str>>,
 }
 
 impl Subtree {
-    fn new(pids: &[u32]) -> Self {
-        Self { roots: pids.to_vec(), members: FxHashSet::default() }
+    fn new(pids: &[u32], engines: bool) -> Self {
+        Self { roots: pids.to_vec(), members: FxHashSet::default(), engines, containers: FxHashSet::default() }
+    }
+
+    /// Whether an event that has no process is about a container of those that are in.
+    fn knows_container(&mut self, event: &Event) -> bool {
+        let Some(id) = event.container.as_ref().map(|container| &container.id).filter(|_| self.engines) else {
+            return false;
+        };
+        if event.kind == Kind::ContainerRemove { self.containers.remove(id) } else { self.containers.contains(id) }
     }
 
     /// Whether the process is in: asked for, in already, or made or adopted by one that is in.
     fn contains(&mut self, process: &Process) -> bool {
+        let member = self.is_member(process);
+        if member && let Some(container) = &process.container {
+            self.learn_container(container);
+        }
+        member
+    }
+
+    fn learn_container(&mut self, id: &Arc<str>) {
+        if self.engines && !self.containers.contains(id) {
+            self.containers.insert(id.clone());
+        }
+    }
+
+    fn is_member(&mut self, process: &Process) -> bool {
         if self.members.contains(&process.id) {
             return true;
         }
@@ -161,7 +195,8 @@ impl Subtree {
         if let Some(root) = root {
             self.roots.swap_remove(root);
         }
-        let joins = root.is_some() || links(process).any(|link| self.members.contains(&link));
+        let daemon = self.engines && process.argv.as_deref().and_then(role::of) == Some(Role::Daemon);
+        let joins = root.is_some() || daemon || links(process).any(|link| self.members.contains(&link));
         if joins {
             self.members.insert(process.id);
         }

@@ -175,3 +175,30 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn with_engines_what_daemons_start_is_in_too() {
+    let ran = |pid: u32, parent: u32, argv: &[&str]| {
+        let mut event = event(Kind::Exec, pid, parent);
+        event.process.as_mut().unwrap().argv = Some(argv.iter().map(|&arg| arg.into()).collect());
+        event
+    };
+    let about = |kind, process: Option<Event>| {
+        let mut event = process.unwrap_or_else(|| Event::new(kind, Timestamp(0)));
+        event.kind = kind;
+        event.container = Some(Box::new(crate::event::Container::new("abc".into(), "/abc".into())));
+        event
+    };
+    for engines in [true, false] {
+        let mut filter = filter(&Spec { pids: vec![5], engines, ..Spec::default() });
+        assert!(filter.admits(&ran(5, 1, &["docker", "run", "web"])));
+        assert!(!filter.admits(&ran(6, 1, &["cron"])) && !filter.admits(&about(Kind::ContainerInfo, None)));
+        assert_eq!(filter.admits(&ran(10, 1, &["/usr/bin/containerd"])), engines);
+        let runtime = ran(11, 10, &["runc", "create", "abc"]);
+        assert_eq!(filter.admits(&runtime), engines);
+        assert_eq!(filter.admits(&about(Kind::ContainerCreate, Some(runtime))), engines);
+        assert_eq!(filter.admits(&about(Kind::ContainerExit, None)), engines);
+        assert_eq!(filter.admits(&about(Kind::ContainerRemove, None)), engines);
+        assert!(!filter.admits(&about(Kind::ContainerExit, None)), "it is no more");
+    }
+}

@@ -1,5 +1,6 @@
 //! Every Linux process from birth to death: exact events, an exact tree, JSON lines.
 
+pub mod audit;
 pub mod cli;
 pub mod clock;
 pub mod decode;

@@ -6,6 +6,7 @@
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
+use crate::audit::Start;
 use crate::event::{Event, Kind, SCHEMA_VERSION};
 
 /// The schema as a value.
@@ -29,6 +30,15 @@ pub fn value() -> Value {
 /// The schema as `docs/schema/v1.json` holds it.
 pub fn text() -> String {
     format!("{:#}\n", value())
+}
+
+/// The schema of the start of a container, as `docs/schema/start-v1.json` holds it.
+pub fn start_text() -> String {
+    let schema = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<Start>();
+    let mut schema = schema.to_value();
+    tighten(&mut schema);
+    schema["title"] = "tracer: the start of a container, schema 1".into();
+    format!("{schema:#}\n")
 }
 
 /// The keys that a kind of event has for sure.

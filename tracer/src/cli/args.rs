@@ -75,6 +75,7 @@ impl FilterArgs {
     pub fn spec(&self) -> Spec {
         Spec {
             pids: self.pid.clone(),
+            engines: false,
             uids: self.uid.clone(),
             comm: self.comm.clone(),
             exe: self.exe.clone(),

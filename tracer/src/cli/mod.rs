@@ -5,7 +5,9 @@
 //! as wrong usage.
 
 mod args;
+mod caused;
 mod completions;
+pub mod containers;
 mod deliver;
 pub mod doctor;
 mod exit;
@@ -48,6 +50,7 @@ Examples:
   tracer run -- make -j4           what did this build run, and what did each process cost?
   tracer tree -p --watch           the process tree, live
   tracer top                       who spawns all these processes?
+  tracer containers --audit        what does it take to start a container?
   tracer stream                    every fork, exec and exit of the machine, as JSON lines
   tracer stream --format text      … for people
   tracer stream --event exec --exe '*/curl' | jq -r .process.argv
@@ -63,6 +66,8 @@ Examples:
       The process tree with pids, redrawn as processes come and go.
   tracer top
       Who spawns how much, with every short-lived process counted.
+  tracer containers --audit
+      Each step of every container that is started, with what it took.
   tracer stream --format text --event exec,exit
       What starts and ends on this machine, for people.
   tracer stream --event exec --exe '*/curl' | jq -r '.process.argv | join(\" \")'
@@ -154,6 +159,7 @@ enum Command {
     Run(Box<run::RunArgs>),
     Tree(Box<tree::TreeArgs>),
     Top(Box<top::TopArgs>),
+    Containers(containers::ContainersArgs),
     Doctor(doctor::DoctorArgs),
     Schema(schema::SchemaArgs),
     Completions(completions::CompletionsArgs),
@@ -187,6 +193,7 @@ fn execute(command: Command, globals: &Globals) -> anyhow::Result<ExitCode> {
         Command::Run(args) => run::execute(args.plan(globals)?),
         Command::Tree(args) => tree::execute(&args, globals),
         Command::Top(args) => top::execute(args.plan(globals)?),
+        Command::Containers(args) => containers::execute(&args, globals),
         Command::Doctor(args) => doctor::execute(&args, globals),
         Command::Schema(args) => schema::execute(&args, globals),
         Command::Hold(args) => hold::execute(args),

@@ -2,10 +2,11 @@
 
 use std::ffi::OsString;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::{Capture, CaptureArgs, ExitCode, FilterArgs, Globals, UsageError};
-use crate::filter::Filter;
+use crate::audit::role;
+use crate::filter::{Filter, Spec};
 use crate::sink::{Format, Target};
 
 /// Run a command, and show all it ran
@@ -14,7 +15,8 @@ use crate::sink::{Format, Target};
 /// output, terminal, signals and exit status are its own. When it has ended, the tree of all processes it started
 /// is shown on standard error: duration, CPU time, largest memory and exit status of each, and the totals. With -o
 /// FILE every event is written there as a JSON line instead. Only CMD and its descendants are traced: the rest of
-/// the machine is not slowed down.
+/// the machine is not slowed down. If CMD starts containers (docker, podman, nerdctl, ctr, crictl, runc, crun and others),
+/// it is also shown how each of them started, step by step.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES, after_long_help = LONG_EXAMPLES)]
 pub struct RunArgs {
@@ -27,6 +29,16 @@ pub struct RunArgs {
     /// Daemons that CMD leaves behind are waited for as well. Without it they are shown as still running.
     #[arg(short, long)]
     wait: bool,
+
+    /// Whether to show how the containers started that CMD caused
+    ///
+    /// `auto` does if CMD itself is a program known for it; without WHEN it is `always`, e.g. for a script that calls
+    /// docker. The processes of a container that a daemon starts do not descend from CMD: where that is to be expected (always,
+    /// or CMD is docker, nerdctl, ctr, crictl or podman --remote) the whole machine is traced, and -o FILE gets what descends
+    /// from CMD and from daemons known for containers. `tracer containers --help` tells what the columns mean.
+    #[arg(long, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_value = "auto",
+        default_missing_value = "always", value_enum)]
+    containers: When,
 
     /// The command to run, and its arguments
     #[arg(
@@ -45,6 +57,28 @@ pub struct RunArgs {
     capture: CaptureArgs,
 }
 
+/// Whether something is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum When {
+    /// If CMD is a program known for it
+    Auto,
+    /// Whatever CMD is
+    Always,
+    /// Not at all
+    Never,
+}
+
+/// How containers are followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Containers {
+    /// They are not.
+    No,
+    /// Those that descend from the command.
+    Below,
+    /// Those of daemons too.
+    Anywhere,
+}
+
 const EXAMPLES: &str = "\
 Examples:
   tracer run -- make -j4
@@ -59,6 +93,8 @@ Examples:
       Every event of it, as JSON lines in a file.
   tracer run -o - --event exec -- ./configure > out.txt
       Events on standard output, among the output of the command.
+  tracer run -- docker run --rm alpine true
+      What it takes to start a container, step by step.
   tracer run --wait -- /etc/init.d/ssh restart
       Wait for the daemon it leaves behind.
 
@@ -85,10 +121,14 @@ pub struct Plan {
     pub globals: Globals,
     /// Which events are shown.
     pub filter: Filter,
+    /// … as it was asked for.
+    pub spec: Spec,
     /// What is captured.
     pub capture: Capture,
     /// Whether to wait for all descendants.
     pub wait: bool,
+    /// How containers are followed.
+    pub containers: Containers,
 }
 
 impl RunArgs {
@@ -100,10 +140,19 @@ impl RunArgs {
             return Err(UsageError::new("run", message));
         }
         let capture = self.capture.capture(&self.filter, "run")?;
+        let words: Vec<_> = self.command.iter().map(|word| word.to_string_lossy()).collect();
+        let containers = match self.containers {
+            When::Always => Containers::Anywhere,
+            When::Auto if role::needs_daemon(&words) => Containers::Anywhere,
+            When::Auto if role::starts_containers(&words) => Containers::Below,
+            When::Auto | When::Never => Containers::No,
+        };
         Ok(Plan {
             output: globals.target().map(|target| (format, target)),
             globals: globals.clone(),
             filter: self.filter.filter(&capture, "run")?,
+            spec: Spec { until_reaped: capture.zombie_after.is_some(), ..self.filter.spec() },
+            containers,
             capture,
             wait: self.wait,
             command: self.command,

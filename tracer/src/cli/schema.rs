@@ -12,9 +12,14 @@ use crate::schema;
 /// Every line that `tracer stream` writes is valid against it. A key never changes its meaning within a version; new
 /// ones may come.
 #[derive(Clone, Debug, Args)]
-pub(super) struct SchemaArgs {}
+pub(super) struct SchemaArgs {
+    /// That of what `tracer containers --audit --json` writes instead
+    #[arg(long)]
+    audit: bool,
+}
 
-pub(super) fn execute(_: &SchemaArgs, globals: &Globals) -> anyhow::Result<ExitCode> {
-    globals.open()?.write_all(schema::text().as_bytes())?;
+pub(super) fn execute(args: &SchemaArgs, globals: &Globals) -> anyhow::Result<ExitCode> {
+    let text = if args.audit { schema::start_text() } else { schema::text() };
+    globals.open()?.write_all(text.as_bytes())?;
     Ok(ExitCode::Done)
 }

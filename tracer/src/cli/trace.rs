@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io::Write as _;
+use std::sync::atomic::Ordering;
 
 use anyhow::Context as _;
 use nix::errno::Errno;
@@ -10,11 +11,14 @@ use nix::unistd::Pid;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::caused::{self, Caused};
 use super::deliver::deliver;
 use super::held::{Held, Released};
+use super::run::Containers;
 use super::{Capture, ExitCode, exit, run, stream};
 use crate::clock;
 use crate::event::{Bye, Event, Kind, Process};
+use crate::filter::{Filter, Spec};
 use crate::kernel::place;
 use crate::live::{Builder, Tracer};
 use crate::pipeline::{self, Wanted};
@@ -66,9 +70,19 @@ pub(super) fn run(mut plan: run::Plan) -> anyhow::Result<ExitCode> {
     };
     runtime()?.block_on(async {
         let mut held = Held::start(&plan.command)?;
-        let tracer = builder(&plan.capture).only(held.pid()).start()?;
+        let tracer = if plan.containers == Containers::Anywhere {
+            let spec = Spec { pids: vec![held.pid()], engines: true, ..plan.spec.clone() };
+            plan.filter = Filter::new(&spec)?;
+            builder(&plan.capture).start()?
+        } else {
+            builder(&plan.capture).only(held.pid()).start()?
+        };
+        let colour = plan.globals.colours(&std::io::stderr());
         if let Some((mut sink, target)) = sink {
-            let ended = follow(&plan, tracer, &mut held, &mut *sink).await?;
+            let mut caused = Caused::by(held.pid(), plan.containers, false, &mut *sink);
+            let ended = follow(&plan, tracer, &mut held, &mut caused).await?;
+            // Who cannot be told still gets the command's status.
+            let _ = caused::print(&caused.take(), colour);
             if ended.bye.is_some() {
                 let delivered = deliver(&*sink, &target, async || held.told_to_end().await).await;
                 exit::unless_closed_pipe(delivered)?;
@@ -78,10 +92,13 @@ pub(super) fn run(mut plan: run::Plan) -> anyhow::Result<ExitCode> {
         // Time and CPU time are counted from the same moment on: now that it goes.
         let summary = Summary::since(tracer.now());
         let mut report = Report { root: held.pid(), before_ns: held.cpu_ns(), summary };
-        let ended = follow(&plan, tracer, &mut held, &mut report).await?;
+        let mut caused = Caused::by(held.pid(), plan.containers, true, &mut report);
+        let ended = follow(&plan, tracer, &mut held, &mut caused).await?;
+        let starts = caused.take();
         if let Some(bye) = ended.bye.filter(|_| ended.started) {
             // Who cannot be told still gets the command's status.
-            let _ = report.print(&bye, plan.globals.colours(&std::io::stderr()));
+            let _ = report.print(&bye, colour);
+            let _ = caused::print(&starts, colour);
         }
         Ok(ended.code)
     })
@@ -97,9 +114,10 @@ struct Ended {
 }
 
 /// Follows the held command from its release to its end.
-async fn follow(plan: &run::Plan, tracer: Tracer, held: &mut Held, sink: &mut dyn Sink) -> anyhow::Result<Ended> {
+async fn follow(plan: &run::Plan, tracer: Tracer, held: &mut Held, sink: &mut Caused<'_>) -> anyhow::Result<Ended> {
     // Its ancestors are in the table too; nothing more will be heard of them.
     let others = tracer.table().len_living().saturating_sub(1);
+    let members = (plan.containers == Containers::Anywhere).then(|| sink.living());
     let failed = match held.release().await? {
         Released::Started => None,
         Released::NotStarted(errno) => Some(errno),
@@ -107,7 +125,14 @@ async fn follow(plan: &run::Plan, tracer: Tracer, held: &mut Held, sink: &mut dy
     };
     let wanted = Wanted { snapshot: true, ..Wanted::default() };
     let wait = plan.wait;
-    let some_left = |tracer: &Tracer| !wait || tracer.table().len_living() > others;
+    let some_left = |tracer: &Tracer| {
+        !wait
+            || match &members {
+                // Of the whole machine, only those of the command are waited for.
+                Some(members) => members.load(Ordering::Relaxed) > 0,
+                None => tracer.table().len_living() > others,
+            }
+    };
     let traced = pipeline::run(tracer, plan.filter.clone(), sink, &wanted, held.ended(wait), some_left).await;
     // Whatever became of the trace, the command runs to its end.
     let code = held.code().await?;

@@ -34,6 +34,8 @@ pub struct Glyphs {
     pub dot: &'static str,
     /// Millionths of a second.
     pub microseconds: &'static str,
+    /// A piece of a bar.
+    pub bar: &'static str,
 }
 
 /// Box drawing characters.
@@ -52,6 +54,7 @@ pub const UNICODE: Glyphs = Glyphs {
     failed: "✘",
     dot: "·",
     microseconds: "µs",
+    bar: "█",
 };
 
 /// What every terminal has.
@@ -70,6 +73,7 @@ pub const ASCII: Glyphs = Glyphs {
     failed: "X",
     dot: "-",
     microseconds: "us",
+    bar: "#",
 };
 
 impl Glyphs {

@@ -13,6 +13,7 @@ pub mod line;
 mod order;
 #[cfg(test)]
 mod samples;
+pub mod start;
 pub mod summary;
 mod summary_rows;
 pub mod top;

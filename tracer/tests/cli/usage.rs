@@ -8,11 +8,12 @@ use unicode_width::UnicodeWidthStr as _;
 use crate::{complaint, output, printed, text, tracer};
 
 /// Commands that are for people, each with something its long help must teach.
-const COMMANDS: [(&str, &str); 7] = [
+const COMMANDS: [(&str, &str); 8] = [
     ("stream", "process.id"),
     ("run", "127"),
     ("tree", "--dead"),
     ("top", "--batch"),
+    ("containers", "LASTED"),
     ("doctor", "remedy"),
     ("schema", "JSON Schema"),
     ("completions", "bash_completion"),

@@ -1,6 +1,7 @@
 //! The cases, one trial each.
 
 mod attach;
+mod audit;
 mod cli;
 mod containers;
 mod exec_argv;
@@ -43,6 +44,7 @@ pub(crate) fn all() -> Vec<Case> {
         place::cases(),
         cli::cases(),
         containers::cases(),
+        audit::cases(),
         load::cases(),
         types::cases(),
         storm::cases(),

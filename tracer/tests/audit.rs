@@ -1,0 +1,175 @@
+//! The start of containers, from what was recorded of real ones (`captures/*.jsonl`).
+
+#![expect(clippy::unwrap_used, reason = "a test")]
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use tracer::audit::role::Role;
+use tracer::audit::{Start, Starts, Tie};
+use tracer::event::{Event, Kind};
+use tracer::view::{glyphs, start};
+
+fn file(name: &str) -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/captures").join(name).display().to_string()
+}
+
+fn events(name: &str) -> Vec<Event> {
+    let text = std::fs::read_to_string(file(name)).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn starts(events: &[Event]) -> Vec<Start> {
+    let mut starts = Starts::default();
+    let mut out = Vec::new();
+    for event in events {
+        starts.apply(event);
+        out.extend(starts.take_by_events());
+    }
+    out.extend(starts.finish());
+    out
+}
+
+fn one(name: &str) -> Start {
+    let mut all = starts(&events(name));
+    assert_eq!(all.len(), 1, "{name}");
+    all.remove(0)
+}
+
+fn picture(start: &Start) -> String {
+    let lines = start::lines(start, Some(130), &glyphs::UNICODE);
+    lines.iter().map(|line| line.plain() + "\n").collect()
+}
+
+#[test]
+fn a_start_is_a_waterfall() {
+    for name in ["docker", "podman", "runc"] {
+        insta::assert_snapshot!(name, picture(&one(&format!("{name}.jsonl"))));
+    }
+}
+
+#[test]
+fn steps_are_in_order_and_add_up() {
+    for name in ["docker", "docker-again", "docker-changed", "podman", "runc"] {
+        let start = one(&format!("{name}.jsonl"));
+        assert!(start.steps.is_sorted_by_key(|step| step.at_ns), "{name}");
+        let took: u64 = start.steps.iter().filter_map(|step| step.took_ns).sum();
+        assert_eq!(Some(took), start.total_ns, "{name}");
+        assert_eq!(Some(start.step(Role::Entrypoint).unwrap().at_ns), start.total_ns, "{name}");
+        assert_eq!(start.ready.unwrap().0 - start.began.0, i64::try_from(took).unwrap(), "{name}");
+        assert!(start.others.iter().all(|other| Some(other.at_ns) < start.total_ns), "{name}");
+        // What the recording itself says of both ends.
+        let events = events(&format!("{name}.jsonl"));
+        let ready = events.iter().find(|event| event.kind == Kind::ContainerStart).unwrap();
+        let client = events.iter().find(|event| event.kind == Kind::Exec).unwrap();
+        assert_eq!(ready.boot_ns.unwrap() - client.boot_ns.unwrap(), took, "{name}");
+    }
+}
+
+#[test]
+fn each_runtime_has_its_own_way() {
+    use Role::{Client, Daemon, Entrypoint, FirstChild, Init, Runtime, Shim, Start};
+    let init = [Init; 4];
+    let ways: [(&str, Vec<Role>); 3] = [
+        (
+            "docker.jsonl",
+            [&[Client, Daemon, Shim, Shim, Runtime], &init[..], &[Start, Entrypoint, FirstChild]].concat(),
+        ),
+        ("podman.jsonl", [&[Client, Shim, Shim, Runtime], &init[..], &[Start, Entrypoint, FirstChild]].concat()),
+        ("runc.jsonl", [&[Runtime], &init[..], &[Entrypoint, FirstChild]].concat()),
+    ];
+    for (name, way) in ways {
+        let roles: Vec<Role> = one(name).steps.iter().filter_map(|step| step.role).collect();
+        assert_eq!(roles, way, "{name}");
+    }
+}
+
+#[test]
+fn a_client_is_known_by_the_line_or_by_what_it_asked() {
+    assert_eq!(one("docker.jsonl").client, Some(Tie::Argv));
+    assert_eq!(one("podman.jsonl").client, Some(Tie::Line));
+    assert_eq!(one("runc.jsonl").client, Some(Tie::Line));
+}
+
+#[test]
+fn what_else_ran_is_told_with_the_reason() {
+    let start = one("docker.jsonl");
+    let others: Vec<_> = start.others.iter().map(|other| (&*other.argv.as_ref().unwrap()[0], other.tie)).collect();
+    assert_eq!(others, [("libnetwork-setkey", Tie::Line), ("set-ipv6", Tie::Time)]);
+}
+
+#[test]
+fn a_start_without_its_client_begins_with_the_first_step() {
+    let events: Vec<Event> = events("docker.jsonl");
+    let of_docker = |event: &&Event| event.process.as_ref().and_then(|p| p.comm.as_deref()) != Some("docker");
+    let rest: Vec<Event> = events.iter().filter(of_docker).cloned().collect();
+    let all = starts(&rest);
+    let [start] = &all[..] else { panic!("one start") };
+    assert_eq!((start.client, start.steps[0].role, start.steps[0].at_ns), (None, Some(Role::Daemon), 0));
+}
+
+#[test]
+fn a_start_that_comes_to_nothing_is_told_as_such() {
+    let mut events = events("docker.jsonl");
+    let ready = events.iter().position(|event| event.kind == Kind::ContainerStart).unwrap();
+    let init = events[ready].process.as_ref().unwrap().id;
+    // Its entrypoint, and all after that, never came to be.
+    events.retain(|event| {
+        let inside = event.process.as_ref().is_some_and(|process| process.id == init && process.execs > 0);
+        let after = matches!(event.kind, Kind::ContainerStart | Kind::ContainerExit);
+        !inside && !after
+    });
+    let all = starts(&events);
+    let [start] = &all[..] else { panic!("one start") };
+    assert_eq!((start.ready, start.total_ns, start.step(Role::Entrypoint)), (None, None, None));
+    assert!(start.step(Role::Runtime).is_some() && picture(start).contains("never became ready"));
+}
+
+#[test]
+fn a_loss_meanwhile_is_told() {
+    let mut events = events("docker.jsonl");
+    let ready = events.iter().position(|event| event.kind == Kind::ContainerStart).unwrap();
+    let mut lost = Event::new(Kind::Lost, events[ready].time);
+    lost.lost = Some(tracer::event::Lost { total: 1, ..Default::default() });
+    events.insert(ready, lost);
+    assert!(starts(&events)[0].incomplete && !one("docker.jsonl").incomplete);
+}
+
+fn tracer(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tracer"));
+    command.args(arguments).env("LANG", "C.UTF-8").env_remove("LC_ALL").stdin(Stdio::null());
+    command
+}
+
+#[test]
+fn the_command_reads_files_and_writes_json() {
+    let file = file("podman.jsonl");
+    let output = tracer(&["containers", "--audit", "--json", "--from", &file]).output().unwrap();
+    assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0));
+    let told: Start = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(told, one("podman.jsonl"));
+    let id = &told.container.id[..12];
+    for (only, lines) in [(id, 1), ("nothing-like-it", 0)] {
+        let output = tracer(&["containers", "--audit", only, "--json", "--from", &file]).output().unwrap();
+        assert_eq!(String::from_utf8(output.stdout).unwrap().lines().count(), lines, "{only}");
+    }
+    let output = tracer(&["containers", "--audit", "--from", "/proc/version"]).output().unwrap();
+    let complaint = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        output.status.code() == Some(1) && complaint.contains("line 1 of /proc/version is no event"),
+        "{complaint}"
+    );
+}
+
+#[test]
+fn the_schema_is_up_to_date_and_starts_are_valid() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/schema/start-v1.json");
+    let committed = std::fs::read_to_string(&path).unwrap_or_default();
+    let stale = "docs/schema/start-v1.json is stale: cargo run -p tracer -- schema --audit > docs/schema/start-v1.json";
+    assert!(committed == tracer::schema::start_text(), "{stale}");
+    let validator = jsonschema::draft202012::new(&serde_json::from_str(&committed).unwrap()).unwrap();
+    for name in ["docker", "podman", "runc"] {
+        let start = serde_json::to_value(one(&format!("{name}.jsonl"))).unwrap();
+        assert!(validator.is_valid(&start), "{name}: {start}");
+    }
+}
