@@ -3,6 +3,7 @@
 //! Chatter goes to stderr; stdout belongs to what a command was asked for.
 
 mod apt;
+mod bench;
 mod build;
 mod dist;
 mod packages;
@@ -38,6 +39,7 @@ enum Command {
     Run(run::Args),
     Test(test::Args),
     Vm(vm::Args),
+    Bench(bench::Args),
     Dist(dist::Args),
     #[command(hide = true)]
     RunTestBinary(test::RunnerArgs),
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Test(args) => return test::run(&args),
         Command::Vm(args) => vm::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Dist(args) => dist::run(&args),
         Command::RunTestBinary(args) => test::run_test_binary(&args),
     };

@@ -56,6 +56,16 @@ pub(crate) const TESTS: &[Package] = &[
     package("util-linux", "unshare, setsid, setpriv: the tests use namespaces and sessions"),
 ];
 
+/// What `cargo xtask bench` measures beside tracer, and what tracexec links.
+pub(crate) const PEERS: &[Package] = &[
+    package("bpftrace", "measured beside us"),
+    package("forkstat", "measured beside us"),
+    package("libbpf-tools", "execsnoop and exitsnoop, measured beside us"),
+    package("libseccomp-dev", "linked by tracexec, which is measured beside us"),
+    package("linux-perf", "perf trace, measured beside us"),
+    package("strace", "measured beside us"),
+];
+
 /// Boots other kernels, and packs what they boot into.
 const VM: &[Package] = &[
     package("cpio", "packs what virtual machines boot into"),

@@ -1,0 +1,119 @@
+//! `cargo xtask bench`
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+
+use crate::build::{self, Profile};
+use crate::{packages, process, setup, workspace};
+
+const TRACEXEC: &str = "1.0.0";
+
+/// Measure tracer beside its peers, and write docs/benchmarks.md and its picture
+///
+/// Storms of processes run alone and with each tracer in turn, round by round, so that what else the machine does hits all
+/// alike. Peers that are missing are installed; one that cannot be had is named. All of it takes an hour or more; --quick
+/// takes minutes. Needs root, and a machine that does nothing else. Nothing is left running.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Few and short rounds
+    #[arg(long)]
+    quick: bool,
+    /// Measure tracer alone
+    #[arg(long)]
+    no_peers: bool,
+    /// Only these workloads: exec, fork, vfork, threads, chain, fan, build
+    #[arg(long, value_name = "LIST")]
+    workload: Option<String>,
+    /// Only peers whose names begin so, e.g. "tracer stream,forkstat"
+    #[arg(long, value_name = "LIST")]
+    peer: Option<String>,
+    /// Only with so many workers at once
+    #[arg(long, value_name = "LIST")]
+    workers: Option<String>,
+    /// How often each storm is measured
+    #[arg(long)]
+    rounds: Option<u32>,
+    /// Add to what was measured before instead of beginning anew
+    #[arg(long)]
+    add: bool,
+    /// Only the storms: no system calls, BPF times, latencies
+    #[arg(long)]
+    storms_only: bool,
+    /// Leave out the micro-benchmarks of decoder, table and JSON
+    #[arg(long)]
+    no_micro: bool,
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    build::bpf_object(&setup::bpf_toolchain()?)?;
+    let tracer = build::tracer(Profile::Release)?;
+    process::build_saying_only_news(process::cargo(["build", "--package", "tracer-bench", "--release"]))
+        .context("the workloads")?;
+    let mut path = std::env::var_os("PATH").unwrap_or_default();
+    if !args.no_peers {
+        path = with_peers()?;
+    }
+    let dir = workspace::target_dir();
+    fs::create_dir_all(dir.join("bench"))?;
+    if !args.no_micro {
+        let mut bench = vec!["bench", "--package", "tracer", "--bench", "records", "--"];
+        if args.quick {
+            bench.push("--quick");
+        }
+        process::cargo(bench).stdout_to_stderr().run().context("the micro-benchmarks")?;
+    }
+    // Not root's PATH as sudo would have it: it may not hold what was installed just now.
+    let mut argv: Vec<OsString> = vec!["env".into(), [OsString::from("PATH="), path].into_iter().collect()];
+    argv.extend([dir.join("release").join("tracer-bench").into(), "measure".into(), "--tracer".into(), tracer.into()]);
+    let results = dir.join("bench").join("results.json");
+    let page = workspace::root().join("docs").join("benchmarks.md");
+    for (name, file) in [("--results", results), ("--page", page), ("--criterion", dir.join("criterion"))] {
+        argv.extend([name.into(), file.into()]);
+    }
+    let rounds = args.rounds.unwrap_or(if args.quick { 2 } else { 9 });
+    argv.extend(["--rounds".into(), rounds.to_string().into()]);
+    for (name, wanted) in [
+        ("--quick", args.quick),
+        ("--no-peers", args.no_peers),
+        ("--add", args.add),
+        ("--storms-only", args.storms_only),
+    ] {
+        argv.extend(wanted.then(|| name.into()));
+    }
+    for (name, list) in [("--workload", &args.workload), ("--peer", &args.peer), ("--workers", &args.workers)] {
+        argv.extend(list.iter().flat_map(|list| [name.into(), list.into()]));
+    }
+    let argv: Option<Vec<&str>> = argv.iter().map(|word| word.to_str()).collect();
+    let status = process::as_root(&argv.context("the path of the repository is not UTF-8")?)?.unchecked().run()?.status;
+    if !status.success() {
+        bail!("measuring failed");
+    }
+    workspace::say("docs/benchmarks.md and docs/benchmarks.svg are written");
+    Ok(())
+}
+
+/// Installs the peers that can be had; the PATH on which all are found that are there.
+fn with_peers() -> Result<OsString> {
+    for peer in packages::PEERS {
+        if let Err(why) = packages::ensure(std::slice::from_ref(peer)) {
+            workspace::say(&format!("{why:#}; going on without it"));
+        }
+    }
+    // In a folder of its own: nobody asked for it on this machine's PATH.
+    let root: PathBuf = workspace::target_dir().join("bench").join("peers");
+    if which::which("tracexec").is_err() && !root.join("bin/tracexec").is_file() {
+        workspace::say(&format!("installing tracexec {TRACEXEC} (measured beside us)"));
+        let place = root.display().to_string();
+        let args =
+            ["tracexec", "--version", TRACEXEC, "--locked", "--quiet", "--no-default-features", "--root", &place];
+        if let Err(why) = process::cargo_install(args).run() {
+            workspace::say(&format!("tracexec cannot be installed: {why}; going on without it"));
+        }
+    }
+    let sbin = [PathBuf::from("/usr/sbin"), PathBuf::from("/sbin"), root.join("bin")];
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    Ok(std::env::join_paths(std::env::split_paths(&path).chain(sbin))?)
+}
