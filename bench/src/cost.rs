@@ -60,7 +60,7 @@ pub(crate) fn programs(place: &mut Place, peer: &Peer, at: &Path, load: Load) ->
         let (run_ns, runs) = (number("run_time_ns").unwrap_or(0), number("run_cnt").unwrap_or(0));
         if runs > 0 {
             let name = program.name_as_str().unwrap_or("?").to_owned();
-            found.push(Program { peer: peer.name.into(), program: name, run_ns, runs });
+            found.push(Program { peer: peer.name.into(), name, run_ns, runs });
         }
     }
     drop(counting);

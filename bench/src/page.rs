@@ -10,7 +10,7 @@ use nix::sys::utsname::uname;
 
 use crate::figures::{Spread, spread};
 use crate::peer::PEERS;
-use crate::results::{Results, Sample};
+use crate::results::{Latency, Results, Sample};
 use crate::workload::Kind;
 
 const BEGIN: &str = "<!-- measured: begin -->";
@@ -22,7 +22,7 @@ pub(crate) fn describe_machine(results: &mut Results) -> Result<()> {
     let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let hypervisor = if cpuinfo.contains(" hypervisor") { ", in a virtual machine" } else { "" };
     let cpus = std::thread::available_parallelism()?;
-    results.machine = format!("{cpus} CPUs, {}{hypervisor}", model.map_or("of a model unknown", |(_, model)| model));
+    results.machine = format!("{cpus} CPUs, {}{hypervisor}", model.map_or("of an unknown model", |(_, model)| model));
     results.kernel = uname()?.release().to_string_lossy().into_owned();
     results.date = jiff::Zoned::now().strftime("%Y-%m-%d").to_string();
     Ok(())
@@ -108,10 +108,10 @@ fn costs(out: &mut String, results: &Results) -> Result<()> {
     *out += "\n### In the kernel\n\n| | BPF program | ns per run | runs |\n|---|---|---|---|\n";
     for program in results.programs.iter().filter(|program| program.runs > 100) {
         let each = program.run_ns / program.runs;
-        writeln!(out, "| {} | `{}` | {each} | {} |", program.peer, program.program, program.runs)?;
+        writeln!(out, "| {} | `{}` | {each} | {} |", program.peer, program.name, program.runs)?;
     }
     *out += "\n### From event to line\n\n| | lines | p50, µs | p99, µs | longest, µs |\n|---|---|---|---|---|\n";
-    for Latencies { load, lines, p50_us, p99_us, max_us } in &results.latencies {
+    for Latency { load, lines, p50_us, p99_us, max_us } in &results.latencies {
         writeln!(out, "| {load} | {lines} | {p50_us:.0} | {p99_us:.0} | {max_us:.0} |")?;
     }
     if let Some(idle) = &results.idle {
@@ -138,8 +138,6 @@ fn costs(out: &mut String, results: &Results) -> Result<()> {
     }
     Ok(())
 }
-
-use crate::results::Latency as Latencies;
 
 fn title(kind: Kind) -> &'static str {
     match kind {

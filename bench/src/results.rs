@@ -53,7 +53,8 @@ pub(crate) struct Syscall {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Program {
     pub(crate) peer: String,
-    pub(crate) program: String,
+    #[serde(rename = "program")]
+    pub(crate) name: String,
     pub(crate) run_ns: u64,
     pub(crate) runs: u64,
 }

@@ -65,8 +65,6 @@ fn bytes() -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
     #[test]
     fn it_ends_with_0() {
         let dir = tempfile::tempdir().unwrap();
