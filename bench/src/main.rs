@@ -47,9 +47,6 @@ struct Measure {
     /// The page that they are written into
     #[arg(long)]
     page: PathBuf,
-    /// Folder that holds `micro/*/*/new/estimates.json`, as criterion leaves them
-    #[arg(long)]
-    criterion: Option<PathBuf>,
     /// How often everything is measured
     #[arg(long, default_value_t = 5)]
     rounds: u32,
@@ -106,9 +103,6 @@ fn run(args: &Measure) -> Result<()> {
     }
     if !args.storms_only {
         costs(&mut place, &peers, args, cpus, &mut results)?;
-    }
-    if let Some(dir) = &args.criterion {
-        results.micro = page::micro(dir);
     }
     save(args, &results)?;
     page::write(&args.page, &results)?;

@@ -28,20 +28,6 @@ pub(crate) fn describe_machine(results: &mut Results) -> Result<()> {
     Ok(())
 }
 
-/// Medians that criterion found, in nanoseconds.
-pub(crate) fn micro(dir: &Path) -> Vec<(String, f64)> {
-    let mut found = Vec::new();
-    for bench in fs::read_dir(dir).into_iter().flatten().flatten() {
-        let Ok(text) = fs::read(bench.path().join("new/estimates.json")) else { continue };
-        let value: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
-        if let Some(ns) = value["median"]["point_estimate"].as_f64() {
-            found.push((bench.file_name().to_string_lossy().into_owned(), ns));
-        }
-    }
-    found.sort_by(|a, b| a.0.cmp(&b.0));
-    found
-}
-
 /// Puts the results into the page.
 pub(crate) fn write(page: &Path, results: &Results) -> Result<()> {
     let text = fs::read_to_string(page).with_context(|| format!("cannot read {}", page.display()))?;
@@ -125,13 +111,6 @@ fn costs(out: &mut String, results: &Results) -> Result<()> {
             mb(idle.shared_bytes),
             idle.wake_ups_per_second
         )?;
-    }
-    if !results.micro.is_empty() {
-        *out += "### Stages\n\n| | ns per record |\n|---|---|\n";
-        for (name, ns) in &results.micro {
-            writeln!(out, "| {name} | {ns:.0} |")?;
-        }
-        *out += "\n";
     }
     for (peer, why) in &results.skipped {
         writeln!(out, "Skipped: {peer}: {why}.\n")?;

@@ -17,9 +17,6 @@ pub(crate) struct Results {
     pub(crate) idle: Option<Idle>,
     /// Peers that could not be had, and why.
     pub(crate) skipped: Vec<(String, String)>,
-    /// Names of micro-benchmarks, and nanoseconds.
-    #[serde(default)]
-    pub(crate) micro: Vec<(String, f64)>,
 }
 
 /// One round of one peer.

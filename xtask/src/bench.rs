@@ -42,9 +42,6 @@ pub(crate) struct Args {
     /// Only the storms: no system calls, BPF times, latencies
     #[arg(long)]
     storms_only: bool,
-    /// Leave out the micro-benchmarks of decoder, table and JSON
-    #[arg(long)]
-    no_micro: bool,
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -58,19 +55,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let dir = workspace::target_dir();
     fs::create_dir_all(dir.join("bench"))?;
-    if !args.no_micro {
-        let mut bench = vec!["bench", "--package", "tracer", "--bench", "records", "--"];
-        if args.quick {
-            bench.push("--quick");
-        }
-        process::cargo(bench).stdout_to_stderr().run().context("the micro-benchmarks")?;
-    }
     // Not root's PATH as sudo would have it: it may not hold what was installed just now.
     let mut argv: Vec<OsString> = vec!["env".into(), [OsString::from("PATH="), path].into_iter().collect()];
     argv.extend([dir.join("release").join("tracer-bench").into(), "measure".into(), "--tracer".into(), tracer.into()]);
     let results = dir.join("bench").join("results.json");
     let page = workspace::root().join("docs").join("benchmarks.md");
-    for (name, file) in [("--results", results), ("--page", page), ("--criterion", dir.join("criterion"))] {
+    for (name, file) in [("--results", results), ("--page", page)] {
         argv.extend([name.into(), file.into()]);
     }
     let rounds = args.rounds.unwrap_or(if args.quick { 2 } else { 9 });
