@@ -31,7 +31,7 @@ pub struct Spec {
     pub comm: Vec<Glob>,
     /// Processes with such an executable.
     pub exe: Vec<Glob>,
-    /// Processes of containers whose id is one of these, or begins so.
+    /// Processes of containers whose id is one of these, or begins so, or whose name it is.
     pub containers: Vec<String>,
     /// Processes of such systemd units.
     pub units: Vec<Glob>,
@@ -51,6 +51,8 @@ pub struct Filter {
     comm: Option<GlobSet>,
     exe: Option<GlobSet>,
     containers: Vec<String>,
+    /// Ids of containers that have such a name.
+    named: FxHashSet<Arc<str>>,
     units: Option<GlobSet>,
     cgroups: Vec<String>,
     /// A bit for each kind.
@@ -68,6 +70,7 @@ impl Filter {
             comm: set(&spec.comm)?,
             exe: set(&spec.exe)?,
             containers: spec.containers.clone(),
+            named: FxHashSet::default(),
             units: set(&spec.units)?,
             cgroups: spec.cgroups.iter().map(|path| path.trim_end_matches('/').to_owned()).collect(),
             kinds: kinds.iter().map(|&kind| bit(kind)).sum(),
@@ -78,13 +81,28 @@ impl Filter {
     /// Learns who descends from whom, from a snapshot that is about to be shown to [`Filter::admits`]: it may
     /// name children before their parents, which events that happen never do.
     pub fn learn(&mut self, snapshot: &[Event]) {
+        for event in snapshot {
+            self.learn_name(event);
+        }
         if let Some(subtree) = &mut self.subtree {
             subtree.learn(snapshot);
         }
     }
 
+    /// Learns who has a name that is asked for. Only what comes later is chosen by it.
+    fn learn_name(&mut self, event: &Event) {
+        if self.containers.is_empty() {
+            return;
+        }
+        let Some(container) = &event.container else { return };
+        if container.name.as_ref().is_some_and(|name| self.containers.iter().any(|wanted| **wanted == **name)) {
+            self.named.insert(container.id.clone());
+        }
+    }
+
     /// Whether the event is to be shown.
     pub fn admits(&mut self, event: &Event) -> bool {
+        self.learn_name(event);
         // Membership is followed before anything else is asked: an event that is not shown can still
         // be the one that makes a process a descendant, or the one that ends it.
         let related = match (&mut self.subtree, &event.process) {
@@ -119,7 +137,8 @@ impl Filter {
             && named(&self.comm, |process| process.comm.as_deref())
             && named(&self.exe, |process| process.exe.as_deref())
             && named(&self.units, |process| process.unit.as_deref())
-            && one_of(&self.containers, container, |id, text| id.starts_with(text))
+            && (container.is_some_and(|id| self.named.contains(id))
+                || one_of(&self.containers, container, |id, text| id.starts_with(text)))
             && one_of(&self.cgroups, process.and_then(|process| process.cgroup.as_deref()), |path, text| {
                 path.strip_prefix(text).is_some_and(|below| below.is_empty() || below.starts_with('/'))
             })

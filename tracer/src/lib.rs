@@ -17,6 +17,7 @@ pub mod kernel;
 mod lineage;
 pub mod live;
 pub mod merge;
+pub mod names;
 pub mod pipeline;
 pub mod record;
 pub mod schema;

@@ -1,6 +1,7 @@
 //! The live source: the running kernel and `/proc`, as a stream of events.
 
 mod builder;
+mod containers;
 mod doubt;
 
 use std::collections::VecDeque;
@@ -19,11 +20,13 @@ use tracer_common::stats::CpuStats;
 use self::doubt::Again;
 use crate::clock;
 use crate::decode::decode;
+use crate::enrich::info::Answer;
 use crate::event::{Event, Hello, Kind, Lost, Process};
 use crate::gaps::Gaps;
 use crate::kernel::hierarchy::Hierarchy;
 use crate::kernel::load::{Hook, Kernel, KernelOptions, LoadError, RING_DEFAULT_BYTES};
 use crate::kernel::ring::Ring;
+use crate::names::Names;
 use crate::record::Record;
 use crate::search::Searches;
 use crate::seed;
@@ -101,6 +104,10 @@ pub struct Tracer {
     timer: Option<(u64, Pin<Box<Sleep>>)>,
     /// When to hold the table against `/proc`, because records were lost; never, while none are.
     resync: Again,
+    /// Who looks for names of containers; nobody, if there could be no thread.
+    names: Option<Names>,
+    /// What it answered while nobody asked.
+    answers: Vec<Answer>,
     /// Not before then are the cgroups looked through again.
     rescan_at_ns: u64,
     options: KernelOptions,
@@ -187,6 +194,7 @@ impl Tracer {
             self.resync(now);
         }
         while self.gather(out) {}
+        self.await_answers(out);
         if let Some(searches) = &mut self.searches {
             searches.end(out);
         }
@@ -234,6 +242,7 @@ impl Tracer {
         if all && self.resync.is_due(now) {
             self.resync(now);
         }
+        self.look_up(now);
         self.table.tick(now, &mut self.batch);
         // That one was waited for may just not be told yet, or be lost: what is told has to be true now.
         let hierarchy = &self.kernel.hierarchy;
@@ -256,6 +265,10 @@ impl Tracer {
     fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if let Poll::Ready(ready) = self.ring.poll_readable(cx) {
             return Poll::Ready(ready);
+        }
+        if let Some(Poll::Ready(answer)) = self.names.as_mut().map(|names| names.poll_answer(cx)) {
+            self.answers.push(answer);
+            return Poll::Ready(Ok(()));
         }
         let searches = self.searches.as_ref().and_then(Searches::deadline_ns);
         let due = [searches, self.table.due_ns(), self.settle.due_ns(), self.resync.due_ns()];

@@ -26,6 +26,8 @@ pub struct State {
     pub runtime: &'static str,
     /// Path of its cgroup, from the root of the hierarchy.
     pub cgroup: String,
+    /// Directory of its bundle.
+    pub bundle: Option<String>,
 }
 
 /// All that the runtimes know, below the root of the file system.
@@ -40,7 +42,12 @@ fn below(root: &Path, hierarchy: &Hierarchy) -> Vec<State> {
             for container in entries(&place) {
                 let state = parse(runtime, &container.join(file), hierarchy);
                 let id = container.file_name().and_then(|name| name.to_str());
-                out.extend(state.zip(id).map(|(cgroup, id)| State { id: id.to_owned(), runtime, cgroup }));
+                out.extend(state.zip(id).map(|((cgroup, bundle), id)| State {
+                    id: id.to_owned(),
+                    runtime,
+                    cgroup,
+                    bundle,
+                }));
             }
         }
     }
@@ -64,6 +71,14 @@ fn entries(directory: &Path) -> Vec<PathBuf> {
 struct Runc {
     /// Directory of the cgroup, by v1 controller; v2 has an empty name.
     cgroup_paths: std::collections::HashMap<String, String>,
+    config: Option<RuncConfig>,
+}
+
+#[derive(Deserialize)]
+struct RuncConfig {
+    /// `bundle=DIRECTORY` among them (libcontainer/specconv/spec_linux.go).
+    #[serde(default)]
+    labels: Vec<String>,
 }
 
 /// What is used of crun's `status` (src/libcrun/status.c).
@@ -71,21 +86,24 @@ struct Runc {
 struct Crun {
     #[serde(rename = "cgroup-path")]
     cgroup_path: String,
+    bundle: Option<String>,
 }
 
-fn parse(runtime: &str, file: &Path, hierarchy: &Hierarchy) -> Option<String> {
+fn parse(runtime: &str, file: &Path, hierarchy: &Hierarchy) -> Option<(String, Option<String>)> {
     if fs::metadata(file).ok()?.len() > MAX_BYTES {
         return None;
     }
     let text = fs::read(file).ok()?;
     if runtime == "crun" {
-        return serde_json::from_slice(&text).ok().map(|crun: Crun| crun.cgroup_path);
+        return serde_json::from_slice(&text).ok().map(|crun: Crun| (crun.cgroup_path, crun.bundle));
     }
     let runc: Runc = serde_json::from_slice(&text).ok()?;
     let directory = Path::new(runc.cgroup_paths.get(hierarchy.controller.unwrap_or_default())?);
     let mount = hierarchy.mount.as_ref()?;
     let inside = directory.strip_prefix(&mount.at).ok()?.to_str()?;
-    Some(format!("{}/{inside}", mount.root.trim_end_matches('/')))
+    let labels = runc.config.map(|config| config.labels).unwrap_or_default();
+    let bundle = labels.iter().find_map(|label| label.strip_prefix("bundle=")).map(ToOwned::to_owned);
+    Some((format!("{}/{inside}", mount.root.trim_end_matches('/')), bundle))
 }
 
 #[cfg(test)]
@@ -105,7 +123,8 @@ mod tests {
         let runc = |id: &str| {
             format!(
                 r#"{{"id":"{id}","init_process_pid":7,"cgroup_paths":{{"":"/sys/fs/cgroup/unified/{id}",
-                "memory":"/sys/fs/cgroup/memory/part/{id}","pids":"/sys/fs/cgroup/pids/{id}"}}}}"#
+                "memory":"/sys/fs/cgroup/memory/part/{id}","pids":"/sys/fs/cgroup/pids/{id}"}},
+                "config":{{"rootless_euid":false,"labels":["bundle=/bundles/{id}"]}}}}"#
             )
         };
         write("run/runc/web/state.json", &runc("web"));
@@ -114,10 +133,14 @@ mod tests {
         write("run/crun/db/status", r#"{"pid": 7, "cgroup-path": "/db", "scope": "", "bundle": "/b"}"#);
         let mount = Mount { at: "/sys/fs/cgroup/pids".into(), root: "/".into() };
         let hierarchy = Hierarchy { subsys: 3, number: 8, controller: Some("pids"), mount: Some(mount) };
-        let mut found: Vec<_> =
-            below(root.path(), &hierarchy).into_iter().map(|state| (state.id, state.runtime, state.cgroup)).collect();
+        let mut found: Vec<_> = below(root.path(), &hierarchy)
+            .into_iter()
+            .map(|state| (state.id, state.runtime, state.cgroup, state.bundle))
+            .collect();
         found.sort();
-        let wanted = [("box", "runc", "/box"), ("db", "crun", "/db"), ("web", "runc", "/web")];
-        assert_eq!(found, wanted.map(|(id, runtime, cgroup)| (id.to_owned(), runtime, cgroup.to_owned())));
+        let wanted = [("box", "runc", "/bundles/box"), ("db", "crun", "/b"), ("web", "runc", "/bundles/web")];
+        let wanted =
+            wanted.map(|(id, runtime, bundle)| (id.to_owned(), runtime, format!("/{id}"), Some(bundle.to_owned())));
+        assert_eq!(found, wanted);
     }
 }

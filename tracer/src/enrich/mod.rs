@@ -3,6 +3,7 @@
 //! Pure, like the table that asks: paths come with the records and from what was found at the start
 //! ([`crate::kernel::hierarchy`]).
 
+pub mod info;
 pub mod oci;
 pub mod path;
 

@@ -116,6 +116,15 @@ fn walk(directory: &Path, path: &str, depth: usize, out: &mut Vec<(u64, String)>
     }
 }
 
+/// Where the memory controller is, by `mountinfo` and `/proc/cgroups`: a v1 hierarchy, or v2.
+pub fn memory(mounts: &str, controllers: &str) -> Option<Mount> {
+    let hierarchy = controllers
+        .lines()
+        .map(str::split_ascii_whitespace)
+        .find_map(|mut line| (line.next()? == "memory").then(|| line.next())?);
+    mount(mounts, hierarchy.filter(|&number| number != "0").map(|_| "memory"))
+}
+
 /// Finds the mount of a v1 controller, or of v2, the one that shows most of it: proc_pid_mountinfo(5).
 fn mount(mounts: &str, controller: Option<&str>) -> Option<Mount> {
     let fits = |line: &str| {

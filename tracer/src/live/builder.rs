@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use super::doubt::Again;
-use super::{Intake, Tracer, look_at_cgroups};
+use super::{Intake, Tracer, containers, look_at_cgroups};
 use crate::clock;
 use crate::event::Lost;
 use crate::gaps::Gaps;
@@ -172,6 +172,7 @@ impl Builder {
             ancestors: self.ancestors,
             zombie_after_ns: self.zombie_after.map(|after| u64::try_from(after.as_nanos()).unwrap_or(u64::MAX)),
             page_size: page_size as u64,
+            look_up: true,
         });
         // Cgroups that come later are told, and this one has what is there: none is missed.
         look_at_cgroups(&mut table, &kernel.hierarchy);
@@ -200,12 +201,18 @@ impl Builder {
             searches: self.summarise.then(Searches::default),
             timer: None,
             resync: Again::never(),
+            names: None,
+            answers: Vec::new(),
             rescan_at_ns: 0,
             options: self.kernel,
             max_memory: self.max_memory,
         };
         let (losses, records): (Vec<Option<Lost>>, Vec<Record>) = pending.into_iter().unzip();
         tracer.table.seed(merge::reconcile(seeds, &records), &mut tracer.snapshot);
+        // Before the processes: who asks for a container by name has to know whose they are.
+        let mut found = Vec::new();
+        tracer.names = containers::begin(&mut tracer.table, &mut found);
+        tracer.snapshot.splice(0..0, found);
         for (lost, record) in losses.into_iter().zip(records) {
             tracer.apply(lost, record);
         }

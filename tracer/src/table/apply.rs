@@ -140,6 +140,7 @@ impl Table {
             cwd_capture: cwd.capture,
         });
         self.container_execed(slot, at, out);
+        self.ask_by_runtime(slot);
     }
 
     pub(super) fn exit(&mut self, exit: &raw::Exit, out: &mut Vec<Event>) {

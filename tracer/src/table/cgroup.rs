@@ -6,6 +6,7 @@ use tracer_common::record as raw;
 
 use super::store::Slot;
 use super::{Moment, Table};
+use crate::enrich::info::Ask;
 use crate::enrich::{Cgroup, Container, oci};
 use crate::event::Event;
 use crate::record;
@@ -25,8 +26,12 @@ impl Table {
 
     /// These cgroups are those of containers. To be told before the cgroups themselves.
     pub fn name_containers(&mut self, containers: impl IntoIterator<Item = State>) {
-        for State { id, runtime, cgroup } in containers {
+        for State { id, runtime, cgroup, bundle } in containers {
             self.cgroups.name_path(&cgroup, &id, runtime);
+            if let Some(bundle) = bundle.filter(|_| !self.infos.contains_key(&*id)) {
+                let (id, bundle, runtime) = (id.into(), Some(bundle.into()), Some(runtime.into()));
+                self.ask(Ask::Look { id, bundle, runtime, pid: 0 });
+            }
         }
     }
 

@@ -6,7 +6,8 @@ use rustc_hash::FxHashMap;
 
 use super::entry::boot_to_utc;
 use super::store::Slot;
-use super::{Moment, Table};
+use super::{Moment, Table, info};
+use crate::enrich::info::Ask;
 use crate::enrich::{Container, oci};
 use crate::event::{self, ContainerEnd, Event, Kind, Origin};
 use crate::id::ProcessId;
@@ -18,17 +19,29 @@ pub(super) type Lives = FxHashMap<Arc<str>, Life>;
 /// What is known of a container that is there.
 #[derive(Debug)]
 pub(super) struct Life {
-    container: Arc<Container>,
+    pub(super) container: Arc<Container>,
     /// Its first process, once that has become the entrypoint.
     init: Option<(ProcessId, u64)>,
     /// How that ended, once it has: its status, and when.
     ended: Option<(u32, u64)>,
     /// Its making was told, or it was there before.
-    created: bool,
+    pub(super) created: bool,
     /// Its end was told.
     told: bool,
+    /// All was looked for that there will be, or nobody looks.
+    answered: bool,
+    /// When it ended, and when its cgroup was removed, while that is not told because an answer is waited for.
+    waiting: Option<Moment>,
+    removed: Option<Moment>,
     living: u64,
-    sums: ContainerEnd,
+    pub(super) sums: ContainerEnd,
+}
+
+impl Life {
+    /// Since when its end waits for an answer.
+    pub(super) fn waits_since(&self) -> Option<u64> {
+        self.waiting.or(self.removed).map(|at| at.boot_ns)
+    }
 }
 
 impl Table {
@@ -60,6 +73,9 @@ impl Table {
             ended: None,
             created: false,
             told: false,
+            answered: false,
+            waiting: None,
+            removed: None,
             living: 0,
             sums: ContainerEnd::default(),
         })
@@ -94,8 +110,10 @@ impl Table {
     /// A container that was there already: its first process is known by its pid.
     pub(super) fn find_container(&mut self, slot: Slot) {
         self.count_in(slot, None);
-        if let Some(container) = self.container_of(slot) {
-            self.life(&container).created = true;
+        if let Some(container) = self.container_of(slot)
+            && !std::mem::replace(&mut self.life(&container).created, true)
+        {
+            self.ask(Ask::Look { id: container.id.clone(), bundle: None, runtime: None, pid: 0 });
         }
         if let Some(container) = self.container_of(slot)
             && self.is_init(slot)
@@ -113,6 +131,10 @@ impl Table {
         if cgroup.is_none_or(|cgroup| cgroup.path != container.cgroup) {
             return;
         }
+        if self.lives.get(&container.id).is_some_and(|life| life.removed.is_some()) {
+            // Another of the same id: the end of that one waits no longer.
+            self.stop_waiting(&container.id, out);
+        }
         let life = self.life(&container);
         if std::mem::replace(&mut life.created, true) {
             return;
@@ -120,6 +142,11 @@ impl Table {
         // It may have been known by its runtime's word only.
         life.container = container.clone();
         self.tell_container(Kind::ContainerCreate, &container, maker, None, at, out);
+        if self.infos.contains_key(&container.id) {
+            self.tell_info(&container.id, at, out);
+        } else {
+            self.ask(Ask::Look { id: container.id.clone(), bundle: None, runtime: None, pid: 0 });
+        }
     }
 
     /// A process in a container has another image: the entrypoint's, or that of a program that was put into it.
@@ -164,10 +191,12 @@ impl Table {
         life.sums.user_ns += usage.user_ns;
         life.sums.system_ns += usage.system_ns;
         life.sums.max_rss_bytes = life.sums.max_rss_bytes.max(usage.max_rss_bytes);
+        let (none_left, own) = (life.living == 0, life.container.cgroup.clone());
         if life.init.is_some_and(|(init, _)| init == id) {
             life.ended = Some((status, at.boot_ns));
+            self.ask(Ask::Last { id: container.id.clone(), cgroup: own });
         }
-        if life.living == 0 {
+        if none_left {
             self.tell_end(&container, at, out);
         }
     }
@@ -180,8 +209,32 @@ impl Table {
         };
         if self.lives.contains_key(&container.id) {
             self.tell_end(&container, at, out);
-            self.lives.remove(&container.id);
-            self.tell_container(Kind::ContainerRemove, &container, None, None, at, out);
+            self.remove(&container, at, out);
+        }
+    }
+
+    /// Tells that a container is no more, after its end.
+    fn remove(&mut self, container: &Arc<Container>, at: Moment, out: &mut Vec<Event>) {
+        if let Some(life) = self.lives.get_mut(&container.id).filter(|life| life.waiting.is_some()) {
+            life.removed = Some(at);
+            return;
+        }
+        self.lives.remove(&container.id);
+        self.tell_container(Kind::ContainerRemove, container, None, None, at, out);
+        self.infos.remove(&container.id);
+        self.ask(Ask::Forget { id: container.id.clone() });
+    }
+
+    /// All that can be found out of a container is known: its end waits for nothing any more.
+    pub(super) fn stop_waiting(&mut self, id: &str, out: &mut Vec<Event>) {
+        let Some(life) = self.lives.get_mut(id) else { return };
+        life.answered = true;
+        let (container, ended, removed) = (life.container.clone(), life.waiting.take(), life.removed.take());
+        if let Some(at) = ended {
+            self.tell_end(&container, at, out);
+        }
+        if let Some(at) = removed {
+            self.remove(&container, at, out);
         }
     }
 
@@ -191,6 +244,10 @@ impl Table {
         let (Some((status, ended_ns)), Some((init, start_ns)), false) = (life.ended, life.init, life.told) else {
             return;
         };
+        if self.options.look_up && !life.answered {
+            life.waiting.get_or_insert(at);
+            return;
+        }
         life.told = true;
         let how = super::apply::status(status);
         let end = ContainerEnd {
@@ -204,7 +261,7 @@ impl Table {
         self.tell_container(Kind::ContainerExit, &container, None, Some(end), at, out);
     }
 
-    fn tell_container(
+    pub(super) fn tell_container(
         &self,
         kind: Kind,
         of: &Container,
@@ -213,12 +270,15 @@ impl Table {
         at: Moment,
         out: &mut Vec<Event>,
     ) {
-        let container = event::Container {
+        let mut container = event::Container {
             engine: of.engine.clone(),
             pod: of.pod.clone(),
             end,
             ..event::Container::new(of.id.clone(), of.cgroup.clone())
         };
+        if let Some(info) = self.infos.get(&of.id) {
+            info::fill(&mut container, info, kind == Kind::ContainerInfo);
+        }
         let event = if let Some(slot) = process.filter(|&slot| self.store[slot].is_living()) {
             self.tell(kind, slot, at, out)
         } else {

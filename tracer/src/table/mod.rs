@@ -22,6 +22,7 @@ mod container;
 mod entry;
 mod failed;
 mod images;
+mod info;
 mod look;
 mod reparent;
 mod resync;
@@ -41,6 +42,7 @@ pub use self::look::ProcessRef;
 use self::store::{Slot, Store};
 use self::zombies::Zombies;
 use crate::enrich::Cgroups;
+use crate::enrich::info::{Ask, Info};
 use crate::event::{Ancestor, Event, Kind};
 use crate::record::Record;
 use crate::time::Timestamp;
@@ -68,6 +70,8 @@ pub struct TableOptions {
     pub zombie_after_ns: Option<u64>,
     /// Bytes of a page of memory (`sysconf(_SC_PAGESIZE)`): max RSS is counted in pages.
     pub page_size: u64,
+    /// Somebody looks for what [`Table::take_asks`] gives: the end of a container waits for the answer.
+    pub look_up: bool,
 }
 
 impl Default for TableOptions {
@@ -79,6 +83,7 @@ impl Default for TableOptions {
             ancestors: false,
             zombie_after_ns: None,
             page_size: 4096,
+            look_up: false,
         }
     }
 }
@@ -113,6 +118,10 @@ pub struct Table {
     cgroups: Cgroups,
     zombies: Zombies,
     lives: container::Lives,
+    /// What the files of containers say, by id.
+    infos: FxHashMap<Arc<str>, Arc<Info>>,
+    /// What is to be looked for.
+    asks: Vec<Ask>,
     /// Names of the terminals that have been seen, by device number.
     ttys: FxHashMap<u32, Arc<str>>,
     stats: TableStats,
@@ -143,6 +152,8 @@ impl Table {
             cgroups: Cgroups::default(),
             zombies: Zombies::default(),
             lives: container::Lives::default(),
+            infos: FxHashMap::default(),
+            asks: Vec::new(),
             ttys: FxHashMap::default(),
             stats: TableStats::default(),
         }

@@ -92,8 +92,10 @@ impl Table {
         out.push(event);
     }
 
-    /// Tells of those that have been dead for too long, now that it is so late (`CLOCK_BOOTTIME`).
+    /// Tells of those that have been dead for too long, now that it is so late (`CLOCK_BOOTTIME`), and of containers whose
+    /// end has waited for long enough.
     pub fn tick(&mut self, now_ns: u64, out: &mut Vec<Event>) {
+        self.tick_answers(now_ns, out);
         let mut overdue = Vec::new();
         while let Some(&(due_ns, id)) = self.zombies.due.front()
             && (due_ns <= now_ns || !self.zombies.is_there(id))
@@ -136,7 +138,7 @@ impl Table {
 
     /// When [`Table::tick`] has something to do, as far as is known now.
     pub fn due_ns(&self) -> Option<u64> {
-        self.zombies.due.front().map(|&(due_ns, _)| due_ns)
+        self.zombies.due.front().map(|&(due_ns, _)| due_ns).into_iter().chain(self.answers_due_ns()).min()
     }
 
     /// Who has to wait for a dead process by now: its parent, or who took that one's children over.

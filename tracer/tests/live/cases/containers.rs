@@ -27,7 +27,7 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 /// Lines of processes, by process, in their order.
-fn by_process(events: &[Event]) -> BTreeMap<String, Vec<&Event>> {
+pub(super) fn by_process(events: &[Event]) -> BTreeMap<String, Vec<&Event>> {
     let mut out = BTreeMap::<String, Vec<&Event>>::new();
     for event in events {
         if let Some(process) = &event.process {
@@ -37,16 +37,16 @@ fn by_process(events: &[Event]) -> BTreeMap<String, Vec<&Event>> {
     out
 }
 
-fn container(event: &Event) -> Option<&str> {
+pub(super) fn container(event: &Event) -> Option<&str> {
     event.process.as_ref()?.container.as_deref()
 }
 
 /// The last argument of a process: the tests give each container one of its own.
-fn mark(event: &Event) -> Option<&str> {
+pub(super) fn mark(event: &Event) -> Option<&str> {
     event.process.as_ref()?.argv.as_ref()?.last().map(|last| &**last)
 }
 
-fn events(trace: &Trace) -> Vec<Event> {
+pub(super) fn events(trace: &Trace) -> Vec<Event> {
     trace.lines.iter().map(|line| line.event.clone()).collect()
 }
 
@@ -87,8 +87,9 @@ fn all_are_known(called: &str, engine: &dyn Engine, count: usize) {
         seen.insert(id.clone());
     }
     assert_eq!(seen, ids.values().cloned().collect::<BTreeSet<_>>(), "each container's entrypoint was seen");
-    for id in ids.values() {
+    for (name, id) in &ids {
         assert_eq!(life_of(&events, id), WHOLE_LIFE, "of {id}");
+        is_named(&events, id, engine.image().map(|image| (name.as_str(), image)));
     }
     nobody_is_unknown(&events, &ids.values().map(String::as_str).collect());
 }
@@ -97,13 +98,31 @@ fn all_are_known(called: &str, engine: &dyn Engine, count: usize) {
 const WHOLE_LIFE: [Kind; 4] = [Kind::ContainerCreate, Kind::ContainerStart, Kind::ContainerExit, Kind::ContainerRemove];
 
 /// The lines about a container itself.
-fn life_of(events: &[Event], id: &str) -> Vec<Kind> {
-    let about = |event: &&Event| event.container.as_ref().is_some_and(|container| *container.id == *id);
-    events.iter().filter(about).map(|event| event.kind).collect()
+pub(super) fn about<'a>(events: &'a [Event], id: &str) -> impl Iterator<Item = &'a Event> {
+    events.iter().filter(move |event| event.container.as_ref().is_some_and(|container| *container.id == *id))
+}
+
+/// What happened to it. When it is told what its files say depends on when they were read.
+pub(super) fn life_of(events: &[Event], id: &str) -> Vec<Kind> {
+    about(events, id).map(|event| event.kind).filter(|kind| *kind != Kind::ContainerInfo).collect()
+}
+
+/// The end of a container has the name and image that its engine gave it, and what its files say was told before.
+pub(super) fn is_named(events: &[Event], id: &str, wanted: Option<(&str, &str)>) {
+    let lines: Vec<&Event> = about(events, id).collect();
+    let end = lines.iter().find(|line| line.kind == Kind::ContainerExit).expect("it ended");
+    let known = end.container.as_ref().unwrap();
+    let (name, image) = wanted.unzip();
+    assert_eq!((known.name.as_deref(), known.image.as_deref()), (name, image), "{known:?}");
+    assert!(known.runtime.as_deref().is_some_and(|runtime| ["runc", "crun"].contains(&runtime)), "{known:?}");
+    let told = lines.iter().take_while(|line| line.kind != Kind::ContainerExit);
+    let told = told.filter(|line| line.kind == Kind::ContainerInfo).last().expect("its files were read");
+    let told = told.container.as_ref().unwrap();
+    assert!(told.args.as_ref().is_some_and(|args| !args.is_empty()) && told.bundle.is_some(), "{told:?}");
 }
 
 /// Born into a pid namespace of its own.
-fn is_inside(lines: &[&Event]) -> bool {
+pub(super) fn is_inside(lines: &[&Event]) -> bool {
     lines[0].process.as_ref().is_some_and(|process| process.ns_pids.is_some())
 }
 

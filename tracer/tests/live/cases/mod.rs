@@ -3,6 +3,7 @@
 mod attach;
 mod audit;
 mod cli;
+mod container_names;
 mod containers;
 mod exec_argv;
 mod exec_failed;
@@ -43,6 +44,7 @@ pub(crate) fn all() -> Vec<Case> {
         reader::cases(),
         place::cases(),
         cli::cases(),
+        container_names::cases(),
         containers::cases(),
         audit::cases(),
         load::cases(),

@@ -17,6 +17,11 @@ use super::process::{BOUND, Finished, Guarded, run_bounded};
 pub(crate) trait Engine: Sync {
     /// Runs a command in a new container to its end. Returns the container's id, as the engine tells it.
     fn run(&self, name: &str, command: &[&str]) -> String;
+
+    /// The image of its containers as it calls that, if it has images.
+    fn image(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 fn finish(command: &mut Command) -> Finished {
@@ -163,6 +168,10 @@ impl Podman {
 const LIMITS: [&str; 4] = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"];
 
 impl Engine for Podman {
+    fn image(&self) -> Option<&'static str> {
+        Some("localhost/tracer-test:latest")
+    }
+
     fn run(&self, name: &str, command: &[&str]) -> String {
         let id = self.place.path().join(format!("{name}.id"));
         let mut run = self.command();
@@ -186,11 +195,12 @@ impl Docker {
     pub(crate) fn start() -> Self {
         let place = tempfile::tempdir().expect("a temporary directory");
         let at = |name| place.path().join(name);
+        fs::create_dir(at("sockets")).unwrap();
         let log = File::create(at("log")).unwrap();
         let mut command = Command::new("dockerd");
         command.args(["--iptables=false", "--ip6tables=false", "--ip-forward=false", "--bridge=none"]);
         command.arg("--data-root").arg(at("data")).arg("--exec-root").arg(at("exec")).arg("--pidfile").arg(at("pid"));
-        command.args(["--storage-driver", "vfs", "--host"]).arg(format!("unix://{}", at("socket").display()));
+        command.args(["--storage-driver", "vfs", "--host"]).arg(format!("unix://{}", at("sockets/docker").display()));
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         let mut docker = Self { daemon: Guarded::spawn(&mut command), place };
         let end = Instant::now() + BOUND;
@@ -205,10 +215,18 @@ impl Docker {
         docker
     }
 
+    /// What starts a command where neither the daemon's socket nor that of its containerd is to be seen.
+    pub(crate) fn without_sockets(&self) -> Vec<String> {
+        let at = |name: &str| self.place.path().join(name).display().to_string();
+        let hide = "mount -t tmpfs none \"$0\" && mount --bind /dev/null \"$1\" && shift && exec \"$@\"";
+        let words = ["unshare", "--mount", "sh", "-c", hide].map(str::to_owned);
+        words.into_iter().chain([at("sockets"), at("exec/containerd/containerd.sock")]).collect()
+    }
+
     /// `docker`, talking to our daemon.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new("docker");
-        command.arg("--host").arg(format!("unix://{}", self.place.path().join("socket").display()));
+        command.arg("--host").arg(format!("unix://{}", self.place.path().join("sockets/docker").display()));
         command.env("DOCKER_CONFIG", self.place.path());
         command
     }
@@ -226,6 +244,10 @@ impl Drop for Docker {
 }
 
 impl Engine for Docker {
+    fn image(&self) -> Option<&'static str> {
+        Some("tracer-test")
+    }
+
     fn run(&self, name: &str, command: &[&str]) -> String {
         let id = self.place.path().join(format!("{name}.id"));
         let mut run = self.command();

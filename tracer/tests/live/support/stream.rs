@@ -16,7 +16,7 @@ use tracer::id::ProcessId;
 
 use super::process::{BOUND, Finished, Guarded, run_bounded};
 use super::trace::{Trace, parse_lines};
-use super::tracer::{command, deed_arguments, open_directory, outsiders};
+use super::tracer::{command, deed_arguments, open_directory, outsiders, tracer_binary};
 use super::truth::{Ident, Said, TruthLog};
 use super::{proc, truth};
 
@@ -63,11 +63,29 @@ impl Stream {
 
     /// Starts it and returns at once.
     pub(crate) fn start_unready(options: &[&str]) -> Self {
+        Self::spawn(&[], options)
+    }
+
+    /// Started by another command, which becomes tracer; from its `hello` on.
+    pub(crate) fn start_by(before: &[&str], options: &[&str]) -> Self {
+        let stream = Self::spawn(before, options);
+        stream.wait_for("\"event\":\"hello\"");
+        stream
+    }
+
+    fn spawn(before: &[&str], options: &[&str]) -> Self {
         let directory = open_directory();
         let output = directory.path().join("events");
         let mut arguments: Vec<OsString> = vec!["stream".into(), "-o".into(), output.into()];
         arguments.extend(options.iter().map(Into::into));
-        let mut command = command(&arguments);
+        let mut command = match before {
+            [] => command(&arguments),
+            [first, more @ ..] => {
+                let mut before = Command::new(first);
+                before.args(more).arg(tracer_binary()).args(&arguments).stdin(Stdio::null());
+                before
+            }
+        };
         command.stdout(File::create(directory.path().join("stdout")).unwrap());
         command.stderr(File::create(directory.path().join("stderr")).unwrap());
         let outsiders = outsiders();

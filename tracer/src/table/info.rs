@@ -1,0 +1,123 @@
+//! What is to be looked for of containers, and what was found: names, images, memory.
+//!
+//! The table does not look: it keeps the questions until they are taken ([`Table::take_asks`]), and an end that waits for an
+//! answer is told with that, or when it has waited for too long.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::entry::Image;
+use super::store::Slot;
+use super::{Moment, Table};
+use crate::enrich::info::{Answer, Ask, Info};
+use crate::enrich::oci;
+use crate::event::{self, Event, Kind};
+
+/// So long may the end of a container wait for what is still to be found out of it, in nanoseconds.
+const WAIT_NS: u64 = 1_000_000_000;
+
+/// Of so many containers what is known is kept that never came to be.
+const MOST: usize = 4096;
+
+impl Table {
+    /// What is to be looked for, since this was last asked.
+    pub fn take_asks(&mut self) -> Vec<Ask> {
+        std::mem::take(&mut self.asks)
+    }
+
+    /// There was no room for these questions.
+    pub fn keep_asks(&mut self, asks: Vec<Ask>) {
+        self.asks.splice(0..0, asks);
+    }
+
+    /// True while the end of a container waits for an answer.
+    pub fn waits_for_answers(&self) -> bool {
+        self.lives.values().any(|life| life.waits_since().is_some())
+    }
+
+    /// When an end has waited for long enough.
+    pub(super) fn answers_due_ns(&self) -> Option<u64> {
+        self.lives.values().filter_map(super::container::Life::waits_since).min().map(|since| since + WAIT_NS)
+    }
+
+    pub(super) fn ask(&mut self, ask: Ask) {
+        if self.options.look_up {
+            self.asks.push(ask);
+        }
+    }
+
+    /// A process has another image: if that is a runtime that is to make a container, its bundle is where to look.
+    pub(super) fn ask_by_runtime(&mut self, slot: Slot) {
+        if !self.options.look_up {
+            return;
+        }
+        let Image { argv: Some(argv), cwd, .. } = &*self.store[slot].image else { return };
+        let Some(line) = oci::read(&argv.lossy).filter(|line| line.verb == oci::Verb::Create) else { return };
+        let cwd = cwd.as_ref().map(|cwd| &*cwd.lossy);
+        let bundle = match (line.bundle, cwd) {
+            (Some(given), Some(cwd)) => Path::new(cwd).join(given).to_str().map(Into::into),
+            (given, cwd) => given.or(cwd).map(Into::into),
+        };
+        let (id, runtime) = (line.id.into(), Some(line.runtime.into()));
+        let pid = self.store[slot].pid;
+        self.ask(Ask::Look { id, bundle, runtime, pid });
+    }
+
+    /// What was looked for, at a time that is given as `CLOCK_BOOTTIME`.
+    pub fn answer(&mut self, answer: Answer, boot_ns: u64, out: &mut Vec<Event>) {
+        let at = Moment { boot_ns, cpu: None };
+        let Answer { id, info, last, peak_memory_bytes } = answer;
+        if let Some(info) = info {
+            self.infos.insert(id.clone(), info);
+            self.tell_info(&id, at, out);
+            if self.infos.len() > MOST {
+                self.infos.retain(|id, _| self.lives.contains_key(id));
+            }
+        }
+        if last && let Some(life) = self.lives.get_mut(&id) {
+            life.sums.peak_memory_bytes = peak_memory_bytes;
+            self.stop_waiting(&id, out);
+        }
+    }
+
+    /// Tells of a container that is there what its files say.
+    pub(super) fn tell_info(&self, id: &str, at: Moment, out: &mut Vec<Event>) {
+        let Some(life) = self.lives.get(id).filter(|life| life.created) else { return };
+        if self.infos.contains_key(id) {
+            self.tell_container(Kind::ContainerInfo, &life.container, None, None, at, out);
+        }
+    }
+
+    /// Tells the ends that have waited for long enough.
+    pub(super) fn tick_answers(&mut self, now_ns: u64, out: &mut Vec<Event>) {
+        let late = |since: u64| since + WAIT_NS <= now_ns;
+        let ids: Vec<Arc<str>> = self
+            .lives
+            .iter()
+            .filter(|(_, life)| life.waits_since().is_some_and(late))
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in ids {
+            self.stop_waiting(&id, out);
+        }
+    }
+
+    /// Tells what waits for no answer any more.
+    pub fn give_up_waiting(&mut self, out: &mut Vec<Event>) {
+        self.tick_answers(u64::MAX, out);
+    }
+}
+
+/// Puts what is known of a container into a line about it.
+pub(super) fn fill(container: &mut event::Container, info: &Info, whole: bool) {
+    container.name.clone_from(&info.name);
+    container.image.clone_from(&info.image);
+    container.hostname.clone_from(&info.hostname);
+    container.runtime.clone_from(&info.runtime);
+    container.kubernetes.clone_from(&info.kubernetes);
+    if whole {
+        container.bundle.clone_from(&info.bundle);
+        container.args.clone_from(&info.args);
+        container.annotations.clone_from(&info.annotations);
+    }
+}

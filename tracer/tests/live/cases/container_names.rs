@@ -1,0 +1,133 @@
+//! What a container is called and what it used: known from files, without the socket of any engine.
+
+use std::process::Stdio;
+
+use tracer::event::{Event, Kind};
+
+use super::containers::{about, container, events, is_named};
+use crate::support::engines::{Docker, Engine as _, Runtime, no_docker, no_runc};
+use crate::support::{BOUND, Case, Need, Stream, case, check_schema, run_bounded};
+
+pub(super) fn cases() -> Vec<Case> {
+    let docker = &[Need::Check(no_docker)];
+    vec![
+        case("container::name_without_the_socket_of_docker", without_socket).needs(docker),
+        case("container::name_of_one_that_runs_already", of_one_that_runs).needs(docker),
+        case("container::what_its_bundle_says", bundle).needs(&[Need::Check(no_runc)]),
+        case("container::peak_memory", peak_memory).needs(&[Need::Check(no_runc)]),
+    ]
+}
+
+/// tracer sees neither the daemon's socket nor that of its containerd, and knows all the same.
+fn without_socket() {
+    let docker = Docker::start();
+    let hidden = docker.without_sockets();
+    let stream = Stream::start_by(&hidden.iter().map(String::as_str).collect::<Vec<_>>(), &["--no-snapshot"]);
+    let names = (0..5).map(|n| format!("blind-{}-{n}", std::process::id()));
+    let ids: Vec<(String, String)> = names.map(|name| (docker.run(&name, &["/bin/true"]), name)).collect();
+    let trace = stream.stop();
+    check_schema(&trace);
+    for (id, name) in &ids {
+        is_named(&events(&trace), id, Some((name.as_str(), "tracer-test")));
+    }
+}
+
+/// The name is known at the start, so its processes can be chosen by it, and what is put into it later too.
+fn of_one_that_runs() {
+    let docker = Docker::start();
+    let name = format!("running-{}", std::process::id());
+    let run = |arguments: &[&str]| {
+        let finished = run_bounded(docker.command().args(arguments).stdin(Stdio::null()), 3 * BOUND);
+        assert!(finished.status.success(), "{}", finished.stderr);
+        finished.stdout().trim().to_owned()
+    };
+    let id = run(&["run", "-d", "--network=none", "--name", &name, "tracer-test", "/bin/sleep", "300"]);
+    run(&["run", "-d", "--network=none", "--name", "another", "tracer-test", "/bin/sleep", "300"]);
+    let stream = Stream::start(&["--container", &name]);
+    run(&["exec", &name, "/bin/true", "put-into"]);
+    run(&["rm", "--force", &name, "another"]);
+    let trace = stream.stop();
+    let events = events(&trace);
+    let first = about(&events, &id).next().expect("it is told of");
+    assert_eq!(first.kind, Kind::ContainerInfo);
+    let known = first.container.as_ref().unwrap();
+    assert_eq!((known.name.as_deref(), known.image.as_deref()), (Some(name.as_str()), Some("tracer-test")));
+    assert_eq!(known.hostname.as_deref(), Some(&id[..12]));
+    let processes: Vec<&Event> = events.iter().filter(|event| event.process.is_some()).collect();
+    assert!(processes.iter().all(|line| container(line).is_none_or(|of| of == id)), "nobody else's");
+    let kinds: Vec<Kind> = processes.iter().map(|line| line.kind).collect();
+    assert!([Kind::Process, Kind::Exec, Kind::Exit].iter().all(|kind| kinds.contains(kind)), "{kinds:?}");
+    is_named_at_its_end(&events, &id, &name);
+}
+
+fn is_named_at_its_end(events: &[Event], id: &str, name: &str) {
+    let end = about(events, id).find(|event| event.kind == Kind::ContainerExit).expect("it was killed");
+    let container = end.container.as_ref().unwrap();
+    assert_eq!(container.name.as_deref(), Some(name));
+    assert_eq!(container.end.as_ref().unwrap().signal.as_deref(), Some("SIGKILL"));
+}
+
+/// Host name, arguments and annotations of a plain bundle.
+fn bundle() {
+    let runtime = Runtime::runc();
+    let name = format!("bundle-{}", std::process::id());
+    let bundle = runtime.bundle(&name, &["/bin/true", "said"]);
+    let config = bundle.join("config.json");
+    let mut spec: serde_json::Value = serde_json::from_slice(&std::fs::read(&config).unwrap()).unwrap();
+    spec["hostname"] = "box".into();
+    spec["annotations"] = serde_json::json!({
+        "io.kubernetes.cri.container-type": "container",
+        "io.kubernetes.cri.container-name": "web",
+        "io.kubernetes.cri.image-name": "nginx:1",
+        "io.kubernetes.cri.sandbox-name": "web-0",
+        "io.kubernetes.cri.sandbox-namespace": "shop",
+        "io.kubernetes.cri.sandbox-id": "abc",
+    });
+    std::fs::write(&config, spec.to_string()).unwrap();
+    // By its working directory, as `runc run` finds it without --bundle.
+    let stream = Stream::start(&["--no-snapshot", "--container", "web"]);
+    let run = run_bounded(runtime.command().args(["run", &name]).current_dir(&bundle).stdin(Stdio::null()), BOUND);
+    assert!(run.status.success(), "{}", run.stderr);
+    let trace = stream.stop();
+    check_schema(&trace);
+    let events = events(&trace);
+    let info = about(&events, &name).find(|event| event.kind == Kind::ContainerInfo).expect("its bundle was read");
+    let info = info.container.as_ref().unwrap();
+    assert_eq!(info.bundle.as_deref(), bundle.to_str());
+    assert_eq!((info.hostname.as_deref(), info.name.as_deref()), (Some("box"), Some("web")));
+    assert_eq!((info.image.as_deref(), info.runtime.as_deref()), (Some("nginx:1"), Some("runc")));
+    let args: Vec<&str> = info.args.iter().flat_map(|args| args.iter()).map(|arg| &**arg).collect();
+    assert_eq!(args, ["/bin/true", "said"]);
+    assert_eq!(info.annotations.as_ref().unwrap().len(), 6);
+    let kubernetes = info.kubernetes.as_ref().unwrap();
+    let texts = [&kubernetes.pod, &kubernetes.namespace, &kubernetes.container, &kubernetes.sandbox_id];
+    assert_eq!(texts.map(|text| text.as_deref()), [Some("web-0"), Some("shop"), Some("web"), Some("abc")]);
+}
+
+/// A container that fills 32 MiB of its memory was charged with them, by the kernel's own count.
+fn peak_memory() {
+    let runtime = Runtime::runc();
+    let name = format!("peak-{}", std::process::id());
+    let bundle = runtime.bundle(&name, &["/bin/sh", "-c", "x=$(head -c 33554432 /dev/zero | tr '\\0' x); sleep 1; :"]);
+    std::os::unix::fs::symlink("busybox", runtime.path("rootfs/bin/head")).unwrap();
+    std::os::unix::fs::symlink("busybox", runtime.path("rootfs/bin/tr")).unwrap();
+    let stream = Stream::start(&["--no-snapshot"]);
+    let run = |arguments: &[&str]| {
+        let finished = run_bounded(runtime.command().args(arguments).stdin(Stdio::null()), 3 * BOUND);
+        assert!(finished.status.success(), "{}", finished.stderr);
+    };
+    // Detached: the cgroup stays until it is deleted, so there is time to ask.
+    run(&["run", "--detach", "--bundle", &bundle.display().to_string(), &name]);
+    stream.events_until(&|event| {
+        event.kind == Kind::ContainerExit && event.container.as_ref().is_some_and(|container| *container.id == *name)
+    });
+    let kernel = std::fs::read_to_string(format!("/sys/fs/cgroup/memory/{name}/memory.max_usage_in_bytes"))
+        .or_else(|_| std::fs::read_to_string(format!("/sys/fs/cgroup/{name}/memory.peak")));
+    run(&["delete", &name]);
+    let trace = stream.stop();
+    let events = events(&trace);
+    let end = about(&events, &name).find_map(|event| event.container.as_ref()?.end.clone()).expect("it ended");
+    let kernel: Option<u64> = kernel.ok().and_then(|text| text.trim().parse().ok());
+    assert_eq!(end.peak_memory_bytes, kernel);
+    assert!(kernel.is_none_or(|peak| peak > 32 << 20), "{kernel:?}");
+}
