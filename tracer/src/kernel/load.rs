@@ -125,14 +125,15 @@ const BIRTHS: &str = "fork";
 ///
 /// Deaths come first and births last: whoever's birth is told has all hooks on until tracing ends, so none seen to be born
 /// ends unseen, and none that is told of when tracing ends was born unheard. (Those of cgroups are detached last of all.)
+/// New cgroups come before execs: of a container runtime whose command line is told, the cgroup that it makes is told too.
 pub fn hooks(btf: &Btf) -> Vec<Hook> {
     // Since 6.16 the tracepoint hands over whether the whole group is dead (include/trace/events/sched.h).
     let exit = if btf.tracepoint_arguments("sched_process_exit") >= Some(2) { "exit" } else { "exit_by_live" };
     vec![
         Hook::tracepoint("sched_process_exit", exit, true, "deaths"),
+        Hook::tracepoint("cgroup_mkdir", "cgroup_mkdir", false, "new cgroups at once"),
         Hook::tracepoint("sched_process_exec", "exec", true, "execs"),
         Hook::tracepoint("signal_generate", "signal", false, "who killed a process"),
-        Hook::tracepoint("cgroup_mkdir", "cgroup_mkdir", false, "new cgroups at once"),
         Hook::tracepoint("cgroup_attach_task", "cgroup_attach", false, "moves between cgroups at once"),
         Hook::tracepoint("cgroup_rmdir", "cgroup_rmdir", false, "the end of cgroups"),
         Hook::tracepoint("sched_process_fork", BIRTHS, true, "births"),
