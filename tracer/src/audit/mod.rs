@@ -2,7 +2,7 @@
 //!
 //! The processes of a start are children of the engine's daemon, not of the client that asked for it. So they are found from
 //! the other end: from the container's first process up the line of who created whom, through the stages of init, the
-//! runtime and the shim, to the daemon; the client is whoever was asking then ([`client`]). All of it is pure: events of the
+//! runtime and the shim, to the daemon; the client is whoever was asking then (`client.rs`). All of it is pure: events of the
 //! running kernel and of a file do alike.
 
 mod build;
