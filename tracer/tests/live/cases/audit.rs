@@ -12,11 +12,13 @@ use crate::support::{BOUND, Case, Need, Stream, case, command, open_directory, p
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
-        case("audit::run_of_docker", || run_docker(&Docker::start())).needs(&[Need::Check(no_docker)]),
-        case("audit::run_of_podman", || run_podman(&Podman::new())).needs(&[Need::Check(no_podman)]),
-        case("audit::run_of_runc", run_runc).needs(&[Need::Check(no_runc)]),
-        case("audit::two_at_a_time_of_docker", || two_at_a_time(&Docker::start())).needs(&[Need::Check(no_docker)]),
-        case("audit::live", live).needs(&[Need::Check(no_runc)]),
+        // Alone: which client asked for a container is told by what it asked for, and other cases ask for the same.
+        case("audit::run_of_docker", || run_docker(&Docker::start())).needs(&[Need::Alone, Need::Check(no_docker)]),
+        case("audit::run_of_podman", || run_podman(&Podman::new())).needs(&[Need::Alone, Need::Check(no_podman)]),
+        case("audit::run_of_runc", run_runc).needs(&[Need::Alone, Need::Check(no_runc)]),
+        case("audit::two_at_a_time_of_docker", || two_at_a_time(&Docker::start()))
+            .needs(&[Need::Alone, Need::Check(no_docker)]),
+        case("audit::live", live).needs(&[Need::Alone, Need::Check(no_runc)]),
     ]
 }
 

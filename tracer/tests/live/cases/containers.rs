@@ -129,7 +129,14 @@ pub(super) fn is_inside(lines: &[&Event]) -> bool {
 /// All that were born in a nested pid namespace below one of ours have a container; none but ours comes up.
 fn nobody_is_unknown(events: &[Event], ids: &BTreeSet<&str>) {
     let mut inside = 0;
-    for lines in by_process(events).values().filter(|lines| lines[0].kind == Kind::Fork && is_inside(lines)) {
+    let all = by_process(events);
+    let born = |id: String| all.get(&id).is_some_and(|lines| lines[0].kind == Kind::Fork);
+    for lines in all.values().filter(|lines| lines[0].kind == Kind::Fork && is_inside(lines)) {
+        // One that another test was half done with making when tracing began: README's limits.
+        let parent = lines[0].process.as_ref().and_then(|process| process.parent_id);
+        if !parent.is_some_and(|parent| born(parent.to_string())) {
+            continue;
+        }
         // Other tests and other people may use pid namespaces too: only what runc or crun made counts.
         let made_by_runtime = lines[0]
             .process
