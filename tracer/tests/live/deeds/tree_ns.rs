@@ -251,13 +251,18 @@ fn reuse(truth: Truth, arguments: &[String]) {
     }
 }
 
-/// Eight pids are used over and over by processes that live at the same time, have children and leave orphans.
+/// Eight pids are used over and over by processes that live at the same time, have children and leave orphans. Never
+/// twice within one clock tick, so that no two identities are the same.
 fn cycle(truth: Truth, _: &[String]) {
     set_subreaper(true);
     let first = free_pid() - 16;
     let mut living: Vec<Option<u32>> = vec![None; 8];
     for round in 0..200usize {
+        // Eight rounds use each slot once.
         let slot = (round * 5 + round / 8) % 8;
+        if round % 8 == 0 {
+            thread::sleep(Duration::from_nanos(tracer::id::TICK_NS));
+        }
         if let Some(pid) = living[slot].take() {
             wait_and_say(truth, "ended", pid);
         }
