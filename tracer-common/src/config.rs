@@ -23,8 +23,8 @@ pub struct Config {
     pub cgroup_subsys: u32,
     /// Number of that hierarchy: cgroups of others are not reported.
     pub cgroup_hierarchy: u32,
-    /// Keeps the size a multiple of eight.
-    pub reserved: u32,
+    /// An eighth of the ring, in bytes: what is done without as it fills is told in these ([`crate::limits`]).
+    pub ring_eighth: u32,
 }
 
 impl Config {
@@ -37,7 +37,7 @@ impl Config {
         syscall_args: [0; 5],
         cgroup_subsys: CGROUP_V2,
         cgroup_hierarchy: 0,
-        reserved: 0,
+        ring_eighth: u32::MAX,
     };
 }
 

@@ -29,6 +29,15 @@ pub const ARGV_STAGED_BYTES: usize = 4096;
 /// Room for argv in each class of reserved exec records.
 pub const ARGV_CLASSES: [usize; 4] = [16 << 10, 64 << 10, 512 << 10, 6 << 20];
 
+/// From so many eighths of the ring in use on, argv is captured up to [`ARGV_STAGED_BYTES`] only.
+pub const FULL_FOR_ARGV: u32 = 4;
+
+/// From so many eighths on, neither argv nor exe nor cwd of an exec are captured.
+pub const FULL_FOR_PATHS: u32 = 6;
+
+/// From so many eighths on, there is room for births and deaths only.
+pub const FULL_FOR_REST: u32 = 7;
+
 /// argv bytes captured unless told otherwise.
 pub const ARGV_DEFAULT_BYTES: u32 = 64 << 10;
 

@@ -10,10 +10,12 @@ pub struct CpuStats {
     pub seq: [u64; KINDS],
     /// Records that found no room in the ring, by kind.
     pub lost: [u64; KINDS],
-    /// Execs whose argv was cut shorter than asked for because the ring had no room for all of it.
+    /// Execs whose argv was cut shorter than asked for because the ring was too full for all of it.
     pub argv_degraded: u64,
+    /// Execs whose exe and cwd were left out because the ring was too full for them (their argv is cut as well).
+    pub paths_degraded: u64,
     /// Forks whose child could not be put into the tracked set because that was full.
     pub untracked: u64,
 }
 
-const _: () = assert!(size_of::<CpuStats>() == 16 * KINDS + 16);
+const _: () = assert!(size_of::<CpuStats>() == 16 * KINDS + 24);

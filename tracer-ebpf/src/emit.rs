@@ -6,9 +6,11 @@ use core::ptr::{read_volatile, write_volatile};
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 use aya_ebpf::maps::ring_buf::RingBufEntry;
-use tracer_common::record::Header;
+use tracer_common::limits::FULL_FOR_REST;
+use tracer_common::record::{Header, KIND_EXIT, KIND_FORK};
 use tracer_common::stats::CpuStats;
 
+use crate::kernel::config;
 use crate::maps::{ASLEEP, EVENTS, STATS};
 
 /// `BPF_RB_NO_WAKEUP` and `BPF_RB_FORCE_WAKEUP` (include/uapi/linux/bpf.h).
@@ -32,6 +34,21 @@ pub fn wake_up() -> u64 {
         write_volatile(asleep, 0);
     }
     FORCE_WAKEUP
+}
+
+/// `BPF_RB_AVAIL_DATA` (include/uapi/linux/bpf.h): bytes that the consumer has not taken yet.
+const AVAIL_DATA: u64 = 0;
+
+/// How much of the ring is in use, in bytes: less is told as it fills, so that births and deaths are lost last.
+#[inline(always)]
+pub fn used() -> u64 {
+    EVENTS.query(AVAIL_DATA)
+}
+
+/// True if so much is in use that what takes `eighths` of the ring has to do without.
+#[inline(always)]
+pub fn is_full_for(used: u64, eighths: u32) -> bool {
+    used >= u64::from(eighths) * u64::from(config!(ring_eighth))
 }
 
 /// Takes the next number of a kind and makes the header of its record.
@@ -65,6 +82,11 @@ pub fn lost(stats: *mut CpuStats, kind: u16) {
 #[inline(always)]
 pub fn reserve<T: 'static>(kind: u16, len: u32, rq_clock: u64) -> Option<(RingBufEntry<T>, Header)> {
     let (header, stats) = header(kind, len, rq_clock)?;
+    // What is about neither a birth nor a death leaves them the last of the room.
+    if kind != KIND_FORK && kind != KIND_EXIT && is_full_for(used(), FULL_FOR_REST) {
+        lost(stats, kind);
+        return None;
+    }
     let Some(entry) = EVENTS.reserve::<T>(0) else {
         lost(stats, kind);
         return None;

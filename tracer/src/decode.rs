@@ -315,7 +315,7 @@ fn path(components: &[u8], state: u8) -> Field<Text> {
     let capture = capture(state);
     let body = components.strip_suffix(b"\0").unwrap_or(components);
     let value = match capture {
-        Some(Capture::Unreadable) if body.is_empty() => None,
+        Some(Capture::Unreadable | Capture::Degraded) if body.is_empty() => None,
         // Nothing but the name of a whole path is the root; nothing of one that was cut is nothing.
         Some(_) if body.is_empty() => Some(intern::text(CUT_ROOT.as_bytes())),
         None if body.is_empty() => Some(intern::text(b"/")),

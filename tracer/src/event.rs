@@ -20,7 +20,7 @@ use crate::time::Timestamp;
 pub use container::{Container, ContainerEnd, Kubernetes, Origin};
 pub use exec::{ArgvInfo, Capture, Exec, ExecFailed};
 pub use exit::{Cause, Exit, Usage};
-pub use frame::{Bye, Hello, Lost};
+pub use frame::{Bye, Dropped, Hello, Lost};
 pub use kin::{Ancestor, Reap, Reparent, ReparentReason, Zombie};
 pub use process::{Process, Source};
 pub use storm::{Storm, StormCommand, StormPhase, StormStatus};
@@ -71,6 +71,8 @@ pub enum Kind {
     ContainerRemove,
     /// Records were lost here.
     Lost,
+    /// Events were left out here, because the reader was behind (on request).
+    Dropped,
     /// What a process and its descendants spawned above a rate (on request).
     Storm,
     /// Last line of a stream.
@@ -79,7 +81,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of the documentation.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Hello,
         Self::Process,
         Self::Fork,
@@ -98,6 +100,7 @@ impl Kind {
         Self::ContainerExit,
         Self::ContainerRemove,
         Self::Lost,
+        Self::Dropped,
         Self::Storm,
         Self::Bye,
     ];
@@ -123,14 +126,16 @@ impl Kind {
             Self::ContainerExit => "container_exit",
             Self::ContainerRemove => "container_remove",
             Self::Lost => "lost",
+            Self::Dropped => "dropped",
             Self::Storm => "storm",
             Self::Bye => "bye",
         }
     }
 
-    /// True for the lines that frame and annotate a stream, which no filter takes away: `hello`, `lost`, `storm`, `bye`.
+    /// True for the lines that frame and annotate a stream, which no filter takes away: `hello`, `lost`, `dropped`,
+    /// `storm`, `bye`.
     pub const fn is_framing(self) -> bool {
-        matches!(self, Self::Hello | Self::Lost | Self::Storm | Self::Bye)
+        matches!(self, Self::Hello | Self::Lost | Self::Dropped | Self::Storm | Self::Bye)
     }
 }
 
@@ -188,6 +193,9 @@ pub struct Event {
     /// What was lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost: Option<Lost>,
+    /// What was left out because the reader was behind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dropped: Option<Dropped>,
     /// What a storm spawned (with `--collapse` or `--storm-alert`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storm: Option<Box<Storm>>,
@@ -222,6 +230,7 @@ impl Event {
             zombie: None,
             container: None,
             lost: None,
+            dropped: None,
             storm: None,
             ancestors: None,
             hello: None,

@@ -1,7 +1,7 @@
 //! Which events are shown.
 //!
 //! Values of one option are alternatives; different options must all agree. Events that frame a stream
-//! (`hello`, `lost`, `bye`) always pass: a reader has to know what it sees and what is missing.
+//! (`hello`, `lost`, `dropped`, `bye`) always pass: a reader has to know what it sees and what is missing.
 
 use std::sync::Arc;
 

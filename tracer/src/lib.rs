@@ -25,6 +25,7 @@ pub mod search;
 pub mod seed;
 pub mod signals;
 pub mod sink;
+pub mod slow;
 pub mod states;
 pub mod storm;
 pub mod table;

@@ -140,6 +140,7 @@ impl Tracer {
         let stats = self.kernel.stats().unwrap_or_default();
         stats.iter().fold(CpuStats::default(), |sum, cpu| CpuStats {
             argv_degraded: sum.argv_degraded + cpu.argv_degraded,
+            paths_degraded: sum.paths_degraded + cpu.paths_degraded,
             untracked: sum.untracked + cpu.untracked,
             ..sum
         })

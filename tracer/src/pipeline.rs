@@ -14,7 +14,8 @@ use crate::filter::Filter;
 use crate::kernel::load::LoadError;
 use crate::live::Tracer;
 use crate::sink::{Backlog, Sink};
-use crate::storm::{self, Storms};
+use crate::slow::{self, OnSlow, Slow};
+use crate::storm::{self, Mode, Storms};
 use crate::table::TableStats;
 
 /// Why a stream ended before its time.
@@ -40,6 +41,8 @@ pub struct Wanted {
     pub count: Option<u64>,
     /// What makes a storm, if that is asked for.
     pub storm: Option<storm::Options>,
+    /// What is done when the reader of the output is slow.
+    pub on_slow: OnSlow,
 }
 
 /// Writes events to the sink until `shutdown` is done (or enough were written), then drains what had happened by
@@ -54,8 +57,21 @@ pub async fn run(
     mut go_on: impl FnMut(&Tracer) -> bool,
 ) -> Result<Bye, PipelineError> {
     let left = wanted.count.unwrap_or(u64::MAX);
-    let storms = wanted.storm.map(Storms::new);
-    let mut stage = Stage { filter, storms, storm_lines: Vec::new(), sink, left, seq: 0, bye: Bye::default() };
+    let collapse = (wanted.on_slow == OnSlow::Collapse).then_some(storm::Options { mode: Mode::Fold, rate: u64::MAX });
+    let options = wanted.storm.or(collapse);
+    let waits = wanted.on_slow == OnSlow::Block;
+    let mut stage = Stage {
+        filter,
+        storms: options.map(Storms::new),
+        rates: collapse.and(options).map(|options| (options.rate, options.rate.min(slow::COLLAPSE_RATE))),
+        storm_lines: Vec::new(),
+        backlog: sink.backlog().filter(|_| !waits),
+        slow: Slow::default(),
+        sink,
+        left,
+        seq: 0,
+        bye: Bye::default(),
+    };
     let hello = tracer.hello();
     stage.frame(hello)?;
     let mut batch = tracer.take_snapshot();
@@ -70,19 +86,23 @@ pub async fn run(
     stage.sink.flush().map_err(PipelineError::Output)?;
 
     let backlog = stage.sink.backlog();
+    // A reader that is behind is waited for, unless events are to be left out instead.
+    let awaited = backlog.as_ref().filter(|_| waits);
     let mut shutdown = std::pin::pin!(shutdown);
     while stage.left > 0 && go_on(&tracer) {
         let due = stage.storm_line_is_due();
+        let caught_up = stage.reader_caught_up();
         tokio::select! {
             biased;
             () = &mut shutdown => break,
             () = failed(backlog.as_ref()) => {}
-            // A reader that is behind is waited for; what the ring cannot hold meanwhile is lost, and told.
-            result = async { room(backlog.as_ref()).await; tracer.next_batch(&mut batch).await } => {
+            // What the ring cannot hold while the reader is waited for is lost, and told.
+            result = async { room(awaited).await; tracer.next_batch(&mut batch).await } => {
                 result.map_err(PipelineError::Wait)?;
             }
             // Only when there is nothing to read: events bring their own time.
-            () = async { room(backlog.as_ref()).await; due.await } => stage.tick()?,
+            () = async { room(awaited).await; due.await } => stage.tick()?,
+            () = caught_up => stage.tell_left_out()?,
         }
         if let Some(backlog) = &backlog {
             backlog.error().map_err(PipelineError::Output)?;
@@ -114,8 +134,13 @@ async fn failed(backlog: Option<&Backlog>) {
 struct Stage<'a> {
     filter: Filter,
     storms: Option<Storms>,
+    /// Rates that make a storm: as a rule, and while the reader is behind.
+    rates: Option<(u64, u64)>,
     /// Lines of storms that are to be written.
     storm_lines: Vec<Event>,
+    /// What the reader has not taken yet, if it is not waited for.
+    backlog: Option<Backlog>,
+    slow: Slow,
     sink: &'a mut dyn Sink,
     /// How many more process events are wanted.
     left: u64,
@@ -136,6 +161,7 @@ impl Stage<'_> {
                 continue;
             }
             self.bye.seen += 1;
+            self.look_at_reader(&mut event.seq)?;
             // What comes after the last one wanted is left out like what a filter leaves out.
             let wanted = self.filter.admits(&event) && self.left > 0;
             let shown = match &mut self.storms {
@@ -150,6 +176,10 @@ impl Stage<'_> {
                 continue;
             }
             if !shown {
+                continue;
+            }
+            if self.slow.is_behind() {
+                self.slow.leave_out(&event);
                 continue;
             }
             self.left -= 1;
@@ -167,6 +197,44 @@ impl Stage<'_> {
             self.sink.write(&event).map_err(PipelineError::Output)?;
         }
         Ok(())
+    }
+
+    /// Sees whether the reader is behind. If it no longer is, what was left out is told before the event, which takes
+    /// the number after that.
+    fn look_at_reader(&mut self, seq: &mut u64) -> Result<(), PipelineError> {
+        let Some(backlog) = &self.backlog else { return Ok(()) };
+        self.slow.look(backlog.left(), backlog.room_bytes());
+        let behind = self.slow.is_behind();
+        if let (Some(storms), Some((usual, low))) = (&mut self.storms, self.rates) {
+            storms.set_rate(if behind { low } else { usual });
+        }
+        if let Some(mut line) = self.slow.line_if_caught_up() {
+            line.seq = std::mem::replace(seq, self.seq);
+            self.seq += 1;
+            self.sink.write(&line).map_err(PipelineError::Output)?;
+        }
+        Ok(())
+    }
+
+    /// Done when a reader for whom events were left out has caught up, though nothing happens; never while none were.
+    fn reader_caught_up(&self) -> impl Future<Output = ()> + use<> {
+        let backlog = self.backlog.as_ref().filter(|_| self.slow.has_left_out()).cloned();
+        async move {
+            match backlog {
+                Some(backlog) => backlog.half_empty().await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Tells what was left out, if the reader is no longer behind.
+    fn tell_left_out(&mut self) -> Result<(), PipelineError> {
+        let Some(backlog) = &self.backlog else { return Ok(()) };
+        self.slow.look(backlog.left(), backlog.room_bytes());
+        match self.slow.line_if_caught_up() {
+            Some(line) => self.frame(line),
+            None => Ok(()),
+        }
     }
 
     /// Writes the lines of storms that stand before an event, which takes the number after theirs.
@@ -221,10 +289,14 @@ impl Stage<'_> {
             (self.bye.folded, self.bye.storms) = (storms.folded(), storms.begun());
             self.write_rest_of_storms()?;
         }
+        if let Some(line) = self.slow.line() {
+            self.frame(line)?;
+        }
+        self.bye.dropped = self.slow.total();
         let mut bye = std::mem::take(&mut self.bye);
         bye.duration_ns = tracer.duration_ns();
-        let CpuStats { argv_degraded, untracked, .. } = tracer.shortfalls();
-        (bye.argv_degraded, bye.untracked) = (argv_degraded, untracked);
+        let CpuStats { argv_degraded, paths_degraded, untracked, .. } = tracer.shortfalls();
+        (bye.argv_degraded, bye.paths_degraded, bye.untracked) = (argv_degraded, paths_degraded, untracked);
         let TableStats { dead_forgotten, argv_forgotten, .. } = tracer.table().stats();
         (bye.dead_forgotten, bye.argv_forgotten) = (dead_forgotten, argv_forgotten);
         if let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) {

@@ -54,6 +54,7 @@ fn needed(kind: Kind) -> Value {
         Kind::ContainerCreate | Kind::ContainerInfo | Kind::ContainerExit | Kind::ContainerRemove => &["container"],
         Kind::ContainerStart | Kind::ContainerExec => &["process", "container"],
         Kind::Lost => &["lost"],
+        Kind::Dropped => &["dropped"],
         Kind::Storm => &["process", "storm"],
         Kind::Bye => &["bye"],
     };

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tracer::event::{
-    Ancestor, ArgvInfo, Bye, Capture, Cause, Container, ContainerEnd, Event, Exec, ExecFailed, Exit, Hello, Kind,
-    Kubernetes, Lost, Origin, Process, Reap, Reparent, ReparentReason, Source, Storm, StormCommand, StormPhase,
+    Ancestor, ArgvInfo, Bye, Capture, Cause, Container, ContainerEnd, Dropped, Event, Exec, ExecFailed, Exit, Hello,
+    Kind, Kubernetes, Lost, Origin, Process, Reap, Reparent, ReparentReason, Source, Storm, StormCommand, StormPhase,
     StormStatus, Usage, Zombie,
 };
 use tracer::id::ProcessId;
@@ -70,6 +70,10 @@ fn sample(kind: Kind, seq: u64) -> Event {
             let (after_boot_ns, before_boot_ns) = (Some(1), Some(2));
             let counts = Lost { cpu: 1, total: 10, forks: 1, execs: 2, exits: 3, signals: 4, ..Lost::default() };
             event.lost = Some(Lost { after_boot_ns, before_boot_ns, ..counts });
+        }
+        Kind::Dropped => {
+            let (after_boot_ns, before_boot_ns) = (Some(1), Some(2));
+            event.dropped = Some(Dropped { total: 7, forks: 1, execs: 2, exits: 3, after_boot_ns, before_boot_ns });
         }
         Kind::Storm => {
             event.boot_ns = Some(123_456_789_012);

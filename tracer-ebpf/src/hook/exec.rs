@@ -6,7 +6,10 @@ use core::slice;
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_kernel_str, bpf_probe_read_user};
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
-use tracer_common::limits::{ARGV_CLASSES, ARGV_STAGED_BYTES, EXEC_HEAD_BYTES, INTERPRETER_BYTES, PATH_BYTES};
+use tracer_common::limits::{
+    ARGV_CLASSES, ARGV_STAGED_BYTES, EXEC_HEAD_BYTES, FULL_FOR_ARGV, FULL_FOR_PATHS, FULL_FOR_REST, INTERPRETER_BYTES,
+    PATH_BYTES,
+};
 use tracer_common::offsets::ABSENT;
 use tracer_common::record::{
     EXEC_CAPS_GAINED, EXEC_DELETED, EXEC_INTERNAL_MOUNT, EXEC_NO_MM, Exec, FIELD_COMPLETE, FIELD_CUT, FIELD_DEGRADED,
@@ -40,6 +43,11 @@ fn exec(ctx: BtfTracePointContext) -> i32 {
     }
     let Some(scratch) = EXEC_SCRATCH.get_ptr_mut(0) else { return 0 };
     let Some((header, stats)) = emit::header(KIND_EXEC, 0, task.rq_clock()) else { return 0 };
+    let used = emit::used();
+    if emit::is_full_for(used, FULL_FOR_REST) {
+        emit::lost(stats, KIND_EXEC);
+        return 0;
+    }
     let record = scratch.cast::<Exec>();
     let buffer = scratch.cast::<u8>();
     let bprm = Typed(ctx.arg::<*const u8>(BPRM));
@@ -70,15 +78,23 @@ fn exec(ctx: BtfTracePointContext) -> i32 {
         {
             flags |= EXEC_DELETED;
         }
-        let at = cursor.at();
-        (*record).exe_state = path::append(cursor, mount.address(), dentry.address());
-        (*record).exe_len = (cursor.at() - at) as u16;
+        (*record).exe_state = FIELD_DEGRADED;
+        (*record).exe_len = 0;
+        (*record).cwd_state = FIELD_DEGRADED;
+        (*record).cwd_len = 0;
+        if emit::is_full_for(used, FULL_FOR_PATHS) {
+            (*stats).paths_degraded += 1;
+        } else {
+            let at = cursor.at();
+            (*record).exe_state = path::append(cursor, mount.address(), dentry.address());
+            (*record).exe_len = (cursor.at() - at) as u16;
 
-        let fs = task.fs();
-        let (mount, dentry) = (fs.follow(offset!(fs_pwd_mnt)), fs.follow(offset!(fs_pwd_dentry)));
-        let at = cursor.at();
-        (*record).cwd_state = path::append(cursor, mount.address(), dentry.address());
-        (*record).cwd_len = (cursor.at() - at) as u16;
+            let fs = task.fs();
+            let (mount, dentry) = (fs.follow(offset!(fs_pwd_mnt)), fs.follow(offset!(fs_pwd_dentry)));
+            let at = cursor.at();
+            (*record).cwd_state = path::append(cursor, mount.address(), dentry.address());
+            (*record).cwd_len = (cursor.at() - at) as u16;
+        }
 
         let filename: u64 = bprm.load(offset!(binprm_filename));
         let at = cursor.at();
@@ -98,7 +114,7 @@ fn exec(ctx: BtfTracePointContext) -> i32 {
 
         let from: u64 = mm.load(offset!(mm_arg_start));
         let until: u64 = mm.load(offset!(mm_arg_end));
-        submit(record, u64::from(cursor.at()), from, until.saturating_sub(from), stats);
+        submit(record, u64::from(cursor.at()), from, until.saturating_sub(from), used, stats);
     }
     0
 }
@@ -142,12 +158,23 @@ fn string(cursor: Cursor, from: u64, room: usize) -> u8 {
 /// Lengths are u64 all the way: of a u32 the compiler would bound a zero-extended copy, and the verifier
 /// not know that the original is bounded too.
 #[inline(always)]
-unsafe fn submit(record: *mut Exec, head: u64, argv: u64, bytes: u64, stats: *mut CpuStats) {
+unsafe fn submit(record: *mut Exec, head: u64, argv: u64, bytes: u64, used: u64, stats: *mut CpuStats) {
     let limit = u64::from(config!(argv_max));
     let want = if bytes > limit { limit } else { bytes };
     unsafe {
         (*record).argv_bytes = bytes as u32;
         (*record).argv_state = if want < bytes { FIELD_CUT } else { FIELD_COMPLETE };
+        // As the ring fills, long argv are cut first, and told, while nothing is lost yet.
+        let room = if emit::is_full_for(used, FULL_FOR_PATHS) { 0 } else { ARGV_STAGED_BYTES as u64 };
+        if emit::is_full_for(used, FULL_FOR_ARGV) && want > room {
+            (*record).argv_state = FIELD_DEGRADED;
+            if staged(record, head, argv, room) {
+                (*stats).argv_degraded += 1;
+            } else {
+                emit::lost(stats, KIND_EXEC);
+            }
+            return;
+        }
         if want <= ARGV_STAGED_BYTES as u64 {
             if staged(record, head, argv, want) {
                 return;

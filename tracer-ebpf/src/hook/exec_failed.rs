@@ -17,7 +17,9 @@ use aya_ebpf::helpers::generated::{
 };
 use aya_ebpf::macros::{fexit, tracepoint};
 use aya_ebpf::programs::{FExitContext, TracePointContext};
-use tracer_common::limits::{EXEC_HEAD_BYTES, FAILED_ARG_BYTES, FAILED_ARGS, FAILED_ARGV_BYTES, PATH_BYTES};
+use tracer_common::limits::{
+    EXEC_HEAD_BYTES, FAILED_ARG_BYTES, FAILED_ARGS, FAILED_ARGV_BYTES, FULL_FOR_REST, PATH_BYTES,
+};
 use tracer_common::record::{
     DIRFD_CWD, ExecFailed, FIELD_COMPLETE, FIELD_CUT, FIELD_UNREADABLE, KIND_EXEC_FAILED, KIND_EXECAT_FAILED,
 };
@@ -111,6 +113,10 @@ fn report<const KIND: u16, const FILENAME: usize>(registers: u64, result: i64) -
     }
     let Some(scratch) = EXEC_FAILED_SCRATCH.get_ptr_mut(u32::from(KIND == KIND_EXECAT_FAILED)) else { return 0 };
     let Some((header, stats)) = emit::header(KIND, 0, 0) else { return 0 };
+    if emit::is_full_for(emit::used(), FULL_FOR_REST) {
+        emit::lost(stats, KIND);
+        return 0;
+    }
     let record = scratch.cast::<ExecFailed>();
     let buffer = scratch.cast::<u8>();
     unsafe {

@@ -65,7 +65,7 @@ pub struct FilterArgs {
 
     /// Show only events of these kinds
     ///
-    /// A list with commas. `hello`, `lost`, `storm` and `bye` are always shown.
+    /// A list with commas. `hello`, `lost`, `dropped`, `storm` and `bye` are always shown.
     #[arg(short, long, value_name = "KIND,…", value_delimiter = ',', value_parser = kinds())]
     event: Vec<Kind>,
 }

@@ -8,13 +8,14 @@ use super::{Capture, CaptureArgs, ExitCode, FilterArgs, Globals, UsageError};
 use crate::field;
 use crate::filter::Filter;
 use crate::sink::{Format, Target};
+use crate::slow::OnSlow;
 use crate::storm;
 
 /// Show what happens: every fork, exec and exit, as JSON lines
 ///
 /// Writes an event a line, as it happens: first `hello` (what is traced, and how), then a `process` line for each
 /// process that runs already, then every `fork`, `exec`, `exit` and `reparent`; last `bye`, with the counts: seen =
-/// emitted + filtered + folded + lost. Where events were lost, a `lost` line stands in their place and says how many of which
+/// emitted + filtered + folded + dropped + lost. Where events were lost, a `lost` line stands in their place and says how many of which
 /// kind. It ends with SIGINT (Ctrl-C) or SIGTERM, with --count or --duration, or when nobody reads on.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES, after_long_help = after_long_help())]
@@ -53,6 +54,15 @@ pub struct StreamArgs {
     /// As with --collapse, but every event keeps its line.
     #[arg(long, value_name = "RATE", value_parser = clap::value_parser!(u64).range(1..))]
     storm_alert: Option<u64>,
+
+    /// What to do when the reader of standard output (or of a pipe given with -o) is slow
+    ///
+    /// What is written and not read yet waits in memory (a sixteenth of --max-memory). When that is full, `block` waits: the
+    /// ring buffer fills, and what finds no room there is lost. `drop` goes on and leaves events out; a `dropped` line stands
+    /// in their place and counts them, and the tree stays right. `collapse` sums up what is spawned meanwhile in `storm` lines, from
+    /// ten events a second of one culprit on, and leaves out only what is in none.
+    #[arg(long, value_name = "HOW", default_value = "block", value_enum)]
+    on_slow: OnSlow,
 
     #[command(flatten)]
     filter: FilterArgs,
@@ -127,6 +137,8 @@ pub struct Plan {
     pub duration: Option<Duration>,
     /// What makes a storm.
     pub storm: Option<storm::Options>,
+    /// What is done when the reader is slow.
+    pub on_slow: OnSlow,
 }
 
 impl StreamArgs {
@@ -138,6 +150,10 @@ impl StreamArgs {
     /// What the options mean.
     pub fn plan(self, globals: &Globals) -> Result<Plan, UsageError> {
         let capture = self.capture.capture(&self.filter, "stream")?;
+        if self.on_slow == OnSlow::Collapse && (self.storm_alert.is_some() || capture.zombie_after.is_some()) {
+            let message = "--on-slow collapse folds events: it goes neither with --storm-alert nor with --reap";
+            return Err(UsageError::new("stream", message.to_owned()));
+        }
         Ok(Plan {
             format: self.format,
             target: globals.target().unwrap_or_default(),
@@ -150,6 +166,7 @@ impl StreamArgs {
             count: self.count,
             duration: self.duration,
             storm: self.storm(),
+            on_slow: self.on_slow,
         })
     }
 }

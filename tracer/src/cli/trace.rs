@@ -49,7 +49,7 @@ pub(super) fn stream(plan: stream::Plan) -> anyhow::Result<ExitCode> {
             }
         };
         let tracer = builder(&plan.capture).ancestors(plan.ancestors).start()?;
-        let wanted = Wanted { snapshot: plan.snapshot, count: plan.count, storm: plan.storm };
+        let wanted = Wanted { snapshot: plan.snapshot, count: plan.count, storm: plan.storm, on_slow: plan.on_slow };
         pipeline::run(tracer, plan.filter, &mut *sink, &wanted, shutdown, |_| true).await?;
         deliver(&*sink, &plan.target, async || again.next().await).await?;
         Ok(ExitCode::Done)

@@ -41,6 +41,28 @@ pub struct Lost {
     pub before_boot_ns: Option<u64>,
 }
 
+/// Events that were left out because the reader of the output was behind (`--on-slow drop` and `collapse`).
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Dropped {
+    /// Events in all.
+    pub total: u64,
+    /// … of them forks.
+    #[serde(default, skip_serializing_if = "is_zero64")]
+    pub forks: u64,
+    /// … of them execs.
+    #[serde(default, skip_serializing_if = "is_zero64")]
+    pub execs: u64,
+    /// … of them exits.
+    #[serde(default, skip_serializing_if = "is_zero64")]
+    pub exits: u64,
+    /// Boot time of the first of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after_boot_ns: Option<u64>,
+    /// Boot time of the last of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before_boot_ns: Option<u64>,
+}
+
 /// First line: what is being traced, and how.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Hello {
@@ -67,19 +89,22 @@ pub struct Hello {
     pub max_memory: u64,
 }
 
-/// Last line: what became of it all. `seen` = `emitted` + `filtered` + `folded` + `lost`.
+/// Last line: what became of it all. `seen` = `emitted` + `filtered` + `folded` + `dropped` + `lost`.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Bye {
     /// Events there were: those that became lines, those that a filter left out, those that
-    /// are only in `storm` lines, and those lost.
+    /// are only in `storm` lines, those dropped, and those lost.
     pub seen: u64,
-    /// Lines of process events written (`hello`, `lost`, `storm` and `bye` are not counted).
+    /// Lines of process events written (`hello`, `lost`, `dropped`, `storm` and `bye` are not counted).
     pub emitted: u64,
     /// Events left out by a filter.
     pub filtered: u64,
     /// Events that are only in `storm` lines (with `--collapse`): the sum of their `folded`.
     #[serde(default, skip_serializing_if = "is_zero64")]
     pub folded: u64,
+    /// Events left out because the reader was behind: the sum of the `dropped` lines.
+    #[serde(default, skip_serializing_if = "is_zero64")]
+    pub dropped: u64,
     /// Storms that began.
     #[serde(default, skip_serializing_if = "is_zero64")]
     pub storms: u64,
@@ -105,6 +130,9 @@ pub struct Bye {
     /// Execs whose argv was cut short for want of room (their `argv_info` says so too).
     #[serde(default, skip_serializing_if = "is_zero64")]
     pub argv_degraded: u64,
+    /// Execs whose exe and cwd were left out as well, because the ring was fuller still (their `exec.exe_capture` says so).
+    #[serde(default, skip_serializing_if = "is_zero64")]
+    pub paths_degraded: u64,
     /// Processes that `tracer run` could not follow: more were alive at once than it can. What they did is not told.
     #[serde(default, skip_serializing_if = "is_zero64")]
     pub untracked: u64,

@@ -312,7 +312,7 @@ fn open(offsets: &Offsets, hierarchy: &Hierarchy, options: &KernelOptions) -> Re
         syscall_args: exec_failed::SYSCALL_ARGS,
         cgroup_subsys: hierarchy.subsys,
         cgroup_hierarchy: hierarchy.number,
-        reserved: 0,
+        ring_eighth: options.ring_bytes / 8,
     };
     let (offsets, config) = (Plain(*offsets), Plain(config));
     EbpfLoader::new()

@@ -155,6 +155,11 @@ impl Backlog {
         self.state.borrow().left()
     }
 
+    /// Bytes that may wait.
+    pub const fn room_bytes(&self) -> u64 {
+        self.room
+    }
+
     /// Bytes that were taken.
     pub fn taken(&self) -> u64 {
         self.state.borrow().taken
@@ -163,6 +168,11 @@ impl Backlog {
     /// Done when more may be handed over; also when the output has failed.
     pub async fn room(&self) {
         self.until(|state| state.failed || state.left() < self.room).await;
+    }
+
+    /// Done when half of the room or more is free; also when the output has failed.
+    pub async fn half_empty(&self) {
+        self.until(|state| state.failed || state.left() <= self.room / 2).await;
     }
 
     /// Done when all was taken; also when the output has failed.

@@ -8,8 +8,8 @@ use unicode_width::UnicodeWidthStr as _;
 
 use super::Sink;
 use crate::event::{
-    Bye, Container, Event, ExecFailed, Exit, Hello, Kind, Lost, Process, Reap, Reparent, ReparentReason, Storm,
-    StormPhase, Zombie,
+    Bye, Container, Dropped, Event, ExecFailed, Exit, Hello, Kind, Lost, Process, Reap, Reparent, ReparentReason,
+    Storm, StormPhase, Zombie,
 };
 use crate::time::Timestamp;
 use crate::view::escape;
@@ -97,6 +97,7 @@ impl Look {
             Event { hello: Some(hello), .. } => Line::new().with(Role::Dim, &greeting(hello)),
             Event { bye: Some(bye), .. } => self.farewell(bye),
             Event { lost: Some(lost), .. } => self.row(event, None).with(Role::Bad, &loss(lost)),
+            Event { dropped: Some(dropped), .. } => self.row(event, None).with(Role::Bad, &left_out(dropped)),
             Event { storm: Some(storm), .. } => self.storm(event, storm),
             Event { container: Some(container), .. } => self.container(event, container),
             _ => {
@@ -116,7 +117,7 @@ impl Look {
             Kind::Fork | Kind::ThreadStart => Role::Good,
             Kind::Exec => Role::Notice,
             Kind::Exit if event.exit.as_ref().is_some_and(|exit| label::failed(exit)) => Role::Bad,
-            Kind::Lost | Kind::Storm | Kind::ExecFailed | Kind::Zombie => Role::Bad,
+            Kind::Lost | Kind::Dropped | Kind::Storm | Kind::ExecFailed | Kind::Zombie => Role::Bad,
             Kind::Process | Kind::Reparent | Kind::Reap => Role::Dim,
             _ => Role::Plain,
         };
@@ -255,6 +256,9 @@ impl Look {
         if bye.folded > 0 {
             let _ = write!(shown, "{} folded, ", units::count(bye.folded));
         }
+        if bye.dropped > 0 {
+            let _ = write!(shown, "{} dropped, ", units::count(bye.dropped));
+        }
         line.push(Role::Dim, &seen);
         line.push(Role::Dim, &shown);
         line.push(if lost > 0 { Role::Bad } else { Role::Dim }, &format!("{} lost", units::count(lost)));
@@ -350,6 +354,17 @@ fn greeting(hello: &Hello) -> String {
         let _ = write!(out, "; {fallback}");
     }
     escape::text(&out).into_owned()
+}
+
+fn left_out(dropped: &Dropped) -> String {
+    let Dropped { total, forks, execs, exits, .. } = *dropped;
+    let kinds = [(forks, "fork"), (execs, "exec"), (exits, "exit")];
+    let kinds: Vec<_> = kinds.into_iter().filter(|(n, _)| *n > 0).map(|(n, what)| units::counted(n, what)).collect();
+    let mut out = format!("{} left out for a reader that was behind", units::counted(total, "event"));
+    if !kinds.is_empty() {
+        let _ = write!(out, ": {}", kinds.join(", "));
+    }
+    out
 }
 
 fn loss(lost: &Lost) -> String {

@@ -50,6 +50,8 @@ struct Going {
     culprit: Process,
     ancestors: Vec<Ancestor>,
     began_ns: u64,
+    /// The rate that began it.
+    threshold: u64,
     /// Begin of the period that is summed up.
     since_ns: u64,
     tally: Tally,
@@ -85,6 +87,11 @@ impl Storms {
             utc_minus_boot_ns: 0,
             line: Vec::new(),
         }
+    }
+
+    /// From now on, more than so many events a second are a storm.
+    pub const fn set_rate(&mut self, rate: u64) {
+        self.options.rate = rate;
     }
 
     /// Storms so far.
@@ -190,6 +197,7 @@ impl Storms {
             culprit: process,
             ancestors,
             began_ns: boot_ns,
+            threshold: self.options.rate,
             since_ns: boot_ns,
             tally: Tally::default(),
             total: 0,
@@ -241,7 +249,7 @@ impl Storms {
         event.ancestors = Some(storm.ancestors.clone());
         event.storm = Some(Box::new(Storm {
             rate: rate.unwrap_or(u64::try_from(per_second).unwrap_or(u64::MAX)),
-            threshold: self.options.rate,
+            threshold: storm.threshold,
             began_boot_ns: storm.began_ns,
             period_ns,
             folded: if self.options.mode == Mode::Fold { sums.events } else { 0 },

@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tracer::event::{Event, Kind};
+use tracer::event::{Capture, Event, Kind, Lost};
 
 use crate::support::{
     BOUND, Case, Guarded, Ident, Need, Run, Stream, Trace, case, check_schema, deed_arguments, run_bounded,
@@ -19,6 +19,7 @@ pub(super) fn cases() -> Vec<Case> {
         case("load::overflow_is_told_exactly", overflow),
         case("load::tree_is_made_right_after_a_loss", tree_after_a_loss),
         case("load::whole_machine_is_right_after_a_loss", machine_after_a_loss),
+        case("load::degrades_before_it_loses", degrades),
         case("load::large_ring_loses_nothing", large_ring).needs(&[Need::Alone]),
     ]
 }
@@ -117,6 +118,40 @@ fn machine_after_a_loss() {
     check_schema(&trace);
     let bye = trace.bye();
     assert!(bye.lost > 0 && bye.inferred >= 20, "{bye:?}");
+    assert_eq!(bye.seen, bye.emitted + bye.filtered + bye.lost, "{bye:?}");
+}
+
+/// As the ring fills, long arguments are cut first, then paths are left out, then whole execs; births and ends are last.
+fn degrades() {
+    let many = 80;
+    let run = Run::deed_with("filling", &[&many.to_string()]);
+    let trace = run.option("--ring-size=256K").option("--argv-max=16K").trace();
+    check_schema(&trace);
+    let bye = trace.bye();
+    let level = |event: &Event| {
+        let info = event.argv_info.as_ref().expect("an exec has it");
+        let paths = event.exec.as_ref().expect("an exec has it").exe_capture;
+        let degraded = Some(Capture::Degraded);
+        match (info.captured, info.reason, paths) {
+            (captured, None, None) if captured == info.bytes => 0,
+            (4096, reason, None) if reason == degraded => 1,
+            (0, reason, paths) if (reason, paths) == (degraded, degraded) => 2,
+            other => panic!("neither whole nor degraded: {other:?} of {info:?}"),
+        }
+    };
+    let is_true =
+        |event: &&Event| event.process.as_ref().is_some_and(|process| process.comm.as_deref() == Some("true"));
+    let execs = trace.of_kind(Kind::Exec).filter(|event| !event.is_inferred()).filter(is_true);
+    let levels: Vec<usize> = execs.map(level).collect();
+    assert!(levels.is_sorted(), "{levels:?}");
+    let [whole, cut, bare] = [0, 1, 2].map(|wanted| levels.iter().filter(|&&level| level == wanted).count() as u64);
+    assert!(whole > 0 && cut > 0 && bare > 0, "{levels:?}");
+    assert_eq!((bye.argv_degraded, bye.paths_degraded), (cut + bare, bare));
+    let lost: Vec<_> = trace.of_kind(Kind::Lost).filter_map(|event| event.lost.as_ref()).collect();
+    let sum = |of: fn(&Lost) -> u64| lost.iter().map(|lost| of(lost)).sum::<u64>();
+    assert!(sum(|lost| lost.execs) > 0, "{bye:?}");
+    assert_eq!(levels.len() as u64 + sum(|lost| lost.execs), many, "{bye:?}");
+    assert_eq!((sum(|lost| lost.forks), sum(|lost| lost.exits)), (0, 0), "births and ends have room: {lost:?}");
     assert_eq!(bye.seen, bye.emitted + bye.filtered + bye.lost, "{bye:?}");
 }
 

@@ -6,6 +6,8 @@ use std::io::{BufRead as _, BufReader, PipeReader, Read as _};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
@@ -14,7 +16,9 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
-use crate::support::{BOUND, Case, Guarded, case, command, open_directory, parse_lines};
+use tracer::event::{Dropped, Kind, Storm};
+
+use crate::support::{BOUND, Case, Guarded, Line, Need, case, command, open_directory, parse_lines};
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
@@ -22,6 +26,8 @@ pub(super) fn cases() -> Vec<Case> {
         case("reader::that_wakes_after_the_signal_gets_all", wakes),
         case("reader::that_sleeps_does_not_keep_signals_from_the_command", command_hears),
         case("reader::that_falls_behind_is_told_what_was_lost", falls_behind),
+        case("reader::that_stops_for_a_while_is_not_waited_for", dropped).needs(&[Need::Alone]),
+        case("reader::that_stops_for_a_while_gets_sums", collapsed).needs(&[Need::Alone]),
         case("reader::that_goes_ends_a_quiet_stream", goes),
         case("reader::that_goes_leaves_the_command_its_status", command_goes_on),
     ]
@@ -142,6 +148,82 @@ fn falls_behind() {
     assert!(bye.lost > 0, "what neither the reader took nor the ring held is lost: {bye:?}");
     let written = lines.iter().filter(|line| !line.event.kind.is_framing()).count();
     assert_eq!(bye.emitted, written as u64, "and all that was not is there");
+}
+
+/// Processes that are made while nobody reads: many more lines than may wait.
+const MANY: u64 = 800;
+
+/// Streams this test and so many children to a reader that stops for a while, and gives the lines.
+fn stops_for_a_while(how: &str) -> Vec<Line> {
+    let (mut reader, writer) = std::io::pipe().expect("a pipe");
+    narrow(&reader);
+    let me = std::process::id().to_string();
+    let mut stream = command(["stream", "--no-snapshot", "--max-memory=1M", "--on-slow", how, "--pid", &me]);
+    let mut tracer = Guarded::spawn(stream.stdout(writer).stderr(Stdio::piped()));
+    drop(stream);
+    await_bytes(&reader);
+    for _ in 0..MANY {
+        let done = Command::new("/bin/true").stdin(Stdio::null()).status();
+        assert!(done.expect("there is /bin/true").success());
+    }
+    let text = Arc::new(Mutex::new(Vec::new()));
+    let read = {
+        let text = Arc::clone(&text);
+        std::thread::spawn(move || {
+            let mut piece = [0; 4096];
+            while let Ok(bytes @ 1..) = reader.read(&mut piece) {
+                text.lock().expect("nobody panics").extend_from_slice(&piece[..bytes]);
+            }
+        })
+    };
+    let told = || {
+        let text = text.lock().expect("nobody panics");
+        text.windows(DROPPED.len()).any(|window| window == DROPPED)
+    };
+    // It is told as soon as there is room again, though nothing happens any more.
+    let end = Instant::now() + BOUND;
+    while !told() {
+        assert!(Instant::now() < end, "no `dropped` line within {BOUND:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    tracer.signal(Signal::SIGTERM);
+    let status = tracer.wait(BOUND);
+    read.join().expect("it reads");
+    assert_eq!(status.code(), Some(0), "{}", complaint(&mut tracer));
+    let lines = parse_lines(&text.lock().expect("nobody panics"));
+    let bye = lines.last().and_then(|line| line.event.bye.as_ref()).expect("`bye` is last");
+    assert_eq!(bye.seen, bye.emitted + bye.filtered + bye.folded + bye.dropped + bye.lost, "{bye:?}");
+    assert_eq!((bye.dropped, bye.lost), (sum(&lines, |dropped| dropped.total), 0), "{bye:?}");
+    assert_eq!(bye.emitted, lines.iter().filter(|line| !line.event.kind.is_framing()).count() as u64);
+    lines
+}
+
+const DROPPED: &[u8] = b"\"event\":\"dropped\"";
+
+fn sum(lines: &[Line], of: fn(&Dropped) -> u64) -> u64 {
+    lines.iter().filter_map(|line| line.event.dropped.as_ref()).map(of).sum()
+}
+
+fn shown(lines: &[Line], kind: Kind) -> u64 {
+    lines.iter().filter(|line| line.event.kind == kind).count() as u64
+}
+
+fn dropped() {
+    let lines = stops_for_a_while("drop");
+    assert!(sum(&lines, |dropped| dropped.forks) > MANY / 2, "far more than may wait");
+    assert_eq!(shown(&lines, Kind::Fork) + sum(&lines, |dropped| dropped.forks), MANY);
+    assert_eq!(shown(&lines, Kind::Exec) + sum(&lines, |dropped| dropped.execs), MANY);
+    assert_eq!(shown(&lines, Kind::Exit) + sum(&lines, |dropped| dropped.exits), MANY);
+}
+
+fn collapsed() {
+    let lines = stops_for_a_while("collapse");
+    let storms =
+        |of: fn(&Storm) -> u64| lines.iter().filter_map(|line| line.event.storm.as_deref()).map(of).sum::<u64>();
+    assert!(storms(|storm| storm.forks) > MANY / 2, "most of it is summed up");
+    let forks = shown(&lines, Kind::Fork) + sum(&lines, |dropped| dropped.forks) + storms(|storm| storm.forks);
+    let exits = shown(&lines, Kind::Exit) + sum(&lines, |dropped| dropped.exits) + storms(|storm| storm.exits);
+    assert_eq!((forks, exits), (MANY, MANY));
 }
 
 /// A stream that has nothing more to write hears of it too: here, only of its first lines.

@@ -11,7 +11,8 @@ use super::kit::{self, Gate, fork, wait_and_say};
 use super::tree::{await_adoption, say_born, set_subreaper};
 use crate::support::{Ident, Truth, proc};
 
-pub(super) const DEEDS: &[(&str, Deed)] = &[("overflow", overflow), ("stalled", stalled), ("zombie", zombie)];
+pub(super) const DEEDS: &[(&str, Deed)] =
+    &[("overflow", overflow), ("stalled", stalled), ("filling", filling), ("zombie", zombie)];
 
 /// Stops its parent, which is tracer, makes many processes, lets tracer go on, waits until it tells of a loss,
 /// and then does something that is to be told right again.
@@ -92,6 +93,19 @@ fn stalled(truth: Truth, arguments: &[String]) {
             (round % 256) as i32
         });
         wait_and_say(truth, "ended", child);
+    }
+    kit::kill(tracer, libc::SIGCONT);
+}
+
+/// Stops its parent, which is tracer, while it runs programs with long arguments: the ring fills.
+fn filling(_: Truth, arguments: &[String]) {
+    let many: u32 = arguments[0].parse().expect("a count");
+    let tracer = kit::getppid();
+    kit::kill(tracer, libc::SIGSTOP);
+    kit::until("tracer is stopped", || proc::stat(tracer).is_some_and(|stat| stat.state == 'T'));
+    for _ in 0..many {
+        let done = std::process::Command::new("/bin/true").arg("x".repeat(8000)).status();
+        assert!(done.expect("there is /bin/true").success());
     }
     kit::kill(tracer, libc::SIGCONT);
 }
