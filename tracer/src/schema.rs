@@ -3,10 +3,12 @@
 //! What the types cannot say is added: that a key is left out rather than null, that there are no other keys, and which
 //! keys each kind of event has for sure.
 
+use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use crate::audit::Start;
+use crate::audit::diff::Diff;
 use crate::event::{Event, Kind, SCHEMA_VERSION};
 
 /// The schema as a value.
@@ -34,10 +36,19 @@ pub fn text() -> String {
 
 /// The schema of the start of a container, as `docs/schema/start-v1.json` holds it.
 pub fn start_text() -> String {
-    let schema = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<Start>();
+    titled::<Start>("tracer: the start of a container, schema 1")
+}
+
+/// The schema of two starts held against each other, as `docs/schema/diff-v1.json` holds it.
+pub fn diff_text() -> String {
+    titled::<Diff>("tracer: the difference of two starts of containers, schema 1")
+}
+
+fn titled<T: JsonSchema>(title: &str) -> String {
+    let schema = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<T>();
     let mut schema = schema.to_value();
     tighten(&mut schema);
-    schema["title"] = "tracer: the start of a container, schema 1".into();
+    schema["title"] = title.into();
     format!("{schema:#}\n")
 }
 

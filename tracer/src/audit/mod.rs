@@ -7,6 +7,7 @@
 
 mod build;
 mod client;
+pub mod diff;
 
 mod history;
 pub mod role;

@@ -1,51 +1,53 @@
 //! `tracer containers`: how containers start, live or from a file.
 
-use std::io::{self, BufRead as _, BufReader, Write as _};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+mod audit;
+mod diff;
+mod recording;
 
-use anyhow::Context as _;
+use std::path::PathBuf;
+
 use clap::Args;
 
-use super::trace::{builder, runtime, told_to_end};
-use super::{Capture, ExitCode, Globals};
-use crate::audit::{Start, Starts};
-use crate::clock;
-use crate::event::Event;
-use crate::filter::{Filter, Spec};
-use crate::pipeline::{self, Wanted};
-use crate::sink::{Output, Sink};
-use crate::view::glyphs::Glyphs;
-use crate::view::{line, start};
+use super::exit::of_comparison;
+use super::{ExitCode, Globals, UsageError};
 
-/// How often it is looked whether a start is to be told though nothing happens.
-const LOOK: Duration = Duration::from_millis(200);
-
-/// Show how containers start, step by step
+/// Show how containers start, step by step; or hold two starts against each other
 ///
 /// With --audit: waits for containers to start (Docker, containerd, Podman, plain runc and crun), and shows for each
 /// what it took: the client, the daemon, the shim, the runtime, the stages of init, until the container's first process execs
 /// its entrypoint. That is when a container is called ready here; what a program does then to get ready for its own work is
 /// not known. Each step lasts until the next one begins, so they add up to the whole. Then comes all else that ran
 /// meanwhile.
+///
+/// With --diff: says what is another in the start in one file than in that in another: which commands are new, gone, changed
+/// (arguments, user, executable, number, status), slower or faster.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES, after_long_help = LONG_EXAMPLES)]
 pub struct ContainersArgs {
     /// Show each start of a container step by step; only of this one, if named (its name, its id or how that begins)
-    #[arg(long, value_name = "NAME|ID", num_args = 0..=1, default_missing_value = "", required = true)]
-    audit: String,
+    #[arg(long, value_name = "NAME|ID", num_args = 0..=1, default_missing_value = "")]
+    audit: Option<String>,
+
+    /// Hold the start in file A against that in file B, as `tracer stream` or `tracer run -o` wrote them
+    #[arg(long, num_args = 2, value_names = ["A", "B"], value_hint = clap::ValueHint::FilePath, conflicts_with = "audit")]
+    diff: Option<Vec<PathBuf>>,
+
+    /// Which container of the files of --diff; given twice: of A, then of B
+    ///
+    /// Its name, its id or how that begins. Without, it is the first that is started.
+    #[arg(long, value_name = "NAME|ID", requires = "diff", conflicts_with = "audit")]
+    container: Vec<String>,
 
     /// Read events from FILE, as `tracer stream` or `tracer run -o` wrote them, instead of tracing; - is standard input
-    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath, conflicts_with = "diff")]
     from: Option<PathBuf>,
 
-    /// Write JSON: one object a line for each start
+    /// Write JSON: one object a line for each start, or one for the difference
     #[arg(long)]
     json: bool,
 
     /// End after so many starts
-    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "diff")]
     count: Option<u64>,
 }
 
@@ -53,7 +55,8 @@ const EXAMPLES: &str = "\
 Examples:
   tracer containers --audit
   tracer containers --audit web
-  tracer containers --audit --from events.jsonl --json";
+  tracer containers --audit --from events.jsonl --json
+  tracer containers --diff before.jsonl after.jsonl";
 
 const LONG_EXAMPLES: &str = "\
 Examples:
@@ -65,8 +68,13 @@ Examples:
       Run a container, and see its start in the end.
   tracer stream -o events.jsonl; tracer containers --audit --from events.jsonl
       The starts in a file of events.
+  tracer run -o before.jsonl -- docker run --rm web:1; tracer run -o after.jsonl -- docker run --rm web:2
+  tracer containers --diff before.jsonl after.jsonl
+      What the new image does otherwise when it starts.
+  tracer containers --diff --container web --container api all.jsonl all.jsonl
+      Two containers of the same file.
 
-Columns:
+Columns of --audit:
   AT       since the start began: the client's exec; where no client was seen, the first step that was
   TOOK     until the next step began; these add up to the time to the entrypoint's exec
   LASTED   until the program ended or the process exec'd the next one; - if it still ran
@@ -79,141 +87,44 @@ Columns:
 
 The client of a daemon is found by its arguments (name, image, command), or else it is the one that was waiting then.
 
+Columns of --diff (what is the same is left out; --json has it too):
+  WHAT     new, gone, changed; slower or faster if the one took at least half as long again and 10 ms more than the other
+  A, B     of a step TOOK, of all else LASTED; MORE and RATIO are of B beside A
+
+Steps are held against each other by what they do, all else by what it runs below, never by pid; what runs several times alike is
+one with its number. Arguments are the same if they differ only in what is made up anew each time: the container's id and name,
+names in /tmp and /var/tmp that look random, and, but for what you wrote yourself (the client's arguments, and those of
+what runs inside), other random ids, pids and numbers of descriptors.
+
 Exit status:
   0  ended by SIGINT, SIGTERM, -n or the end of the file, or because the reader went away
   1  tracing is not possible (see `tracer doctor`), or the file cannot be read
-  2  wrong usage";
+  2  wrong usage
+Exit status with --diff, as that of diff:
+  0  nothing differs but times
+  1  something differs
+  2  they cannot be compared: a file cannot be read, or has no such start; or wrong usage";
 
-/// Shows starts until it is told to end.
+/// Does what is asked for.
 pub fn execute(args: &ContainersArgs, globals: &Globals) -> anyhow::Result<ExitCode> {
-    let output = globals.open()?;
-    let mut printer = Printer {
-        colour: globals.colours(&output),
-        width: terminal_size::terminal_size_of(&output).map(|(width, _)| usize::from(width.0)),
-        output,
-        json: args.json,
-        only: args.audit.clone(),
-        left: args.count.unwrap_or(u64::MAX),
-        told: false,
-    };
-    if let Some(file) = &args.from {
-        let mut starts = Starts::default();
-        read(file, |event| {
-            starts.apply(event);
-            printer.print(&starts.take_by_events())
-        })?;
-        printer.print(&starts.finish())?;
-        return Ok(ExitCode::Done);
-    }
-    runtime()?.block_on(follow(printer))?;
-    Ok(ExitCode::Done)
-}
-
-/// What both look at: who takes events in, and who looks at the clock.
-struct Audit {
-    starts: Starts,
-    printer: Printer,
-}
-
-/// Tells starts as they happen.
-async fn follow(printer: Printer) -> anyhow::Result<()> {
-    let told = told_to_end()?;
-    let tracer = builder(&Capture::default()).start()?;
-    let audit = Arc::new(Mutex::new(Audit { starts: Starts::default(), printer }));
-    let mut sink = AuditSink(Arc::clone(&audit));
-    let enough = async {
-        loop {
-            tokio::time::sleep(LOOK).await;
-            let Audit { starts, printer } = &mut *audit.lock().unwrap_or_else(PoisonError::into_inner);
-            printer.print(&starts.take(clock::boot_ns()))?;
-            if printer.left == 0 {
-                return io::Result::Ok(());
-            }
+    let wrong = |message: &str| Err(UsageError::new("containers", message).into());
+    if let Some(files) = &args.diff {
+        let [a, b] = &files[..] else { return wrong("--diff takes two files") };
+        let only = match &args.container[..] {
+            [] => [None, None],
+            [both] => [Some(&**both); 2],
+            [a, b] => [Some(&**a), Some(&**b)],
+            _ => return wrong("--container can be given once, or once for each of the two files"),
+        };
+        if [a, b].iter().all(|file| file.as_os_str() == "-") {
+            return wrong("only one of the two files can be standard input");
         }
+        let wish = diff::Wish { files: [a, b], only, json: args.json };
+        return Ok(of_comparison(diff::execute(&wish, globals)));
+    }
+    let Some(only) = &args.audit else {
+        return wrong("give --audit, to see how containers start, or --diff, to hold two starts against each other");
     };
-    let mut failed = Ok(());
-    let shutdown = async {
-        tokio::select! {
-            () = told => {}
-            result = enough => failed = result,
-        }
-    };
-    let everything = Filter::new(&Spec::default())?;
-    let wanted = Wanted { snapshot: true, ..Wanted::default() };
-    pipeline::run(tracer, everything, &mut sink, &wanted, shutdown, |_| true).await?;
-    failed?;
-    let Audit { starts, printer } = &mut *audit.lock().unwrap_or_else(PoisonError::into_inner);
-    printer.print(&starts.finish())?;
-    Ok(())
-}
-
-/// Takes events into the audit.
-struct AuditSink(Arc<Mutex<Audit>>);
-
-impl Sink for AuditSink {
-    fn write(&mut self, event: &Event) -> io::Result<()> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).starts.apply(event);
-        Ok(())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        let Audit { starts, printer } = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        printer.print(&starts.take_by_events())
-    }
-}
-
-/// Writes starts.
-struct Printer {
-    output: Output,
-    colour: bool,
-    width: Option<usize>,
-    json: bool,
-    /// Which container is meant; every id begins with nothing.
-    only: String,
-    left: u64,
-    told: bool,
-}
-
-impl Printer {
-    fn print(&mut self, starts: &[Start]) -> io::Result<()> {
-        for start in starts {
-            if self.left == 0 || !start.is_of(&self.only) {
-                continue;
-            }
-            self.left -= 1;
-            if self.json {
-                let mut line = serde_json::to_vec(start)?;
-                line.push(b'\n');
-                self.output.write_all(&line)?;
-                self.output.flush()?;
-                continue;
-            }
-            if std::mem::replace(&mut self.told, true) {
-                self.output.write_all(b"\n")?;
-            }
-            line::print(&start::lines(start, self.width, Glyphs::of_locale()), &mut self.output, self.colour)?;
-        }
-        Ok(())
-    }
-}
-
-/// Reads events from a file, line by line.
-fn read(file: &Path, mut take: impl FnMut(&Event) -> io::Result<()>) -> anyhow::Result<()> {
-    let named = || file.display().to_string();
-    let reader: Box<dyn io::Read> = if file == Path::new("-") {
-        Box::new(io::stdin())
-    } else {
-        Box::new(std::fs::File::open(file).with_context(|| format!("cannot open {}", named()))?)
-    };
-    for (number, text) in BufReader::new(reader).lines().enumerate() {
-        let text = text.with_context(|| format!("cannot read {}", named()))?;
-        if text.is_empty() {
-            continue;
-        }
-        let event: Event = serde_json::from_str(&text).with_context(|| {
-            format!("line {} of {} is no event, as `tracer stream` writes them", number + 1, named())
-        })?;
-        take(&event)?;
-    }
-    Ok(())
+    let wish = audit::Wish { only, from: args.from.as_deref(), json: args.json, count: args.count };
+    audit::execute(&wish, globals)
 }

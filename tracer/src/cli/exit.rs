@@ -20,6 +20,10 @@ pub enum ExitCode {
     Failure,
     /// 2: it was not asked in a way it understands.
     Usage,
+    /// 1: a comparison was made, and something differs, as with `diff`.
+    Differs,
+    /// 2: no comparison could be made, as with `diff`; one line on standard error says why.
+    Trouble,
     /// `tracer run`: whatever its command ended with.
     Command(u8),
 }
@@ -28,8 +32,8 @@ impl From<ExitCode> for process::ExitCode {
     fn from(code: ExitCode) -> Self {
         match code {
             ExitCode::Done => Self::SUCCESS,
-            ExitCode::Failure => Self::FAILURE,
-            ExitCode::Usage => Self::from(2),
+            ExitCode::Failure | ExitCode::Differs => Self::FAILURE,
+            ExitCode::Usage | ExitCode::Trouble => Self::from(2),
             ExitCode::Command(status) => Self::from(status),
         }
     }
@@ -68,9 +72,21 @@ pub(super) fn conclude(result: anyhow::Result<ExitCode>, colour: ColorChoice) ->
         let _ = error.map(|error| error.print());
         return ExitCode::Usage;
     }
-    // Not `eprintln!`, which panics when standard error cannot be written.
-    let _ = writeln!(io::stderr(), "tracer: {}", line(&error));
+    say(&error);
     ExitCode::Failure
+}
+
+/// A comparison that could not be made ends otherwise than one that found a difference.
+pub(super) fn of_comparison(result: anyhow::Result<ExitCode>) -> ExitCode {
+    result.unwrap_or_else(|error| {
+        say(&error);
+        ExitCode::Trouble
+    })
+}
+
+fn say(error: &anyhow::Error) {
+    // Not `eprintln!`, which panics when standard error cannot be written.
+    let _ = writeln!(io::stderr(), "tracer: {}", line(error));
 }
 
 /// An error and its causes in one line that is safe for a terminal. What a cause says is left out where it was said already.

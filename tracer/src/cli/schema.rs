@@ -16,10 +16,18 @@ pub(super) struct SchemaArgs {
     /// That of what `tracer containers --audit --json` writes instead
     #[arg(long)]
     audit: bool,
+
+    /// That of what `tracer containers --diff --json` writes instead
+    #[arg(long, conflicts_with = "audit")]
+    diff: bool,
 }
 
 pub(super) fn execute(args: &SchemaArgs, globals: &Globals) -> anyhow::Result<ExitCode> {
-    let text = if args.audit { schema::start_text() } else { schema::text() };
+    let text = match args {
+        SchemaArgs { audit: true, .. } => schema::start_text(),
+        SchemaArgs { diff: true, .. } => schema::diff_text(),
+        _ => schema::text(),
+    };
     globals.open()?.write_all(text.as_bytes())?;
     Ok(ExitCode::Done)
 }

@@ -14,6 +14,7 @@ mod order;
 #[cfg(test)]
 mod samples;
 pub mod start;
+pub mod start_diff;
 pub mod summary;
 mod summary_rows;
 pub mod top;

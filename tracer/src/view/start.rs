@@ -5,6 +5,7 @@ use super::line::{Line, Role};
 use super::{escape, label, units};
 use crate::audit::role::Role as Part;
 use crate::audit::{Ran, Start, Tie};
+use crate::event::Container;
 
 /// Columns of the bars.
 const BAR: usize = 24;
@@ -45,9 +46,8 @@ pub fn lines(start: &Start, width: Option<usize>, glyphs: &Glyphs) -> Vec<Line> 
     lines.into_iter().map(|line| line.cut(width, glyphs)).collect()
 }
 
-/// What it is called, and how long it took.
-fn title(start: &Start, glyphs: &Glyphs) -> Line {
-    let container = &start.container;
+/// What a container is called, and what else is known of it.
+pub(super) fn called(container: &Container) -> Line {
     let id = escape::text(label::container(&container.id)).into_owned();
     let mut facts: Vec<String> = Vec::new();
     if container.name.is_some() {
@@ -60,6 +60,12 @@ fn title(start: &Start, glyphs: &Glyphs) -> Line {
     if !facts.is_empty() {
         line.push(Role::Plain, &format!(" ({})", facts.join(", ")));
     }
+    line
+}
+
+/// What it is called, and how long it took.
+fn title(start: &Start, glyphs: &Glyphs) -> Line {
+    let mut line = called(&start.container);
     match start.total_ns {
         Some(total_ns) => {
             let from = if start.client.is_some() { "its client's exec" } else { "its first step" };
@@ -89,7 +95,7 @@ fn row(start: &Start, ran: &Ran, glyphs: &Glyphs) -> Line {
         None => Role::Dim,
     };
     line.push(role, &format!("  {step:<STEP$} {:>7}  ", ran.pid));
-    line.push(Role::Plain, &command(start, ran));
+    line.push(Role::Plain, &command(&start.container, ran));
     match (&ran.signal, ran.code) {
         (Some(signal), _) => line.push(Role::Bad, &format!("  ({})", escape::text(signal))),
         (None, Some(code)) if code != 0 => line.push(Role::Bad, &format!("  (exit {code})")),
@@ -99,7 +105,7 @@ fn row(start: &Start, ran: &Ran, glyphs: &Glyphs) -> Line {
 }
 
 /// Why something that is no step belongs to the start.
-const fn why(tie: Tie) -> &'static str {
+pub(super) const fn why(tie: Tie) -> &'static str {
     match tie {
         Tie::Line => "below it",
         Tie::Container => "inside",
@@ -124,11 +130,11 @@ fn bar(start: &Start, ran: &Ran, glyphs: &Glyphs, line: &mut Line) {
 }
 
 /// Its command line with the container's id as short as elsewhere; in brackets the name of what exec'd nothing.
-pub(super) fn command(start: &Start, ran: &Ran) -> String {
+pub(super) fn command(container: &Container, ran: &Ran) -> String {
     if !ran.execed {
         return format!("({})", ran.comm.as_deref().map_or_else(|| "?".into(), |comm| escape::text(comm).into_owned()));
     }
-    let id = &*start.container.id;
+    let id = &*container.id;
     let text = match (&ran.argv, &ran.exe, &ran.comm) {
         (Some(argv), ..) if !argv.is_empty() => escape::command_line(argv),
         (_, Some(exe), _) => escape::argument(exe).into_owned(),

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+mod diff;
+
 use std::path::Path;
 use std::process::{Command, Stdio};
 

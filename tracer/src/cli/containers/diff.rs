@@ -1,0 +1,83 @@
+//! `tracer containers --diff`: two recorded starts held against each other.
+
+use std::io::Write as _;
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+
+use super::recording::read;
+use crate::audit::diff::Diff;
+use crate::audit::{Start, Starts};
+use crate::cli::exit::unless_closed_pipe;
+use crate::cli::{ExitCode, Globals};
+use crate::event::Container;
+use crate::view::glyphs::Glyphs;
+use crate::view::{label, line, start_diff};
+
+/// So many containers are named when none is the one that is meant.
+const NAMED: usize = 8;
+
+/// What is wanted.
+#[derive(Clone, Debug)]
+pub(super) struct Wish<'a> {
+    pub(super) files: [&'a Path; 2],
+    /// Which container of each.
+    pub(super) only: [Option<&'a str>; 2],
+    pub(super) json: bool,
+}
+
+pub(super) fn execute(wish: &Wish<'_>, globals: &Globals) -> anyhow::Result<ExitCode> {
+    let [a, b] = [0, 1].map(|i| choose(wish.files[i], wish.only[i]));
+    let diff = Diff::new(&a?, &b?);
+    let status = if diff.same { ExitCode::Done } else { ExitCode::Differs };
+    // What is found does not depend on who reads it.
+    unless_closed_pipe(print(&diff, wish, globals))?;
+    Ok(status)
+}
+
+fn print(diff: &Diff, wish: &Wish<'_>, globals: &Globals) -> anyhow::Result<()> {
+    let mut output = globals.open()?;
+    if wish.json {
+        let mut text = serde_json::to_vec(diff)?;
+        text.push(b'\n');
+        output.write_all(&text)?;
+        return Ok(output.flush()?);
+    }
+    let colour = globals.colours(&output);
+    let width = terminal_size::terminal_size_of(&output).map(|(width, _)| usize::from(width.0));
+    let names = wish.files.map(|file| file.display().to_string());
+    let lines = start_diff::lines(diff, [&names[0], &names[1]], width, Glyphs::of_locale());
+    Ok(line::print(&lines, &mut output, colour)?)
+}
+
+/// The start in a file that is meant, or the first one.
+fn choose(file: &Path, only: Option<&str>) -> anyhow::Result<Start> {
+    let mut starts = Starts::default();
+    let mut all = Vec::new();
+    read(file, |event| {
+        starts.apply(event);
+        all.extend(starts.take_by_events());
+        Ok(())
+    })?;
+    all.extend(starts.finish());
+    let (name, count) = (file.display(), all.len());
+    if count == 0 {
+        bail!("no container is started in {name}: record one with `tracer run -o FILE -- docker run …`");
+    }
+    let Some(only) = only else {
+        let first = all.swap_remove(0);
+        if count > 1 {
+            tracing::warn!("{name} has {count} starts; this is of the first, {}: --container chooses", called(&first));
+        }
+        return Ok(first);
+    };
+    let known: Vec<String> = all.iter().take(NAMED).map(called).collect();
+    let more = if count > NAMED { ", …" } else { "" };
+    let first = all.into_iter().find(|start| start.is_of(only));
+    first.with_context(|| format!("no container in {name} is called {only}: there is {}{more}", known.join(", ")))
+}
+
+fn called(start: &Start) -> String {
+    let Container { id, name, .. } = &start.container;
+    name.as_deref().unwrap_or_else(|| label::container(id)).to_owned()
+}
