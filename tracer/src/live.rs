@@ -236,7 +236,7 @@ impl Tracer {
             self.table.set_utc_offset(clock::utc_minus_boot_ns());
         }
         let Taken { records, all } = self.take(BATCH);
-        if records == 0 {
+        if records == 0 && !self.ring.is_busy() {
             self.notice_losses();
         }
         // Not while there is more to come: what the ring holds is older than what `/proc` shows.

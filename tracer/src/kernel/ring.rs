@@ -1,8 +1,9 @@
 //! The ring buffer's reading end.
 //!
 //! Wake-ups are dear (an interrupt each), so under load there are none: after each batch the reader looks
-//! again by itself a moment later. Once it finds nothing it says that it will sleep, and the next record wakes it
-//! at once. So a storm costs a thousand looks a second, a single event is handled at once, and idleness costs nothing.
+//! again by itself a moment later, and a longer moment while there is something each time. Once it finds nothing it says that
+//! it will sleep, and the next record wakes it at once. So a storm costs some three hundred looks a second, a single event is
+//! handled at once, and idleness costs nothing.
 
 use std::future::poll_fn;
 use std::io;
@@ -16,8 +17,14 @@ use tokio::time::{Sleep, sleep};
 
 use super::load::{LoadError, refused};
 
-/// Pause between two looks while there is something to find.
-const BUSY_PAUSE: Duration = Duration::from_millis(1);
+/// Pause before the first look after something was found.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+
+/// The longest pause, reached while each look finds something. The timer may be a millisecond late.
+const LONGEST_PAUSE: Duration = Duration::from_millis(3);
+
+/// A look that finds more records than this makes the next pause a short one again: the ring must not fill.
+const MANY: usize = 512;
 
 /// A record that was being written when we said that we will sleep may not have seen it; it is there by then,
 /// unless the writer's own (virtual) CPU stood still.
@@ -26,8 +33,10 @@ const LAST_LOOKS: [Duration; 3] = [Duration::from_millis(10), Duration::from_mil
 /// How far the reader is on its way to sleep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rest {
-    /// Records were found a moment ago: there may be more.
+    /// Records were found a moment ago: there may be more after a pause.
     Busy,
+    /// The pause is over; nothing was found since.
+    Looked,
     /// It is said that the next record is to wake us; one more look.
     Announced,
     /// Until woken, or until the next of the last looks.
@@ -41,6 +50,10 @@ pub struct Ring {
     rest: Rest,
     /// The end of the pause that is under way.
     pause: Option<Pin<Box<Sleep>>>,
+    /// How long the last pause between two looks was; none since we were woken.
+    length: Duration,
+    /// Records found since.
+    found: usize,
 }
 
 impl Ring {
@@ -49,7 +62,12 @@ impl Ring {
         // SAFETY: the map owns its descriptor, is owned by the `AsyncFd`, and always names the same one.
         let ring = unsafe { AsyncFd::register(ring) };
         let ring = ring.map_err(|error| refused("the ring buffer", &error))?;
-        Ok(Self { map: ring, asleep, rest: Rest::Busy, pause: None })
+        Ok(Self { map: ring, asleep, rest: Rest::Busy, pause: None, length: Duration::ZERO, found: 0 })
+    }
+
+    /// True until a look after a pause has found nothing.
+    pub fn is_busy(&self) -> bool {
+        self.rest == Rest::Busy
     }
 
     /// Waits until it is worth looking. May return for nothing.
@@ -61,7 +79,19 @@ impl Ring {
     pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.rest {
             Rest::Busy => {
-                ready!(self.poll_pause(cx, BUSY_PAUSE));
+                if self.pause.is_none() {
+                    self.length = if self.found > MANY {
+                        FIRST_PAUSE
+                    } else {
+                        (2 * self.length).clamp(FIRST_PAUSE, LONGEST_PAUSE)
+                    };
+                    self.found = 0;
+                }
+                ready!(self.poll_pause(cx, self.length));
+                self.rest = Rest::Looked;
+                Poll::Ready(Ok(()))
+            }
+            Rest::Looked => {
                 self.asleep.set(0, 1, 0).map_err(io::Error::other)?;
                 self.rest = Rest::Announced;
                 Poll::Ready(Ok(()))
@@ -83,6 +113,7 @@ impl Ring {
             // reserved before is still being written, and will not wake us again.
             self.rest = Rest::Busy;
             self.pause = None;
+            self.length = Duration::ZERO;
             return Poll::Ready(Ok(()));
         }
         let Some(&length) = LAST_LOOKS.get(looks) else { return Poll::Pending };
@@ -110,6 +141,7 @@ impl Ring {
         }
         if taken != 0 {
             self.rest = Rest::Busy;
+            self.found += taken;
         }
         taken
     }
