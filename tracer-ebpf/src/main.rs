@@ -5,6 +5,7 @@
 //! - `kernel.rs`: the constants handed over at load time, and loads at their offsets.
 //! - `task.rs`: the only file that knows `task_struct` and what hangs on it.
 //! - `path.rs`: walks dentries and mounts.
+//! - `rescue.rs`: two programs on one hook, for kernels that pass over one that is preempted.
 //! - `emit.rs`: the only file that touches the ring: reserves, numbers, submits, and counts what found no room.
 #![no_std]
 #![no_main]
@@ -27,6 +28,7 @@ mod hook {
 mod kernel;
 mod maps;
 mod path;
+mod rescue;
 mod task;
 
 #[panic_handler]

@@ -20,17 +20,22 @@ pub static ASLEEP: Array<u32> = Array::with_max_entries(1, 0);
 #[map]
 pub static STATS: PerCpuArray<CpuStats> = PerCpuArray::with_max_entries(1, 0);
 
-/// An exec record while it is put together. Only the exec program uses it, and that cannot interrupt itself.
+/// An exec record while it is put together. Each exec program has its own, and none can interrupt itself.
 #[repr(C, align(8))]
 pub struct ExecScratch(pub [u8; EXEC_HEAD_BYTES + ARGV_STAGED_BYTES]);
 
-/// One [`ExecScratch`] a CPU.
+/// One [`ExecScratch`] a CPU and program; user space makes room for the second.
 #[map]
 pub static EXEC_SCRATCH: PerCpuArray<ExecScratch> = PerCpuArray::with_max_entries(1, 0);
 
 /// The same for failed execs: one for each of the two system calls, whose programs may interrupt each other.
 #[map]
 pub static EXEC_FAILED_SCRATCH: PerCpuArray<ExecScratch> = PerCpuArray::with_max_entries(2, 0);
+
+/// Whose event the first program of a hook has told, until the second has seen that: kind and thread. User space makes
+/// room where there are second programs.
+#[map]
+pub static TOLD: HashMap<u64, u32> = HashMap::with_max_entries(1, NO_PREALLOC);
 
 /// Of those, the dead that were not waited for yet, by the address of their task: a pid may be another's before it is told
 /// that its owner is gone.

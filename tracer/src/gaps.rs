@@ -1,12 +1,13 @@
 //! Finds lost records by the holes in their numbers, exactly where they are missing.
 
 use tracer_common::record::{
-    Header, KIND_CGROUP, KIND_EXEC, KIND_EXEC_FAILED, KIND_EXECAT_FAILED, KIND_EXIT, KIND_FORK, KIND_REAP, KIND_SIGNAL,
-    KINDS,
+    Header, KIND_CGROUP, KIND_EXEC, KIND_EXEC_FAILED, KIND_EXEC_RESCUED, KIND_EXECAT_FAILED, KIND_EXIT,
+    KIND_EXIT_RESCUED, KIND_FORK, KIND_FORK_RESCUED, KIND_REAP, KIND_SIGNAL, KINDS,
 };
 use tracer_common::stats::CpuStats;
 
 use crate::event::Lost;
+use crate::passed_over::Missing;
 
 /// The last record seen of one kind on one CPU.
 #[derive(Clone, Copy, Debug, Default)]
@@ -77,6 +78,12 @@ impl Gaps {
         out
     }
 
+    /// What the kernel passed over: it was never numbered.
+    pub fn passed_over(&mut self, missing: &Missing) -> Lost {
+        let lost = self.tell(0, missing.kind, missing.count, missing.after_ns, Some(missing.before_ns));
+        Lost { passed_over: missing.count, ..lost }
+    }
+
     fn slot(&mut self, cpu: usize, kind: usize) -> Option<&mut Last> {
         if self.cpus.len() <= cpu {
             self.cpus.resize(cpu + 1, [Last::default(); KINDS]);
@@ -90,13 +97,14 @@ impl Gaps {
         Lost {
             cpu: cpu as u32,
             total: missing,
-            forks: of(KIND_FORK),
-            execs: of(KIND_EXEC),
-            exits: of(KIND_EXIT),
+            forks: of(KIND_FORK) + of(KIND_FORK_RESCUED),
+            execs: of(KIND_EXEC) + of(KIND_EXEC_RESCUED),
+            exits: of(KIND_EXIT) + of(KIND_EXIT_RESCUED),
             signals: of(KIND_SIGNAL),
             exec_failures: of(KIND_EXEC_FAILED) + of(KIND_EXECAT_FAILED),
             cgroups: of(KIND_CGROUP),
             reaps: of(KIND_REAP),
+            passed_over: 0,
             after_boot_ns: after,
             before_boot_ns: before,
         }

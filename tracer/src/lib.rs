@@ -18,6 +18,7 @@ mod lineage;
 pub mod live;
 pub mod merge;
 pub mod names;
+pub mod passed_over;
 pub mod pipeline;
 pub mod record;
 pub mod schema;

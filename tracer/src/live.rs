@@ -24,9 +24,10 @@ use crate::enrich::info::Answer;
 use crate::event::{Event, Hello, Kind, Lost, Process};
 use crate::gaps::Gaps;
 use crate::kernel::hierarchy::Hierarchy;
-use crate::kernel::load::{Hook, Kernel, KernelOptions, LoadError, RING_DEFAULT_BYTES};
+use crate::kernel::load::{Kernel, KernelOptions, LoadError, RING_DEFAULT_BYTES};
 use crate::kernel::ring::Ring;
 use crate::names::Names;
+use crate::passed_over::{PassedOver, Untold};
 use crate::record::Record;
 use crate::search::Searches;
 use crate::seed;
@@ -46,6 +47,14 @@ const CLOCK_CHECK_NS: u64 = 1_000_000_000;
 
 /// Cgroups whose making was not told are looked for at most this often, in nanoseconds.
 const RESCAN_NS: u64 = 50_000_000;
+
+/// How often the kernel passed over a program is looked at no more often than that, in nanoseconds; in a storm that has no
+/// pause, after twenty times as long.
+const PASSED_OVER_NS: u64 = 50_000_000;
+
+/// At the end, records that are on their way are waited for so often, and so long each time.
+const STOP_LOOKS: u32 = 2500;
+const STOP_PAUSE: Duration = Duration::from_micros(200);
 
 /// Decodes records and finds the gaps between them.
 struct Intake {
@@ -102,6 +111,9 @@ pub struct Tracer {
     searches: Option<Searches>,
     /// The time that is waited for, and the wait for it.
     timer: Option<(u64, Pin<Box<Sleep>>)>,
+    /// What the kernel passed over, and when that was last looked at.
+    passed_over: PassedOver,
+    passed_over_checked_ns: u64,
     /// When to hold the table against `/proc`, because records were lost; never, while none are.
     resync: Again,
     /// Who looks for names of containers; nobody, if there could be no thread.
@@ -142,6 +154,7 @@ impl Tracer {
             argv_degraded: sum.argv_degraded + cpu.argv_degraded,
             paths_degraded: sum.paths_degraded + cpu.paths_degraded,
             untracked: sum.untracked + cpu.untracked,
+            rescued: std::array::from_fn(|kind| sum.rescued[kind] + cpu.rescued[kind]),
             ..sum
         })
     }
@@ -179,14 +192,18 @@ impl Tracer {
     pub fn stop(&mut self, out: &mut Vec<Event>) -> Result<(), LoadError> {
         self.kernel.detach();
         // A program that ran at the moment of detaching may still be writing its record.
-        for _ in 0..100 {
+        // (since Linux 7 it can be preempted over that).
+        for _ in 0..STOP_LOOKS {
             while self.gather(out) {}
-            if self.intake.gaps.in_flight(&self.kernel.stats()?) == 0 {
+            if self.intake.gaps.in_flight(&self.kernel.stats()?) == 0
+                && (!self.kernel.rescues() || self.kernel.untold() == Untold::default())
+            {
                 break;
             }
-            std::thread::sleep(std::time::Duration::from_micros(200));
+            std::thread::sleep(STOP_PAUSE);
         }
         let now = clock::boot_ns();
+        self.tell_passed_over(now, true);
         for lost in self.intake.gaps.tail(&self.kernel.stats()?) {
             self.queue.push_back(lost_event(lost, now));
             self.resync.at(now);
@@ -214,7 +231,7 @@ impl Tracer {
             arch: text(name.as_ref().ok().map(UtsName::machine)),
             host: text(name.as_ref().ok().map(UtsName::nodename)),
             boot_id: boot_id.trim().into(),
-            hooks: self.kernel.hooks.iter().map(Hook::name).collect(),
+            hooks: self.kernel.hook_names(),
             fallbacks: self.kernel.fallbacks.clone(),
             ring_bytes: self.options.ring_bytes.into(),
             argv_max: self.options.argv_max.into(),
@@ -237,7 +254,10 @@ impl Tracer {
         }
         let Taken { records, all } = self.take(BATCH);
         if records == 0 && !self.ring.is_busy() {
-            self.notice_losses();
+            self.notice_losses(now);
+        }
+        if now >= self.passed_over_checked_ns + if records == 0 { PASSED_OVER_NS } else { 20 * PASSED_OVER_NS } {
+            self.tell_passed_over(now, false);
         }
         // Not while there is more to come: what the ring holds is older than what `/proc` shows.
         if all && self.resync.is_due(now) {
@@ -368,7 +388,7 @@ fn queue_batch(searches: &mut Option<Searches>, queue: &mut VecDeque<Event>, bat
 fn lost_event(lost: Lost, boot_ns: u64) -> Event {
     let mut event = Event::new(Kind::Lost, Timestamp(boot_ns as i64 + clock::utc_minus_boot_ns()));
     event.boot_ns = Some(boot_ns);
-    event.cpu = Some(lost.cpu);
+    event.cpu = (lost.passed_over == 0).then_some(lost.cpu);
     event.lost = Some(lost);
     event
 }

@@ -13,7 +13,7 @@ use tracer_common::limits::{
 use tracer_common::offsets::ABSENT;
 use tracer_common::record::{
     EXEC_CAPS_GAINED, EXEC_DELETED, EXEC_INTERNAL_MOUNT, EXEC_NO_MM, Exec, FIELD_COMPLETE, FIELD_CUT, FIELD_DEGRADED,
-    FIELD_UNREADABLE, KIND_EXEC,
+    FIELD_UNREADABLE, KIND_EXEC, KIND_EXEC_RESCUED,
 };
 use tracer_common::stats::CpuStats;
 
@@ -22,6 +22,7 @@ use crate::filter;
 use crate::kernel::{Typed, config, offset, read};
 use crate::maps::{EVENTS, EXEC_SCRATCH};
 use crate::path::{self, Cursor};
+use crate::rescue;
 use crate::task::Task;
 
 const TASK: usize = 0;
@@ -37,15 +38,29 @@ const _: () = assert!(size_of::<Exec>() + 3 * PATH_BYTES + INTERPRETER_BYTES < E
 
 #[btf_tracepoint(function = "sched_process_exec")]
 fn exec(ctx: BtfTracePointContext) -> i32 {
+    report::<KIND_EXEC>(&ctx)
+}
+
+/// For kernels that pass over the first.
+#[btf_tracepoint(function = "sched_process_exec")]
+fn exec_second(ctx: BtfTracePointContext) -> i32 {
+    report::<KIND_EXEC_RESCUED>(&ctx)
+}
+
+#[inline(always)]
+fn report<const KIND: u16>(ctx: &BtfTracePointContext) -> i32 {
+    if !rescue::is_ours::<KIND>() {
+        return 0;
+    }
     let task = Task::new(ctx.arg::<*const u8>(TASK));
     if !filter::admits(task.tgid()) {
         return 0;
     }
-    let Some(scratch) = EXEC_SCRATCH.get_ptr_mut(0) else { return 0 };
-    let Some((header, stats)) = emit::header(KIND_EXEC, 0, task.rq_clock()) else { return 0 };
+    let Some(scratch) = EXEC_SCRATCH.get_ptr_mut(u32::from(rescue::is_second(KIND))) else { return 0 };
+    let Some((header, stats)) = emit::header(KIND, 0, task.rq_clock()) else { return 0 };
     let used = emit::used();
     if emit::is_full_for(used, FULL_FOR_REST) {
-        emit::lost(stats, KIND_EXEC);
+        emit::lost(stats, KIND);
         return 0;
     }
     let record = scratch.cast::<Exec>();
@@ -114,7 +129,7 @@ fn exec(ctx: BtfTracePointContext) -> i32 {
 
         let from: u64 = mm.load(offset!(mm_arg_start));
         let until: u64 = mm.load(offset!(mm_arg_end));
-        submit(record, u64::from(cursor.at()), from, until.saturating_sub(from), used, stats);
+        submit::<KIND>(record, u64::from(cursor.at()), from, until.saturating_sub(from), used, stats);
     }
     0
 }
@@ -158,7 +173,14 @@ fn string(cursor: Cursor, from: u64, room: usize) -> u8 {
 /// Lengths are u64 all the way: of a u32 the compiler would bound a zero-extended copy, and the verifier
 /// not know that the original is bounded too.
 #[inline(always)]
-unsafe fn submit(record: *mut Exec, head: u64, argv: u64, bytes: u64, used: u64, stats: *mut CpuStats) {
+unsafe fn submit<const KIND: u16>(
+    record: *mut Exec,
+    head: u64,
+    argv: u64,
+    bytes: u64,
+    used: u64,
+    stats: *mut CpuStats,
+) {
     let limit = u64::from(config!(argv_max));
     let want = if bytes > limit { limit } else { bytes };
     unsafe {
@@ -171,7 +193,7 @@ unsafe fn submit(record: *mut Exec, head: u64, argv: u64, bytes: u64, used: u64,
             if staged(record, head, argv, room) {
                 (*stats).argv_degraded += 1;
             } else {
-                emit::lost(stats, KIND_EXEC);
+                emit::lost(stats, KIND);
             }
             return;
         }
@@ -193,7 +215,7 @@ unsafe fn submit(record: *mut Exec, head: u64, argv: u64, bytes: u64, used: u64,
         if staged(record, head, argv, 0) {
             (*stats).argv_degraded += 1;
         } else {
-            emit::lost(stats, KIND_EXEC);
+            emit::lost(stats, KIND);
         }
     }
 }

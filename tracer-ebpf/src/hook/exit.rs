@@ -11,12 +11,13 @@ use tracer_common::limits::MAX_EXIT_THREADS;
 use tracer_common::offsets::ABSENT;
 use tracer_common::record::{
     EXIT_GROUP, EXIT_KTHREAD, EXIT_NS_INIT, EXIT_OOM, EXIT_REAPER_SUBREAPER, EXIT_USAGE_PARTIAL, Exit, KIND_EXIT,
-    TaskRef, Usage,
+    KIND_EXIT_RESCUED, TaskRef, Usage,
 };
 
 use crate::emit;
 use crate::filter;
 use crate::kernel::{Typed, config, offset, read};
+use crate::rescue;
 use crate::task::{Task, reaper};
 
 const TASK: usize = 0;
@@ -26,7 +27,14 @@ const GROUP_DEAD: usize = 1;
 #[btf_tracepoint(function = "sched_process_exit")]
 fn exit(ctx: BtfTracePointContext) -> i32 {
     let task = Task::new(ctx.arg::<*const u8>(TASK));
-    report(task, ctx.arg::<u64>(GROUP_DEAD) & 1 != 0)
+    report::<KIND_EXIT>(task, ctx.arg::<u64>(GROUP_DEAD) & 1 != 0)
+}
+
+/// For kernels that pass over the first.
+#[btf_tracepoint(function = "sched_process_exit")]
+fn exit_second(ctx: BtfTracePointContext) -> i32 {
+    let task = Task::new(ctx.arg::<*const u8>(TASK));
+    report::<KIND_EXIT_RESCUED>(task, ctx.arg::<u64>(GROUP_DEAD) & 1 != 0)
 }
 
 /// For kernels before 6.16. Two threads that end at once may both find the group dead: user space merges the two.
@@ -34,16 +42,19 @@ fn exit(ctx: BtfTracePointContext) -> i32 {
 fn exit_by_live(ctx: BtfTracePointContext) -> i32 {
     let task = Task::new(ctx.arg::<*const u8>(TASK));
     let live: u32 = unsafe { task.signal().load(offset!(signal_live)) };
-    report(task, live == 0)
+    report::<KIND_EXIT>(task, live == 0)
 }
 
 #[inline(always)]
-fn report(task: Task, group: bool) -> i32 {
+fn report<const KIND: u16>(task: Task, group: bool) -> i32 {
+    if !rescue::is_ours::<KIND>() {
+        return 0;
+    }
     let tgid = task.tgid();
     if (!group && config!(threads) == 0) || !filter::admits(tgid) {
         return 0;
     }
-    if let Some((mut entry, header)) = emit::reserve::<Exit>(KIND_EXIT, size_of::<Exit>() as u32, task.rq_clock()) {
+    if let Some((mut entry, header)) = emit::reserve::<Exit>(KIND, size_of::<Exit>() as u32, task.rq_clock()) {
         let record = emit::fields(&mut entry);
         unsafe {
             (*record).header = header;

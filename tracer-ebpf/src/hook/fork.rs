@@ -3,11 +3,12 @@
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use tracer_common::limits::MAX_NS_LEVEL;
-use tracer_common::record::{FORK_KTHREAD, FORK_THREAD, Fork, ForkNested, Header, KIND_FORK};
+use tracer_common::record::{FORK_KTHREAD, FORK_THREAD, Fork, ForkNested, Header, KIND_FORK, KIND_FORK_RESCUED};
 
 use crate::emit;
 use crate::filter;
 use crate::kernel::config;
+use crate::rescue;
 use crate::task::Task;
 
 const CREATOR: usize = 0;
@@ -15,6 +16,20 @@ const CHILD: usize = 1;
 
 #[btf_tracepoint(function = "sched_process_fork")]
 fn fork(ctx: BtfTracePointContext) -> i32 {
+    report::<KIND_FORK>(&ctx)
+}
+
+/// For kernels that pass over the first.
+#[btf_tracepoint(function = "sched_process_fork")]
+fn fork_second(ctx: BtfTracePointContext) -> i32 {
+    report::<KIND_FORK_RESCUED>(&ctx)
+}
+
+#[inline(always)]
+fn report<const KIND: u16>(ctx: &BtfTracePointContext) -> i32 {
+    if !rescue::is_ours::<KIND>() {
+        return 0;
+    }
     let creator = Task::new(ctx.arg::<*const u8>(CREATOR));
     let child = Task::new(ctx.arg::<*const u8>(CHILD));
     let thread = creator.tgid() == child.tgid();
@@ -26,16 +41,14 @@ fn fork(ctx: BtfTracePointContext) -> i32 {
     }
     let level = child.ns_level();
     if level == 0 {
-        if let Some((mut entry, header)) =
-            emit::reserve::<Fork>(KIND_FORK, size_of::<Fork>() as u32, creator.rq_clock())
-        {
+        if let Some((mut entry, header)) = emit::reserve::<Fork>(KIND, size_of::<Fork>() as u32, creator.rq_clock()) {
             unsafe { fill(emit::fields(&mut entry), header, creator, child, thread, 0) };
             entry.submit(emit::wake_up());
         }
         return 0;
     }
     let len = size_of::<Fork>() as u32 + 4 * (level + 1);
-    if let Some((mut entry, header)) = emit::reserve::<ForkNested>(KIND_FORK, len, creator.rq_clock()) {
+    if let Some((mut entry, header)) = emit::reserve::<ForkNested>(KIND, len, creator.rq_clock()) {
         let record = emit::fields(&mut entry);
         unsafe {
             fill(&raw mut (*record).fork, header, creator, child, thread, level);

@@ -33,6 +33,10 @@ pub struct Lost {
     /// … of them told that a dead process was waited for.
     #[serde(default, skip_serializing_if = "is_zero64")]
     pub reaps: u64,
+    /// … of them because the kernel passed over a program that was preempted meanwhile (Linux 7): at most so many, for it
+    /// does not tell what they were, nor on which CPU; `cpu` is 0 then.
+    #[serde(default, skip_serializing_if = "is_zero64")]
+    pub passed_over: u64,
     /// Boot time of the last record of this CPU before the gap.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after_boot_ns: Option<u64>,
@@ -108,7 +112,7 @@ pub struct Bye {
     /// Storms that began.
     #[serde(default, skip_serializing_if = "is_zero64")]
     pub storms: u64,
-    /// Records lost for want of room.
+    /// Records lost for want of room, or because the kernel passed over the program that was to make them.
     pub lost: u64,
     /// By kind of event, emitted ones.
     pub processes: u64,

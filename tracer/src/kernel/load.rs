@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use aya::maps::{HashMap, Map, MapData, PerCpuArray};
-use aya::programs::{BtfTracePoint, FExit, Program, ProgramError, TracePoint};
+use aya::programs::{BtfTracePoint, FExit, Program, ProgramError, ProgramFd, TracePoint};
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 use tracer_common::config::Config;
-use tracer_common::limits::ARGV_MAX_BYTES;
+use tracer_common::limits::{ARGV_MAX_BYTES, MAX_TOLD};
 use tracer_common::offsets::Offsets;
 use tracer_common::stats::CpuStats;
 
@@ -14,7 +14,9 @@ use super::btf::{Btf, BtfError};
 use super::exec_failed;
 use super::hierarchy::Hierarchy;
 use super::own_btf;
+use super::rescue::{self, Misses};
 use super::ring::Ring;
+use crate::passed_over::Untold;
 
 /// The kernel side, built by `cargo xtask build`.
 static OBJECT: &[u8] = include_bytes_aligned!(env!("TRACER_BPF_OBJECT"));
@@ -37,8 +39,17 @@ pub struct KernelOptions {
     pub exec_failed: bool,
     /// When the dead are waited for too.
     pub reap: bool,
+    /// A second program for births, execs and deaths, for those over which the kernel passes the first. `None`: where it
+    /// does so.
+    pub rescue: Option<bool>,
     /// A file with the running kernel's BTF. Another kernel's is refused.
     pub btf: Option<PathBuf>,
+}
+
+impl KernelOptions {
+    pub(super) fn rescues(&self) -> bool {
+        self.rescue.unwrap_or_else(rescue::is_needed)
+    }
 }
 
 impl Default for KernelOptions {
@@ -50,6 +61,7 @@ impl Default for KernelOptions {
             tracked_only: false,
             exec_failed: false,
             reap: false,
+            rescue: None,
             btf: None,
         }
     }
@@ -158,6 +170,7 @@ pub struct Kernel {
     ebpf: Option<Ebpf>,
     stats: PerCpuArray<MapData, Plain<CpuStats>>,
     tracked: HashMap<MapData, u32, u32>,
+    misses: Misses,
     /// Hooks that are attached.
     pub hooks: Vec<Hook>,
     /// What this kernel lacks, and what is done instead.
@@ -183,6 +196,8 @@ impl Kernel {
         drop(btf);
         // All are loaded before the first is attached: the verifier takes its time.
         let loaded: Vec<(&Hook, Result<(), LoadError>)> = hooks.iter().map(|hook| (hook, probe.load(hook))).collect();
+        let seconds: Vec<Hook> = hooks.iter().filter(|_| options.rescues()).filter_map(rescue::second).collect();
+        seconds.iter().try_for_each(|hook| probe.load(hook))?;
         let mut attached = Vec::new();
         for (hook, loaded) in loaded {
             // Whoever's birth is told has this on until tracing ends as well.
@@ -190,13 +205,22 @@ impl Kernel {
                 attached.extend(exec_failed::attach(&mut probe, &mut fallbacks)?);
             }
             match loaded.and_then(|()| probe.attach(hook)) {
-                Ok(()) => attached.push(*hook),
+                Ok(()) => {
+                    attached.push(*hook);
+                    // In the order in which they are called.
+                    if let Some(second) = seconds.iter().find(|second| second.tracepoint == hook.tracepoint) {
+                        probe.attach(second)?;
+                        attached.push(*second);
+                    }
+                }
                 Err(error) if hook.needed => return Err(error),
                 Err(error) => fallbacks.push(format!("{}: {error}; without {}", hook.tracepoint, hook.gives)),
             }
         }
-        let names: Vec<String> = attached.iter().map(Hook::name).collect();
-        tracing::info!("hooks: {}; cgroups by {}", names.join(", "), hierarchy.name());
+        let mut misses = Misses::default();
+        for hook in &attached {
+            misses.watch(hook, probe.descriptor(hook)?);
+        }
         for fallback in &fallbacks {
             tracing::info!("fallback: {fallback}");
         }
@@ -208,7 +232,10 @@ impl Kernel {
         let ring = Ring::new(events, take(&mut ebpf, "ASLEEP")?)?;
         let stats = take(&mut ebpf, "STATS")?;
         let tracked = take(&mut ebpf, "TRACKED")?;
-        Ok((Self { ebpf: Some(ebpf), stats, tracked, hooks: attached, fallbacks, hierarchy }, ring))
+        let kernel = Self { ebpf: Some(ebpf), stats, tracked, misses, hooks: attached, fallbacks, hierarchy };
+        let (names, hierarchy) = (kernel.hook_names().join(", "), kernel.hierarchy.name());
+        tracing::info!("hooks: {names}; cgroups by {hierarchy}");
+        Ok((kernel, ring))
     }
 
     /// Adds a process to those that are reported (with [`KernelOptions::tracked_only`]).
@@ -231,6 +258,23 @@ impl Kernel {
             // What cannot be unloaded is when the rest is dropped.
             let _ = unload(&mut ebpf, hook);
         }
+    }
+
+    /// The hooks by name, each once.
+    pub fn hook_names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.hooks.iter().map(Hook::name).collect();
+        names.dedup();
+        names
+    }
+
+    /// True if what the kernel passes the first program of a hook over with is told by a second.
+    pub fn rescues(&self) -> bool {
+        self.hooks.iter().filter_map(rescue::second).any(|second| self.hooks.contains(&second))
+    }
+
+    /// What the kernel has passed the programs over with, and nobody has told.
+    pub fn untold(&self) -> Untold {
+        self.misses.untold(|| self.stats().unwrap_or_default())
     }
 
     /// The counters of every CPU.
@@ -296,6 +340,14 @@ impl Probe {
         let _ = unload(&mut self.ebpf, hook);
     }
 
+    /// Another descriptor of a program that is loaded.
+    fn descriptor(&self, hook: &Hook) -> Result<ProgramFd, LoadError> {
+        let program = self.ebpf.program(hook.program);
+        let program = program.ok_or_else(|| refused(hook.program, &"the program is missing from the object"))?;
+        let own = program.fd().map_err(|error| refused(hook.program, &error))?;
+        own.try_clone().map_err(|error| refused(hook.program, &error))
+    }
+
     /// How many instructions the verifier went through for a program that is loaded (told since 5.16).
     pub(super) fn verified(&self, hook: &Hook) -> Option<u32> {
         self.ebpf.program(hook.program)?.info().ok()?.verified_instruction_count()
@@ -313,7 +365,10 @@ fn open(offsets: &Offsets, hierarchy: &Hierarchy, options: &KernelOptions) -> Re
         cgroup_subsys: hierarchy.subsys,
         cgroup_hierarchy: hierarchy.number,
         ring_eighth: options.ring_bytes / 8,
+        rescue: options.rescues().into(),
+        reserved: 0,
     };
+    let (exec_scratches, told) = if options.rescues() { (2, MAX_TOLD) } else { (1, 1) };
     let (offsets, config) = (Plain(*offsets), Plain(config));
     EbpfLoader::new()
         // Offsets come as constants: no relocation against the kernel's BTF is needed.
@@ -321,6 +376,8 @@ fn open(offsets: &Offsets, hierarchy: &Hierarchy, options: &KernelOptions) -> Re
         .override_global("OFFSETS", &offsets, true)
         .override_global("CONFIG", &config, true)
         .map_max_entries("EVENTS", options.ring_bytes)
+        .map_max_entries("EXEC_SCRATCH", exec_scratches)
+        .map_max_entries("TOLD", told)
         .load(OBJECT)
         .map_err(|error| classify("the maps", &error))
 }

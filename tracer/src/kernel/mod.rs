@@ -7,4 +7,5 @@ pub mod load;
 pub mod own_btf;
 pub mod place;
 pub mod probe;
+mod rescue;
 pub mod ring;

@@ -12,6 +12,7 @@ use super::exec_failed::{self, BY_FUNCTION, BY_TRACEPOINT};
 use super::load::{Hook, KernelOptions, LoadError, Probe, REAPS, hooks};
 use super::own_btf;
 use super::place::{self, PlaceError};
+use super::rescue;
 use crate::doctor::{Area, Check, Program, Status};
 
 /// A capability: its bit (include/uapi/linux/capability.h), its name, and what it is for.
@@ -194,10 +195,11 @@ fn attach(btf: &Btf, btf_file: Option<&Path>, out: &mut Vec<Check>) {
         return;
     };
     let hooks: Vec<Hook> = hooks(btf).into_iter().chain([REAPS]).collect();
+    let seconds: Vec<Hook> = hooks.iter().filter(|_| rescue::is_needed()).filter_map(rescue::second).collect();
     let mut verified = Verified::default();
     // Attached is the last: what is tracked only, so that nothing comes of it.
     for options in variations {
-        verified.load(&mut probe, &hooks);
+        verified.load(&mut probe, hooks.iter().chain(&seconds));
         if let Err(error) = probe.vary(btf, &options) {
             out.push(failed("BPF maps", Status::Failed, &error));
             return;
@@ -205,16 +207,22 @@ fn attach(btf: &Btf, btf_file: Option<&Path>, out: &mut Vec<Check>) {
     }
     for hook in hooks {
         let status = if hook.needed && hook != REAPS { Status::Failed } else { Status::Missing };
-        let attached = match verified.refused.remove(hook.program) {
+        let second = seconds.iter().find(|second| second.tracepoint == hook.tracepoint);
+        let both = || std::iter::once(&hook).chain(second);
+        let attached = both().try_for_each(|hook| match verified.refused.remove(hook.program) {
             Some(error) => Err(error),
-            None => probe.load(&hook).and_then(|()| probe.attach(&hook)),
-        };
+            None => probe.load(hook).and_then(|()| probe.attach(hook)),
+        });
         out.push(match attached {
             Ok(()) => {
-                let program = verified.program(&probe, &hook);
-                let use_of = if hook == REAPS { "; for --reap" } else { "" };
-                let detail = format!("program {}: loads and attaches{}{use_of}", hook.program, told(&program));
-                Check::new(Area::Hook, hook.tracepoint, Status::Ok, detail).programs([program])
+                let programs: Vec<Program> = both().map(|hook| verified.program(&probe, hook)).collect();
+                let use_of = match second {
+                    Some(second) => format!("; what it is passed over with, {} tells", second.program),
+                    None if hook == REAPS => "; for --reap".to_owned(),
+                    None => String::new(),
+                };
+                let detail = format!("program {}: loads and attaches{}{use_of}", hook.program, told(&programs[0]));
+                Check::new(Area::Hook, hook.tracepoint, Status::Ok, detail).programs(programs)
             }
             Err(error) => failed(hook.tracepoint, status, &error),
         });
@@ -228,11 +236,13 @@ fn attach(btf: &Btf, btf_file: Option<&Path>, out: &mut Vec<Check>) {
 /// Every way to set the switches that cut code away: of a program the verifier sees only what is left. The last one
 /// reports nothing until something is tracked.
 fn variations(btf_file: Option<&Path>) -> Vec<KernelOptions> {
-    let switches = [(false, false), (true, false), (true, true), (false, true)];
-    let options = |(threads, tracked_only)| KernelOptions {
+    let rescue = rescue::is_needed();
+    let switches = [(false, false, rescue), (true, false, rescue), (true, true, !rescue), (false, true, rescue)];
+    let options = |(threads, tracked_only, rescue)| KernelOptions {
         btf: btf_file.map(Into::into),
         threads,
         tracked_only,
+        rescue: Some(rescue),
         ..KernelOptions::default()
     };
     switches.into_iter().map(options).collect()
@@ -247,7 +257,7 @@ struct Verified {
 }
 
 impl Verified {
-    fn load(&mut self, probe: &mut Probe, hooks: &[Hook]) {
+    fn load<'a>(&mut self, probe: &mut Probe, hooks: impl Iterator<Item = &'a Hook>) {
         for hook in hooks {
             match probe.load(hook) {
                 Ok(()) => self.count(probe, hook),

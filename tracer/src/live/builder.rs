@@ -13,6 +13,7 @@ use crate::kernel::hierarchy::Hierarchy;
 use crate::kernel::load::{Kernel, KernelOptions, LoadError};
 use crate::kernel::place::{self, PlaceError};
 use crate::merge;
+use crate::passed_over::PassedOver;
 use crate::record::Record;
 use crate::search::Searches;
 use crate::seed::{self, Seed};
@@ -119,6 +120,14 @@ impl Builder {
         self
     }
 
+    /// Whether births, execs and deaths have a second program each, for those over which the kernel passes the first. Unless
+    /// said, they have where the kernel does that (Linux 7). Where they have not, what is passed over is told as lost.
+    #[must_use]
+    pub fn rescue(mut self, rescue: bool) -> Self {
+        self.kernel.rescue = Some(rescue);
+        self
+    }
+
     /// Report only this process and what it forks from now on. The kernel side itself leaves out the rest.
     #[must_use]
     pub fn only(mut self, pid: u32) -> Self {
@@ -200,6 +209,8 @@ impl Builder {
             settle: Again::at_once(),
             searches: self.summarise.then(Searches::default),
             timer: None,
+            passed_over: PassedOver::default(),
+            passed_over_checked_ns: 0,
             resync: Again::never(),
             names: None,
             answers: Vec::new(),

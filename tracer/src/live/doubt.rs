@@ -71,11 +71,25 @@ impl Tracer {
     }
 
     /// A gap shows when a record follows it; when none does, the kernel side's own count tells.
-    pub(super) fn notice_losses(&mut self) {
+    pub(super) fn notice_losses(&mut self, now: u64) {
         let Ok(stats) = self.kernel.stats() else { return };
-        let now = clock::boot_ns();
         for lost in self.intake.gaps.unnoticed(&stats) {
             self.queue.push_back(lost_event(lost, now));
+            self.resync.at(now);
+        }
+    }
+
+    /// What the kernel passed over leaves no hole; its own count tells. At the `end` nothing more is waited for.
+    pub(super) fn tell_passed_over(&mut self, now: u64, end: bool) {
+        self.passed_over_checked_ns = now;
+        let untold = self.kernel.untold();
+        let missing = if end {
+            self.passed_over.rest(now, &untold)
+        } else {
+            self.passed_over.look(now, &untold, self.kernel.rescues())
+        };
+        for missing in missing {
+            self.queue.push_back(lost_event(self.intake.gaps.passed_over(&missing), now));
             self.resync.at(now);
         }
     }

@@ -48,9 +48,6 @@ impl Need {
     }
 }
 
-/// Set to run what is known to fail now and then: what tracer does not get right yet.
-const OPEN: &str = "TRACER_OPEN";
-
 /// One test.
 pub(crate) struct Case {
     name: String,
@@ -82,14 +79,6 @@ impl Case {
         }
         if privileged && !Path::new("/sys/kernel/btf/vmlinux").exists() {
             return Some("there is no /sys/kernel/btf/vmlinux".to_owned());
-        }
-        // What only loads and reads types holds there too.
-        if privileged
-            && kernel_version().0 >= 7
-            && !self.name.starts_with("types::")
-            && std::env::var_os(OPEN).is_none()
-        {
-            return Some(format!("open: Linux 7 passes over programs that are preempted, unheard; {OPEN}=1 runs it"));
         }
         self.needs.iter().find_map(|need| need.unmet())
     }
