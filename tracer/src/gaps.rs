@@ -159,6 +159,22 @@ mod tests {
     }
 
     #[test]
+    fn what_the_kernel_passed_over_counts_too() {
+        let mut gaps = Gaps::default();
+        let missing = Missing { kind: KIND_EXEC.into(), count: 2, after_ns: Some(5), before_ns: 9 };
+        let lost = gaps.passed_over(&missing);
+        assert_eq!((lost.total, lost.execs, lost.passed_over), (2, 2, 2));
+        assert_eq!((lost.after_boot_ns, lost.before_boot_ns), (Some(5), Some(9)));
+        // Those of the second program have numbers of their own.
+        gaps.observe(&header(0, KIND_EXEC_RESCUED, 1));
+        assert_eq!(
+            gaps.observe(&header(0, KIND_EXEC_RESCUED, 3)).map(|lost| (lost.execs, lost.passed_over)),
+            Some((1, 0))
+        );
+        assert_eq!(gaps.lost(), 3);
+    }
+
+    #[test]
     fn a_kind_that_is_not_known_is_not_followed() {
         assert_eq!(Gaps::default().observe(&header(0, 900, 7)), None);
     }

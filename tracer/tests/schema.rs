@@ -68,7 +68,16 @@ fn sample(kind: Kind, seq: u64) -> Event {
         }
         Kind::Lost => {
             let (after_boot_ns, before_boot_ns) = (Some(1), Some(2));
-            let counts = Lost { cpu: 1, total: 10, forks: 1, execs: 2, exits: 3, signals: 4, ..Lost::default() };
+            let counts = Lost {
+                cpu: 1,
+                total: 10,
+                forks: 1,
+                execs: 2,
+                exits: 3,
+                signals: 4,
+                passed_over: 10,
+                ..Lost::default()
+            };
             event.lost = Some(Lost { after_boot_ns, before_boot_ns, ..counts });
         }
         Kind::Dropped => {

@@ -378,11 +378,15 @@ fn loss(lost: &Lost) -> String {
         (lost.reaps, "reaping"),
     ];
     let kinds: Vec<_> = kinds.into_iter().filter(|(n, _)| *n > 0).map(|(n, what)| units::counted(n, what)).collect();
-    let mut out = format!("{} of CPU {} lost for want of room", units::counted(lost.total, "record"), lost.cpu);
+    let mut out = if lost.passed_over > 0 {
+        format!("at most {} lost, passed over by the kernel", units::counted(lost.total, "record"))
+    } else {
+        format!("{} of CPU {} lost for want of room", units::counted(lost.total, "record"), lost.cpu)
+    };
     if !kinds.is_empty() {
         let _ = write!(out, ": {}", kinds.join(", "));
     }
-    out + "; a larger --ring-size would hold more"
+    if lost.passed_over > 0 { out } else { out + "; a larger --ring-size would hold more" }
 }
 
 #[cfg(test)]

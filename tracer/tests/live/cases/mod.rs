@@ -12,6 +12,7 @@ mod exit;
 mod kernel;
 mod load;
 mod oracle;
+mod passed_over;
 mod place;
 mod reader;
 mod reap;
@@ -48,6 +49,7 @@ pub(crate) fn all() -> Vec<Case> {
         containers::cases(),
         audit::cases(),
         load::cases(),
+        passed_over::cases(),
         types::cases(),
         storm::cases(),
         top::cases(),
