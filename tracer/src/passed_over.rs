@@ -108,7 +108,7 @@ mod tests {
         let mut passed = PassedOver::default();
         assert_eq!(passed.look(S, &untold(KIND_EXEC, 2), false), missing(KIND_EXEC, 2, None, S));
         assert_eq!(passed.look(2 * S, &untold(KIND_EXEC, 5), false), missing(KIND_EXEC, 3, Some(S), 2 * S));
-        assert_eq!(passed.look(S, &untold(KIND_REAP, 1), true), missing(KIND_REAP, 1, None, S));
+        assert_eq!(passed.look(3 * S, &untold(KIND_REAP, 1), true), missing(KIND_REAP, 1, Some(2 * S), 3 * S));
     }
 
     #[test]
