@@ -191,8 +191,8 @@ impl Tracer {
     /// Ends tracing: detaches the kernel side, then appends everything that had happened by then.
     pub fn stop(&mut self, out: &mut Vec<Event>) -> Result<(), LoadError> {
         self.kernel.detach();
-        // A program that ran at the moment of detaching may still be writing its record.
-        // (since Linux 7 it can be preempted over that).
+        // A program that ran at the moment of detaching may still be writing its record; since Linux 7 it can be preempted
+        // over that.
         for _ in 0..STOP_LOOKS {
             while self.gather(out) {}
             if self.intake.gaps.in_flight(&self.kernel.stats()?) == 0

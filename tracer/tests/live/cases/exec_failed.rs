@@ -5,7 +5,9 @@ use std::fs;
 use tracer::errno;
 use tracer::event::{Capture, Event, ExecFailed, Kind};
 
-use crate::support::{BOUND, Case, Run, Said, Stream, Trace, case, check_sound, command, deed_arguments, run_bounded};
+use crate::support::{
+    BOUND, Case, Need, Run, Said, Stream, Trace, case, check_sound, command, deed_arguments, run_bounded,
+};
 
 use super::exec_argv::decode;
 use super::exit::assert_ends;
@@ -22,6 +24,7 @@ pub(super) fn cases() -> Vec<Case> {
         case("exec_failed::nothing_but_descendants", nothing_but_descendants),
         case("exec_failed::a_search_along_path_is_one", search),
         case("exec_failed::summary_names_each", summary),
+        case("exec_failed::of_a_shell", shell).needs(&[Need::Path("/etc/passwd"), Need::Tool("env")]),
     ]
 }
 
@@ -214,4 +217,19 @@ fn summary() {
     assert!(all.lines().any(|line| line.contains("ENOENT") && line.contains("no-such-program")), "{all}");
     let refused = ["EACCES", plain.to_str().expect("UTF-8"), "Permission denied"];
     assert!(all.lines().any(|line| refused.iter().all(|part| line.contains(part))), "{all}");
+}
+
+/// What a shell cannot run. What it looked for by itself, by `stat`, the kernel was never asked to run, and is not there;
+/// what it asked for is, with why not.
+fn shell() {
+    let script = "nosuchcommand; /etc/passwd; env nosuchcommand; true";
+    let finished = run_bounded(&mut command(["run", "--exec-failed", "--", "sh", "-c", script]), BOUND);
+    assert_eq!(finished.code(), 0, "{}", finished.stderr);
+    let told: Vec<&str> = finished.stderr.lines().filter(|line| line.starts_with("  E")).collect();
+    let about = |what: &str| told.iter().filter(|line| line.contains(what)).copied().collect::<Vec<&str>>();
+    let refused = about("/etc/passwd");
+    assert!(refused.len() == 1 && refused[0].contains("EACCES"), "{told:?}");
+    let absent = about("/nosuchcommand");
+    assert!(!absent.is_empty() && absent.iter().all(|line| line.contains("ENOENT")), "{told:?}");
+    assert_eq!(told.len(), absent.len() + 1, "{told:?}");
 }
