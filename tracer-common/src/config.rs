@@ -25,10 +25,6 @@ pub struct Config {
     pub cgroup_hierarchy: u32,
     /// An eighth of the ring, in bytes: what is done without as it fills is told in these ([`crate::limits`]).
     pub ring_eighth: u32,
-    /// 1: births, execs and deaths have a second program each, for those over which the kernel passes the first.
-    pub rescue: u32,
-    /// Keeps the size a multiple of eight.
-    pub reserved: u32,
 }
 
 impl Config {
@@ -42,9 +38,7 @@ impl Config {
         cgroup_subsys: CGROUP_V2,
         cgroup_hierarchy: 0,
         ring_eighth: u32::MAX,
-        rescue: 0,
-        reserved: 0,
     };
 }
 
-const _: () = assert!(size_of::<Config>() == 56);
+const _: () = assert!(size_of::<Config>() == 48);

@@ -66,5 +66,5 @@ pub const MAX_TRACKED: u32 = 1 << 18;
 /// Longest path of a cgroup, its NUL included (`TRACE_CGROUP_PATH_LEN`, kernel/cgroup/cgroup-internal.h).
 pub const CGROUP_PATH_BYTES: usize = 1024;
 
-/// Room in the set of threads whose event the first program of a hook has told and the second has not seen yet.
-pub const MAX_TOLD: u32 = 1 << 16;
+/// Room for execs that are under way, where the program that tells them has to be told of them ahead.
+pub const MAX_PREPARED: u32 = 1 << 14;

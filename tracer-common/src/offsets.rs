@@ -56,6 +56,8 @@ pub enum Want {
     Useful,
     /// A bit field: the offset is in bits.
     Bit,
+    /// What a trace event hands over, for programs that take it as such; others do without.
+    Event,
 }
 
 offsets! {
@@ -77,6 +79,8 @@ offsets! {
     task_exit_code: Needed(4) = "task_struct"."exit_code",
     /// Creation time, boot clock; `real_start_time` before 5.5.
     task_start_boottime: Needed(8) = "task_struct"."start_boottime|real_start_time",
+    /// How often the task or one that it comes from has exec'd.
+    task_self_exec_id: Useful(8) = "task_struct"."self_exec_id",
     /// Name.
     task_comm: Needed(0) = "task_struct"."comm",
     /// Credentials seen by others.
@@ -213,6 +217,8 @@ offsets! {
     mm_arg_start: Needed(8) = "mm_struct"."arg_start",
     /// End of argv.
     mm_arg_end: Needed(8) = "mm_struct"."arg_end",
+    /// Where the stack of a new image begins: with the number of arguments.
+    mm_start_stack: Useful(8) = "mm_struct"."start_stack",
     /// Executable.
     mm_exe_file: Useful(8) = "mm_struct"."exe_file",
     /// An open file's mount.
@@ -271,6 +277,12 @@ offsets! {
     cgroup_kn: Useful(8) = "cgroup"."kn",
     /// The directory's inode number.
     kernfs_node_id: Useful(8) = "kernfs_node"."id",
+    /// Where the path is in the event of an exec: the distance from the event's start in the lower half, the length above.
+    event_exec_filename: Event(4) = "trace_event_raw_sched_process_exec"."__data_loc_filename",
+    /// The thread that called for it.
+    event_exec_old_tid: Event(4) = "trace_event_raw_sched_process_exec"."old_pid",
+    /// Whether the whole process is dead.
+    event_exit_group_dead: Event(1) = "trace_event_raw_sched_process_exit"."group_dead",
 }
 
 const _: () = assert!(Offsets::MEMBERS.len() * 4 == size_of::<Offsets>());

@@ -26,18 +26,6 @@ pub const KIND_EXECAT_FAILED: u16 = 6;
 pub const KIND_CGROUP: u16 = 7;
 /// A dead process was waited for (on request).
 pub const KIND_REAP: u16 = 8;
-/// What is added to the kinds 1 to 3 when the second program of a hook tells instead of the first, which the kernel passed
-/// over. The records are the same; the numbers are their own, for either program can come in while the other runs.
-pub const RESCUED: u16 = 12;
-/// A process was created, told by the second program.
-pub const KIND_FORK_RESCUED: u16 = KIND_FORK + RESCUED;
-/// A process replaced its image, told by the second program.
-pub const KIND_EXEC_RESCUED: u16 = KIND_EXEC + RESCUED;
-/// A process ended, told by the second program.
-pub const KIND_EXIT_RESCUED: u16 = KIND_EXIT + RESCUED;
-/// Slots for the kinds that have a second program, slot 0 unused.
-pub const RESCUABLE: usize = KIND_EXIT as usize + 1;
-
 /// Value of an id that is not set, e.g. the login uid of a service (`INVALID_UID`).
 pub const ID_UNSET: u32 = u32::MAX;
 

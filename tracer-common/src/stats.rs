@@ -1,6 +1,6 @@
 //! Counters kept by the kernel side, one set per CPU.
 
-use crate::record::{KINDS, RESCUABLE};
+use crate::record::KINDS;
 
 /// Per-CPU counters. Each hook writes only its own slots, so that no two programs ever share a word.
 #[repr(C)]
@@ -16,10 +16,6 @@ pub struct CpuStats {
     pub paths_degraded: u64,
     /// Forks whose child could not be put into the tracked set because that was full.
     pub untracked: u64,
-    /// Events that the first program of a hook left to the second, for want of room to say that it tells them.
-    pub deferred: [u64; RESCUABLE],
-    /// Events that came to the second program without a word of the first, shown or not.
-    pub rescued: [u64; RESCUABLE],
 }
 
-const _: () = assert!(size_of::<CpuStats>() == 16 * KINDS + 24 + 16 * RESCUABLE);
+const _: () = assert!(size_of::<CpuStats>() == 16 * KINDS + 24);

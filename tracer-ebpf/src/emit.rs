@@ -7,7 +7,7 @@ use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 use aya_ebpf::maps::ring_buf::RingBufEntry;
 use tracer_common::limits::FULL_FOR_REST;
-use tracer_common::record::{Header, KIND_EXIT, KIND_EXIT_RESCUED, KIND_FORK, KIND_FORK_RESCUED};
+use tracer_common::record::{Header, KIND_EXIT, KIND_FORK};
 use tracer_common::stats::CpuStats;
 
 use crate::kernel::config;
@@ -16,6 +16,10 @@ use crate::maps::{ASLEEP, EVENTS, STATS};
 /// `BPF_RB_NO_WAKEUP` and `BPF_RB_FORCE_WAKEUP` (include/uapi/linux/bpf.h).
 const NO_WAKEUP: u64 = 1;
 const FORCE_WAKEUP: u64 = 2;
+
+/// What a program on a trace event returns: with 0 the kernel would keep the event from everybody else, `perf` for one
+/// (kernel/events/core.c, `perf_trace_run_bpf_submit`).
+pub const PASS_ON: u32 = 1;
 
 /// How to hand over a record: waking the consumer only if it sleeps.
 ///
@@ -83,7 +87,7 @@ pub fn lost(stats: *mut CpuStats, kind: u16) {
 pub fn reserve<T: 'static>(kind: u16, len: u32, rq_clock: u64) -> Option<(RingBufEntry<T>, Header)> {
     let (header, stats) = header(kind, len, rq_clock)?;
     // What is about neither a birth nor a death leaves them the last of the room.
-    let kept = matches!(kind, KIND_FORK | KIND_EXIT | KIND_FORK_RESCUED | KIND_EXIT_RESCUED);
+    let kept = matches!(kind, KIND_FORK | KIND_EXIT);
     if !kept && is_full_for(used(), FULL_FOR_REST) {
         lost(stats, kind);
         return None;

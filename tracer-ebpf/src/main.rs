@@ -5,7 +5,6 @@
 //! - `kernel.rs`: the constants handed over at load time, and loads at their offsets.
 //! - `task.rs`: the only file that knows `task_struct` and what hangs on it.
 //! - `path.rs`: walks dentries and mounts.
-//! - `rescue.rs`: two programs on one hook, for kernels that pass over one that is preempted.
 //! - `emit.rs`: the only file that touches the ring: reserves, numbers, submits, and counts what found no room.
 #![no_std]
 #![no_main]
@@ -18,7 +17,8 @@ mod emit;
 mod filter;
 mod hook {
     mod cgroup;
-    mod exec;
+    pub mod exec;
+    mod exec_event;
     mod exec_failed;
     mod exit;
     mod fork;
@@ -28,7 +28,6 @@ mod hook {
 mod kernel;
 mod maps;
 mod path;
-mod rescue;
 mod task;
 
 #[panic_handler]

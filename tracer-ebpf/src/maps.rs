@@ -1,8 +1,8 @@
 //! Every map.
 
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
-use tracer_common::limits::{ARGV_STAGED_BYTES, EXEC_HEAD_BYTES, MAX_TRACKED};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
+use tracer_common::limits::{ARGV_STAGED_BYTES, EXEC_HEAD_BYTES, MAX_PREPARED, MAX_TRACKED};
 use tracer_common::stats::CpuStats;
 
 /// `BPF_F_NO_PREALLOC` (include/uapi/linux/bpf.h): room is taken as it is needed.
@@ -20,11 +20,11 @@ pub static ASLEEP: Array<u32> = Array::with_max_entries(1, 0);
 #[map]
 pub static STATS: PerCpuArray<CpuStats> = PerCpuArray::with_max_entries(1, 0);
 
-/// An exec record while it is put together. Each exec program has its own, and none can interrupt itself.
+/// An exec record while it is put together. Only one exec program is in use, and it cannot interrupt itself.
 #[repr(C, align(8))]
 pub struct ExecScratch(pub [u8; EXEC_HEAD_BYTES + ARGV_STAGED_BYTES]);
 
-/// One [`ExecScratch`] a CPU and program; user space makes room for the second.
+/// One [`ExecScratch`] a CPU.
 #[map]
 pub static EXEC_SCRATCH: PerCpuArray<ExecScratch> = PerCpuArray::with_max_entries(1, 0);
 
@@ -32,10 +32,22 @@ pub static EXEC_SCRATCH: PerCpuArray<ExecScratch> = PerCpuArray::with_max_entrie
 #[map]
 pub static EXEC_FAILED_SCRATCH: PerCpuArray<ExecScratch> = PerCpuArray::with_max_entries(2, 0);
 
-/// Whose event the first program of a hook has told, until the second has seen that: kind and thread. User space makes
-/// room where there are second programs.
+/// An exec that is under way.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Prepared {
+    /// When the task was created: its address may be another's by then.
+    pub start_ns: u64,
+    /// Which exec of the task it will be.
+    pub exec_id: u64,
+    /// The address of its `struct linux_binprm`, which lives as long as the exec takes.
+    pub bprm: u64,
+}
+
+/// Execs under way, by the address of their task, for a program that is told of an exec without its `linux_binprm`. What
+/// becomes of none is forgotten as room is needed.
 #[map]
-pub static TOLD: HashMap<u64, u32> = HashMap::with_max_entries(1, NO_PREALLOC);
+pub static PREPARED: LruHashMap<u64, Prepared> = LruHashMap::with_max_entries(MAX_PREPARED, 0);
 
 /// Of those, the dead that were not waited for yet, by the address of their task: a pid may be another's before it is told
 /// that its owner is gone.

@@ -1,6 +1,7 @@
 //! The only file that knows `task_struct` and what hangs on it.
 
 use aya_ebpf::helpers::bpf_get_current_task;
+use aya_ebpf::helpers::generated::bpf_get_current_task_btf;
 use tracer_common::config::CGROUP_V2;
 use tracer_common::limits::{COMM_LEN, MAX_REAPER_DEPTH};
 use tracer_common::offsets::ABSENT;
@@ -24,6 +25,12 @@ impl Task {
     #[inline(always)]
     pub fn new(task: *const u8) -> Self {
         Self(Typed(task))
+    }
+
+    /// The running task. Only from 5.11 on.
+    #[inline(always)]
+    pub fn running() -> Self {
+        Self::new(unsafe { bpf_get_current_task_btf() }.cast())
     }
 
     #[inline(always)]
@@ -64,6 +71,18 @@ impl Task {
     #[inline(always)]
     pub fn fs(self) -> Typed {
         unsafe { self.0.follow(offset!(task_fs)) }
+    }
+
+    /// How often it, or one that it comes from, has exec'd.
+    #[inline(always)]
+    pub fn exec_id(self) -> u64 {
+        unsafe { self.0.load(offset!(task_self_exec_id)) }
+    }
+
+    /// When it was created, by the boot clock.
+    #[inline(always)]
+    pub fn start_ns(self) -> u64 {
+        unsafe { self.0.load(offset!(task_start_boottime)) }
     }
 
     /// Which process it belongs to, and which of its threads it is.

@@ -72,9 +72,9 @@ pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
         .and_then(|record| record.get(size_of::<raw::Header>()..))
         .ok_or(DecodeError::Length { len: header.len, have })?;
     match header.kind {
-        raw::KIND_FORK | raw::KIND_FORK_RESCUED => fork(header, &mut buf).map(Record::Fork),
-        raw::KIND_EXEC | raw::KIND_EXEC_RESCUED => exec(header, &mut buf).map(|exec| Record::Exec(Box::new(exec))),
-        raw::KIND_EXIT | raw::KIND_EXIT_RESCUED => exit(header, &mut buf).map(|exit| Record::Exit(Box::new(exit))),
+        raw::KIND_FORK => fork(header, &mut buf).map(Record::Fork),
+        raw::KIND_EXEC => exec(header, &mut buf).map(|exec| Record::Exec(Box::new(exec))),
+        raw::KIND_EXIT => exit(header, &mut buf).map(|exit| Record::Exit(Box::new(exit))),
         raw::KIND_SIGNAL => signal(header, &mut buf).map(Record::Signal),
         raw::KIND_EXEC_FAILED | raw::KIND_EXECAT_FAILED => {
             exec_failed(header, &mut buf).map(|failed| Record::ExecFailed(Box::new(failed)))

@@ -1,8 +1,8 @@
 //! Finds lost records by the holes in their numbers, exactly where they are missing.
 
 use tracer_common::record::{
-    Header, KIND_CGROUP, KIND_EXEC, KIND_EXEC_FAILED, KIND_EXEC_RESCUED, KIND_EXECAT_FAILED, KIND_EXIT,
-    KIND_EXIT_RESCUED, KIND_FORK, KIND_FORK_RESCUED, KIND_REAP, KIND_SIGNAL, KINDS,
+    Header, KIND_CGROUP, KIND_EXEC, KIND_EXEC_FAILED, KIND_EXECAT_FAILED, KIND_EXIT, KIND_FORK, KIND_REAP, KIND_SIGNAL,
+    KINDS,
 };
 use tracer_common::stats::CpuStats;
 
@@ -97,9 +97,9 @@ impl Gaps {
         Lost {
             cpu: cpu as u32,
             total: missing,
-            forks: of(KIND_FORK) + of(KIND_FORK_RESCUED),
-            execs: of(KIND_EXEC) + of(KIND_EXEC_RESCUED),
-            exits: of(KIND_EXIT) + of(KIND_EXIT_RESCUED),
+            forks: of(KIND_FORK),
+            execs: of(KIND_EXEC),
+            exits: of(KIND_EXIT),
             signals: of(KIND_SIGNAL),
             exec_failures: of(KIND_EXEC_FAILED) + of(KIND_EXECAT_FAILED),
             cgroups: of(KIND_CGROUP),
@@ -165,13 +165,7 @@ mod tests {
         let lost = gaps.passed_over(&missing);
         assert_eq!((lost.total, lost.execs, lost.passed_over), (2, 2, 2));
         assert_eq!((lost.after_boot_ns, lost.before_boot_ns), (Some(5), Some(9)));
-        // Those of the second program have numbers of their own.
-        gaps.observe(&header(0, KIND_EXEC_RESCUED, 1));
-        assert_eq!(
-            gaps.observe(&header(0, KIND_EXEC_RESCUED, 3)).map(|lost| (lost.execs, lost.passed_over)),
-            Some((1, 0))
-        );
-        assert_eq!(gaps.lost(), 3);
+        assert_eq!(gaps.lost(), 2);
     }
 
     #[test]

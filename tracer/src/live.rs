@@ -27,7 +27,7 @@ use crate::kernel::hierarchy::Hierarchy;
 use crate::kernel::load::{Kernel, KernelOptions, LoadError, RING_DEFAULT_BYTES};
 use crate::kernel::ring::Ring;
 use crate::names::Names;
-use crate::passed_over::{PassedOver, Untold};
+use crate::passed_over::PassedOver;
 use crate::record::Record;
 use crate::search::Searches;
 use crate::seed;
@@ -154,7 +154,6 @@ impl Tracer {
             argv_degraded: sum.argv_degraded + cpu.argv_degraded,
             paths_degraded: sum.paths_degraded + cpu.paths_degraded,
             untracked: sum.untracked + cpu.untracked,
-            rescued: std::array::from_fn(|kind| sum.rescued[kind] + cpu.rescued[kind]),
             ..sum
         })
     }
@@ -195,15 +194,13 @@ impl Tracer {
         // over that.
         for _ in 0..STOP_LOOKS {
             while self.gather(out) {}
-            if self.intake.gaps.in_flight(&self.kernel.stats()?) == 0
-                && (!self.kernel.rescues() || self.kernel.untold() == Untold::default())
-            {
+            if self.intake.gaps.in_flight(&self.kernel.stats()?) == 0 {
                 break;
             }
             std::thread::sleep(STOP_PAUSE);
         }
         let now = clock::boot_ns();
-        self.tell_passed_over(now, true);
+        self.tell_passed_over(now);
         for lost in self.intake.gaps.tail(&self.kernel.stats()?) {
             self.queue.push_back(lost_event(lost, now));
             self.resync.at(now);
@@ -257,7 +254,7 @@ impl Tracer {
             self.notice_losses(now);
         }
         if now >= self.passed_over_checked_ns + if records == 0 { PASSED_OVER_NS } else { 20 * PASSED_OVER_NS } {
-            self.tell_passed_over(now, false);
+            self.tell_passed_over(now);
         }
         // Not while there is more to come: what the ring holds is older than what `/proc` shows.
         if all && self.resync.is_due(now) {

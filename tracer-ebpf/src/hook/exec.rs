@@ -1,4 +1,6 @@
 //! `sched_process_exec(task, old_pid, bprm)`: fs/exec.c, `exec_binprm`, when the new image is in place.
+//!
+//! Where a program there can be preempted, and passed over (Linux 7), it is taken as a trace event: `exec_event.rs`.
 
 use core::ffi::c_void;
 use core::slice;
@@ -13,7 +15,7 @@ use tracer_common::limits::{
 use tracer_common::offsets::ABSENT;
 use tracer_common::record::{
     EXEC_CAPS_GAINED, EXEC_DELETED, EXEC_INTERNAL_MOUNT, EXEC_NO_MM, Exec, FIELD_COMPLETE, FIELD_CUT, FIELD_DEGRADED,
-    FIELD_UNREADABLE, KIND_EXEC, KIND_EXEC_RESCUED,
+    FIELD_UNREADABLE, KIND_EXEC,
 };
 use tracer_common::stats::CpuStats;
 
@@ -22,7 +24,6 @@ use crate::filter;
 use crate::kernel::{Typed, config, offset, read};
 use crate::maps::{EVENTS, EXEC_SCRATCH};
 use crate::path::{self, Cursor};
-use crate::rescue;
 use crate::task::Task;
 
 const TASK: usize = 0;
@@ -38,43 +39,63 @@ const _: () = assert!(size_of::<Exec>() + 3 * PATH_BYTES + INTERPRETER_BYTES < E
 
 #[btf_tracepoint(function = "sched_process_exec")]
 fn exec(ctx: BtfTracePointContext) -> i32 {
-    report::<KIND_EXEC>(&ctx)
-}
-
-/// For kernels that pass over the first.
-#[btf_tracepoint(function = "sched_process_exec")]
-fn exec_second(ctx: BtfTracePointContext) -> i32 {
-    report::<KIND_EXEC_RESCUED>(&ctx)
-}
-
-#[inline(always)]
-fn report<const KIND: u16>(ctx: &BtfTracePointContext) -> i32 {
-    if !rescue::is_ours::<KIND>() {
-        return 0;
-    }
     let task = Task::new(ctx.arg::<*const u8>(TASK));
     if !filter::admits(task.tgid()) {
         return 0;
     }
-    let Some(scratch) = EXEC_SCRATCH.get_ptr_mut(u32::from(rescue::is_second(KIND))) else { return 0 };
-    let Some((header, stats)) = emit::header(KIND, 0, task.rq_clock()) else { return 0 };
+    let bprm = Typed(ctx.arg::<*const u8>(BPRM));
+    let filename: u64 = unsafe { bprm.load(offset!(binprm_filename)) };
+    let asked = Asked {
+        old_tid: ctx.arg::<u64>(OLD_TID) as u32,
+        argc: unsafe { bprm.load(offset!(binprm_argc)) },
+        file: unsafe { bprm.follow(offset!(binprm_file)) },
+        filename,
+    };
+    report(task, &asked, || {
+        // The same pointer unless a handler such as binfmt_script put another program in.
+        let interpreter: u64 = unsafe { bprm.load(offset!(binprm_interp)) };
+        if interpreter == filename { NO_INTERPRETER } else { interpreter }
+    });
+    0
+}
+
+/// Instead of the address of an interpreter's path.
+pub const NO_INTERPRETER: u64 = 0;
+
+/// What was asked for, from wherever the program has it.
+pub struct Asked {
+    /// The thread that asked.
+    pub old_tid: u32,
+    /// How many arguments there are.
+    pub argc: u32,
+    /// The program's file.
+    pub file: Typed,
+    /// Address of the path as given.
+    pub filename: u64,
+}
+
+/// Tells the exec that `task` has just done. The address of the interpreter's path is asked for late: the verifier would
+/// look through all that comes between once more for each way that leads to one.
+#[inline(always)]
+pub fn report(task: Task, asked: &Asked, interpreter: impl FnOnce() -> u64) {
+    let Some(scratch) = EXEC_SCRATCH.get_ptr_mut(0) else { return };
+    let Some((header, stats)) = emit::header(KIND_EXEC, 0, task.rq_clock()) else { return };
     let used = emit::used();
     if emit::is_full_for(used, FULL_FOR_REST) {
-        emit::lost(stats, KIND);
-        return 0;
+        emit::lost(stats, KIND_EXEC);
+        return;
     }
     let record = scratch.cast::<Exec>();
     let buffer = scratch.cast::<u8>();
-    let bprm = Typed(ctx.arg::<*const u8>(BPRM));
     unsafe {
         (*record).header = header;
         (*record).task = task.identity();
-        (*record).task.tid = ctx.arg::<u64>(OLD_TID) as u32;
+        (*record).task.tid = asked.old_tid;
         (*record).parent = task.real_parent().identity();
         (*record).ids = task.ids();
         (*record).comm = task.comm();
-        (*record).argc = bprm.load(offset!(binprm_argc));
-        let mut flags = credentials(record, task, bprm);
+        (*record).argc = asked.argc;
+        let mut flags = credentials(record, task, asked.file);
         // The record's own length serves as the cursor's place until the record is done.
         let cursor = Cursor::new(buffer, &raw mut (*record).header.len, size_of::<Exec>() as u32);
         let mm = task.mm();
@@ -111,16 +132,14 @@ fn report<const KIND: u16>(ctx: &BtfTracePointContext) -> i32 {
             (*record).cwd_len = (cursor.at() - at) as u16;
         }
 
-        let filename: u64 = bprm.load(offset!(binprm_filename));
         let at = cursor.at();
-        (*record).filename_state = string(cursor, filename, PATH_BYTES);
+        (*record).filename_state = string(cursor, asked.filename, PATH_BYTES);
         (*record).filename_len = (cursor.at() - at) as u16;
 
-        // The same pointer unless a handler such as binfmt_script put another program in.
-        let interpreter: u64 = bprm.load(offset!(binprm_interp));
         (*record).interp_len = 0;
         (*record).interp_state = FIELD_COMPLETE;
-        if interpreter != filename && interpreter != 0 {
+        let interpreter = interpreter();
+        if interpreter != NO_INTERPRETER {
             let at = cursor.at();
             (*record).interp_state = string(cursor, interpreter, INTERPRETER_BYTES);
             (*record).interp_len = (cursor.at() - at) as u16;
@@ -129,23 +148,22 @@ fn report<const KIND: u16>(ctx: &BtfTracePointContext) -> i32 {
 
         let from: u64 = mm.load(offset!(mm_arg_start));
         let until: u64 = mm.load(offset!(mm_arg_end));
-        submit::<KIND>(record, u64::from(cursor.at()), from, until.saturating_sub(from), used, stats);
+        submit(record, u64::from(cursor.at()), from, until.saturating_sub(from), used, stats);
     }
-    0
 }
 
 /// Ids before, and whether capabilities were gained. The new image's file was opened by the task with the
 /// credentials it had before the exec (fs/exec.c, `do_open_execat`), and an open file keeps them.
 #[inline(always)]
-unsafe fn credentials(record: *mut Exec, task: Task, bprm: Typed) -> u32 {
+unsafe fn credentials(record: *mut Exec, task: Task, file: Typed) -> u32 {
     unsafe {
         let new = task.cred();
         (*record).old_euid = new.load(offset!(cred_euid));
         (*record).old_egid = new.load(offset!(cred_egid));
-        if offset!(binprm_file) == ABSENT || offset!(file_cred) == ABSENT {
+        if offset!(file_cred) == ABSENT {
             return 0;
         }
-        let old = bprm.follow(offset!(binprm_file)).follow(offset!(file_cred));
+        let old = file.follow(offset!(file_cred));
         if old.is_null() {
             return 0;
         }
@@ -173,14 +191,7 @@ fn string(cursor: Cursor, from: u64, room: usize) -> u8 {
 /// Lengths are u64 all the way: of a u32 the compiler would bound a zero-extended copy, and the verifier
 /// not know that the original is bounded too.
 #[inline(always)]
-unsafe fn submit<const KIND: u16>(
-    record: *mut Exec,
-    head: u64,
-    argv: u64,
-    bytes: u64,
-    used: u64,
-    stats: *mut CpuStats,
-) {
+unsafe fn submit(record: *mut Exec, head: u64, argv: u64, bytes: u64, used: u64, stats: *mut CpuStats) {
     let limit = u64::from(config!(argv_max));
     let want = if bytes > limit { limit } else { bytes };
     unsafe {
@@ -193,7 +204,7 @@ unsafe fn submit<const KIND: u16>(
             if staged(record, head, argv, room) {
                 (*stats).argv_degraded += 1;
             } else {
-                emit::lost(stats, KIND);
+                emit::lost(stats, KIND_EXEC);
             }
             return;
         }
@@ -215,7 +226,7 @@ unsafe fn submit<const KIND: u16>(
         if staged(record, head, argv, 0) {
             (*stats).argv_degraded += 1;
         } else {
-            emit::lost(stats, KIND);
+            emit::lost(stats, KIND_EXEC);
         }
     }
 }

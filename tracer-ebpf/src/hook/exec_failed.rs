@@ -15,8 +15,8 @@ use aya_ebpf::EbpfContext as _;
 use aya_ebpf::helpers::generated::{
     bpf_get_current_task_btf, bpf_probe_read_user, bpf_probe_read_user_str, bpf_task_pt_regs,
 };
-use aya_ebpf::macros::{fexit, tracepoint};
-use aya_ebpf::programs::{FExitContext, TracePointContext};
+use aya_ebpf::macros::fexit;
+use aya_ebpf::programs::FExitContext;
 use tracer_common::limits::{
     EXEC_HEAD_BYTES, FAILED_ARG_BYTES, FAILED_ARGS, FAILED_ARGV_BYTES, FULL_FOR_REST, PATH_BYTES,
 };
@@ -55,14 +55,18 @@ fn execveat_failed(ctx: FExitContext) -> i32 {
     execveat(argument_of_function(&ctx), ctx.arg::<i64>(1))
 }
 
-#[tracepoint]
-fn execve_exit(ctx: TracePointContext) -> i32 {
-    execve(registers(), result(&ctx))
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "tracepoint")]
+fn execve_exit(event: *mut c_void) -> u32 {
+    execve(registers(), result(event));
+    emit::PASS_ON
 }
 
-#[tracepoint]
-fn execveat_exit(ctx: TracePointContext) -> i32 {
-    execveat(registers(), result(&ctx))
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "tracepoint")]
+fn execveat_exit(event: *mut c_void) -> u32 {
+    execveat(registers(), result(event));
+    emit::PASS_ON
 }
 
 /// The only argument of the function, which is the registers. Read as a number: the verifier of 5.10 lets nobody load an
@@ -79,9 +83,9 @@ fn registers() -> u64 {
 }
 
 #[inline(always)]
-fn result(ctx: &TracePointContext) -> i64 {
-    // SAFETY: it lies within the tracepoint's structure; the verifier knows its size.
-    unsafe { read_volatile(ctx.as_ptr().cast::<u8>().add(RESULT).cast()) }
+fn result(event: *mut c_void) -> i64 {
+    // SAFETY: it lies within the event; the verifier knows its size.
+    unsafe { read_volatile(event.cast::<u8>().add(RESULT).cast()) }
 }
 
 #[inline(always)]

@@ -2,7 +2,11 @@
 //!
 //! Since 6.16 it comes before `exit_mm` and says whether the whole group is dead; before, it comes after
 //! and one has to look at `signal->live`. User space loads the program that fits the prototype in BTF.
+//!
+//! Where a program there can be preempted, and passed over (Linux 7), the same tracepoint is taken as a trace event: for those
+//! the kernel still disables preemption (include/trace/perf.h).
 
+use core::ffi::c_void;
 use core::ptr::{read_volatile, write_volatile};
 
 use aya_ebpf::macros::btf_tracepoint;
@@ -11,13 +15,12 @@ use tracer_common::limits::MAX_EXIT_THREADS;
 use tracer_common::offsets::ABSENT;
 use tracer_common::record::{
     EXIT_GROUP, EXIT_KTHREAD, EXIT_NS_INIT, EXIT_OOM, EXIT_REAPER_SUBREAPER, EXIT_USAGE_PARTIAL, Exit, KIND_EXIT,
-    KIND_EXIT_RESCUED, TaskRef, Usage,
+    TaskRef, Usage,
 };
 
 use crate::emit;
 use crate::filter;
 use crate::kernel::{Typed, config, offset, read};
-use crate::rescue;
 use crate::task::{Task, reaper};
 
 const TASK: usize = 0;
@@ -27,14 +30,22 @@ const GROUP_DEAD: usize = 1;
 #[btf_tracepoint(function = "sched_process_exit")]
 fn exit(ctx: BtfTracePointContext) -> i32 {
     let task = Task::new(ctx.arg::<*const u8>(TASK));
-    report::<KIND_EXIT>(task, ctx.arg::<u64>(GROUP_DEAD) & 1 != 0)
+    report(task, ctx.arg::<u64>(GROUP_DEAD) & 1 != 0)
 }
 
-/// For kernels that pass over the first.
-#[btf_tracepoint(function = "sched_process_exit")]
-fn exit_second(ctx: BtfTracePointContext) -> i32 {
-    let task = Task::new(ctx.arg::<*const u8>(TASK));
-    report::<KIND_EXIT_RESCUED>(task, ctx.arg::<u64>(GROUP_DEAD) & 1 != 0)
+/// For kernels on which programs at tracepoints can be preempted.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "tracepoint")]
+fn exit_event(event: *mut c_void) -> u32 {
+    // It is always the running task that ends.
+    let task = Task::running();
+    let group = if offset!(event_exit_group_dead) == ABSENT {
+        unsafe { task.signal().load::<u32>(offset!(signal_live)) == 0 }
+    } else {
+        read::<u8>(event as u64, offset!(event_exit_group_dead)) != 0
+    };
+    report(task, group);
+    emit::PASS_ON
 }
 
 /// For kernels before 6.16. Two threads that end at once may both find the group dead: user space merges the two.
@@ -42,19 +53,16 @@ fn exit_second(ctx: BtfTracePointContext) -> i32 {
 fn exit_by_live(ctx: BtfTracePointContext) -> i32 {
     let task = Task::new(ctx.arg::<*const u8>(TASK));
     let live: u32 = unsafe { task.signal().load(offset!(signal_live)) };
-    report::<KIND_EXIT>(task, live == 0)
+    report(task, live == 0)
 }
 
 #[inline(always)]
-fn report<const KIND: u16>(task: Task, group: bool) -> i32 {
-    if !rescue::is_ours::<KIND>() {
-        return 0;
-    }
+fn report(task: Task, group: bool) -> i32 {
     let tgid = task.tgid();
     if (!group && config!(threads) == 0) || !filter::admits(tgid) {
         return 0;
     }
-    if let Some((mut entry, header)) = emit::reserve::<Exit>(KIND, size_of::<Exit>() as u32, task.rq_clock()) {
+    if let Some((mut entry, header)) = emit::reserve::<Exit>(KIND_EXIT, size_of::<Exit>() as u32, task.rq_clock()) {
         let record = emit::fields(&mut entry);
         unsafe {
             (*record).header = header;

@@ -1,37 +1,37 @@
 //! `sched_process_fork(parent, child)`: kernel/fork.c, `kernel_clone`, before the child first runs.
+//!
+//! Where a program there can be preempted, and passed over (Linux 7): `sched_wakeup_new(child)`, kernel/sched/core.c,
+//! `wake_up_new_task`, which the creator calls right after. It comes with the run queue locked: nothing preempts it.
 
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use tracer_common::limits::MAX_NS_LEVEL;
-use tracer_common::record::{FORK_KTHREAD, FORK_THREAD, Fork, ForkNested, Header, KIND_FORK, KIND_FORK_RESCUED};
+use tracer_common::record::{FORK_KTHREAD, FORK_THREAD, Fork, ForkNested, Header, KIND_FORK};
 
 use crate::emit;
 use crate::filter;
 use crate::kernel::config;
-use crate::rescue;
 use crate::task::Task;
 
 const CREATOR: usize = 0;
 const CHILD: usize = 1;
 
+/// The only argument of `sched_wakeup_new`.
+const WOKEN: usize = 0;
+
 #[btf_tracepoint(function = "sched_process_fork")]
 fn fork(ctx: BtfTracePointContext) -> i32 {
-    report::<KIND_FORK>(&ctx)
+    report(Task::new(ctx.arg::<*const u8>(CREATOR)), Task::new(ctx.arg::<*const u8>(CHILD)))
 }
 
-/// For kernels that pass over the first.
-#[btf_tracepoint(function = "sched_process_fork")]
-fn fork_second(ctx: BtfTracePointContext) -> i32 {
-    report::<KIND_FORK_RESCUED>(&ctx)
+/// For kernels on which programs at tracepoints can be preempted.
+#[btf_tracepoint(function = "sched_wakeup_new")]
+fn fork_waking(ctx: BtfTracePointContext) -> i32 {
+    report(Task::running(), Task::new(ctx.arg::<*const u8>(WOKEN)))
 }
 
 #[inline(always)]
-fn report<const KIND: u16>(ctx: &BtfTracePointContext) -> i32 {
-    if !rescue::is_ours::<KIND>() {
-        return 0;
-    }
-    let creator = Task::new(ctx.arg::<*const u8>(CREATOR));
-    let child = Task::new(ctx.arg::<*const u8>(CHILD));
+fn report(creator: Task, child: Task) -> i32 {
     let thread = creator.tgid() == child.tgid();
     if (thread && config!(threads) == 0) || !filter::admits(creator.tgid()) {
         return 0;
@@ -41,14 +41,14 @@ fn report<const KIND: u16>(ctx: &BtfTracePointContext) -> i32 {
     }
     let level = child.ns_level();
     if level == 0 {
-        if let Some((mut entry, header)) = emit::reserve::<Fork>(KIND, size_of::<Fork>() as u32, creator.rq_clock()) {
+        if let Some((mut entry, header)) = emit::reserve::<Fork>(KIND_FORK, size_of::<Fork>() as u32, creator.rq_clock()) {
             unsafe { fill(emit::fields(&mut entry), header, creator, child, thread, 0) };
             entry.submit(emit::wake_up());
         }
         return 0;
     }
     let len = size_of::<Fork>() as u32 + 4 * (level + 1);
-    if let Some((mut entry, header)) = emit::reserve::<ForkNested>(KIND, len, creator.rq_clock()) {
+    if let Some((mut entry, header)) = emit::reserve::<ForkNested>(KIND_FORK, len, creator.rq_clock()) {
         let record = emit::fields(&mut entry);
         unsafe {
             fill(&raw mut (*record).fork, header, creator, child, thread, level);

@@ -188,13 +188,13 @@ impl Btf {
         Offsets::build(|member| match (self.offset(member), member.want) {
             (Some(offset), _) => Ok(offset),
             (None, Want::Needed) => Err(BtfError::Missing { of: member.of, path: member.path }),
-            (None, Want::Useful | Want::Bit) => Ok(ABSENT),
+            (None, Want::Useful | Want::Bit | Want::Event) => Ok(ABSENT),
         })
     }
 
-    /// The members of no great matter that this kernel has not.
+    /// The members of no great matter that this kernel has not. Where one of an event is not there, nobody takes that.
     pub fn absent(&self) -> impl Iterator<Item = &'static Member> + '_ {
-        Offsets::MEMBERS.iter().filter(|member| self.offset(member).is_none())
+        Offsets::MEMBERS.iter().filter(|member| member.want != Want::Event && self.offset(member).is_none())
     }
 
     /// Offset of one member: bytes, or bits for a bit field. None if this kernel has none of that name and size.
@@ -208,7 +208,7 @@ impl Btf {
                 let found = self.member(id, path, MAX_NESTING, &mut { MAX_LOOKS })?;
                 match member.want {
                     Want::Bit => Some(found.bit),
-                    Want::Needed | Want::Useful => {
+                    Want::Needed | Want::Useful | Want::Event => {
                         let fits = member.size == 0 || self.size(found.kind) == Some(member.size);
                         (found.bit % 8 == 0 && fits).then_some(found.bit / 8)
                     }

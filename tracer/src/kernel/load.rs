@@ -6,7 +6,7 @@ use aya::maps::{HashMap, Map, MapData, PerCpuArray};
 use aya::programs::{BtfTracePoint, FExit, Program, ProgramError, ProgramFd, TracePoint};
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 use tracer_common::config::Config;
-use tracer_common::limits::{ARGV_MAX_BYTES, MAX_TOLD};
+use tracer_common::limits::{ARGV_MAX_BYTES, MAX_PREPARED};
 use tracer_common::offsets::Offsets;
 use tracer_common::stats::CpuStats;
 
@@ -14,8 +14,10 @@ use super::btf::{Btf, BtfError};
 use super::exec_failed;
 use super::hierarchy::Hierarchy;
 use super::own_btf;
-use super::rescue::{self, Misses};
+use super::misses::Misses;
 use super::ring::Ring;
+use super::tracefs::with_tracefs;
+use super::unpreempted::{self, Ways};
 use crate::passed_over::Untold;
 
 /// The kernel side, built by `cargo xtask build`.
@@ -39,16 +41,15 @@ pub struct KernelOptions {
     pub exec_failed: bool,
     /// When the dead are waited for too.
     pub reap: bool,
-    /// A second program for births, execs and deaths, for those over which the kernel passes the first. `None`: where it
-    /// does so.
-    pub rescue: Option<bool>,
+    /// Births, execs and deaths by hooks at which no program is preempted. `None`: where the kernel passes over one that is.
+    pub unpreempted: Option<bool>,
     /// A file with the running kernel's BTF. Another kernel's is refused.
     pub btf: Option<PathBuf>,
 }
 
 impl KernelOptions {
-    pub(super) fn rescues(&self) -> bool {
-        self.rescue.unwrap_or_else(rescue::is_needed)
+    pub(super) fn unpreempted(&self) -> bool {
+        self.unpreempted.unwrap_or_else(unpreempted::is_needed)
     }
 }
 
@@ -61,7 +62,7 @@ impl Default for KernelOptions {
             tracked_only: false,
             exec_failed: false,
             reap: false,
-            rescue: None,
+            unpreempted: None,
             btf: None,
         }
     }
@@ -93,8 +94,8 @@ pub enum Way {
     Btf,
     /// To a function of the kernel, as it returns.
     Fexit,
-    /// To a tracepoint of the group `syscalls`, by its number in tracefs.
-    Syscall,
+    /// To a trace event of a group, by its number in tracefs: a tracepoint that `perf` can record.
+    Event(&'static str),
 }
 
 /// A kernel hook and the program that serves it.
@@ -113,7 +114,7 @@ pub struct Hook {
 }
 
 impl Hook {
-    const fn tracepoint(tracepoint: &'static str, program: &'static str, needed: bool, gives: &'static str) -> Self {
+    pub(super) const fn tracepoint(tracepoint: &'static str, program: &'static str, needed: bool, gives: &'static str) -> Self {
         Self { tracepoint, program, needed, gives, way: Way::Btf }
     }
 
@@ -122,7 +123,7 @@ impl Hook {
         match self.way {
             Way::Btf => self.tracepoint.into(),
             Way::Fexit => format!("fexit:{}", self.tracepoint),
-            Way::Syscall => format!("syscalls:{}", self.tracepoint),
+            Way::Event(group) => format!("{group}:{}", self.tracepoint),
         }
     }
 }
@@ -192,27 +193,22 @@ impl Kernel {
                 "cgroup {name} is not mounted: of cgroups that are there already only the path is known"
             ));
         }
-        let mut probe = Probe::open_with(&btf, &hierarchy, options)?;
+        let mut probe = Probe::open(&btf, &hierarchy, options)?;
         drop(btf);
         // All are loaded before the first is attached: the verifier takes its time.
-        let loaded: Vec<(&Hook, Result<(), LoadError>)> = hooks.iter().map(|hook| (hook, probe.load(hook))).collect();
-        let seconds: Vec<Hook> = hooks.iter().filter(|_| options.rescues()).filter_map(rescue::second).collect();
-        seconds.iter().try_for_each(|hook| probe.load(hook))?;
+        let mut load = |hook: &Hook| {
+            let ways = Ways::of(*hook, options.unpreempted());
+            ways.load(&mut probe, &mut fallbacks).map(|loaded| (ways, loaded))
+        };
+        let loaded: Vec<_> = hooks.iter().map(|hook| (hook, load(hook))).collect();
         let mut attached = Vec::new();
         for (hook, loaded) in loaded {
             // Whoever's birth is told has this on until tracing ends as well.
             if options.exec_failed && hook.program == BIRTHS {
                 attached.extend(exec_failed::attach(&mut probe, &mut fallbacks)?);
             }
-            match loaded.and_then(|()| probe.attach(hook)) {
-                Ok(()) => {
-                    attached.push(*hook);
-                    // In the order in which they are called.
-                    if let Some(second) = seconds.iter().find(|second| second.tracepoint == hook.tracepoint) {
-                        probe.attach(second)?;
-                        attached.push(*second);
-                    }
-                }
+            match loaded.and_then(|(ways, loaded)| ways.attach(loaded, &mut probe, &mut fallbacks)) {
+                Ok(way) => attached.extend(way),
                 Err(error) if hook.needed => return Err(error),
                 Err(error) => fallbacks.push(format!("{}: {error}; without {}", hook.tracepoint, hook.gives)),
             }
@@ -267,14 +263,9 @@ impl Kernel {
         names
     }
 
-    /// True if what the kernel passes the first program of a hook over with is told by a second.
-    pub fn rescues(&self) -> bool {
-        self.hooks.iter().filter_map(rescue::second).any(|second| self.hooks.contains(&second))
-    }
-
     /// What the kernel has passed the programs over with, and nobody has told.
     pub fn untold(&self) -> Untold {
-        self.misses.untold(|| self.stats().unwrap_or_default())
+        self.misses.untold()
     }
 
     /// The counters of every CPU.
@@ -292,19 +283,20 @@ pub(super) struct Probe {
 
 impl Probe {
     /// Opens it for a kernel.
-    pub(super) fn open(btf: &Btf, options: &KernelOptions) -> Result<Self, LoadError> {
-        Self::open_with(btf, &Hierarchy::choose(btf), options)
-    }
-
-    fn open_with(btf: &Btf, hierarchy: &Hierarchy, options: &KernelOptions) -> Result<Self, LoadError> {
+    pub(super) fn open(btf: &Btf, hierarchy: &Hierarchy, options: &KernelOptions) -> Result<Self, LoadError> {
         let types = aya::Btf::parse(btf.data(), aya::Endianness::default());
         let types = types.map_err(|error| refused("its own BTF", &error))?;
         Ok(Self { ebpf: open(&btf.offsets()?, hierarchy, options)?, types })
     }
 
     /// Opens the object anew, with other constants.
-    pub(super) fn vary(&mut self, btf: &Btf, options: &KernelOptions) -> Result<(), LoadError> {
-        self.ebpf = open(&btf.offsets()?, &Hierarchy::choose(btf), options)?;
+    pub(super) fn vary(
+        &mut self,
+        btf: &Btf,
+        hierarchy: &Hierarchy,
+        options: &KernelOptions,
+    ) -> Result<(), LoadError> {
+        self.ebpf = open(&btf.offsets()?, hierarchy, options)?;
         Ok(())
     }
 
@@ -314,7 +306,7 @@ impl Probe {
         let loaded = match hook.way {
             Way::Btf => program::<BtfTracePoint>(ebpf, hook)?.load(hook.tracepoint, types),
             Way::Fexit => program::<FExit>(ebpf, hook)?.load(hook.tracepoint, types),
-            Way::Syscall => program::<TracePoint>(ebpf, hook)?.load(),
+            Way::Event(_) => program::<TracePoint>(ebpf, hook)?.load(),
         };
         loaded.map_err(|error| classify(&format!("program {}", hook.program), &error))
     }
@@ -326,11 +318,9 @@ impl Probe {
         match hook.way {
             Way::Btf => program::<BtfTracePoint>(ebpf, hook)?.attach().map(drop).map_err(|error| classified(&error)),
             Way::Fexit => program::<FExit>(ebpf, hook)?.attach().map(drop).map_err(|error| classified(&error)),
-            Way::Syscall => {
+            Way::Event(group) => {
                 let program = program::<TracePoint>(ebpf, hook)?;
-                exec_failed::with_tracefs(|| {
-                    program.attach("syscalls", hook.tracepoint).map(drop).map_err(|error| classified(&error))
-                })
+                with_tracefs(|| program.attach(group, hook.tracepoint).map(drop).map_err(|error| classified(&error)))
             }
         }
     }
@@ -365,10 +355,8 @@ fn open(offsets: &Offsets, hierarchy: &Hierarchy, options: &KernelOptions) -> Re
         cgroup_subsys: hierarchy.subsys,
         cgroup_hierarchy: hierarchy.number,
         ring_eighth: options.ring_bytes / 8,
-        rescue: options.rescues().into(),
-        reserved: 0,
     };
-    let (exec_scratches, told) = if options.rescues() { (2, MAX_TOLD) } else { (1, 1) };
+    let prepared = if options.unpreempted() { MAX_PREPARED } else { 1 };
     let (offsets, config) = (Plain(*offsets), Plain(config));
     EbpfLoader::new()
         // Offsets come as constants: no relocation against the kernel's BTF is needed.
@@ -376,8 +364,7 @@ fn open(offsets: &Offsets, hierarchy: &Hierarchy, options: &KernelOptions) -> Re
         .override_global("OFFSETS", &offsets, true)
         .override_global("CONFIG", &config, true)
         .map_max_entries("EVENTS", options.ring_bytes)
-        .map_max_entries("EXEC_SCRATCH", exec_scratches)
-        .map_max_entries("TOLD", told)
+        .map_max_entries("PREPARED", prepared)
         .load(OBJECT)
         .map_err(|error| classify("the maps", &error))
 }
@@ -397,7 +384,7 @@ fn unload(ebpf: &mut Ebpf, hook: &Hook) -> Result<(), LoadError> {
     let unloaded = match hook.way {
         Way::Btf => program::<BtfTracePoint>(ebpf, hook)?.unload(),
         Way::Fexit => program::<FExit>(ebpf, hook)?.unload(),
-        Way::Syscall => program::<TracePoint>(ebpf, hook)?.unload(),
+        Way::Event(_) => program::<TracePoint>(ebpf, hook)?.unload(),
     };
     unloaded.map_err(|error| refused(hook.program, &error))
 }

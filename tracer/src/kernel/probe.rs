@@ -9,10 +9,11 @@ use tracer_common::offsets::{Offsets, Want};
 
 use super::btf::{self, Btf};
 use super::exec_failed::{self, BY_FUNCTION, BY_TRACEPOINT};
+use super::hierarchy::Hierarchy;
 use super::load::{Hook, KernelOptions, LoadError, Probe, REAPS, hooks};
 use super::own_btf;
 use super::place::{self, PlaceError};
-use super::rescue;
+use super::unpreempted::{self, instead_of};
 use crate::doctor::{Area, Check, Program, Status};
 
 /// A capability: its bit (include/uapi/linux/capability.h), its name, and what it is for.
@@ -166,7 +167,9 @@ fn limits(out: &mut Vec<Check>) {
 
 /// Each member that the programs read.
 fn fields(btf: &Btf, out: &mut Vec<Check>) {
-    for member in Offsets::MEMBERS {
+    // What is to be known of events is of interest only where they are taken.
+    let all = Offsets::MEMBERS.iter().filter(|member| member.want != Want::Event || unpreempted::is_needed());
+    for member in all {
         let name = match member.path {
             "#size" => format!("sizeof {}", member.of),
             path => format!("{}.{path}", member.of),
@@ -188,43 +191,46 @@ fn fields(btf: &Btf, out: &mut Vec<Check>) {
 
 /// Loads each program in all its variations, and attaches it for a moment.
 fn attach(btf: &Btf, btf_file: Option<&Path>, out: &mut Vec<Check>) {
-    let mut variations = variations(btf_file).into_iter();
-    let opened = variations.next().map(|options| Probe::open(btf, &options));
+    let mut variations = variations(btf, btf_file).into_iter();
+    let opened = variations.next().map(|(hierarchy, options)| Probe::open(btf, &hierarchy, &options));
     let Some(Ok(mut probe)) = opened else {
         out.extend(opened.and_then(Result::err).map(|error| failed("BPF maps", Status::Failed, &error)));
         return;
     };
     let hooks: Vec<Hook> = hooks(btf).into_iter().chain([REAPS]).collect();
-    let seconds: Vec<Hook> = hooks.iter().filter(|_| rescue::is_needed()).filter_map(rescue::second).collect();
+    let instead_of = if unpreempted::is_needed() { instead_of } else { |_: &Hook| -> &'static [Hook] { &[] } };
+    let instead: Vec<Hook> = hooks.iter().flat_map(instead_of).copied().collect();
     let mut verified = Verified::default();
     // Attached is the last: what is tracked only, so that nothing comes of it.
-    for options in variations {
-        verified.load(&mut probe, hooks.iter().chain(&seconds));
-        if let Err(error) = probe.vary(btf, &options) {
+    for (hierarchy, options) in variations {
+        verified.load(&mut probe, hooks.iter().chain(&instead));
+        if let Err(error) = probe.vary(btf, &hierarchy, &options) {
             out.push(failed("BPF maps", Status::Failed, &error));
             return;
         }
     }
     for hook in hooks {
-        let status = if hook.needed && hook != REAPS { Status::Failed } else { Status::Missing };
-        let second = seconds.iter().find(|second| second.tracepoint == hook.tracepoint);
-        let both = || std::iter::once(&hook).chain(second);
-        let attached = both().try_for_each(|hook| match verified.refused.remove(hook.program) {
-            Some(error) => Err(error),
-            None => probe.load(hook).and_then(|()| probe.attach(hook)),
-        });
-        out.push(match attached {
-            Ok(()) => {
-                let programs: Vec<Program> = both().map(|hook| verified.program(&probe, hook)).collect();
-                let use_of = match second {
-                    Some(second) => format!("; what it is passed over with, {} tells", second.program),
-                    None if hook == REAPS => "; for --reap".to_owned(),
-                    None => String::new(),
-                };
-                let detail = format!("program {}: loads and attaches{}{use_of}", hook.program, told(&programs[0]));
-                Check::new(Area::Hook, hook.tracepoint, Status::Ok, detail).programs(programs)
+        // Where programs are preempted there may be others that are not.
+        let others = instead_of(&hook);
+        let mut refused = None;
+        for other in others {
+            match verified.attach(&mut probe, other) {
+                Ok(check) => out.push(check),
+                Err(error) if other.needed => refused = Some(error),
+                Err(error) => out.push(failed(other.tracepoint, Status::Missing, &error)),
             }
-            Err(error) => failed(hook.tracepoint, status, &error),
+        }
+        if !others.is_empty() && refused.is_none() {
+            continue;
+        }
+        let status = if hook.needed && hook != REAPS { Status::Failed } else { Status::Missing };
+        out.push(match (verified.attach(&mut probe, &hook), refused) {
+            (Ok(check), None) => check,
+            (Ok(check), Some(error)) => {
+                let detail = format!("{}; {error}. {}", check.detail, unpreempted::PASSED_OVER);
+                Check { status: Status::Fallback, detail, ..check }
+            }
+            (Err(error), _) => failed(hook.tracepoint, status, &error),
         });
         if let Some(check) = fallback(&hook) {
             out.push(check);
@@ -235,15 +241,18 @@ fn attach(btf: &Btf, btf_file: Option<&Path>, out: &mut Vec<Check>) {
 
 /// Every way to set the switches that cut code away: of a program the verifier sees only what is left. The last one
 /// reports nothing until something is tracked.
-fn variations(btf_file: Option<&Path>) -> Vec<KernelOptions> {
-    let rescue = rescue::is_needed();
-    let switches = [(false, false, rescue), (true, false, rescue), (true, true, !rescue), (false, true, rescue)];
-    let options = |(threads, tracked_only, rescue)| KernelOptions {
-        btf: btf_file.map(Into::into),
-        threads,
-        tracked_only,
-        rescue: Some(rescue),
-        ..KernelOptions::default()
+fn variations(btf: &Btf, btf_file: Option<&Path>) -> Vec<(Hierarchy, KernelOptions)> {
+    // What `reap` switches is within what `tracked_only` does; the others are beside each other.
+    let [v1, v2] = Hierarchy::kinds(btf);
+    let switches = [
+        (false, false, false, v1.clone()),
+        (true, false, true, v2.clone()),
+        (true, true, false, v1),
+        (false, true, true, v2),
+    ];
+    let options = |(threads, tracked_only, reap, hierarchy)| {
+        let btf = btf_file.map(Into::into);
+        (hierarchy, KernelOptions { btf, threads, tracked_only, reap, ..KernelOptions::default() })
     };
     switches.into_iter().map(options).collect()
 }
@@ -270,6 +279,18 @@ impl Verified {
                 self.count(probe, hook);
             }
         }
+    }
+
+    /// Attaches a program for a moment, unless a variation of it was refused.
+    fn attach(&mut self, probe: &mut Probe, hook: &Hook) -> Result<Check, LoadError> {
+        if let Some(error) = self.refused.remove(hook.program) {
+            return Err(error);
+        }
+        probe.load(hook).and_then(|()| probe.attach(hook))?;
+        let program = self.program(probe, hook);
+        let (told, use_of) = (told(&program), if *hook == REAPS { "; for --reap" } else { "" });
+        let detail = format!("program {}: loads and attaches{told}{use_of}", hook.program);
+        Ok(Check::new(Area::Hook, hook.tracepoint, Status::Ok, detail).programs(vec![program]))
     }
 
     fn count(&mut self, probe: &Probe, hook: &Hook) {

@@ -120,11 +120,11 @@ impl Builder {
         self
     }
 
-    /// Whether births, execs and deaths have a second program each, for those over which the kernel passes the first. Unless
-    /// said, they have where the kernel does that (Linux 7). Where they have not, what is passed over is told as lost.
+    /// Whether births, execs and deaths are taken from hooks at which no program is preempted, which cost a little more. Unless
+    /// said, they are where the kernel passes over programs that are preempted (Linux 7). What is passed over is told as lost.
     #[must_use]
-    pub fn rescue(mut self, rescue: bool) -> Self {
-        self.kernel.rescue = Some(rescue);
+    pub fn unpreempted(mut self, unpreempted: bool) -> Self {
+        self.kernel.unpreempted = Some(unpreempted);
         self
     }
 

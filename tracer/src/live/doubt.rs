@@ -79,16 +79,10 @@ impl Tracer {
         }
     }
 
-    /// What the kernel passed over leaves no hole; its own count tells. At the `end` nothing more is waited for.
-    pub(super) fn tell_passed_over(&mut self, now: u64, end: bool) {
+    /// What the kernel passed over leaves no hole; its own count tells.
+    pub(super) fn tell_passed_over(&mut self, now: u64) {
         self.passed_over_checked_ns = now;
-        let untold = self.kernel.untold();
-        let missing = if end {
-            self.passed_over.rest(now, &untold)
-        } else {
-            self.passed_over.look(now, &untold, self.kernel.rescues())
-        };
-        for missing in missing {
+        for missing in self.passed_over.look(now, &self.kernel.untold()) {
             self.queue.push_back(lost_event(self.intake.gaps.passed_over(&missing), now));
             self.resync.at(now);
         }

@@ -10,8 +10,8 @@ use nix::libc;
 use serde_json::Value;
 
 use crate::support::{
-    BOUND, Case, Finished, Guarded, Need, TruthLog, case, command, deed_arguments, open_directory, proc, run_bounded,
-    truth,
+    BOUND, Case, Finished, Guarded, Need, TruthLog, case, command, deed_arguments, kernel_version, open_directory, proc,
+    run_bounded, truth,
 };
 
 pub(super) fn cases() -> Vec<Case> {
@@ -229,7 +229,8 @@ fn doctor_says_yes() {
     let report: Value = serde_json::from_slice(&finished.stdout).expect("JSON");
     assert!(report.is_object() || report.is_array(), "{report}");
     let text = report.to_string();
-    for hook in ["sched_process_fork", "sched_process_exec", "sched_process_exit", "signal_generate"] {
+    let births = if kernel_version().0 < 7 { "sched_process_fork" } else { "sched_wakeup_new" };
+    for hook in [births, "sched_process_exec", "sched_process_exit", "signal_generate"] {
         assert!(text.contains(hook), "{hook} is reported on: {report}");
     }
 }
@@ -271,5 +272,6 @@ fn verbose() {
     };
     assert_eq!(said(&[]), "");
     let text = said(&["-v"]);
-    assert!(text.contains("hooks: sched_process_exit, ") && text.contains("read from /proc"), "{text}");
+    let deaths = if kernel_version().0 < 7 { "sched_process_exit" } else { "sched:sched_process_exit" };
+    assert!(text.contains(&format!("hooks: {deaths}, ")) && text.contains("read from /proc"), "{text}");
 }

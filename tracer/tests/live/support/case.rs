@@ -48,12 +48,6 @@ impl Need {
     }
 }
 
-/// Set to run, on Linux 7, those that demand that nothing is lost.
-const OPEN: &str = "TRACER_OPEN";
-
-/// Groups that do not demand it.
-const MAY_LOSE: [&str; 2] = ["types::", "passed_over::"];
-
 /// One test.
 pub(crate) struct Case {
     name: String,
@@ -85,14 +79,6 @@ impl Case {
         }
         if privileged && !Path::new("/sys/kernel/btf/vmlinux").exists() {
             return Some("there is no /sys/kernel/btf/vmlinux".to_owned());
-        }
-        if privileged
-            && kernel_version().0 >= 7
-            && !MAY_LOSE.iter().any(|group| self.name.starts_with(group))
-            && std::env::var_os(OPEN).is_none()
-        {
-            let why = "it demands that nothing is lost, and Linux 7 passes over programs that are preempted";
-            return Some(format!("{why}; {OPEN}=1 runs it"));
         }
         self.needs.iter().find_map(|need| need.unmet())
     }

@@ -12,7 +12,7 @@ mod trace;
 mod tracer;
 pub(crate) mod truth;
 
-pub(crate) use case::{Case, Need, case, which};
+pub(crate) use case::{Case, Need, case, kernel_version, which};
 pub(crate) use process::{BOUND, Finished, Guarded, SLOWNESS, run_bounded};
 pub(crate) use rng::Rng;
 pub(crate) use schema::check_schema;
