@@ -2,8 +2,9 @@
 
 use crate::record::KINDS;
 
-/// Per-CPU counters. Each hook writes only its own slots, so that no two programs ever share a word.
-#[repr(C)]
+/// Per-CPU counters. Each hook writes only its own slots, so that no two programs ever share a word; and no two CPUs a cache
+/// line.
+#[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CpuStats {
     /// Records that were due, by kind: the sequence number of the last one, lost ones included.
@@ -18,4 +19,4 @@ pub struct CpuStats {
     pub untracked: u64,
 }
 
-const _: () = assert!(size_of::<CpuStats>() == 16 * KINDS + 24);
+const _: () = assert!(size_of::<CpuStats>() == (16 * KINDS + 24).next_multiple_of(64));

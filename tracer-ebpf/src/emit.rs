@@ -55,24 +55,30 @@ pub fn is_full_for(used: u64, eighths: u32) -> bool {
     used >= u64::from(eighths) * u64::from(config!(ring_eighth))
 }
 
+/// The counters of this CPU.
+#[inline(always)]
+pub fn stats() -> Option<*mut CpuStats> {
+    STATS.get_ptr_mut(cpu())
+}
+
+#[inline(always)]
+fn cpu() -> u32 {
+    unsafe { bpf_get_smp_processor_id() }
+}
+
 /// Takes the next number of a kind and makes the header of its record.
 #[inline(always)]
 pub fn header(kind: u16, len: u32, rq_clock: u64) -> Option<(Header, *mut CpuStats)> {
-    let stats = STATS.get_ptr_mut(0)?;
+    let cpu = cpu();
+    let stats = STATS.get_ptr_mut(cpu)?;
     // Only this CPU and only programs of this kind write the slot, and none interrupts itself.
     let seq = unsafe {
         let slot = &raw mut (*stats).seq[kind as usize];
         *slot += 1;
         *slot
     };
-    let header = Header {
-        len,
-        kind,
-        cpu: unsafe { bpf_get_smp_processor_id() } as u16,
-        seq,
-        boot_ns: unsafe { bpf_ktime_get_boot_ns() },
-        rq_clock,
-    };
+    let header =
+        Header { len, kind, cpu: cpu as u16, seq, boot_ns: unsafe { bpf_ktime_get_boot_ns() }, rq_clock };
     Some((header, stats))
 }
 

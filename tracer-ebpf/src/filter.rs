@@ -1,7 +1,8 @@
 //! Whose events are reported at all.
 
+use crate::emit;
 use crate::kernel::config;
-use crate::maps::{STATS, TRACKED, UNREAPED};
+use crate::maps::{TRACKED, UNREAPED};
 
 /// True when this process's events are asked for.
 #[inline(always)]
@@ -15,7 +16,7 @@ pub fn follow(child: u32) {
     if config!(tracked_only) == 0 || TRACKED.insert(child, 1, 0).is_ok() {
         return;
     }
-    if let Some(stats) = STATS.get_ptr_mut(0) {
+    if let Some(stats) = emit::stats() {
         unsafe { (*stats).untracked += 1 };
     }
 }

@@ -8,17 +8,20 @@ use tracer_common::stats::CpuStats;
 /// `BPF_F_NO_PREALLOC` (include/uapi/linux/bpf.h): room is taken as it is needed.
 const NO_PREALLOC: u32 = 1;
 
+/// `BPF_F_MMAPABLE` (include/uapi/linux/bpf.h): user space sees the map's memory without asking.
+const MMAPABLE: u32 = 1 << 10;
+
 /// Where records go. User space sets the size.
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
 
 /// 1 while the consumer sleeps until it is woken; it says so before it does.
 #[map]
-pub static ASLEEP: Array<u32> = Array::with_max_entries(1, 0);
+pub static ASLEEP: Array<u32> = Array::with_max_entries(1, MMAPABLE);
 
-/// Sequence numbers and losses.
+/// Sequence numbers and losses, by CPU; user space makes room for each. No per-CPU array, for that cannot be mapped.
 #[map]
-pub static STATS: PerCpuArray<CpuStats> = PerCpuArray::with_max_entries(1, 0);
+pub static STATS: Array<CpuStats> = Array::with_max_entries(1, MMAPABLE);
 
 /// An exec record while it is put together. Only one exec program is in use, and it cannot interrupt itself.
 #[repr(C, align(8))]

@@ -149,7 +149,7 @@ impl Tracer {
 
     /// What the kernel side could not do so far, summed over the CPUs; of sequence numbers and losses there is nothing.
     pub fn shortfalls(&self) -> CpuStats {
-        let stats = self.kernel.stats().unwrap_or_default();
+        let stats = self.kernel.stats();
         stats.iter().fold(CpuStats::default(), |sum, cpu| CpuStats {
             argv_degraded: sum.argv_degraded + cpu.argv_degraded,
             paths_degraded: sum.paths_degraded + cpu.paths_degraded,
@@ -194,14 +194,14 @@ impl Tracer {
         // over that.
         for _ in 0..STOP_LOOKS {
             while self.gather(out) {}
-            if self.intake.gaps.in_flight(&self.kernel.stats()?) == 0 {
+            if self.intake.gaps.in_flight(&self.kernel.stats()) == 0 {
                 break;
             }
             std::thread::sleep(STOP_PAUSE);
         }
         let now = clock::boot_ns();
         self.tell_passed_over(now);
-        for lost in self.intake.gaps.tail(&self.kernel.stats()?) {
+        for lost in self.intake.gaps.tail(&self.kernel.stats()) {
             self.queue.push_back(lost_event(lost, now));
             self.resync.at(now);
         }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use aya::maps::{HashMap, Map, MapData, PerCpuArray};
+use aya::maps::{HashMap, Map, MapData};
 use aya::programs::{BtfTracePoint, FExit, Program, ProgramError, ProgramFd, TracePoint};
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 use tracer_common::config::Config;
@@ -16,6 +16,7 @@ use super::hierarchy::Hierarchy;
 use super::own_btf;
 use super::misses::Misses;
 use super::ring::Ring;
+use super::shared::{Asleep, Counters};
 use super::tracefs::with_tracefs;
 use super::unpreempted::{self, Ways};
 use crate::passed_over::Untold;
@@ -162,14 +163,12 @@ struct Plain<T>(T);
 unsafe impl aya::Pod for Plain<Offsets> {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Plain<Config> {}
-// SAFETY: as above.
-unsafe impl aya::Pod for Plain<CpuStats> {}
 
 /// The running kernel side. Dropping it detaches the programs.
 pub struct Kernel {
     /// Keeps programs and links alive; none once detached.
     ebpf: Option<Ebpf>,
-    stats: PerCpuArray<MapData, Plain<CpuStats>>,
+    stats: Counters,
     tracked: HashMap<MapData, u32, u32>,
     misses: Misses,
     /// Hooks that are attached.
@@ -225,8 +224,8 @@ impl Kernel {
         return_freed_memory();
         let missing = |name: &str| refused(name, &"the map is missing from the object");
         let events = ebpf.take_map("EVENTS").ok_or_else(|| missing("EVENTS"))?;
-        let ring = Ring::new(events, take(&mut ebpf, "ASLEEP")?)?;
-        let stats = take(&mut ebpf, "STATS")?;
+        let ring = Ring::new(events, Asleep::new(ebpf.take_map("ASLEEP"))?)?;
+        let stats = Counters::new(ebpf.take_map("STATS"), cpus()? as usize)?;
         let tracked = take(&mut ebpf, "TRACKED")?;
         let kernel = Self { ebpf: Some(ebpf), stats, tracked, misses, hooks: attached, fallbacks, hierarchy };
         let (names, hierarchy) = (kernel.hook_names().join(", "), kernel.hierarchy.name());
@@ -269,9 +268,8 @@ impl Kernel {
     }
 
     /// The counters of every CPU.
-    pub fn stats(&self) -> Result<Vec<CpuStats>, LoadError> {
-        let values = self.stats.get(&0, 0).map_err(|error| refused("the counters", &error))?;
-        Ok(values.iter().map(|plain| plain.0).collect())
+    pub fn stats(&self) -> Vec<CpuStats> {
+        self.stats.read()
     }
 }
 
@@ -365,8 +363,18 @@ fn open(offsets: &Offsets, hierarchy: &Hierarchy, options: &KernelOptions) -> Re
         .override_global("CONFIG", &config, true)
         .map_max_entries("EVENTS", options.ring_bytes)
         .map_max_entries("PREPARED", prepared)
+        .map_max_entries("STATS", cpus()?)
         .load(OBJECT)
         .map_err(|error| classify("the maps", &error))
+}
+
+/// One more than the highest number that a CPU may have.
+fn cpus() -> Result<u32, LoadError> {
+    const POSSIBLE: &str = "/sys/devices/system/cpu/possible";
+    let text = std::fs::read_to_string(POSSIBLE).map_err(|error| refused(POSSIBLE, &error))?;
+    // "0-63", or "0,2-3": they ascend.
+    let last = text.trim().rsplit([',', '-']).next().and_then(|last| last.parse::<u32>().ok());
+    last.map(|last| last + 1).ok_or_else(|| refused(POSSIBLE, &"it names no CPU"))
 }
 
 /// The program of a hook, which is of type `P`.

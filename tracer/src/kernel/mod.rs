@@ -9,5 +9,6 @@ pub mod own_btf;
 pub mod place;
 pub mod probe;
 pub mod ring;
+mod shared;
 mod tracefs;
 mod unpreempted;

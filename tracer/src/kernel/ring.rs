@@ -11,11 +11,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use aya::maps::{Array, Map, MapData, RingBuf};
+use aya::maps::{Map, MapData, RingBuf};
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Sleep, sleep};
 
 use super::load::{LoadError, refused};
+use super::shared::Asleep;
 
 /// Pause before the first look after something was found.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
@@ -46,7 +47,7 @@ enum Rest {
 /// Records of the kernel side, in the order in which it reserved them.
 pub struct Ring {
     map: AsyncFd<RingBuf<MapData>>,
-    asleep: Array<MapData, u32>,
+    asleep: Asleep,
     rest: Rest,
     /// The end of the pause that is under way.
     pause: Option<Pin<Box<Sleep>>>,
@@ -57,7 +58,7 @@ pub struct Ring {
 }
 
 impl Ring {
-    pub(super) fn new(map: Map, asleep: Array<MapData, u32>) -> Result<Self, LoadError> {
+    pub(super) fn new(map: Map, asleep: Asleep) -> Result<Self, LoadError> {
         let ring = RingBuf::try_from(map).map_err(|error| refused("the ring buffer", &error))?;
         // SAFETY: the map owns its descriptor, is owned by the `AsyncFd`, and always names the same one.
         let ring = unsafe { AsyncFd::register(ring) };
@@ -92,7 +93,7 @@ impl Ring {
                 Poll::Ready(Ok(()))
             }
             Rest::Looked => {
-                self.asleep.set(0, 1, 0).map_err(io::Error::other)?;
+                self.asleep.announce();
                 self.rest = Rest::Announced;
                 Poll::Ready(Ok(()))
             }

@@ -72,8 +72,7 @@ impl Tracer {
 
     /// A gap shows when a record follows it; when none does, the kernel side's own count tells.
     pub(super) fn notice_losses(&mut self, now: u64) {
-        let Ok(stats) = self.kernel.stats() else { return };
-        for lost in self.intake.gaps.unnoticed(&stats) {
+        for lost in self.intake.gaps.unnoticed(&self.kernel.stats()) {
             self.queue.push_back(lost_event(lost, now));
             self.resync.at(now);
         }

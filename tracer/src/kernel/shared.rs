@@ -1,0 +1,84 @@
+//! Maps whose memory is the kernel side's and ours at the same time.
+//!
+//! Not by bpf(2): while that looks into a map, the kernel passes over programs that are attached to trace events on that CPU
+//! (kernel/bpf/syscall.c, `bpf_disable_instrumentation`), and it can be preempted over it.
+
+use std::num::NonZeroUsize;
+use std::os::fd::AsFd as _;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, Ordering, fence};
+
+use aya::maps::{Map, MapData};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+use tracer_common::stats::CpuStats;
+
+use super::load::{LoadError, refused};
+
+/// The memory of a map.
+struct Memory {
+    at: NonNull<std::ffi::c_void>,
+    bytes: NonZeroUsize,
+}
+
+// SAFETY: the memory is mapped until it is dropped, whoever does that.
+unsafe impl Send for Memory {}
+
+impl Memory {
+    /// Maps an array of so many bytes, made to be mapped (`BPF_F_MMAPABLE`).
+    fn of(name: &str, map: Option<Map>, bytes: usize, access: ProtFlags) -> Result<Self, LoadError> {
+        let Some(Map::Array(map)) = &map else { return Err(refused(name, &"the map is missing from the object")) };
+        let bytes = NonZeroUsize::new(bytes).ok_or_else(|| refused(name, &"it is empty"))?;
+        let descriptor = MapData::fd(map).as_fd();
+        // SAFETY: a new mapping, where the kernel finds room for it; it keeps the map.
+        let at = unsafe { mmap(None, bytes, access, MapFlags::MAP_SHARED, descriptor, 0) };
+        let at = at.map_err(|error| refused(name, &format!("it cannot be mapped: {}", error.desc())))?;
+        Ok(Self { at, bytes })
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: nothing that borrowed from it outlives it.
+        let _ = unsafe { munmap(self.at, self.bytes.get()) };
+    }
+}
+
+/// The counters of every CPU.
+pub(super) struct Counters {
+    memory: Memory,
+    cpus: usize,
+}
+
+impl Counters {
+    pub(super) fn new(map: Option<Map>, cpus: usize) -> Result<Self, LoadError> {
+        let memory = Memory::of("STATS", map, cpus * size_of::<CpuStats>(), ProtFlags::PROT_READ)?;
+        Ok(Self { memory, cpus })
+    }
+
+    /// As they are now.
+    pub(super) fn read(&self) -> Vec<CpuStats> {
+        let first = self.memory.at.cast::<CpuStats>();
+        // SAFETY: there is one for each CPU, of words that are valid whatever is in them. They are written meanwhile, each as
+        // a whole.
+        (0..self.cpus).map(|cpu| unsafe { first.add(cpu).read_volatile() }).collect()
+    }
+}
+
+/// Whether the kernel side is to wake us.
+pub(super) struct Asleep(Memory);
+
+impl Asleep {
+    pub(super) fn new(map: Option<Map>) -> Result<Self, LoadError> {
+        let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        Memory::of("ASLEEP", map, size_of::<u32>(), access).map(Self)
+    }
+
+    /// Says that the next record is to wake us.
+    pub(super) fn announce(&self) {
+        // SAFETY: the word is there as long as the memory is, and aligned as a page is.
+        let word = unsafe { self.0.at.cast::<AtomicU32>().as_ref() };
+        word.store(1, Ordering::Release);
+        // The last look at the ring comes after this for everybody.
+        fence(Ordering::SeqCst);
+    }
+}
