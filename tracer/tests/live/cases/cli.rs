@@ -10,8 +10,8 @@ use nix::libc;
 use serde_json::Value;
 
 use crate::support::{
-    BOUND, Case, Finished, Guarded, Need, TruthLog, case, command, deed_arguments, kernel_version, open_directory, proc,
-    run_bounded, truth,
+    BOUND, Case, Finished, Guarded, Need, TruthLog, case, command, copy_program, deed_arguments, kernel_version,
+    open_directory, proc, run_bounded, truth,
 };
 
 pub(super) fn cases() -> Vec<Case> {
@@ -195,7 +195,7 @@ fn zero_width() {
 fn by_nobody(arguments: &[&str], place: &Path) -> Finished {
     use std::os::unix::process::CommandExt as _;
     let binary = place.join("tracer");
-    std::fs::copy(crate::support::tracer_binary(), &binary).expect("a new file");
+    copy_program(crate::support::tracer_binary(), &binary);
     let mut command = Command::new(&binary);
     command.args(arguments).stdin(Stdio::null());
     if nix::unistd::geteuid().is_root() {

@@ -11,8 +11,8 @@ use nix::sys::signal::Signal;
 use tracer::event::Kind;
 
 use crate::support::{
-    BOUND, Case, Guarded, ROOM, Run, Stream, Trace, case, check_schema, check_sound, command, deed_arguments,
-    run_bounded,
+    BOUND, Case, Guarded, ROOM, Run, Stream, Trace, case, check_schema, check_sound, command, copy_program,
+    deed_arguments, run_bounded,
 };
 
 pub(super) fn cases() -> Vec<Case> {
@@ -168,7 +168,7 @@ fn refused_without_root(subcommand: &str) {
     let output = place.path().join("events");
     // tracer may lie where nobody can enter; everyone can enter here.
     let binary = place.path().join("tracer");
-    fs::copy(crate::support::tracer_binary(), &binary).expect("a new file");
+    copy_program(crate::support::tracer_binary(), &binary);
     let mut command = Command::new(&binary);
     command.arg(subcommand).arg("-o").arg(&output).stdin(Stdio::null()).uid(65534).gid(65534);
     if subcommand == "run" {

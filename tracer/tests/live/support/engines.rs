@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::process::{BOUND, Finished, Guarded, run_bounded};
+use super::process::{BOUND, Finished, Guarded, copy_program, run_bounded};
 
 /// What a container of an engine is made of, and how it is begun and known.
 pub(crate) trait Engine: Sync {
@@ -34,7 +34,7 @@ fn finish(command: &mut Command) -> Finished {
 fn make_rootfs(at: &Path) {
     let bin = at.join("bin");
     fs::create_dir_all(&bin).unwrap();
-    fs::copy("/bin/busybox", bin.join("busybox")).expect("busybox-static is installed");
+    copy_program("/bin/busybox", bin.join("busybox"));
     for name in ["sh", "true", "sleep", "cat"] {
         std::os::unix::fs::symlink("busybox", bin.join(name)).unwrap();
     }

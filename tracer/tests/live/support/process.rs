@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,14 @@ pub(crate) const BOUND: Duration = Duration::from_secs(match option_env!("TRACER
 /// How many times as long as on a real machine things may take where the clock goes on while the emulator has no CPU. CPU
 /// time that is used on purpose grows with it, so that the bounds on it stay as narrow.
 pub(crate) const SLOWNESS: u32 = if option_env!("TRACER_TEST_BOUND").is_some() { 5 } else { 1 };
+
+/// Copies a program that is to be executed. A process of its own does it: while we write the file ourselves, a child that another
+/// test starts at that moment holds it open too, and until that has exec'd the file cannot be executed (`ETXTBSY`).
+pub(crate) fn copy_program(from: impl AsRef<Path>, to: impl AsRef<Path>) {
+    let (from, to) = (from.as_ref(), to.as_ref());
+    let copied = Command::new("cp").args([from, to]).status().expect("cp is there");
+    assert!(copied.success(), "{} is not copied to {}", from.display(), to.display());
+}
 
 /// A child that is killed if the test ends before it does.
 pub(crate) struct Guarded {
