@@ -7,6 +7,7 @@ mod peer;
 mod plot;
 mod results;
 mod round;
+mod stages;
 mod usage;
 mod workload;
 
@@ -34,6 +35,7 @@ struct Cli {
 enum Command {
     Measure(Box<Measure>),
     Workload(workload::Order),
+    Stages(stages::Order),
 }
 
 #[derive(clap::Args)]
@@ -77,6 +79,7 @@ fn main() -> Result<()> {
     match Cli::parse().command {
         Command::Measure(measure) => run(&measure),
         Command::Workload(order) => workload::run(&order),
+        Command::Stages(order) => stages::write(&order),
     }
 }
 

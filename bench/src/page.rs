@@ -13,8 +13,23 @@ use crate::peer::PEERS;
 use crate::results::{Latency, Results, Sample};
 use crate::workload::Kind;
 
-const BEGIN: &str = "<!-- measured: begin -->";
-const END: &str = "<!-- measured: end -->";
+/// A part of the page that is written by us.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Part {
+    /// Storms and costs, tracer beside its peers.
+    Measured,
+    /// The stages of user space.
+    Stages,
+}
+
+impl Part {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Measured => "measured",
+            Self::Stages => "stages",
+        }
+    }
+}
 
 /// Says on what, and when.
 pub(crate) fn describe_machine(results: &mut Results) -> Result<()> {
@@ -28,13 +43,23 @@ pub(crate) fn describe_machine(results: &mut Results) -> Result<()> {
     Ok(())
 }
 
+/// The same as a sentence.
+pub(crate) fn on_what(results: &Results) -> String {
+    format!("{}; Linux {}; {}.", results.machine, results.kernel, results.date)
+}
+
 /// Puts the results into the page.
 pub(crate) fn write(page: &Path, results: &Results) -> Result<()> {
+    replace(page, Part::Measured, &render(results)?)
+}
+
+/// Puts a text in the place of a part of the page.
+pub(crate) fn replace(page: &Path, part: Part, new: &str) -> Result<()> {
+    let (begin, end) = (format!("<!-- {}: begin -->", part.name()), format!("<!-- {}: end -->", part.name()));
     let text = fs::read_to_string(page).with_context(|| format!("cannot read {}", page.display()))?;
-    let (head, rest) = text.split_once(BEGIN).context("the page has no mark where the results begin")?;
-    let (_, tail) = rest.split_once(END).context("the page has no mark where the results end")?;
-    let measured = render(results)?;
-    fs::write(page, format!("{head}{BEGIN}\n{measured}{END}{tail}"))?;
+    let (head, rest) = text.split_once(&begin).with_context(|| format!("the page has no {begin}"))?;
+    let (_, tail) = rest.split_once(&end).with_context(|| format!("the page has no {end}"))?;
+    fs::write(page, format!("{head}{begin}\n{new}{end}{tail}"))?;
     Ok(())
 }
 
@@ -56,7 +81,7 @@ pub(crate) fn storms(results: &Results) -> Vec<(Kind, u64)> {
 
 fn render(results: &Results) -> Result<String> {
     let mut out = String::new();
-    writeln!(out, "\n{}; Linux {}; {}.\n", results.machine, results.kernel, results.date)?;
+    writeln!(out, "\n{}\n", on_what(results))?;
     for (kind, workers) in storms(results) {
         let plural = if workers == 1 { "worker" } else { "workers" };
         writeln!(out, "### {}, {workers} {plural}\n", title(kind))?;

@@ -3,13 +3,14 @@
 mod builder;
 mod containers;
 mod doubt;
+mod outbox;
 
-use std::collections::VecDeque;
 use std::future::{Future as _, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
+use std::vec;
 
 use futures_core::Stream;
 use nix::sys::utsname::{UtsName, uname};
@@ -18,6 +19,7 @@ use tracer_common::limits::ARGV_DEFAULT_BYTES;
 use tracer_common::stats::CpuStats;
 
 use self::doubt::Again;
+use self::outbox::Outbox;
 use crate::clock;
 use crate::decode::decode;
 use crate::enrich::info::Answer;
@@ -29,7 +31,6 @@ use crate::kernel::ring::Ring;
 use crate::names::Names;
 use crate::passed_over::PassedOver;
 use crate::record::Record;
-use crate::search::Searches;
 use crate::seed;
 use crate::states;
 use crate::table::Table;
@@ -99,16 +100,15 @@ pub struct Tracer {
     table: Table,
     intake: Intake,
     snapshot: Vec<Event>,
-    queue: VecDeque<Event>,
-    batch: Vec<Event>,
+    outbox: Outbox,
+    /// Taken from these for those who take them one by one.
+    single: vec::IntoIter<Event>,
     /// Before the first program was attached: no event is older.
     began_ns: u64,
     started_ns: u64,
     clock_checked_ns: u64,
     /// When to look again at those that [`Table::unsettled`] lists; never, once there are none.
     settle: Again,
-    /// Searches along `PATH`, when each is told as one.
-    searches: Option<Searches>,
     /// The time that is waited for, and the wait for it.
     timer: Option<(u64, Pin<Box<Sleep>>)>,
     /// What the kernel passed over, and when that was last looked at.
@@ -181,10 +181,11 @@ impl Tracer {
     /// Appends what there is now, if anything, without waiting.
     pub fn gather(&mut self, out: &mut Vec<Event>) -> bool {
         self.fill();
-        let some = !self.queue.is_empty() || !self.snapshot.is_empty();
+        let had = out.len();
+        out.extend(&mut self.single);
         out.append(&mut self.snapshot);
-        out.extend(self.queue.drain(..));
-        some
+        self.outbox.hand_on(out);
+        out.len() > had
     }
 
     /// Ends tracing: detaches the kernel side, then appends everything that had happened by then.
@@ -202,7 +203,7 @@ impl Tracer {
         let now = clock::boot_ns();
         self.tell_passed_over(now);
         for lost in self.intake.gaps.tail(&self.kernel.stats()) {
-            self.queue.push_back(lost_event(lost, now));
+            self.outbox.push(lost_event(lost, now));
             self.resync.at(now);
         }
         if self.resync.due_ns().is_some() {
@@ -210,9 +211,8 @@ impl Tracer {
         }
         while self.gather(out) {}
         self.await_answers(out);
-        if let Some(searches) = &mut self.searches {
-            searches.end(out);
-        }
+        self.outbox.end();
+        self.outbox.hand_on(out);
         Ok(())
     }
 
@@ -261,15 +261,13 @@ impl Tracer {
             self.resync(now);
         }
         self.look_up(now);
-        self.table.tick(now, &mut self.batch);
+        let mut overdue = Vec::new();
+        self.table.tick(now, &mut overdue);
         // That one was waited for may just not be told yet, or be lost: what is told has to be true now.
         let hierarchy = &self.kernel.hierarchy;
-        self.batch.retain(|event| event.process.as_ref().is_none_or(|process| is_zombie(process, hierarchy)));
-        queue_batch(&mut self.searches, &mut self.queue, &mut self.batch);
-        if let Some(searches) = &mut self.searches {
-            searches.tick(now, &mut self.batch);
-            self.queue.extend(self.batch.drain(..));
-        }
+        overdue.retain(|event| event.process.as_ref().is_none_or(|process| is_zombie(process, hierarchy)));
+        self.outbox.take(|out| out.append(&mut overdue));
+        self.outbox.tick(now);
         if self.settle.is_due(now) {
             self.settle(now);
         }
@@ -288,8 +286,7 @@ impl Tracer {
             self.answers.push(answer);
             return Poll::Ready(Ok(()));
         }
-        let searches = self.searches.as_ref().and_then(Searches::deadline_ns);
-        let due = [searches, self.table.due_ns(), self.settle.due_ns(), self.resync.due_ns()];
+        let due = [self.outbox.due_ns(), self.table.due_ns(), self.settle.due_ns(), self.resync.due_ns()];
         let Some(due_ns) = due.into_iter().flatten().min() else { return Poll::Pending };
         if self.timer.as_ref().is_none_or(|(waited_for, _)| *waited_for != due_ns) {
             let left = Duration::from_nanos(due_ns.saturating_sub(clock::boot_ns()));
@@ -304,17 +301,17 @@ impl Tracer {
 
     /// Takes up to `most` records from the ring, fewer if they are large, and queues what becomes of them.
     fn take(&mut self, most: usize) -> Taken {
-        let Self { ring, intake, table, queue, batch, searches, resync, .. } = self;
+        let Self { ring, intake, table, outbox, resync, .. } = self;
         let room = self.max_memory / QUEUE_SHARE;
         let (mut records, mut argv_bytes) = (0, 0);
-        while records < most && argv_bytes + queue.len() * size_of::<Event>() < room {
+        while records < most && argv_bytes + outbox.bytes() < room {
             let taken = ring.drain(1, |bytes| {
                 if let Some((lost, record)) = intake.take(bytes) {
                     if lost.is_some() {
                         resync.at(record.header().boot_ns);
                     }
                     argv_bytes += argv_bytes_of(&record);
-                    queue_record(table, searches, queue, batch, lost, record);
+                    apply(table, outbox, lost, record);
                 }
             });
             if taken == 0 {
@@ -329,7 +326,7 @@ impl Tracer {
         if lost.is_some() {
             self.resync.at(record.header().boot_ns);
         }
-        queue_record(&mut self.table, &mut self.searches, &mut self.queue, &mut self.batch, lost, record);
+        apply(&mut self.table, &mut self.outbox, lost, record);
     }
 }
 
@@ -358,35 +355,18 @@ fn is_zombie(process: &Process, hierarchy: &Hierarchy) -> bool {
 }
 
 /// Queues what becomes of a record, after what was lost before it.
-fn queue_record(
-    table: &mut Table,
-    searches: &mut Option<Searches>,
-    queue: &mut VecDeque<Event>,
-    batch: &mut Vec<Event>,
-    lost: Option<Lost>,
-    record: Record,
-) {
-    queue.extend(lost.map(|lost| lost_event(lost, record.header().boot_ns)));
-    table.apply(record, batch);
-    queue_batch(searches, queue, batch);
-}
-
-/// Queues events, searches along `PATH` as one if that is asked for.
-fn queue_batch(searches: &mut Option<Searches>, queue: &mut VecDeque<Event>, batch: &mut Vec<Event>) {
-    if let Some(searches) = searches {
-        let mut told = Vec::with_capacity(batch.len());
-        batch.drain(..).for_each(|event| searches.pass(event, &mut told));
-        queue.extend(told);
-    } else {
-        queue.extend(batch.drain(..));
+fn apply(table: &mut Table, outbox: &mut Outbox, lost: Option<Lost>, record: Record) {
+    if let Some(lost) = lost {
+        outbox.push(lost_event(lost, record.header().boot_ns));
     }
+    outbox.take(|out| table.apply(record, out));
 }
 
 fn lost_event(lost: Lost, boot_ns: u64) -> Event {
     let mut event = Event::new(Kind::Lost, Timestamp(boot_ns as i64 + clock::utc_minus_boot_ns()));
     event.boot_ns = Some(boot_ns);
     event.cpu = (lost.passed_over == 0).then_some(lost.cpu);
-    event.lost = Some(lost);
+    event.lost = Some(Box::new(lost));
     event
 }
 
@@ -395,17 +375,17 @@ impl Stream for Tracer {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
-            if !self.snapshot.is_empty() {
-                let snapshot = self.take_snapshot();
-                for event in snapshot.into_iter().rev() {
-                    self.queue.push_front(event);
-                }
-            }
-            if self.queue.is_empty() {
-                self.fill();
-            }
-            if let Some(event) = self.queue.pop_front() {
+            if let Some(event) = self.single.next() {
                 return Poll::Ready(Some(Ok(event)));
+            }
+            let mut next = self.take_snapshot();
+            if next.is_empty() {
+                self.fill();
+                self.outbox.hand_on(&mut next);
+            }
+            if !next.is_empty() {
+                self.single = next.into_iter();
+                continue;
             }
             if let Err(error) = ready!(self.poll_wait(cx)) {
                 return Poll::Ready(Some(Err(error)));

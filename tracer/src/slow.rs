@@ -80,7 +80,7 @@ impl Slow {
     /// The line that stands in the place of what was left out, if anything was.
     pub fn line(&mut self) -> Option<Event> {
         let mut line = self.line.take()?;
-        line.dropped = Some(std::mem::take(&mut self.dropped));
+        line.dropped = Some(Box::new(std::mem::take(&mut self.dropped)));
         Some(line)
     }
 }
@@ -107,7 +107,7 @@ mod tests {
         let line = slow.line().unwrap();
         let (after_boot_ns, before_boot_ns) = (Some(10), Some(14));
         let dropped = Dropped { total: 5, forks: 2, execs: 1, exits: 1, after_boot_ns, before_boot_ns };
-        assert_eq!((line.kind, line.time, line.dropped), (Kind::Dropped, Timestamp(4), Some(dropped)));
+        assert_eq!((line.kind, line.time, line.dropped), (Kind::Dropped, Timestamp(4), Some(dropped.into())));
         assert!(slow.line().is_none());
         assert_eq!(slow.total(), 5);
     }

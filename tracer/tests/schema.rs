@@ -37,21 +37,21 @@ fn sample(kind: Kind, seq: u64) -> Event {
         Kind::Exec => {
             let reason = Some(Capture::Cut);
             event.argv_info = Some(ArgvInfo { argc: 3, bytes: 99, captured: 64, truncated: true, reason });
-            event.exec = Some(exec());
+            event.exec = Some(exec().into());
         }
         Kind::ExecFailed => event.exec_failed = Some(Box::new(exec_failed())),
         Kind::Exit | Kind::ThreadExit => event.exit = Some(Box::new(exit())),
         Kind::Reparent => {
             let reason = ReparentReason::Subreaper;
-            event.reparent = Some(Reparent { from_id: id(4700), to_id: Some(id(1)), to_pid: 1, reason });
+            event.reparent = Some(Reparent { from_id: id(4700), to_id: Some(id(1)), to_pid: 1, reason }.into());
         }
         Kind::Reap => {
             let (by_pid, by_id, by_comm) = (Some(1), Some(id(1)), text("init"));
-            event.reap = Some(Reap { zombie_ns: Some(7), by_pid, by_id, by_comm });
+            event.reap = Some(Reap { zombie_ns: Some(7), by_pid, by_id, by_comm }.into());
         }
         Kind::Zombie => {
             let (parent_pid, parent_id, parent_comm) = (Some(4700), Some(id(4700)), text("lazy"));
-            event.zombie = Some(Zombie { zombie_ns: 10, parent_pid, parent_id, parent_comm, unreaped: 3 });
+            event.zombie = Some(Zombie { zombie_ns: 10, parent_pid, parent_id, parent_comm, unreaped: 3 }.into());
         }
         Kind::ContainerCreate | Kind::ContainerStart | Kind::ContainerExec => {
             event.container = Some(Box::new(container(None)));
@@ -78,11 +78,12 @@ fn sample(kind: Kind, seq: u64) -> Event {
                 passed_over: 10,
                 ..Lost::default()
             };
-            event.lost = Some(Lost { after_boot_ns, before_boot_ns, ..counts });
+            event.lost = Some(Lost { after_boot_ns, before_boot_ns, ..counts }.into());
         }
         Kind::Dropped => {
             let (after_boot_ns, before_boot_ns) = (Some(1), Some(2));
-            event.dropped = Some(Dropped { total: 7, forks: 1, execs: 2, exits: 3, after_boot_ns, before_boot_ns });
+            event.dropped =
+                Some(Dropped { total: 7, forks: 1, execs: 2, exits: 3, after_boot_ns, before_boot_ns }.into());
         }
         Kind::Storm => {
             event.boot_ns = Some(123_456_789_012);

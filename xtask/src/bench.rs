@@ -42,10 +42,16 @@ pub(crate) struct Args {
     /// Only the storms: no system calls, BPF times, latencies
     #[arg(long)]
     storms_only: bool,
+    /// Only the stages of user space (decode, process table, JSON), by criterion; takes some minutes, and no root
+    #[arg(long, conflicts_with_all = ["quick", "no_peers", "workload", "peer", "workers", "rounds", "add", "storms_only"])]
+    stages: bool,
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     build::bpf_object(&setup::bpf_toolchain()?)?;
+    if args.stages {
+        return stages();
+    }
     let tracer = build::tracer(Profile::Release)?;
     process::build_saying_only_news(process::cargo(["build", "--package", "tracer-bench", "--release"]))
         .context("the workloads")?;
@@ -59,7 +65,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut argv: Vec<OsString> = vec!["env".into(), [OsString::from("PATH="), path].into_iter().collect()];
     argv.extend([dir.join("release").join("tracer-bench").into(), "measure".into(), "--tracer".into(), tracer.into()]);
     let results = dir.join("bench").join("results.json");
-    let page = workspace::root().join("docs").join("benchmarks.md");
+    let page = page();
     for (name, file) in [("--results", results), ("--page", page)] {
         argv.extend([name.into(), file.into()]);
     }
@@ -82,6 +88,22 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         bail!("measuring failed");
     }
     workspace::say("docs/benchmarks.md and docs/benchmarks.svg are written");
+    Ok(())
+}
+
+/// The page that figures are written into.
+fn page() -> PathBuf {
+    workspace::root().join("docs").join("benchmarks.md")
+}
+
+/// Has criterion measure the stages of user space, and writes what it found into the page.
+fn stages() -> Result<()> {
+    process::cargo(["bench", "--package", "tracer", "--bench", "stages"]).run().context("the benchmark")?;
+    let criterion = workspace::target_dir().join("criterion");
+    let args = ["run", "--quiet", "--package", "tracer-bench", "--release", "--", "stages"].map(OsString::from);
+    let files = ["--criterion".into(), criterion.into(), "--page".into(), page().into()];
+    process::cargo(args.into_iter().chain(files)).run()?;
+    workspace::say("docs/benchmarks.md is written");
     Ok(())
 }
 

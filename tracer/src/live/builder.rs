@@ -1,10 +1,10 @@
 //! How to trace, and how it begins.
 
-use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
 use super::doubt::Again;
+use super::outbox::Outbox;
 use super::{Intake, Tracer, containers, look_at_cgroups};
 use crate::clock;
 use crate::event::Lost;
@@ -15,7 +15,6 @@ use crate::kernel::place::{self, PlaceError};
 use crate::merge;
 use crate::passed_over::PassedOver;
 use crate::record::Record;
-use crate::search::Searches;
 use crate::seed::{self, Seed};
 use crate::table::{Table, TableOptions};
 
@@ -201,13 +200,12 @@ impl Builder {
             table,
             intake,
             snapshot: Vec::new(),
-            queue: VecDeque::new(),
-            batch: Vec::new(),
+            outbox: Outbox::new(self.summarise),
+            single: Vec::new().into_iter(),
             began_ns,
             started_ns,
             clock_checked_ns: started_ns,
             settle: Again::at_once(),
-            searches: self.summarise.then(Searches::default),
             timer: None,
             passed_over: PassedOver::default(),
             passed_over_checked_ns: 0,

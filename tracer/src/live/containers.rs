@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Tracer, queue_batch};
+use super::Tracer;
 use crate::clock;
 use crate::enrich::info::Answer;
 use crate::event::Event;
@@ -25,9 +25,8 @@ impl Tracer {
             self.table.keep_asks(left);
         }
         while let Some(answer) = self.answers.pop().or_else(|| names.answer()) {
-            self.table.answer(answer, now, &mut self.batch);
+            self.outbox.take(|out| self.table.answer(answer, now, out));
         }
-        queue_batch(&mut self.searches, &mut self.queue, &mut self.batch);
     }
 
     /// Waits for what is still to be told of containers that have ended.
@@ -37,8 +36,7 @@ impl Tracer {
             std::thread::sleep(Duration::from_millis(1));
             while self.gather(out) {}
         }
-        self.table.give_up_waiting(&mut self.batch);
-        queue_batch(&mut self.searches, &mut self.queue, &mut self.batch);
+        self.outbox.take(|out| self.table.give_up_waiting(out));
         while self.gather(out) {}
     }
 }

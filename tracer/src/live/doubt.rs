@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use rustc_hash::FxHashSet;
 
-use super::{Tracer, look_at_cgroups, lost_event, queue_batch};
+use super::{Tracer, look_at_cgroups, lost_event};
 use crate::clock;
 use crate::event::Lost;
 use crate::id::ProcessId;
@@ -64,16 +64,15 @@ impl Tracer {
         }
         for pid in pids {
             if let Some(seed) = seed::read(pid, clock::utc_minus_boot_ns(), &self.kernel.hierarchy) {
-                self.table.settle(&seed, &mut self.batch);
+                self.outbox.take(|out| self.table.settle(&seed, out));
             }
         }
-        queue_batch(&mut self.searches, &mut self.queue, &mut self.batch);
     }
 
     /// A gap shows when a record follows it; when none does, the kernel side's own count tells.
     pub(super) fn notice_losses(&mut self, now: u64) {
         for lost in self.intake.gaps.unnoticed(&self.kernel.stats()) {
-            self.queue.push_back(lost_event(lost, now));
+            self.outbox.push(lost_event(lost, now));
             self.resync.at(now);
         }
     }
@@ -82,7 +81,7 @@ impl Tracer {
     pub(super) fn tell_passed_over(&mut self, now: u64) {
         self.passed_over_checked_ns = now;
         for missing in self.passed_over.look(now, &self.kernel.untold()) {
-            self.queue.push_back(lost_event(self.intake.gaps.passed_over(&missing), now));
+            self.outbox.push(lost_event(self.intake.gaps.passed_over(&missing), now));
             self.resync.at(now);
         }
     }
@@ -109,8 +108,8 @@ impl Tracer {
         tracing::info!("records were lost: holding the tree against /proc, {} processes", seeds.len());
         let ending = |seed: &&Seed| seed.exiting && !seed.gone && !seed.process.zombie;
         let undecided: FxHashSet<ProcessId> = seeds.iter().filter(ending).map(|seed| seed.process.id).collect();
-        self.table.resync(merge::reconcile(seeds, &records), &undecided, now, &mut self.batch);
-        queue_batch(&mut self.searches, &mut self.queue, &mut self.batch);
+        let found = merge::reconcile(seeds, &records);
+        self.outbox.take(|out| self.table.resync(found, &undecided, now, out));
         if undecided.is_empty() {
             self.resync = Again::never();
         } else {

@@ -1,5 +1,7 @@
 //! One JSON object a line.
 
+mod line;
+
 use std::io::{self, Write};
 
 use super::Sink;
@@ -32,7 +34,7 @@ impl<W: Write> JsonSink<W> {
 
 impl<W: Write + Send> Sink for JsonSink<W> {
     fn write(&mut self, event: &Event) -> io::Result<()> {
-        serde_json::to_writer(&mut self.lines, event)?;
+        line::write(&mut self.lines, event)?;
         self.lines.push(b'\n');
         if self.lines.len() >= CHUNK { self.drain() } else { Ok(()) }
     }

@@ -61,16 +61,16 @@ fn story() -> Vec<Event> {
     kthread.process.as_mut().unwrap().kthread = true;
     kthread.process.as_mut().unwrap().uid = Some(0);
     let mut script = exec(4711, &["./build.sh", "all the things", "it's"]);
-    script.exec = Some(Exec { interpreter: Some("/bin/sh".into()), setid: true, ..Exec::default() });
+    script.exec = Some(Exec { interpreter: Some("/bin/sh".into()), setid: true, ..Exec::default() }.into());
     script.argv_info = Some(ArgvInfo { argc: 9000, bytes: 70_000, captured: 65_536, truncated: true, reason: None });
     script.process.as_mut().unwrap().euid = Some(77);
     let mut orphan = event(Kind::Reparent, 4713, "daemon");
     let reason = ReparentReason::Init;
-    orphan.reparent = Some(Reparent { from_id: ProcessId::from_ticks(5, 4711), to_id: None, to_pid: 1, reason });
+    orphan.reparent = Some(Reparent { from_id: ProcessId::from_ticks(5, 4711), to_id: None, to_pid: 1, reason }.into());
     let cause = Cause { sender_pid: Some(99), sender_comm: Some("ev\x1bil".into()), ..Cause::default() };
     let killed = Exit { signal: Some("SIGSEGV".into()), core: true, cause: Some(cause), ..Exit::default() };
     let mut lost = Event::new(Kind::Lost, Timestamp(T0));
-    lost.lost = Some(Lost { cpu: 1, total: 1203, forks: 1200, exits: 3, ..Lost::default() });
+    lost.lost = Some(Lost { cpu: 1, total: 1203, forks: 1200, exits: 3, ..Lost::default() }.into());
     let mut thread = event(Kind::ThreadStart, 4713, "worker");
     thread.process.as_mut().unwrap().tid = Some(4800);
     let mut bye = Event::new(Kind::Bye, Timestamp(T0));
@@ -164,10 +164,11 @@ fn what_failed_and_what_was_left_lying_is_told() {
     let mut reaped = exec(4712, &["sleep", "1"]);
     reaped.kind = Kind::Reap;
     let (by_pid, by_comm) = (Some(4700), Some("ba\x1bsh".into()));
-    reaped.reap = Some(Reap { zombie_ns: Some(1_500_000), by_pid, by_id: None, by_comm });
+    reaped.reap = Some(Reap { zombie_ns: Some(1_500_000), by_pid, by_id: None, by_comm }.into());
     let mut lies = exec(4713, &["sleep", "2"]);
     lies.kind = Kind::Zombie;
-    lies.zombie = Some(Zombie { zombie_ns: 10_000_000_000, parent_pid: Some(4700), unreaped: 3, ..Zombie::default() });
+    lies.zombie =
+        Some(Zombie { zombie_ns: 10_000_000_000, parent_pid: Some(4700), unreaped: 3, ..Zombie::default() }.into());
     insta::assert_snapshot!(lines(look(false, &UNICODE), &[refused, by_descriptor, reaped, lies]), @r#"
     TIME         EVENT       PID    PPID USER       DETAILS
     22:13:20.123 execfail    4711    4700 alice      ENOENT   $'/bin/no\x1bthing': $'no\x1bthing' -x  (No such file or directory; by sh)  (2 attempts: /usr/bin/nothing, $'/bin/no\x1bthing')

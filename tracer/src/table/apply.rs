@@ -124,7 +124,7 @@ impl Table {
 
         let event = self.tell(Kind::Exec, slot, at, out);
         event.argv_info = Some(argv_info);
-        event.exec = Some(event::Exec {
+        event.exec = Some(Box::new(event::Exec {
             filename,
             filename_b64,
             interpreter: interpreter.value.map(|text| text.lossy),
@@ -138,7 +138,7 @@ impl Table {
             from_tid: (raw.task.tid != raw.task.tgid).then_some(raw.task.tid),
             exe_capture: exe.capture,
             cwd_capture: cwd.capture,
-        });
+        }));
         self.container_execed(slot, at, out);
         self.ask_by_runtime(slot);
     }

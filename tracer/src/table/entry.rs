@@ -145,6 +145,12 @@ impl Entry {
         }
     }
 
+    /// Gives back what it shares with others, its image to the caller: it is forgotten.
+    pub(super) fn clear(&mut self) -> Arc<Image> {
+        (self.cgroup, self.ns_pids) = (None, None);
+        std::mem::replace(&mut self.image, NO_IMAGE.clone())
+    }
+
     pub(super) fn id(&self) -> ProcessId {
         ProcessId::from_ns(self.start_ns, self.pid)
     }

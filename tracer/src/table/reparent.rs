@@ -50,7 +50,7 @@ impl Table {
         let parent = &self.store[to.slot];
         let (to_id, to_pid) = (Some(parent.id()), parent.pid);
         let reparent = Reparent { from_id: from, to_id, to_pid, reason: to.reason };
-        self.tell(Kind::Reparent, child, at, out).reparent = Some(reparent);
+        self.tell(Kind::Reparent, child, at, out).reparent = Some(Box::new(reparent));
     }
 
     /// Who has what a dead process left: its heir, or if that is dead too its heir's heir. The dead one itself

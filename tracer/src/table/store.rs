@@ -239,8 +239,8 @@ impl Store {
             }
         }
         // Give the strings back now, not when the slot is used again.
-        let entry = std::mem::replace(&mut self[slot], Entry::new(0, 0, crate::event::Source::Kernel));
-        self.images.let_go(&entry.image);
+        let image = self[slot].clear();
+        self.images.let_go(&image);
         self.free.push(slot);
     }
 }

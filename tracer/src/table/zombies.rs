@@ -83,12 +83,12 @@ impl Table {
         let by = by.map(|by| (self.store[by].pid, self.store[by].id(), self.comm(by)));
         let mut event = self.about(Kind::Reap, dead.process, at.boot_ns, known);
         event.cpu = at.cpu;
-        event.reap = Some(Reap {
+        event.reap = Some(Box::new(Reap {
             zombie_ns: seen.then(|| at.boot_ns.saturating_sub(dead.since_ns)),
             by_pid: by.as_ref().map(|by| by.0),
             by_id: by.as_ref().map(|by| by.1),
             by_comm: by.and_then(|by| by.2),
-        });
+        }));
         out.push(event);
     }
 
@@ -125,13 +125,13 @@ impl Table {
             let (process, zombie_ns) = (dead.process.clone(), now_ns.saturating_sub(dead.since_ns));
             let parent = self.parent_now(&process);
             let mut event = self.about(Kind::Zombie, process, now_ns, self.store.by_id(id));
-            event.zombie = Some(Zombie {
+            event.zombie = Some(Box::new(Zombie {
                 zombie_ns,
                 parent_pid: parent.map(|parent| self.store[parent].pid),
                 parent_id: parent.map(|parent| self.store[parent].id()),
                 parent_comm: parent.and_then(|parent| self.comm(parent)),
                 unreaped: parent.and_then(|parent| left.get(&parent).copied()).unwrap_or(1),
-            });
+            }));
             out.push(event);
         }
     }

@@ -132,7 +132,7 @@ fn a_loss_meanwhile_is_told() {
     let mut events = events("docker.jsonl");
     let ready = events.iter().position(|event| event.kind == Kind::ContainerStart).unwrap();
     let mut lost = Event::new(Kind::Lost, events[ready].time);
-    lost.lost = Some(tracer::event::Lost { total: 1, ..Default::default() });
+    lost.lost = Some(tracer::event::Lost { total: 1, ..Default::default() }.into());
     events.insert(ready, lost);
     assert!(starts(&events)[0].incomplete && !one("docker.jsonl").incomplete);
 }

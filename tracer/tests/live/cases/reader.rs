@@ -201,7 +201,7 @@ fn stops_for_a_while(how: &str) -> Vec<Line> {
 const DROPPED: &[u8] = b"\"event\":\"dropped\"";
 
 fn sum(lines: &[Line], of: fn(&Dropped) -> u64) -> u64 {
-    lines.iter().filter_map(|line| line.event.dropped.as_ref()).map(of).sum()
+    lines.iter().filter_map(|line| line.event.dropped.as_deref()).map(of).sum()
 }
 
 fn shown(lines: &[Line], kind: Kind) -> u64 {
