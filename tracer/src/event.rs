@@ -145,7 +145,8 @@ impl fmt::Display for Kind {
     }
 }
 
-/// One line of a stream. What few of them have is boxed: an event is made, moved and dropped a million times a second.
+/// One line of a stream.
+// What few of them have is boxed: an event is made, moved and dropped up to a million times a second.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Event {
     /// Schema version, 1.
