@@ -36,7 +36,7 @@ async fn main() -> anyhow::Result<()> {
     tokio::time::sleep(Duration::from_millis(500)).await;
     kernel.detach();
     let mut failed = Ok(());
-    let count = ring.drain(usize::MAX, |bytes| {
+    let count = ring.drain(|bytes| {
         let len = (bytes.len() as u32).to_le_bytes();
         failed = std::mem::replace(&mut failed, Ok(()))
             .and_then(|()| out.write_all(&len))

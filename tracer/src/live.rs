@@ -27,7 +27,7 @@ use crate::event::{Event, Hello, Kind, Lost, Process};
 use crate::gaps::Gaps;
 use crate::kernel::hierarchy::Hierarchy;
 use crate::kernel::load::{Kernel, KernelOptions, LoadError, RING_DEFAULT_BYTES};
-use crate::kernel::ring::Ring;
+use crate::kernel::ring::{Ring, Taken};
 use crate::names::Names;
 use crate::passed_over::PassedOver;
 use crate::record::Record;
@@ -303,23 +303,21 @@ impl Tracer {
     fn take(&mut self, most: usize) -> Taken {
         let Self { ring, intake, table, outbox, resync, .. } = self;
         let room = self.max_memory / QUEUE_SHARE;
-        let (mut records, mut argv_bytes) = (0, 0);
-        while records < most && argv_bytes + outbox.bytes() < room {
-            let taken = ring.drain(1, |bytes| {
-                if let Some((lost, record)) = intake.take(bytes) {
-                    if lost.is_some() {
-                        resync.at(record.header().boot_ns);
-                    }
-                    argv_bytes += argv_bytes_of(&record);
-                    apply(table, outbox, lost, record);
-                }
-            });
-            if taken == 0 {
-                return Taken { records, all: true };
-            }
-            records += 1;
+        if outbox.bytes() >= room {
+            return Taken { records: 0, all: false };
         }
-        Taken { records, all: false }
+        let (mut left, mut argv_bytes) = (most, 0);
+        ring.drain_while(|bytes| {
+            if let Some((lost, record)) = intake.take(bytes) {
+                if lost.is_some() {
+                    resync.at(record.header().boot_ns);
+                }
+                argv_bytes += argv_bytes_of(&record);
+                apply(table, outbox, lost, record);
+            }
+            left -= 1;
+            left > 0 && argv_bytes + outbox.bytes() < room
+        })
     }
 
     fn apply(&mut self, lost: Option<Lost>, record: Record) {
@@ -328,13 +326,6 @@ impl Tracer {
         }
         apply(&mut self.table, &mut self.outbox, lost, record);
     }
-}
-
-/// What was taken from the ring at once.
-struct Taken {
-    records: usize,
-    /// There was no more.
-    all: bool,
 }
 
 /// Memory that the arguments of an exec take: each is a string of its own, of some forty bytes if it is short.

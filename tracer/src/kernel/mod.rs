@@ -8,6 +8,7 @@ mod misses;
 pub mod own_btf;
 pub mod place;
 pub mod probe;
+mod records;
 pub mod ring;
 mod shared;
 mod tracefs;

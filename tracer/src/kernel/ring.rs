@@ -7,15 +7,18 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::os::fd::{AsFd as _, AsRawFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use aya::maps::{Map, MapData, RingBuf};
+use aya::maps::{Map, MapData};
+use nix::unistd::{SysconfVar, sysconf};
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Sleep, sleep};
 
 use super::load::{LoadError, refused};
+use super::records::Records;
 use super::shared::Asleep;
 
 /// Pause before the first look after something was found.
@@ -44,9 +47,28 @@ enum Rest {
     Asleep(usize),
 }
 
+/// The ring's map, whose descriptor tells when it is no longer empty.
+struct Descriptor(MapData);
+
+impl AsRawFd for Descriptor {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.fd().as_fd().as_raw_fd()
+    }
+}
+
+/// What was taken from the ring at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Taken {
+    /// So many records.
+    pub records: usize,
+    /// There was no more.
+    pub all: bool,
+}
+
 /// Records of the kernel side, in the order in which it reserved them.
 pub struct Ring {
-    map: AsyncFd<RingBuf<MapData>>,
+    map: AsyncFd<Descriptor>,
+    records: Records,
     asleep: Asleep,
     rest: Rest,
     /// The end of the pause that is under way.
@@ -58,12 +80,16 @@ pub struct Ring {
 }
 
 impl Ring {
-    pub(super) fn new(map: Map, asleep: Asleep) -> Result<Self, LoadError> {
-        let ring = RingBuf::try_from(map).map_err(|error| refused("the ring buffer", &error))?;
+    /// From its map, which has room for so many bytes.
+    pub(super) fn new(map: Map, bytes: u32, asleep: Asleep) -> Result<Self, LoadError> {
+        let Map::RingBuf(map) = map else { return Err(refused("the ring buffer", &"the map is none")) };
+        let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten().and_then(|page| usize::try_from(page).ok());
+        let page = page.ok_or_else(|| refused("the ring buffer", &"the size of a page is not known"))?;
+        let records = Records::map(map.fd().as_fd(), bytes as usize, page)?;
         // SAFETY: the map owns its descriptor, is owned by the `AsyncFd`, and always names the same one.
-        let ring = unsafe { AsyncFd::register(ring) };
-        let ring = ring.map_err(|error| refused("the ring buffer", &error))?;
-        Ok(Self { map: ring, asleep, rest: Rest::Busy, pause: None, length: Duration::ZERO, found: 0 })
+        let map = unsafe { AsyncFd::register(Descriptor(map)) };
+        let map = map.map_err(|error| refused("the ring buffer", &error))?;
+        Ok(Self { map, records, asleep, rest: Rest::Busy, pause: None, length: Duration::ZERO, found: 0 })
     }
 
     /// True until a look after a pause has found nothing.
@@ -130,20 +156,34 @@ impl Ring {
         Poll::Ready(())
     }
 
-    /// Hands over up to `most` records that are there now, each as it lies in the ring. Returns how many.
-    pub fn drain(&mut self, most: usize, mut record: impl FnMut(&[u8])) -> usize {
-        let ring = self.map.get_mut();
-        let mut taken = 0;
-        while taken < most
-            && let Some(item) = ring.next()
-        {
-            record(&item);
-            taken += 1;
+    /// Hands over the records that are there now, each as it lies in the ring, for as long as there are and `record` says
+    /// that it takes one more.
+    pub fn drain_while(&mut self, mut record: impl FnMut(&[u8]) -> bool) -> Taken {
+        let mut taken = Taken { records: 0, all: false };
+        let mut go_on = true;
+        while go_on && !taken.all {
+            match self.records.next() {
+                Some(bytes) => {
+                    taken.records += 1;
+                    go_on = record(bytes);
+                }
+                None => taken.all = true,
+            }
         }
-        if taken != 0 {
+        self.records.give_back();
+        if taken.records != 0 {
             self.rest = Rest::Busy;
-            self.found += taken;
+            self.found += taken.records;
         }
         taken
+    }
+
+    /// The same for all that are there. Returns how many.
+    pub fn drain(&mut self, mut record: impl FnMut(&[u8])) -> usize {
+        let all = |bytes: &[u8]| {
+            record(bytes);
+            true
+        };
+        self.drain_while(all).records
     }
 }

@@ -4,7 +4,7 @@
 //! (kernel/bpf/syscall.c, `bpf_disable_instrumentation`), and it can be preempted over it.
 
 use std::num::NonZeroUsize;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering, fence};
 
@@ -14,8 +14,8 @@ use tracer_common::stats::CpuStats;
 
 use super::load::{LoadError, refused};
 
-/// The memory of a map.
-struct Memory {
+/// Memory that is the kernel's too.
+pub(super) struct Memory {
     at: NonNull<std::ffi::c_void>,
     bytes: NonZeroUsize,
 }
@@ -27,12 +27,27 @@ impl Memory {
     /// Maps an array of so many bytes, made to be mapped (`BPF_F_MMAPABLE`).
     fn of(name: &str, map: Option<Map>, bytes: usize, access: ProtFlags) -> Result<Self, LoadError> {
         let Some(Map::Array(map)) = &map else { return Err(refused(name, &"the map is missing from the object")) };
+        Self::map(name, MapData::fd(map).as_fd(), 0, bytes, access)
+    }
+
+    /// Maps so many bytes of what a descriptor stands for, from an offset on, both whole pages.
+    pub(super) fn map(
+        name: &str,
+        descriptor: BorrowedFd<'_>,
+        offset: usize,
+        bytes: usize,
+        access: ProtFlags,
+    ) -> Result<Self, LoadError> {
         let bytes = NonZeroUsize::new(bytes).ok_or_else(|| refused(name, &"it is empty"))?;
-        let descriptor = MapData::fd(map).as_fd();
-        // SAFETY: a new mapping, where the kernel finds room for it; it keeps the map.
-        let at = unsafe { mmap(None, bytes, access, MapFlags::MAP_SHARED, descriptor, 0) };
+        // SAFETY: a new mapping, where the kernel finds room for it; it keeps what is mapped.
+        let at = unsafe { mmap(None, bytes, access, MapFlags::MAP_SHARED, descriptor, offset as i64) };
         let at = at.map_err(|error| refused(name, &format!("it cannot be mapped: {}", error.desc())))?;
         Ok(Self { at, bytes })
+    }
+
+    /// Where it begins: at a page.
+    pub(super) fn start(&self) -> NonNull<u8> {
+        self.at.cast()
     }
 }
 

@@ -20,20 +20,24 @@ pub(super) fn is_needed() -> bool {
 /// The hooks that stand for another there, in the order in which they are attached: the last tells what the other would.
 pub(super) fn instead_of(hook: &Hook) -> &'static [Hook] {
     match hook.program {
-        "fork" => {
-            const { &[Hook::tracepoint("sched_wakeup_new", "fork_waking", true, "births")] }
-        }
+        "fork" => const { &[Hook::tracepoint("sched_wakeup_new", "fork_waking", true, "births")] },
         "exec" => {
             const {
                 &[
                     Hook::tracepoint("sched_prepare_exec", "exec_prepared", false, "interpreters of scripts"),
-                    Hook { way: Way::Event("sched"), ..Hook::tracepoint("sched_process_exec", "exec_event", true, "execs") },
+                    Hook {
+                        way: Way::Event("sched"),
+                        ..Hook::tracepoint("sched_process_exec", "exec_event", true, "execs")
+                    },
                 ]
             }
         }
         "exit" | "exit_by_live" => {
             const {
-                &[Hook { way: Way::Event("sched"), ..Hook::tracepoint("sched_process_exit", "exit_event", true, "deaths") }]
+                &[Hook {
+                    way: Way::Event("sched"),
+                    ..Hook::tracepoint("sched_process_exit", "exit_event", true, "deaths")
+                }]
             }
         }
         _ => &[],

@@ -193,7 +193,7 @@ impl Builder {
         );
         // What happened while `/proc` was read has to be known before it can be told what was there before.
         let mut pending = Vec::new();
-        ring.drain(usize::MAX, |bytes| pending.extend(intake.take(bytes)));
+        ring.drain(|bytes| pending.extend(intake.take(bytes)));
         let mut tracer = Tracer {
             kernel,
             ring,

@@ -103,7 +103,7 @@ impl Tracer {
             return;
         }
         let mut pending = Vec::new();
-        self.ring.drain(usize::MAX, |bytes| pending.extend(self.intake.take(bytes)));
+        self.ring.drain(|bytes| pending.extend(self.intake.take(bytes)));
         let (losses, records): (Vec<Option<Lost>>, Vec<Record>) = pending.into_iter().unzip();
         tracing::info!("records were lost: holding the tree against /proc, {} processes", seeds.len());
         let ending = |seed: &&Seed| seed.exiting && !seed.gone && !seed.process.zombie;
