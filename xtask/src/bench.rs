@@ -6,8 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
-use crate::build::{self, Profile};
-use crate::{packages, process, setup, workspace};
+use crate::{build, dist, packages, process, setup, workspace};
 
 const TRACEXEC: &str = "1.0.0";
 
@@ -48,11 +47,12 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    build::bpf_object(&setup::bpf_toolchain()?)?;
     if args.stages {
+        build::bpf_object(&setup::bpf_toolchain()?)?;
         return stages();
     }
-    let tracer = build::tracer(Profile::Release)?;
+    // What is handed out is what is measured.
+    let (tracer, _) = dist::static_binary()?;
     process::build_saying_only_news(process::cargo(["build", "--package", "tracer-bench", "--release"]))
         .context("the workloads")?;
     let mut path = std::env::var_os("PATH").unwrap_or_default();
