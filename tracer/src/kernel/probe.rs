@@ -148,7 +148,7 @@ fn mounts(out: &mut Vec<Check>) {
         Area::Mount,
         "tracefs",
         Status::Ok,
-        "not needed: BTF tracepoints are attached by their type; for --exec-failed it is mounted privately",
+        "not needed: BTF tracepoints are attached by their type; where trace events are, it is mounted privately",
     ));
 }
 
