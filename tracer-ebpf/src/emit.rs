@@ -77,8 +77,7 @@ pub fn header(kind: u16, len: u32, rq_clock: u64) -> Option<(Header, *mut CpuSta
         *slot += 1;
         *slot
     };
-    let header =
-        Header { len, kind, cpu: cpu as u16, seq, boot_ns: unsafe { bpf_ktime_get_boot_ns() }, rq_clock };
+    let header = Header { len, kind, cpu: cpu as u16, seq, boot_ns: unsafe { bpf_ktime_get_boot_ns() }, rq_clock };
     Some((header, stats))
 }
 

@@ -41,7 +41,9 @@ fn report(creator: Task, child: Task) -> i32 {
     }
     let level = child.ns_level();
     if level == 0 {
-        if let Some((mut entry, header)) = emit::reserve::<Fork>(KIND_FORK, size_of::<Fork>() as u32, creator.rq_clock()) {
+        if let Some((mut entry, header)) =
+            emit::reserve::<Fork>(KIND_FORK, size_of::<Fork>() as u32, creator.rq_clock())
+        {
             unsafe { fill(emit::fields(&mut entry), header, creator, child, thread, 0) };
             entry.submit(emit::wake_up());
         }

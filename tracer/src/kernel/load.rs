@@ -13,8 +13,8 @@ use tracer_common::stats::CpuStats;
 use super::btf::{Btf, BtfError};
 use super::exec_failed;
 use super::hierarchy::Hierarchy;
-use super::own_btf;
 use super::misses::Misses;
+use super::own_btf;
 use super::ring::Ring;
 use super::shared::{Asleep, Counters};
 use super::tracefs::with_tracefs;
@@ -115,7 +115,12 @@ pub struct Hook {
 }
 
 impl Hook {
-    pub(super) const fn tracepoint(tracepoint: &'static str, program: &'static str, needed: bool, gives: &'static str) -> Self {
+    pub(super) const fn tracepoint(
+        tracepoint: &'static str,
+        program: &'static str,
+        needed: bool,
+        gives: &'static str,
+    ) -> Self {
         Self { tracepoint, program, needed, gives, way: Way::Btf }
     }
 
@@ -206,7 +211,7 @@ impl Kernel {
             if options.exec_failed && hook.program == BIRTHS {
                 attached.extend(exec_failed::attach(&mut probe, &mut fallbacks)?);
             }
-            match loaded.and_then(|(ways, loaded)| ways.attach(loaded, &mut probe, &mut fallbacks)) {
+            match loaded.and_then(|(ways, loaded)| ways.attach(&loaded, &mut probe, &mut fallbacks)) {
                 Ok(way) => attached.extend(way),
                 Err(error) if hook.needed => return Err(error),
                 Err(error) => fallbacks.push(format!("{}: {error}; without {}", hook.tracepoint, hook.gives)),
@@ -224,8 +229,8 @@ impl Kernel {
         return_freed_memory();
         let missing = |name: &str| refused(name, &"the map is missing from the object");
         let events = ebpf.take_map("EVENTS").ok_or_else(|| missing("EVENTS"))?;
-        let ring = Ring::new(events, Asleep::new(ebpf.take_map("ASLEEP"))?)?;
-        let stats = Counters::new(ebpf.take_map("STATS"), cpus()? as usize)?;
+        let ring = Ring::new(events, Asleep::new(ebpf.map("ASLEEP"))?)?;
+        let stats = Counters::new(ebpf.map("STATS"), cpus()? as usize)?;
         let tracked = take(&mut ebpf, "TRACKED")?;
         let kernel = Self { ebpf: Some(ebpf), stats, tracked, misses, hooks: attached, fallbacks, hierarchy };
         let (names, hierarchy) = (kernel.hook_names().join(", "), kernel.hierarchy.name());
@@ -288,12 +293,7 @@ impl Probe {
     }
 
     /// Opens the object anew, with other constants.
-    pub(super) fn vary(
-        &mut self,
-        btf: &Btf,
-        hierarchy: &Hierarchy,
-        options: &KernelOptions,
-    ) -> Result<(), LoadError> {
+    pub(super) fn vary(&mut self, btf: &Btf, hierarchy: &Hierarchy, options: &KernelOptions) -> Result<(), LoadError> {
         self.ebpf = open(&btf.offsets()?, hierarchy, options)?;
         Ok(())
     }

@@ -252,7 +252,7 @@ fn variations(btf: &Btf, btf_file: Option<&Path>) -> Vec<(Hierarchy, KernelOptio
     ];
     let options = |(threads, tracked_only, reap, hierarchy)| {
         let btf = btf_file.map(Into::into);
-        (hierarchy, KernelOptions { btf, threads, tracked_only, reap, ..KernelOptions::default() })
+        (hierarchy, KernelOptions { threads, tracked_only, reap, btf, ..KernelOptions::default() })
     };
     switches.into_iter().map(options).collect()
 }

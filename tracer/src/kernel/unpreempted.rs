@@ -20,20 +20,24 @@ pub(super) fn is_needed() -> bool {
 /// The hooks that stand for another there, in the order in which they are attached: the last tells what the other would.
 pub(super) fn instead_of(hook: &Hook) -> &'static [Hook] {
     match hook.program {
-        "fork" => {
-            const { &[Hook::tracepoint("sched_wakeup_new", "fork_waking", true, "births")] }
-        }
+        "fork" => const { &[Hook::tracepoint("sched_wakeup_new", "fork_waking", true, "births")] },
         "exec" => {
             const {
                 &[
                     Hook::tracepoint("sched_prepare_exec", "exec_prepared", false, "interpreters of scripts"),
-                    Hook { way: Way::Event("sched"), ..Hook::tracepoint("sched_process_exec", "exec_event", true, "execs") },
+                    Hook {
+                        way: Way::Event("sched"),
+                        ..Hook::tracepoint("sched_process_exec", "exec_event", true, "execs")
+                    },
                 ]
             }
         }
         "exit" | "exit_by_live" => {
             const {
-                &[Hook { way: Way::Event("sched"), ..Hook::tracepoint("sched_process_exit", "exit_event", true, "deaths") }]
+                &[Hook {
+                    way: Way::Event("sched"),
+                    ..Hook::tracepoint("sched_process_exit", "exit_event", true, "deaths")
+                }]
             }
         }
         _ => &[],
@@ -66,13 +70,15 @@ impl Ways {
     /// Attaches what is loaded, or takes the other way if the kernel does not let that be attached.
     pub(super) fn attach(
         &self,
-        loaded: Vec<Hook>,
+        loaded: &[Hook],
         probe: &mut Probe,
         fallbacks: &mut Vec<String>,
     ) -> Result<Vec<Hook>, LoadError> {
-        match each(&loaded, fallbacks, |hook| probe.attach(hook)) {
+        match each(loaded, fallbacks, |hook| probe.attach(hook)) {
             Err(error) if loaded != [self.hook] => {
-                loaded.iter().for_each(|hook| probe.unload(hook));
+                for hook in loaded {
+                    probe.unload(hook);
+                }
                 fallbacks.push(self.fallback(&error));
                 probe.load(&self.hook).and_then(|()| probe.attach(&self.hook)).map(|()| vec![self.hook])
             }

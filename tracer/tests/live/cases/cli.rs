@@ -10,8 +10,8 @@ use nix::libc;
 use serde_json::Value;
 
 use crate::support::{
-    BOUND, Case, Finished, Guarded, Need, TruthLog, case, command, deed_arguments, kernel_version, open_directory, proc,
-    run_bounded, truth,
+    BOUND, Case, Finished, Guarded, Need, TruthLog, case, command, deed_arguments, kernel_version, open_directory,
+    proc, run_bounded, truth,
 };
 
 pub(super) fn cases() -> Vec<Case> {

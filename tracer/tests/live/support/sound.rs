@@ -38,7 +38,8 @@ fn check_frame(trace: &Trace) {
     }
     assert!(trace.lines.is_sorted_by(|a, b| a.event.seq < b.event.seq), "seq does not grow");
     assert_eq!((trace.count(Kind::Hello), trace.count(Kind::Bye)), (1, 1), "one hello, one bye");
-    let losses: Vec<_> = trace.lines.iter().filter(|line| line.event.kind == Kind::Lost).map(|line| &line.text).collect();
+    let losses: Vec<_> =
+        trace.lines.iter().filter(|line| line.event.kind == Kind::Lost).map(|line| &line.text).collect();
     assert_eq!((losses.len(), bye.lost), (0, 0), "nothing may be lost: {losses:#?} {bye:?}");
     assert_eq!(bye.seen, bye.emitted + bye.filtered + bye.lost, "{bye:?}");
     let emitted = trace.events().filter(|event| !event.kind.is_framing()).count() as u64;
