@@ -211,7 +211,7 @@ impl Kernel {
             if options.exec_failed && hook.program == BIRTHS {
                 attached.extend(exec_failed::attach(&mut probe, &mut fallbacks)?);
             }
-            match loaded.and_then(|(ways, loaded)| ways.attach(loaded, &mut probe, &mut fallbacks)) {
+            match loaded.and_then(|(ways, loaded)| ways.attach(&loaded, &mut probe, &mut fallbacks)) {
                 Ok(way) => attached.extend(way),
                 Err(error) if hook.needed => return Err(error),
                 Err(error) => fallbacks.push(format!("{}: {error}; without {}", hook.tracepoint, hook.gives)),
@@ -229,8 +229,8 @@ impl Kernel {
         return_freed_memory();
         let missing = |name: &str| refused(name, &"the map is missing from the object");
         let events = ebpf.take_map("EVENTS").ok_or_else(|| missing("EVENTS"))?;
-        let ring = Ring::new(events, options.ring_bytes, Asleep::new(ebpf.take_map("ASLEEP"))?)?;
-        let stats = Counters::new(ebpf.take_map("STATS"), cpus()? as usize)?;
+        let ring = Ring::new(events, options.ring_bytes, Asleep::new(ebpf.map("ASLEEP"))?)?;
+        let stats = Counters::new(ebpf.map("STATS"), cpus()? as usize)?;
         let tracked = take(&mut ebpf, "TRACKED")?;
         let kernel = Self { ebpf: Some(ebpf), stats, tracked, misses, hooks: attached, fallbacks, hierarchy };
         let (names, hierarchy) = (kernel.hook_names().join(", "), kernel.hierarchy.name());

@@ -148,7 +148,7 @@ fn mounts(out: &mut Vec<Check>) {
         Area::Mount,
         "tracefs",
         Status::Ok,
-        "not needed: BTF tracepoints are attached by their type; for --exec-failed it is mounted privately",
+        "not needed: BTF tracepoints are attached by their type; where trace events are, it is mounted privately",
     ));
 }
 
@@ -252,7 +252,7 @@ fn variations(btf: &Btf, btf_file: Option<&Path>) -> Vec<(Hierarchy, KernelOptio
     ];
     let options = |(threads, tracked_only, reap, hierarchy)| {
         let btf = btf_file.map(Into::into);
-        (hierarchy, KernelOptions { btf, threads, tracked_only, reap, ..KernelOptions::default() })
+        (hierarchy, KernelOptions { threads, tracked_only, reap, btf, ..KernelOptions::default() })
     };
     switches.into_iter().map(options).collect()
 }

@@ -25,8 +25,8 @@ unsafe impl Send for Memory {}
 
 impl Memory {
     /// Maps an array of so many bytes, made to be mapped (`BPF_F_MMAPABLE`).
-    fn of(name: &str, map: Option<Map>, bytes: usize, access: ProtFlags) -> Result<Self, LoadError> {
-        let Some(Map::Array(map)) = &map else { return Err(refused(name, &"the map is missing from the object")) };
+    fn of(name: &str, map: Option<&Map>, bytes: usize, access: ProtFlags) -> Result<Self, LoadError> {
+        let Some(Map::Array(map)) = map else { return Err(refused(name, &"the map is missing from the object")) };
         Self::map(name, MapData::fd(map).as_fd(), 0, bytes, access)
     }
 
@@ -65,7 +65,7 @@ pub(super) struct Counters {
 }
 
 impl Counters {
-    pub(super) fn new(map: Option<Map>, cpus: usize) -> Result<Self, LoadError> {
+    pub(super) fn new(map: Option<&Map>, cpus: usize) -> Result<Self, LoadError> {
         let memory = Memory::of("STATS", map, cpus * size_of::<CpuStats>(), ProtFlags::PROT_READ)?;
         Ok(Self { memory, cpus })
     }
@@ -83,7 +83,7 @@ impl Counters {
 pub(super) struct Asleep(Memory);
 
 impl Asleep {
-    pub(super) fn new(map: Option<Map>) -> Result<Self, LoadError> {
+    pub(super) fn new(map: Option<&Map>) -> Result<Self, LoadError> {
         let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         Memory::of("ASLEEP", map, size_of::<u32>(), access).map(Self)
     }

@@ -70,13 +70,15 @@ impl Ways {
     /// Attaches what is loaded, or takes the other way if the kernel does not let that be attached.
     pub(super) fn attach(
         &self,
-        loaded: Vec<Hook>,
+        loaded: &[Hook],
         probe: &mut Probe,
         fallbacks: &mut Vec<String>,
     ) -> Result<Vec<Hook>, LoadError> {
-        match each(&loaded, fallbacks, |hook| probe.attach(hook)) {
+        match each(loaded, fallbacks, |hook| probe.attach(hook)) {
             Err(error) if loaded != [self.hook] => {
-                loaded.iter().for_each(|hook| probe.unload(hook));
+                for hook in loaded {
+                    probe.unload(hook);
+                }
                 fallbacks.push(self.fallback(&error));
                 probe.load(&self.hook).and_then(|()| probe.attach(&self.hook)).map(|()| vec![self.hook])
             }

@@ -21,7 +21,8 @@ const BOTH: &[Arch] = &[Arch::X86_64, Arch::Aarch64];
 
 /// Oldest first. What the distributions of today ship, and what those of tomorrow will.
 pub(super) const SERIES: &[Series] = &[
-    Series { name: "5.10", begins: &["5.10."], arches: BOTH },
+    // For arm64 the archive lists some, and has none.
+    Series { name: "5.10", begins: &["5.10."], arches: &[Arch::X86_64] },
     Series { name: "6.1", begins: &["6.1."], arches: BOTH },
     Series { name: "6.12", begins: &["6.12."], arches: BOTH },
     Series { name: "6.18", begins: &["6.18.", "6.16."], arches: &[Arch::X86_64] },

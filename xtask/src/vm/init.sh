@@ -12,6 +12,7 @@ mount -t cgroup2 cg /sys/fs/cgroup
 mkdir -p /dev/pts && mount -t devpts pts /dev/pts
 mount -t tmpfs -o mode=1777 tmp /tmp
 ln -sf /proc/self/fd /dev/fd
+mkdir /etc && echo root:x:0:0:root:/:/bin/sh >/etc/passwd
 hostname guest
 ifconfig lo up
 for word in $(cat /proc/cmdline); do
