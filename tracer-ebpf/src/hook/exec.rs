@@ -72,6 +72,7 @@ fn report<const KIND: u16>(ctx: &BtfTracePointContext) -> i32 {
         (*record).task.tid = ctx.arg::<u64>(OLD_TID) as u32;
         (*record).parent = task.real_parent().identity();
         (*record).ids = task.ids();
+        (*record).ids.mnt_ns = task.mnt_ns();
         (*record).comm = task.comm();
         (*record).argc = bprm.load(offset!(binprm_argc));
         let mut flags = credentials(record, task, bprm);

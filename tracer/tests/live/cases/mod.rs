@@ -4,6 +4,7 @@ mod attach;
 mod audit;
 mod cli;
 mod container_names;
+mod container_origins;
 mod containers;
 mod exec_argv;
 mod exec_failed;
@@ -46,6 +47,7 @@ pub(crate) fn all() -> Vec<Case> {
         place::cases(),
         cli::cases(),
         container_names::cases(),
+        container_origins::cases(),
         containers::cases(),
         audit::cases(),
         load::cases(),
