@@ -5,6 +5,7 @@ mod audit;
 mod cli;
 mod container_names;
 mod container_origins;
+mod container_table;
 mod containers;
 mod exec_argv;
 mod exec_failed;
@@ -48,6 +49,7 @@ pub(crate) fn all() -> Vec<Case> {
         cli::cases(),
         container_names::cases(),
         container_origins::cases(),
+        container_table::cases(),
         containers::cases(),
         audit::cases(),
         load::cases(),
