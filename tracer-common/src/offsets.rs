@@ -95,6 +95,8 @@ offsets! {
     task_thread_node: Useful(0) = "task_struct"."thread_node",
     /// Audit login uid.
     task_loginuid: Useful(4) = "task_struct"."loginuid",
+    /// Namespaces.
+    task_nsproxy: Useful(8) = "task_struct"."nsproxy",
     /// Control groups.
     task_cgroups: Useful(8) = "task_struct"."cgroups",
     /// Tick-sampled user time.
@@ -203,6 +205,12 @@ offsets! {
     upid_ns: Useful(8) = "upid"."ns",
     /// A namespace's init.
     pid_ns_child_reaper: Useful(8) = "pid_namespace"."child_reaper",
+    /// A pid namespace's number.
+    pid_ns_inum: Useful(4) = "pid_namespace"."ns.inum",
+    /// Mount namespace.
+    nsproxy_mnt_ns: Useful(8) = "nsproxy"."mnt_ns",
+    /// A mount namespace's number.
+    mnt_ns_inum: Useful(4) = "mnt_namespace"."ns.inum",
     /// Real uid.
     cred_uid: Needed(4) = "cred"."uid",
     /// Real gid.

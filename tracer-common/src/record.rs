@@ -82,6 +82,10 @@ pub struct Ids {
     /// Id of the cgroup (inode number of its directory) in the hierarchy that was chosen
     /// ([`crate::config::Config::cgroup_subsys`]); 0 if unknown.
     pub cgroup: u64,
+    /// Number of its mount namespace (as in `/proc/PID/ns/mnt`); 0 if unknown. Told of births and execs.
+    pub mnt_ns: u32,
+    /// Number of its pid namespace; 0 if unknown, or the initial one. Told of births.
+    pub pid_ns: u32,
 }
 
 /// [`Fork::flags`]: the child is a thread of the creator's process.
@@ -394,14 +398,14 @@ const _: () = {
     assert!(size_of::<CgroupRoom>() == 64 + CGROUP_PATH_BYTES);
     assert!(size_of::<Header>() == 32);
     assert!(size_of::<TaskRef>() == 16);
-    assert!(size_of::<Ids>() == 40);
-    assert!(size_of::<Fork>() == 144);
-    assert!(size_of::<ForkNested>() == 144 + 4 * (MAX_NS_LEVEL + 1) + 4);
-    assert!(size_of::<Exec>() == 160);
+    assert!(size_of::<Ids>() == 48);
+    assert!(size_of::<Fork>() == 152);
+    assert!(size_of::<ForkNested>() == 152 + 4 * (MAX_NS_LEVEL + 1) + 4);
+    assert!(size_of::<Exec>() == 168);
     assert!(size_of::<ExecFailed>() == 32 + 32 + 40);
     assert!(size_of::<Reap>() == 64);
     assert!(size_of::<Usage>() == 19 * 8);
-    assert!(size_of::<Exit>() == 32 + 3 * 16 + 40 + 16 + 8 + 152 + 16);
+    assert!(size_of::<Exit>() == 32 + 3 * 16 + 48 + 16 + 8 + 152 + 16);
     assert!(size_of::<Signal>() == 32 + 32 + 16 + 16);
     assert!(size_of::<Exec>().is_multiple_of(8) && size_of::<Exit>().is_multiple_of(8));
     assert!(size_of::<ForkNested>().is_multiple_of(8));

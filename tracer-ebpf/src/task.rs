@@ -124,6 +124,8 @@ impl Task {
                 pgid: pid_of_type(signal, PIDTYPE_PGID),
                 tty: tty(signal),
                 cgroup: self.cgroup(),
+                mnt_ns: 0,
+                pid_ns: 0,
             }
         }
     }
@@ -150,6 +152,15 @@ impl Task {
         }
     }
 
+    /// Number of its mount namespace.
+    #[inline(always)]
+    pub fn mnt_ns(self) -> u32 {
+        if offset!(task_nsproxy) == ABSENT || offset!(nsproxy_mnt_ns) == ABSENT {
+            return 0;
+        }
+        unsafe { self.0.follow(offset!(task_nsproxy)).follow(offset!(nsproxy_mnt_ns)).load(offset!(mnt_ns_inum)) }
+    }
+
     /// Depth of its pid namespace, 0 for the initial one.
     #[inline(always)]
     pub fn ns_level(self) -> u32 {
@@ -171,6 +182,15 @@ impl Task {
     #[inline(always)]
     pub fn pid_at_level(self, level: u32) -> u32 {
         read(self.upid(level), offset!(upid_nr))
+    }
+
+    /// Number of its pid namespace, which is of this level.
+    #[inline(always)]
+    pub fn pid_ns(self, level: u32) -> u32 {
+        if offset!(upid_ns) == ABSENT {
+            return 0;
+        }
+        read(read(self.upid(level), offset!(upid_ns)), offset!(pid_ns_inum))
     }
 
     /// The status that `wait()` reports of the whole process once its last thread is gone

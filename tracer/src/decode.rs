@@ -114,6 +114,8 @@ fn ids(buf: &mut &[u8]) -> Result<raw::Ids, DecodeError> {
         pgid: buf.try_get_u32_ne()?,
         tty: buf.try_get_u32_ne()?,
         cgroup: buf.try_get_u64_ne()?,
+        mnt_ns: buf.try_get_u32_ne()?,
+        pid_ns: buf.try_get_u32_ne()?,
     })
 }
 

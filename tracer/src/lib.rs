@@ -21,6 +21,7 @@ pub mod names;
 pub mod passed_over;
 pub mod pipeline;
 pub mod record;
+pub mod roster;
 pub mod schema;
 pub mod search;
 pub mod seed;

@@ -51,6 +51,7 @@ pub fn reconcile(seeds: Vec<Seed>, pending: &[Record]) -> Vec<Seed> {
         let exec = there_before.and_then(|facts| facts.exec.as_ref());
         if same.len() > 1 || exec.is_some_and(|exec| exec.boot_ns <= seed.read_until_ns.saturating_add(EXEC_TAKES_NS)) {
             forget_image(&mut seed.process);
+            seed.mnt_ns = 0;
         }
         if let Some(exec) = exec {
             seed.process.euid = exec.before.euid;
@@ -209,6 +210,8 @@ fn add_missing(out: &mut Vec<Seed>, told: &Told) {
             ppid,
             start_ticks: start_ns / TICK_NS,
             tty: 0,
+            mnt_ns: 0,
+            pid_ns: 0,
             exiting: !facts.ended,
             gone: false,
             read_from_ns: facts.first_boot_ns,

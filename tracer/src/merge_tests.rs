@@ -60,6 +60,8 @@ fn seed(pid: u32, start_ns: u64, ppid: u32) -> Seed {
         ppid,
         start_ticks: start_ns / TICK_NS,
         tty: 0,
+        mnt_ns: 0,
+        pid_ns: 0,
         exiting: false,
         gone: false,
         read_from_ns: 499 * MS,

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::audit::Start;
 use crate::audit::diff::Diff;
 use crate::event::{Event, Kind, SCHEMA_VERSION};
+use crate::roster::Listed;
 
 /// The schema as a value.
 pub fn value() -> Value {
@@ -42,6 +43,11 @@ pub fn start_text() -> String {
 /// The schema of two starts held against each other, as `docs/schema/diff-v1.json` holds it.
 pub fn diff_text() -> String {
     titled::<Diff>("tracer: the difference of two starts of containers, schema 1")
+}
+
+/// The schema of a container in the table of all, as `docs/schema/container-v1.json` holds it.
+pub fn container_text() -> String {
+    titled::<Listed>("tracer: a container, schema 1")
 }
 
 fn titled<T: JsonSchema>(title: &str) -> String {

@@ -28,6 +28,9 @@ const PF_EXITING: u32 = 0x4;
 /// `task_struct.flags`: a kernel thread.
 const PF_KTHREAD: u32 = 0x20_0000;
 
+/// The ancestor of all kernel threads.
+const KTHREADD: u32 = 2;
+
 /// How often processes are read again whose parent is just ending, and how long to wait before. One that needs longer is
 /// looked at again later ([`crate::table::Table::unsettled`]).
 const SECOND_LOOKS: u32 = 20;
@@ -47,6 +50,10 @@ pub struct Seed {
     pub start_ticks: u64,
     /// Its terminal, as [`crate::tty::mkdev`] has it.
     pub tty: u32,
+    /// Number of its mount namespace, 0 if unknown.
+    pub mnt_ns: u32,
+    /// Number of its pid namespace, 0 if unknown, or the initial one.
+    pub pid_ns: u32,
     /// All its threads are ending or have ended (`PF_EXITING`): its exit is told already, or within microseconds.
     pub exiting: bool,
     /// It was waited for before all of it was read.
@@ -105,11 +112,17 @@ pub fn read(pid: u32, utc_minus_boot_ns: i64, hierarchy: &Hierarchy) -> Option<S
 
     // A leader that has ended has no memory and no directories; another thread of it may still have them.
     let alive = if stat.flags & PF_EXITING == 0 { Some(None) } else { dir.living_thread(pid).map(Some) };
+    let (mut mnt_ns, mut pid_ns) = (0, 0);
     if let Some(thread) = &alive
         && !process.kthread
     {
         let mut thread_dir = thread.as_ref().and_then(|thread| dir.thread(*thread));
         dir.image(thread_dir.as_mut(), &mut process);
+        let from = thread_dir.as_ref().unwrap_or(&dir);
+        mnt_ns = from.namespace(c"ns/mnt");
+        pid_ns = if process.ns_pids.is_some() { from.namespace(c"ns/pid") } else { 0 };
+    } else if pid == KTHREADD {
+        mnt_ns = dir.namespace(c"ns/mnt");
     }
 
     // Last, so that what it says about the end is as fresh as can be.
@@ -129,6 +142,8 @@ pub fn read(pid: u32, utc_minus_boot_ns: i64, hierarchy: &Hierarchy) -> Option<S
         ppid: last.ppid,
         start_ticks: last.start_ticks,
         tty: last.tty,
+        mnt_ns,
+        pid_ns,
         exiting,
         gone,
         read_from_ns,
@@ -194,6 +209,12 @@ impl Dir {
         let target = readlinkat(&self.fd, name).ok()?;
         let target = target.as_bytes();
         Some(Text::new(target.strip_suffix(b" (deleted)").unwrap_or(target)))
+    }
+
+    /// Number of a namespace, from a link like `mnt:[4026531841]`; 0 if it cannot be read.
+    fn namespace(&self, name: &std::ffi::CStr) -> u32 {
+        let number = |target: &std::ffi::OsStr| target.to_str()?.split_once('[')?.1.strip_suffix(']')?.parse().ok();
+        readlinkat(&self.fd, name).ok().and_then(|target| number(&target)).unwrap_or_default()
     }
 
     /// exe, cwd and argv, from a thread that still has them if the leader has not.

@@ -93,6 +93,7 @@ pub fn report(task: Task, asked: &Asked, interpreter: impl FnOnce() -> u64) {
         (*record).task.tid = asked.old_tid;
         (*record).parent = task.real_parent().identity();
         (*record).ids = task.ids();
+        (*record).ids.mnt_ns = task.mnt_ns();
         (*record).comm = task.comm();
         (*record).argc = asked.argc;
         let mut flags = credentials(record, task, asked.file);

@@ -54,6 +54,7 @@ fn report(creator: Task, child: Task) -> i32 {
         let record = emit::fields(&mut entry);
         unsafe {
             fill(&raw mut (*record).fork, header, creator, child, thread, level);
+            (*record).fork.ids.pid_ns = child.pid_ns(level);
             for i in 0..=MAX_NS_LEVEL {
                 if i as u32 > level {
                     break;
@@ -81,6 +82,7 @@ unsafe fn fill(record: *mut Fork, header: Header, creator: Task, child: Task, th
         (*record).parent = child.real_parent().identity();
         (*record).creator = creator.identity();
         (*record).ids = child.ids();
+        (*record).ids.mnt_ns = child.mnt_ns();
         (*record).comm = child.comm();
         (*record).flags = flags;
         (*record).ns_level = ns_level;

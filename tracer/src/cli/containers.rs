@@ -1,17 +1,27 @@
-//! `tracer containers`: how containers start, live or from a file.
+//! `tracer containers`: which there are, and how they start; live or from a file.
 
 mod audit;
 mod diff;
 mod recording;
+mod table;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 
 use super::exit::of_comparison;
+use super::pictures;
 use super::{ExitCode, Globals, UsageError};
+use crate::view::containers::state::Sort;
 
-/// Show how containers start, step by step; or hold two starts against each other
+/// Show all containers, live; how they start, step by step; or hold two starts against each other
+///
+/// A table of all containers of the machine, whatever runs them (Docker, containerd, Podman, CRI-O, Kubernetes, plain runc and
+/// crun, LXC, systemd-nspawn): those that run already, those that come, and the last 1,000 that have ended, with how they ended.
+/// Keys are as in `tracer top`: ? or F1 tells them. With -b, -n or --json, or when standard output is no terminal, the pictures
+/// are written one below the other. No daemon is asked: who is in which container is told by the kernel, names and images by the
+/// files of the engines.
 ///
 /// With --audit: waits for containers to start (Docker, containerd, Podman, plain runc and crun), and shows for each
 /// what it took: the client, the daemon, the shim, the runtime, the stages of init, until the container's first process execs
@@ -32,27 +42,47 @@ pub struct ContainersArgs {
     #[arg(long, num_args = 2, value_names = ["A", "B"], value_hint = clap::ValueHint::FilePath, conflicts_with = "audit")]
     diff: Option<Vec<PathBuf>>,
 
-    /// Which container of the files of --diff; given twice: of A, then of B
+    /// Only this container; with --diff: which one of the files, given twice: of A, then of B
     ///
-    /// Its name, its id or how that begins. Without, it is the first that is started.
-    #[arg(long, value_name = "NAME|ID", requires = "diff", conflicts_with = "audit")]
+    /// Its name, its id or how that begins. Without, it is all, or with --diff the first that is started.
+    #[arg(long, value_name = "NAME|ID", conflicts_with = "audit")]
     container: Vec<String>,
 
     /// Read events from FILE, as `tracer stream` or `tracer run -o` wrote them, instead of tracing; - is standard input
+    ///
+    /// The table is as it was in the end, and its rates are of all the time.
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath, conflicts_with = "diff")]
     from: Option<PathBuf>,
 
-    /// Write JSON: one object a line for each start, or one for the difference
+    /// Write JSON: one object a line for each container, again for each picture; for each start; or one for the difference
     #[arg(long)]
     json: bool,
 
-    /// End after so many starts
+    /// End after so many pictures, which are written as text; with --audit, after so many starts
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "diff")]
     count: Option<u64>,
+
+    /// Write the pictures as text, one below the other, and take no keys
+    #[arg(short, long, conflicts_with_all = ["audit", "diff"])]
+    batch: bool,
+
+    /// Time between two pictures: seconds, or e.g. 500ms
+    #[arg(short, long, value_name = "TIME", default_value = "2", value_parser = pictures::delay, conflicts_with_all = ["audit", "diff", "from"])]
+    delay: Duration,
+
+    /// What the table is sorted by
+    #[arg(short, long, value_name = "COLUMN", default_value = "state", conflicts_with_all = ["audit", "diff"])]
+    sort: Sort,
+
+    /// Cut the lines of -b to so many columns
+    #[arg(short, long, value_name = "COLUMNS", value_parser = clap::value_parser!(u16).range(1..), conflicts_with_all = ["audit", "diff"])]
+    width: Option<u16>,
 }
 
 const EXAMPLES: &str = "\
 Examples:
+  tracer containers
+  tracer containers -n 1
   tracer containers --audit
   tracer containers --audit web
   tracer containers --audit --from events.jsonl --json
@@ -60,6 +90,14 @@ Examples:
 
 const LONG_EXAMPLES: &str = "\
 Examples:
+  tracer containers
+      All containers, every two seconds.
+  tracer containers -n 1 --sort execs
+      One picture as text: in which are most programs started?
+  tracer containers --json -d 10 | jq -c 'select(.state == \"exited\") | [.container.name, .container.end]'
+      How containers ended.
+  tracer stream -o events.jsonl; tracer containers --from events.jsonl
+      Those in a file of events, as they were in the end.
   tracer containers --audit
       Every container that is started from now on, step by step.
   tracer containers --audit web
@@ -73,6 +111,16 @@ Examples:
       What the new image does otherwise when it starts.
   tracer containers --diff --container web --container api all.jsonl all.jsonl
       Two containers of the same file.
+
+Columns:
+  ID       its id, or how that begins; a name where the runtime has no ids
+  STATE    running, created (its entrypoint has not been exec'd yet), exited, removed (it never was)
+  UP       since its first process was born, or until that ended
+  PROCS    processes that are in it, those that came by nsenter too; EVER: that were since it was made or tracing began
+  EXEC/s   programs that were started in it, a second
+  EXIT     exit code of its first process, or the signal that ended it
+  RUNTIME  what made it and what runs it
+  POD      namespace and name of its pod in Kubernetes, or the pod's uid
 
 Columns of --audit:
   AT       since the start began: the client's exec; where no client was seen, the first step that was
@@ -122,9 +170,19 @@ pub fn execute(args: &ContainersArgs, globals: &Globals) -> anyhow::Result<ExitC
         let wish = diff::Wish { files: [a, b], only, json: args.json };
         return Ok(of_comparison(diff::execute(&wish, globals)));
     }
-    let Some(only) = &args.audit else {
-        return wrong("give --audit, to see how containers start, or --diff, to hold two starts against each other");
+    if let Some(only) = &args.audit {
+        let wish = audit::Wish { only, from: args.from.as_deref(), json: args.json, count: args.count };
+        return audit::execute(&wish, globals);
+    }
+    let wish = table::Wish {
+        only: args.container.clone(),
+        from: args.from.as_deref(),
+        json: args.json,
+        batch: args.batch,
+        delay: args.delay,
+        count: args.count,
+        sort: args.sort,
+        width: args.width.map(usize::from),
     };
-    let wish = audit::Wish { only, from: args.from.as_deref(), json: args.json, count: args.count };
-    audit::execute(&wish, globals)
+    table::execute(wish, globals)
 }

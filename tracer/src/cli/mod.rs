@@ -14,6 +14,7 @@ mod exit;
 mod held;
 mod hold;
 mod passing;
+mod pictures;
 pub mod run;
 mod schema;
 mod screen;

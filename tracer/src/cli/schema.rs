@@ -20,12 +20,17 @@ pub(super) struct SchemaArgs {
     /// That of what `tracer containers --diff --json` writes instead
     #[arg(long, conflicts_with = "audit")]
     diff: bool,
+
+    /// That of what `tracer containers --json` writes instead
+    #[arg(long, conflicts_with_all = ["audit", "diff"])]
+    containers: bool,
 }
 
 pub(super) fn execute(args: &SchemaArgs, globals: &Globals) -> anyhow::Result<ExitCode> {
     let text = match args {
         SchemaArgs { audit: true, .. } => schema::start_text(),
         SchemaArgs { diff: true, .. } => schema::diff_text(),
+        SchemaArgs { containers: true, .. } => schema::container_text(),
         _ => schema::text(),
     };
     globals.open()?.write_all(text.as_bytes())?;

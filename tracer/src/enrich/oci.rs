@@ -4,8 +4,8 @@
 //! runc has beyond that). Engines start them, so this line is there for every container of Docker, containerd, Podman and
 //! CRI-O, before there is anything else of it.
 
-/// The runtimes, by the name of their program.
-const RUNTIMES: [&str; 6] = ["runc", "crun", "youki", "runsc", "kata-runtime", "docker-runc"];
+/// The runtimes, by the name of their program. Some engines bring one of their own: `buildkit-runc`, `docker-runc`.
+const RUNTIMES: [&str; 5] = ["runc", "crun", "youki", "runsc", "kata-runtime"];
 
 /// Options of the runtimes that take a value of their own.
 const WITH_VALUE: [&str; 32] = [
@@ -70,9 +70,7 @@ pub struct Line<'a> {
 /// Reads a command line; none if it is not that of a runtime, or is about no container.
 pub fn read<S: AsRef<str>>(argv: &[S]) -> Option<Line<'_>> {
     let mut words = argv.iter().map(AsRef::as_ref);
-    let program = words.next()?;
-    let program = program.rsplit_once('/').map_or(program, |(_, name)| name);
-    let runtime = *RUNTIMES.iter().find(|runtime| **runtime == program)?;
+    let runtime = runtime(words.next()?)?;
     let (mut verb, mut bundle) = (None, None);
     while let Some(word) = words.next() {
         if word.starts_with('-') && word.len() > 1 {
@@ -103,9 +101,15 @@ pub fn read<S: AsRef<str>>(argv: &[S]) -> Option<Line<'_>> {
 /// True for what runc becomes inside the container before it makes room for the program: `runc init`.
 pub fn is_init<S: AsRef<str>>(argv: &[S]) -> bool {
     let [program, verb, ..] = argv else { return false };
-    let program = program.as_ref();
-    let program = program.rsplit_once('/').map_or(program, |(_, name)| name);
-    verb.as_ref() == "init" && RUNTIMES.contains(&program)
+    verb.as_ref() == "init" && runtime(program.as_ref()).is_some()
+}
+
+/// Which runtime a program is.
+fn runtime(program: &str) -> Option<&'static str> {
+    let name = program.rsplit_once('/').map_or(program, |(_, name)| name);
+    let is =
+        |runtime: &str| name.strip_suffix(runtime).is_some_and(|before| before.is_empty() || before.ends_with('-'));
+    RUNTIMES.into_iter().find(|runtime| is(runtime))
 }
 
 /// True if the last part of a cgroup's path was made from the id of a container: `ID`, `runc-ID.scope`, `x:runc:ID`.
@@ -147,8 +151,10 @@ mod tests {
                 Some(("crun", Verb::Create, "abc", Some("/u/userdata"))),
             ),
             ("/usr/bin/crun exec -t -e A=b -u 1:1 abc sh -c true", Some(("crun", Verb::Exec, "abc", None))),
+            ("/usr/bin/buildkit-runc --log /l run --bundle /b abc", Some(("runc", Verb::Create, "abc", Some("/b")))),
             ("crun --bundle=/b run web", Some(("crun", Verb::Create, "web", Some("/b")))),
             ("runc init", None),
+            ("notrunc run web", None),
             ("runc", None),
             ("runc --version", None),
             ("docker run alpine", None),

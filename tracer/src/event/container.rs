@@ -16,8 +16,8 @@ pub enum Origin {
     Entrypoint,
     /// It was put into it by the runtime's `exec` (as `docker exec` does), or descends from one that was.
     Exec,
-    /// It came from outside without the runtime (`nsenter`, `setns`): it is in the mount or pid namespace of the container's first
-    /// process and in none of its cgroups, or was put into its cgroup from outside; or descends from such a one.
+    /// It came from outside without the runtime (`nsenter`, `setns`): it was born or exec'd in the mount or pid namespace of the
+    /// container's first process and is in no container's cgroup, or was put into this one's; or it descends from such a one.
     Host,
 }
 
@@ -116,7 +116,7 @@ pub struct ContainerEnd {
     /// Time from the birth of its first process to the end of that, in nanoseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lifetime_ns: Option<u64>,
-    /// Processes that were in its cgroup while it was traced, those of the runtime that prepared it included.
+    /// Processes that were in it while it was traced, those of the runtime that prepared it and those from outside included.
     pub processes: u64,
     /// Programs that were started in it.
     pub execs: u64,

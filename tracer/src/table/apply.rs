@@ -54,8 +54,8 @@ impl Table {
         if let Some(creator) = creator.filter(|_| self.store[child].ns_pids.is_some()) {
             self.born_into_container(child, creator);
         }
-        self.count_in(child, None);
-        self.trace_origin(child, creator);
+        self.find_by_namespaces(child);
+        self.came_in(child, None, creator);
 
         if let Some(parent) = parent {
             self.store.link(child, parent);
@@ -106,7 +106,9 @@ impl Table {
             }
         }
         self.correct_parent(slot, raw.parent, at, out);
+        let before = self.container_of(slot);
         self.set_ids(slot, &raw.ids);
+        self.look_again_where(slot, before.as_deref());
 
         let internal = raw.flags & raw::EXEC_INTERNAL_MOUNT != 0;
         let memfd = internal && exe.value.as_ref().is_some_and(|exe| exe.lossy.starts_with("/memfd:"));
@@ -157,7 +159,9 @@ impl Table {
             return;
         }
         self.correct_parent(slot, exit.parent, at, out);
+        let before = self.container_of(slot);
         self.set_ids(slot, &exit.ids);
+        self.look_again_where(slot, before.as_deref());
         let entry = &mut self.store[slot];
         entry.zombie = false;
         entry.kthread = exit.flags & raw::EXIT_KTHREAD != 0;
@@ -185,7 +189,7 @@ impl Table {
         };
         self.dies(slot, at.boot_ns);
         self.end(slot, End { boot_ns: at.boot_ns, status: Some(exit.status), told: true, heir }, at, out);
-        self.container_exited(slot, exit.status, &spent, at, out);
+        self.container_exited(slot, Some(exit.status), &spent, at, out);
     }
 
     pub(super) fn signal(&mut self, signal: &raw::Signal) {

@@ -83,7 +83,7 @@ impl Table {
                 let entry = &mut self.store[slot];
                 entry.cgroup = self.cgroups.get(raw.id);
                 entry.ids.cgroup = raw.id;
-                self.count_in(slot, before.as_deref());
+                self.look_again_where(slot, before.as_deref());
             }
             _ => {}
         }
@@ -119,8 +119,7 @@ impl Table {
     /// One that was born into a deeper pid namespace by a runtime, which is to make a container (or to run something in one),
     /// belongs to that. runc puts its child into the cgroup first; crun does after the birth.
     pub(super) fn born_into_container(&mut self, child: Slot, creator: Slot) {
-        let depth = |slot: Slot| self.store[slot].ns_pids.as_ref().map_or(1, |pids| pids.len());
-        if depth(child) <= depth(creator) {
+        if self.depth(child) <= self.depth(creator) {
             return;
         }
         let Some(line) = self.line_above(creator) else { return };

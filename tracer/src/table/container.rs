@@ -21,9 +21,11 @@ pub(super) type Lives = FxHashMap<Arc<str>, Life>;
 pub(super) struct Life {
     pub(super) container: Arc<Container>,
     /// Its first process, once that has become the entrypoint.
-    init: Option<(ProcessId, u64)>,
-    /// How that ended, once it has: its status, and when.
-    ended: Option<(u32, u64)>,
+    pub(super) init: Option<(ProcessId, u64)>,
+    /// Numbers of the mount and the pid namespace of that, while it lives; 0 for one that is not the container's own.
+    pub(super) namespaces: [u32; 2],
+    /// How that ended, once it has: its status, if that was seen, and when.
+    ended: Option<(Option<u32>, u64)>,
     /// Its making was told, or it was there before.
     pub(super) created: bool,
     /// Its end was told.
@@ -70,6 +72,7 @@ impl Table {
         self.lives.entry(container.id.clone()).or_insert_with(|| Life {
             container: container.clone(),
             init: None,
+            namespaces: [0; 2],
             ended: None,
             created: false,
             told: false,
@@ -81,47 +84,27 @@ impl Table {
         })
     }
 
-    /// How a process that was just born came into its container: with a creator that is inside, as the container's first
-    /// process, or by a runtime's `exec`.
-    pub(super) fn trace_origin(&mut self, child: Slot, creator: Option<Slot>) {
-        let Some(container) = self.container_of(child) else { return };
-        let depth = |slot: Slot| self.store[slot].ns_pids.as_ref().map_or(1, |pids| pids.len());
-        let inherited = creator
-            .filter(|&creator| self.container_of(creator).is_some_and(|of| of.id == container.id))
-            .and_then(|creator| self.store[creator].origin);
-        let deeper = creator.is_some_and(|creator| depth(child) > depth(creator));
-        let origin = match inherited {
-            Some(origin) => Some(origin),
-            None if self.is_init(child) => Some(Origin::Entrypoint),
-            None if deeper => creator
-                .and_then(|creator| self.line_above(creator))
-                .filter(|line| line.verb == oci::Verb::Exec)
-                .map(|_| Origin::Exec),
-            None => None,
-        };
-        self.store[child].origin = origin;
-    }
-
-    /// The first of its pid namespace.
-    fn is_init(&self, slot: Slot) -> bool {
-        self.store[slot].ns_pids.as_ref().is_some_and(|pids| pids.last() == Some(&1))
-    }
-
-    /// A container that was there already: its first process is known by its pid.
+    /// A process that was there already is in a container, which is there too.
     pub(super) fn find_container(&mut self, slot: Slot) {
-        self.count_in(slot, None);
-        if let Some(container) = self.container_of(slot)
-            && !std::mem::replace(&mut self.life(&container).created, true)
-        {
+        let Some(container) = self.container_of(slot) else { return };
+        if self.store[slot].is_living() {
+            self.count_in(slot, None);
+        }
+        if !std::mem::replace(&mut self.life(&container).created, true) {
             self.ask(Ask::Look { id: container.id.clone(), bundle: None, runtime: None, pid: 0 });
         }
-        if let Some(container) = self.container_of(slot)
-            && self.is_init(slot)
-        {
-            let (id, start_ns) = (self.store[slot].id(), self.store[slot].start_ns);
-            self.life(&container).init.get_or_insert((id, start_ns));
-            self.store[slot].origin = Some(Origin::Entrypoint);
+    }
+
+    /// A process is the first of its container. False if there is one already.
+    pub(super) fn begin_life(&mut self, slot: Slot, container: &Arc<Container>) -> bool {
+        let begun = (self.store[slot].id(), self.store[slot].start_ns);
+        let life = self.life(container);
+        if life.init.is_some() {
+            return false;
         }
+        life.init = Some(begun);
+        self.keep_namespaces(slot, container);
+        true
     }
 
     /// A cgroup was made or named: if it is a container's own, that has been created.
@@ -155,16 +138,25 @@ impl Table {
         if self.store[slot].image.argv.as_ref().is_some_and(|argv| oci::is_init(&argv.lossy)) {
             return;
         }
-        let (id, start_ns, execs) = (self.store[slot].id(), self.store[slot].start_ns, self.store[slot].execs);
-        let origin = self.store[slot].origin;
+        let (id, execs) = (self.store[slot].id(), self.store[slot].execs);
         let life = self.life(&container);
         life.sums.execs += 1;
-        let kind = match origin {
-            Some(Origin::Entrypoint) if life.init.is_none() => {
-                life.init = Some((id, start_ns));
+        let started = life.init;
+        let origin = self.store[slot]
+            .origin
+            .or_else(|| self.origin_by_exec(slot).filter(|origin| *origin != Origin::Entrypoint || started.is_none()));
+        self.store[slot].origin = origin;
+        let kind = match (origin, started) {
+            (Some(Origin::Entrypoint), None) if self.is_first(slot) => {
+                self.begin_life(slot, &container);
                 Kind::ContainerStart
             }
-            Some(Origin::Exec) if execs == 1 => Kind::ContainerExec,
+            (Some(Origin::Exec), _) if execs == 1 => Kind::ContainerExec,
+            (_, Some((init, _))) if init == id => {
+                // It may be in other ones by now.
+                self.keep_namespaces(slot, &container);
+                return;
+            }
             _ => return,
         };
         // A child of what was put into it execs for the first time too; only who came from outside was put there.
@@ -175,11 +167,17 @@ impl Table {
         self.tell_container(kind, &container, Some(slot), None, at, out);
     }
 
+    /// False for what descends from a container's first process: hooks run before that has become the entrypoint.
+    fn is_first(&self, slot: Slot) -> bool {
+        let creator = self.store[slot].creator.and_then(|creator| self.store.by_id(creator));
+        creator.is_none_or(|creator| self.store[creator].origin != Some(Origin::Entrypoint))
+    }
+
     /// A process in a container has ended: with the first one, and the last of the others, the container has.
     pub(super) fn container_exited(
         &mut self,
         slot: Slot,
-        status: u32,
+        status: Option<u32>,
         usage: &event::Usage,
         at: Moment,
         out: &mut Vec<Event>,
@@ -195,6 +193,7 @@ impl Table {
         if life.init.is_some_and(|(init, _)| init == id) {
             life.ended = Some((status, at.boot_ns));
             self.ask(Ask::Last { id: container.id.clone(), cgroup: own });
+            self.forget_namespaces(&container.id);
         }
         if none_left {
             self.tell_end(&container, at, out);
@@ -219,6 +218,7 @@ impl Table {
             life.removed = Some(at);
             return;
         }
+        self.forget_namespaces(&container.id);
         self.lives.remove(&container.id);
         self.tell_container(Kind::ContainerRemove, container, None, None, at, out);
         self.infos.remove(&container.id);
@@ -249,7 +249,7 @@ impl Table {
             return;
         }
         life.told = true;
-        let how = super::apply::status(status);
+        let how = status.map(super::apply::status).unwrap_or_default();
         let end = ContainerEnd {
             code: how.code,
             signal: how.signal,

@@ -258,4 +258,6 @@ pub(super) const UNKNOWN_IDS: raw::Ids = raw::Ids {
     pgid: raw::ID_UNSET,
     tty: 0,
     cgroup: 0,
+    mnt_ns: 0,
+    pid_ns: 0,
 };

@@ -24,6 +24,7 @@ mod failed;
 mod images;
 mod info;
 mod look;
+mod origin;
 mod reparent;
 mod resync;
 mod room;
@@ -41,8 +42,8 @@ use self::entry::{Parent, boot_to_utc};
 pub use self::look::ProcessRef;
 use self::store::{Slot, Store};
 use self::zombies::Zombies;
-use crate::enrich::Cgroups;
 use crate::enrich::info::{Ask, Info};
+use crate::enrich::{Cgroups, Container};
 use crate::event::{Ancestor, Event, Kind};
 use crate::record::Record;
 use crate::time::Timestamp;
@@ -118,6 +119,8 @@ pub struct Table {
     cgroups: Cgroups,
     zombies: Zombies,
     lives: container::Lives,
+    /// Which container the namespace of a number belongs to.
+    namespaces: FxHashMap<u32, Arc<Container>>,
     /// What the files of containers say, by id.
     infos: FxHashMap<Arc<str>, Arc<Info>>,
     /// What is to be looked for.
@@ -152,6 +155,7 @@ impl Table {
             cgroups: Cgroups::default(),
             zombies: Zombies::default(),
             lives: container::Lives::default(),
+            namespaces: FxHashMap::default(),
             infos: FxHashMap::default(),
             asks: Vec::new(),
             ttys: FxHashMap::default(),
@@ -251,7 +255,9 @@ impl Table {
     /// Takes the ids a record gives.
     fn set_ids(&mut self, slot: Slot, ids: &raw::Ids) {
         self.set_cgroup(slot, ids.cgroup);
-        self.store[slot].ids = *ids;
+        let raw::Ids { mnt_ns, pid_ns, .. } = self.store[slot].ids;
+        let told = |now: u32, before: u32| if now == 0 { before } else { now };
+        self.store[slot].ids = raw::Ids { mnt_ns: told(ids.mnt_ns, mnt_ns), pid_ns: told(ids.pid_ns, pid_ns), ..*ids };
         self.name_tty(ids.tty);
     }
 

@@ -75,6 +75,7 @@ impl Table {
             process.inferred = true;
         }
         self.end(slot, End { boot_ns: at.boot_ns, status: None, told: true, heir }, at, out);
+        self.container_exited(slot, None, &event::Usage::default(), at, out);
     }
 
     /// One that was known by name only is told again, with all that is known now.

@@ -33,7 +33,6 @@ impl Table {
             let cgroup = seed.process.cgroup.clone();
             let slot = self.store.insert(entry(seed));
             self.find_in_cgroup(slot, cgroup.as_deref());
-            self.find_container(slot);
             found.push((slot, Found { ppid, zombie, at, told: false }));
         }
         for (slot, found) in &found {
@@ -46,6 +45,7 @@ impl Table {
             }
         }
         let order: Vec<Slot> = found.iter().map(|(slot, _)| *slot).collect();
+        self.find_containers(&order);
         let mut found: FxHashMap<Slot, Found> = found.into_iter().collect();
         for slot in order {
             self.tell_parents_first(slot, &mut found, out);
@@ -119,6 +119,8 @@ pub(super) fn entry(seed: Seed) -> Entry {
         pgid: unset(process.pgid),
         tty: seed.tty,
         cgroup: 0,
+        mnt_ns: seed.mnt_ns,
+        pid_ns: seed.pid_ns,
     };
     entry.image = Image::of(process).into();
     entry

@@ -3,6 +3,7 @@
 //! A model ([`forest`], [`summary`]) takes events and knows no terminal; drawing turns a model into [`mod@line`]s of
 //! styled text; only the command line's edge writes those. So every picture can be tested as text.
 
+pub mod containers;
 pub mod doctor;
 pub mod escape;
 mod failures;
@@ -13,6 +14,7 @@ pub mod line;
 mod order;
 #[cfg(test)]
 mod samples;
+pub mod screen;
 pub mod start;
 pub mod start_diff;
 pub mod summary;

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+mod containers;
 mod outputs;
 mod terminal;
 mod top;

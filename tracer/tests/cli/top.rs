@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 use crate::{output, text, tracer};
 
 /// A command with a terminal of its own.
-struct OnTerminal {
+pub(crate) struct OnTerminal {
     child: Child,
     master: File,
     terminal: File,
@@ -21,7 +21,7 @@ struct OnTerminal {
 }
 
 impl OnTerminal {
-    fn start(columns: u16, rows: u16, command: &mut Command) -> Self {
+    pub(crate) fn start(columns: u16, rows: u16, command: &mut Command) -> Self {
         let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         let pty = openpty(Some(&size), None).unwrap();
         let terminal = File::from(pty.slave);
@@ -32,9 +32,13 @@ impl OnTerminal {
         Self { child, master: File::from(pty.master), terminal, before, shown: Vec::new() }
     }
 
+    pub(crate) fn pid(&self) -> i32 {
+        self.child.id() as i32
+    }
+
     /// Reads until a word is written on the terminal; what was there before does not count. Only what differs is
     /// written, and spaces seldom do: so it has to be one word, on a place where there was nothing.
-    fn await_text(&mut self, wanted: &str) {
+    pub(crate) fn await_text(&mut self, wanted: &str) {
         let mut chunk = [0; 4096];
         while !self.shown.windows(wanted.len()).any(|bytes| bytes == wanted.as_bytes()) {
             let n = self.master.read(&mut chunk).unwrap();
@@ -43,19 +47,27 @@ impl OnTerminal {
         self.shown.clear();
     }
 
-    fn press(&mut self, keys: &str) {
+    pub(crate) fn press(&mut self, keys: &str) {
         self.master.write_all(keys.as_bytes()).unwrap();
     }
 
     /// Presses keys, has the screen drawn anew, and waits for a word on it.
-    fn press_for(&mut self, keys: &str, wanted: &str) {
+    pub(crate) fn press_for(&mut self, keys: &str, wanted: &str) {
         self.press(keys);
         self.press("\x0c");
         self.await_text(wanted);
     }
 
     /// It ends well, and the terminal is as it was: settings, main screen, cursor.
-    fn ends_well(mut self) {
+    pub(crate) fn ends_well(self) {
+        let rest = self.ends_plainly();
+        let at = |wanted: &[u8]| rest.windows(wanted.len()).rposition(|bytes| bytes == wanted);
+        assert!(at(b"\x1b[?1049l").is_some(), "the main screen is back: {:?}", String::from_utf8_lossy(&rest));
+        assert!(at(b"\x1b[?25h") > at(b"\x1b[?25l"), "the cursor is back");
+    }
+
+    /// It ends well, and the settings of the terminal are as they were. Gives what it still showed.
+    pub(crate) fn ends_plainly(mut self) -> Vec<u8> {
         let mut master = self.master.try_clone().unwrap();
         // What is still drawn has to be read, or drawing would stop.
         let reader = std::thread::spawn(move || {
@@ -72,15 +84,12 @@ impl OnTerminal {
         assert_eq!(tcgetattr(&self.terminal).unwrap(), self.before);
         // Reading ends once nobody has the terminal open.
         drop(self.terminal);
-        let rest = reader.join().unwrap();
-        let at = |wanted: &[u8]| rest.windows(wanted.len()).rposition(|bytes| bytes == wanted);
-        assert!(at(b"\x1b[?1049l").is_some(), "the main screen is back: {:?}", String::from_utf8_lossy(&rest));
-        assert!(at(b"\x1b[?25h") > at(b"\x1b[?25l"), "the cursor is back");
+        reader.join().unwrap()
     }
 }
 
 /// Whether this machine and user can trace. If not, `tracer top` says so in one line.
-fn can_trace() -> bool {
+pub(crate) fn can_trace() -> bool {
     if output(&["doctor"]).status.success() {
         return true;
     }
@@ -113,7 +122,7 @@ fn a_signal_gives_the_terminal_back() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let mut top = OnTerminal::start(80, 24, &mut tracer(&["top", "-d", "0.1"]));
         top.await_text("all:");
-        kill(Pid::from_raw(top.child.id() as i32), signal).unwrap();
+        kill(Pid::from_raw(top.pid()), signal).unwrap();
         top.ends_well();
     }
 }

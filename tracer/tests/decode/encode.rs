@@ -209,6 +209,8 @@ fn put_ids(out: &mut Vec<u8>, ids: &raw::Ids) {
         out.put_u32_ne(id);
     }
     out.put_u64_ne(ids.cgroup);
+    out.put_u32_ne(ids.mnt_ns);
+    out.put_u32_ne(ids.pid_ns);
 }
 
 /// Sets the length, as whoever submits the record does last.

@@ -30,6 +30,8 @@ const IDS: raw::Ids = raw::Ids {
     pgid: 11,
     tty: 0x880_0001,
     cgroup: 4242,
+    mnt_ns: 0xf000_0001,
+    pid_ns: 0xf000_0002,
 };
 
 fn comm(name: &str) -> [u8; 16] {
@@ -274,7 +276,7 @@ fn variable_parts_longer_than_the_record_are_an_error() {
     let bytes = encode(&an_exec(), &strings());
     let have = bytes.len() - size_of::<raw::Exec>();
     // argv_captured, then the four lengths.
-    for (at, size) in [(140, 4), (144, 2), (146, 2), (148, 2), (150, 2)] {
+    for (at, size) in [(148, 4), (152, 2), (154, 2), (156, 2), (158, 2)] {
         let mut bytes = bytes.clone();
         bytes[at..at + size].copy_from_slice(&u32::MAX.to_ne_bytes()[..size]);
         let error = decode(&bytes).unwrap_err();

@@ -29,16 +29,8 @@ fn any_header(kind: u16) -> impl Strategy<Value = raw::Header> {
 }
 
 fn any_ids() -> impl Strategy<Value = raw::Ids> {
-    any::<([u32; 8], u64)>().prop_map(|([uid, gid, euid, egid, loginuid, sid, pgid, tty], cgroup)| raw::Ids {
-        uid,
-        gid,
-        euid,
-        egid,
-        loginuid,
-        sid,
-        pgid,
-        tty,
-        cgroup,
+    any::<([u32; 10], u64)>().prop_map(|([uid, gid, euid, egid, loginuid, sid, pgid, tty, mnt_ns, pid_ns], cgroup)| {
+        raw::Ids { uid, gid, euid, egid, loginuid, sid, pgid, tty, cgroup, mnt_ns, pid_ns }
     })
 }
 

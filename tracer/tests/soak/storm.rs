@@ -49,8 +49,19 @@ const fn header(kind: u16) -> raw::Header {
     raw::Header { len: 0, kind, cpu: 0, seq: 0, boot_ns: 0, rq_clock: 0 }
 }
 
-const IDS: raw::Ids =
-    raw::Ids { uid: 1000, gid: 100, euid: 1000, egid: 100, loginuid: 1000, sid: 10, pgid: 11, tty: 0, cgroup: 4242 };
+const IDS: raw::Ids = raw::Ids {
+    uid: 1000,
+    gid: 100,
+    euid: 1000,
+    egid: 100,
+    loginuid: 1000,
+    sid: 10,
+    pgid: 11,
+    tty: 0,
+    cgroup: 4242,
+    mnt_ns: 0,
+    pid_ns: 0,
+};
 
 fn fork() -> Vec<u8> {
     let raw = raw::Fork { header: header(raw::KIND_FORK), ids: IDS, comm: comm("make"), ..raw::Fork::default() };

@@ -87,6 +87,8 @@ pub(crate) const IDS: raw::Ids = raw::Ids {
     pgid: 11,
     tty: 0,
     cgroup: 77,
+    mnt_ns: 0,
+    pid_ns: 0,
 };
 
 pub(crate) fn fork(child: raw::TaskRef, creator: raw::TaskRef) -> raw::Fork {

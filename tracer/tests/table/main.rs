@@ -9,6 +9,7 @@ mod kit;
 mod loss;
 mod memory;
 mod model;
+mod origins;
 mod random;
 mod start;
 mod tree;

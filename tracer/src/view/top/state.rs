@@ -4,6 +4,7 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use rustc_hash::FxHashSet;
 
 use super::rows::Key;
+pub use crate::view::screen::{Over, Wish};
 
 /// What the rows stand for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -68,20 +69,6 @@ impl Sort {
         [Self::Pid, Self::Forks, Self::Execs, Self::Exits, Self::Failures, Self::Cpu, Self::Total, Self::Name];
 }
 
-/// What lies over the table.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Over {
-    /// Nothing.
-    #[default]
-    Nothing,
-    /// Help.
-    Help,
-    /// All about one row.
-    Details,
-    /// A line in which a filter is typed.
-    Filter,
-}
-
 /// What is looked at.
 #[derive(Clone, Debug, Default)]
 pub struct State {
@@ -103,19 +90,6 @@ pub struct State {
     pub over: Over,
     /// Processes whose descendants are not listed.
     pub folded: FxHashSet<Key>,
-}
-
-/// What a key asks for that is not a matter of looking.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wish {
-    /// Draw again.
-    Redraw,
-    /// Draw all of it again: something else has written on the screen.
-    Clear,
-    /// A new picture, now.
-    Refresh,
-    /// The end.
-    End,
 }
 
 impl State {

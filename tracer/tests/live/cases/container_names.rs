@@ -72,18 +72,17 @@ fn bundle() {
     let runtime = Runtime::runc();
     let name = format!("bundle-{}", std::process::id());
     let bundle = runtime.bundle(&name, &["/bin/true", "said"]);
-    let config = bundle.join("config.json");
-    let mut spec: serde_json::Value = serde_json::from_slice(&std::fs::read(&config).unwrap()).unwrap();
-    spec["hostname"] = "box".into();
-    spec["annotations"] = serde_json::json!({
-        "io.kubernetes.cri.container-type": "container",
-        "io.kubernetes.cri.container-name": "web",
-        "io.kubernetes.cri.image-name": "nginx:1",
-        "io.kubernetes.cri.sandbox-name": "web-0",
-        "io.kubernetes.cri.sandbox-namespace": "shop",
-        "io.kubernetes.cri.sandbox-id": "abc",
+    runtime.edit(&bundle, |spec| {
+        spec["hostname"] = "box".into();
+        spec["annotations"] = serde_json::json!({
+            "io.kubernetes.cri.container-type": "container",
+            "io.kubernetes.cri.container-name": "web",
+            "io.kubernetes.cri.image-name": "nginx:1",
+            "io.kubernetes.cri.sandbox-name": "web-0",
+            "io.kubernetes.cri.sandbox-namespace": "shop",
+            "io.kubernetes.cri.sandbox-id": "abc",
+        });
     });
-    std::fs::write(&config, spec.to_string()).unwrap();
     // By its working directory, as `runc run` finds it without --bundle.
     let stream = Stream::start(&["--no-snapshot", "--container", "web"]);
     let run = run_bounded(runtime.command().args(["run", &name]).current_dir(&bundle).stdin(Stdio::null()), BOUND);

@@ -4,6 +4,8 @@ mod attach;
 mod audit;
 mod cli;
 mod container_names;
+mod container_origins;
+mod container_table;
 mod containers;
 mod exec_argv;
 mod exec_failed;
@@ -46,6 +48,8 @@ pub(crate) fn all() -> Vec<Case> {
         place::cases(),
         cli::cases(),
         container_names::cases(),
+        container_origins::cases(),
+        container_table::cases(),
         containers::cases(),
         audit::cases(),
         load::cases(),

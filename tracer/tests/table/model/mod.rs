@@ -383,6 +383,8 @@ impl Kernel {
             ppid,
             start_ticks: proc.start_ns / 10_000_000,
             tty: 0,
+            mnt_ns: 0,
+            pid_ns: 0,
             exiting: proc.state != State::Alive,
             gone: false,
             read_from_ns: self.now,

@@ -1,0 +1,150 @@
+//! `tracer containers`: the table of all containers, live or from a file.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crossterm::event::KeyEvent;
+use ratatui::Frame;
+
+use super::recording::read;
+use crate::cli::pictures::{self, Canvas, Pace, Show};
+use crate::cli::screen::now;
+use crate::cli::trace::{builder, runtime, told_to_end};
+use crate::cli::{Capture, ExitCode, Globals};
+use crate::clock;
+use crate::event::Event;
+use crate::pipeline::Wanted;
+use crate::roster::{Picture, Roster};
+use crate::sink::{Output, Sink};
+use crate::view::containers::draw::draw;
+use crate::view::containers::rows::rows;
+use crate::view::containers::state::{Sort, Wish as Key};
+use crate::view::containers::{Look, State, batch};
+use crate::view::line;
+
+/// What is wanted.
+#[derive(Clone, Debug)]
+pub(super) struct Wish<'a> {
+    /// Which containers; all if empty.
+    pub(super) only: Vec<String>,
+    pub(super) from: Option<&'a Path>,
+    pub(super) json: bool,
+    pub(super) batch: bool,
+    pub(super) delay: Duration,
+    pub(super) count: Option<u64>,
+    pub(super) sort: Sort,
+    pub(super) width: Option<usize>,
+}
+
+/// What both threads look at.
+type Shared = Arc<Mutex<Roster>>;
+
+/// Shows the table until it is told to end.
+pub(super) fn execute(wish: Wish<'_>, globals: &Globals) -> anyhow::Result<ExitCode> {
+    let mut output = globals.open()?;
+    let colour = globals.colours(&output);
+    let roster: Shared = Arc::new(Mutex::new(Roster::new(clock::boot_ns())));
+    let mut show = ShowRoster {
+        roster: Arc::clone(&roster),
+        state: State { only: wish.only, sort: wish.sort, ..State::default() },
+        json: wish.json,
+        width: wish.width,
+        look: Look::of_system(),
+        rows: 0,
+        page: 0,
+    };
+    if let Some(file) = wish.from {
+        let mut roster = Roster::default();
+        read(file, |event| {
+            roster.apply(event);
+            Ok(())
+        })?;
+        let terminal = terminal_size::terminal_size_of(&output).map(|(width, _)| usize::from(width.0));
+        show.width = show.width.or(terminal);
+        show.write(&roster.last(), &mut output, colour, false)?;
+        return Ok(ExitCode::Done);
+    }
+    let text = wish.batch || wish.json || wish.count.is_some();
+    let pace = Pace {
+        batch: text || globals.target().is_some() || !io::stdout().is_terminal(),
+        delay: wish.delay,
+        iterations: wish.count.unwrap_or(u64::MAX),
+    };
+    runtime()?.block_on(async {
+        let told = told_to_end()?;
+        let tracer = builder(&Capture::default()).start()?;
+        let wanted = Wanted { snapshot: true, ..Wanted::default() };
+        let canvas = Canvas { output, colour };
+        pictures::live(tracer, &mut RosterSink(roster), &wanted, show, pace, canvas, told).await
+    })?;
+    Ok(ExitCode::Done)
+}
+
+/// Takes events into the roster.
+struct RosterSink(Shared);
+
+impl Sink for RosterSink {
+    fn write(&mut self, event: &Event) -> io::Result<()> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).apply(event);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Shows the roster.
+struct ShowRoster {
+    roster: Shared,
+    state: State,
+    json: bool,
+    width: Option<usize>,
+    look: Look,
+    /// What was drawn last: how many rows, and how many fit.
+    rows: usize,
+    page: usize,
+}
+
+impl Show for ShowRoster {
+    type Picture = Picture;
+
+    fn first(&self) -> Picture {
+        self.roster.lock().unwrap_or_else(PoisonError::into_inner).first(now())
+    }
+
+    fn next(&self) -> Picture {
+        self.roster.lock().unwrap_or_else(PoisonError::into_inner).tick(clock::boot_ns(), now())
+    }
+
+    fn write(&self, picture: &Picture, output: &mut Output, colour: bool, again: bool) -> io::Result<()> {
+        if self.json {
+            let mut lines = Vec::new();
+            for one in rows(picture, &self.state) {
+                serde_json::to_writer(&mut lines, one)?;
+                lines.push(b'\n');
+            }
+            output.write_all(&lines)?;
+            return output.flush();
+        }
+        let mut lines = batch::lines(picture, &self.state, &self.look, self.width);
+        if again {
+            lines.insert(0, line::Line::new());
+        }
+        line::print(&lines, output, colour)
+    }
+
+    fn draw(&mut self, frame: &mut Frame<'_>, picture: &Picture, colour: bool) {
+        (self.rows, self.page) = draw(frame, picture, &mut self.state, &self.look, colour);
+    }
+
+    fn key(&mut self, key: &KeyEvent) -> Option<Key> {
+        self.state.key(key, self.rows, self.page)
+    }
+
+    fn is_paused(&self) -> bool {
+        self.state.paused
+    }
+}

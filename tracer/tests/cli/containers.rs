@@ -1,0 +1,91 @@
+//! `tracer containers`: the table on a terminal, as text, and of a file.
+
+use std::path::Path;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tracer::roster::{Listed, State};
+
+use crate::top::{OnTerminal, can_trace};
+use crate::{complaint, output, printed, text, tracer};
+
+/// Events of a container of Docker, as `tracer run -o` wrote them.
+fn recording() -> String {
+    format!("{}/tests/captures/docker.jsonl", env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn keys_change_what_is_shown_and_q_gives_the_terminal_back() {
+    if !can_trace() {
+        return;
+    }
+    let mut table = OnTerminal::start(110, 30, &mut tracer(&["containers", "-d", "0.1"]));
+    table.await_text("RUNTIME");
+    table.press_for("?", "closes");
+    table.press_for("x/zzz\r", "like");
+    table.press_for("Z", "paused");
+    table.press("q");
+    table.ends_well();
+}
+
+#[test]
+fn a_signal_gives_the_terminal_back() {
+    if !can_trace() {
+        return;
+    }
+    for (signal, size) in [(Signal::SIGTERM, (80, 24)), (Signal::SIGINT, (1, 1))] {
+        let mut table = OnTerminal::start(size.0, size.1, &mut tracer(&["containers", "-d", "0.1"]));
+        table.await_text(if size.0 == 1 { "\x1b[?25l" } else { "PROCS" });
+        kill(Pid::from_raw(table.pid()), signal).unwrap();
+        table.ends_well();
+    }
+}
+
+#[test]
+fn it_ends_by_itself_after_so_many_pictures() {
+    if !can_trace() {
+        return;
+    }
+    let pictures = text(&output(&["containers", "-d", "0.05", "-n", "3"]).stdout);
+    assert_eq!(pictures.matches("tracer containers - ").count(), 3, "{pictures}");
+    // As text on a terminal too, where it stays.
+    let mut table = OnTerminal::start(80, 24, &mut tracer(&["containers", "-d", "0.05", "-n", "1"]));
+    table.await_text("running");
+    table.ends_plainly();
+    let narrow = text(&output(&["containers", "-b", "-d0.05", "-n1", "-w", "20"]).stdout);
+    assert!(narrow.lines().all(|line| line.chars().count() <= 20), "{narrow}");
+}
+
+#[test]
+fn a_file_is_shown_as_it_was_in_the_end() {
+    let file = recording();
+    let table = printed(&["containers", "--from", &file]);
+    let lines: Vec<&str> = table.lines().collect();
+    assert!(lines[0].starts_with("tracer containers - ") && lines[0].contains(" 0 running, 1 exited"), "{table}");
+    assert_eq!(lines.len(), 4, "{table}");
+    let json = printed(&["containers", "--from", &file, "--json"]);
+    let one: Listed = serde_json::from_str(&json).unwrap();
+    assert_eq!((one.state, one.status().as_deref(), one.processes), (State::Exited, Some("0"), 0));
+    assert!(lines[3].starts_with(&one.container.id[..12]) && lines[3].contains(&**one.called()), "{table}");
+    assert_eq!(printed(&["containers", "--from", &file, "--json", "--container", one.called()]), json);
+    assert_eq!(printed(&["containers", "--from", &file, "--json", "--container", "nothing-like-it"]), "");
+    let wrong = complaint(&mut tracer(&["containers", "--from", "/proc/version"]), 1);
+    assert!(wrong.contains("line 1 of /proc/version is no event"), "{wrong}");
+    for pair in [["--audit", "-b"], ["--audit", "--sort=up"]] {
+        complaint(tracer(&["containers"]).args(pair), 2);
+    }
+}
+
+#[test]
+fn the_schema_is_up_to_date_and_containers_are_valid() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/schema/container-v1.json");
+    let committed = std::fs::read_to_string(&path).unwrap_or_default();
+    let how = "cargo run -p tracer -- schema --containers > docs/schema/container-v1.json";
+    assert!(committed == ::tracer::schema::container_text(), "docs/schema/container-v1.json is stale: {how}");
+    assert_eq!(committed, printed(&["schema", "--containers"]));
+    let validator = jsonschema::draft202012::new(&serde_json::from_str(&committed).unwrap()).unwrap();
+    for line in printed(&["containers", "--from", &recording(), "--json"]).lines() {
+        let one = serde_json::from_str(line).unwrap();
+        assert!(validator.is_valid(&one), "{one}");
+    }
+}

@@ -1,0 +1,354 @@
+//! How each process came into its container, and what it does there: by the entrypoint, by `exec`, by `nsenter`; in a storm.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use tracer::event::{Event, Kind, Origin, StormPhase};
+
+use super::containers::{by_process, container, events, life_of, mark};
+use crate::support::engines::{Docker, Runtime, no_docker, no_runc};
+use crate::support::{
+    BOUND, Case, Guarded, Need, Stream, Trace, case, check_schema, command, open_directory, proc, run_bounded,
+};
+
+pub(super) fn cases() -> Vec<Case> {
+    let runc = &[Need::Check(no_runc), Need::Tool("nsenter")];
+    vec![
+        case("container::ways_into_one_of_runc", ways_into_runc).needs(runc),
+        case("container::ways_into_one_of_docker", ways_into_docker)
+            .needs(&[Need::Check(no_docker), Need::Tool("nsenter")]),
+        case("container::who_is_in_one_already", already_inside).needs(runc),
+        case("container::in_the_hosts_pid_namespace", hosts_pids).needs(runc),
+        case("container::put_into_its_cgroup_from_outside", into_cgroup).needs(runc),
+        case("container::storm_inside_one", storm_inside).needs(&[Need::Check(no_runc), Need::Alone]),
+    ]
+}
+
+/// A container of runc that makes a child and sleeps.
+struct Sleeping {
+    runtime: Runtime,
+    name: String,
+}
+
+impl Sleeping {
+    fn start(called: &str, change: impl FnOnce(&mut Value)) -> Self {
+        let runtime = Runtime::runc();
+        let name = format!("{called}-{}", std::process::id());
+        let bundle = runtime.bundle(&name, &["/bin/sh", "-c", "/bin/true child; exec /bin/sleep 300"]);
+        runtime.edit(&bundle, change);
+        let sleeping = Self { runtime, name };
+        sleeping.run(&["run", "--detach", "--bundle", &bundle.display().to_string(), &sleeping.name]);
+        sleeping
+    }
+
+    fn run(&self, arguments: &[&str]) -> String {
+        let finished = run_bounded(self.runtime.command().args(arguments).stdin(Stdio::null()), BOUND);
+        assert!(finished.status.success(), "{}", finished.stderr);
+        finished.stdout()
+    }
+
+    /// Pid of its first process, once that is the one that sleeps.
+    fn pid(&self) -> u32 {
+        let state: Value = serde_json::from_str(&self.run(&["state", &self.name])).unwrap();
+        let pid = state["pid"].as_u64().expect("a pid") as u32;
+        await_sleep(pid);
+        pid
+    }
+
+    fn delete(&self) {
+        self.run(&["delete", "--force", &self.name]);
+    }
+}
+
+fn await_sleep(pid: u32) {
+    let end = Instant::now() + BOUND;
+    while !std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.starts_with(b"/bin/sleep")) {
+        assert!(Instant::now() < end, "the entrypoint does not sleep: {}", proc::picture(pid));
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// What `nsenter` is told to join. Not the network alone: who is in nothing but that is in no container.
+const JOINED: [&[&str]; 4] = [&["-a"], &["-m"], &["-p", "-m"], &["-p"]];
+
+fn nsenter(pid: u32, joined: &[&str], mark: &str) {
+    let mut command = Command::new("nsenter");
+    command.args(["-t", &pid.to_string()]).args(joined).args(["/bin/true", mark]).stdin(Stdio::null());
+    let finished = run_bounded(&mut command, BOUND);
+    assert!(finished.status.success(), "{}", finished.stderr);
+}
+
+/// Of each process whose last program had this last argument: container and origin from the first line on that shows it inside,
+/// and how many lines come before.
+type Seen = Vec<(Option<String>, Option<Origin>)>;
+
+fn lines_of(events: &[Event], wanted: &str) -> Vec<Seen> {
+    let ours = |lines: &&Vec<&Event>| {
+        lines.iter().filter(|line| line.kind == Kind::Exec).last().and_then(|line| mark(line)) == Some(wanted)
+    };
+    let seen = |lines: &Vec<&Event>| {
+        let own = lines.iter().filter(|line| line.container.is_none() && line.kind != Kind::Reparent);
+        own.map(|line| (container(line).map(ToOwned::to_owned), line.process.as_ref().unwrap().origin)).collect()
+    };
+    by_process(events).values().filter(ours).map(seen).collect()
+}
+
+/// All that came in by each way is told as that from its first line inside on.
+fn are_told_apart(trace: &Trace, id: &str) {
+    check_schema(trace);
+    let events = events(trace);
+    let inside = |origin| (Some(id.to_owned()), Some(origin));
+    // What is told to enter has the same last argument, and stays outside.
+    let all_lines = |mark: &str, origin| {
+        let found = lines_of(&events, mark);
+        let (outside, entered): (Vec<_>, Vec<_>) = found.iter().partition(|seen| seen[0].0.is_none());
+        assert_eq!(entered, [&vec![inside(origin); 3]], "{mark}");
+        assert!(outside.iter().all(|seen| seen.iter().all(|line| *line == (None, None))), "{mark}: {outside:?}");
+    };
+    all_lines("child", Origin::Entrypoint);
+    all_lines("by-exec", Origin::Exec);
+    for joined in JOINED {
+        let mark = format!("by-nsenter{}", joined.concat());
+        if joined == ["-m"] {
+            // No new process: the one that joins is born and execs nsenter outside, then execs what it is to run.
+            let outside = (None, None);
+            let wanted = [outside.clone(), outside, inside(Origin::Host), inside(Origin::Host)];
+            assert_eq!(lines_of(&events, &mark), [wanted], "{mark}");
+        } else {
+            all_lines(&mark, Origin::Host);
+        }
+    }
+    for seen in lines_of(&events, "by-nsenter-n") {
+        assert!(seen.iter().all(|line| *line == (None, None)), "in its network is not in it: {seen:?}");
+    }
+    let entered = events.iter().filter(|event| event.kind == Kind::ContainerExec);
+    let entered: Vec<_> = entered.filter(|event| event.container.as_ref().unwrap().id.as_ref() == id).collect();
+    assert_eq!(entered.len(), 1, "only the runtime's exec: {entered:?}");
+}
+
+fn enter(pid: u32) {
+    for joined in JOINED {
+        nsenter(pid, joined, &format!("by-nsenter{}", joined.concat()));
+    }
+    nsenter(pid, &["-n"], "by-nsenter-n");
+}
+
+fn ways_into_runc() {
+    let stream = Stream::start(&["--no-snapshot"]);
+    let sleeping = Sleeping::start("ways", |_| {});
+    enter(sleeping.pid());
+    sleeping.run(&["exec", &sleeping.name, "/bin/true", "by-exec"]);
+    sleeping.delete();
+    are_told_apart(&stream.stop(), &sleeping.name);
+}
+
+fn ways_into_docker() {
+    let docker = Docker::start();
+    let run = |arguments: &[&str]| {
+        let finished = run_bounded(docker.command().args(arguments).stdin(Stdio::null()), 3 * BOUND);
+        assert!(finished.status.success(), "{}", finished.stderr);
+        finished.stdout().trim().to_owned()
+    };
+    let stream = Stream::start(&["--no-snapshot"]);
+    let script = "/bin/true child; exec /bin/sleep 300";
+    let id = run(&["run", "-d", "--network=none", "--name", "ways", "tracer-test", "/bin/sh", "-c", script]);
+    let pid: u32 = run(&["inspect", "--format", "{{.State.Pid}}", "ways"]).parse().expect("a pid");
+    await_sleep(pid);
+    enter(pid);
+    run(&["exec", "ways", "/bin/true", "by-exec"]);
+    run(&["rm", "--force", "ways"]);
+    are_told_apart(&stream.stop(), &id);
+}
+
+/// Those that are in it when tracing begins.
+fn already_inside() {
+    // Where runc keeps its state unless it is told: there tracer looks.
+    let runtime = Runtime::runc();
+    let name = format!("tracer-inside-{}", std::process::id());
+    let bundle = runtime.bundle(&name, &["/bin/sleep", "300"]).display().to_string();
+    let run = |arguments: &[&str]| {
+        let finished = run_bounded(Command::new("runc").args(arguments).stdin(Stdio::null()), BOUND);
+        assert!(finished.status.success(), "{}", finished.stderr);
+        finished.stdout()
+    };
+    run(&["run", "--detach", "--bundle", &bundle, &name]);
+    let state: Value = serde_json::from_str(&run(&["state", &name])).unwrap();
+    let pid = state["pid"].to_string();
+    let mut guests = [
+        Command::new("nsenter").args(["-t", &pid, "-m", "/bin/sleep", "301"]).stdin(Stdio::null()).spawn().unwrap(),
+        Command::new("nsenter").args(["-t", &pid, "-a", "/bin/sleep", "302"]).stdin(Stdio::null()).spawn().unwrap(),
+    ];
+    run(&["exec", "--detach", &name, "/bin/sleep", "303"]);
+    for mark in ["300", "301", "302", "303"] {
+        let end = Instant::now() + BOUND;
+        let line = format!("/bin/sleep\0{mark}\0");
+        while !proc::all()
+            .into_keys()
+            .any(|pid| std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|is| is == line.as_bytes()))
+        {
+            assert!(Instant::now() < end, "sleep {mark} does not run");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+    let stream = Stream::start(&[]);
+    nsenter(pid.parse().unwrap(), &["-m"], "later");
+    run(&["delete", "--force", &name]);
+    let _ = guests[0].kill();
+    for guest in &mut guests {
+        let _ = guest.wait();
+    }
+    let trace = stream.stop();
+    let events = events(&trace);
+    let found: BTreeMap<&str, _> = events
+        .iter()
+        .filter(|event| event.kind == Kind::Process && container(event) == Some(&name))
+        .map(|event| (mark(event).unwrap(), event.process.as_ref().unwrap().origin))
+        .collect();
+    let wanted = [("300", Origin::Entrypoint), ("301", Origin::Host), ("302", Origin::Host), ("303", Origin::Exec)];
+    assert_eq!(found, wanted.map(|(mark, origin)| (mark, Some(origin))).into());
+    assert_eq!(lines_of(&events, "later")[0].last().unwrap(), &(Some(name), Some(Origin::Host)));
+}
+
+/// A container that shares the host's pid namespace begins and ends like any other.
+fn hosts_pids() {
+    let stream = Stream::start(&["--no-snapshot"]);
+    let sleeping = Sleeping::start("pids", |spec| {
+        let namespaces = spec["linux"]["namespaces"].as_array_mut().unwrap();
+        namespaces.retain(|namespace| namespace["type"] != "pid");
+    });
+    let pid = sleeping.pid();
+    nsenter(pid, &["-m"], "by-nsenter");
+    sleeping.run(&["exec", &sleeping.name, "/bin/true", "by-exec"]);
+    sleeping.delete();
+    let trace = stream.stop();
+    let events = events(&trace);
+    use Kind::{ContainerCreate, ContainerExec, ContainerExit, ContainerRemove, ContainerStart};
+    let wanted = [ContainerCreate, ContainerStart, ContainerExec, ContainerExit, ContainerRemove];
+    assert_eq!(life_of(&events, &sleeping.name), wanted);
+    for (mark, origin) in [("child", Origin::Entrypoint), ("by-exec", Origin::Exec), ("by-nsenter", Origin::Host)] {
+        let last = lines_of(&events, mark).into_iter().flatten().last();
+        assert_eq!(last, Some((Some(sleeping.name.clone()), Some(origin))), "{mark}");
+    }
+}
+
+/// Who is put into the container's cgroup and nothing else.
+fn into_cgroup() {
+    let stream = Stream::start(&["--no-snapshot"]);
+    let sleeping = Sleeping::start("cgroup", |_| {});
+    let pid = sleeping.pid();
+    let script = "for at in /sys/fs/cgroup/*/\"$0\" /sys/fs/cgroup/\"$0\"; do \
+                  [ -e \"$at/cgroup.procs\" ] && echo $$ > \"$at/cgroup.procs\"; done; exec /bin/true put-in";
+    let place = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    let place = place.lines().find_map(|line| line.rsplit(':').next().filter(|path| path.len() > 1)).unwrap();
+    let mut put_in = Command::new("sh");
+    put_in.args(["-c", script, place.trim_start_matches('/')]).stdin(Stdio::null());
+    assert!(run_bounded(&mut put_in, BOUND).status.success());
+    sleeping.delete();
+    let events = events(&stream.stop());
+    let seen = lines_of(&events, "put-in").remove(0);
+    let wanted = (Some(sleeping.name.clone()), Some(Origin::Host));
+    assert_eq!(seen[seen.len() - 2..], [wanted.clone(), wanted], "its last exec, and its end");
+    assert_eq!(seen[0], (None, None), "its birth");
+}
+
+/// Programs that run outside while it storms inside, and the most that the storm runs.
+const FEW: usize = 20;
+const MOST: u64 = 50_000;
+
+/// A storm in a container is the container's; what happens outside meanwhile is told as ever.
+fn storm_inside() {
+    let runtime = Runtime::runc();
+    let name = format!("storm-{}", std::process::id());
+    let script = format!(
+        "i=0; while [ ! -e /tmp/enough ] && [ $i -lt {MOST} ]; do /bin/true inside; i=$((i+1)); done; echo $i; exit 0"
+    );
+    let place = open_directory();
+    let (pictures, counted) = (place.path().join("pictures"), place.path().join("count"));
+    let top = Top::start(&pictures);
+    let stream = Stream::start(&["--no-snapshot", "--collapse=100", "--ring-size=64M"]);
+    let bundle = runtime.bundle(&name, &["/bin/sh", "-c", &script]);
+    let mut run = runtime.command();
+    run.args(["run", "--bundle"]).arg(bundle).arg(&name).stdin(Stdio::null()).stdout(File::create(&counted).unwrap());
+    let mut storm = Guarded::spawn(&mut run);
+    let goes_on = |event: &Event| event.storm.as_ref().is_some_and(|storm| storm.phase == StormPhase::Ongoing);
+    stream.events_until(&|event| goes_on(event) && container(event) == Some(&name));
+    for n in 0..FEW {
+        let outside = run_bounded(Command::new("/bin/true").arg(format!("outside-{n}")), BOUND);
+        assert!(outside.status.success());
+    }
+    std::fs::write(runtime.path("rootfs/tmp/enough"), "").unwrap();
+    assert!(storm.wait(BOUND).success());
+    let many: u64 = std::fs::read_to_string(&counted).unwrap().trim().parse().expect("it counts");
+    assert!(many < MOST, "it went on while others ran");
+    stream.events_until(&|event| {
+        event.kind == Kind::ContainerExit && event.container.as_ref().is_some_and(|of| *of.id == *name)
+    });
+    let trace = stream.stop();
+    check_schema(&trace);
+    let bye = trace.bye();
+    assert_eq!(bye.seen, bye.emitted + bye.filtered + bye.folded + bye.lost, "{bye:?}");
+    assert_eq!(bye.lost, 0, "{bye:?}");
+    let events = events(&trace);
+    // What the storm folds with what is shown of the container is all that happened in it. Others on the machine may storm too.
+    let own = |event: &&Event| container(event) == Some(&name);
+    let storms: Vec<&Event> = events.iter().filter(own).filter(|event| event.kind == Kind::Storm).collect();
+    let inside = |event: &&Event| own(event) && event.kind == Kind::Exec && mark(event) == Some("inside");
+    let folded: u64 = storms.iter().map(|line| line.storm.as_ref().unwrap().execs).sum();
+    assert_eq!(events.iter().filter(inside).count() as u64 + folded, many);
+    assert!(folded > many / 2, "{folded} of {many}");
+    let end = events.iter().find(|event| event.kind == Kind::ContainerExit).unwrap().container.as_ref().unwrap();
+    let end = end.end.as_ref().unwrap();
+    assert_eq!(end.execs, many + 1, "the shell and what it runs");
+    let all = by_process(&events);
+    for n in 0..FEW {
+        let wanted = format!("outside-{n}");
+        let of = all.values().find(|lines| lines.iter().any(|line| mark(line) == Some(&wanted))).expect("it is shown");
+        let kinds: Vec<Kind> = of.iter().map(|line| line.kind).collect();
+        assert_eq!(kinds, [Kind::Fork, Kind::Exec, Kind::Exit], "{wanted}");
+        assert!(of.iter().all(|line| container(line).is_none()), "{of:?}");
+    }
+    // In `tracer top` it is the container's too, each fork once; those of the runtime may be more.
+    let total = top.total_of(&name, many);
+    assert!((many..=end.processes).contains(&total), "{total} forks of {} processes", end.processes);
+}
+
+/// `tracer top` by container, beside a test.
+struct Top<'a> {
+    top: Guarded,
+    pictures: &'a Path,
+}
+
+impl<'a> Top<'a> {
+    fn start(pictures: &'a Path) -> Self {
+        let mut arguments = command(["top", "-b", "-d", "0.2", "--group", "container", "-o"]);
+        let top = Self { top: Guarded::spawn(arguments.arg(pictures)), pictures };
+        top.until(|pictures| pictures.contains("In all:"));
+        top
+    }
+
+    fn until(&self, holds: impl Fn(&str) -> bool) {
+        let end = Instant::now() + BOUND;
+        while !holds(&std::fs::read_to_string(self.pictures).unwrap_or_default()) {
+            assert!(Instant::now() < end, "{}", std::fs::read_to_string(self.pictures).unwrap_or_default());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// TOTAL of a container, once that is so many at least.
+    fn total_of(mut self, name: &str, least: u64) -> u64 {
+        let total = |pictures: &str| {
+            let rows = pictures.lines().filter(|line| line.split_whitespace().last() == Some(name));
+            let total = |row: &str| row.split_whitespace().rev().nth(1)?.replace(',', "").parse::<u64>().ok();
+            rows.filter_map(total).max().unwrap_or_default()
+        };
+        self.until(|pictures| total(pictures) >= least);
+        self.top.signal(Signal::SIGINT);
+        assert!(self.top.wait(BOUND).success());
+        total(&std::fs::read_to_string(self.pictures).unwrap())
+    }
+}

@@ -1,0 +1,156 @@
+//! `tracer containers`: what the table says of real containers, beside what they and their engine say.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use tracer::roster::{Listed, State};
+
+use crate::support::engines::{Docker, Engine as _, Runtime, no_docker, no_runc};
+use crate::support::{BOUND, Case, Guarded, Need, Stream, case, command, open_directory, proc, run_bounded};
+
+pub(super) fn cases() -> Vec<Case> {
+    vec![
+        case("container::table_of_runc", of_runc).needs(&[Need::Check(no_runc)]),
+        case("container::table_of_docker", of_docker).needs(&[Need::Check(no_docker)]),
+    ]
+}
+
+/// `tracer containers --json` beside a test, and the lines it wrote of one container so far.
+struct Table<'a> {
+    tracer: Guarded,
+    output: &'a Path,
+}
+
+impl<'a> Table<'a> {
+    fn start(output: &'a Path) -> Self {
+        let mut arguments = command(["containers", "--json", "-d", "0.1", "-o"]);
+        Self { tracer: Guarded::spawn(arguments.arg(output)), output }
+    }
+
+    fn lines_of(&self, id: &str) -> Vec<Listed> {
+        let text = fs::read_to_string(self.output).unwrap_or_default();
+        // The last line may not be whole.
+        let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        let all = whole.lines().map(|line| serde_json::from_str::<Listed>(line).expect("it is as the schema says"));
+        all.filter(|one| *one.container.id == *id).collect()
+    }
+
+    /// Waits for a line of a container.
+    fn until(&self, id: &str, holds: impl Fn(&Listed) -> bool) -> Listed {
+        let end = Instant::now() + BOUND;
+        loop {
+            let lines = self.lines_of(id);
+            if let Some(one) = lines.iter().find(|one| holds(one)) {
+                return one.clone();
+            }
+            assert!(Instant::now() < end, "of {id}: {:?}", lines.last());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn stop(mut self) {
+        self.tracer.signal(Signal::SIGINT);
+        assert!(self.tracer.wait(BOUND).success());
+    }
+}
+
+/// When a process was born, to the tick, in nanoseconds since boot.
+fn born_ns(pid: u32) -> u64 {
+    proc::stat(pid).expect("it lives").start * 10_000_000
+}
+
+/// Milliseconds between the boot clock and what a line says of the same moment; the two are read one after the other.
+fn ms_apart(line: &Listed, started_ns: u64) -> u64 {
+    let started = line.started.expect("it was started").0;
+    let boot = line.time.0 - i64::try_from(line.up_ns.unwrap()).unwrap();
+    assert_eq!(boot, started, "up is the time since it was started");
+    let now = jiff::Timestamp::now().as_nanosecond() as i64 - proc::boot_ns() as i64;
+    (started - now).abs_diff(started_ns as i64) / 1_000_000
+}
+
+fn of_runc() {
+    let runtime = Runtime::runc();
+    let [there, other] = ["there", "other"].map(|name| format!("{name}-{}", std::process::id()));
+    let run = |arguments: &[&str], code: i32| {
+        let finished = run_bounded(runtime.command().args(arguments).stdin(Stdio::null()), BOUND);
+        assert_eq!(finished.status.code(), Some(code), "{}", finished.stderr);
+        finished.stdout()
+    };
+    let place = open_directory();
+    let output = place.path().join("table");
+    // One whose cgroup does not tell: it is known by the exec of its runtime, so that has to be seen.
+    let table = Table::start(&output);
+    let stream = Stream::start(&[]);
+    let bundle = runtime.bundle(&there, &["/bin/sleep", "300"]).display().to_string();
+    run(&["run", "--detach", "--bundle", &bundle, &there], 0);
+    let state: Value = serde_json::from_str(&run(&["state", &there], 0)).unwrap();
+    let pid = state["pid"].as_u64().unwrap() as u32;
+    let running = table.until(&there, |one| one.state == State::Running && one.processes == 1);
+    assert!(ms_apart(&running, born_ns(pid)) < 20, "{running:?}");
+    assert_eq!((running.runtime().as_deref(), running.execs_ever), (Some("runc"), 1));
+    let script = "/bin/true; /bin/true; /bin/true; exit 3";
+    let bundle = runtime.bundle(&other, &["/bin/sh", "-c", script]).display().to_string();
+    run(&["run", "--bundle", &bundle, &other], 3);
+    let ended = table.until(&other, |one| one.state == State::Exited && one.removed);
+    assert_eq!((ended.status().as_deref(), ended.failed(), ended.processes), (Some("3"), true, 0));
+    assert_eq!(ended.execs_ever, 4, "the shell and what it runs");
+    let lines = table.lines_of(&other);
+    let told: f64 = lines.iter().map(|one| one.execs_per_second * one.interval_ns as f64 / 1e9).sum();
+    assert!((told - 4.0).abs() < 0.1, "each exec is in the rate of one interval: {told}");
+    run(&["delete", "--force", &there], 0);
+    let killed = table.until(&there, |one| one.state == State::Exited && one.removed);
+    assert_eq!(killed.status().as_deref(), Some("SIGKILL"));
+    table.until(&other, |one| one.time >= killed.time);
+    table.stop();
+    // The same comes from a file.
+    let trace = stream.stop();
+    let file = place.path().join("events");
+    fs::write(&file, trace.lines.iter().map(|line| format!("{}\n", line.text)).collect::<String>()).unwrap();
+    let mut again = command(["containers", "--json", "--container", &other, "--from"]);
+    let again = run_bounded(again.arg(&file), BOUND).stdout();
+    let again: Listed = serde_json::from_str(&again).expect("one container");
+    assert_eq!(again.container.end, ended.container.end);
+    assert_eq!((again.state, again.execs_ever, again.started), (ended.state, ended.execs_ever, ended.started));
+}
+
+/// One that runs already has name, image and age; what it did before is not known.
+fn of_docker() {
+    let docker = Docker::start();
+    let run = |arguments: &[&str]| {
+        let finished = run_bounded(docker.command().args(arguments).stdin(Stdio::null()), 3 * BOUND);
+        assert!(finished.status.success(), "{}", finished.stderr);
+        finished.stdout().trim().to_owned()
+    };
+    let id = run(&["run", "-d", "--network=none", "--name", "there", "tracer-test", "/bin/sleep", "300"]);
+    let pid: u32 = run(&["inspect", "--format", "{{.State.Pid}}", "there"]).parse().unwrap();
+    let place = open_directory();
+    let output = place.path().join("table");
+    let table = Table::start(&output);
+    let first = table.until(&id, |_| true);
+    let called = (first.container.name.as_deref(), first.container.image.as_deref());
+    assert_eq!(called, (Some("there"), docker.image()), "in its first line");
+    assert_eq!((first.state, first.processes, first.runtime().as_deref()), (State::Running, 1, Some("docker")));
+    assert!(ms_apart(&first, born_ns(pid)) < 20, "{first:?}");
+    // As text, by name.
+    let text = run_bounded(&mut command(["containers", "-n1", "-d0.1", "--container", "there"]), BOUND).stdout();
+    let row: Vec<&str> = text.lines().last().unwrap().split_whitespace().collect();
+    assert_eq!((row[0], row[1], row[3], row[4]), (&id[..12], "running", "1", "1"), "{text}");
+    assert!(row.contains(&"there") && row.contains(&"tracer-test"), "{text}");
+    run(&["exec", "there", "/bin/true"]);
+    assert_eq!(table.until(&id, |one| one.execs_ever == 1 && one.processes == 1).state, State::Running);
+    run(&["stop", "--time", "0", "there"]);
+    let stopped = table.until(&id, |one| one.state == State::Exited);
+    assert_eq!(stopped.status().as_deref(), Some("SIGKILL"));
+    // The same container again.
+    run(&["start", "there"]);
+    let again = table.until(&id, |one| one.state == State::Running && one.time > stopped.time);
+    assert!(again.started > stopped.started && again.container.end.is_none(), "{again:?}");
+    assert_eq!(again.container.name.as_deref(), Some("there"));
+    run(&["rm", "--force", "there"]);
+    table.until(&id, |one| one.removed && one.time > again.time);
+    table.stop();
+}

@@ -1,0 +1,381 @@
+//! How a process came into its container: as its first, by the runtime's `exec`, or from outside.
+
+use tracer::event::{Event, Kind, Origin, Process, Source};
+use tracer::id::ProcessId;
+use tracer::record::{Cgroup, Exec, Field, Fork, Record};
+use tracer::seed::Seed;
+use tracer::table::{Table, TableOptions};
+use tracer::text::Argv;
+use tracer_common::record as raw;
+
+use crate::kit::{IDS, MS, exec, execed, exit, exited, fork, header, task};
+
+/// Numbers of mount and pid namespaces.
+const HOST: u32 = 10;
+const MOUNTS: u32 = 20;
+const PIDS: u32 = 30;
+
+const INIT: raw::TaskRef = raw::TaskRef { start_ns: 10 * MS, tgid: 1, tid: 1 };
+const SHELL: raw::TaskRef = raw::TaskRef { start_ns: 20 * MS, tgid: 40, tid: 40 };
+const RUNC: raw::TaskRef = raw::TaskRef { start_ns: 100 * MS, tgid: 50, tid: 50 };
+const FIRST: raw::TaskRef = raw::TaskRef { start_ns: 200 * MS, tgid: 60, tid: 60 };
+/// Cgroups: that of the host's processes, and that of the container.
+const OUTSIDE: u64 = 77;
+const INSIDE: u64 = 900;
+
+/// Where a process is.
+#[derive(Clone, Copy)]
+struct Place {
+    cgroup: u64,
+    mnt_ns: u32,
+    /// Number of the pid namespace, and its pid there.
+    inside: Option<(u32, u32)>,
+}
+
+const ON_HOST: Place = Place { cgroup: OUTSIDE, mnt_ns: HOST, inside: None };
+const IN_CONTAINER: Place = Place { cgroup: INSIDE, mnt_ns: MOUNTS, inside: Some((PIDS, 9)) };
+
+impl Place {
+    fn ids(self) -> raw::Ids {
+        let pid_ns = self.inside.map_or(0, |(number, _)| number);
+        raw::Ids { cgroup: self.cgroup, mnt_ns: self.mnt_ns, pid_ns, ..IDS }
+    }
+
+    fn born(self, child: raw::TaskRef, creator: raw::TaskRef) -> Record {
+        let raw = raw::Fork { ids: self.ids(), ns_level: self.inside.is_some().into(), ..fork(child, creator) };
+        Record::Fork(Fork { raw, ns_pids: self.inside.map(|(_, pid)| [child.tgid, pid].into()) })
+    }
+
+    /// It execs; of pid namespaces the record says nothing.
+    fn runs(self, task: raw::TaskRef, argv: &str, boot_ns: u64) -> Record {
+        let plain = exec(task, INIT, boot_ns);
+        let argv: Vec<u8> = argv.split(' ').flat_map(|word| word.bytes().chain([0])).collect();
+        let raw = raw::Exec { ids: raw::Ids { pid_ns: 0, ..self.ids() }, ..plain.raw };
+        execed(Exec { raw, argv: Field { value: Some(Argv::new(&argv)), capture: None }, ..plain })
+    }
+
+    /// It ends; of namespaces the record says nothing.
+    fn ends(self, task: raw::TaskRef, boot_ns: u64) -> Record {
+        exited(raw::Exit { ids: raw::Ids { mnt_ns: 0, pid_ns: 0, ..self.ids() }, ..exit(task, INIT, boot_ns) })
+    }
+
+    /// It is there when tracing begins.
+    fn found(self, task: raw::TaskRef, parent: raw::TaskRef, argv: &str) -> Seed {
+        let mut process = Process::new(ProcessId::from_ns(task.start_ns, task.tgid), Source::Procfs);
+        process.argv = Some(argv.split(' ').map(Into::into).collect());
+        process.cgroup = Some(if self.cgroup == INSIDE { "/web" } else { "/user" }.into());
+        process.ns_pids = self.inside.map(|(_, pid)| [task.tgid, pid].into());
+        Seed {
+            process,
+            ppid: parent.tgid,
+            start_ticks: task.start_ns / 10_000_000,
+            tty: 0,
+            mnt_ns: self.mnt_ns,
+            pid_ns: self.inside.map_or(0, |(number, _)| number),
+            exiting: false,
+            gone: false,
+            read_from_ns: 50 * MS,
+            read_until_ns: 50 * MS,
+        }
+    }
+}
+
+fn cgroup(deed: u32, id: u64, path: &str, task: raw::TaskRef, boot_ns: u64) -> Record {
+    let header = header(raw::KIND_CGROUP, boot_ns);
+    let raw = raw::Cgroup { header, id, task, deed, path_len: path.len() as u32 + 1 };
+    Record::Cgroup(Cgroup { raw, path: path.into() })
+}
+
+struct World {
+    table: Table,
+    events: Vec<Event>,
+}
+
+impl World {
+    fn new() -> Self {
+        let mut world = Self { table: Table::new(TableOptions::default()), events: Vec::new() };
+        world.table.learn_cgroups([(OUTSIDE, "/user".to_owned())]);
+        let none = raw::TaskRef::default();
+        let seeds = vec![ON_HOST.found(INIT, none, "init"), ON_HOST.found(SHELL, INIT, "sh")];
+        world.table.seed(seeds, &mut world.events);
+        world
+    }
+
+    fn apply(&mut self, records: impl IntoIterator<Item = Record>) {
+        records.into_iter().for_each(|record| self.table.apply(record, &mut self.events));
+    }
+
+    /// `runc run web`, up to the entrypoint's exec, with a hook before that.
+    fn with_container() -> Self {
+        let mut world = Self::new();
+        let [stage, hook] = [task(51, 150 * MS), task(61, 210 * MS)];
+        let first = Place { inside: Some((PIDS, 1)), ..IN_CONTAINER };
+        world.apply([
+            ON_HOST.born(RUNC, SHELL),
+            ON_HOST.runs(RUNC, "runc run web", 110 * MS),
+            cgroup(raw::CGROUP_MADE, INSIDE, "/web", RUNC, 120 * MS),
+            ON_HOST.born(stage, RUNC),
+            ON_HOST.runs(stage, "runc init", 155 * MS),
+            cgroup(raw::CGROUP_JOINED, INSIDE, "/web", stage, 160 * MS),
+            first.born(FIRST, stage),
+            Place { inside: Some((PIDS, 2)), ..IN_CONTAINER }.born(hook, FIRST),
+            IN_CONTAINER.runs(hook, "nvidia-hook", 215 * MS),
+            IN_CONTAINER.ends(hook, 216 * MS),
+            IN_CONTAINER.runs(FIRST, "sleep 300", 220 * MS),
+        ]);
+        world
+    }
+
+    /// Container and origin on each line of a process, but for changes of its parent.
+    fn lines(&self, pid: u32) -> Vec<(Kind, Option<&str>, Option<Origin>)> {
+        let own = |event: &&Event| event.container.is_none() && event.kind != Kind::Reparent;
+        let of = self.events.iter().filter(own).filter_map(|event| {
+            let process = event.process.as_ref().filter(|process| process.pid == pid)?;
+            Some((event.kind, process.container.as_deref(), process.origin))
+        });
+        of.collect()
+    }
+
+    fn told(&self, kind: Kind) -> Vec<u32> {
+        let of = self.events.iter().filter(|event| event.kind == kind);
+        of.map(|event| event.process.as_ref().map_or(0, |process| process.pid)).collect()
+    }
+}
+
+const WEB: Option<&str> = Some("web");
+const HOST_ORIGIN: Option<Origin> = Some(Origin::Host);
+
+#[test]
+fn the_first_process_is_the_entrypoint_and_its_hooks_are_not() {
+    let world = World::with_container();
+    let entrypoint = Some(Origin::Entrypoint);
+    assert_eq!(world.lines(60), [(Kind::Fork, WEB, entrypoint), (Kind::Exec, WEB, entrypoint)]);
+    assert_eq!(world.lines(51).last(), Some(&(Kind::Exec, None, None)), "before it was put there");
+    assert_eq!(world.told(Kind::ContainerStart), [60]);
+}
+
+/// `nsenter -t PID -a sh`: it joins, and its child is born there.
+#[test]
+fn who_is_born_into_a_containers_pid_namespace_came_from_outside() {
+    for mnt_ns in [MOUNTS, HOST] {
+        let mut world = World::with_container();
+        let [nsenter, child, grandchild] = [task(70, 300 * MS), task(71, 310 * MS), task(72, 320 * MS)];
+        let place = Place { cgroup: OUTSIDE, mnt_ns, inside: Some((PIDS, 12)) };
+        world.apply([
+            ON_HOST.born(nsenter, SHELL),
+            ON_HOST.runs(nsenter, "nsenter -t 60 -a sh", 305 * MS),
+            place.born(child, nsenter),
+            place.runs(child, "sh", 315 * MS),
+            place.born(grandchild, child),
+            place.ends(grandchild, 330 * MS),
+            place.ends(child, 331 * MS),
+            ON_HOST.ends(nsenter, 332 * MS),
+        ]);
+        assert!(world.lines(70).iter().all(|(_, container, origin)| container.is_none() && origin.is_none()));
+        for (pid, kinds) in [(71, [Kind::Fork, Kind::Exec, Kind::Exit].as_slice()), (72, &[Kind::Fork, Kind::Exit])] {
+            let wanted: Vec<_> = kinds.iter().map(|kind| (*kind, WEB, HOST_ORIGIN)).collect();
+            assert_eq!(world.lines(pid), wanted, "mount namespace {mnt_ns}");
+        }
+        assert!(world.told(Kind::ContainerExec).is_empty());
+        let process = world.events.iter().rev().find_map(|event| event.process.as_ref().filter(|p| p.pid == 71));
+        assert_eq!(process.unwrap().cgroup.as_deref(), Some("/user"), "where the kernel has it");
+    }
+}
+
+/// `nsenter -t PID -m sh`: no new process, so its exec is the first that shows it; and it can go again.
+#[test]
+fn who_execs_in_a_containers_mount_namespace_came_from_outside() {
+    let mut world = World::with_container();
+    let nsenter = task(70, 300 * MS);
+    let joined = Place { mnt_ns: MOUNTS, ..ON_HOST };
+    world.apply([
+        ON_HOST.born(nsenter, SHELL),
+        ON_HOST.runs(nsenter, "nsenter -t 60 -m sh", 305 * MS),
+        joined.runs(nsenter, "sh", 310 * MS),
+        joined.born(task(71, 320 * MS), nsenter),
+        ON_HOST.runs(nsenter, "nsenter -t 1 -m sh", 330 * MS),
+        ON_HOST.born(task(72, 340 * MS), nsenter),
+        ON_HOST.ends(nsenter, 350 * MS),
+    ]);
+    let lines: Vec<_> = world.lines(70).into_iter().map(|(_, container, origin)| (container, origin)).collect();
+    let none = (None, None);
+    assert_eq!(lines, [none, none, (WEB, HOST_ORIGIN), none, none]);
+    assert_eq!(world.lines(71), [(Kind::Fork, WEB, HOST_ORIGIN)]);
+    assert_eq!(world.lines(72), [(Kind::Fork, None, None)]);
+}
+
+#[test]
+fn who_is_put_into_the_cgroup_from_outside_came_from_outside() {
+    let mut world = World::with_container();
+    let moved = task(70, 300 * MS);
+    world.apply([
+        ON_HOST.born(moved, SHELL),
+        cgroup(raw::CGROUP_JOINED, INSIDE, "/web", moved, 310 * MS),
+        Place { cgroup: INSIDE, ..ON_HOST }.runs(moved, "sh", 320 * MS),
+        cgroup(raw::CGROUP_JOINED, OUTSIDE, "/user", moved, 330 * MS),
+        ON_HOST.ends(moved, 340 * MS),
+    ]);
+    let wanted = [(Kind::Fork, None, None), (Kind::Exec, WEB, HOST_ORIGIN), (Kind::Exit, None, None)];
+    assert_eq!(world.lines(70), wanted);
+}
+
+/// LXC puts the first process into the cgroup after its birth.
+#[test]
+fn the_first_process_may_be_put_into_the_cgroup_later() {
+    let mut world = World::new();
+    let [engine, first] = [task(50, 100 * MS), task(60, 200 * MS)];
+    world.apply([
+        ON_HOST.born(engine, SHELL),
+        ON_HOST.runs(engine, "lxc-start -n web", 110 * MS),
+        cgroup(raw::CGROUP_MADE, INSIDE, "/lxc.payload.web", engine, 120 * MS),
+        Place { cgroup: OUTSIDE, inside: Some((PIDS, 1)), ..IN_CONTAINER }.born(first, engine),
+        cgroup(raw::CGROUP_JOINED, INSIDE, "/lxc.payload.web", first, 210 * MS),
+        IN_CONTAINER.runs(first, "/sbin/init", 220 * MS),
+    ]);
+    assert_eq!(world.lines(60), [(Kind::Fork, None, None), (Kind::Exec, WEB, Some(Origin::Entrypoint))]);
+    assert_eq!(world.told(Kind::ContainerStart), [60]);
+}
+
+/// `docker run --pid=host`: nobody is pid 1, and the host's pid namespace is nobody's.
+#[test]
+fn a_container_in_the_hosts_pid_namespace_has_a_first_process_and_exec_too() {
+    let mut world = World::new();
+    let inside = Place { inside: None, ..IN_CONTAINER };
+    let [stage, first] = [task(51, 150 * MS), FIRST];
+    world.apply([
+        ON_HOST.born(RUNC, SHELL),
+        ON_HOST.runs(RUNC, "runc run web", 110 * MS),
+        cgroup(raw::CGROUP_MADE, INSIDE, "/web", RUNC, 120 * MS),
+        ON_HOST.born(stage, RUNC),
+        ON_HOST.runs(stage, "runc init", 155 * MS),
+        cgroup(raw::CGROUP_JOINED, INSIDE, "/web", stage, 160 * MS),
+        inside.born(first, stage),
+        inside.runs(first, "sleep 300", 220 * MS),
+        inside.born(task(62, 230 * MS), first),
+        ON_HOST.born(task(80, 300 * MS), SHELL),
+        ON_HOST.runs(task(80, 300 * MS), "runc exec web sh", 310 * MS),
+        ON_HOST.born(task(81, 320 * MS), task(80, 300 * MS)),
+        ON_HOST.runs(task(81, 320 * MS), "runc init", 325 * MS),
+        cgroup(raw::CGROUP_JOINED, INSIDE, "/web", task(81, 320 * MS), 330 * MS),
+        inside.born(task(82, 340 * MS), task(81, 320 * MS)),
+        inside.runs(task(82, 340 * MS), "sh", 350 * MS),
+        inside.ends(first, 400 * MS),
+        inside.ends(task(82, 340 * MS), 401 * MS),
+        cgroup(raw::CGROUP_REMOVED, INSIDE, "/web", RUNC, 500 * MS),
+    ]);
+    assert_eq!(world.told(Kind::ContainerStart), [60]);
+    assert_eq!(world.told(Kind::ContainerExec), [82]);
+    assert_eq!(world.told(Kind::ContainerExit).len(), 1);
+    assert_eq!(world.lines(62)[0].2, Some(Origin::Entrypoint));
+    assert_eq!(world.lines(82).last().unwrap().2, Some(Origin::Exec));
+}
+
+/// The number of a namespace that is gone is soon another's.
+#[test]
+fn namespaces_are_a_containers_only_while_its_first_process_lives() {
+    let mut world = World::with_container();
+    let [before, after] = [task(70, 300 * MS), task(71, 400 * MS)];
+    let joined = Place { mnt_ns: MOUNTS, ..ON_HOST };
+    world.apply([
+        ON_HOST.born(before, SHELL),
+        joined.runs(before, "sh", 310 * MS),
+        IN_CONTAINER.ends(FIRST, 390 * MS),
+        ON_HOST.born(after, SHELL),
+        joined.runs(after, "unshare -m sh", 410 * MS),
+        joined.runs(before, "ls", 420 * MS),
+    ]);
+    assert_eq!(world.lines(71), [(Kind::Fork, None, None), (Kind::Exec, None, None)]);
+    assert_eq!(world.lines(70).last(), Some(&(Kind::Exec, WEB, HOST_ORIGIN)), "it was there before");
+}
+
+#[test]
+fn a_container_without_namespaces_of_its_own_has_nobody_by_them() {
+    let mut world = World::new();
+    let own = Place { mnt_ns: HOST, ..IN_CONTAINER };
+    world.apply([
+        ON_HOST.born(RUNC, SHELL),
+        ON_HOST.runs(RUNC, "runc run web", 110 * MS),
+        cgroup(raw::CGROUP_MADE, INSIDE, "/web", RUNC, 120 * MS),
+        Place { inside: Some((PIDS, 1)), ..own }.born(FIRST, RUNC),
+        own.runs(FIRST, "sleep 300", 220 * MS),
+        ON_HOST.born(task(70, 300 * MS), SHELL),
+        ON_HOST.runs(task(70, 300 * MS), "ls", 310 * MS),
+    ]);
+    assert_eq!(world.lines(70), [(Kind::Fork, None, None), (Kind::Exec, None, None)]);
+}
+
+#[test]
+fn those_that_are_there_already_are_told_apart_as_far_as_can_be_known() {
+    let mut world = World::new();
+    world.table.name_containers([tracer::states::State {
+        id: "web".into(),
+        runtime: "runc",
+        cgroup: "/web".into(),
+        bundle: None,
+    }]);
+    world.table.learn_cgroups([(INSIDE, "/web".to_owned())]);
+    let shim = task(49, 100 * MS);
+    let first = Place { inside: Some((PIDS, 1)), ..IN_CONTAINER };
+    let by_mounts = Place { mnt_ns: MOUNTS, ..ON_HOST };
+    let [entered, put_in, child, orphan, exec_child] =
+        [70, 71, 72, 73, 74].map(|pid| task(pid, u64::from(pid) * 10 * MS));
+    let old = task(39, 15 * MS);
+    let seeds = vec![
+        ON_HOST.found(shim, INIT, "containerd-shim"),
+        first.found(FIRST, shim, "sleep 300"),
+        // Older than the container: it entered that later.
+        by_mounts.found(old, SHELL, "sh"),
+        Place { cgroup: OUTSIDE, ..IN_CONTAINER }.found(entered, SHELL, "sh"),
+        IN_CONTAINER.found(put_in, shim, "sh"),
+        Place { cgroup: INSIDE, ..ON_HOST }.found(child, SHELL, "sh"),
+        IN_CONTAINER.found(orphan, FIRST, "daemon"),
+        IN_CONTAINER.found(exec_child, put_in, "ls"),
+    ];
+    world.table.seed(seeds, &mut world.events);
+    for (pid, origin) in [
+        (60, Some(Origin::Entrypoint)),
+        (39, HOST_ORIGIN),
+        (70, HOST_ORIGIN),
+        (71, Some(Origin::Exec)),
+        (72, HOST_ORIGIN),
+        (73, None),
+        (74, Some(Origin::Exec)),
+    ] {
+        assert_eq!(world.lines(pid), [(Kind::Process, WEB, origin)], "{pid}");
+    }
+    assert_eq!(world.lines(49), [(Kind::Process, None, None)]);
+    // And what comes now is told by what is known of it.
+    let nsenter = task(80, 900 * MS);
+    world.apply([ON_HOST.born(nsenter, SHELL), by_mounts.runs(nsenter, "sh", 910 * MS)]);
+    assert_eq!(world.lines(80).last(), Some(&(Kind::Exec, WEB, HOST_ORIGIN)));
+}
+
+/// A container that was created and not started yet, as `runc create` leaves it.
+#[test]
+fn one_that_was_only_created_starts_with_its_exec() {
+    let mut world = World::new();
+    world.table.name_containers([tracer::states::State {
+        id: "web".into(),
+        runtime: "runc",
+        cgroup: "/web".into(),
+        bundle: None,
+    }]);
+    world.table.learn_cgroups([(INSIDE, "/web".to_owned())]);
+    let first = Place { inside: Some((PIDS, 1)), ..IN_CONTAINER };
+    world.table.seed(vec![first.found(FIRST, INIT, "runc init")], &mut world.events);
+    assert!(world.told(Kind::ContainerStart).is_empty());
+    world.apply([IN_CONTAINER.runs(FIRST, "sleep 300", 900 * MS)]);
+    assert_eq!(world.told(Kind::ContainerStart), [60]);
+}
+
+/// An end that was lost ends the container too.
+#[test]
+fn the_end_of_a_first_process_that_nobody_saw_is_the_containers() {
+    let mut world = World::with_container();
+    let none = raw::TaskRef::default();
+    let alive = vec![ON_HOST.found(INIT, none, "init"), ON_HOST.found(SHELL, INIT, "sh")];
+    world.table.resync(alive, &Default::default(), 500 * MS, &mut world.events);
+    let end = world.events.iter().find(|event| event.kind == Kind::ContainerExit).unwrap();
+    let end = end.container.as_ref().unwrap().end.as_ref().unwrap();
+    assert_eq!((end.code, end.signal.as_deref(), end.lifetime_ns), (None, None, Some(300 * MS)));
+}
