@@ -22,7 +22,8 @@ fn keys_change_what_is_shown_and_q_gives_the_terminal_back() {
     let mut table = OnTerminal::start(110, 30, &mut tracer(&["containers", "-d", "0.1"]));
     table.await_text("RUNTIME");
     table.press_for("?", "closes");
-    table.press_for("x/zzz\r", "like");
+    // There need be no container: what is above the table says what is looked for.
+    table.press_for("/zzz\r", "with");
     table.press_for("Z", "paused");
     table.press("q");
     table.ends_well();
@@ -66,8 +67,9 @@ fn a_file_is_shown_as_it_was_in_the_end() {
     let json = printed(&["containers", "--from", &file, "--json"]);
     let one: Listed = serde_json::from_str(&json).unwrap();
     assert_eq!((one.state, one.status().as_deref(), one.processes), (State::Exited, Some("0"), 0));
-    assert!(lines[3].starts_with(&one.container.id[..12]) && lines[3].contains(&**one.called()), "{table}");
-    assert_eq!(printed(&["containers", "--from", &file, "--json", "--container", one.called()]), json);
+    assert!(lines[3].starts_with(&one.container.id[..12]), "{table}");
+    let short = &one.container.id[..12];
+    assert_eq!(printed(&["containers", "--from", &file, "--json", "--container", short]), json);
     assert_eq!(printed(&["containers", "--from", &file, "--json", "--container", "nothing-like-it"]), "");
     let wrong = complaint(&mut tracer(&["containers", "--from", "/proc/version"]), 1);
     assert!(wrong.contains("line 1 of /proc/version is no event"), "{wrong}");
