@@ -2,14 +2,20 @@
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
+use std::os::fd::AsFd as _;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::{Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{Termios, tcgetattr};
 use nix::unistd::Pid;
 
 use crate::{output, text, tracer};
+
+/// What is not shown by then will not be.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A command with a terminal of its own.
 pub(crate) struct OnTerminal {
@@ -39,8 +45,12 @@ impl OnTerminal {
     /// Reads until a word is written on the terminal; what was there before does not count. Only what differs is
     /// written, and spaces seldom do: so it has to be one word, on a place where there was nothing.
     pub(crate) fn await_text(&mut self, wanted: &str) {
-        let mut chunk = [0; 4096];
+        let (mut chunk, began) = ([0; 4096], Instant::now());
         while !self.shown.windows(wanted.len()).any(|bytes| bytes == wanted.as_bytes()) {
+            let left = PATIENCE.saturating_sub(began.elapsed());
+            let mut readable = [PollFd::new(self.master.as_fd(), PollFlags::POLLIN)];
+            let some = poll(&mut readable, PollTimeout::try_from(left).unwrap()).unwrap();
+            assert!(some > 0, "{wanted:?} is not shown, but {:?}", String::from_utf8_lossy(&self.shown));
             let n = self.master.read(&mut chunk).unwrap();
             self.shown.extend_from_slice(&chunk[..n]);
         }
