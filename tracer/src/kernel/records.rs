@@ -173,7 +173,7 @@ mod tests {
         assert_eq!(records.next(), None);
         let mut wrapped = 0;
         for round in 0..1000_usize {
-            let record: Vec<u8> = (0..round % 700 + 1).map(|i| (round + i) as u8).collect();
+            let record: Vec<u8> = (0..=round % 700).map(|i| (round + i) as u8).collect();
             let at = ring.push(&record, 0) % PAGE;
             wrapped += usize::from(at + HEAD < PAGE && at + HEAD + record.len() > PAGE);
             assert_eq!(records.next(), Some(&*record), "{round}");

@@ -33,7 +33,9 @@ fn about(kind: Kind, seconds: i64, id: &str, change: impl FnOnce(&mut Container)
 
 fn roster(events: &[Event]) -> Roster {
     let mut roster = Roster::new(0);
-    events.iter().for_each(|event| roster.apply(event));
+    for event in events {
+        roster.apply(event);
+    }
     roster
 }
 

@@ -2,7 +2,7 @@
 
 use super::rows::rows;
 use super::state::State;
-use super::text::{Columns, Look, summary};
+use super::text::{Columns, Look, nothing, summary};
 use crate::roster::Picture;
 use crate::view::line::Line;
 
@@ -12,7 +12,7 @@ pub fn lines(picture: &Picture, state: &State, look: &Look, width: Option<usize>
     let columns = Columns::of(&rows, look);
     let mut lines = vec![summary(picture, state, look), Line::new()];
     if rows.is_empty() {
-        lines.push(columns.nothing(picture, state));
+        lines.push(nothing(picture, state));
     } else {
         lines.push(columns.heading(state));
         lines.extend(rows.iter().map(|row| columns.row(row)));

@@ -7,7 +7,7 @@ use ratatui::widgets::Paragraph;
 use super::help;
 use super::rows::rows;
 use super::state::{Over, State};
-use super::text::{Columns, Look, details, summary};
+use super::text::{Columns, Look, details, nothing, summary};
 use crate::roster::Picture;
 use crate::view::line::Line;
 use crate::view::screen::{bottom, help as help_lines, popup, select, styled};
@@ -27,7 +27,7 @@ pub fn draw(frame: &mut Frame<'_>, picture: &Picture, state: &mut State, look: &
     frame.render_widget(Paragraph::new(lines(vec![summary(picture, state, look)])), top);
     frame.render_widget(Paragraph::new(lines(vec![columns.heading(state)])), heading);
     if rows.is_empty() {
-        frame.render_widget(Paragraph::new(lines(vec![columns.nothing(picture, state)])), table);
+        frame.render_widget(Paragraph::new(lines(vec![nothing(picture, state)])), table);
     } else {
         let mut shown = lines(rows.iter().skip(state.offset).take(page).map(|one| columns.row(one)).collect());
         select(&mut shown, state.selected - state.offset);

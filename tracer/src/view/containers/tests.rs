@@ -87,7 +87,8 @@ fn drawn(picture: &Picture, state: &mut State, look: &Look, (columns, rows): (u1
             draw(frame, picture, state, look, true);
         })
         .unwrap();
-    terminal.backend().to_string()
+    // Nothing of no width can be looked at.
+    if columns == 0 { String::new() } else { terminal.backend().to_string() }
 }
 
 fn press(state: &mut State, code: KeyCode, picture: &Picture) -> Option<Wish> {

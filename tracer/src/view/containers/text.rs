@@ -136,13 +136,13 @@ impl<'a> Columns<'a> {
         }
         line
     }
+}
 
-    /// What stands where there are no rows.
-    pub(super) fn nothing(&self, picture: &Picture, state: &State) -> Line {
-        let filtered = !picture.containers.is_empty() && (!state.filter.is_empty() || !state.only.is_empty());
-        let text = if filtered { "No container is like that." } else { "There is no container." };
-        Line::new().with(Role::Dim, text)
-    }
+/// What stands where there are no rows.
+pub(super) fn nothing(picture: &Picture, state: &State) -> Line {
+    let filtered = !picture.containers.is_empty() && (!state.filter.is_empty() || !state.only.is_empty());
+    let text = if filtered { "No container is like that." } else { "There is no container." };
+    Line::new().with(Role::Dim, text)
 }
 
 /// What stands above the table.
