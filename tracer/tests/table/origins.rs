@@ -374,7 +374,7 @@ fn the_end_of_a_first_process_that_nobody_saw_is_the_containers() {
     let mut world = World::with_container();
     let none = raw::TaskRef::default();
     let alive = vec![ON_HOST.found(INIT, none, "init"), ON_HOST.found(SHELL, INIT, "sh")];
-    world.table.resync(alive, &Default::default(), 500 * MS, &mut world.events);
+    world.table.resync(alive, &rustc_hash::FxHashSet::default(), 500 * MS, &mut world.events);
     let end = world.events.iter().find(|event| event.kind == Kind::ContainerExit).unwrap();
     let end = end.container.as_ref().unwrap().end.as_ref().unwrap();
     assert_eq!((end.code, end.signal.as_deref(), end.lifetime_ns), (None, None, Some(300 * MS)));

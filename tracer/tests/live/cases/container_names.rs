@@ -5,7 +5,7 @@ use std::process::Stdio;
 use tracer::event::{Event, Kind};
 
 use super::containers::{about, container, events, is_named};
-use crate::support::engines::{Docker, Engine as _, Runtime, no_docker, no_runc};
+use crate::support::engines::{Docker, Engine as _, Runtime, edit, no_docker, no_runc};
 use crate::support::{BOUND, Case, Need, Stream, case, check_schema, run_bounded};
 
 pub(super) fn cases() -> Vec<Case> {
@@ -72,7 +72,7 @@ fn bundle() {
     let runtime = Runtime::runc();
     let name = format!("bundle-{}", std::process::id());
     let bundle = runtime.bundle(&name, &["/bin/true", "said"]);
-    runtime.edit(&bundle, |spec| {
+    edit(&bundle, |spec| {
         spec["hostname"] = "box".into();
         spec["annotations"] = serde_json::json!({
             "io.kubernetes.cri.container-type": "container",

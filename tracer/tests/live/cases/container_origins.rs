@@ -11,7 +11,7 @@ use serde_json::Value;
 use tracer::event::{Event, Kind, Origin, StormPhase};
 
 use super::containers::{by_process, container, events, life_of, mark};
-use crate::support::engines::{Docker, Runtime, no_docker, no_runc};
+use crate::support::engines::{Docker, Runtime, edit, no_docker, no_runc};
 use crate::support::{
     BOUND, Case, Guarded, Need, Stream, Trace, case, check_schema, command, open_directory, proc, run_bounded,
 };
@@ -40,7 +40,7 @@ impl Sleeping {
         let runtime = Runtime::runc();
         let name = format!("{called}-{}", std::process::id());
         let bundle = runtime.bundle(&name, &["/bin/sh", "-c", "/bin/true child; exec /bin/sleep 300"]);
-        runtime.edit(&bundle, change);
+        edit(&bundle, change);
         let sleeping = Self { runtime, name };
         sleeping.run(&["run", "--detach", "--bundle", &bundle.display().to_string(), &sleeping.name]);
         sleeping
@@ -89,7 +89,7 @@ type Seen = Vec<(Option<String>, Option<Origin>)>;
 
 fn lines_of(events: &[Event], wanted: &str) -> Vec<Seen> {
     let ours = |lines: &&Vec<&Event>| {
-        lines.iter().filter(|line| line.kind == Kind::Exec).last().and_then(|line| mark(line)) == Some(wanted)
+        lines.iter().rfind(|line| line.kind == Kind::Exec).and_then(|line| mark(line)) == Some(wanted)
     };
     let seen = |lines: &Vec<&Event>| {
         let own = lines.iter().filter(|line| line.container.is_none() && line.kind != Kind::Reparent);
@@ -216,6 +216,8 @@ fn already_inside() {
 
 /// A container that shares the host's pid namespace begins and ends like any other.
 fn hosts_pids() {
+    use Kind::{ContainerCreate, ContainerExec, ContainerExit, ContainerRemove, ContainerStart};
+
     let stream = Stream::start(&["--no-snapshot"]);
     let sleeping = Sleeping::start("pids", |spec| {
         let namespaces = spec["linux"]["namespaces"].as_array_mut().unwrap();
@@ -227,7 +229,6 @@ fn hosts_pids() {
     sleeping.delete();
     let trace = stream.stop();
     let events = events(&trace);
-    use Kind::{ContainerCreate, ContainerExec, ContainerExit, ContainerRemove, ContainerStart};
     let wanted = [ContainerCreate, ContainerStart, ContainerExec, ContainerExit, ContainerRemove];
     assert_eq!(life_of(&events, &sleeping.name), wanted);
     for (mark, origin) in [("child", Origin::Entrypoint), ("by-exec", Origin::Exec), ("by-nsenter", Origin::Host)] {

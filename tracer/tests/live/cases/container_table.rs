@@ -109,7 +109,8 @@ fn of_runc() {
     // The same comes from a file.
     let trace = stream.stop();
     let file = place.path().join("events");
-    fs::write(&file, trace.lines.iter().map(|line| format!("{}\n", line.text)).collect::<String>()).unwrap();
+    let lines: Vec<&str> = trace.lines.iter().map(|line| &*line.text).collect();
+    fs::write(&file, lines.join("\n")).unwrap();
     let mut again = command(["containers", "--json", "--container", &other, "--from"]);
     let again = run_bounded(again.arg(&file), BOUND).stdout();
     let again: Listed = serde_json::from_str(&again).expect("one container");

@@ -95,21 +95,21 @@ impl Runtime {
         let bundle = self.place.path().join(name);
         fs::create_dir(&bundle).unwrap();
         finish(Command::new("runc").arg("spec").current_dir(&bundle));
-        self.edit(&bundle, |spec| {
+        edit(&bundle, |spec| {
             spec["process"]["args"] = json!(command);
             spec["process"]["terminal"] = json!(false);
             spec["root"]["path"] = json!(self.place.path().join("rootfs"));
         });
         bundle
     }
+}
 
-    /// Changes what a bundle says.
-    pub(crate) fn edit(&self, bundle: &Path, change: impl FnOnce(&mut Value)) {
-        let config = bundle.join("config.json");
-        let mut spec: Value = serde_json::from_slice(&fs::read(&config).unwrap()).unwrap();
-        change(&mut spec);
-        fs::write(&config, spec.to_string()).unwrap();
-    }
+/// Changes what a bundle says.
+pub(crate) fn edit(bundle: &Path, change: impl FnOnce(&mut Value)) {
+    let config = bundle.join("config.json");
+    let mut spec: Value = serde_json::from_slice(&fs::read(&config).unwrap()).unwrap();
+    change(&mut spec);
+    fs::write(&config, spec.to_string()).unwrap();
 }
 
 impl Engine for Runtime {
