@@ -1,8 +1,9 @@
 //! `tracer containers`: what the table says of real containers, beside what they and their engine say.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{ChildStderr, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -22,13 +23,23 @@ pub(super) fn cases() -> Vec<Case> {
 /// `tracer containers --json` beside a test, and the lines it wrote of one container so far.
 struct Table<'a> {
     tracer: Guarded,
+    /// Kept, so that it can be written to.
+    _says: BufReader<ChildStderr>,
     output: &'a Path,
 }
 
 impl<'a> Table<'a> {
     fn start(output: &'a Path) -> Self {
-        let mut arguments = command(["containers", "--json", "-d", "0.1", "-o"]);
-        Self { tracer: Guarded::spawn(arguments.arg(output)), output }
+        let mut arguments = command(["containers", "-v", "--json", "-d", "0.1", "-o"]);
+        let mut tracer = Guarded::spawn(arguments.arg(output).stderr(Stdio::piped()));
+        // A runtime that is executed before all hooks are on is not heard.
+        let mut says = BufReader::new(tracer.child().stderr.take().expect("it is a pipe"));
+        let mut line = String::new();
+        while !line.contains("attached within") {
+            line.clear();
+            assert!(says.read_line(&mut line).unwrap() > 0, "it ended before it traced");
+        }
+        Self { tracer, _says: says, output }
     }
 
     fn lines_of(&self, id: &str) -> Vec<Listed> {
