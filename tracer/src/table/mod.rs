@@ -30,6 +30,7 @@ mod resync;
 mod room;
 mod seeding;
 mod store;
+mod strangers;
 mod zombies;
 
 use std::sync::Arc;
@@ -41,6 +42,7 @@ use self::cause::Causes;
 use self::entry::{Parent, boot_to_utc};
 pub use self::look::ProcessRef;
 use self::store::{Slot, Store};
+pub use self::strangers::Stranger;
 use self::zombies::Zombies;
 use crate::enrich::info::{Ask, Info};
 use crate::enrich::{Cgroups, Container};
@@ -127,6 +129,8 @@ pub struct Table {
     asks: Vec<Ask>,
     /// Names of the terminals that have been seen, by device number.
     ttys: FxHashMap<u32, Arc<str>>,
+    /// Whether everybody is told of.
+    told: strangers::Told,
     stats: TableStats,
 }
 
@@ -159,6 +163,7 @@ impl Table {
             infos: FxHashMap::default(),
             asks: Vec::new(),
             ttys: FxHashMap::default(),
+            told: strangers::Told::All,
             stats: TableStats::default(),
         }
     }

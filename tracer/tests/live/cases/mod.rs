@@ -11,6 +11,7 @@ mod exec_argv;
 mod exec_failed;
 mod exec_path;
 mod exit;
+mod filters;
 mod kernel;
 mod load;
 mod oracle;
@@ -20,6 +21,7 @@ mod reader;
 mod reap;
 mod run;
 mod run_signals;
+mod saturating;
 mod storm;
 mod stream;
 mod top;
@@ -41,6 +43,7 @@ pub(crate) fn all() -> Vec<Case> {
         attach::cases(),
         kernel::cases(),
         stream::cases(),
+        filters::cases(),
         reap::cases(),
         run::cases(),
         run_signals::cases(),
@@ -53,6 +56,7 @@ pub(crate) fn all() -> Vec<Case> {
         containers::cases(),
         audit::cases(),
         load::cases(),
+        saturating::cases(),
         passed_over::cases(),
         types::cases(),
         storm::cases(),

@@ -7,7 +7,7 @@ use std::path::Path;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use tracer::event::Kind;
-use tracer::kernel::load::{Kernel, KernelOptions, REAPS};
+use tracer::kernel::load::{Kernel, KernelFilter, KernelOptions, REAPS};
 
 use crate::support::{BOUND, Case, Finished, Need, case, command, parse_lines, run_bounded};
 
@@ -83,9 +83,16 @@ fn without_sysfs() {
 fn every_variation() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let _entered = runtime.enter();
-    for switches in 0..16 {
-        let [threads, tracked_only, exec_failed, reap] = [1, 2, 4, 8].map(|bit| switches & bit != 0);
-        let options = KernelOptions { threads, tracked_only, exec_failed, reap, ..KernelOptions::default() };
+    let filters = [
+        KernelFilter::None,
+        KernelFilter::Only,
+        KernelFilter::Subtree,
+        KernelFilter::Users(vec![54321]),
+        KernelFilter::Cgroups,
+    ];
+    for (switches, filter) in (0..8).flat_map(|switches| filters.clone().map(|filter| (switches, filter))) {
+        let [threads, exec_failed, reap] = [1, 2, 4].map(|bit| switches & bit != 0);
+        let options = KernelOptions { threads, filter, exec_failed, reap, ..KernelOptions::default() };
         let (kernel, ring) = Kernel::start(&options).unwrap_or_else(|error| panic!("{options:?}: {error}"));
         let programs: Vec<&str> = kernel.hooks.iter().map(|hook| hook.program).collect();
         let is_there = |names: &[&str]| programs.iter().any(|program| names.contains(program));

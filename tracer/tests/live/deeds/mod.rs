@@ -5,11 +5,13 @@ pub(crate) mod exec_cred;
 mod exec_failed;
 mod exec_path;
 mod exit;
+mod filters;
 mod kit;
 mod loss;
 mod oracle;
 mod reap;
 pub(crate) mod report;
+mod saturate;
 mod signal;
 mod storm;
 mod tree;
@@ -43,6 +45,8 @@ const DEEDS: &[&[(&str, Deed)]] = &[
     reap::DEEDS,
     signal::DEEDS,
     loss::DEEDS,
+    filters::DEEDS,
+    saturate::DEEDS,
 ];
 
 /// Does a deed, if this process was started for one.

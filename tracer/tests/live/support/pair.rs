@@ -1,0 +1,98 @@
+//! Two streams side by side, of the same: one whose filter is in the kernel, one whose filter is in user space.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use tracer::event::Kind;
+
+use super::stream::{ROOM, Stream};
+use super::trace::{Line, Trace};
+
+/// Both of them, from their `hello` on.
+pub(crate) struct Pair {
+    kernel: Stream,
+    user: Stream,
+}
+
+/// What differs in each line, and between any two tracers: when each program ran, to the nanosecond, and what was used by then.
+const OWN: [&str; 3] = ["seq", "time", "boot_ns"];
+const OWN_OF_EXIT: [&str; 4] = ["duration_ns", "usage", "own_usage", "usage_partial"];
+
+/// Members of a line that need not be alike.
+pub(crate) type But = fn(&mut Value);
+
+impl Pair {
+    /// The kernel side is to leave out what `by` does not ask for.
+    pub(crate) fn start(options: &[&str], by: &[&str]) -> Self {
+        let start = |more: &[&str]| Stream::start(&[options, &[ROOM], more].concat());
+        let pair = Self { user: start(&["--filter-in=user"]), kernel: start(&[]) };
+        pair.user.wait_for("\"why\":\"--filter-in user\"");
+        let names: Vec<String> = by.iter().map(|name| format!("\"{name}\"")).collect();
+        pair.kernel.wait_for(&format!("\"filter\":{{\"kernel\":[{}]", names.join(",")));
+        pair
+    }
+
+    pub(crate) fn kernel(&self) -> &Stream {
+        &self.kernel
+    }
+
+    /// Ends both and asserts that they told the same. Gives what the one in the kernel told.
+    pub(crate) fn alike(self) -> Trace {
+        self.alike_but(|_| {})
+    }
+
+    /// The same, but for some members.
+    pub(crate) fn alike_but(self, but: But) -> Trace {
+        let tracers = [self.kernel.pid(), self.user.pid()];
+        // Both go on until all is told to both.
+        let (kernel, user) = (self.kernel.stop(), self.user.stop());
+        for trace in [&kernel, &user] {
+            let bye = trace.bye();
+            assert_eq!((bye.lost, bye.untracked), (0, 0), "{bye:?}");
+            assert_eq!(bye.seen, bye.emitted + bye.filtered, "{bye:?}");
+        }
+        let [told, wanted] = [&kernel, &user].map(|trace| by_subject(trace, &tracers, but));
+        for (subject, wanted) in &wanted {
+            let told = told.get(subject).map_or(&[][..], Vec::as_slice);
+            let show = |lines: &[Value]| lines.iter().map(Value::to_string).collect::<Vec<_>>().join("\n  ");
+            let shown =
+                || format!("of {subject} the kernel's filter let through\n  {}\nof\n  {}", show(told), show(wanted));
+            assert!(told == wanted, "{}", shown());
+        }
+        let extra: Vec<&String> = told.keys().filter(|subject| !wanted.contains_key(*subject)).collect();
+        assert!(extra.is_empty(), "only with the filter in the kernel: {extra:?}");
+        kernel
+    }
+}
+
+/// The lines about each process and container, in their order.
+fn by_subject(trace: &Trace, tracers: &[u32], but: But) -> BTreeMap<String, Vec<Value>> {
+    let mut out = BTreeMap::<String, Vec<Value>>::new();
+    for Line { text, event } in &trace.lines {
+        // When the files of a container were read is a matter of luck.
+        if event.kind.is_framing() || event.kind == Kind::ContainerInfo {
+            continue;
+        }
+        let subject = match (&event.process, &event.container) {
+            (Some(process), _) if tracers.contains(&process.pid) => continue,
+            (Some(process), _) => process.id.to_string(),
+            (None, Some(container)) => container.id.to_string(),
+            (None, None) => panic!("about nothing: {text}"),
+        };
+        let mut line: Value = serde_json::from_str(text).expect("it is JSON");
+        let members = line.as_object_mut().expect("an object");
+        for name in OWN {
+            members.remove(name);
+        }
+        // What is known of a container beside its id comes from its files, and its sums are of CPU time.
+        if let Some(container) = members.get_mut("container").and_then(Value::as_object_mut) {
+            container.retain(|name, _| ["id", "engine", "cgroup"].contains(&&**name));
+        }
+        if let Some(exit) = members.get_mut("exit").and_then(Value::as_object_mut) {
+            exit.retain(|name, _| !OWN_OF_EXIT.contains(&&**name));
+        }
+        but(&mut line);
+        out.entry(subject).or_default().push(line);
+    }
+    out
+}
