@@ -191,19 +191,24 @@ impl Kernel {
         if clone_parent && self.is_space_init(creator) {
             return None;
         }
-        let space = match into {
-            Home::Same => self.procs[creator].space,
+        let within = match into {
+            Home::Same | Home::New => self.procs[creator].space,
             Home::Space(space) => space,
+        };
+        // `zap_pid_ns_processes` (kernel/pid_namespace.c) lets no pid be taken in it any more (`disable_pid_allocation`), and
+        // has killed all who could make a namespace inside of it (`copy_process` refuses them).
+        if self.spaces[within].dying {
+            return None;
+        }
+        let space = match into {
+            Home::Same | Home::Space(_) => within,
             Home::New => {
-                let outer = self.procs[creator].space;
+                let outer = within;
                 let level = self.spaces[outer].level + 1;
                 self.spaces.push(Space { outer: Some(outer), level, init: None, next_pid: 1, dying: false });
                 self.spaces.len() - 1
             }
         };
-        if self.spaces[space].dying {
-            return None;
-        }
         let pid = self.free_pid()?;
         let nr = self.procs.len();
         let mut ns_pids = Vec::new();
