@@ -11,7 +11,8 @@ use crate::id::ProcessId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ReparentReason {
-    /// Another thread of the same parent process took over.
+    /// Reserved, never told: another thread of the same parent process took over. The parent is a process, and remains
+    /// the same.
     Thread,
     /// The nearest living ancestor that is a child subreaper (`PR_SET_CHILD_SUBREAPER`).
     Subreaper,

@@ -93,12 +93,8 @@ pub(super) fn check_adoptions(trace: &Trace) {
         truth.entry(said.id()).or_default().push(said);
     }
     for (id, adoptions) in truth {
-        let told: Vec<_> = trace
-            .of(id, Kind::Reparent)
-            .into_iter()
-            .filter_map(|event| event.reparent.as_ref())
-            .filter(|reparent| reparent.reason != ReparentReason::Thread)
-            .collect();
+        let told: Vec<_> =
+            trace.of(id, Kind::Reparent).into_iter().filter_map(|event| event.reparent.as_ref()).collect();
         assert_eq!(told.len(), adoptions.len(), "{id:?} was adopted so: {adoptions:?}, and the trace tells {told:?}");
         for (told, said) in told.iter().zip(adoptions) {
             let (from, to): (Ident, Ident) = (said.get("from"), said.get("to"));
