@@ -44,11 +44,11 @@ pub struct FilterArgs {
     #[arg(short = 'x', long, value_name = "GLOB", value_parser = glob)]
     exe: Vec<Glob>,
 
-    /// Show only processes of this container: its id, or how that begins
+    /// Show only processes of this container: its name, id, or how that begins
     ///
-    /// Works from a container's first process on, with every runtime (systemd-nspawn and LXC have names for ids). May be
-    /// given more than once.
-    #[arg(long, value_name = "ID", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    /// By its id it works from a container's first process on, with every runtime (systemd-nspawn and LXC have names for
+    /// ids). By its name, what comes before that is known is not chosen. May be given more than once.
+    #[arg(long, value_name = "NAME|ID", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     container: Vec<String>,
 
     /// Show only processes of this systemd unit, e.g. ssh.service or 'user@*'
