@@ -317,13 +317,20 @@ fn word(data: &[u8], at: usize) -> Option<u32> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     /// `struct outer { int a; union { struct { void *b; }; }; unsigned c:1, d:1; };`, `btf_trace_hook(void *, int)` and
     /// `enum e { c = 7, d = 9 };`.
     fn sample() -> Vec<u8> {
-        let strings = b"\0int\0outer\0a\0b\0c\0d\0btf_trace_hook\0e\0";
+        sample_with("hook", 1)
+    }
+
+    /// The same with another tracepoint, and so many arguments of type `int`.
+    pub(in crate::kernel) fn sample_with(tracepoint: &str, arguments: u32) -> Vec<u8> {
+        let hook = format!("btf_trace_{tracepoint}");
+        let strings = format!("\0int\0outer\0a\0b\0c\0d\0{hook}\0e\0");
+        let strings = strings.as_bytes();
         let name = |text: &str| {
             strings.windows(text.len() + 1).position(|w| w == [text.as_bytes(), b"\0"].concat()).unwrap() as u32
         };
@@ -350,9 +357,9 @@ mod tests {
                 1,
                 1 << 24 | 129,
             ], // 5
-            vec![0, info(KIND_FUNC_PROTO, 2), 0, 0, 2, 0, 1],  // 6
+            [vec![0, info(KIND_FUNC_PROTO, 1 + arguments), 0, 0, 2], [0, 1].repeat(arguments as usize)].concat(), // 6
             vec![0, info(KIND_PTR, 0), 6],                     // 7
-            vec![name("btf_trace_hook"), info(KIND_TYPEDEF, 0), 7], // 8
+            vec![name(&hook), info(KIND_TYPEDEF, 0), 7],       // 8
             vec![name("e"), info(KIND_ENUM, 2), 4, name("c"), 7, name("d"), 9], // 9
         ]
         .concat();

@@ -11,6 +11,7 @@ use tracer_common::offsets::Offsets;
 use tracer_common::stats::CpuStats;
 
 use super::btf::{Btf, BtfError};
+use super::capabilities::{Held, Lack};
 use super::exec_failed;
 use super::hierarchy::Hierarchy;
 use super::misses::Misses;
@@ -76,8 +77,8 @@ pub enum LoadError {
     #[error("{0}{remedy}", remedy = .0.remedy())]
     Btf(#[from] BtfError),
     /// Not allowed to load programs.
-    #[error("not permitted to load BPF programs; run as root, or with the capabilities CAP_BPF and CAP_PERFMON")]
-    NotPermitted,
+    #[error("not permitted to load BPF programs {0}")]
+    NotPermitted(Lack),
     /// The kernel refused.
     #[error("the kernel refused {what}: {why}; `tracer doctor` tells what it lacks")]
     Refused {
@@ -435,9 +436,9 @@ fn classify(what: &str, error: &(dyn std::error::Error + 'static)) -> LoadError 
     while let Some(this) = cause {
         if let Some(io) = this.downcast_ref::<std::io::Error>()
             && matches!(io.raw_os_error(), Some(nix::libc::EPERM | nix::libc::EACCES))
-            && !nix::unistd::geteuid().is_root()
+            && let Some(lack) = Held::now().lack()
         {
-            return LoadError::NotPermitted;
+            return LoadError::NotPermitted(lack);
         }
         // The verifier's log may have thousands of lines; what it stumbled over is the last before its statistics.
         let text = this.to_string();
@@ -445,6 +446,7 @@ fn classify(what: &str, error: &(dyn std::error::Error + 'static)) -> LoadError 
         let statistics = ["processed ", "verification time", "stack depth"];
         let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
         let first = lines.next().unwrap_or_default();
+        let first = first.strip_suffix(". Verifier output:").unwrap_or(first);
         let told = lines.rfind(|line| !statistics.iter().any(|word| line.starts_with(word)));
         let line =
             told.map_or(first.to_owned(), |told| format!("{}: {told}", first.split(". ").next().unwrap_or_default()));
@@ -454,4 +456,30 @@ fn classify(what: &str, error: &(dyn std::error::Error + 'static)) -> LoadError 
         cause = this.source();
     }
     LoadError::Refused { what: what.into(), why: texts.join(": ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::btf::tests::sample_with;
+    use super::*;
+
+    #[test]
+    fn the_program_for_deaths_fits_the_prototype() {
+        let program = |arguments: u32| {
+            let btf = Btf::parse(sample_with("sched_process_exit", arguments)).unwrap();
+            let all = hooks(&btf);
+            all.iter().find(|hook| hook.tracepoint == "sched_process_exit").map(|hook| hook.program)
+        };
+        assert_eq!(program(1), Some("exit_by_live"), "the task alone");
+        assert_eq!(program(2), Some("exit"), "the task, and group_dead");
+        let none = Btf::parse(sample_with("another", 2)).unwrap();
+        assert_eq!(hooks(&none)[0].program, "exit_by_live", "what is not known is not relied on");
+    }
+
+    #[test]
+    fn a_verifier_that_says_nothing_leaves_no_colon() {
+        let error = std::io::Error::other("the syscall returned Invalid argument (os error 22). Verifier output: ");
+        let text = classify("program x", &error).to_string();
+        assert!(!text.contains("Verifier output") && text.contains("Invalid argument"), "{text}");
+    }
 }

@@ -1,6 +1,7 @@
 //! The edge to the running kernel: BTF, loading, the ring buffer.
 
 pub mod btf;
+pub mod capabilities;
 pub mod exec_failed;
 pub mod hierarchy;
 pub mod load;

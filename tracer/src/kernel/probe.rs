@@ -8,6 +8,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use tracer_common::offsets::{Offsets, Want};
 
 use super::btf::{self, Btf};
+use super::capabilities::{self, Capability, Held};
 use super::exec_failed::{self, BY_FUNCTION, BY_TRACEPOINT};
 use super::hierarchy::Hierarchy;
 use super::load::{Hook, KernelOptions, LoadError, Probe, REAPS, hooks};
@@ -16,26 +17,12 @@ use super::place::{self, PlaceError};
 use super::unpreempted::{self, instead_of};
 use crate::doctor::{Area, Check, Program, Status};
 
-/// A capability: its bit (include/uapi/linux/capability.h), its name, and what it is for.
-struct Capability {
-    bit: u32,
-    name: &'static str,
-    gives: &'static str,
-    without: Status,
-}
-
-const CAP_SYS_ADMIN: u32 = 21;
-
-const CAPABILITIES: [Capability; 4] = [
-    Capability { bit: 39, name: "CAP_BPF", gives: "loading BPF programs", without: Status::Failed },
-    Capability { bit: 38, name: "CAP_PERFMON", gives: "attaching them to tracepoints", without: Status::Failed },
-    Capability { bit: 19, name: "CAP_SYS_PTRACE", gives: "exe and cwd of what already runs", without: Status::Missing },
-    Capability {
-        bit: 24,
-        name: "CAP_SYS_RESOURCE",
-        gives: "raising the memlock limit before 5.11",
-        without: Status::Fallback,
-    },
+/// What capabilities are for, and what it means to be without.
+const CAPABILITIES: [(Capability, &str, Status); 4] = [
+    (capabilities::BPF, "loading BPF programs", Status::Failed),
+    (capabilities::PERFMON, "attaching them to tracepoints", Status::Failed),
+    (capabilities::SYS_PTRACE, "exe and cwd of what already runs", Status::Missing),
+    (capabilities::SYS_RESOURCE, "raising the memlock limit before 5.11", Status::Fallback),
 ];
 
 /// Tries everything that tracing needs, in the order in which it needs it.
@@ -67,23 +54,16 @@ pub fn checks(btf_file: Option<&Path>) -> Vec<Check> {
 }
 
 fn privileges(out: &mut Vec<Check>) {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    let effective = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or_default();
-    let has = |bit: u32| effective >> bit & 1 != 0;
+    let held = Held::now();
     let uid = nix::unistd::geteuid();
     out.push(Check::new(Area::Privilege, "user", Status::Ok, format!("effective uid {uid}")));
-    for capability in CAPABILITIES {
-        // CAP_SYS_ADMIN stands for CAP_BPF and CAP_PERFMON, as before 5.8 (include/linux/capability.h, `bpf_capable`).
-        let stands_in = capability.without == Status::Failed && has(CAP_SYS_ADMIN);
-        let granted = has(capability.bit) || stands_in;
-        let (status, detail) = if granted {
-            (Status::Ok, format!("held: {}", capability.gives))
+    for (capability, gives, without) in CAPABILITIES {
+        out.push(if held.has(capability) {
+            Check::new(Area::Privilege, capability.name, Status::Ok, format!("held: {gives}"))
         } else {
-            (capability.without, format!("not held: no {}", capability.gives))
-        };
-        let check = Check::new(Area::Privilege, capability.name, status, detail);
-        out.push(if granted { check } else { check.remedy("run as root, e.g. with sudo") });
+            Check::new(Area::Privilege, capability.name, without, format!("not held: no {gives}"))
+                .remedy(held.remedy(capability))
+        });
     }
 }
 
@@ -348,7 +328,7 @@ fn fallback(hook: &Hook) -> Option<Check> {
 fn failed(name: &str, status: Status, error: &LoadError) -> Check {
     let check = Check::new(Area::Hook, name, status, error.to_string());
     match error {
-        LoadError::NotPermitted => check.remedy("run as root, e.g. with sudo"),
+        LoadError::NotPermitted(lack) => check.remedy(lack.remedy()),
         _ => check.remedy("run with -vv for the verifier's log, and report it"),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
@@ -18,7 +19,9 @@ pub(super) fn with_tracefs<T: Send>(attach: impl FnOnce() -> Result<T, LoadError
     }
     let mount_and_attach = move || {
         mount_tracefs().map_err(|error| {
-            refused("a look at tracefs", &format!("{}; `mount -t tracefs tracefs {TRACEFS}` helps", error.desc()))
+            let needs = if error == Errno::EPERM { " (to mount it takes CAP_SYS_ADMIN)" } else { "" };
+            let helps = format!("`mount -t tracefs tracefs {TRACEFS}` helps");
+            refused("a look at tracefs", &format!("{}{needs}; {helps}", error.desc()))
         })?;
         attach()
     };

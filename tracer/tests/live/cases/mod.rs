@@ -2,6 +2,7 @@
 
 mod attach;
 mod audit;
+mod capabilities;
 mod cli;
 mod container_names;
 mod container_origins;
@@ -41,6 +42,7 @@ pub(crate) fn all() -> Vec<Case> {
         attach::cases(),
         kernel::cases(),
         stream::cases(),
+        capabilities::cases(),
         reap::cases(),
         run::cases(),
         run_signals::cases(),

@@ -1,5 +1,6 @@
 //! What every case needs: starting tracer, reading its lines, reading the truth.
 
+pub(crate) mod capabilities;
 mod case;
 pub(crate) mod engines;
 pub(crate) mod proc;

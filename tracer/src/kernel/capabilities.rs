@@ -1,0 +1,158 @@
+//! The capabilities that tracing needs, which of them are held, and how they are given.
+
+use std::fmt;
+use std::fs;
+use std::path::Path;
+
+/// A capability: its bit (include/uapi/linux/capability.h), and its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Capability {
+    pub(super) bit: u32,
+    pub(super) name: &'static str,
+}
+
+pub(super) const BPF: Capability = Capability { bit: 39, name: "CAP_BPF" };
+pub(super) const PERFMON: Capability = Capability { bit: 38, name: "CAP_PERFMON" };
+pub(super) const SYS_PTRACE: Capability = Capability { bit: 19, name: "CAP_SYS_PTRACE" };
+pub(super) const SYS_RESOURCE: Capability = Capability { bit: 24, name: "CAP_SYS_RESOURCE" };
+const SYS_ADMIN: Capability = Capability { bit: 21, name: "CAP_SYS_ADMIN" };
+
+/// The initial user namespace (include/linux/proc_ns.h, `PROC_USER_INIT_INO`): what is held in another does not count.
+const INITIAL: &str = "user:[4026531837]";
+
+/// Who is to be given capabilities: the way depends on that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Who {
+    /// Not root: it gets them from a file, or from whoever starts it.
+    User,
+    /// Root, who has all but what was taken away.
+    Root,
+    /// Anyone in a user namespace, to whom none can be given that count.
+    Inside,
+}
+
+/// What is held.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Held {
+    effective: u64,
+    who: Who,
+}
+
+impl Held {
+    pub(super) fn now() -> Self {
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let namespace = fs::read_link("/proc/self/ns/user");
+        let inside = namespace.is_ok_and(|namespace| namespace != Path::new(INITIAL));
+        Self::of(&status, nix::unistd::geteuid().is_root(), inside)
+    }
+
+    /// By `/proc/PID/status`.
+    fn of(status: &str, root: bool, inside: bool) -> Self {
+        let hex = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+        let effective = hex.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or_default();
+        match (inside, root) {
+            (true, _) => Self { effective: 0, who: Who::Inside },
+            (false, true) => Self { effective, who: Who::Root },
+            (false, false) => Self { effective, who: Who::User },
+        }
+    }
+
+    pub(super) fn has(self, capability: Capability) -> bool {
+        let has = |bit: u32| self.effective >> bit & 1 != 0;
+        // CAP_SYS_ADMIN stands for both, as before 5.8 (include/linux/capability.h, `bpf_capable`, `perfmon_capable`).
+        let stands_in = matches!(capability, BPF | PERFMON) && has(SYS_ADMIN.bit);
+        has(capability.bit) || stands_in
+    }
+
+    /// What programs cannot be loaded without, if that is it.
+    pub(super) fn lack(self) -> Option<Lack> {
+        let names: Vec<&'static str> =
+            [BPF, PERFMON].into_iter().filter(|&needed| !self.has(needed)).map(|needed| needed.name).collect();
+        (!names.is_empty()).then_some(Lack { names, who: self.who })
+    }
+
+    /// What gives a capability that is not held.
+    pub(super) fn remedy(self, capability: Capability) -> String {
+        self.who.remedy(&[capability.name])
+    }
+}
+
+impl Who {
+    fn remedy(self, names: &[&str]) -> String {
+        let short = |name: &&str| name.trim_start_matches("CAP_").to_owned();
+        let listed = names.join(" ");
+        match self {
+            Self::User => format!(
+                "run as root, e.g. with sudo, or give tracer {listed}: by `setcap {}+ep`, or by AmbientCapabilities= of a \
+                 systemd unit",
+                names.join(",").to_lowercase(),
+            ),
+            Self::Root => {
+                let added: Vec<String> = names.iter().map(|name| format!("--cap-add={}", short(name))).collect();
+                format!(
+                    "start the container with `docker run {}`, or add {listed} to CapabilityBoundingSet= of the systemd unit",
+                    added.join(" ")
+                )
+            }
+            Self::Inside => "run it outside of the user namespace, as root: capabilities in it do not count".into(),
+        }
+    }
+}
+
+/// Capabilities without which no program is loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lack {
+    names: Vec<&'static str>,
+    who: Who,
+}
+
+impl Lack {
+    /// What gives them.
+    pub fn remedy(&self) -> String {
+        self.who.remedy(&self.names)
+    }
+}
+
+impl fmt::Display for Lack {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let root = if self.who == Who::Root { ", which root has not got here" } else { "" };
+        write!(out, "without {}{root}; {}", self.names.join(" and "), self.remedy())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held(capabilities: &[Capability], root: bool, inside: bool) -> Held {
+        let effective = capabilities.iter().fold(0_u64, |all, capability| all | 1 << capability.bit);
+        Held::of(&format!("Name:\tx\nCapPrm:\t0\nCapEff:\t{effective:016x}\n"), root, inside)
+    }
+
+    #[test]
+    fn either_both_or_the_old_one_is_enough() {
+        assert_eq!(held(&[BPF, PERFMON], false, false).lack(), None);
+        assert_eq!(held(&[SYS_ADMIN], true, false).lack(), None);
+        assert!(!held(&[SYS_ADMIN], true, false).has(SYS_PTRACE), "it stands for these two only");
+    }
+
+    #[test]
+    fn what_is_lacking_is_named_and_how_it_is_given() {
+        let text = |held: Held| held.lack().map(|lack| lack.to_string()).unwrap_or_default();
+        let root = text(held(&[BPF], true, false));
+        assert!(root.starts_with("without CAP_PERFMON, which root") && root.contains("--cap-add=PERFMON`"), "{root}");
+        assert!(!root.contains("CAP_BPF") && !root.contains("sudo"), "{root}");
+        let user = text(held(&[], false, false));
+        assert!(
+            user.starts_with("without CAP_BPF and CAP_PERFMON; run as root") && user.contains("cap_bpf,cap_perfmon+ep"),
+            "{user}"
+        );
+    }
+
+    #[test]
+    fn capabilities_in_a_user_namespace_do_not_count() {
+        let inside = held(&[BPF, PERFMON, SYS_ADMIN], true, true);
+        assert!(inside.lack().is_some_and(|lack| lack.to_string().contains("outside of the user namespace")));
+        assert!(!inside.has(BPF));
+    }
+}
