@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tracer::event::{ArgvInfo, Capture, Kind, Process};
 
-use crate::support::{Case, Run, Trace, case, check_sound};
+use crate::support::{Case, Need, Run, Trace, case, check_sound};
 
 use super::exit::assert_ends;
 
@@ -22,6 +22,7 @@ pub(super) fn cases() -> Vec<Case> {
         case("exec::argv_longest_string_cut_by_default", || cut("longest")),
         case("exec::argv_20000_strings_whole", || whole_up_to("many", "1M")),
         case("exec::argv_20000_strings_cut_by_default", || cut("many")),
+        case("exec::argv_not_resident", not_resident).needs(&[Need::Path("/proc/self/pagemap")]),
         case("exec::from_a_thread", from_thread),
         case("exec::from_a_thread_ends_the_others", from_thread_ends_others),
         case("exec::script", || script("plain", "inner")),
@@ -106,6 +107,15 @@ fn not_utf8() {
     assert!(process.argv_b64.is_some(), "the bytes are told");
     let shown: Vec<&str> = process.argv.as_deref().unwrap_or_default().iter().map(|text| &**text).collect();
     assert_eq!(shown, ["prog", "\u{fffd}\u{fffd}", "caf\u{fffd}", "é"]);
+}
+
+/// The kernel fetches the pages for the exec itself; what is told is what it has copied.
+fn not_resident() {
+    let trace = Run::deed_with("exec-not-resident", &["@dir"]).trace();
+    let pages = trace.truth.one("pages");
+    assert_eq!(pages.get::<usize>("mapped"), 0, "the deed has touched them: {pages:?}");
+    assert!(true_argv(&trace).len() == 5 && size(&true_argv(&trace)) > 7000, "the program saw all of it");
+    check_argv_trace(&trace);
 }
 
 /// More than 64 KiB: what there is is right, and what is missing is told.

@@ -16,6 +16,7 @@ pub(super) fn cases() -> Vec<Case> {
     vec![
         case("exec_failed::names_path_argv_and_errno", reasons),
         case("exec_failed::of_strange_arguments", strange),
+        case("exec_failed::of_arguments_not_resident", not_resident).needs(&[Need::Path("/proc/self/pagemap")]),
         case("exec_failed::from_a_thread", from_thread),
         case("exec_failed::in_a_spawned_child", spawned),
         case("exec_failed::each_of_a_storm", storm),
@@ -117,6 +118,36 @@ fn strange() {
         assert!(truth[before.len()].starts_with(last) && before.len() < truth.len());
         let bytes = shown.iter().map(|argument| argument.len() as u32 + 1).sum::<u32>();
         assert!(bytes == info.captured || bytes == info.captured + 1, "cut within an argument or behind it: {info:?}");
+    }
+}
+
+/// A program that is called by the kernel cannot wait for a page: what it could not read is told as that, and never made up.
+fn not_resident() {
+    let trace = run("exec-failed-not-resident", &["@dir"]);
+    let tried = trace.truth.all("tried");
+    let events = trace.of(trace.truth.one("ended").id(), Kind::ExecFailed);
+    assert_eq!((events.len(), tried.len()), (2, 2), "{events:#?}");
+    let count = |said: &Said, when: &str, what: &str| said.facts[when][what].as_u64().expect("a number");
+    for (event, tried) in events.into_iter().zip(tried) {
+        assert_eq!(count(tried, "before", "mapped"), 0, "the deed has touched them: {tried:?}");
+        assert_tells(event, tried);
+        let info = event.argv_info.as_ref().expect("it tells how much there is");
+        let (truth, told) = (argv(tried), arguments(failure(event)));
+        if info.truncated {
+            assert_eq!(info.reason, Some(Capture::Unreadable), "{info:?}");
+            let told = told.unwrap_or_default();
+            let whole = told.len().saturating_sub(1);
+            assert!(told.len() <= truth.len() && told[..whole] == truth[..whole], "what there is of it is right");
+            assert!(told.last().is_none_or(|last| truth[whole].starts_with(last)), "what there is of it is right");
+        } else {
+            assert_eq!(told.as_ref(), Some(&truth));
+        }
+        // The kernel has looked at all of them or at none, or has read ahead.
+        match count(tried, "after", "mapped") {
+            0 => assert!(info.truncated, "nobody could have read it: {info:?}"),
+            all if all == count(tried, "after", "pages") => assert!(!info.truncated, "all was there: {info:?}"),
+            _ => {}
+        }
     }
 }
 

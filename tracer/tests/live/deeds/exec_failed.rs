@@ -56,7 +56,7 @@ impl Attempts {
 }
 
 /// The system call itself; gives the error.
-fn call(fd: Option<i32>, path: *const libc::c_char, argv: *const *const libc::c_char, flags: i32) -> i32 {
+pub(super) fn call(fd: Option<i32>, path: *const libc::c_char, argv: *const *const libc::c_char, flags: i32) -> i32 {
     let environment = [std::ptr::null::<libc::c_char>()];
     // SAFETY: what the pointers point to outlives the call; a bad one is an error, not a fault.
     let done = unsafe {
@@ -74,7 +74,7 @@ fn bytes(path: &Path) -> &[u8] {
 }
 
 /// A file with such a content and mode.
-fn file(path: &Path, content: &[u8], mode: u32) {
+pub(super) fn file(path: &Path, content: &[u8], mode: u32) {
     fs::write(path, content).expect("a new file");
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a file of ours");
 }

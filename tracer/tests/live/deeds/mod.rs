@@ -7,6 +7,7 @@ mod exec_path;
 mod exit;
 mod kit;
 mod loss;
+mod not_resident;
 mod oracle;
 mod reap;
 pub(crate) mod report;
@@ -35,6 +36,7 @@ const DEEDS: &[&[(&str, Deed)]] = &[
     exec_argv::DEEDS,
     exec_cred::DEEDS,
     exec_failed::DEEDS,
+    not_resident::DEEDS,
     exec_path::DEEDS,
     tree::DEEDS,
     tree_ns::DEEDS,
