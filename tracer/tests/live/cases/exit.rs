@@ -1,10 +1,12 @@
 //! How processes end: status, core, cause.
 
+use std::process::Command;
+
 use nix::libc;
 use nix::sys::signal::Signal;
 use tracer::event::{Exit, Kind};
 
-use crate::support::{Case, Run, Said, Trace, case, check_sound};
+use crate::support::{BOUND, Case, Need, Run, Said, Trace, case, check_sound, run_bounded};
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
@@ -16,6 +18,11 @@ pub(super) fn cases() -> Vec<Case> {
         case("exit::threads_that_end_alone_are_no_exit", threads_alone),
         case("exit::threads_are_told_on_request", threads_on_request),
         case("exit::leader_first_as_a_thread_on_request", leader_first_on_request),
+        case("exit::hook_is_chosen_by_the_prototype", chosen_by_prototype).needs(&[
+            Need::Tool("unshare"),
+            Need::Tool("mount"),
+            Need::Check(no_format),
+        ]),
         case("exit::killed_by_another", || killed(Signal::SIGKILL)),
         case("exit::terminated_by_another", || killed(Signal::SIGTERM)),
         case("exit::killed_with_threads", killed_threaded),
@@ -118,6 +125,30 @@ fn threads_on_request() {
     assert_eq!(told(Kind::ThreadStart), truth);
     assert_eq!(told(Kind::ThreadExit), truth);
     assert_eq!(trace.exit(id).code, Some(0), "and one exit of the process");
+}
+
+/// What tracefs shows of the tracepoint, mounted for a moment where nobody else sees it.
+fn format_of_exits() -> String {
+    let script = "test -d /sys/kernel/tracing/events || mount -t tracefs tracefs /sys/kernel/tracing
+        cat /sys/kernel/tracing/events/sched/sched_process_exit/format";
+    let finished = run_bounded(Command::new("unshare").args(["-m", "sh", "-c", script]), BOUND);
+    if finished.status.success() { finished.stdout() } else { String::new() }
+}
+
+fn no_format() -> Option<String> {
+    (!format_of_exits().contains("print fmt")).then(|| "tracefs does not show sched_process_exit".to_owned())
+}
+
+/// A kernel that hands over whether the whole group is dead is believed; where it does not, it is said.
+fn chosen_by_prototype() {
+    let handed_over = format_of_exits().contains("group_dead");
+    let trace = Run::deed_with("exit-leader-first", &["group"]).trace();
+    check_sound(&trace);
+    assert_ends(&trace);
+    let hello = trace.hello();
+    let said = hello.fallbacks.iter().any(|fallback| fallback.contains("group_dead"));
+    assert_eq!(said, !handed_over, "the kernel hands it over: {handed_over}; {:?}", hello.fallbacks);
+    assert!(hello.hooks.iter().any(|hook| hook.ends_with("sched_process_exit")), "{:?}", hello.hooks);
 }
 
 /// The leader's own end is one of a thread, with the code it gave; that of the process comes later.
