@@ -28,7 +28,8 @@ pub(super) fn cases() -> Vec<Case> {
 fn stable(before: &BTreeMap<u32, Stat>, after: &BTreeMap<u32, Stat>) -> Vec<Stat> {
     let same = |stat: &&Stat| {
         after.get(&stat.pid).is_some_and(|now| {
-            now.start == stat.start && now.ppid == stat.ppid && !now.is_zombie() && !stat.is_zombie()
+            let ids = |stat: &Stat| (stat.start, stat.ppid, stat.pgid, stat.sid, stat.tty_nr);
+            ids(now) == ids(stat) && !now.is_zombie() && !stat.is_zombie()
         })
     };
     before.values().filter(same).cloned().collect()
@@ -49,6 +50,7 @@ fn links(pid: u32) -> [Option<String>; 2] {
 fn found() {
     let before = proc::all();
     let links_before: BTreeMap<u32, [Option<String>; 2]> = before.keys().map(|pid| (*pid, links(*pid))).collect();
+    let logins: BTreeMap<u32, Option<u32>> = before.keys().map(|pid| (*pid, proc::loginuid(*pid))).collect();
     let trace = Stream::start(&[]).stop();
     let after = proc::all();
     check_sound(&trace);
@@ -65,6 +67,14 @@ fn found() {
         assert_eq!(process.kthread, stat.is_kthread(), "{process:?}");
         assert_eq!(process.ppid, Some(stat.ppid), "{process:?}");
         assert!(!process.zombie, "{process:?}");
+        assert_eq!((process.pgid, process.sid), (Some(stat.pgid), Some(stat.sid)), "{stat:?}: {process:?}");
+        assert_eq!(process.tty.is_some(), stat.tty_nr != 0, "{stat:?}: {process:?}");
+        if let Some(pts) = stat.pts() {
+            assert_eq!(process.tty.as_deref(), Some(&*pts), "{stat:?}");
+        }
+        if logins[&pid] == proc::loginuid(pid) {
+            assert_eq!(process.loginuid, logins[&pid], "{process:?}");
+        }
         // Workers of the kernel change their names as they please.
         if !process.kthread {
             assert_eq!(process.comm.as_deref(), Some(&*stat.comm), "{process:?}");

@@ -21,6 +21,7 @@ mod reader;
 mod reap;
 mod run;
 mod run_signals;
+mod session;
 mod storm;
 mod stream;
 mod top;
@@ -40,6 +41,7 @@ pub(crate) fn all() -> Vec<Case> {
         exec_path::cases(),
         tree::cases(),
         attach::cases(),
+        session::cases(),
         kernel::cases(),
         stream::cases(),
         capabilities::cases(),

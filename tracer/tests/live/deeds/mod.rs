@@ -11,6 +11,7 @@ mod not_resident;
 mod oracle;
 mod reap;
 pub(crate) mod report;
+mod session;
 mod signal;
 mod storm;
 mod tree;
@@ -43,6 +44,7 @@ const DEEDS: &[&[(&str, Deed)]] = &[
     oracle::DEEDS,
     storm::DEEDS,
     reap::DEEDS,
+    session::DEEDS,
     signal::DEEDS,
     loss::DEEDS,
 ];

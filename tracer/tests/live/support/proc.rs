@@ -11,6 +11,12 @@ pub(crate) struct Stat {
     pub(crate) comm: String,
     pub(crate) state: char,
     pub(crate) ppid: u32,
+    /// Process group.
+    pub(crate) pgid: u32,
+    /// Session.
+    pub(crate) sid: u32,
+    /// Controlling terminal, by number.
+    pub(crate) tty_nr: u32,
     /// `PF_*`.
     pub(crate) flags: u32,
     /// Field 22.
@@ -32,9 +38,19 @@ impl Stat {
             comm: comm.to_owned(),
             state: fields.first()?.chars().next()?,
             ppid: fields.get(1)?.parse().ok()?,
+            pgid: fields.get(2)?.parse().ok()?,
+            sid: fields.get(3)?.parse().ok()?,
+            tty_nr: fields.get(4)?.parse().ok()?,
             flags: fields.get(6)?.parse().ok()?,
             start: fields.get(19)?.parse().ok()?,
         })
+    }
+
+    /// The terminal as `ps` names it, for those of major number 136 to 143; None for no terminal.
+    /// Field 7 has the minor number around the major one (proc_pid_stat(5)).
+    pub(crate) fn pts(&self) -> Option<String> {
+        let (major, minor) = (self.tty_nr >> 8 & 0xfff, self.tty_nr & 0xff | self.tty_nr >> 12 & 0xf_ff00);
+        (136..144).contains(&major).then(|| format!("pts/{}", (major - 136) * 256 + minor))
     }
 
     pub(crate) fn is_kthread(&self) -> bool {
@@ -51,6 +67,12 @@ pub(crate) fn stat(who: impl std::fmt::Display) -> Option<Stat> {
     // Lossy: comm is bytes.
     let bytes = fs::read(format!("/proc/{who}/stat")).ok()?;
     Stat::parse(&String::from_utf8_lossy(&bytes))
+}
+
+/// The login uid that audit knows, where one is set.
+pub(crate) fn loginuid(pid: u32) -> Option<u32> {
+    let text = fs::read_to_string(format!("/proc/{pid}/loginuid")).ok()?;
+    text.trim().parse().ok().filter(|uid| *uid != u32::MAX)
 }
 
 /// Every process now, by pid.
