@@ -28,6 +28,7 @@ mod top;
 mod tree;
 mod types;
 mod usage;
+mod watch;
 mod workloads;
 
 use crate::support::Case;
@@ -51,6 +52,7 @@ pub(crate) fn all() -> Vec<Case> {
         reader::cases(),
         place::cases(),
         cli::cases(),
+        watch::cases(),
         container_names::cases(),
         container_origins::cases(),
         container_table::cases(),

@@ -9,6 +9,7 @@ mod rng;
 mod schema;
 mod sound;
 mod stream;
+pub(crate) mod terminal;
 mod trace;
 mod tracer;
 pub(crate) mod truth;
