@@ -1,8 +1,16 @@
 //! Places from which one cannot trace: each is told in one line, with the remedy.
 
+use std::fs;
+use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
-use crate::support::{BOUND, Case, Finished, Need, case, run_bounded, tracer_binary};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
+use tracer::event::Kind;
+
+use crate::support::{
+    BOUND, Case, Finished, Need, capabilities, case, command, open_directory, parse_lines, run_bounded, tracer_binary,
+};
 
 pub(super) fn cases() -> Vec<Case> {
     let needs = &[Need::Tool("unshare"), Need::Tool("mount")];
@@ -10,6 +18,8 @@ pub(super) fn cases() -> Vec<Case> {
         case("place::a_pid_namespace_of_its_own", pid_namespace).needs(needs),
         case("place::proc_of_another_pid_namespace", foreign_proc).needs(needs),
         case("place::without_proc", without_proc).needs(needs),
+        case("place::without_tracefs", without_tracefs).needs(needs),
+        case("place::without_tracefs_and_not_allowed_to_mount_it", tracefs_refused),
     ]
 }
 
@@ -60,6 +70,65 @@ fn without_proc() {
             let line = finished.assert_one_line_failure();
             assert!(line.contains("/proc is not mounted") && line.contains("mount -t proc proc /proc"), "{line}");
             assert_eq!(finished.stdout(), "", "nothing was run or told");
+        }
+    }
+}
+
+/// It is mounted for a moment where it is needed, or that it is lacking is told.
+fn without_tracefs() {
+    let place = open_directory();
+    let events = place.path().join("events");
+    let hide = "for at in /sys/kernel/tracing /sys/kernel/debug; do
+            while umount -l $at 2>/dev/null; do :; done
+            test -d $at && mount -t tmpfs tmpfs $at
+        done
+        test -e /sys/kernel/tracing/events || test -e /sys/kernel/debug/tracing && exit 99";
+    for (what, told) in [
+        (
+            "run --exec-failed -o \"$1\" -- sh -c '/no/such/program; exit 3'",
+            &[Kind::ExecFailed, Kind::Exec, Kind::Exit][..],
+        ),
+        ("run -o \"$1\" -- sh -c 'exit 3'", &[Kind::Exec, Kind::Exit]),
+        ("stream -o \"$1\" --duration 300ms; test $? = 0 && exit 3", &[Kind::Process]),
+        ("stream --exec-failed -o \"$1\" --duration 300ms; test $? = 0 && exit 3", &[Kind::Process]),
+    ] {
+        let mut command = Command::new("unshare");
+        command.args(["-m", "sh", "-c", &format!("{hide}\n\"$0\" {what}; exit $?")]);
+        let finished = run_bounded(command.arg(tracer_binary()).arg(&events), BOUND);
+        assert_eq!(finished.code(), 3, "{what}: {finished:?}");
+        assert!(!finished.stderr.contains("tracer:"), "{what}: {finished:?}");
+        let lines = parse_lines(&fs::read(&events).expect("it was written"));
+        for kind in told {
+            assert!(lines.iter().any(|line| line.event.kind == *kind), "{what}: no {kind} line");
+        }
+        let bye = lines.last().and_then(|line| line.event.bye.as_ref()).expect("`bye` is last");
+        assert_eq!(bye.lost, 0, "{what}: {bye:?}");
+    }
+}
+
+/// Only failed execs may need it; then it is told what is lacking. Where the kernel takes fexit nothing is.
+fn tracefs_refused() {
+    for (options, needs_it) in [(&["--exec-failed"][..], true), (&[], false)] {
+        let mut command = command([&["run", "-o", "/dev/null"], options, &["--", "sh", "-c", "exit 3"]].concat());
+        // SAFETY: system calls only, which are safe between fork and exec, with strings that end with NUL.
+        unsafe {
+            command.pre_exec(|| {
+                unshare(CloneFlags::CLONE_NEWNS)?;
+                let nothing = None::<&std::ffi::CStr>;
+                mount(nothing, c"/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing)?;
+                for at in [c"/sys/kernel/tracing", c"/sys/kernel/debug"] {
+                    while umount2(at, MntFlags::MNT_DETACH).is_ok() {}
+                }
+                Ok(())
+            });
+        }
+        capabilities::only(&mut command, 0, &[capabilities::BPF, capabilities::PERFMON]);
+        let finished = run_bounded(&mut command, BOUND);
+        if needs_it && finished.status.code() != Some(3) {
+            let line = finished.assert_one_line_failure();
+            assert!(line.contains("mount -t tracefs") && line.contains("CAP_SYS_ADMIN"), "{line}");
+        } else {
+            assert_eq!((finished.code(), &*finished.stderr), (3, ""), "{options:?}: {finished:?}");
         }
     }
 }

@@ -34,6 +34,7 @@ pub(super) fn cases() -> Vec<Case> {
         case("run::nothing_but_descendants", nothing_but_descendants),
         case("run::summary_tree", summary_tree),
         case("run::found_on_path", found_on_path),
+        case("run::full_disk", full_disk),
     ]
 }
 
@@ -288,6 +289,20 @@ fn summary_tree() {
     // The subshell that ended with 9: the status stands in a column of its own, before the command.
     let status_9 = |line: &&&str| line.split_whitespace().nth(3) == Some("9");
     assert_eq!(lines.iter().filter(status_9).count(), 1, "its status, once: {}", finished.stderr);
+}
+
+/// The command runs to its end all the same.
+fn full_disk() {
+    let place = open_directory();
+    let mark = place.path().join("mark");
+    let script = "for i in 1 2 3 4 5; do /bin/true $i; done; sleep 0.3; echo done > \"$0\"; exit 3";
+    let mut arguments: Vec<OsString> =
+        ["run", "-o", "/dev/full", "--", "sh", "-c", script].into_iter().map(Into::into).collect();
+    arguments.push(mark.clone().into());
+    let finished = run_bounded(&mut command(&arguments), BOUND);
+    let line = finished.assert_one_line_failure();
+    assert!(line.contains("/dev/full") && line.contains("No space left on device"), "{line}");
+    assert_eq!(fs::read_to_string(&mark).ok().as_deref(), Some("done\n"), "it was left to end by itself");
 }
 
 fn found_on_path() {

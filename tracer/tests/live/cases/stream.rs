@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use tracer::event::Kind;
 
 use crate::support::{
-    BOUND, Case, Guarded, ROOM, Run, Stream, Trace, case, check_schema, check_sound, command, copy_program,
+    BOUND, Case, Guarded, Need, ROOM, Run, Stream, Trace, case, check_schema, check_sound, command, copy_program,
     deed_arguments, run_bounded,
 };
 
@@ -22,6 +22,8 @@ pub(super) fn cases() -> Vec<Case> {
         case("stream::reader_goes_away", reader_goes_away),
         case("stream::reader_goes_away_in_a_storm", reader_goes_away_in_a_storm),
         case("stream::full_disk", full_disk),
+        case("stream::disk_that_fills_up_in_a_storm", disk_fills_up)
+            .needs(&[Need::Tool("unshare"), Need::Tool("mount")]),
         case("stream::two_at_the_same_time", two),
         case("stream::memlock_limit_of_nothing", no_memlock),
         case("stream::without_root", || refused_without_root("stream")),
@@ -130,6 +132,19 @@ fn full_disk() {
     let finished = run_bounded(&mut command(["stream", "-o", "/dev/full"]), BOUND);
     let line = finished.assert_one_line_failure();
     assert!(line.contains("/dev/full") && line.contains("No space left on device"), "{line}");
+}
+
+/// A file system of a mebibyte, which nobody else sees.
+fn disk_fills_up() {
+    let place = crate::support::open_directory();
+    let storm = Storm::start();
+    let script = "mount -t tmpfs -o size=1M tmpfs \"$1\" && exec \"$0\" stream --no-snapshot -o \"$1/events\"";
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", script]).arg(crate::support::tracer_binary()).arg(place.path());
+    let finished = run_bounded(command.stdin(Stdio::null()), BOUND);
+    storm.stop();
+    let line = finished.assert_one_line_failure();
+    assert!(line.contains("/events: No space left on device") && line.contains("-o"), "{line}");
 }
 
 fn two() {
