@@ -22,6 +22,7 @@ pub(super) fn cases() -> Vec<Case> {
         case("cli::tree_without_root", tree_without_root).needs(&[Need::Nothing]),
         case("cli::tree_of_nobody", tree_of_nobody).needs(&[Need::Nothing]),
         case("cli::tree_as_pstree_draws_it", tree_as_pstree).needs(&[Need::Tool("pstree"), Need::Nothing]),
+        case("cli::tree_with_oneself_highlighted", highlighted),
         case("cli::tree_on_a_terminal_of_zero_width", zero_width),
         case("cli::doctor_says_yes", doctor_says_yes),
         case("cli::doctor_says_no_without_root", doctor_says_no),
@@ -111,9 +112,17 @@ fn leading_process(text: &str) -> Option<(u32, usize)> {
 fn tree_as_pstree() {
     let family = Family::new();
     let pid = family.deed.pid().to_string();
-    for options in
-        [&["-A"][..], &["-U"], &["-A", "-p"], &["-A", "-c"], &["-A", "-u", "-p"], &["-A", "-n"], &["-A", "-p", "-s"]]
-    {
+    for options in [
+        &["-A"][..],
+        &["-U"],
+        &["-A", "-p"],
+        &["-A", "-c"],
+        &["-A", "-u", "-p"],
+        &["-A", "-n"],
+        &["-A", "-p", "-s"],
+        &["-A", "-a"],
+        &["-A", "-a", "-p"],
+    ] {
         let theirs = run_bounded(Command::new("pstree").args(["-T", "-l"]).args(options).arg(&pid), BOUND);
         assert_eq!(theirs.code(), 0, "{theirs:?}");
         assert!(!theirs.stdout().is_empty(), "{theirs:?}");
@@ -143,6 +152,29 @@ fn tree_of_a_family() {
     assert!(picture.starts_with(&format!("granny({granny})")), "{picture}");
     let with_arguments = tree(&["-p", "-a", "-l", &granny.to_string()]).stdout();
     assert!(with_arguments.contains("--deed"), "-a shows arguments: {with_arguments}");
+}
+
+/// `-h`: tracer itself and all above it, and nobody else.
+fn highlighted() {
+    let family = Family::new();
+    let plain = tree(&["-A", "-p", "-h", "--color=never"]).stdout();
+    assert!(!plain.contains('\u{1b}'), "{plain}");
+    let finished = tree(&["-A", "-p", "-h", "--color=always"]);
+    let picture = finished.stdout();
+    // Bold begins just before the name, and ends just behind the pid.
+    let bold = |pid: u32| {
+        let at = picture.find(&format!("({pid})")).unwrap_or_else(|| panic!("{pid} is not in {picture}"));
+        let before = &picture[..at];
+        before.rfind('\u{1b}').is_some_and(|escape| before[escape..].starts_with("\u{1b}[1m"))
+    };
+    let mut above = finished.pid;
+    while above != 0 {
+        assert!(bold(above), "{above} is tracer or above it: {picture}");
+        above = if above == finished.pid { std::process::id() } else { proc::stat(above).map_or(0, |stat| stat.ppid) };
+    }
+    for pid in family.members.values() {
+        assert!(!bold(*pid), "{pid} is of another branch: {picture}");
+    }
 }
 
 fn tree_of_everything() {
