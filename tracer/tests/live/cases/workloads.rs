@@ -194,6 +194,7 @@ fn stress(stressor: &str) {
     let trace =
         Run::of(as_whom.iter().chain(&command).copied()).option("--wait").bound(Duration::from_secs(90)).trace();
     check_sound(&trace);
+    check_schema(&trace);
     let bye = trace.bye();
     assert!(bye.forks > 20 && bye.exits > 20, "it made processes: {bye:?}");
     // All have ended: it was waited for.
