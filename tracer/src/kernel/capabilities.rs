@@ -107,6 +107,11 @@ pub struct Lack {
 }
 
 impl Lack {
+    /// What is lacking.
+    pub fn names(&self) -> String {
+        self.names.join(" and ")
+    }
+
     /// What gives them.
     pub fn remedy(&self) -> String {
         self.who.remedy(&self.names)
@@ -116,7 +121,7 @@ impl Lack {
 impl fmt::Display for Lack {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let root = if self.who == Who::Root { ", which root has not got here" } else { "" };
-        write!(out, "without {}{root}; {}", self.names.join(" and "), self.remedy())
+        write!(out, "without {}{root}; {}", self.names(), self.remedy())
     }
 }
 

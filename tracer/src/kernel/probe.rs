@@ -326,9 +326,9 @@ fn fallback(hook: &Hook) -> Option<Check> {
 }
 
 fn failed(name: &str, status: Status, error: &LoadError) -> Check {
-    let check = Check::new(Area::Hook, name, status, error.to_string());
+    let check = |detail| Check::new(Area::Hook, name, status, detail);
     match error {
-        LoadError::NotPermitted(lack) => check.remedy(lack.remedy()),
-        _ => check.remedy("run with -vv for the verifier's log, and report it"),
+        LoadError::NotPermitted(lack) => check(format!("not permitted without {}", lack.names())).remedy(lack.remedy()),
+        _ => check(error.to_string()).remedy("run with -vv for the verifier's log, and report it"),
     }
 }
