@@ -140,6 +140,10 @@ impl RunArgs {
             return Err(UsageError::new("run", message));
         }
         let capture = self.capture.capture(&self.filter, "run")?;
+        if capture.zombie_after.is_some() && globals.target().is_none() {
+            let message = "--reap adds events to those that -o FILE gets; the tree in the end has none: give -o FILE";
+            return Err(UsageError::new("run", message));
+        }
         let words: Vec<_> = self.command.iter().map(|word| word.to_string_lossy()).collect();
         let containers = match self.containers {
             When::Always => Containers::Anywhere,
