@@ -7,6 +7,7 @@ pub mod load;
 mod memlock;
 mod misses;
 pub mod own_btf;
+mod pause;
 pub mod place;
 pub mod probe;
 mod records;
