@@ -74,6 +74,8 @@ fn wrong_usage_ends_with_2_and_names_what_is_right() {
         (&["run"], "CMD"),
         (&["run", "--format", "json", "--", "true"], "--output"),
         (&["run", "--event", "exec", "--", "true"], "give -o FILE"),
+        (&["run", "-o", "/dev/null", "--pid", "1", "--", "docker", "run", "web"], "--containers=never"),
+        (&["run", "-o", "/dev/null", "--pid", "1", "--containers", "--", "make"], "--containers=never"),
         (&["run", "--frobnicate", "true"], "--frobnicate"),
         (&["tree", "nobody"], "1 to 4194303"),
         (&["tree", "--dead"], "--watch"),
