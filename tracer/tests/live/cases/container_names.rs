@@ -1,11 +1,14 @@
 //! What a container is called and what it used: known from files, without the socket of any engine.
 
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use tracer::event::{Event, Kind, Origin};
 
 use super::containers::{about, container, events, is_named};
-use crate::support::engines::{Docker, Engine as _, Podman, Runtime, edit, no_docker, no_podman, no_runc};
+use crate::support::engines::{
+    Docker, Engine as _, Podman, Runtime, WITHOUT_STATES, edit, no_docker, no_podman, no_runc,
+};
 use crate::support::{BOUND, Case, Need, Stream, case, check_schema, run_bounded};
 
 pub(super) fn cases() -> Vec<Case> {
@@ -62,13 +65,13 @@ fn of_one_that_runs() {
 }
 
 /// One that runs when tracing begins, and has an exec open: that has a conmon of its own, with the container's id and a bundle that is
-/// not the container's.
+/// not the container's. Who cannot see what the runtime keeps knows by conmon alone where that lies.
 fn with_open_exec() {
     let podman = Podman::by_runc();
     let name = format!("open-{}", std::process::id());
     let id = podman.detached(&name, &["/bin/sleep", "300"]);
     podman.ask(&["exec", "--detach", &name, "/bin/sleep", "301"]);
-    let stream = Stream::start(&[]);
+    let stream = Stream::start_by(&WITHOUT_STATES, &[]);
     podman.ask(&["rm", "--force", "--time", "0", &name]);
     let trace = stream.stop();
     check_schema(&trace);
@@ -145,7 +148,12 @@ fn peak_memory() {
     });
     let kernel = std::fs::read_to_string(format!("/sys/fs/cgroup/memory/{name}/memory.max_usage_in_bytes"))
         .or_else(|_| std::fs::read_to_string(format!("/sys/fs/cgroup/{name}/memory.peak")));
-    run(&["delete", &name]);
+    // Its end is told before the kernel has taken it apart, and until then it runs.
+    let until = Instant::now() + BOUND;
+    while !run_bounded(runtime.command().args(["delete", &name]).stdin(Stdio::null()), BOUND).status.success() {
+        assert!(Instant::now() < until, "it does not end");
+        std::thread::sleep(Duration::from_millis(5));
+    }
     let trace = stream.stop();
     let events = events(&trace);
     let end = about(&events, &name).find_map(|event| event.container.as_ref()?.end.clone()).expect("it ended");

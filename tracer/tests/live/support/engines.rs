@@ -72,6 +72,10 @@ pub(crate) struct Runtime {
 const WITHOUT_V2: [&str; 5] = ["unshare", "--mount", "sh", "-c", HIDE_V2];
 const HIDE_V2: &str = "mountpoint -q /sys/fs/cgroup/unified && umount /sys/fs/cgroup/unified; exec \"$0\" \"$@\"";
 
+/// What starts a command where what runc keeps of its containers is not to be seen.
+pub(crate) const WITHOUT_STATES: [&str; 5] = ["unshare", "--mount", "sh", "-c", HIDE_STATES];
+const HIDE_STATES: &str = "mount -t tmpfs none /run/runc && exec \"$0\" \"$@\"";
+
 impl Runtime {
     pub(crate) fn runc() -> Self {
         Self::new(vec!["runc"])
@@ -190,8 +194,7 @@ impl Podman {
         command.args(&words[1..]);
         command.arg("--root").arg(at("root")).arg("--runroot").arg(at("run")).arg("--tmpdir").arg(at("tmp"));
         command.args(["--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", "--events-backend", "none"]);
-        // Where it says how it is called and where its bundle lies: not where tracer would look.
-        command.args(["--runtime", self.runtime, "--runtime-flag"]).arg(format!("root={}", at("state").display()));
+        command.args(["--runtime", self.runtime]);
         command
     }
 
