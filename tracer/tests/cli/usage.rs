@@ -77,6 +77,8 @@ fn wrong_usage_ends_with_2_and_names_what_is_right() {
         (&["run", "--reap", "--", "true"], "give -o FILE"),
         (&["top", "--exec-failed"], "tracer stream"),
         (&["top", "--reap"], "tracer stream"),
+        (&["run", "-o", "/dev/null", "--pid", "1", "--", "docker", "run", "web"], "--containers=never"),
+        (&["run", "-o", "/dev/null", "--pid", "1", "--containers", "--", "make"], "--containers=never"),
         (&["run", "--frobnicate", "true"], "--frobnicate"),
         (&["tree", "nobody"], "1 to 4194303"),
         (&["tree", "--dead"], "--watch"),

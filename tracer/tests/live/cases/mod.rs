@@ -5,6 +5,7 @@ mod audit;
 mod cli;
 mod container_names;
 mod container_origins;
+mod container_paths;
 mod container_table;
 mod containers;
 mod exec_argv;
@@ -49,6 +50,7 @@ pub(crate) fn all() -> Vec<Case> {
         cli::cases(),
         container_names::cases(),
         container_origins::cases(),
+        container_paths::cases(),
         container_table::cases(),
         containers::cases(),
         audit::cases(),

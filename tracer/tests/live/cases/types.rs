@@ -24,7 +24,8 @@ pub(super) fn cases() -> Vec<Case> {
         case("types::come_from_the_kernel_where_sysfs_is_not", without_sysfs).needs(&[Need::Kernel(5, 11)]),
         case("types::every_variation_is_verified", every_variation),
         case("types::without_each_member_is_verified", without_members),
-        case("types::a_low_memlock_limit_leaves_a_smaller_ring", low_memlock),
+        // What other tracers of the same user hold counts too.
+        case("types::a_low_memlock_limit_leaves_a_smaller_ring", low_memlock).needs(&[Need::Alone]),
         case("types::without_the_kernels_own_a_file_is_refused", unchecked).needs(&[Need::Check(own_is_to_be_had)]),
     ]
 }
