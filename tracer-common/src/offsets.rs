@@ -255,8 +255,6 @@ offsets! {
     mount_parent: Useful(8) = "mount"."mnt_parent",
     /// Directory it is mounted on.
     mount_mountpoint: Useful(8) = "mount"."mnt_mountpoint",
-    /// File that is executed.
-    binprm_file: Useful(8) = "linux_binprm"."file",
     /// Number of arguments.
     binprm_argc: Useful(4) = "linux_binprm"."argc",
     /// Path as given.

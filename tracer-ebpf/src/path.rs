@@ -7,6 +7,7 @@ use core::ptr::{read_volatile, write_volatile};
 
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
 use tracer_common::limits::{EXEC_HEAD_BYTES, NAME_BYTES, PATH_BYTES, PATH_DEPTH};
+use tracer_common::offsets::ABSENT;
 use tracer_common::record::{FIELD_COMPLETE, FIELD_CUT, FIELD_UNREADABLE};
 
 use crate::kernel::{offset, read};
@@ -64,7 +65,8 @@ impl Cursor {
 /// Appends the components of a path, innermost first, each with its NUL. Returns how complete it is.
 #[inline(always)]
 pub fn append(cursor: Cursor, mut mount: u64, mut dentry: u64) -> u8 {
-    if mount == 0 || dentry == 0 {
+    // Only a mount tells where it is mounted.
+    if mount == 0 || dentry == 0 || offset!(mount_mnt) == ABSENT {
         return FIELD_UNREADABLE;
     }
     let start = cursor.at();

@@ -78,6 +78,9 @@ pub struct Check {
     /// The programs that serve a hook.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub programs: Vec<Program>,
+    /// Programs that would serve it by another way, and that the verifier takes as well.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub spare: Vec<Program>,
 }
 
 /// A program that the verifier has taken.
@@ -93,7 +96,15 @@ pub struct Program {
 impl Check {
     /// A finding without a remedy.
     pub fn new(area: Area, name: impl Into<String>, status: Status, detail: impl Into<String>) -> Self {
-        Self { area, name: name.into(), status, detail: detail.into(), remedy: None, programs: Vec::new() }
+        Self {
+            area,
+            name: name.into(),
+            status,
+            detail: detail.into(),
+            remedy: None,
+            programs: Vec::new(),
+            spare: Vec::new(),
+        }
     }
 
     /// … with one.
@@ -107,6 +118,13 @@ impl Check {
     #[must_use]
     pub fn programs(mut self, programs: impl IntoIterator<Item = Program>) -> Self {
         self.programs.extend(programs);
+        self
+    }
+
+    /// … with those of another way.
+    #[must_use]
+    pub fn spare(mut self, programs: impl IntoIterator<Item = Program>) -> Self {
+        self.spare.extend(programs);
         self
     }
 }

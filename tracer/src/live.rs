@@ -230,7 +230,7 @@ impl Tracer {
             boot_id: boot_id.trim().into(),
             hooks: self.kernel.hook_names(),
             fallbacks: self.kernel.fallbacks.clone(),
-            ring_bytes: self.options.ring_bytes.into(),
+            ring_bytes: self.kernel.ring_bytes.into(),
             argv_max: self.options.argv_max.into(),
             max_memory: self.max_memory as u64,
         }));

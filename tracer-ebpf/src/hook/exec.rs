@@ -45,12 +45,8 @@ fn exec(ctx: BtfTracePointContext) -> i32 {
     }
     let bprm = Typed(ctx.arg::<*const u8>(BPRM));
     let filename: u64 = unsafe { bprm.load(offset!(binprm_filename)) };
-    let asked = Asked {
-        old_tid: ctx.arg::<u64>(OLD_TID) as u32,
-        argc: unsafe { bprm.load(offset!(binprm_argc)) },
-        file: unsafe { bprm.follow(offset!(binprm_file)) },
-        filename,
-    };
+    let asked =
+        Asked { old_tid: ctx.arg::<u64>(OLD_TID) as u32, argc: unsafe { bprm.load(offset!(binprm_argc)) }, filename };
     report(task, &asked, || {
         // The same pointer unless a handler such as binfmt_script put another program in.
         let interpreter: u64 = unsafe { bprm.load(offset!(binprm_interp)) };
@@ -68,8 +64,6 @@ pub struct Asked {
     pub old_tid: u32,
     /// How many arguments there are.
     pub argc: u32,
-    /// The program's file.
-    pub file: Typed,
     /// Address of the path as given.
     pub filename: u64,
 }
@@ -96,24 +90,29 @@ pub fn report(task: Task, asked: &Asked, interpreter: impl FnOnce() -> u64) {
         (*record).ids.mnt_ns = task.mnt_ns();
         (*record).comm = task.comm();
         (*record).argc = asked.argc;
-        let mut flags = credentials(record, task, asked.file);
+        let mm = task.mm();
+        let file = mm.follow(offset!(mm_exe_file));
+        let mut flags = credentials(record, task, file);
         // The record's own length serves as the cursor's place until the record is done.
         let cursor = Cursor::new(buffer, &raw mut (*record).header.len, size_of::<Exec>() as u32);
-        let mm = task.mm();
         if mm.is_null() {
             flags |= EXEC_NO_MM;
         }
-        let file = mm.follow(offset!(mm_exe_file));
-        let (mount, dentry) = (file.follow(offset!(file_mnt)), file.follow(offset!(file_dentry)));
-        if mount.load::<u32>(offset!(vfsmount_flags)) & MNT_INTERNAL != 0 {
-            flags |= EXEC_INTERNAL_MOUNT;
-        }
-        // A name that was taken off its hash chain is gone; a root (or a memfd) was never on one.
-        if dentry.load::<u64>(offset!(dentry_hash_pprev)) == 0
-            && offset!(dentry_hash_pprev) != ABSENT
-            && dentry.follow(offset!(dentry_parent)).address() != dentry.address()
-        {
-            flags |= EXEC_DELETED;
+        // A constant null is no pointer to the verifier: nothing may be read through it.
+        let (mut mount, mut dentry) = (0, 0);
+        if offset!(mm_exe_file) != ABSENT && offset!(file_mnt) != ABSENT && offset!(file_dentry) != ABSENT {
+            let (typed_mount, typed_dentry) = (file.follow(offset!(file_mnt)), file.follow(offset!(file_dentry)));
+            if typed_mount.load::<u32>(offset!(vfsmount_flags)) & MNT_INTERNAL != 0 {
+                flags |= EXEC_INTERNAL_MOUNT;
+            }
+            // A name that was taken off its hash chain is gone; a root (or a memfd) was never on one.
+            if typed_dentry.load::<u64>(offset!(dentry_hash_pprev)) == 0
+                && offset!(dentry_hash_pprev) != ABSENT
+                && typed_dentry.follow(offset!(dentry_parent)).address() != typed_dentry.address()
+            {
+                flags |= EXEC_DELETED;
+            }
+            (mount, dentry) = (typed_mount.address(), typed_dentry.address());
         }
         (*record).exe_state = FIELD_DEGRADED;
         (*record).exe_len = 0;
@@ -123,13 +122,16 @@ pub fn report(task: Task, asked: &Asked, interpreter: impl FnOnce() -> u64) {
             (*stats).paths_degraded += 1;
         } else {
             let at = cursor.at();
-            (*record).exe_state = path::append(cursor, mount.address(), dentry.address());
+            (*record).exe_state = path::append(cursor, mount, dentry);
             (*record).exe_len = (cursor.at() - at) as u16;
 
-            let fs = task.fs();
-            let (mount, dentry) = (fs.follow(offset!(fs_pwd_mnt)), fs.follow(offset!(fs_pwd_dentry)));
+            let (mut mount, mut dentry) = (0, 0);
+            if offset!(task_fs) != ABSENT {
+                let fs = task.fs();
+                (mount, dentry) = (fs.load(offset!(fs_pwd_mnt)), fs.load(offset!(fs_pwd_dentry)));
+            }
             let at = cursor.at();
-            (*record).cwd_state = path::append(cursor, mount.address(), dentry.address());
+            (*record).cwd_state = path::append(cursor, mount, dentry);
             (*record).cwd_len = (cursor.at() - at) as u16;
         }
 
@@ -161,7 +163,7 @@ unsafe fn credentials(record: *mut Exec, task: Task, file: Typed) -> u32 {
         let new = task.cred();
         (*record).old_euid = new.load(offset!(cred_euid));
         (*record).old_egid = new.load(offset!(cred_egid));
-        if offset!(file_cred) == ABSENT {
+        if offset!(mm_exe_file) == ABSENT || offset!(file_cred) == ABSENT {
             return 0;
         }
         let old = file.follow(offset!(file_cred));

@@ -52,12 +52,8 @@ fn exec_event(event: *mut c_void) -> u32 {
         let stack: u64 = mm.load(offset!(mm_start_stack));
         bpf_probe_read_user((&raw mut argc).cast(), size_of::<u32>() as u32, stack as *const c_void);
     }
-    let asked = Asked {
-        old_tid: read(event, offset!(event_exec_old_tid)),
-        argc,
-        file: unsafe { mm.follow(offset!(mm_exe_file)) },
-        filename: event + u64::from(place & 0xffff),
-    };
+    let asked =
+        Asked { old_tid: read(event, offset!(event_exec_old_tid)), argc, filename: event + u64::from(place & 0xffff) };
     report(task, &asked, || interpreter(task));
     emit::PASS_ON
 }

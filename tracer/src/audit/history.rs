@@ -137,8 +137,13 @@ impl History {
     }
 
     fn execed(&mut self, process: &Process, at_ns: u64) {
+        let unknown = !self.processes.contains_key(&process.id);
         self.seen(process);
         let Some(past) = self.processes.get_mut(&process.id) else { return };
+        if unknown && let Some(before) = past.images.first_mut() {
+            // What it ran before was not told.
+            (before.execed, before.role) = (false, None);
+        }
         if past.images.len() == IMAGES_KEPT {
             past.images.remove(1);
         }

@@ -24,7 +24,7 @@ use crate::id::ProcessId;
 use crate::time::Timestamp;
 use history::History;
 
-/// How long after its entrypoint's exec a start is waited with, for the first child and for name and image, in nanoseconds.
+/// How long after its entrypoint's exec a start is waited with, for the first child, for name and image and for ends, in nanoseconds.
 pub const SETTLE_NS: u64 = 1_000_000_000;
 
 /// Containers of which it is remembered that they were made and have not been started yet.
@@ -126,15 +126,15 @@ impl Starts {
     /// Those of which all is known by now (`CLOCK_BOOTTIME`, nanoseconds), in the order in which they became ready.
     pub fn take(&mut self, now_ns: u64) -> Vec<Start> {
         self.take_if(|history, pending| {
-            let late = pending.ready_ns.is_none_or(|ready| now_ns >= ready.saturating_add(SETTLE_NS));
             let settled = pending.first_child.is_some_and(|child| history.has_run(child));
-            late || pending.ended || settled && pending.is_named()
+            pending.is_over(now_ns) || settled && pending.is_named()
         })
     }
 
-    /// Those of which all is known by the time of the last event.
+    /// The same where nobody waits for them: with the ends of what ended soon.
     pub fn take_by_events(&mut self) -> Vec<Start> {
-        self.take(self.now_ns)
+        let now_ns = self.now_ns;
+        self.take_if(|_, pending| pending.is_over(now_ns))
     }
 
     /// All that are left: nothing more will come.
@@ -161,6 +161,11 @@ impl Pending {
         *runtime = runtime.take().or(known.runtime);
         *kubernetes = kubernetes.take().or(known.kubernetes);
         *bundle = bundle.take().or(known.bundle);
+    }
+
+    /// True if nothing more is waited for.
+    fn is_over(&self, now_ns: u64) -> bool {
+        self.ended || self.ready_ns.is_none_or(|ready| now_ns >= ready.saturating_add(SETTLE_NS))
     }
 
     /// True if nothing more will be learnt of what it is called.

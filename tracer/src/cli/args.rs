@@ -179,7 +179,9 @@ pub struct CaptureArgs {
 
     /// Take the kernel's types from FILE; refused if it is another kernel's
     ///
-    /// For kernels built without BTF: a BTF file made for exactly this kernel, e.g. from BTFHub.
+    /// A check, for when it is to be certain of which kernel a file is: the offsets still come from the kernel that runs,
+    /// from /sys/kernel/btf/vmlinux, or where sysfs is not mounted by bpf(2) (since Linux 5.11). A kernel built without BTF
+    /// cannot be traced: it has no types to attach programs by, and no file gives it them.
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     btf: Option<PathBuf>,
 }

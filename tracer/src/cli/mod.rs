@@ -22,6 +22,7 @@ pub mod stream;
 pub mod top;
 mod trace;
 pub mod tree;
+mod watch;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write as _};

@@ -1,24 +1,19 @@
 //! Commands that show picture after picture, live: on a screen that listens to keys, or as text.
-//!
-//! A thread of its own draws and writes: a terminal or reader that is slow never holds up the reading of events.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use crossterm::event::{self, Event as Input, KeyEvent, KeyEventKind};
+use crossterm::event::{Event as Input, KeyEvent, KeyEventKind};
 use ratatui::backend::CrosstermBackend;
 use ratatui::layout::Rect;
 use ratatui::{Frame, Terminal, TerminalOptions, Viewport};
-use tokio::sync::oneshot;
 
-use super::screen::Screen;
-use crate::filter::{Filter, Spec};
+use super::screen::{self, Screen};
 use crate::live::Tracer;
-use crate::pipeline::{self, Wanted};
+use crate::pipeline::Wanted;
 use crate::sink::{Output, Sink, Target};
 use crate::view::screen::Wish;
 
@@ -76,32 +71,10 @@ pub(super) async fn live(
     canvas: Canvas,
     told: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let (end, ended) = oneshot::channel();
-    let artist = thread::spawn({
-        let stop = Arc::clone(&stop);
-        move || {
-            let result = if pace.batch { write(&show, pace, canvas, &stop) } else { draw(show, pace, canvas, &stop) };
-            // Nobody hears it who has ended already.
-            let _ = end.send(());
-            result
-        }
-    });
-    let shutdown = async {
-        tokio::select! {
-            () = told => {}
-            _ = ended => {}
-        }
+    let artist = move |stop: &AtomicBool| {
+        if pace.batch { write(&show, pace, canvas, stop) } else { draw(show, pace, canvas, stop) }
     };
-    // All events go to the picture: who is who is learnt from those that are not shown too.
-    let everything = Filter::new(&Spec::default())?;
-    let result = pipeline::run(tracer, everything, sink, wanted, shutdown, |_| true).await;
-    stop.store(true, Ordering::Relaxed);
-    // The terminal is as it was before anything is said about what went wrong.
-    let shown =
-        artist.join().map_err(|_| anyhow::anyhow!("drawing the picture failed: this is a bug, please report it"))?;
-    result?;
-    shown
+    screen::follow(tracer, sink, wanted, told, artist).await
 }
 
 /// Waits until a picture is due. False if the end comes before.
@@ -163,7 +136,8 @@ fn draw(mut show: impl Show, pace: Pace, canvas: Canvas, stop: &AtomicBool) -> a
             terminal.draw(|frame| show.draw(frame, &picture, colour))?;
         }
         fresh = false;
-        let Some(Input::Key(key)) = next_input(due) else { continue };
+        let patience = due.saturating_duration_since(Instant::now()).min(PATIENCE);
+        let Some(Input::Key(key)) = screen::next_input(patience) else { continue };
         if key.kind == KeyEventKind::Release {
             continue;
         }
@@ -180,20 +154,6 @@ fn draw(mut show: impl Show, pace: Pace, canvas: Canvas, stop: &AtomicBool) -> a
         }
     }
     Ok(())
-}
-
-/// Waits for input until the next picture is due, or for a moment.
-fn next_input(due: Instant) -> Option<Input> {
-    let patience = due.saturating_duration_since(Instant::now()).min(PATIENCE);
-    match event::poll(patience) {
-        Ok(true) => event::read().ok(),
-        Ok(false) => None,
-        Err(_) => {
-            // There is no keyboard; signals still end it.
-            thread::sleep(patience);
-            None
-        }
-    }
 }
 
 /// A time between two pictures, as it is typed.

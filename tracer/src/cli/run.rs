@@ -140,6 +140,10 @@ impl RunArgs {
             return Err(UsageError::new("run", message));
         }
         let capture = self.capture.capture(&self.filter, "run")?;
+        if capture.zombie_after.is_some() && globals.target().is_none() {
+            let message = "--reap adds events to those that -o FILE gets; the tree in the end has none: give -o FILE";
+            return Err(UsageError::new("run", message));
+        }
         let words: Vec<_> = self.command.iter().map(|word| word.to_string_lossy()).collect();
         let containers = match self.containers {
             When::Always => Containers::Anywhere,
@@ -147,11 +151,17 @@ impl RunArgs {
             When::Auto if role::starts_containers(&words) => Containers::Below,
             When::Auto | When::Never => Containers::No,
         };
+        let spec = Spec { until_reaped: capture.zombie_after.is_some(), ..self.filter.spec() };
+        if containers == Containers::Anywhere && !spec.pids.is_empty() {
+            let message = "--pid chooses among what descends from CMD, and the containers of a daemon do not: leave out --pid, \
+                           or give --containers=never";
+            return Err(UsageError::new("run", message));
+        }
         Ok(Plan {
             output: globals.target().map(|target| (format, target)),
             globals: globals.clone(),
             filter: self.filter.filter(&capture, "run")?,
-            spec: Spec { until_reaped: capture.zombie_after.is_some(), ..self.filter.spec() },
+            spec,
             containers,
             capture,
             wait: self.wait,

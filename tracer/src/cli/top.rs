@@ -15,6 +15,7 @@ use super::{Capture, CaptureArgs, ExitCode, FilterArgs, Globals, UsageError};
 use crate::clock;
 use crate::event::Event;
 use crate::filter::Filter;
+use crate::live::ExecFailures;
 use crate::pipeline::Wanted;
 use crate::sink::{Output, Sink};
 use crate::view::line;
@@ -104,6 +105,10 @@ impl TopArgs {
     pub fn plan(self, globals: &Globals) -> Result<Plan, UsageError> {
         let batch = self.batch || globals.target().is_some() || !io::stdout().is_terminal();
         let capture = self.capture.capture(&self.filter, "top")?;
+        if capture.exec_failures != ExecFailures::No || capture.zombie_after.is_some() {
+            let message = "top shows neither failed execs nor who waits for the dead: `tracer stream` tells them";
+            return Err(UsageError::new("top", message));
+        }
         Ok(Plan {
             pace: Pace { batch, delay: self.delay, iterations: self.iterations.unwrap_or(u64::MAX) },
             state: State { group: self.group, sort: self.sort, ..State::default() },

@@ -7,7 +7,6 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::args;
-use super::screen;
 use super::{ExitCode, Globals, UsageError};
 use crate::clock;
 use crate::event::Event;
@@ -127,7 +126,7 @@ pub(super) fn execute(args: &TreeArgs, globals: &Globals) -> anyhow::Result<Exit
                            `tracer stream --format text` what happens";
             return Err(UsageError::new("tree", message).into());
         }
-        return screen::watch(args, globals);
+        return super::watch::watch(args, globals);
     }
     let mut output = globals.open()?;
     let events = snapshot()?;

@@ -28,8 +28,10 @@ pub struct Found<'a> {
 }
 
 /// How engines name a container's cgroup: what stands before the id, and whose way that is.
-const NAMED: [(&str, &str); 8] = [
+const NAMED: [(&str, &str); 9] = [
     ("docker-", "docker"),
+    // Below the unit that runs Podman (`--cgroups=split`, as Quadlet has it).
+    ("libpod-payload-", "podman"),
     ("libpod-", "podman"),
     ("cri-containerd-", "containerd"),
     ("nerdctl-", "containerd"),
@@ -59,7 +61,8 @@ fn container(path: &str) -> Option<Found<'_>> {
     (0..parts.len()).rev().find_map(|at| {
         let (name, cgroup) = parts[at];
         let above = at.checked_sub(1).map(|above| parts[above].0);
-        let (id, engine) = named(name).or_else(|| machine(name)).or_else(|| lxc(name, above)).or_else(|| {
+        let below = parts.get(at + 1).map(|below| below.0);
+        let (id, engine) = named(name).or_else(|| machine(name, below)).or_else(|| lxc(name, above)).or_else(|| {
             let engine = match above {
                 Some("docker") => Some("docker"),
                 _ => None,
@@ -105,8 +108,12 @@ fn named(name: &str) -> Option<(Cow<'_, str>, Option<&'static str>)> {
     is_id(id).then_some((Cow::Borrowed(id), None))
 }
 
-/// systemd-nspawn, by way of systemd-machined or as a service. Machines of QEMU are registered in the same way.
-fn machine(name: &str) -> Option<(Cow<'_, str>, Option<&'static str>)> {
+/// systemd-nspawn, by way of systemd-machined or as a service. Machines of QEMU are registered in the same way. As a service,
+/// nspawn puts itself into `supervisor`, beside the container's `payload`.
+fn machine<'a>(name: &'a str, below: Option<&str>) -> Option<(Cow<'a, str>, Option<&'static str>)> {
+    if below == Some("supervisor") {
+        return None;
+    }
     let escaped = match name.strip_prefix("machine-").and_then(|name| name.strip_suffix(".scope")) {
         Some(scope) => scope,
         None => name.strip_prefix("systemd-nspawn@")?.strip_suffix(".service")?,

@@ -12,8 +12,9 @@ fn path(template: &str) -> String {
 /// Path; unit; container, engine, pod; what of the path is the container's own cgroup.
 type Row = (&'static str, Option<&'static str>, Option<(&'static str, Option<&'static str>, Option<&'static str>)>);
 
+/// Above each group stands the source that makes such paths.
 const ROWS: &[Row] = &[
-    // No container.
+    // No container. systemd: src/basic/cgroup-util.c.
     ("/", None, None),
     ("/init.scope", Some("init.scope"), None),
     ("/system.slice/ssh.service", Some("ssh.service"), None),
@@ -22,7 +23,7 @@ const ROWS: &[Row] = &[
     ("/user.slice/user-1000.slice/user@1000.service/app.slice/dbus.service", Some("user@1000.service"), None),
     ("/user.slice", None, None),
     ("/foo/bar.service", None, None),
-    // Docker: cgroupfs, systemd, rootless, in Docker.
+    // Docker: cgroupfs, systemd, rootless, in Docker. moby: daemon/oci_linux.go (WithCgroups).
     ("/docker/ID", None, Some(("ID", Some("docker"), None))),
     ("/system.slice/docker-ID.scope", Some("docker-ID.scope"), Some(("ID", Some("docker"), None))),
     (
@@ -33,10 +34,13 @@ const ROWS: &[Row] = &[
     ("/docker/OTHER/docker/ID", None, Some(("ID", Some("docker"), None))),
     ("/docker/ID/init.scope", None, Some(("ID", Some("docker"), None))),
     ("/system.slice/docker.service", Some("docker.service"), None),
-    // containerd: nerdctl, by systemd and without.
+    // containerd: nerdctl, by systemd and without. nerdctl: pkg/cmd/container/run_cgroup_linux.go (generateCgroupPath);
+    // containerd: pkg/oci/spec.go (populateDefaultUnixSpec).
     ("/default/ID", None, Some(("ID", None, None))),
     ("/system.slice/nerdctl-ID.scope", Some("nerdctl-ID.scope"), Some(("ID", Some("containerd"), None))),
-    // Podman: systemd, rootless, cgroupfs; in a pod; its conmon.
+    // Podman: systemd, rootless, cgroupfs; in a pod; its conmon. podman: libpod/container_internal_linux.go
+    // (getOCICgroupPath), libpod/oci_conmon_linux.go (moveConmonToCgroupAndSignal); below it crun's `container`, crun:
+    // src/libcrun/cgroup-systemd.c.
     ("/machine.slice/libpod-ID.scope", Some("libpod-ID.scope"), Some(("ID", Some("podman"), None))),
     ("/machine.slice/libpod-ID.scope/container", Some("libpod-ID.scope"), Some(("ID", Some("podman"), None))),
     (
@@ -52,10 +56,26 @@ const ROWS: &[Row] = &[
     ),
     ("/machine.slice/libpod-conmon-ID.scope", Some("libpod-conmon-ID.scope"), None),
     ("/libpod_parent/conmon", None, None),
-    // Plain runc and crun with systemd: ids are free.
+    // Podman with --cgroups=split, as Quadlet runs it: the unit is that which runs Podman. The same function of podman.
+    ("/system.slice/nginx.service/libpod-payload-ID", Some("nginx.service"), Some(("ID", Some("podman"), None))),
+    (
+        "/QM.slice/qm.service/libpod-payload-ID/system.slice/dbus-broker.service",
+        Some("qm.service"),
+        Some(("ID", Some("podman"), None)),
+    ),
+    (
+        "/user.slice/user-1001.slice/user@1001.service/app.slice/web.service/libpod-payload-ID",
+        Some("user@1001.service"),
+        Some(("ID", Some("podman"), None)),
+    ),
+    ("/system.slice/nginx.service/runtime", Some("nginx.service"), None),
+    // Plain runc and crun with systemd: ids are free. runc: libcontainer/cgroups/systemd/common.go (getUnitName); crun:
+    // src/libcrun/cgroup-systemd.c.
     ("/system.slice/runc-web.scope", Some("runc-web.scope"), Some(("web", Some("runc"), None))),
     ("/system.slice/crun-web-1.scope", Some("crun-web-1.scope"), Some(("web-1", Some("crun"), None))),
-    // Kubernetes: cgroupfs and systemd, by class of service, containerd and CRI-O and Docker, and kind's nodes.
+    // Kubernetes: cgroupfs and systemd, by class of service, containerd and CRI-O and Docker, and kind's nodes. kubernetes:
+    // pkg/kubelet/cm/cgroup_manager_linux.go (ToSystemd, ToCgroupfs); containerd: internal/cri/server/podsandbox/
+    // helpers_linux.go (getCgroupsPath); cri-o: internal/config/cgmgr.
     ("/kubepods/podUID/ID", None, Some(("ID", None, Some("UID")))),
     ("/kubepods/burstable/podUID/ID", None, Some(("ID", None, Some("UID")))),
     ("/kubepods/besteffort/podUID/crio-ID", None, Some(("ID", Some("cri-o"), Some("UID")))),
@@ -96,7 +116,9 @@ const ROWS: &[Row] = &[
         Some(("ID", Some("containerd"), Some("UID"))),
     ),
     ("/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-podUID_.slice", None, None),
-    // systemd-nspawn: registered, as a service, with an escaped name; a virtual machine is none.
+    // systemd-nspawn: registered, as a service, with an escaped name; its own process beside the container; a virtual machine is
+    // none; LXC by libvirt. systemd: src/nspawn/nspawn-cgroup.c (create_subcgroup), src/machine/machine.c
+    // (machine_start_scope); libvirt: src/util/virsystemd.c (virSystemdMakeScopeName).
     (
         "/machine.slice/machine-debian.scope",
         Some("machine-debian.scope"),
@@ -112,20 +134,28 @@ const ROWS: &[Row] = &[
         Some("systemd-nspawn@debian.service"),
         Some(("debian", Some("systemd-nspawn"), None)),
     ),
+    ("/machine.slice/systemd-nspawn@debian.service/supervisor", Some("systemd-nspawn@debian.service"), None),
+    ("/machine.slice/machine-debian.scope/supervisor", Some("machine-debian.scope"), None),
+    ("/docker/ID/machine.slice/machine-debian.scope/supervisor", None, Some(("ID", Some("docker"), None))),
+    (
+        "/machine.slice/machine-debian.scope/payload/supervisor",
+        Some("machine-debian.scope"),
+        Some(("debian", Some("systemd-nspawn"), None)),
+    ),
     ("/machine.slice/machine-qemu\\x2d1\\x2dvm.scope", Some("machine-qemu\\x2d1\\x2dvm.scope"), None),
     (
         "/machine.slice/machine-lxc\\x2d4711\\x2dweb.scope",
         Some("machine-lxc\\x2d4711\\x2dweb.scope"),
         Some(("web", Some("lxc"), None)),
     ),
-    // LXC, LXD, Proxmox.
+    // LXC, LXD, Proxmox. lxc: src/lxc/cgroups/cgfsng.c; pve-container: src/PVE/LXC.pm.
     ("/lxc/web", None, Some(("web", Some("lxc"), None))),
     ("/lxc/101/ns/init.scope", None, Some(("101", Some("lxc"), None))),
     ("/lxc.payload/web/system.slice", None, Some(("web", Some("lxc"), None))),
     ("/lxc.payload.web/system.slice/ssh.service", None, Some(("web", Some("lxc"), None))),
     ("/lxc.monitor.web", None, None),
     ("/lxc.monitor/web", None, None),
-    // Amazon ECS.
+    // Amazon ECS. amazon-ecs-agent: agent/api/task/task_linux.go (BuildCgroupRoot).
     ("/ecs/b1a2c3d4e5f60718293a4b5c6d7e8f90/ID", None, Some(("ID", None, None))),
     // Not as long as an id, or not an id.
     ("/process_api/0628426cdb9d79438a928f81a50a7277", None, None),

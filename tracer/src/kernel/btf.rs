@@ -184,8 +184,11 @@ impl Btf {
     }
 
     /// Looks up every member that the kernel side wants. Those of no great matter may be absent.
-    pub fn offsets(&self) -> Result<Offsets, BtfError> {
+    ///
+    /// Those of the fields `without` are taken not to be there, if tracing can do without.
+    pub fn offsets(&self, without: &[&str]) -> Result<Offsets, BtfError> {
         Offsets::build(|member| match (self.offset(member), member.want) {
+            (_, Want::Useful | Want::Bit | Want::Event) if without.contains(&member.field) => Ok(ABSENT),
             (Some(offset), _) => Ok(offset),
             (None, Want::Needed) => Err(BtfError::Missing { of: member.of, path: member.path }),
             (None, Want::Useful | Want::Bit | Want::Event) => Ok(ABSENT),
@@ -408,7 +411,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_needed_member_that_is_absent_is_named() {
-        let error = Btf::parse(sample()).unwrap().offsets().unwrap_err();
+        let error = Btf::parse(sample()).unwrap().offsets(&[]).unwrap_err();
         assert!(error.to_string().contains("task_struct.pid"), "{error}");
     }
 

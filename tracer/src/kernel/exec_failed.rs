@@ -36,8 +36,16 @@ pub const BY_TRACEPOINT: [Hook; 2] = [
 /// What [`BY_TRACEPOINT`] costs.
 pub const COST: &str = "While it is on, every system call of the machine is slower";
 
-/// Attaches by the first way that works, and says why if it is not the first.
-pub(super) fn attach(probe: &mut Probe, fallbacks: &mut Vec<String>) -> Result<[Hook; 2], LoadError> {
+/// Attaches by the way that is asked for, or else by the first that works, and says why if that is not the first.
+pub(super) fn attach(
+    probe: &mut Probe,
+    by_function: Option<bool>,
+    fallbacks: &mut Vec<String>,
+) -> Result<[Hook; 2], LoadError> {
+    if let Some(by_function) = by_function {
+        let hooks = if by_function { BY_FUNCTION } else { BY_TRACEPOINT };
+        return both(probe, &hooks).map(|()| hooks);
+    }
     let Err(error) = both(probe, &BY_FUNCTION) else { return Ok(BY_FUNCTION) };
     both(probe, &BY_TRACEPOINT)?;
     tracing::debug!("{}: {error}", BY_FUNCTION[0].name());

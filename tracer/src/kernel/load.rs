@@ -6,7 +6,7 @@ use aya::maps::{HashMap, Map, MapData};
 use aya::programs::{BtfTracePoint, FExit, Program, ProgramError, ProgramFd, TracePoint};
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 use tracer_common::config::Config;
-use tracer_common::limits::{ARGV_MAX_BYTES, MAX_PREPARED};
+use tracer_common::limits::{ARGV_MAX_BYTES, MAX_PREPARED, MAX_TRACKED};
 use tracer_common::offsets::Offsets;
 use tracer_common::stats::CpuStats;
 
@@ -14,6 +14,7 @@ use super::btf::{Btf, BtfError};
 use super::capabilities::{Held, Lack};
 use super::exec_failed;
 use super::hierarchy::Hierarchy;
+use super::memlock;
 use super::misses::Misses;
 use super::own_btf;
 use super::ring::Ring;
@@ -39,14 +40,20 @@ pub struct KernelOptions {
     pub threads: bool,
     /// Only processes put in by [`Kernel::track`], and what they fork.
     pub tracked_only: bool,
+    /// Most of those at a time.
+    pub max_tracked: u32,
     /// Execs that fail too.
     pub exec_failed: bool,
+    /// … by the functions of the system calls, or by their tracepoints. `None`: the first that the kernel allows.
+    pub exec_failed_by_function: Option<bool>,
     /// When the dead are waited for too.
     pub reap: bool,
     /// Births, execs and deaths by hooks at which no program is preempted. `None`: where the kernel passes over one that is.
     pub unpreempted: Option<bool>,
     /// A file with the running kernel's BTF. Another kernel's is refused.
     pub btf: Option<PathBuf>,
+    /// Fields of [`Offsets`] that this kernel is taken not to have, if tracing can do without: for tests.
+    pub without: Vec<&'static str>,
 }
 
 impl KernelOptions {
@@ -62,10 +69,13 @@ impl Default for KernelOptions {
             argv_max: Config::DEFAULT.argv_max,
             threads: false,
             tracked_only: false,
+            max_tracked: MAX_TRACKED,
             exec_failed: false,
+            exec_failed_by_function: None,
             reap: false,
             unpreempted: None,
             btf: None,
+            without: Vec::new(),
         }
     }
 }
@@ -79,6 +89,16 @@ pub enum LoadError {
     /// Not allowed to load programs.
     #[error("not permitted to load BPF programs {0}")]
     NotPermitted(Lack),
+    /// There is no room for what the kernel side needs (before Linux 5.11).
+    #[error(
+        "the limit of locked memory ({} KiB) is too low for BPF; raise it with `{}`, or with LimitMEMLOCK=infinity in a unit",
+        bytes >> 10,
+        memlock::REMEDY
+    )]
+    Memlock {
+        /// The limit.
+        bytes: u64,
+    },
     /// The kernel refused.
     #[error("the kernel refused {what}: {why}; `tracer doctor` tells what it lacks")]
     Refused {
@@ -183,11 +203,22 @@ pub struct Kernel {
     pub fallbacks: Vec<String>,
     /// Whose cgroups the records tell.
     pub hierarchy: Hierarchy,
+    /// Size of the ring.
+    pub ring_bytes: u32,
 }
 
 impl Kernel {
     /// Loads and attaches everything; from here on events gather in the ring.
     pub fn start(options: &KernelOptions) -> Result<(Self, Ring), LoadError> {
+        let ((mut kernel, ring), fitting) = memlock::within(options, Self::start_with)?;
+        kernel.fallbacks.extend(memlock::fallback(options, &fitting));
+        for fallback in &kernel.fallbacks {
+            tracing::info!("fallback: {fallback}");
+        }
+        Ok((kernel, ring))
+    }
+
+    fn start_with(options: &KernelOptions) -> Result<(Self, Ring), LoadError> {
         let btf = own_btf::load(options.btf.as_deref())?;
         let hooks: Vec<Hook> = options.reap.then_some(REAPS).into_iter().chain(hooks(&btf)).collect();
         let mut fallbacks = fallbacks(&btf, &hooks);
@@ -210,7 +241,7 @@ impl Kernel {
         for (hook, loaded) in loaded {
             // Whoever's birth is told has this on until tracing ends as well.
             if options.exec_failed && hook.program == BIRTHS {
-                attached.extend(exec_failed::attach(&mut probe, &mut fallbacks)?);
+                attached.extend(exec_failed::attach(&mut probe, options.exec_failed_by_function, &mut fallbacks)?);
             }
             match loaded.and_then(|(ways, loaded)| ways.attach(&loaded, &mut probe, &mut fallbacks)) {
                 Ok(way) => attached.extend(way),
@@ -222,9 +253,6 @@ impl Kernel {
         for hook in &attached {
             misses.watch(hook, probe.descriptor(hook)?);
         }
-        for fallback in &fallbacks {
-            tracing::info!("fallback: {fallback}");
-        }
         let Probe { mut ebpf, types } = probe;
         drop(types);
         return_freed_memory();
@@ -233,7 +261,9 @@ impl Kernel {
         let ring = Ring::new(events, options.ring_bytes, Asleep::new(ebpf.map("ASLEEP"))?)?;
         let stats = Counters::new(ebpf.map("STATS"), cpus()? as usize)?;
         let tracked = take(&mut ebpf, "TRACKED")?;
-        let kernel = Self { ebpf: Some(ebpf), stats, tracked, misses, hooks: attached, fallbacks, hierarchy };
+        let ring_bytes = options.ring_bytes;
+        let kernel =
+            Self { ebpf: Some(ebpf), stats, tracked, misses, hooks: attached, fallbacks, hierarchy, ring_bytes };
         let (names, hierarchy) = (kernel.hook_names().join(", "), kernel.hierarchy.name());
         tracing::info!("hooks: {names}; cgroups by {hierarchy}");
         Ok((kernel, ring))
@@ -290,12 +320,12 @@ impl Probe {
     pub(super) fn open(btf: &Btf, hierarchy: &Hierarchy, options: &KernelOptions) -> Result<Self, LoadError> {
         let types = aya::Btf::parse(btf.data(), aya::Endianness::default());
         let types = types.map_err(|error| refused("its own BTF", &error))?;
-        Ok(Self { ebpf: open(&btf.offsets()?, hierarchy, options)?, types })
+        Ok(Self { ebpf: open(&btf.offsets(&options.without)?, hierarchy, options)?, types })
     }
 
     /// Opens the object anew, with other constants.
     pub(super) fn vary(&mut self, btf: &Btf, hierarchy: &Hierarchy, options: &KernelOptions) -> Result<(), LoadError> {
-        self.ebpf = open(&btf.offsets()?, hierarchy, options)?;
+        self.ebpf = open(&btf.offsets(&options.without)?, hierarchy, options)?;
         Ok(())
     }
 
@@ -355,7 +385,10 @@ fn open(offsets: &Offsets, hierarchy: &Hierarchy, options: &KernelOptions) -> Re
         cgroup_hierarchy: hierarchy.number,
         ring_eighth: options.ring_bytes / 8,
     };
+    // Before Linux 5.11 what might be put into a map counts as memory already.
     let prepared = if options.unpreempted() { MAX_PREPARED } else { 1 };
+    let tracked = if options.tracked_only { options.max_tracked } else { 1 };
+    let unreaped = if options.reap { tracked } else { 1 };
     let (offsets, config) = (Plain(*offsets), Plain(config));
     EbpfLoader::new()
         // Offsets come as constants: no relocation against the kernel's BTF is needed.
@@ -365,6 +398,8 @@ fn open(offsets: &Offsets, hierarchy: &Hierarchy, options: &KernelOptions) -> Re
         .map_max_entries("EVENTS", options.ring_bytes)
         .map_max_entries("PREPARED", prepared)
         .map_max_entries("STATS", cpus()?)
+        .map_max_entries("TRACKED", tracked)
+        .map_max_entries("UNREAPED", unreaped)
         .load(OBJECT)
         .map_err(|error| classify("the maps", &error))
 }

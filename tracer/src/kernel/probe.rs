@@ -1,6 +1,6 @@
 //! What the running kernel and our privileges allow, found by trying.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -12,6 +12,7 @@ use super::capabilities::{self, Capability, Held};
 use super::exec_failed::{self, BY_FUNCTION, BY_TRACEPOINT};
 use super::hierarchy::Hierarchy;
 use super::load::{Hook, KernelOptions, LoadError, Probe, REAPS, hooks};
+use super::memlock;
 use super::own_btf;
 use super::place::{self, PlaceError};
 use super::unpreempted::{self, instead_of};
@@ -135,13 +136,17 @@ fn mounts(out: &mut Vec<Check>) {
 fn limits(out: &mut Vec<Check>) {
     if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_MEMLOCK) {
         let show = |bytes: u64| if bytes == u64::MAX { "unlimited".into() } else { format!("{} KiB", bytes >> 10) };
-        // Since 5.11 BPF memory is charged to the memory cgroup instead (kernel/bpf/syscall.c).
-        out.push(Check::new(
-            Area::Limit,
-            "memlock",
-            Status::Ok,
-            format!("soft {}, hard {}; only counts before 5.11", show(soft), show(hard)),
-        ));
+        let check = |status, meaning| {
+            Check::new(Area::Limit, "memlock", status, format!("soft {}, hard {}; {meaning}", show(soft), show(hard)))
+        };
+        out.push(if !memlock::counts() {
+            check(Status::Ok, "only counts before 5.11")
+        } else if hard == u64::MAX || Held::now().has(capabilities::SYS_RESOURCE) {
+            check(Status::Ok, "will be raised")
+        } else {
+            check(Status::Fallback, "cannot be raised: the ring buffer is as small as it has to be")
+                .remedy(format!("{}, before tracer runs; LimitMEMLOCK=infinity in a unit", memlock::REMEDY))
+        });
     }
 }
 
@@ -172,8 +177,10 @@ fn fields(btf: &Btf, out: &mut Vec<Check>) {
 /// Loads each program in all its variations, and attaches it for a moment.
 fn attach(btf: &Btf, btf_file: Option<&Path>, out: &mut Vec<Check>) {
     let mut variations = variations(btf, btf_file).into_iter();
-    let opened = variations.next().map(|(hierarchy, options)| Probe::open(btf, &hierarchy, &options));
-    let Some(Ok(mut probe)) = opened else {
+    let opened = variations
+        .next()
+        .map(|(hierarchy, options)| memlock::within(&options, |options| Probe::open(btf, &hierarchy, options)));
+    let Some(Ok((mut probe, fitting))) = opened else {
         out.extend(opened.and_then(Result::err).map(|error| failed("BPF maps", Status::Failed, &error)));
         return;
     };
@@ -184,6 +191,8 @@ fn attach(btf: &Btf, btf_file: Option<&Path>, out: &mut Vec<Check>) {
     // Attached is the last: what is tracked only, so that nothing comes of it.
     for (hierarchy, options) in variations {
         verified.load(&mut probe, hooks.iter().chain(&instead));
+        let KernelOptions { ring_bytes, max_tracked, .. } = fitting;
+        let options = KernelOptions { ring_bytes, max_tracked, ..options };
         if let Err(error) = probe.vary(btf, &hierarchy, &options) {
             out.push(failed("BPF maps", Status::Failed, &error));
             return;
@@ -201,6 +210,10 @@ fn attach(btf: &Btf, btf_file: Option<&Path>, out: &mut Vec<Check>) {
             }
         }
         if !others.is_empty() && refused.is_none() {
+            // It is there for kernels that refuse those.
+            if let Some(check) = out.last_mut() {
+                check.spare.extend(verified.accepted(&[hook]));
+            }
             continue;
         }
         let status = if hook.needed && hook != REAPS { Status::Failed } else { Status::Missing };
@@ -241,6 +254,8 @@ fn variations(btf: &Btf, btf_file: Option<&Path>) -> Vec<(Hierarchy, KernelOptio
 #[derive(Default)]
 struct Verified {
     instructions: BTreeMap<&'static str, u32>,
+    /// Programs that were loaded at least once.
+    loaded: BTreeSet<&'static str>,
     /// Programs of which it refused a variation.
     refused: BTreeMap<&'static str, LoadError>,
 }
@@ -274,6 +289,7 @@ impl Verified {
     }
 
     fn count(&mut self, probe: &Probe, hook: &Hook) {
+        self.loaded.insert(hook.program);
         if let Some(count) = probe.verified(hook) {
             let most = self.instructions.entry(hook.program).or_default();
             *most = count.max(*most);
@@ -283,7 +299,17 @@ impl Verified {
     /// A program that has just been loaded once more.
     fn program(&mut self, probe: &Probe, hook: &Hook) -> Program {
         self.count(probe, hook);
+        self.told(hook)
+    }
+
+    fn told(&self, hook: &Hook) -> Program {
         Program { name: hook.program.to_owned(), instructions: self.instructions.get(hook.program).copied() }
+    }
+
+    /// The programs of these hooks of which every variation was accepted, though another way is taken.
+    fn accepted(&self, hooks: &[Hook]) -> Vec<Program> {
+        let accepted = |hook: &&Hook| self.loaded.contains(hook.program) && !self.refused.contains_key(hook.program);
+        hooks.iter().filter(accepted).map(|hook| self.told(hook)).collect()
     }
 }
 
@@ -301,11 +327,13 @@ fn exec_failures(probe: &mut Probe, verified: &mut Verified, out: &mut Vec<Check
         }
         let programs = programs?;
         let told = told(&programs[0]);
-        Ok((format!("{}: program {} loads and attaches{told}", hooks[0].name(), hooks[0].program), programs))
+        let detail = format!("{}: program {} loads and attaches{told}", hooks[0].name(), hooks[0].program);
+        Ok::<_, LoadError>((detail, programs))
     };
     if let Ok((detail, programs)) = fits(&BY_FUNCTION) {
         let detail = detail + "; nobody else is slower for it";
-        out.push(Check::new(Area::Hook, NAME, Status::Ok, detail).programs(programs));
+        let spare = verified.accepted(&BY_TRACEPOINT);
+        out.push(Check::new(Area::Hook, NAME, Status::Ok, detail).programs(programs).spare(spare));
         return;
     }
     out.push(match fits(&BY_TRACEPOINT) {
@@ -314,7 +342,8 @@ fn exec_failures(probe: &mut Probe, verified: &mut Verified, out: &mut Vec<Check
             let detail = format!("{detail}; {refused} is refused. {}", exec_failed::COST);
             Check::new(Area::Hook, NAME, Status::Fallback, detail).programs(programs)
         }
-        Err(error) => failed(NAME, Status::Missing, &error),
+        Err(error) => Check::new(Area::Hook, NAME, Status::Missing, error.to_string())
+            .remedy("boot Linux 5.15 or newer, or one that lets BPF programs attach to its functions"),
     });
 }
 
@@ -329,6 +358,8 @@ fn failed(name: &str, status: Status, error: &LoadError) -> Check {
     let check = |detail| Check::new(Area::Hook, name, status, detail);
     match error {
         LoadError::NotPermitted(lack) => check(format!("not permitted without {}", lack.names())).remedy(lack.remedy()),
+        // It names its own.
+        LoadError::Memlock { .. } => check(error.to_string()),
         _ => check(error.to_string()).remedy("run with -vv for the verifier's log, and report it"),
     }
 }

@@ -1,31 +1,40 @@
 //! The ring buffer's reading end.
 //!
-//! Wake-ups are dear (an interrupt each), so under load there are none: after each batch the reader looks
-//! again by itself a moment later, and a longer moment while there is something each time. Once it finds nothing it says that
-//! it will sleep, and the next record wakes it at once. So a storm costs some three hundred looks a second, a single event is
-//! handled at once, and idleness costs nothing.
+//! Wake-ups are dear (an interrupt each, on the CPU of whom we watch), so under load there are none: after each batch the reader
+//! looks again by itself a moment later, and a longer moment while there is something each time. Once it finds nothing it says
+//! that it will sleep, and the next record wakes it at once. So a storm costs some three hundred looks a second, a single event
+//! is handled at once, and idleness costs nothing. What follows a single event, a few within some milliseconds, is looked
+//! for at quick pauses, of which there are so many in a second and no more.
 
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd, RawFd};
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aya::maps::{Map, MapData};
 use nix::unistd::{SysconfVar, sysconf};
 use tokio::io::unix::AsyncFd;
-use tokio::time::{Sleep, sleep};
 
 use super::load::{LoadError, refused};
+use super::pause::Pause;
 use super::records::Records;
 use super::shared::Asleep;
 
 /// Pause before the first look after something was found.
-const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const FIRST_PAUSE: Duration = Duration::from_micros(1_500);
 
-/// The longest pause, reached while each look finds something. The timer may be a millisecond late.
-const LONGEST_PAUSE: Duration = Duration::from_millis(3);
+/// The longest pause, reached while each look finds something.
+const LONGEST_PAUSE: Duration = Duration::from_micros(3_500);
+
+/// Pause after a look that found no more than so many records, while there are such pauses left: so that a line is out within a
+/// millisecond when little happens.
+const QUICK_PAUSE: Duration = Duration::from_micros(300);
+const FEW: usize = 4;
+
+/// There may be so many quick pauses in a row, and one more for each such time.
+const QUICK_PAUSES: u32 = 48;
+const QUICK_PAUSE_EACH: Duration = Duration::from_millis(2);
 
 /// A look that finds more records than this makes the next pause a short one again: the ring must not fill.
 const MANY: usize = 512;
@@ -71,12 +80,36 @@ pub struct Ring {
     records: Records,
     asleep: Asleep,
     rest: Rest,
-    /// The end of the pause that is under way.
-    pause: Option<Pin<Box<Sleep>>>,
+    pause: Pause,
     /// How long the last pause between two looks was; none since we were woken.
     length: Duration,
     /// Records found since.
     found: usize,
+    quick: Allowance,
+}
+
+/// How many quick pauses are left, by when.
+#[derive(Clone, Copy, Debug)]
+struct Allowance {
+    left: u32,
+    counted: Instant,
+}
+
+impl Allowance {
+    fn new(now: Instant) -> Self {
+        Self { left: QUICK_PAUSES, counted: now }
+    }
+
+    /// Takes one, if there is one.
+    fn take(&mut self, now: Instant) -> bool {
+        let passed = now.saturating_duration_since(self.counted).as_nanos() / QUICK_PAUSE_EACH.as_nanos();
+        let passed = u32::try_from(passed).unwrap_or(u32::MAX);
+        self.left = self.left.saturating_add(passed).min(QUICK_PAUSES);
+        self.counted = if self.left == QUICK_PAUSES { now } else { self.counted + passed * QUICK_PAUSE_EACH };
+        let one = self.left != 0;
+        self.left -= u32::from(one);
+        one
+    }
 }
 
 impl Ring {
@@ -89,7 +122,9 @@ impl Ring {
         // SAFETY: the map owns its descriptor, is owned by the `AsyncFd`, and always names the same one.
         let map = unsafe { AsyncFd::register(Descriptor(map)) };
         let map = map.map_err(|error| refused("the ring buffer", &error))?;
-        Ok(Self { map, records, asleep, rest: Rest::Busy, pause: None, length: Duration::ZERO, found: 0 })
+        let pause = Pause::new().map_err(|error| refused("a timer", &error))?;
+        let quick = Allowance::new(Instant::now());
+        Ok(Self { map, records, asleep, rest: Rest::Busy, pause, length: Duration::ZERO, found: 0, quick })
     }
 
     /// True until a look after a pause has found nothing.
@@ -106,15 +141,17 @@ impl Ring {
     pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.rest {
             Rest::Busy => {
-                if self.pause.is_none() {
+                if !self.pause.is_set() {
                     self.length = if self.found > MANY {
                         FIRST_PAUSE
+                    } else if self.found <= FEW && self.quick.take(Instant::now()) {
+                        QUICK_PAUSE
                     } else {
                         (2 * self.length).clamp(FIRST_PAUSE, LONGEST_PAUSE)
                     };
                     self.found = 0;
                 }
-                ready!(self.poll_pause(cx, self.length));
+                ready!(self.pause.poll(cx, self.length))?;
                 self.rest = Rest::Looked;
                 Poll::Ready(Ok(()))
             }
@@ -139,21 +176,14 @@ impl Ring {
             // Whoever woke us has taken our wish to be woken with it. Its record may not be readable yet: one that was
             // reserved before is still being written, and will not wake us again.
             self.rest = Rest::Busy;
-            self.pause = None;
+            self.pause.give_up();
             self.length = Duration::ZERO;
             return Poll::Ready(Ok(()));
         }
         let Some(&length) = LAST_LOOKS.get(looks) else { return Poll::Pending };
-        ready!(self.poll_pause(cx, length));
+        ready!(self.pause.poll(cx, length))?;
         self.rest = Rest::Asleep(looks + 1);
         Poll::Ready(Ok(()))
-    }
-
-    fn poll_pause(&mut self, cx: &mut Context<'_>, length: Duration) -> Poll<()> {
-        let pause = self.pause.get_or_insert_with(|| Box::pin(sleep(length)));
-        ready!(pause.as_mut().poll(cx));
-        self.pause = None;
-        Poll::Ready(())
     }
 
     /// Hands over the records that are there now, each as it lies in the ring, for as long as there are and `record` says
@@ -185,5 +215,22 @@ impl Ring {
             true
         };
         self.drain_while(all).records
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quick_pauses_are_used_up_and_come_back_one_by_one() {
+        let began = Instant::now();
+        let mut quick = Allowance::new(began);
+        assert!((0..QUICK_PAUSES).all(|_| quick.take(began)) && !quick.take(began));
+        assert!(!quick.take(began + QUICK_PAUSE_EACH / 2));
+        assert!(quick.take(began + QUICK_PAUSE_EACH) && !quick.take(began + QUICK_PAUSE_EACH));
+        assert!((0..3).all(|_| quick.take(began + 4 * QUICK_PAUSE_EACH)));
+        let later = began + Duration::from_secs(3600);
+        assert!((0..QUICK_PAUSES).all(|_| quick.take(later)) && !quick.take(later), "never more in a row");
     }
 }

@@ -7,14 +7,13 @@
 //! only those of births, execs and deaths need that: the others are hit with interrupts or preemption off.
 
 use super::load::{Hook, LoadError, Probe, Way};
+use super::release::release;
 
 const SINCE: u32 = 7;
 
 /// True if the running kernel passes over programs that are preempted.
 pub(super) fn is_needed() -> bool {
-    let name = nix::sys::utsname::uname();
-    let release = name.as_ref().ok().and_then(|name| name.release().to_str()).unwrap_or_default();
-    release.split('.').next().and_then(|major| major.parse().ok()).is_some_and(|major: u32| major >= SINCE)
+    release().is_some_and(|(major, _)| major >= SINCE)
 }
 
 /// The hooks that stand for another there, in the order in which they are attached: the last tells what the other would.

@@ -104,6 +104,14 @@ impl Builder {
         self
     }
 
+    /// Whether execs that fail are told by the functions of the system calls, or by their tracepoints. Unless said, by the
+    /// first that the kernel allows.
+    #[must_use]
+    pub fn exec_failures_by_function(mut self, by_function: bool) -> Self {
+        self.kernel.exec_failed_by_function = Some(by_function);
+        self
+    }
+
     /// Tell when the dead are waited for, and of those that are not in so long a time.
     #[must_use]
     pub fn zombie_after(mut self, after: Option<Duration>) -> Self {

@@ -90,6 +90,8 @@ impl Tracer {
     pub(super) fn resync(&mut self, now: u64) {
         look_at_cgroups(&mut self.table, &self.kernel.hierarchy);
         let utc_minus_boot_ns = clock::utc_minus_boot_ns();
+        // What had been given a number by now is to be heard of before anything is concluded.
+        let given = self.kernel.stats();
         // All that had happened by now is applied; what happens from now on comes after.
         let seeds = if self.options.tracked_only {
             let known = self.table.living().map(|process| process.pid());
@@ -105,6 +107,13 @@ impl Tracer {
         let mut pending = Vec::new();
         self.ring.drain(|bytes| pending.extend(self.intake.take(bytes)));
         let (losses, records): (Vec<Option<Lost>>, Vec<Record>) = pending.into_iter().unzip();
+        if self.intake.gaps.in_flight(&given) != 0 {
+            // One that is still being written (its CPU stands still, or its program is preempted) holds up all behind it: who
+            // is gone may have told its end there.
+            self.resync.later(now);
+            self.apply_all(losses, records);
+            return;
+        }
         tracing::info!("records were lost: holding the tree against /proc, {} processes", seeds.len());
         let ending = |seed: &&Seed| seed.exiting && !seed.gone && !seed.process.zombie;
         let undecided: FxHashSet<ProcessId> = seeds.iter().filter(ending).map(|seed| seed.process.id).collect();
@@ -117,6 +126,10 @@ impl Tracer {
         }
         // Those that were found dead may have left children.
         self.settle.at(now + SETTLE_NS);
+        self.apply_all(losses, records);
+    }
+
+    fn apply_all(&mut self, losses: Vec<Option<Lost>>, records: Vec<Record>) {
         for (lost, record) in losses.into_iter().zip(records) {
             self.apply(lost, record);
         }

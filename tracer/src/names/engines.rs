@@ -62,10 +62,14 @@ impl Engines {
         let root = process.join("root");
         match comm.trim_end() {
             "dockerd" => {
-                let data = docker::data_root(&argv, &root);
+                let environment = read(&process.join("environ")).unwrap_or_default();
+                let environment = String::from_utf8_lossy(&environment);
+                let data = docker::data_root(&argv, &environment.split('\0').collect::<Vec<_>>(), &root);
                 let seen = docker::inside(&root, &data);
                 self.docker.push(if data.join("containers").is_dir() { data } else { seen });
             }
+            // One that watches a `podman exec` has the container's id too, and a bundle of its own.
+            "conmon" if argv.iter().any(|word| ["-e", "--exec"].contains(word)) => {}
             "conmon" => {
                 self.bundles.insert(value("-c")?.into(), value("-b")?.into());
             }
@@ -107,7 +111,13 @@ mod tests {
             "/usr/bin/conmon --api-version 1 -c def -u def -r /usr/bin/runc -b /st/def/userdata -n web",
             "/",
         );
-        process("13", "bash", "bash -c x -b y", "/");
+        process(
+            "13",
+            "conmon",
+            "/usr/bin/conmon --api-version 1 -c def -u 77 -r /usr/bin/runc -b /st/def/userdata/77 -n web -e",
+            "/",
+        );
+        process("14", "bash", "bash -c x -b y", "/");
         let found = Engines::find(proc.path());
         assert_eq!(found.docker, [data, docker::DATA_ROOT.into()]);
         assert_eq!(found.bundles.get("abc").map(PathBuf::as_path), Some(Path::new("/run/b/abc")));

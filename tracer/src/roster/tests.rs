@@ -156,7 +156,9 @@ fn a_recording_is_one_interval() {
     }
     let one = only(roster.last());
     assert_eq!((one.state, one.status().as_deref(), one.removed), (State::Exited, Some("0"), true));
-    assert_eq!(one.runtime().as_deref(), Some("docker"));
+    assert_eq!(one.runtime().as_deref(), Some("docker/runc"));
+    let called = (one.container.name.as_deref(), one.container.image.as_deref());
+    assert_eq!(called, (Some("web"), Some("shop:1")));
     assert_eq!((one.processes, one.execs_ever), (0, one.container.end.as_ref().unwrap().execs));
     assert!(one.execs_per_second > 0.0 && one.interval_ns > 0);
 }

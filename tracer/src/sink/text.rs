@@ -222,7 +222,7 @@ impl Look {
             line.push(Role::Plain, &lifetime.unwrap_or_default());
             let cpu = units::duration(end.user_ns + end.system_ns, self.glyphs);
             let memory = units::bytes(end.peak_memory_bytes.unwrap_or(end.max_rss_bytes));
-            let sums = format!("  {}, cpu {cpu}, mem {memory}", units::counted(end.execs, "exec"));
+            let sums = format!("  {}, cpu {cpu}, mem {memory}", units::counted(end.processes, "process"));
             line.push(Role::Dim, &sums);
         }
         line

@@ -1,5 +1,5 @@
 use super::*;
-use crate::event::{ArgvInfo, Cause, Exec, Source, StormCommand, Usage};
+use crate::event::{ArgvInfo, Cause, ContainerEnd, Exec, Source, StormCommand, Usage};
 use crate::id::ProcessId;
 use crate::view::glyphs::{ASCII, UNICODE};
 
@@ -108,6 +108,49 @@ fn a_line_an_event() {
     22:13:20.123 thread+     4800    4700 alice      worker
     22:13:20.123 lost           -       -            1,203 records of CPU 1 lost for want of room: 1,200 forks, 3 exits; a larger --ring-size would hold more
     # 12,345 events in 1m01s: 1,000 shown, 10,142 filtered, 1,203 lost; tracer itself used 5.00ms CPU, 9.0M
+    "#);
+}
+
+#[test]
+fn the_life_of_a_container_is_a_line_each() {
+    let of = |kind, event: Event, end: Option<ContainerEnd>| {
+        let mut container = Container::new("0123456789abcdef".repeat(4).into(), "/docker/x".into());
+        (container.engine, container.name) = (Some("docker".into()), Some("web\x1b".into()));
+        container.end = end;
+        Event { kind, container: Some(container.into()), ..event }
+    };
+    let without = || Event::new(Kind::ContainerExit, Timestamp(T0));
+    let end = ContainerEnd {
+        code: Some(3),
+        lifetime_ns: Some(2_700_000_000),
+        processes: 1259,
+        execs: 83,
+        user_ns: 2_000_000,
+        system_ns: 340_000,
+        max_rss_bytes: 3_500_000,
+        ..ContainerEnd::default()
+    };
+    let killed = ContainerEnd {
+        signal: Some("SIGKILL".into()),
+        processes: 1,
+        execs: 2,
+        peak_memory_bytes: Some(9 << 20),
+        ..ContainerEnd::default()
+    };
+    let events = [
+        of(Kind::ContainerCreate, exec(4711, &["runc", "create"]), None),
+        of(Kind::ContainerStart, exec(4712, &["nginx", "-g"]), None),
+        of(Kind::ContainerExit, without(), Some(end)),
+        of(Kind::ContainerExit, without(), Some(killed)),
+        of(Kind::ContainerRemove, without(), None),
+    ];
+    insta::assert_snapshot!(lines(look(false, &UNICODE), &events), @r#"
+    TIME         EVENT       PID    PPID USER       DETAILS
+    22:13:20.123 c-create    4711    4700 alice      0123456789ab web\x1b (docker)
+    22:13:20.123 c-start     4712    4700 alice      0123456789ab web\x1b (docker): nginx -g
+    22:13:20.123 c-exit         -       -            0123456789ab web\x1b (docker): 3 after 2.70s  1,259 processes, cpu 2.34ms, mem 3.3M
+    22:13:20.123 c-exit         -       -            0123456789ab web\x1b (docker): SIGKILL  1 process, cpu 0, mem 9.0M
+    22:13:20.123 c-remove       -       -            0123456789ab web\x1b (docker)
     "#);
 }
 

@@ -164,8 +164,8 @@ fn a_helper_in_the_line_is_the_only_one_that_is_new() {
 
 #[test]
 fn what_is_known_of_the_container_is_compared() {
-    let (diff, _) = against(|b| b.container.image = Some("web:2".into()));
-    assert!(diff.same, "the other's image is not known");
+    let (diff, back) = against(|b| b.container.image = None);
+    assert!(diff.same && back.same, "the other's image is not known");
     let mut a = one("docker.jsonl");
     a.container.image = Some("web:1".into());
     let b = Start { ready: None, total_ns: None, ..a.clone() };
@@ -280,13 +280,16 @@ fn of_several_containers_one_is_chosen() {
     }
     let (both, again) = (both.path().to_str().unwrap(), file("docker-again.jsonl"));
     let (docker, podman) = (&*one("docker.jsonl").container.id, &*one("podman.jsonl").container.id);
-    let first = ends(&["containers", "--diff", both, &again], 0, "has 2 starts; this is of the first, 06393b042233");
-    assert!(first.contains("A  ") && first.contains("06393b042233"), "{first}");
-    ends(&["containers", "--diff", both, &again, "--container", podman, "--container", "9e4c"], 1, "");
+    let called = [docker, podman].map(|id| format!("web ({})", &id[..12]));
+    let said = format!("has 2 starts; this is of the first, {}", called[0]);
+    let first = ends(&["containers", "--diff", both, &again], 0, &said);
+    assert!(first.contains("A  ") && first.contains(&docker[..12]), "{first}");
+    ends(&["containers", "--diff", both, &again, "--container", podman, "--container", "web-2"], 1, "");
+    ends(&["containers", "--diff", both, &again, "--container", "web", "--container", "web-2"], 0, "");
     let same = ["containers", "--diff", both, both, "--container", &docker[..12]];
     assert!(ends(&same, 0, "").contains("No difference but times"));
-    let none = format!("is called web: there is {}, {}", &docker[..12], &podman[..12]);
-    ends(&["containers", "--diff", both, &again, "--container", "web"], 2, &none);
+    let none = format!("is called web-3: there is {}", called.join(", "));
+    ends(&["containers", "--diff", both, &again, "--container", "web-3"], 2, &none);
     ends(&[&same[..], &["--container", "a", "--container", "b"]].concat(), 2, "once for each");
     let standard_input = tracer(&["containers", "--diff", "-", &again])
         .stdin(File::open(file("docker.jsonl")).unwrap())

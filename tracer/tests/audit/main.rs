@@ -88,7 +88,11 @@ fn each_runtime_has_its_own_way() {
 
 #[test]
 fn a_client_is_known_by_the_line_or_by_what_it_asked() {
-    assert_eq!(one("docker.jsonl").client, Some(Tie::Argv));
+    assert_eq!(one("docker.jsonl").client, Some(Tie::Id), "it says --name");
+    let mut nameless = events("docker.jsonl");
+    nameless.retain(|event| event.kind != Kind::ContainerInfo);
+    nameless.iter_mut().filter_map(|event| event.container.as_mut()).for_each(|container| container.name = None);
+    assert_eq!(starts(&nameless)[0].client, Some(Tie::Argv), "its last arguments are the entrypoint's");
     assert_eq!(one("podman.jsonl").client, Some(Tie::Line));
     assert_eq!(one("runc.jsonl").client, Some(Tie::Line));
 }
@@ -108,6 +112,19 @@ fn a_start_without_its_client_begins_with_the_first_step() {
     let all = starts(&rest);
     let [start] = &all[..] else { panic!("one start") };
     assert_eq!((start.client, start.steps[0].role, start.steps[0].at_ns), (None, Some(Role::Daemon), 0));
+}
+
+/// As `tracer stream --no-snapshot` writes it, when a shell that was there before execs the client.
+#[test]
+fn a_client_that_was_there_before_begins_with_its_exec() {
+    for name in ["docker.jsonl", "podman.jsonl", "runc.jsonl"] {
+        let mut events = events(name);
+        events.retain(|event| event.kind != Kind::Process);
+        let [start] = &starts(&events)[..] else { panic!("one start") };
+        let whole = one(name);
+        assert_eq!((start.total_ns, start.steps.len()), (whole.total_ns, whole.steps.len()), "{name}");
+        assert!(!start.incomplete && start.began == whole.began, "{name}");
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test")]
 
 mod cgroups;
+mod containers;
 mod events;
 mod failed;
 mod history;

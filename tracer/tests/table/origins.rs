@@ -15,25 +15,25 @@ const HOST: u32 = 10;
 const MOUNTS: u32 = 20;
 const PIDS: u32 = 30;
 
-const INIT: raw::TaskRef = raw::TaskRef { start_ns: 10 * MS, tgid: 1, tid: 1 };
-const SHELL: raw::TaskRef = raw::TaskRef { start_ns: 20 * MS, tgid: 40, tid: 40 };
-const RUNC: raw::TaskRef = raw::TaskRef { start_ns: 100 * MS, tgid: 50, tid: 50 };
-const FIRST: raw::TaskRef = raw::TaskRef { start_ns: 200 * MS, tgid: 60, tid: 60 };
+pub(crate) const INIT: raw::TaskRef = raw::TaskRef { start_ns: 10 * MS, tgid: 1, tid: 1 };
+pub(crate) const SHELL: raw::TaskRef = raw::TaskRef { start_ns: 20 * MS, tgid: 40, tid: 40 };
+pub(crate) const RUNC: raw::TaskRef = raw::TaskRef { start_ns: 100 * MS, tgid: 50, tid: 50 };
+pub(crate) const FIRST: raw::TaskRef = raw::TaskRef { start_ns: 200 * MS, tgid: 60, tid: 60 };
 /// Cgroups: that of the host's processes, and that of the container.
 const OUTSIDE: u64 = 77;
-const INSIDE: u64 = 900;
+pub(crate) const INSIDE: u64 = 900;
 
 /// Where a process is.
 #[derive(Clone, Copy)]
-struct Place {
-    cgroup: u64,
-    mnt_ns: u32,
+pub(crate) struct Place {
+    pub(crate) cgroup: u64,
+    pub(crate) mnt_ns: u32,
     /// Number of the pid namespace, and its pid there.
-    inside: Option<(u32, u32)>,
+    pub(crate) inside: Option<(u32, u32)>,
 }
 
-const ON_HOST: Place = Place { cgroup: OUTSIDE, mnt_ns: HOST, inside: None };
-const IN_CONTAINER: Place = Place { cgroup: INSIDE, mnt_ns: MOUNTS, inside: Some((PIDS, 9)) };
+pub(crate) const ON_HOST: Place = Place { cgroup: OUTSIDE, mnt_ns: HOST, inside: None };
+pub(crate) const IN_CONTAINER: Place = Place { cgroup: INSIDE, mnt_ns: MOUNTS, inside: Some((PIDS, 9)) };
 
 impl Place {
     fn ids(self) -> raw::Ids {
@@ -41,13 +41,13 @@ impl Place {
         raw::Ids { cgroup: self.cgroup, mnt_ns: self.mnt_ns, pid_ns, ..IDS }
     }
 
-    fn born(self, child: raw::TaskRef, creator: raw::TaskRef) -> Record {
+    pub(crate) fn born(self, child: raw::TaskRef, creator: raw::TaskRef) -> Record {
         let raw = raw::Fork { ids: self.ids(), ns_level: self.inside.is_some().into(), ..fork(child, creator) };
         Record::Fork(Fork { raw, ns_pids: self.inside.map(|(_, pid)| [child.tgid, pid].into()) })
     }
 
     /// It execs; of pid namespaces the record says nothing.
-    fn runs(self, task: raw::TaskRef, argv: &str, boot_ns: u64) -> Record {
+    pub(crate) fn runs(self, task: raw::TaskRef, argv: &str, boot_ns: u64) -> Record {
         let plain = exec(task, INIT, boot_ns);
         let argv: Vec<u8> = argv.split(' ').flat_map(|word| word.bytes().chain([0])).collect();
         let raw = raw::Exec { ids: raw::Ids { pid_ns: 0, ..self.ids() }, ..plain.raw };
@@ -80,15 +80,15 @@ impl Place {
     }
 }
 
-fn cgroup(deed: u32, id: u64, path: &str, task: raw::TaskRef, boot_ns: u64) -> Record {
+pub(crate) fn cgroup(deed: u32, id: u64, path: &str, task: raw::TaskRef, boot_ns: u64) -> Record {
     let header = header(raw::KIND_CGROUP, boot_ns);
     let raw = raw::Cgroup { header, id, task, deed, path_len: path.len() as u32 + 1 };
     Record::Cgroup(Cgroup { raw, path: path.into() })
 }
 
-struct World {
-    table: Table,
-    events: Vec<Event>,
+pub(crate) struct World {
+    pub(crate) table: Table,
+    pub(crate) events: Vec<Event>,
 }
 
 impl World {
@@ -101,12 +101,12 @@ impl World {
         world
     }
 
-    fn apply(&mut self, records: impl IntoIterator<Item = Record>) {
+    pub(crate) fn apply(&mut self, records: impl IntoIterator<Item = Record>) {
         records.into_iter().for_each(|record| self.table.apply(record, &mut self.events));
     }
 
     /// `runc run web`, up to the entrypoint's exec, with a hook before that.
-    fn with_container() -> Self {
+    pub(crate) fn with_container() -> Self {
         let mut world = Self::new();
         let [stage, hook] = [task(51, 150 * MS), task(61, 210 * MS)];
         let first = Place { inside: Some((PIDS, 1)), ..IN_CONTAINER };

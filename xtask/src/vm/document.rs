@@ -34,6 +34,9 @@ struct Check {
     detail: String,
     #[serde(default)]
     programs: Vec<Program>,
+    /// Those of another way.
+    #[serde(default)]
+    spare: Vec<Program>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -54,7 +57,7 @@ pub(super) fn check_limits(guests: &[Guest]) -> Result<()> {
         bail!("{name} takes {depth} bytes of stack: the limit is 512");
     }
     for guest in guests {
-        for Program { name, instructions } in guest.checks("hook").flat_map(|check| &check.programs) {
+        for Program { name, instructions } in guest.programs() {
             if let Some(count) = instructions.filter(|&count| count > MOST_INSTRUCTIONS) {
                 bail!("Linux {} verifies {count} instructions of {name}: the limit is 1,000,000", guest.release);
             }
@@ -148,7 +151,7 @@ fn kernels(guests: &[Guest]) -> String {
 fn verifier(guests: &[Guest], depths: &BTreeMap<String, u32>) -> String {
     let mut rows = Rows::default();
     for (column, guest) in guests.iter().enumerate() {
-        for program in guest.checks("hook").flat_map(|check| &check.programs) {
+        for program in guest.programs() {
             if let Some(depth) = depths.get(&program.name) {
                 rows.set(&program.name, 0, depth.to_string());
             }
@@ -189,6 +192,11 @@ impl Guest {
     fn checks<'a>(&'a self, area: &'a str) -> impl Iterator<Item = &'a Check> {
         let checks = self.doctor.iter().flat_map(|doctor| &doctor.checks);
         checks.filter(move |check| check.area == area)
+    }
+
+    /// All that its verifier has taken.
+    fn programs(&self) -> impl Iterator<Item = &Program> {
+        self.checks("hook").flat_map(|check| check.programs.iter().chain(&check.spare))
     }
 }
 

@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
@@ -110,6 +110,10 @@ fn matrix(args: &Args) -> Result<Tally> {
     } else {
         boot_all(args, &mut fetcher, kernels)?
     };
+    if guests.is_empty() {
+        tally.failed.push("no kernel could be had".to_owned());
+        return Ok(tally);
+    }
     print!("{}", report::table(&guests));
     for guest in &guests {
         tally.add(guest.tally());
@@ -123,6 +127,9 @@ fn matrix(args: &Args) -> Result<Tally> {
     if !complete {
         tally.skipped.push("docs/kernels.md: not every kernel ran".to_owned());
     } else if args.update {
+        if !tally.failed.is_empty() {
+            bail!("nothing is written: not all is well ({})", tally.failed.join(", "));
+        }
         document::update(arch, &guests)?;
     } else {
         match document::check(arch, &guests) {
@@ -141,7 +148,10 @@ fn boot_all(args: &Args, fetcher: &mut Fetcher, kernels: VecDeque<Kernel>) -> Re
     let payload = payload::make(arch, &args.choice())?;
     let initramfs = boot::initramfs(arch, &busybox, &payload)?;
     println!("    payload {}", payload::shown(&payload));
-    Ok(guests(arch, kernels, &initramfs))
+    let began = Instant::now();
+    let guests = guests(arch, kernels, &initramfs);
+    println!("    all of them: {:.1} min", began.elapsed().as_secs_f64() / 60.0);
+    Ok(guests)
 }
 
 /// Boots all, some at a time; in the order of the kernels.

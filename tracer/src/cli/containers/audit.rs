@@ -104,7 +104,8 @@ impl Sink for AuditSink {
 
     fn flush(&mut self) -> io::Result<()> {
         let Audit { starts, printer } = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        printer.print(&starts.take_by_events())
+        let starts = starts.take(clock::boot_ns());
+        printer.print(&starts)
     }
 }
 

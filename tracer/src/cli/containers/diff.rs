@@ -79,5 +79,7 @@ fn choose(file: &Path, only: Option<&str>) -> anyhow::Result<Start> {
 
 fn called(start: &Start) -> String {
     let Container { id, name, .. } = &start.container;
-    name.as_deref().unwrap_or_else(|| label::container(id)).to_owned()
+    let id = label::container(id);
+    // One of the same name may be made again and again.
+    name.as_deref().map_or_else(|| id.to_owned(), |name| format!("{name} ({id})"))
 }

@@ -7,18 +7,27 @@ use tracer::audit::role::Role;
 use tracer::audit::{Start, Starts};
 use tracer::event::{Event, Kind};
 
-use crate::support::engines::{Docker, Engine, Podman, Runtime, no_docker, no_podman, no_runc};
+use crate::support::engines::{
+    Containerd, Docker, Engine, Podman, Runtime, no_containerd, no_crun, no_docker, no_podman, no_podman_by_crun,
+    no_runc,
+};
 use crate::support::{BOUND, Case, Need, Stream, case, command, open_directory, parse_lines, run_bounded};
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
         // Alone: which client asked for a container is told by what it asked for, and other cases ask for the same.
         case("audit::run_of_docker", || run_docker(&Docker::start())).needs(&[Need::Alone, Need::Check(no_docker)]),
-        case("audit::run_of_podman", || run_podman(&Podman::new())).needs(&[Need::Alone, Need::Check(no_podman)]),
-        case("audit::run_of_runc", run_runc).needs(&[Need::Alone, Need::Check(no_runc)]),
+        case("audit::run_of_podman", || run_podman(&Podman::by_runc())).needs(&[Need::Alone, Need::Check(no_podman)]),
+        case("audit::run_of_podman_by_crun", || run_podman(&Podman::by_crun()))
+            .needs(&[Need::Alone, Need::Check(no_podman_by_crun)]),
+        case("audit::run_of_containerd", || run_containerd(&Containerd::start()))
+            .needs(&[Need::Alone, Need::Check(no_containerd)]),
+        case("audit::run_of_runc", || run_alone(&Runtime::runc(), "runc")).needs(&[Need::Alone, Need::Check(no_runc)]),
+        case("audit::run_of_crun", || run_alone(&Runtime::crun(), "crun")).needs(&[Need::Alone, Need::Check(no_crun)]),
         case("audit::two_at_a_time_of_docker", || two_at_a_time(&Docker::start()))
             .needs(&[Need::Alone, Need::Check(no_docker)]),
-        case("audit::live", live).needs(&[Need::Alone, Need::Check(no_runc)]),
+        case("audit::live", live_of_runc).needs(&[Need::Alone, Need::Check(no_runc)]),
+        case("audit::live_of_docker", live_of_docker).needs(&[Need::Alone, Need::Check(no_docker)]),
     ]
 }
 
@@ -55,13 +64,17 @@ fn roles(start: &Start) -> Vec<Role> {
     roles
 }
 
-/// `tracer run -o FILE -- …` and `tracer run -- …` around a client that starts one container with this last argument.
-fn run(client: &Command, arguments: &[&str], mark: &str, way: &[Role]) {
+/// `tracer run -o FILE -- …` and `tracer run -- …` around a client of this name that starts one container with this last argument.
+fn run(client: &Command, name: &str, arguments: &[&str], mark: &str, way: &[Role]) {
     let place = open_directory();
     let file = place.path().join("events");
     for output in [vec![], vec![OsString::from("-o"), file.clone().into()]] {
         let mut words: Vec<OsString> = vec!["run".into()];
         words.extend(output);
+        if client.get_program() != name {
+            // What stands around the client is not known for containers.
+            words.push("--containers".into());
+        }
         words.extend(["--".into(), client.get_program().to_owned()]);
         words.extend(client.get_args().map(ToOwned::to_owned));
         words.extend(arguments.iter().map(Into::into));
@@ -87,8 +100,7 @@ fn run(client: &Command, arguments: &[&str], mark: &str, way: &[Role]) {
     adds_up(start, &events);
     assert_eq!(roles(start), way, "{start:?}");
     let first = start.steps[0].argv.as_ref().expect("it has arguments");
-    let name = client.get_program().to_string_lossy();
-    assert!(first[0].ends_with(&*name), "it begins with the client: {first:?}");
+    assert!(first[0].ends_with(name), "it begins with the client: {first:?}");
 }
 
 fn mark(what: &str) -> String {
@@ -99,22 +111,31 @@ fn run_docker(docker: &Docker) {
     use Role::{Client, Daemon, Entrypoint, Init, Runtime, Shim, Start};
     let mark = mark("docker");
     let way = [Client, Daemon, Shim, Runtime, Init, Start, Entrypoint];
-    run(&docker.command(), &["run", "--rm", "--network=none", "tracer-test", "/bin/true", &mark], &mark, &way);
+    let arguments = ["run", "--rm", "--network=none", "tracer-test", "/bin/true", &mark];
+    run(&docker.command(), "docker", &arguments, &mark, &way);
 }
 
 fn run_podman(podman: &Podman) {
     use Role::{Client, Entrypoint, Init, Runtime, Shim, Start};
     let mark = mark("podman");
-    let limits = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"];
-    let arguments = [&["run", "--rm", "--network=none"], &limits[..], &["tracer-test", "/bin/true", &mark]].concat();
-    run(&podman.command(), &arguments, &mark, &[Client, Shim, Runtime, Init, Start, Entrypoint]);
+    let client = podman.run_with(&["--rm"], &["/bin/true", &mark]);
+    run(&client, "podman", &[], &mark, &[Client, Shim, Runtime, Init, Start, Entrypoint]);
 }
 
-fn run_runc() {
-    let (runtime, mark) = (Runtime::runc(), mark("runc"));
+fn run_containerd(containerd: &Containerd) {
+    use Role::{Client, Daemon, Entrypoint, Init, Runtime, Shim, Start};
+    let mark = mark("ctr");
+    let arguments = [&Containerd::run_with(&mark)[..], &["/bin/true", &mark]].concat();
+    let way = [Client, Daemon, Shim, Runtime, Init, Start, Entrypoint];
+    run(&containerd.command(), "ctr", &arguments, &mark, &way);
+}
+
+/// A runtime without any engine.
+fn run_alone(runtime: &Runtime, name: &str) {
+    let mark = mark(name);
     let bundle = runtime.bundle("bundle", &["/bin/true", &mark]).display().to_string();
     let way = [Role::Runtime, Role::Init, Role::Entrypoint];
-    run(&runtime.command(), &["run", "--bundle", &bundle, &mark], &mark, &way);
+    run(&runtime.command(), name, &["run", "--bundle", &bundle, &mark], &mark, &way);
 }
 
 /// Each of several at once has its own client, shim and runtime.
@@ -151,12 +172,10 @@ fn two_at_a_time(docker: &Docker) {
 }
 
 /// `tracer containers --audit` waits for starts, and ends after so many.
-fn live() {
-    let (runtime, mark) = (Runtime::runc(), mark("live"));
-    let bundle = runtime.bundle("bundle", &["/bin/sh", "-c", &format!("/bin/true {mark}; :")]);
+fn live(only: &str, start: impl FnOnce()) -> Start {
     let place = open_directory();
     let file = place.path().join("starts");
-    let arguments = ["-v", "containers", "--audit", &mark, "--json", "-n", "1", "-o"];
+    let arguments = ["-v", "containers", "--audit", only, "--json", "-n", "1", "-o"];
     let mut tracer = command(arguments);
     let log = place.path().join("log");
     tracer.arg(&file).stderr(std::fs::File::create(&log).expect("a file"));
@@ -166,17 +185,43 @@ fn live() {
         assert!(std::time::Instant::now() < end, "it begins");
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
-    let ran = run_bounded(
-        runtime.command().arg("run").arg("--bundle").arg(bundle).arg(&mark).stdin(Stdio::null()),
-        3 * BOUND,
-    );
-    assert!(ran.status.success(), "{}", ran.stderr);
+    start();
     assert!(tracer.wait(BOUND).success());
     let told = std::fs::read_to_string(&file).expect("it was written");
-    let start: Start = serde_json::from_str(&told).expect("one object");
+    serde_json::from_str(&told).expect("one object")
+}
+
+/// The last argument of the first process that the entrypoint makes.
+fn first_child(start: &Start) -> Option<&str> {
+    start.step(Role::FirstChild)?.argv.as_ref()?.last().map(|last| &**last)
+}
+
+fn live_of_runc() {
+    let (runtime, mark) = (Runtime::runc(), mark("live"));
+    let bundle = runtime.bundle("bundle", &["/bin/sh", "-c", &format!("/bin/true {mark}; :")]);
+    let start = live(&mark, || {
+        let mut run = runtime.command();
+        let ran = run_bounded(run.arg("run").arg("--bundle").arg(bundle).arg(&mark).stdin(Stdio::null()), 3 * BOUND);
+        assert!(ran.status.success(), "{}", ran.stderr);
+    });
     assert_eq!(*start.container.id, *mark);
-    assert_eq!(
-        start.step(Role::FirstChild).and_then(|child| child.argv.as_ref()?.last().cloned()).as_deref(),
-        Some(&*mark)
-    );
+    assert_eq!(first_child(&start), Some(&*mark));
+}
+
+/// By its name: the daemon is found where it runs, and the client is told though nothing descends from it.
+fn live_of_docker() {
+    use Role::{Client, Daemon, Entrypoint, FirstChild, Init, Runtime, Shim};
+    let (docker, mark) = (Docker::start(), mark("live-docker"));
+    let mut id = String::new();
+    let start = live(&mark, || id = docker.run(&mark, &["/bin/sh", "-c", &format!("/bin/true {mark}; :")]));
+    assert_eq!(*start.container.id, *id);
+    assert_eq!((start.container.name.as_deref(), start.container.image.as_deref()), (Some(&*mark), docker.image()));
+    let way = [Client, Daemon, Shim, Runtime, Init, Role::Start, Entrypoint, FirstChild];
+    assert_eq!(roles(&start), way, "{start:?}");
+    let took: u64 = start.steps.iter().filter_map(|step| step.took_ns).sum();
+    assert_eq!(Some(took), start.total_ns, "{start:?}");
+    assert_eq!(first_child(&start), Some(&*mark));
+    let client = start.step(Client).and_then(|step| step.argv.as_deref()).unwrap_or_default();
+    assert!(client.first().is_some_and(|word| word.ends_with("docker")), "{client:?}");
+    assert!(client.iter().any(|word| **word == *mark), "{client:?}");
 }

@@ -1,11 +1,14 @@
 //! What a container is called and what it used: known from files, without the socket of any engine.
 
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
-use tracer::event::{Event, Kind};
+use tracer::event::{Event, Kind, Origin};
 
 use super::containers::{about, container, events, is_named};
-use crate::support::engines::{Docker, Engine as _, Runtime, edit, no_docker, no_runc};
+use crate::support::engines::{
+    Docker, Engine as _, Podman, Runtime, WITHOUT_STATES, edit, no_docker, no_podman, no_runc,
+};
 use crate::support::{BOUND, Case, Need, Stream, case, check_schema, run_bounded};
 
 pub(super) fn cases() -> Vec<Case> {
@@ -13,6 +16,7 @@ pub(super) fn cases() -> Vec<Case> {
     vec![
         case("container::name_without_the_socket_of_docker", without_socket).needs(docker),
         case("container::name_of_one_that_runs_already", of_one_that_runs).needs(docker),
+        case("container::name_of_one_with_an_open_exec", with_open_exec).needs(&[Need::Check(no_podman)]),
         case("container::what_its_bundle_says", bundle).needs(&[Need::Check(no_runc)]),
         case("container::peak_memory", peak_memory).needs(&[Need::Check(no_runc)]),
     ]
@@ -58,6 +62,28 @@ fn of_one_that_runs() {
     let kinds: Vec<Kind> = processes.iter().map(|line| line.kind).collect();
     assert!([Kind::Process, Kind::Exec, Kind::Exit].iter().all(|kind| kinds.contains(kind)), "{kinds:?}");
     is_named_at_its_end(&events, &id, &name);
+}
+
+/// One that runs when tracing begins, and has an exec open: that has a conmon of its own, with the container's id and a bundle that is
+/// not the container's. Who cannot see what the runtime keeps knows by conmon alone where that lies.
+fn with_open_exec() {
+    let podman = Podman::by_runc();
+    let name = format!("open-{}", std::process::id());
+    let id = podman.detached(&name, &["/bin/sleep", "300"]);
+    podman.ask(&["exec", "--detach", &name, "/bin/sleep", "301"]);
+    let stream = Stream::start_by(&WITHOUT_STATES, &[]);
+    podman.ask(&["rm", "--force", "--time", "0", &name]);
+    let trace = stream.stop();
+    check_schema(&trace);
+    let events = events(&trace);
+    let first = about(&events, &id).next().expect("it is told of");
+    let known = first.container.as_ref().unwrap();
+    assert_eq!(first.kind, Kind::ContainerInfo);
+    assert_eq!((known.name.as_deref(), known.image.as_deref()), (Some(name.as_str()), podman.image()));
+    is_named_at_its_end(&events, &id, &name);
+    let sleeps = events.iter().filter(|event| event.kind == Kind::Process && container(event) == Some(&id));
+    let origins: Vec<_> = sleeps.map(|event| event.process.as_ref().unwrap().origin).collect();
+    assert!(origins.contains(&Some(Origin::Entrypoint)) && origins.contains(&Some(Origin::Exec)), "{origins:?}");
 }
 
 fn is_named_at_its_end(events: &[Event], id: &str, name: &str) {
@@ -122,7 +148,12 @@ fn peak_memory() {
     });
     let kernel = std::fs::read_to_string(format!("/sys/fs/cgroup/memory/{name}/memory.max_usage_in_bytes"))
         .or_else(|_| std::fs::read_to_string(format!("/sys/fs/cgroup/{name}/memory.peak")));
-    run(&["delete", &name]);
+    // Its end is told before the kernel has taken it apart, and until then it runs.
+    let until = Instant::now() + BOUND;
+    while !run_bounded(runtime.command().args(["delete", &name]).stdin(Stdio::null()), BOUND).status.success() {
+        assert!(Instant::now() < until, "it does not end");
+        std::thread::sleep(Duration::from_millis(5));
+    }
     let trace = stream.stop();
     let events = events(&trace);
     let end = about(&events, &name).find_map(|event| event.container.as_ref()?.end.clone()).expect("it ended");

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tracer::event::{Event, Kind, Origin, StormPhase};
 
 use super::containers::{by_process, container, events, life_of, mark};
-use crate::support::engines::{Docker, Runtime, edit, no_docker, no_runc};
+use crate::support::engines::{Docker, Podman, Runtime, edit, no_docker, no_podman, no_runc};
 use crate::support::{
     BOUND, Case, Guarded, Need, Stream, Trace, case, check_schema, command, open_directory, proc, run_bounded,
 };
@@ -22,6 +22,8 @@ pub(super) fn cases() -> Vec<Case> {
         case("container::ways_into_one_of_runc", ways_into_runc).needs(runc),
         case("container::ways_into_one_of_docker", ways_into_docker)
             .needs(&[Need::Check(no_docker), Need::Tool("nsenter")]),
+        case("container::ways_into_one_of_podman", ways_into_podman)
+            .needs(&[Need::Check(no_podman), Need::Tool("nsenter")]),
         case("container::who_is_in_one_already", already_inside).needs(runc),
         case("container::in_the_hosts_pid_namespace", hosts_pids).needs(runc),
         case("container::put_into_its_cgroup_from_outside", into_cgroup).needs(runc),
@@ -162,6 +164,18 @@ fn ways_into_docker() {
     enter(pid);
     run(&["exec", "ways", "/bin/true", "by-exec"]);
     run(&["rm", "--force", "ways"]);
+    are_told_apart(&stream.stop(), &id);
+}
+
+fn ways_into_podman() {
+    let podman = Podman::by_runc();
+    let stream = Stream::start(&["--no-snapshot"]);
+    let id = podman.detached("ways", &["/bin/sh", "-c", "/bin/true child; exec /bin/sleep 300"]);
+    let pid: u32 = podman.ask(&["inspect", "--format", "{{.State.Pid}}", "ways"]).parse().expect("a pid");
+    await_sleep(pid);
+    enter(pid);
+    podman.ask(&["exec", "ways", "/bin/true", "by-exec"]);
+    podman.ask(&["rm", "--force", "--time", "0", "ways"]);
     are_told_apart(&stream.stop(), &id);
 }
 

@@ -6,7 +6,10 @@ use std::process::{Command, Stdio};
 
 use tracer::event::{Event, Kind, Origin};
 
-use crate::support::engines::{Docker, Engine, Podman, Runtime, no_crun, no_docker, no_podman, no_runc};
+use crate::support::engines::{
+    Containerd, Docker, Engine, Podman, Runtime, no_containerd, no_crun, no_docker, no_podman, no_podman_by_crun,
+    no_runc,
+};
 use crate::support::{BOUND, Case, Need, Stream, Trace, case, check_schema, run_bounded};
 
 pub(super) fn cases() -> Vec<Case> {
@@ -14,10 +17,14 @@ pub(super) fn cases() -> Vec<Case> {
     vec![
         case("container::two_hundred_of_runc", || all_are_known("runc", &Runtime::runc(), 200)).needs(runc),
         case("container::fifty_of_crun", || all_are_known("crun", &Runtime::crun(), 50)).needs(&[Need::Check(no_crun)]),
-        case("container::fifty_of_podman", || all_are_known("podman", &Podman::new(), 50))
+        case("container::fifty_of_podman", || all_are_known("podman", &Podman::by_runc(), 50))
             .needs(&[Need::Check(no_podman)]),
+        case("container::fifty_of_podman_by_crun", || all_are_known("podman-crun", &Podman::by_crun(), 50))
+            .needs(&[Need::Check(no_podman_by_crun)]),
         case("container::fifty_of_docker", || all_are_known("docker", &Docker::start(), 50))
             .needs(&[Need::Check(no_docker)]),
+        case("container::twenty_of_containerd", || all_are_known("ctr", &Containerd::start(), 20))
+            .needs(&[Need::Check(no_containerd)]),
         case("container::what_an_entrypoint_starts", children).needs(runc),
         case("container::one_that_is_there_already", found).needs(runc),
         case("container::program_put_into_one", put_into).needs(runc),
@@ -83,6 +90,7 @@ fn all_are_known(called: &str, engine: &dyn Engine, count: usize) {
         assert_eq!(lines[0].kind, Kind::Fork, "its birth was seen");
         for line in lines {
             assert_eq!(container(line), Some(id.as_str()), "{line:?}");
+            assert_eq!(line.process.as_ref().unwrap().origin, Some(Origin::Entrypoint), "{line:?}");
         }
         seen.insert(id.clone());
     }

@@ -1,12 +1,15 @@
 //! Execs that fail, with `--exec-failed`.
 
 use std::fs;
+use std::process::Command;
 
-use tracer::errno;
 use tracer::event::{Capture, Event, ExecFailed, Kind};
+use tracer::live::ExecFailures;
+use tracer::{Tracer, errno};
 
 use crate::support::{
-    BOUND, Case, Need, Run, Said, Stream, Trace, case, check_sound, command, deed_arguments, run_bounded,
+    BOUND, Case, Need, Run, Said, Stream, Trace, TruthLog, case, check_sound, command, deed_arguments, run_bounded,
+    truth,
 };
 
 use super::exec_argv::decode;
@@ -17,6 +20,8 @@ pub(super) fn cases() -> Vec<Case> {
         case("exec_failed::names_path_argv_and_errno", reasons),
         case("exec_failed::of_strange_arguments", strange),
         case("exec_failed::of_arguments_not_resident", not_resident).needs(&[Need::Path("/proc/self/pagemap")]),
+        // The arguments of a system call that is over are to be had since `bpf_task_pt_regs`.
+        case("exec_failed::by_the_tracepoint_of_the_system_call", by_tracepoint).needs(&[Need::Kernel(5, 15)]),
         case("exec_failed::from_a_thread", from_thread),
         case("exec_failed::in_a_spawned_child", spawned),
         case("exec_failed::each_of_a_storm", storm),
@@ -75,10 +80,16 @@ fn reasons() {
     let trace = run("exec-failed-reasons", &["@dir"]);
     assert_ends(&trace);
     let tried = trace.truth.all("tried");
-    let events = trace.of(trace.truth.one("ended").id(), Kind::ExecFailed);
+    assert_tells_all(&trace.of(trace.truth.one("ended").id(), Kind::ExecFailed), &tried);
+    assert_eq!(trace.bye().exec_failures, trace.count(Kind::ExecFailed), "bye counts them");
+}
+
+/// Each line says what the process that tried says, in full; and many reasons are among them.
+#[track_caller]
+fn assert_tells_all(events: &[&Event], tried: &[&Said]) {
     assert_eq!(events.len(), tried.len(), "{events:#?}");
     let mut errors = Vec::new();
-    for (event, tried) in events.into_iter().zip(tried) {
+    for (event, tried) in events.iter().zip(tried) {
         assert_tells(event, tried);
         assert_eq!(arguments(failure(event)), Some(argv(tried)));
         let info = event.argv_info.as_ref().expect("it tells how much there is");
@@ -88,7 +99,33 @@ fn reasons() {
     for reason in ["ENOENT", "EACCES", "ENOEXEC", "ENOTDIR", "ELOOP"] {
         assert!(errors.contains(&reason), "the deed meets {reason}: {errors:?}");
     }
-    assert_eq!(trace.bye().exec_failures, trace.count(Kind::ExecFailed), "bye counts them");
+}
+
+/// The way that is taken where BPF may not be attached to functions, also where it may.
+fn by_tracepoint() {
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let log = place.path().join("truth");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let events = runtime.block_on(async {
+        let builder = Tracer::builder().exec_failures(ExecFailures::All).exec_failures_by_function(false);
+        let mut tracer = builder.start().expect("tracing begins");
+        let hooks = tracer.hello().hello.expect("what is in use").hooks;
+        for hook in ["syscalls:sys_exit_execve", "syscalls:sys_exit_execveat"] {
+            assert!(hooks.iter().any(|name| name == hook), "{hook} is one of {hooks:?}");
+        }
+        let arguments = deed_arguments("exec-failed-reasons", &log, &[place.path().into()]);
+        let finished = run_bounded(Command::new(&arguments[0]).args(&arguments[1..]), BOUND);
+        assert!(finished.status.success(), "{finished:?}");
+        let mut events = Vec::new();
+        tracer.stop(&mut events).expect("tracing ends");
+        assert_eq!(tracer.lost(), 0, "nothing is lost");
+        events
+    });
+    let truth = TruthLog::read(&mut truth::reopen(&log));
+    let id = truth.one("ended").id();
+    let is_of = |event: &&Event| event.process.as_ref().is_some_and(|process| process.id == id);
+    let failures: Vec<&Event> = events.iter().filter(|event| event.kind == Kind::ExecFailed).filter(is_of).collect();
+    assert_tells_all(&failures, &truth.all("tried"));
 }
 
 fn strange() {

@@ -6,6 +6,7 @@ mod capabilities;
 mod cli;
 mod container_names;
 mod container_origins;
+mod container_paths;
 mod container_table;
 mod containers;
 mod exec_argv;
@@ -55,6 +56,7 @@ pub(crate) fn all() -> Vec<Case> {
         watch::cases(),
         container_names::cases(),
         container_origins::cases(),
+        container_paths::cases(),
         container_table::cases(),
         containers::cases(),
         audit::cases(),

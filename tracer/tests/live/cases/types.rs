@@ -3,13 +3,19 @@
 use std::fs;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
+use std::process::Command;
+use std::sync::Mutex;
+use std::thread;
 
+use nix::libc;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::resource::{Resource, setrlimit};
 use tracer::event::Kind;
-use tracer::kernel::load::{Kernel, KernelOptions, REAPS};
+use tracer::kernel::load::{Kernel, KernelOptions, REAPS, RING_DEFAULT_BYTES};
+use tracer_common::offsets::{Offsets, Want};
 
-use crate::support::{BOUND, Case, Finished, Need, case, command, parse_lines, run_bounded};
+use crate::support::{BOUND, Case, Finished, Need, SLOWNESS, case, command, kernel_version, parse_lines, run_bounded};
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
@@ -17,6 +23,10 @@ pub(super) fn cases() -> Vec<Case> {
         case("types::of_this_kernel_are_taken_from_a_file", of_this),
         case("types::come_from_the_kernel_where_sysfs_is_not", without_sysfs).needs(&[Need::Kernel(5, 11)]),
         case("types::every_variation_is_verified", every_variation),
+        case("types::without_each_member_is_verified", without_members),
+        // What other tracers of the same user hold counts too.
+        case("types::a_low_memlock_limit_leaves_a_smaller_ring", low_memlock).needs(&[Need::Alone]),
+        case("types::without_the_kernels_own_a_file_is_refused", unchecked).needs(&[Need::Check(own_is_to_be_had)]),
     ]
 }
 
@@ -65,6 +75,12 @@ fn assert_streams(finished: &Finished) {
 
 /// Nobody sees the kernel's BTF in sysfs, in a mount namespace of the tracer's own.
 fn without_sysfs() {
+    let mut stream = command(["stream", "--duration", "300ms"]);
+    hide_sysfs(&mut stream);
+    assert_streams(&run_bounded(&mut stream, BOUND));
+}
+
+fn hide_sysfs(command: &mut Command) {
     let directory = Path::new(VMLINUX).parent().expect("it lies in a directory");
     let hide = move || {
         let none: Option<&str> = None;
@@ -73,10 +89,56 @@ fn without_sysfs() {
         mount(Some("none"), directory, Some("tmpfs"), MsFlags::empty(), none)?;
         Ok(())
     };
-    let mut stream = command(["stream", "--duration", "300ms"]);
     // SAFETY: `hide` makes system calls only.
-    unsafe { stream.pre_exec(hide) };
-    assert_streams(&run_bounded(&mut stream, BOUND));
+    unsafe { command.pre_exec(hide) };
+}
+
+fn own_is_to_be_had() -> Option<String> {
+    (kernel_version() >= (5, 11)).then(|| "since Linux 5.11 the kernel gives its types by bpf(2) as well".to_owned())
+}
+
+/// Where the kernel's own cannot be had, nothing says that a file is of this kernel.
+fn unchecked() {
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let file = place.path().join("same");
+    fs::copy(VMLINUX, &file).expect("a new file");
+    let file = file.to_str().expect("UTF-8");
+    let mut stream = command(["stream", "--duration", "300ms", "--btf", file]);
+    hide_sysfs(&mut stream);
+    let finished = run_bounded(&mut stream, BOUND);
+    let line = finished.assert_one_line_failure();
+    assert!(line.contains(file) && line.contains("sysfs"), "it names the file, and the remedy: {line}");
+}
+
+const LOW_MEMLOCK: u64 = 4 << 20;
+
+/// Has a process run with less than what BPF takes unless told otherwise.
+fn hold() -> std::io::Result<()> {
+    setrlimit(Resource::RLIMIT_MEMLOCK, LOW_MEMLOCK, LOW_MEMLOCK)?;
+    // SAFETY: it takes numbers. What is dropped from the bounding set root does not get at its exec.
+    match unsafe {
+        libc::prctl(libc::PR_CAPBSET_DROP, 24 /* CAP_SYS_RESOURCE */, 0, 0, 0)
+    } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
+    }
+}
+
+/// Root that may not raise the limit, which counts before Linux 5.11: there is less room, and tracer does with it.
+fn low_memlock() {
+    let mut stream = command(["stream", "--duration", "300ms"]);
+    // SAFETY: `hold` makes system calls only.
+    unsafe { stream.pre_exec(hold) };
+    let finished = run_bounded(&mut stream, BOUND);
+    assert_streams(&finished);
+    let lines = parse_lines(&finished.stdout);
+    let hello = lines[0].event.hello.as_deref().expect("the first line says what is in use");
+    let told = hello.fallbacks.iter().any(|fallback| fallback.contains("locked memory"));
+    if kernel_version() < (5, 11) {
+        assert!(hello.ring_bytes < LOW_MEMLOCK && told, "it does with less, and says so: {hello:?}");
+    } else {
+        assert!(hello.ring_bytes == u64::from(RING_DEFAULT_BYTES) && !told, "it does not count: {hello:?}");
+    }
 }
 
 /// A branch that a constant switches off is cut away before the verifier sees it: so each has to be seen on and off.
@@ -101,4 +163,53 @@ fn every_variation() {
         assert_eq!(programs.contains(&REAPS.program), reap, "{options:?}");
         drop((kernel, ring));
     }
+}
+
+/// What reads a member is cut away where the kernel has it not. Every kernel of today has all but a few: so that the verifier
+/// sees what is left, each is taken not to be there, alone (not where all is emulated) and with all others.
+fn without_members() {
+    let all: Vec<&str> =
+        Offsets::MEMBERS.iter().filter(|member| member.want != Want::Needed).map(|member| member.field).collect();
+    let alone = if SLOWNESS == 1 { all.chunks(1) } else { [].chunks(1) };
+    let variations: Mutex<Vec<&[&'static str]>> = Mutex::new(alone.chain([&all[..]]).collect());
+    let refused = Mutex::new(Vec::new());
+    let next = || variations.lock().expect("nobody panics").pop();
+    let load_all = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let _entered = runtime.enter();
+        while let Some(without) = next() {
+            // One way for each alone: of the others only what they begin with is another.
+            for options in ways(without).into_iter().take(if without.len() == 1 { 1 } else { 2 }) {
+                if let Err(error) = Kernel::start(&options) {
+                    refused.lock().expect("nobody panics").push(format!("without {without:?}: {error}"));
+                }
+            }
+        }
+    };
+    // Most of the time each waits for the kernel.
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(load_all);
+        }
+    });
+    let refused = refused.into_inner().expect("nobody panics");
+    assert!(refused.is_empty(), "{}", refused.join("\n"));
+}
+
+/// Both ways to see failed execs, and to be told of births, execs and deaths, with all else that there is.
+fn ways(without: &[&'static str]) -> [KernelOptions; 2] {
+    let options = KernelOptions {
+        ring_bytes: 1 << 20,
+        threads: true,
+        tracked_only: true,
+        reap: true,
+        without: without.to_vec(),
+        ..KernelOptions::default()
+    };
+    let by_tracepoint = KernelOptions {
+        exec_failed: kernel_version() >= (5, 15),
+        exec_failed_by_function: Some(false),
+        ..options.clone()
+    };
+    [by_tracepoint, KernelOptions { exec_failed: true, unpreempted: Some(false), ..options }]
 }

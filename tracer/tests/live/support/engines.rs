@@ -30,6 +30,15 @@ fn finish(command: &mut Command) -> Finished {
     finished
 }
 
+/// The same where it may fail: the last that it said then.
+fn try_to(command: &mut Command) -> Result<Finished, String> {
+    let finished = run_bounded(command, 3 * BOUND);
+    if finished.status.success() {
+        return Ok(finished);
+    }
+    Err(finished.stderr.lines().last().unwrap_or("no word why").to_owned())
+}
+
 /// A root file system of nothing but busybox.
 fn make_rootfs(at: &Path) {
     let bin = at.join("bin");
@@ -59,9 +68,13 @@ pub(crate) struct Runtime {
 }
 
 /// crun refuses to work where v2 has controllers beside v1 ("hybrid"). Without the mount it takes v1, as it does on a machine
-/// that has only that.
-const CRUN: [&str; 6] = ["unshare", "--mount", "sh", "-c", HIDE_V2, "crun"];
+/// that has only that. So does what starts it.
+const WITHOUT_V2: [&str; 5] = ["unshare", "--mount", "sh", "-c", HIDE_V2];
 const HIDE_V2: &str = "mountpoint -q /sys/fs/cgroup/unified && umount /sys/fs/cgroup/unified; exec \"$0\" \"$@\"";
+
+/// What starts a command where what runc keeps of its containers is not to be seen.
+pub(crate) const WITHOUT_STATES: [&str; 5] = ["unshare", "--mount", "sh", "-c", HIDE_STATES];
+const HIDE_STATES: &str = "mount -t tmpfs none /run/runc && exec \"$0\" \"$@\"";
 
 impl Runtime {
     pub(crate) fn runc() -> Self {
@@ -69,7 +82,7 @@ impl Runtime {
     }
 
     pub(crate) fn crun() -> Self {
-        Self::new(CRUN.to_vec())
+        Self::new([&WITHOUT_V2[..], &["crun"]].concat())
     }
 
     fn new(command: Vec<&'static str>) -> Self {
@@ -139,40 +152,73 @@ fn why_not(name: &str, make: fn() -> Runtime) -> Option<String> {
     }
     let runtime = make();
     let bundle = runtime.bundle("try", &["/bin/true"]);
-    let id = format!("tracer-try-{name}-{}", std::process::id());
-    let tried =
-        run_bounded(runtime.command().arg("run").arg("--bundle").arg(bundle).arg(id).stdin(Stdio::null()), BOUND);
-    let why = tried.stderr.lines().last().unwrap_or("no word why").to_owned();
-    (!tried.status.success()).then(|| format!("{name} cannot run a container here: {why}"))
+    let id = trial(name);
+    let mut run = runtime.command();
+    run.arg("run").arg("--bundle").arg(bundle).arg(id).stdin(Stdio::null());
+    try_to(&mut run).err().map(|why| format!("{name} cannot run a container here: {why}"))
+}
+
+/// Name of a container that only shows whether one can be run.
+fn trial(called: &str) -> String {
+    format!("tracer-try-{called}-{}", std::process::id())
 }
 
 /// Podman, with its own store.
 pub(crate) struct Podman {
     place: TempDir,
+    runtime: &'static str,
 }
 
 impl Podman {
-    pub(crate) fn new() -> Self {
-        let podman = Self { place: tempfile::tempdir().expect("a temporary directory") };
+    pub(crate) fn by_runc() -> Self {
+        Self::by("runc").expect("podman takes an image")
+    }
+
+    pub(crate) fn by_crun() -> Self {
+        Self::by("crun").expect("podman takes an image")
+    }
+
+    fn by(runtime: &'static str) -> Result<Self, String> {
+        let podman = Self { place: tempfile::tempdir().expect("a temporary directory"), runtime };
         let rootfs = archive(podman.place.path());
-        let imported = run_bounded(podman.command().args(["import", "-", "tracer-test"]).stdin(rootfs), BOUND);
-        assert!(imported.status.success(), "podman import: {}", imported.stderr);
-        podman
+        try_to(podman.command().args(["import", "-", "tracer-test"]).stdin(rootfs))?;
+        Ok(podman)
     }
 
     /// `podman`, with everything that it would keep elsewhere put here.
     pub(crate) fn command(&self) -> Command {
         let at = |name| self.place.path().join(name);
-        let mut command = Command::new("podman");
+        let words = if self.runtime == "crun" { &WITHOUT_V2[..] } else { &[] };
+        let words = [words, &["podman"]].concat();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]);
         command.arg("--root").arg(at("root")).arg("--runroot").arg(at("run")).arg("--tmpdir").arg(at("tmp"));
         command.args(["--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", "--events-backend", "none"]);
-        command.args(["--runtime", "runc"]);
+        command.args(["--runtime", self.runtime]);
         command
+    }
+
+    /// `podman run` of our image, without network and with no more than what the test itself may have: an engine asks for as
+    /// much as there can be.
+    pub(crate) fn run_with(&self, options: &[&str], command: &[&str]) -> Command {
+        let mut run = self.command();
+        run.args(["run", "--network=none", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"]);
+        run.args(options).arg("tracer-test").args(command).stdin(Stdio::null());
+        run
     }
 }
 
-/// No more than what the test itself may have: an engine asks for as much as there can be.
-const LIMITS: [&str; 4] = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"];
+impl Podman {
+    /// What it says to a command that must do.
+    pub(crate) fn ask(&self, arguments: &[&str]) -> String {
+        finish(self.command().args(arguments)).stdout().trim().to_owned()
+    }
+
+    /// Starts a container that runs by itself. Returns its id.
+    pub(crate) fn detached(&self, name: &str, command: &[&str]) -> String {
+        finish(&mut self.run_with(&["--detach", "--name", name], command)).stdout().trim().to_owned()
+    }
+}
 
 impl Engine for Podman {
     fn image(&self) -> Option<&'static str> {
@@ -180,16 +226,32 @@ impl Engine for Podman {
     }
 
     fn run(&self, name: &str, command: &[&str]) -> String {
-        let id = self.place.path().join(format!("{name}.id"));
-        let mut run = self.command();
-        run.args(["run", "--rm", "--network=none", "--name", name, "--cidfile"]).arg(&id).args(LIMITS);
-        finish(run.arg("tracer-test").args(command));
+        let id = self.place.path().join(format!("{name}.id")).display().to_string();
+        finish(&mut self.run_with(&["--rm", "--name", name, "--cidfile", &id], command));
         fs::read_to_string(&id).unwrap().trim().to_owned()
     }
 }
 
+/// Why Podman cannot run containers here, by runc or by crun, if so.
 pub(crate) fn no_podman() -> Option<String> {
-    (!super::which("podman")).then(|| "podman is not installed".to_owned()).or_else(no_runc)
+    static WHY: OnceLock<Option<String>> = OnceLock::new();
+    WHY.get_or_init(|| no_runc().or_else(|| why_not_podman("runc"))).clone()
+}
+
+pub(crate) fn no_podman_by_crun() -> Option<String> {
+    static WHY: OnceLock<Option<String>> = OnceLock::new();
+    WHY.get_or_init(|| no_crun().or_else(|| why_not_podman("crun"))).clone()
+}
+
+fn why_not_podman(runtime: &'static str) -> Option<String> {
+    if !super::which("podman") {
+        return Some("podman is not installed".to_owned());
+    }
+    let tried = Podman::by(runtime).and_then(|podman| {
+        let name = trial("podman");
+        try_to(&mut podman.run_with(&["--rm", "--name", &name], &["/bin/true"]))
+    });
+    tried.err().map(|why| format!("podman cannot run a container by {runtime} here: {why}"))
 }
 
 /// Docker: a daemon of our own, without bridge and iptables.
@@ -200,6 +262,10 @@ pub(crate) struct Docker {
 
 impl Docker {
     pub(crate) fn start() -> Self {
+        Self::try_to_start().unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    fn try_to_start() -> Result<Self, String> {
         let place = tempfile::tempdir().expect("a temporary directory");
         let at = |name| place.path().join(name);
         fs::create_dir(at("sockets")).unwrap();
@@ -212,14 +278,15 @@ impl Docker {
         let mut docker = Self { daemon: Guarded::spawn(&mut command), place };
         let end = Instant::now() + BOUND;
         while !run_bounded(docker.command().arg("version").stdin(Stdio::null()), BOUND).status.success() {
-            let log = || fs::read_to_string(docker.place.path().join("log")).unwrap_or_default();
-            assert!(docker.daemon.runs() && Instant::now() < end, "dockerd does not serve: {}", log());
+            if !docker.daemon.runs() || Instant::now() > end {
+                let log = fs::read_to_string(docker.place.path().join("log")).unwrap_or_default();
+                return Err(format!("dockerd does not serve: {}", log.lines().last().unwrap_or("no word why")));
+            }
             std::thread::sleep(Duration::from_millis(100));
         }
         let rootfs = archive(docker.place.path());
-        let imported = run_bounded(docker.command().args(["import", "-", "tracer-test"]).stdin(rootfs), BOUND);
-        assert!(imported.status.success(), "docker import: {}", imported.stderr);
-        docker
+        try_to(docker.command().args(["import", "-", "tracer-test"]).stdin(rootfs))?;
+        Ok(docker)
     }
 
     /// What starts a command where neither the daemon's socket nor that of its containerd is to be seen.
@@ -264,7 +331,79 @@ impl Engine for Docker {
     }
 }
 
+/// Why Docker cannot run containers here, if so.
 pub(crate) fn no_docker() -> Option<String> {
+    static WHY: OnceLock<Option<String>> = OnceLock::new();
+    WHY.get_or_init(|| no_runc().or_else(why_not_docker)).clone()
+}
+
+fn why_not_docker() -> Option<String> {
     let missing = ["dockerd", "docker", "containerd"].into_iter().find(|tool| !super::which(tool));
-    missing.map(|tool| format!("{tool} is not installed")).or_else(no_runc)
+    if let Some(tool) = missing {
+        return Some(format!("{tool} is not installed"));
+    }
+    let tried = Docker::try_to_start().and_then(|docker| {
+        let mut run = docker.command();
+        try_to(run.args(["run", "--rm", "--network=none", "tracer-test", "/bin/true"]).stdin(Stdio::null()))
+    });
+    tried.err().map(|why| format!("docker cannot run a container here: {why}"))
+}
+
+/// containerd, as Docker starts one, without Docker: `ctr` asks it for containers of an image of its own.
+pub(crate) struct Containerd(Docker);
+
+/// What `ctr` calls our image.
+const IMAGE_OF_CTR: &str = "docker.io/library/tracer-test:latest";
+
+impl Containerd {
+    pub(crate) fn start() -> Self {
+        Self::of(Docker::start()).unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    fn of(docker: Docker) -> Result<Self, String> {
+        let archive = docker.place.path().join("image.tar");
+        try_to(docker.command().args(["save", "tracer-test", "-o"]).arg(&archive).stdin(Stdio::null()))?;
+        let containerd = Self(docker);
+        let mut import = containerd.command();
+        // The snapshots that need nothing of the kernel.
+        import.args(["image", "import", "--snapshotter", "native"]).arg(archive);
+        try_to(import.stdin(Stdio::null()))?;
+        Ok(containerd)
+    }
+
+    /// `ctr`, talking to our containerd.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new("ctr");
+        command.arg("--address").arg(self.0.place.path().join("exec/containerd/containerd.sock"));
+        command
+    }
+
+    /// What of its command line follows, up to the container's own.
+    pub(crate) const fn run_with(name: &str) -> [&str; 6] {
+        ["run", "--rm", "--snapshotter", "native", IMAGE_OF_CTR, name]
+    }
+}
+
+impl Engine for Containerd {
+    fn run(&self, name: &str, command: &[&str]) -> String {
+        finish(self.command().args(Self::run_with(name)).args(command));
+        name.to_owned()
+    }
+}
+
+/// Why containerd cannot run containers here, if so.
+pub(crate) fn no_containerd() -> Option<String> {
+    static WHY: OnceLock<Option<String>> = OnceLock::new();
+    WHY.get_or_init(|| no_docker().or_else(why_not_containerd)).clone()
+}
+
+fn why_not_containerd() -> Option<String> {
+    if !super::which("ctr") {
+        return Some("ctr is not installed".to_owned());
+    }
+    let tried = Docker::try_to_start().and_then(Containerd::of).and_then(|containerd| {
+        let mut run = containerd.command();
+        try_to(run.args(Containerd::run_with(&trial("ctr"))).arg("/bin/true").stdin(Stdio::null()))
+    });
+    tried.err().map(|why| format!("containerd cannot run a container here: {why}"))
 }

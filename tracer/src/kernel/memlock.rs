@@ -1,0 +1,97 @@
+//! The limit of locked memory, `RLIMIT_MEMLOCK`: before Linux 5.11 maps and programs count against it
+//! (kernel/bpf/syscall.c, `bpf_charge_memlock`); since then they count as memory of the control group.
+
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
+
+use super::load::{KernelOptions, LoadError};
+use super::release::release;
+
+/// Since when it does not matter.
+const SINCE: (u32, u32) = (5, 11);
+
+/// No ring is made smaller than this to fit.
+const SMALLEST_RING: u32 = 256 << 10;
+
+/// True where it matters.
+pub(super) fn counts() -> bool {
+    release().is_some_and(|release| release < SINCE)
+}
+
+/// In bytes, where it matters and cannot be lifted. It is raised as far as we may.
+fn limit() -> Option<u64> {
+    if !counts() {
+        return None;
+    }
+    let (_, hard) = getrlimit(Resource::RLIMIT_MEMLOCK).ok()?;
+    let lifted = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
+    if lifted.or_else(|_| setrlimit(Resource::RLIMIT_MEMLOCK, hard, hard)).is_err() {
+        tracing::debug!("the limit of locked memory cannot be raised");
+    }
+    getrlimit(Resource::RLIMIT_MEMLOCK).ok().map(|(soft, _)| soft).filter(|&soft| soft != RLIM_INFINITY)
+}
+
+/// Starts something with as much room as it asks for, or else with the most that the limit leaves; and says with how much.
+pub(super) fn within<T>(
+    options: &KernelOptions,
+    mut start: impl FnMut(&KernelOptions) -> Result<T, LoadError>,
+) -> Result<(T, KernelOptions), LoadError> {
+    let limit = limit();
+    let mut fitting = options.clone();
+    loop {
+        match (start(&fitting), limit) {
+            (Ok(started), _) => return Ok((started, fitting)),
+            (Err(_), Some(_)) if shrink(&mut fitting) => {}
+            // EPERM is all that the kernel says.
+            (Err(LoadError::Refused { why, .. }), Some(bytes)) if why.contains("(os error 1)") => {
+                return Err(LoadError::Memlock { bytes });
+            }
+            (Err(error), _) => return Err(error),
+        }
+    }
+}
+
+/// Asks for half as much. False if that would be too little.
+fn shrink(options: &mut KernelOptions) -> bool {
+    let half = options.ring_bytes / 2;
+    let enough = half >= SMALLEST_RING && half > options.argv_max;
+    if enough {
+        (options.ring_bytes, options.max_tracked) = (half, options.max_tracked / 2);
+    }
+    enough
+}
+
+/// What is said of a ring that is smaller than asked for.
+pub(super) fn fallback(asked: &KernelOptions, got: &KernelOptions) -> Option<String> {
+    let kib = |options: &KernelOptions| options.ring_bytes >> 10;
+    (got.ring_bytes != asked.ring_bytes).then(|| {
+        format!(
+            "the limit of locked memory leaves room for a ring buffer of {} KiB instead of {} KiB; raise it with `{REMEDY}`",
+            kib(got),
+            kib(asked)
+        )
+    })
+}
+
+/// How to raise it.
+pub(super) const REMEDY: &str = "ulimit -l unlimited";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_is_given_up_by_halves_and_never_below_an_argument_list() {
+        let mut options = KernelOptions { max_tracked: 1 << 10, argv_max: 600 << 10, ..KernelOptions::default() };
+        let mut rings = Vec::new();
+        while shrink(&mut options) {
+            rings.push((options.ring_bytes >> 10, options.max_tracked));
+        }
+        assert_eq!(rings, [(4096, 512), (2048, 256), (1024, 128)]);
+        options.argv_max = 1;
+        assert!(shrink(&mut options) && shrink(&mut options) && !shrink(&mut options));
+        assert_eq!(options.ring_bytes, SMALLEST_RING);
+        let told = fallback(&KernelOptions::default(), &options).unwrap();
+        assert!(told.contains("256 KiB instead of 8192 KiB"), "{told}");
+        assert_eq!(fallback(&options, &options), None);
+    }
+}
