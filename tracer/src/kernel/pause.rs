@@ -81,7 +81,7 @@ mod tests {
             let mut pause = Pause::new().unwrap();
             let short = Duration::from_micros(200);
             // Begun, over by itself, and never waited for.
-            poll_fn(|cx| Poll::Ready(assert!(pause.poll(cx, short).is_pending()))).await;
+            assert!(poll_fn(|cx| Poll::Ready(pause.poll(cx, short).is_pending())).await);
             std::thread::sleep(10 * short);
             tokio::task::yield_now().await;
             pause.give_up();
