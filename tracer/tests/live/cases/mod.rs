@@ -20,6 +20,7 @@ mod reader;
 mod reap;
 mod run;
 mod run_signals;
+mod saturating;
 mod storm;
 mod stream;
 mod top;
@@ -53,6 +54,7 @@ pub(crate) fn all() -> Vec<Case> {
         containers::cases(),
         audit::cases(),
         load::cases(),
+        saturating::cases(),
         passed_over::cases(),
         types::cases(),
         storm::cases(),

@@ -10,6 +10,7 @@ mod loss;
 mod oracle;
 mod reap;
 pub(crate) mod report;
+mod saturate;
 mod signal;
 mod storm;
 mod tree;
@@ -43,6 +44,7 @@ const DEEDS: &[&[(&str, Deed)]] = &[
     reap::DEEDS,
     signal::DEEDS,
     loss::DEEDS,
+    saturate::DEEDS,
 ];
 
 /// Does a deed, if this process was started for one.
