@@ -10,6 +10,7 @@ pub mod place;
 pub mod probe;
 mod records;
 pub mod ring;
+pub mod sets;
 mod shared;
 mod tracefs;
 mod unpreempted;

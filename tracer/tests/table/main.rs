@@ -12,6 +12,7 @@ mod model;
 mod origins;
 mod random;
 mod start;
+mod strangers;
 mod tree;
 mod unseen;
 mod zombies;

@@ -11,6 +11,7 @@ mod exec_argv;
 mod exec_failed;
 mod exec_path;
 mod exit;
+mod filters;
 mod kernel;
 mod load;
 mod oracle;
@@ -42,6 +43,7 @@ pub(crate) fn all() -> Vec<Case> {
         attach::cases(),
         kernel::cases(),
         stream::cases(),
+        filters::cases(),
         reap::cases(),
         run::cases(),
         run_signals::cases(),

@@ -7,7 +7,7 @@ use std::path::Path;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use tracer::event::Kind;
-use tracer::kernel::load::{Kernel, KernelOptions, REAPS};
+use tracer::kernel::load::{Kernel, KernelFilter, KernelOptions, REAPS};
 
 use crate::support::{BOUND, Case, Finished, Need, case, command, parse_lines, run_bounded};
 
@@ -83,9 +83,25 @@ fn without_sysfs() {
 fn every_variation() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let _entered = runtime.enter();
-    for switches in 0..16 {
-        let [threads, tracked_only, exec_failed, reap] = [1, 2, 4, 8].map(|bit| switches & bit != 0);
-        let options = KernelOptions { threads, tracked_only, exec_failed, reap, ..KernelOptions::default() };
+    let filters = [
+        KernelFilter::None,
+        KernelFilter::Only,
+        KernelFilter::Subtree,
+        KernelFilter::Users(vec![54321]),
+        KernelFilter::Cgroups,
+        KernelFilter::Containers,
+    ];
+    // Each filter with both values of every switch, and any two switches of one program in all four ways.
+    let switches = [
+        [false, false, false, false],
+        [true, false, true, true],
+        [false, true, true, true],
+        [true, true, false, false],
+    ];
+    for (switches, filter) in switches.into_iter().flat_map(|set| filters.clone().map(|filter| (set, filter))) {
+        let [threads, reap, exec_failed, unpreempted] = switches;
+        let unpreempted = Some(unpreempted);
+        let options = KernelOptions { threads, filter, exec_failed, reap, unpreempted, ..KernelOptions::default() };
         let (kernel, ring) = Kernel::start(&options).unwrap_or_else(|error| panic!("{options:?}: {error}"));
         let programs: Vec<&str> = kernel.hooks.iter().map(|hook| hook.program).collect();
         let is_there = |names: &[&str]| programs.iter().any(|program| names.contains(program));

@@ -5,6 +5,7 @@ pub(crate) mod exec_cred;
 mod exec_failed;
 mod exec_path;
 mod exit;
+mod filters;
 mod kit;
 mod loss;
 mod oracle;
@@ -44,6 +45,7 @@ const DEEDS: &[&[(&str, Deed)]] = &[
     reap::DEEDS,
     signal::DEEDS,
     loss::DEEDS,
+    filters::DEEDS,
     saturate::DEEDS,
 ];
 
