@@ -74,6 +74,15 @@ pub(crate) const PEERS: &[Peer] = &[
         warm_up_ms: 600,
     },
     Peer {
+        name: "tracer stream of another user",
+        program: "tracer",
+        // Nobody here: what is left is what a filter costs that leaves all out.
+        args: &["stream", "--no-snapshot", "--uid", "65533", "-o", "{out}"],
+        way: Way::Beside,
+        sees: None,
+        warm_up_ms: 600,
+    },
+    Peer {
         name: "tracer run",
         program: "tracer",
         args: &["run", "-o", "{out}", "--"],

@@ -60,8 +60,17 @@ pub const MAX_EXIT_THREADS: u32 = 128;
 /// Most ancestors looked at for a child subreaper.
 pub const MAX_REAPER_DEPTH: u32 = 64;
 
-/// Room in the set of processes traced by `tracer run`.
+/// Room in the set of processes that are reported, where not all are.
 pub const MAX_TRACKED: u32 = 1 << 18;
+
+/// Room in the set of cgroups whose processes are reported, where not all are.
+pub const MAX_CGROUPS: u32 = 1 << 16;
+
+/// Room in the set of namespaces whose processes are reported, where not all are.
+pub const MAX_NAMESPACES: u32 = 1 << 13;
+
+/// Room in the set of names of programs that may put others where they are asked for.
+pub const MAX_AIDES: u32 = 64;
 
 /// Longest path of a cgroup, its NUL included (`TRACE_CGROUP_PATH_LEN`, kernel/cgroup/cgroup-internal.h).
 pub const CGROUP_PATH_BYTES: usize = 1024;

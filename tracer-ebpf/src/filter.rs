@@ -1,39 +1,256 @@
-//! Whose events are reported at all.
+//! Whose events are reported at all. What is not costs the look at one or two sets, and nothing else.
+//!
+//! A filter may admit more than is asked for, never less: user space looks at each event again. What is admitted:
+//! - who is asked for: by descent (`FILTER_SUBTREE`), user, cgroup, or namespace of a container. Once it was, a process stays in the set
+//!   `TRACKED` until it ends, so that whose birth was told has its end told too;
+//! - with `kin`, the ends of their parents, and of those who would inherit them: with these they get another parent;
+//! - with `kin`, all of those whose name is in `AIDES` (container runtimes, sudo and the like), and of their children until
+//!   they execute something else: what those start may be asked for, and its birth and its origin are then known.
+
+use core::ptr::read_volatile;
+
+use tracer_common::config::{
+    FILTER_CGROUPS, FILTER_CONTAINERS, FILTER_NONE, FILTER_SUBTREE, FILTER_USERS, TRACKED_AIDE, TRACKED_ASKED,
+    TRACKED_KIN,
+};
 
 use crate::emit;
 use crate::kernel::config;
-use crate::maps::{TRACKED, UNREAPED};
+use crate::maps::{AIDES, CGROUPS, NAMESPACES, OPEN, TRACKED, UNREAPED, USERS};
+use crate::task::{Task, cgroup_at, ids_at, namespaces_at};
 
-/// True when this process's events are asked for.
+/// `BPF_NOEXIST`, include/uapi/linux/bpf.h.
+const NOEXIST: u64 = 1;
+
+/// All of whose events are reported.
+const WHOLE: u32 = TRACKED_ASKED | TRACKED_AIDE;
+
+/// True when an event of this process is asked for that is neither its birth nor its end nor an exec.
 #[inline(always)]
-pub fn admits(tgid: u32) -> bool {
-    config!(tracked_only) == 0 || TRACKED.get_ptr(tgid).is_some()
+pub fn admits(task: Task) -> bool {
+    !filters() || is_open() || state(task.tgid()) & WHOLE != 0 || matches(task)
 }
 
-/// A child of a reported process is reported.
+/// The same for a task of which only the address is known.
 #[inline(always)]
-pub fn follow(child: u32) {
-    if config!(tracked_only) == 0 || TRACKED.insert(child, 1, 0).is_ok() {
-        return;
+pub fn admits_at(task: u64, tgid: u32) -> bool {
+    !filters() || is_open() || state(tgid) & WHOLE != 0 || matches_at(task)
+}
+
+/// True when a birth is asked for. From then on the child is tracked.
+#[inline(always)]
+pub fn admits_birth(creator: Task, child: Task) -> bool {
+    if !filters() {
+        return true;
     }
-    if let Some(stats) = emit::stats() {
-        unsafe { (*stats).untracked += 1 };
+    let was = state(creator.tgid());
+    let is = if config!(filter) == FILTER_SUBTREE {
+        // Until user space has told who was there before, anybody may be a descendant.
+        if is_open() || was & WHOLE == 0 && is_in_tracked_namespace(child) { TRACKED_ASKED } else { was & WHOLE }
+    } else {
+        was & TRACKED_AIDE | if matches(child) { TRACKED_ASKED } else { 0 }
+    };
+    if is == 0 {
+        return is_open();
+    }
+    track(child.tgid(), is);
+    // One that was made with CLONE_PARENT has another parent than its creator.
+    track_kin(child.real_parent().tgid());
+    true
+}
+
+/// True when an exec is asked for: of who was tracked before it, or is from now on.
+#[inline(always)]
+pub fn admits_exec(task: Task) -> bool {
+    if !filters() {
+        return true;
+    }
+    let tgid = task.tgid();
+    let was = state(tgid);
+    let mut is = was & TRACKED_ASKED;
+    if is == 0 && matches(task) {
+        is = TRACKED_ASKED;
+    }
+    if config!(kin) != 0 {
+        let name = task.comm();
+        // A runtime executes itself by the number of a descriptor.
+        if AIDES.get_ptr(name).is_some() || was & TRACKED_AIDE != 0 && name[0].is_ascii_digit() {
+            is |= TRACKED_AIDE;
+        }
+        if is == 0 && was != 0 {
+            is = TRACKED_KIN;
+        }
+    }
+    if config!(filter) == FILTER_CONTAINERS && is & TRACKED_ASKED != 0 {
+        note_namespaces(task);
+    }
+    if is != was && is != 0 {
+        track(tgid, is);
+        track_kin(task.real_parent().tgid());
+    }
+    is_open() || (was | is) & WHOLE != 0
+}
+
+/// True when an exec that is under way may come to be asked for: it can make its process another user.
+#[inline(always)]
+pub fn may_admit_exec(task: Task) -> bool {
+    config!(filter) == FILTER_USERS || admits(task)
+}
+
+/// True when the end of a process is asked for.
+#[inline(always)]
+pub fn admits_end(task: Task) -> bool {
+    !filters() || is_open() || state(task.tgid()) != 0 || matches(task)
+}
+
+/// True when it is asked for that a process was put into a cgroup.
+#[inline(always)]
+pub fn admits_move(task: Task, to: u64) -> bool {
+    if !filters() {
+        return true;
+    }
+    let tgid = task.tgid();
+    let was = state(tgid);
+    if by_cgroup() && was & TRACKED_ASKED == 0 && CGROUPS.get_ptr(to).is_some() {
+        track(tgid, was | TRACKED_ASKED);
+        track_kin(task.real_parent().tgid());
+        return true;
+    }
+    is_open() || was & WHOLE != 0
+}
+
+/// A cgroup was made: whether it is asked for is for user space to say, so it is until then.
+#[inline(always)]
+pub fn cgroup_made(id: u64) {
+    if by_cgroup() && CGROUPS.insert(id, 1, 0).is_err() {
+        count_untracked();
+    }
+}
+
+/// This process may become the parent of one that is asked for.
+#[inline(always)]
+pub fn track_kin(tgid: u32) {
+    if config!(kin) != 0 && tgid != 0 && TRACKED.get_ptr(tgid).is_none() {
+        let _ = TRACKED.insert(tgid, TRACKED_KIN, NOEXIST);
     }
 }
 
 /// True when the events of a process that is no more were asked for; `leader` is its task's address.
 #[inline(always)]
 pub fn was_admitted(leader: u64) -> bool {
-    config!(tracked_only) == 0 || UNREAPED.remove(leader).is_ok()
+    !filters() || UNREAPED.remove(leader).is_ok()
 }
 
 /// A process has ended; its pid may come to mean another. `leader` is its task's address.
 #[inline(always)]
 pub fn forget(tgid: u32, leader: u64) {
-    if config!(tracked_only) != 0 {
+    if filters() {
         if config!(reap) != 0 {
             let _ = UNREAPED.insert(leader, 1, 0);
         }
         let _ = TRACKED.remove(tgid);
     }
+}
+
+#[inline(always)]
+fn filters() -> bool {
+    config!(filter) != FILTER_NONE
+}
+
+#[inline(always)]
+fn by_cgroup() -> bool {
+    config!(filter) == FILTER_CGROUPS || config!(filter) == FILTER_CONTAINERS
+}
+
+#[inline(always)]
+fn is_open() -> bool {
+    // SAFETY: it points into the map; who sees a change late reports what it need not.
+    OPEN.get_ptr(0).is_some_and(|open| unsafe { read_volatile(open) } != 0)
+}
+
+/// What is reported of a process: `TRACKED_…`.
+#[inline(always)]
+fn state(tgid: u32) -> u32 {
+    // SAFETY: it points into the map.
+    TRACKED.get_ptr(tgid).map_or(0, |state| unsafe { read_volatile(state) })
+}
+
+#[inline(always)]
+fn track(tgid: u32, state: u32) {
+    if TRACKED.insert(tgid, state, 0).is_err() {
+        count_untracked();
+    }
+}
+
+#[inline(always)]
+fn count_untracked() {
+    if let Some(stats) = emit::stats() {
+        unsafe { (*stats).untracked += 1 };
+    }
+}
+
+/// True if a process is asked for by what it is now.
+#[inline(always)]
+fn matches(task: Task) -> bool {
+    match config!(filter) {
+        FILTER_USERS => {
+            let [uid, euid] = task.users();
+            is_of(uid, euid)
+        }
+        FILTER_CGROUPS => CGROUPS.get_ptr(task.cgroup()).is_some(),
+        FILTER_CONTAINERS => {
+            let level = task.ns_level();
+            CGROUPS.get_ptr(task.cgroup()).is_some()
+                || NAMESPACES.get_ptr(task.mnt_ns()).is_some()
+                || level != 0 && NAMESPACES.get_ptr(task.pid_ns(level)).is_some()
+        }
+        _ => false,
+    }
+}
+
+#[inline(always)]
+fn matches_at(task: u64) -> bool {
+    match config!(filter) {
+        FILTER_USERS => {
+            let [uid, _, euid, _] = ids_at(task);
+            is_of(uid, euid)
+        }
+        FILTER_CGROUPS => CGROUPS.get_ptr(cgroup_at(task)).is_some(),
+        FILTER_CONTAINERS => {
+            let [mnt_ns, pid_ns] = namespaces_at(task);
+            CGROUPS.get_ptr(cgroup_at(task)).is_some()
+                || NAMESPACES.get_ptr(mnt_ns).is_some()
+                || NAMESPACES.get_ptr(pid_ns).is_some()
+        }
+        _ => false,
+    }
+}
+
+#[inline(always)]
+fn is_of(uid: u32, euid: u32) -> bool {
+    USERS.get_ptr(uid).is_some() || euid != uid && USERS.get_ptr(euid).is_some()
+}
+
+/// The first process of a container becomes its program: who goes into its namespaces from now on is in the container, and may do
+/// so before user space has put them in. That takes them out again if nobody asks for the container.
+#[inline(always)]
+fn note_namespaces(task: Task) {
+    let level = task.ns_level();
+    if level == 0 || task.pid_at_level(level) != 1 {
+        return;
+    }
+    let mnt_ns = task.mnt_ns();
+    // A container can do without one of its own.
+    if mnt_ns != task.real_parent().mnt_ns() {
+        let _ = NAMESPACES.insert(mnt_ns, 1, 0);
+    }
+    let _ = NAMESPACES.insert(task.pid_ns(level), 1, 0);
+}
+
+/// True of one born into a pid namespace whose first process is tracked, by somebody from outside: that inherits all
+/// orphans there.
+#[inline(always)]
+fn is_in_tracked_namespace(child: Task) -> bool {
+    let level = child.ns_level();
+    config!(kin) != 0 && level != 0 && state(child.ns_init(level).tgid) & WHOLE != 0
 }

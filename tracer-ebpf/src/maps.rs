@@ -2,7 +2,7 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
-use tracer_common::limits::{ARGV_STAGED_BYTES, EXEC_HEAD_BYTES, MAX_PREPARED, MAX_TRACKED};
+use tracer_common::limits::{ARGV_STAGED_BYTES, COMM_LEN, EXEC_HEAD_BYTES, MAX_AIDES, MAX_PREPARED};
 use tracer_common::stats::CpuStats;
 
 /// `BPF_F_NO_PREALLOC` (include/uapi/linux/bpf.h): room is taken as it is needed.
@@ -52,11 +52,32 @@ pub struct Prepared {
 #[map]
 pub static PREPARED: LruHashMap<u64, Prepared> = LruHashMap::with_max_entries(MAX_PREPARED, 0);
 
+/// Processes that user space knows of, when only some are reported: what is, in bits (`TRACKED_ASKED` and its like). Forks
+/// and execs put in, exits take away. User space makes room where there is a filter, here and below.
+#[map]
+pub static TRACKED: HashMap<u32, u32> = HashMap::with_max_entries(1, NO_PREALLOC);
+
 /// Of those, the dead that were not waited for yet, by the address of their task: a pid may be another's before it is told
 /// that its owner is gone.
 #[map]
-pub static UNREAPED: HashMap<u64, u32> = HashMap::with_max_entries(MAX_TRACKED, NO_PREALLOC);
+pub static UNREAPED: HashMap<u64, u32> = HashMap::with_max_entries(1, NO_PREALLOC);
 
-/// Processes to report when only some are asked for: `tracer run` puts CMD in, forks add to it, exits take away.
+/// Users whose processes are reported.
 #[map]
-pub static TRACKED: HashMap<u32, u32> = HashMap::with_max_entries(MAX_TRACKED, NO_PREALLOC);
+pub static USERS: HashMap<u32, u32> = HashMap::with_max_entries(1, NO_PREALLOC);
+
+/// Cgroups whose processes are reported; every new one, until user space has decided.
+#[map]
+pub static CGROUPS: HashMap<u64, u32> = HashMap::with_max_entries(1, NO_PREALLOC);
+
+/// Mount and pid namespaces, by number, of containers that are asked for: who is in one is reported.
+#[map]
+pub static NAMESPACES: HashMap<u32, u32> = HashMap::with_max_entries(1, NO_PREALLOC);
+
+/// Names of programs that start others as another user or in another cgroup.
+#[map]
+pub static AIDES: HashMap<[u8; COMM_LEN], u32> = HashMap::with_max_entries(MAX_AIDES, NO_PREALLOC);
+
+/// 1 while everything is reported all the same: until user space has put in what was there before.
+#[map]
+pub static OPEN: Array<u32> = Array::with_max_entries(1, 0);

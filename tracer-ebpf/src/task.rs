@@ -130,9 +130,16 @@ impl Task {
         }
     }
 
+    /// Real and effective user.
+    #[inline(always)]
+    pub fn users(self) -> [u32; 2] {
+        let cred = self.cred();
+        unsafe { [cred.load(offset!(cred_uid)), cred.load(offset!(cred_euid))] }
+    }
+
     /// Its cgroup in the hierarchy that was chosen.
     #[inline(always)]
-    fn cgroup(self) -> u64 {
+    pub fn cgroup(self) -> u64 {
         if offset!(task_cgroups) == ABSENT {
             return 0;
         }
@@ -191,6 +198,13 @@ impl Task {
             return 0;
         }
         read(read(self.upid(level), offset!(upid_ns)), offset!(pid_ns_inum))
+    }
+
+    /// The first process of its pid namespace, which is of this level.
+    #[inline(always)]
+    pub fn ns_init(self, level: u32) -> TaskRef {
+        let namespace = read(self.upid(level), offset!(upid_ns));
+        identity_at(read(namespace, offset!(pid_ns_child_reaper)))
     }
 
     /// The status that `wait()` reports of the whole process once its last thread is gone
@@ -307,8 +321,7 @@ pub fn reaper(task: Task) -> Reaper {
     {
         return none;
     }
-    let namespace: u64 = read(task.upid(level), offset!(upid_ns));
-    let init = identity_at(read(namespace, offset!(pid_ns_child_reaper)));
+    let init = task.ns_init(level);
     Reaper { task: init, subreaper: false, is_self: init.tgid == task.tgid() }
 }
 
@@ -355,6 +368,40 @@ pub fn ids_at(task: u64) -> [u32; 4] {
         read(cred, offset!(cred_euid)),
         read(cred, offset!(cred_egid)),
     ]
+}
+
+/// Cgroup of a task of which only the address is known, in the hierarchy that was chosen.
+#[inline(always)]
+pub fn cgroup_at(task: u64) -> u64 {
+    if offset!(css_set_subsys) == ABSENT {
+        return 0;
+    }
+    let set: u64 = read(task, offset!(task_cgroups));
+    let controller = config!(cgroup_subsys);
+    let cgroup: u64 = if controller == CGROUP_V2 {
+        read(set, offset!(css_set_dfl_cgrp))
+    } else {
+        read(read(set, offset!(css_set_subsys) + 8 * controller), offset!(css_cgroup))
+    };
+    let node: u64 = read(cgroup, offset!(cgroup_kn));
+    read(node, offset!(kernfs_node_id))
+}
+
+/// Numbers of the mount namespace and of the pid namespace (0: the initial one) of a task of which only the address is known.
+#[inline(always)]
+pub fn namespaces_at(task: u64) -> [u32; 2] {
+    if offset!(task_nsproxy) == ABSENT || offset!(nsproxy_mnt_ns) == ABSENT || offset!(upid_ns) == ABSENT {
+        return [0; 2];
+    }
+    let proxy: u64 = read(task, offset!(task_nsproxy));
+    let mnt_ns: u32 = read(read(proxy, offset!(nsproxy_mnt_ns)), offset!(mnt_ns_inum));
+    let pid: u64 = read(task, offset!(task_thread_pid));
+    let level: u32 = read(pid, offset!(pid_level));
+    if level == 0 {
+        return [mnt_ns, 0];
+    }
+    let upid = pid + u64::from(offset!(pid_numbers)) + u64::from(level) * u64::from(offset!(upid_size));
+    [mnt_ns, read(read(upid, offset!(upid_ns)), offset!(pid_ns_inum))]
 }
 
 #[inline(always)]

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use tracer::clock;
-use tracer::kernel::load::{Kernel, KernelOptions};
+use tracer::kernel::load::{Kernel, KernelFilter, KernelOptions, Tracked};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
@@ -26,8 +26,9 @@ async fn main() -> anyhow::Result<()> {
     // A shell that becomes the command once it has read a line.
     let mut child =
         Command::new("sh").args(["-c", "read -r go; exec \"$@\"", "sh"]).args(command).stdin(Stdio::piped()).spawn()?;
-    let (mut kernel, mut ring) = Kernel::start(&KernelOptions { tracked_only: true, ..KernelOptions::default() })?;
-    kernel.track(child.id())?;
+    let (mut kernel, mut ring) =
+        Kernel::start(&KernelOptions { filter: KernelFilter::Only, ..KernelOptions::default() })?;
+    kernel.track(child.id(), Tracked::Asked)?;
     let mut out = BufWriter::new(File::create(path)?);
     out.write_all(&clock::utc_minus_boot_ns().to_le_bytes())?;
     child.stdin.take().context("no stdin")?.write_all(b"go\n")?;

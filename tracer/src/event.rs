@@ -20,7 +20,7 @@ use crate::time::Timestamp;
 pub use container::{Container, ContainerEnd, Kubernetes, Origin};
 pub use exec::{ArgvInfo, Capture, Exec, ExecFailed};
 pub use exit::{Cause, Exit, Usage};
-pub use frame::{Bye, Dropped, Hello, Lost};
+pub use frame::{Bye, Dropped, Filtering, Hello, Lost};
 pub use kin::{Ancestor, Reap, Reparent, ReparentReason, Zombie};
 pub use process::{Process, Source};
 pub use storm::{Storm, StormCommand, StormPhase, StormStatus};

@@ -72,10 +72,20 @@ impl Filter {
             containers: spec.containers.clone(),
             named: FxHashSet::default(),
             units: set(&spec.units)?,
-            cgroups: spec.cgroups.iter().map(|path| path.trim_end_matches('/').to_owned()).collect(),
+            cgroups: spec.cgroups.iter().map(|path| cgroup_root(path).to_owned()).collect(),
             kinds: kinds.iter().map(|&kind| bit(kind)).sum(),
             until_reaped: spec.until_reaped,
         })
+    }
+
+    /// What descends from these processes.
+    pub(crate) fn of_subtrees(pids: &[u32]) -> Option<Self> {
+        Self::new(&Spec { pids: pids.to_vec(), ..Spec::default() }).ok()
+    }
+
+    /// True for a process that is known to descend from those asked for.
+    pub(crate) fn follows(&self, id: ProcessId) -> bool {
+        self.subtree.as_ref().is_some_and(|subtree| subtree.members.contains(&id))
     }
 
     /// Learns who descends from whom, from a snapshot that is about to be shown to [`Filter::admits`]: it may
@@ -139,10 +149,18 @@ impl Filter {
             && named(&self.units, |process| process.unit.as_deref())
             && (container.is_some_and(|id| self.named.contains(id))
                 || one_of(&self.containers, container, |id, text| id.starts_with(text)))
-            && one_of(&self.cgroups, process.and_then(|process| process.cgroup.as_deref()), |path, text| {
-                path.strip_prefix(text).is_some_and(|below| below.is_empty() || below.starts_with('/'))
-            })
+            && one_of(&self.cgroups, process.and_then(|process| process.cgroup.as_deref()), is_below)
     }
+}
+
+/// The path of a control group as [`is_below`] takes it.
+pub(crate) fn cgroup_root(path: &str) -> &str {
+    path.trim_end_matches('/')
+}
+
+/// Whether a control group is this one or below it.
+pub(crate) fn is_below(path: &str, root: &str) -> bool {
+    path.strip_prefix(root).is_some_and(|below| below.is_empty() || below.starts_with('/'))
 }
 
 /// Whether a value fits one of those asked for, if any are.

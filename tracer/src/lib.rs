@@ -23,6 +23,7 @@ pub mod pipeline;
 pub mod record;
 pub mod roster;
 pub mod schema;
+pub mod scope;
 pub mod search;
 pub mod seed;
 pub mod signals;

@@ -3,6 +3,7 @@
 mod builder;
 mod containers;
 mod doubt;
+mod narrow;
 mod outbox;
 
 use std::future::{Future as _, poll_fn};
@@ -19,11 +20,12 @@ use tracer_common::limits::ARGV_DEFAULT_BYTES;
 use tracer_common::stats::CpuStats;
 
 use self::doubt::Again;
+use self::narrow::Narrow;
 use self::outbox::Outbox;
 use crate::clock;
 use crate::decode::decode;
 use crate::enrich::info::Answer;
-use crate::event::{Event, Hello, Kind, Lost, Process};
+use crate::event::{Event, Filtering, Hello, Kind, Lost, Process};
 use crate::gaps::Gaps;
 use crate::kernel::hierarchy::Hierarchy;
 use crate::kernel::load::{Kernel, KernelOptions, LoadError, RING_DEFAULT_BYTES};
@@ -116,6 +118,10 @@ pub struct Tracer {
     passed_over_checked_ns: u64,
     /// When to hold the table against `/proc`, because records were lost; never, while none are.
     resync: Again,
+    /// What the kernel side is asked for, where that is not everything.
+    narrow: Option<Box<Narrow>>,
+    /// … as it is told.
+    filtering: Option<Box<Filtering>>,
     /// Who looks for names of containers; nobody, if there could be no thread.
     names: Option<Names>,
     /// What it answered while nobody asked.
@@ -233,6 +239,7 @@ impl Tracer {
             ring_bytes: self.kernel.ring_bytes.into(),
             argv_max: self.options.argv_max.into(),
             max_memory: self.max_memory as u64,
+            filter: self.filtering.as_deref().cloned(),
         }));
         event
     }
@@ -271,6 +278,9 @@ impl Tracer {
         if self.settle.is_due(now) {
             self.settle(now);
         }
+        if let Err(error) = self.decide_cgroups(now, false) {
+            tracing::warn!("{error}");
+        }
         if now >= self.rescan_at_ns && self.table.wants_cgroups() {
             self.rescan_at_ns = now + RESCAN_NS;
             look_at_cgroups(&mut self.table, &self.kernel.hierarchy);
@@ -301,7 +311,7 @@ impl Tracer {
 
     /// Takes up to `most` records from the ring, fewer if they are large, and queues what becomes of them.
     fn take(&mut self, most: usize) -> Taken {
-        let Self { ring, intake, table, outbox, resync, .. } = self;
+        let Self { ring, intake, table, outbox, resync, narrow, .. } = self;
         let room = self.max_memory / QUEUE_SHARE;
         if outbox.bytes() >= room {
             return Taken { records: 0, all: false };
@@ -311,7 +321,9 @@ impl Tracer {
             if let Some((lost, record)) = intake.take(bytes) {
                 if lost.is_some() {
                     resync.at(record.header().boot_ns);
+                    table.note_loss();
                 }
+                Narrow::meet(narrow, table, &record);
                 argv_bytes += argv_bytes_of(&record);
                 apply(table, outbox, lost, record);
             }
@@ -323,7 +335,9 @@ impl Tracer {
     fn apply(&mut self, lost: Option<Lost>, record: Record) {
         if lost.is_some() {
             self.resync.at(record.header().boot_ns);
+            self.table.note_loss();
         }
+        Narrow::meet(&mut self.narrow, &mut self.table, &record);
         apply(&mut self.table, &mut self.outbox, lost, record);
     }
 }

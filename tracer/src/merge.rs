@@ -50,7 +50,7 @@ pub fn reconcile(seeds: Vec<Seed>, pending: &[Record]) -> Vec<Seed> {
         // Two of one pid within one tick: it may be the later one that was looked at.
         let exec = there_before.and_then(|facts| facts.exec.as_ref());
         if same.len() > 1 || exec.is_some_and(|exec| exec.boot_ns <= seed.read_until_ns.saturating_add(EXEC_TAKES_NS)) {
-            forget_image(&mut seed.process);
+            seed.forget_image();
             seed.mnt_ns = 0;
         }
         if let Some(exec) = exec {
@@ -181,11 +181,6 @@ fn about(task: raw::TaskRef, ids: &raw::Ids, comm: Option<&[u8]>) -> Process {
         (process.comm, process.comm_b64) = (Some(comm.lossy), comm.b64);
     }
     process
-}
-
-fn forget_image(process: &mut Process) {
-    (process.comm, process.comm_b64, process.exe, process.exe_b64) = (None, None, None, None);
-    (process.argv, process.argv_b64, process.cwd, process.cwd_b64) = (None, None, None, None);
 }
 
 /// Adds those that were there when tracing began and vanished before they could be read.

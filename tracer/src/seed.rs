@@ -65,6 +65,13 @@ pub struct Seed {
 }
 
 impl Seed {
+    /// Forgets what it runs.
+    pub fn forget_image(&mut self) {
+        let process = &mut self.process;
+        (process.comm, process.comm_b64, process.exe, process.exe_b64) = (None, None, None, None);
+        (process.argv, process.argv_b64, process.cwd, process.cwd_b64) = (None, None, None, None);
+    }
+
     /// False if another look may show another parent: the one that was seen is just ending, or gone, or it took over the pid
     /// of the right one after this process was read.
     pub fn is_settled(&self, parent: Option<&Self>) -> bool {

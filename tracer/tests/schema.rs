@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tracer::event::{
-    Ancestor, ArgvInfo, Bye, Capture, Cause, Container, ContainerEnd, Dropped, Event, Exec, ExecFailed, Exit, Hello,
-    Kind, Kubernetes, Lost, Origin, Process, Reap, Reparent, ReparentReason, Source, Storm, StormCommand, StormPhase,
-    StormStatus, Usage, Zombie,
+    Ancestor, ArgvInfo, Bye, Capture, Cause, Container, ContainerEnd, Dropped, Event, Exec, ExecFailed, Exit,
+    Filtering, Hello, Kind, Kubernetes, Lost, Origin, Process, Reap, Reparent, ReparentReason, Source, Storm,
+    StormCommand, StormPhase, StormStatus, Usage, Zombie,
 };
 use tracer::id::ProcessId;
 use tracer::schema;
@@ -274,6 +274,7 @@ fn hello() -> Hello {
         version: "0.1.0".into(),
         hooks: texts(&["sched_process_fork"]),
         fallbacks: texts(&["none"]),
+        filter: Some(Filtering { kernel: texts(&["uid"]), user: texts(&["comm"]), why: Some("so".into()) }),
         ..Hello::default()
     }
 }

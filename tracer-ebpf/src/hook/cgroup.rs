@@ -26,6 +26,11 @@ const THREADGROUP: usize = 3;
 
 #[btf_tracepoint(function = "cgroup_mkdir")]
 fn cgroup_mkdir(ctx: BtfTracePointContext) -> i32 {
+    if !is_of_hierarchy(&ctx) {
+        return 0;
+    }
+    // Before its record is there: user space takes it out again when it reads that.
+    filter::cgroup_made(cgroup_id(Typed(ctx.arg::<*const u8>(CGROUP))));
     report(&ctx, CGROUP_MADE, current_identity())
 }
 
@@ -34,7 +39,7 @@ fn cgroup_attach(ctx: BtfTracePointContext) -> i32 {
     let task = Task::new(ctx.arg::<*const u8>(TASK));
     // A thread alone may be put elsewhere than its process (v1 `tasks`, threaded v2): its leader says where that is.
     let whole = ctx.arg::<u64>(THREADGROUP) & 1 != 0 || task.tid() == task.tgid();
-    if !whole || !filter::admits(task.tgid()) {
+    if !whole || !is_of_hierarchy(&ctx) || !filter::admits_move(task, cgroup_id(Typed(ctx.arg::<*const u8>(CGROUP)))) {
         return 0;
     }
     report(&ctx, CGROUP_JOINED, task.identity())
@@ -42,20 +47,27 @@ fn cgroup_attach(ctx: BtfTracePointContext) -> i32 {
 
 #[btf_tracepoint(function = "cgroup_rmdir")]
 fn cgroup_rmdir(ctx: BtfTracePointContext) -> i32 {
+    if !is_of_hierarchy(&ctx) {
+        return 0;
+    }
     report(&ctx, CGROUP_REMOVED, current_identity())
+}
+
+/// True if the cgroup is one of the hierarchy that was chosen.
+#[inline(always)]
+fn is_of_hierarchy(ctx: &BtfTracePointContext) -> bool {
+    let cgroup = Typed(ctx.arg::<*const u8>(CGROUP));
+    if offset!(cgroup_root) == ABSENT || offset!(cgroup_root_hierarchy) == ABSENT {
+        return false;
+    }
+    let hierarchy: u32 = unsafe { cgroup.follow(offset!(cgroup_root)).load(offset!(cgroup_root_hierarchy)) };
+    hierarchy == config!(cgroup_hierarchy)
 }
 
 /// The three never interrupt each other: the kernel holds a spinlock for the path while it calls them.
 #[inline(always)]
 fn report(ctx: &BtfTracePointContext, deed: u32, task: TaskRef) -> i32 {
     let cgroup = Typed(ctx.arg::<*const u8>(CGROUP));
-    if offset!(cgroup_root) == ABSENT || offset!(cgroup_root_hierarchy) == ABSENT {
-        return 0;
-    }
-    let hierarchy: u32 = unsafe { cgroup.follow(offset!(cgroup_root)).load(offset!(cgroup_root_hierarchy)) };
-    if hierarchy != config!(cgroup_hierarchy) {
-        return 0;
-    }
     if let Some((mut entry, mut header)) = emit::reserve::<CgroupRoom>(KIND_CGROUP, size_of::<Cgroup>() as u32, 0) {
         let record = emit::fields(&mut entry);
         unsafe {

@@ -40,7 +40,7 @@ const _: () = assert!(size_of::<Exec>() + 3 * PATH_BYTES + INTERPRETER_BYTES < E
 #[btf_tracepoint(function = "sched_process_exec")]
 fn exec(ctx: BtfTracePointContext) -> i32 {
     let task = Task::new(ctx.arg::<*const u8>(TASK));
-    if !filter::admits(task.tgid()) {
+    if !filter::admits_exec(task) {
         return 0;
     }
     let bprm = Typed(ctx.arg::<*const u8>(BPRM));

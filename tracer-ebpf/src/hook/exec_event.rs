@@ -26,7 +26,7 @@ const BPRM: usize = 1;
 #[btf_tracepoint(function = "sched_prepare_exec")]
 fn exec_prepared(ctx: BtfTracePointContext) -> i32 {
     let task = Task::new(ctx.arg::<*const u8>(TASK));
-    if filter::admits(task.tgid()) {
+    if filter::may_admit_exec(task) {
         // It is counted right after (fs/exec.c, `begin_new_exec`).
         let exec_id = task.exec_id() + 1;
         let bprm = ctx.arg::<u64>(BPRM);
@@ -41,7 +41,7 @@ fn exec_prepared(ctx: BtfTracePointContext) -> i32 {
 fn exec_event(event: *mut c_void) -> u32 {
     let event = event as u64;
     let task = Task::running();
-    if !filter::admits(task.tgid()) {
+    if !filter::admits_exec(task) {
         return emit::PASS_ON;
     }
     let place: u32 = read(event, offset!(event_exec_filename));

@@ -112,7 +112,7 @@ fn report<const KIND: u16, const FILENAME: usize>(registers: u64, result: i64) -
     }
     let current = task::current();
     let who = task::identity_at(current);
-    if !filter::admits(who.tgid) {
+    if !filter::admits_at(current, who.tgid) {
         return 0;
     }
     let Some(scratch) = EXEC_FAILED_SCRATCH.get_ptr_mut(u32::from(KIND == KIND_EXECAT_FAILED)) else { return 0 };

@@ -59,7 +59,7 @@ fn exit_by_live(ctx: BtfTracePointContext) -> i32 {
 #[inline(always)]
 fn report(task: Task, group: bool) -> i32 {
     let tgid = task.tgid();
-    if (!group && config!(threads) == 0) || !filter::admits(tgid) {
+    if group && !filter::admits_end(task) || !group && (config!(threads) == 0 || !filter::admits(task)) {
         return 0;
     }
     if let Some((mut entry, header)) = emit::reserve::<Exit>(KIND_EXIT, size_of::<Exit>() as u32, task.rq_clock()) {
@@ -87,6 +87,7 @@ fn report(task: Task, group: bool) -> i32 {
                 usage_of_group(&raw mut (*record).usage, task, flags);
                 let heir = reaper(task);
                 (*record).reaper = heir.task;
+                filter::track_kin(heir.task.tgid);
                 if heir.subreaper {
                     flags.set(EXIT_REAPER_SUBREAPER);
                 }

@@ -33,11 +33,11 @@ fn fork_waking(ctx: BtfTracePointContext) -> i32 {
 #[inline(always)]
 fn report(creator: Task, child: Task) -> i32 {
     let thread = creator.tgid() == child.tgid();
-    if (thread && config!(threads) == 0) || !filter::admits(creator.tgid()) {
+    if thread && (config!(threads) == 0 || !filter::admits(creator)) {
         return 0;
     }
-    if !thread {
-        filter::follow(child.tgid());
+    if !thread && !filter::admits_birth(creator, child) {
+        return 0;
     }
     let level = child.ns_level();
     if level == 0 {

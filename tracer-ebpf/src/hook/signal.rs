@@ -48,7 +48,7 @@ fn signal(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     let target = Task::new(ctx.arg::<*const u8>(TARGET));
-    if (signal != SIGKILL && !is_default(target, signal)) || !filter::admits(target.tgid()) {
+    if (signal != SIGKILL && !is_default(target, signal)) || !filter::admits(target) {
         return 0;
     }
     // Read as a number, not as an argument: it may be 0 or 1 instead of a pointer.

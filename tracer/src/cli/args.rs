@@ -10,9 +10,10 @@ use globset::Glob;
 use nix::unistd::User;
 
 use super::UsageError;
-use crate::event::Kind;
+use crate::event::{Filtering, Kind};
 use crate::filter::{self, Filter, Spec};
 use crate::live::{ExecFailures, MAX_MEMORY};
+use crate::scope::{self, Beside, Scope};
 
 /// Which events are shown.
 #[derive(Clone, Debug, Args)]
@@ -99,6 +100,11 @@ impl FilterArgs {
     pub fn filter(&self, capture: &Capture, command: &'static str) -> Result<Filter, UsageError> {
         Filter::new(&Spec { until_reaped: capture.zombie_after.is_some(), ..self.spec() })
             .map_err(|error| UsageError::new(command, error.to_string()))
+    }
+
+    /// How much of it the kernel side does; `command` is for the error.
+    pub fn scope(&self, beside: Beside, command: &'static str) -> Result<(Scope, Option<Filtering>), UsageError> {
+        scope::of(&self.spec(), beside).map_err(|error| UsageError::new(command, error.to_string()))
     }
 
     /// True when the kinds asked for only exist if threads are traced.

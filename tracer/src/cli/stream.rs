@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::{Capture, CaptureArgs, ExitCode, FilterArgs, Globals, UsageError};
+use crate::event::Filtering;
 use crate::field;
 use crate::filter::Filter;
+use crate::scope::{Beside, Scope};
 use crate::sink::{Format, Target};
 use crate::slow::OnSlow;
 use crate::storm;
@@ -67,8 +69,28 @@ pub struct StreamArgs {
     #[command(flatten)]
     filter: FilterArgs,
 
+    /// Where events are left out that are not asked for
+    ///
+    /// By `auto` the kernel side leaves them out as far as it can: then they cost next to nothing, and `bye` does not count them.
+    /// It knows --pid (but not 1), and --container, --unit, --cgroup and --uid; not with --ancestors, --collapse, --storm-alert
+    /// or --reap, which tell of others too. `hello` says what is done where. A process that comes to be asked for during its life
+    /// (it gets another user or is put into another control group) is told of from then on, as in `user`; but what it was
+    /// before may be missing there: exec.previous_exe, creator_id, origin, how often it has exec'd, and of one that only ends exe
+    /// and argv.
+    #[arg(long, help_heading = "Filters", value_name = "WHERE", default_value = "auto", value_enum)]
+    filter_in: FilterIn,
+
     #[command(flatten)]
     capture: CaptureArgs,
+}
+
+/// Where events are left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum FilterIn {
+    /// In the kernel, if that can be
+    Auto,
+    /// In user space
+    User,
 }
 
 const EXAMPLES: &str = "\
@@ -123,6 +145,10 @@ pub struct Plan {
     pub globals: Globals,
     /// Which are shown. Shown the snapshot ([`Filter::learn`]) before its events.
     pub filter: Filter,
+    /// How much of that the kernel side does, and how that is told.
+    pub scope: Scope,
+    /// See [`Plan::scope`].
+    pub filtering: Option<Filtering>,
     /// Processes of which one was asked for: they have to exist.
     pub pids: Vec<u32>,
     /// What is captured.
@@ -154,18 +180,28 @@ impl StreamArgs {
             let message = "--on-slow collapse folds events: it goes neither with --storm-alert nor with --reap";
             return Err(UsageError::new("stream", message.to_owned()));
         }
+        let storm = self.storm();
+        let beside = Beside {
+            ancestors: self.ancestors,
+            storms: storm.is_some() || self.on_slow == OnSlow::Collapse,
+            reaps: capture.zombie_after.is_some(),
+            in_user_space: self.filter_in == FilterIn::User,
+        };
+        let (scope, filtering) = self.filter.scope(beside, "stream")?;
         Ok(Plan {
             format: self.format,
             target: globals.target().unwrap_or_default(),
             globals: globals.clone(),
             filter: self.filter.filter(&capture, "stream")?,
+            scope,
+            filtering,
             pids: self.filter.spec().pids,
             capture,
             snapshot: !self.no_snapshot,
             ancestors: self.ancestors,
             count: self.count,
             duration: self.duration,
-            storm: self.storm(),
+            storm,
             on_slow: self.on_slow,
         })
     }

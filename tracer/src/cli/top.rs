@@ -22,8 +22,8 @@ use crate::view::line;
 use crate::view::top::batch::{self, Look};
 use crate::view::top::draw::draw;
 use crate::view::top::model::Picture;
-use crate::view::top::rows::Key;
-use crate::view::top::state::{Group, Sort, Wish};
+use crate::view::top::rows::{self, Row};
+use crate::view::top::state::{Group, Shown, Sort, Wish};
 use crate::view::top::{State, Top};
 
 /// Show who spawns processes, live
@@ -143,7 +143,7 @@ pub fn execute(plan: Plan) -> anyhow::Result<ExitCode> {
         let top: Shared = Arc::new(Mutex::new(top));
         let mut sink = TopSink { filter, top: Arc::clone(&top) };
         let Plan { pace, state, width, .. } = plan;
-        let show = ShowTop { top, state, width, look: Look::of_system(), keys: Vec::new(), page: 0 };
+        let show = ShowTop { top, state, width, look: Look::of_system(), rows: Vec::new(), page: 0, users: Vec::new() };
         pictures::live(tracer, &mut sink, &Wanted::default(), show, pace, Canvas { output, colour }, told).await?;
         Ok(ExitCode::Done)
     })
@@ -173,9 +173,10 @@ struct ShowTop {
     state: State,
     width: Option<usize>,
     look: Look,
-    /// What was drawn last: the rows, and how many fit.
-    keys: Vec<Key>,
+    /// What was drawn last: the rows, how many fit, and the users that there are.
+    rows: Vec<Row>,
     page: usize,
+    users: Vec<String>,
 }
 
 impl Show for ShowTop {
@@ -198,13 +199,12 @@ impl Show for ShowTop {
     }
 
     fn draw(&mut self, frame: &mut Frame<'_>, picture: &Picture, colour: bool) {
-        let (rows, page) = draw(frame, picture, &mut self.state, &self.look, colour);
-        self.keys = rows.iter().map(|row| row.key).collect();
-        self.page = page;
+        (self.rows, self.page) = draw(frame, picture, &mut self.state, &self.look, colour);
+        self.users = rows::users(picture, &self.look.users);
     }
 
     fn key(&mut self, key: &KeyEvent) -> Option<Wish> {
-        self.state.key(key, &self.keys, self.page)
+        self.state.key(key, Shown { rows: &self.rows, page: self.page, users: &self.users })
     }
 
     fn is_paused(&self) -> bool {

@@ -48,7 +48,7 @@ pub(super) fn stream(plan: stream::Plan) -> anyhow::Result<ExitCode> {
                 () = limit => {}
             }
         };
-        let tracer = builder(&plan.capture).ancestors(plan.ancestors).start()?;
+        let tracer = builder(&plan.capture).ancestors(plan.ancestors).scope(plan.scope, plan.filtering).start()?;
         let wanted = Wanted { snapshot: plan.snapshot, count: plan.count, storm: plan.storm, on_slow: plan.on_slow };
         pipeline::run(tracer, plan.filter, &mut *sink, &wanted, shutdown, |_| true).await?;
         deliver(&*sink, &plan.target, async || again.next().await).await?;

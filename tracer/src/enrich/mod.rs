@@ -49,6 +49,8 @@ pub struct Cgroups {
     removed: VecDeque<u64>,
     /// An id came up that has no path.
     wanted: bool,
+    /// Those that were learnt, named or removed, if somebody wants to hear of it.
+    changed: Option<Vec<u64>>,
 }
 
 impl Cgroups {
@@ -62,7 +64,30 @@ impl Cgroups {
         let cgroup = Arc::new(self.read(path));
         self.ids.insert(cgroup.path.clone(), id);
         self.by_id.insert(id, cgroup.clone());
+        self.changed.iter_mut().for_each(|changed| changed.push(id));
         cgroup
+    }
+
+    /// From now on it is noted which cgroups there are and are not.
+    pub fn watch(&mut self) {
+        self.changed.get_or_insert_default();
+    }
+
+    /// True if that is noted.
+    pub fn is_watched(&self) -> bool {
+        self.changed.is_some()
+    }
+
+    /// Those that came, got a container or went since this was last asked, each with what is known of it; none of one that
+    /// is no more.
+    pub fn take_changed(&mut self) -> Vec<(u64, Option<Arc<Cgroup>>)> {
+        let changed = self.changed.as_mut().map(std::mem::take).unwrap_or_default();
+        changed.into_iter().map(|id| (id, self.there(id))).collect()
+    }
+
+    /// The cgroup of an id, while it is there.
+    pub fn there(&self, id: u64) -> Option<Arc<Cgroup>> {
+        self.by_id.get(&id).filter(|cgroup| self.ids.get(&cgroup.path) == Some(&id)).cloned()
     }
 
     /// The cgroup of an id. If it has none, that is noted ([`Cgroups::take_wanted`]).
@@ -93,6 +118,7 @@ impl Cgroups {
         self.name_path(&path, container, runtime);
         let cgroup = Arc::new(self.read(&path));
         self.by_id.insert(id, cgroup.clone());
+        self.changed.iter_mut().for_each(|changed| changed.push(id));
         Some(cgroup)
     }
 
@@ -120,6 +146,7 @@ impl Cgroups {
             self.ids.remove(&gone.path);
             self.named.remove(&gone.path);
         }
+        self.changed.iter_mut().for_each(|changed| changed.push(id));
         self.removed.push_back(id);
         if self.removed.len() > REMOVED_KEPT
             && let Some(oldest) = self.removed.pop_front()

@@ -91,6 +91,30 @@ pub struct Hello {
     /// Most memory, in bytes, for what is remembered and what waits to be written (`--max-memory`).
     #[serde(default, skip_serializing_if = "is_zero64")]
     pub max_memory: u64,
+    /// Where events are left out that are not asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<Filtering>,
+}
+
+/// Where events are left out that are not asked for. Options by name.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Filtering {
+    /// By the kernel side: they cost next to nothing, are not `seen` by tracer, and are in none of the counts of `bye`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kernel: Vec<String>,
+    /// In user space: `bye` counts them as `filtered`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub user: Vec<String>,
+    /// Why the kernel side does none of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+impl Filtering {
+    /// The kernel side leaves nothing out.
+    pub fn in_user_space(options: &[&str], why: String) -> Self {
+        Self { kernel: Vec::new(), user: options.iter().map(|&name| name.to_owned()).collect(), why: Some(why) }
+    }
 }
 
 /// Last line: what became of it all. `seen` = `emitted` + `filtered` + `folded` + `dropped` + `lost`.

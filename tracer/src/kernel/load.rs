@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use aya::maps::{HashMap, Map, MapData};
+use aya::maps::Map;
 use aya::programs::{BtfTracePoint, FExit, Program, ProgramError, ProgramFd, TracePoint};
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 use tracer_common::config::Config;
@@ -18,6 +18,8 @@ use super::memlock;
 use super::misses::Misses;
 use super::own_btf;
 use super::ring::Ring;
+use super::sets::Sets;
+pub use super::sets::{KernelFilter, Tracked};
 use super::shared::{Asleep, Counters};
 use super::tracefs::with_tracefs;
 use super::unpreempted::{self, Ways};
@@ -38,8 +40,8 @@ pub struct KernelOptions {
     pub argv_max: u32,
     /// Threads too.
     pub threads: bool,
-    /// Only processes put in by [`Kernel::track`], and what they fork.
-    pub tracked_only: bool,
+    /// Which processes are reported.
+    pub filter: KernelFilter,
     /// Most of those at a time.
     pub max_tracked: u32,
     /// Execs that fail too.
@@ -68,7 +70,7 @@ impl Default for KernelOptions {
             ring_bytes: RING_DEFAULT_BYTES,
             argv_max: Config::DEFAULT.argv_max,
             threads: false,
-            tracked_only: false,
+            filter: KernelFilter::None,
             max_tracked: MAX_TRACKED,
             exec_failed: false,
             exec_failed_by_function: None,
@@ -195,7 +197,7 @@ pub struct Kernel {
     /// Keeps programs and links alive; none once detached.
     ebpf: Option<Ebpf>,
     stats: Counters,
-    tracked: HashMap<MapData, u32, u32>,
+    sets: Sets,
     misses: Misses,
     /// Hooks that are attached.
     pub hooks: Vec<Hook>,
@@ -231,6 +233,7 @@ impl Kernel {
         }
         let mut probe = Probe::open(&btf, &hierarchy, options)?;
         drop(btf);
+        let sets = Sets::prepare(&mut probe.ebpf, &options.filter)?;
         // All are loaded before the first is attached: the verifier takes its time.
         let mut load = |hook: &Hook| {
             let ways = Ways::of(*hook, options.unpreempted());
@@ -260,23 +263,52 @@ impl Kernel {
         let events = ebpf.take_map("EVENTS").ok_or_else(|| missing("EVENTS"))?;
         let ring = Ring::new(events, options.ring_bytes, Asleep::new(ebpf.map("ASLEEP"))?)?;
         let stats = Counters::new(ebpf.map("STATS"), cpus()? as usize)?;
-        let tracked = take(&mut ebpf, "TRACKED")?;
         let ring_bytes = options.ring_bytes;
-        let kernel =
-            Self { ebpf: Some(ebpf), stats, tracked, misses, hooks: attached, fallbacks, hierarchy, ring_bytes };
+        let kernel = Self { ebpf: Some(ebpf), stats, sets, misses, hooks: attached, fallbacks, hierarchy, ring_bytes };
         let (names, hierarchy) = (kernel.hook_names().join(", "), kernel.hierarchy.name());
         tracing::info!("hooks: {names}; cgroups by {hierarchy}");
         Ok((kernel, ring))
     }
 
-    /// Adds a process to those that are reported (with [`KernelOptions::tracked_only`]).
-    pub fn track(&mut self, pid: u32) -> Result<(), LoadError> {
-        self.tracked.insert(pid, 1, 0).map_err(|error| refused("the set of traced processes", &error))
+    /// Adds a process to those of whom something is reported (where there is a [`KernelFilter`]).
+    pub fn track(&mut self, pid: u32, what: Tracked) -> Result<(), LoadError> {
+        self.sets.track(pid, what)
     }
 
-    /// The processes that are reported (with [`KernelOptions::tracked_only`]) and have not ended.
+    /// The processes of whom something is reported (where there is a [`KernelFilter`]) and that have not ended.
     pub fn tracked(&self) -> Vec<u32> {
-        self.tracked.keys().filter_map(Result::ok).collect()
+        self.sets.tracked()
+    }
+
+    /// Adds a cgroup to those whose processes are reported (with [`KernelFilter::Cgroups`]).
+    pub fn admit_cgroup(&mut self, id: u64) -> Result<(), LoadError> {
+        self.sets.admit_cgroup(id)
+    }
+
+    /// Takes it away again. A new cgroup is among them until this is called.
+    pub fn leave_out_cgroup(&mut self, id: u64) -> Result<(), LoadError> {
+        self.sets.leave_out_cgroup(id)
+    }
+
+    /// Adds a mount or pid namespace to those whose processes are reported (with [`KernelFilter::Containers`]).
+    pub fn admit_namespace(&mut self, number: u32) -> Result<(), LoadError> {
+        self.sets.admit_namespace(number)
+    }
+
+    /// Takes it away again.
+    pub fn leave_out_namespace(&mut self, number: u32) -> Result<(), LoadError> {
+        self.sets.leave_out_namespace(number)
+    }
+
+    /// True if all control groups are known, those that are made as well as those that are there.
+    pub fn tells_cgroups(&self) -> bool {
+        let attached = |program: &str| self.hooks.iter().any(|hook| hook.program == program);
+        attached("cgroup_mkdir") && attached("cgroup_attach") && self.hierarchy.mount.is_some()
+    }
+
+    /// All that were there before are put in: from here on the filter holds. Until then everything is reported.
+    pub fn close(&mut self) -> Result<(), LoadError> {
+        self.sets.close()
     }
 
     /// Takes the programs off their hooks: nothing more happens in the kernel, and what is in the ring stays.
@@ -378,19 +410,23 @@ fn open(offsets: &Offsets, hierarchy: &Hierarchy, options: &KernelOptions) -> Re
     let config = Config {
         argv_max: options.argv_max.min(ARGV_MAX_BYTES),
         threads: options.threads.into(),
-        tracked_only: options.tracked_only.into(),
+        filter: options.filter.number(),
         reap: options.reap.into(),
         syscall_args: exec_failed::SYSCALL_ARGS,
         cgroup_subsys: hierarchy.subsys,
         cgroup_hierarchy: hierarchy.number,
         ring_eighth: options.ring_bytes / 8,
+        kin: options.filter.kin().into(),
+        reserved: 0,
     };
     // Before Linux 5.11 what might be put into a map counts as memory already.
     let prepared = if options.unpreempted() { MAX_PREPARED } else { 1 };
-    let tracked = if options.tracked_only { options.max_tracked } else { 1 };
-    let unreaped = if options.reap { tracked } else { 1 };
     let (offsets, config) = (Plain(*offsets), Plain(config));
-    EbpfLoader::new()
+    let mut loader = EbpfLoader::new();
+    for (name, room) in options.filter.rooms(options.max_tracked, options.reap) {
+        loader.map_max_entries(name, room);
+    }
+    loader
         // Offsets come as constants: no relocation against the kernel's BTF is needed.
         .btf(None)
         .override_global("OFFSETS", &offsets, true)
@@ -398,8 +434,6 @@ fn open(offsets: &Offsets, hierarchy: &Hierarchy, options: &KernelOptions) -> Re
         .map_max_entries("EVENTS", options.ring_bytes)
         .map_max_entries("PREPARED", prepared)
         .map_max_entries("STATS", cpus()?)
-        .map_max_entries("TRACKED", tracked)
-        .map_max_entries("UNREAPED", unreaped)
         .load(OBJECT)
         .map_err(|error| classify("the maps", &error))
 }
@@ -452,7 +486,7 @@ fn return_freed_memory() {
     }
 }
 
-fn take<T: TryFrom<Map>>(ebpf: &mut Ebpf, name: &str) -> Result<T, LoadError>
+pub(super) fn take<T: TryFrom<Map>>(ebpf: &mut Ebpf, name: &str) -> Result<T, LoadError>
 where
     T::Error: std::fmt::Display,
 {

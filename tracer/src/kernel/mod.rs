@@ -14,6 +14,7 @@ pub mod probe;
 mod records;
 mod release;
 pub mod ring;
+pub mod sets;
 mod shared;
 mod tracefs;
 mod unpreempted;

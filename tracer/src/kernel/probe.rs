@@ -11,7 +11,7 @@ use super::btf::{self, Btf};
 use super::capabilities::{self, Capability, Held};
 use super::exec_failed::{self, BY_FUNCTION, BY_TRACEPOINT};
 use super::hierarchy::Hierarchy;
-use super::load::{Hook, KernelOptions, LoadError, Probe, REAPS, hooks};
+use super::load::{Hook, KernelFilter, KernelOptions, LoadError, Probe, REAPS, hooks};
 use super::memlock;
 use super::own_btf;
 use super::place::{self, PlaceError};
@@ -229,23 +229,51 @@ fn attach(btf: &Btf, btf_file: Option<&Path>, out: &mut Vec<Check>) {
             out.push(check);
         }
     }
+    filters(btf, out);
     exec_failures(&mut probe, &mut verified, out);
+}
+
+/// Which filters the kernel side can do.
+fn filters(btf: &Btf, out: &mut Vec<Check>) {
+    let missing = out
+        .iter()
+        .find(|check| ["cgroup_mkdir", "cgroup_attach_task"].contains(&&*check.name) && check.status != Status::Ok);
+    let why = match missing {
+        Some(hook) => Some(format!("there is no {}", hook.name)),
+        None if Hierarchy::choose(btf).mount.is_none() => Some("their hierarchy is not mounted".to_owned()),
+        None => None,
+    };
+    out.push(match why {
+        None => {
+            let detail = "--pid, --uid, --cgroup, --unit and --container are done in the kernel (tracer stream)";
+            Check::new(Area::Kernel, "filters", Status::Ok, detail)
+        }
+        Some(why) => {
+            let detail = format!("--cgroup, --unit and --container are done in user space: {why}");
+            Check::new(Area::Kernel, "filters", Status::Fallback, detail)
+        }
+    });
 }
 
 /// Every way to set the switches that cut code away: of a program the verifier sees only what is left. The last one
 /// reports nothing until something is tracked.
 fn variations(btf: &Btf, btf_file: Option<&Path>) -> Vec<(Hierarchy, KernelOptions)> {
-    // What `reap` switches is within what `tracked_only` does; the others are beside each other.
+    // What `reap` switches is within what a filter does; the others are beside each other.
     let [v1, v2] = Hierarchy::kinds(btf);
     let switches = [
-        (false, false, false, v1.clone()),
-        (true, false, true, v2.clone()),
-        (true, true, false, v1),
-        (false, true, true, v2),
+        (false, KernelFilter::None, false, v1.clone()),
+        (true, KernelFilter::None, true, v2.clone()),
+        (true, KernelFilter::Users(Vec::new()), false, v1.clone()),
+        (false, KernelFilter::Cgroups, true, v2.clone()),
+        (true, KernelFilter::Cgroups, false, v1.clone()),
+        (false, KernelFilter::Containers, true, v1.clone()),
+        (true, KernelFilter::Containers, false, v2.clone()),
+        (true, KernelFilter::Subtree, false, v1),
+        (false, KernelFilter::Only, true, v2),
     ];
-    let options = |(threads, tracked_only, reap, hierarchy)| {
+    let options = |(threads, filter, reap, hierarchy)| {
         let btf = btf_file.map(Into::into);
-        (hierarchy, KernelOptions { threads, tracked_only, reap, btf, ..KernelOptions::default() })
+        (hierarchy, KernelOptions { threads, filter, reap, btf, ..KernelOptions::default() })
     };
     switches.into_iter().map(options).collect()
 }

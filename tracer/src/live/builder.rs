@@ -4,17 +4,19 @@ use std::io;
 use std::time::Duration;
 
 use super::doubt::Again;
+use super::narrow::Narrow;
 use super::outbox::Outbox;
 use super::{Intake, Tracer, containers, look_at_cgroups};
 use crate::clock;
-use crate::event::Lost;
+use crate::event::{Filtering, Lost};
 use crate::gaps::Gaps;
 use crate::kernel::hierarchy::Hierarchy;
-use crate::kernel::load::{Kernel, KernelOptions, LoadError};
+use crate::kernel::load::{Kernel, KernelFilter, KernelOptions, LoadError, Tracked};
 use crate::kernel::place::{self, PlaceError};
 use crate::merge;
 use crate::passed_over::PassedOver;
 use crate::record::Record;
+use crate::scope::Scope;
 use crate::seed::{self, Seed};
 use crate::table::{Table, TableOptions};
 
@@ -52,6 +54,8 @@ pub struct Builder {
     summarise: bool,
     zombie_after: Option<Duration>,
     ancestors: bool,
+    scope: Scope,
+    filtering: Option<Filtering>,
     max_dead: usize,
     max_memory: usize,
 }
@@ -67,6 +71,8 @@ impl Default for Builder {
             summarise: false,
             zombie_after: None,
             ancestors: false,
+            scope: Scope::Machine,
+            filtering: None,
             max_dead: TableOptions::default().max_dead,
             max_memory: MAX_MEMORY,
         }
@@ -139,7 +145,16 @@ impl Builder {
     #[must_use]
     pub fn only(mut self, pid: u32) -> Self {
         self.only = Some(pid);
-        self.kernel.tracked_only = true;
+        self.kernel.filter = KernelFilter::Only;
+        self
+    }
+
+    /// Have the kernel side leave out what is not asked for, and say so in `hello` ([`crate::scope::of`] gives both). What comes
+    /// is still more than that: the events are to be passed through a [`Filter`](crate::filter::Filter), which asks for the same.
+    #[must_use]
+    pub fn scope(mut self, scope: Scope, filtering: Option<Filtering>) -> Self {
+        self.kernel.filter = scope.kernel_filter();
+        (self.scope, self.filtering) = (scope, filtering);
         self
     }
 
@@ -175,7 +190,7 @@ impl Builder {
         let utc_minus_boot_ns = clock::utc_minus_boot_ns();
         let seeds = match self.only {
             Some(pid) => {
-                kernel.track(pid)?;
+                kernel.track(pid, Tracked::Asked)?;
                 line_of(pid, utc_minus_boot_ns, &kernel.hierarchy)
             }
             None => seed::snapshot(utc_minus_boot_ns, &kernel.hierarchy).map_err(StartError::Proc)?,
@@ -190,6 +205,10 @@ impl Builder {
             page_size: page_size as u64,
             look_up: true,
         });
+        let narrow = self.kernel.filter.kin().then(|| Box::new(Narrow::new(self.scope, kernel.hierarchy.clone())));
+        if narrow.is_some() {
+            table.watch_cgroups();
+        }
         // Cgroups that come later are told, and this one has what is there: none is missed.
         look_at_cgroups(&mut table, &kernel.hierarchy);
         let mut intake = Intake { gaps: Gaps::default(), malformed: 0 };
@@ -218,6 +237,8 @@ impl Builder {
             passed_over: PassedOver::default(),
             passed_over_checked_ns: 0,
             resync: Again::never(),
+            narrow,
+            filtering: self.filtering.map(Box::new),
             names: None,
             answers: Vec::new(),
             rescan_at_ns: 0,
@@ -233,6 +254,7 @@ impl Builder {
         for (lost, record) in losses.into_iter().zip(records) {
             tracer.apply(lost, record);
         }
+        tracer.close_filter()?;
         Ok(tracer)
     }
 }
@@ -245,9 +267,7 @@ fn line_of(pid: u32, utc_minus_boot_ns: i64, hierarchy: &Hierarchy) -> Vec<Seed>
     line.reverse();
     let mut out: Vec<Seed> = line.into_iter().filter_map(read).collect();
     if let Some(seed) = out.last_mut().filter(|seed| seed.process.pid == pid) {
-        let process = &mut seed.process;
-        (process.comm, process.comm_b64, process.exe, process.exe_b64) = (None, None, None, None);
-        (process.argv, process.argv_b64, process.cwd, process.cwd_b64) = (None, None, None, None);
+        seed.forget_image();
     }
     out
 }

@@ -74,6 +74,7 @@ impl Tracer {
         for lost in self.intake.gaps.unnoticed(&self.kernel.stats()) {
             self.outbox.push(lost_event(lost, now));
             self.resync.at(now);
+            self.table.note_loss();
         }
     }
 
@@ -83,6 +84,7 @@ impl Tracer {
         for missing in self.passed_over.look(now, &self.kernel.untold()) {
             self.outbox.push(lost_event(self.intake.gaps.passed_over(&missing), now));
             self.resync.at(now);
+            self.table.note_loss();
         }
     }
 
@@ -93,7 +95,7 @@ impl Tracer {
         // What had been given a number by now is to be heard of before anything is concluded.
         let given = self.kernel.stats();
         // All that had happened by now is applied; what happens from now on comes after.
-        let seeds = if self.options.tracked_only {
+        let seeds = if self.options.filter.is_some() {
             let known = self.table.living().map(|process| process.pid());
             let pids: BTreeSet<u32> = self.kernel.tracked().into_iter().chain(known).collect();
             pids.into_iter().filter_map(|pid| seed::read(pid, utc_minus_boot_ns, &self.kernel.hierarchy)).collect()

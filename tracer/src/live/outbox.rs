@@ -54,6 +54,11 @@ impl Outbox {
         self.searches.as_ref().and_then(Searches::deadline_ns)
     }
 
+    /// What waits to be handed on.
+    pub(super) fn waiting(&self) -> &[Event] {
+        &self.waiting
+    }
+
     /// Memory that they take, in bytes, but for what they share.
     pub(super) fn bytes(&self) -> usize {
         self.waiting.len() * size_of::<Event>()

@@ -117,7 +117,7 @@ impl Table {
         let argv_info = argv_info(&raw, argv.capture);
 
         let entry = &mut self.store[slot];
-        entry.kthread = false;
+        (entry.kthread, entry.bare) = (false, false);
         entry.execs += 1;
         let comm = Some(intern::padded(&raw.comm));
         let image = Image { comm, exe: exe.value, cwd: cwd.value, argv: argv.value };
@@ -194,7 +194,8 @@ impl Table {
 
     pub(super) fn signal(&mut self, signal: &raw::Signal) {
         // One that nobody knows is no reason to make up a process: it may be long dead.
-        if let Some(target) = self.store.find(signal.target)
+        let known = self.store.find(signal.target);
+        if let Some(target) = known.or_else(|| self.stranger_signalled(signal.target))
             && self.store[target].is_living()
         {
             self.causes.note(target, signal);
@@ -218,7 +219,7 @@ impl Table {
         }
         self.make_room(task, at, out).then(|| {
             let slot = self.make_up(task);
-            self.tell(Kind::Process, slot, at, out);
+            self.tell_made_up(slot, at, out);
             slot
         })
     }
@@ -256,14 +257,14 @@ impl Table {
             None => {}
             Some(Inherits { slot: parent, .. }) => self.store.link(slot, parent),
         }
-        self.tell(Kind::Process, slot, at, out);
+        self.tell_made_up(slot, at, out);
         Some(slot)
     }
 
-    fn make_up(&mut self, task: raw::TaskRef) -> Slot {
-        self.stats.inferred += 1;
+    pub(super) fn make_up(&mut self, task: raw::TaskRef) -> Slot {
         let mut entry = Entry::new(task.tgid, task.start_ns, Source::Kernel);
-        entry.inferred = true;
+        (entry.inferred, entry.bare) = (self.was_missed(), !self.was_missed());
+        self.stats.inferred += u64::from(entry.inferred);
         self.store.insert(entry)
     }
 

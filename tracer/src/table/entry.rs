@@ -87,6 +87,8 @@ pub(super) struct Entry {
     pub(super) exact: bool,
     pub(super) source: Source,
     pub(super) inferred: bool,
+    /// Nothing is known of it but who it is: what it did before was left out ([`Table::leave_out`](super::Table::leave_out)).
+    pub(super) bare: bool,
     pub(super) kthread: bool,
     pub(super) zombie: bool,
     /// Was chosen as reaper because it is a child subreaper.
@@ -124,6 +126,7 @@ impl Entry {
             exact: source == Source::Kernel,
             source,
             inferred: false,
+            bare: false,
             kthread: false,
             zombie: false,
             subreaper: false,

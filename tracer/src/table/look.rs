@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::entry::{Entry, Parent};
 use super::store::Slot;
 use super::{MAX_ANCESTORS, Table};
+use crate::enrich::Cgroup;
 use crate::event::Process;
 use crate::id::ProcessId;
 
@@ -84,6 +85,11 @@ impl<'a> ProcessRef<'a> {
     /// Id of its control group in the hierarchy that was chosen, 0 if unknown.
     pub fn cgroup_id(&self) -> u64 {
         self.entry().ids.cgroup
+    }
+
+    /// Its control group.
+    pub fn cgroup(&self) -> Option<&'a Cgroup> {
+        self.entry().cgroup.as_deref()
     }
 
     /// All that is known of it.

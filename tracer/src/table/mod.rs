@@ -30,6 +30,7 @@ mod resync;
 mod room;
 mod seeding;
 mod store;
+mod strangers;
 mod zombies;
 
 use std::sync::Arc;
@@ -40,7 +41,9 @@ use tracer_common::record as raw;
 use self::cause::Causes;
 use self::entry::{Parent, boot_to_utc};
 pub use self::look::ProcessRef;
+pub(crate) use self::origin::KTHREADD;
 use self::store::{Slot, Store};
+pub use self::strangers::Stranger;
 use self::zombies::Zombies;
 use crate::enrich::info::{Ask, Info};
 use crate::enrich::{Cgroups, Container};
@@ -121,12 +124,16 @@ pub struct Table {
     lives: container::Lives,
     /// Which container the namespace of a number belongs to.
     namespaces: FxHashMap<u32, Arc<Container>>,
+    /// Those that came or went, if somebody wants to hear of it ([`Table::watch_cgroups`]).
+    namespaces_changed: Vec<u32>,
     /// What the files of containers say, by id.
     infos: FxHashMap<Arc<str>, Arc<Info>>,
     /// What is to be looked for.
     asks: Vec<Ask>,
     /// Names of the terminals that have been seen, by device number.
     ttys: FxHashMap<u32, Arc<str>>,
+    /// Whether everybody is told of.
+    told: strangers::Told,
     stats: TableStats,
 }
 
@@ -156,9 +163,11 @@ impl Table {
             zombies: Zombies::default(),
             lives: container::Lives::default(),
             namespaces: FxHashMap::default(),
+            namespaces_changed: Vec::new(),
             infos: FxHashMap::default(),
             asks: Vec::new(),
             ttys: FxHashMap::default(),
+            told: strangers::Told::All,
             stats: TableStats::default(),
         }
     }

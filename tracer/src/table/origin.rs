@@ -13,7 +13,7 @@ use crate::enrich::{Cgroup, Container, oci};
 use crate::event::{Origin, Source};
 
 /// The ancestor of all kernel threads: it is in the first mount namespace, and unlike init's that can always be read.
-const KTHREADD: u32 = 2;
+pub(crate) const KTHREADD: u32 = 2;
 
 impl Table {
     /// The container of a process may be another than before: it is counted there, and its way in found out.
@@ -70,7 +70,10 @@ impl Table {
         if !started && self.is_init(slot) && inside.is_none_or(seen) {
             return Some(Origin::Entrypoint);
         }
-        let creator = creator.filter(|&creator| !self.store[creator].inferred)?;
+        let Some(creator) = creator.filter(|&creator| !self.store[creator].inferred) else {
+            // One that nobody was told of: neither a runtime nor anybody inside.
+            return self.was_left_out(slot).then_some(Origin::Host);
+        };
         match self.line_above(creator) {
             Some(line) => {
                 (line.verb == oci::Verb::Exec && self.depth(slot) > self.depth(creator)).then_some(Origin::Exec)
@@ -192,6 +195,7 @@ impl Table {
         self.forget_namespaces(&container.id);
         for number in [mnt_ns, pid_ns].into_iter().filter(|&number| number != 0) {
             self.namespaces.insert(number, container.clone());
+            self.note_namespace(number);
         }
         if let Some(life) = self.lives.get_mut(&container.id) {
             life.namespaces = [mnt_ns, pid_ns];
@@ -204,6 +208,7 @@ impl Table {
         for number in std::mem::take(&mut life.namespaces) {
             if self.namespaces.get(&number).is_some_and(|of| *of.id == *id) {
                 self.namespaces.remove(&number);
+                self.note_namespace(number);
             }
         }
     }

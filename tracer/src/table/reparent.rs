@@ -149,6 +149,11 @@ impl Table {
             self.adopt(child, parent.slot);
             return;
         };
+        if from == self.store[parent.slot].id() {
+            // It was forgotten meanwhile, and is no other.
+            self.adopt(child, parent.slot);
+            return;
+        }
         self.stats.corrected += 1;
         if let Some(old) = self.store[child].parent_slot()
             && let Some(End { heir: heir @ Heir::Later, .. }) = &mut self.store[old].end

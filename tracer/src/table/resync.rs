@@ -62,6 +62,7 @@ impl Table {
         for (slot, process) in images {
             self.see_image(slot, process, at, out);
         }
+        self.know_losses(false);
         self.store.forget();
     }
 

@@ -53,7 +53,7 @@ impl Table {
         self.store.forget();
     }
 
-    fn find_parent(&mut self, child: Slot, ppid: u32) {
+    pub(super) fn find_parent(&mut self, child: Slot, ppid: u32) {
         if ppid == PPID_UNKNOWN {
             return;
         }
@@ -64,7 +64,8 @@ impl Table {
         // `/proc` tells ticks.
         let tick = |slot: Slot| self.store[slot].start_ns / TICK_NS;
         let older = |parent: &Slot| tick(*parent) <= tick(child) && *parent != child;
-        let init = || self.store.by_pid(1).filter(|&init| init != child);
+        // Of a stranger's parent nothing may be known, for the same reason.
+        let init = || self.store.by_pid(1).filter(|&init| init != child && self.was_missed());
         if let Some(parent) = self.store.newest(ppid).filter(older).or_else(init) {
             self.adopt(child, parent);
         }

@@ -223,7 +223,18 @@ impl Store {
 
     /// Forgets who has been dead for the longest.
     pub(super) fn forget_oldest(&mut self) {
-        let Some(slot) = self.dead.pop_front() else { return };
+        if let Some(slot) = self.dead.pop_front() {
+            self.remove(slot);
+        }
+    }
+
+    /// Forgets one that lives, as if it had never been there.
+    pub(super) fn forget_living(&mut self, slot: Slot) {
+        self.unlink(slot);
+        self.remove(slot);
+    }
+
+    fn remove(&mut self, slot: Slot) {
         while let Some(child) = self[slot].first_child {
             self.unlink(child);
         }

@@ -51,13 +51,28 @@ pub enum Over {
     Filter,
 }
 
-/// The line at the bottom: keys and what they do; or the filter that is being typed.
-pub(super) fn bottom(typed: Option<&str>, keys: &[(&'static str, &'static str)], colour: bool) -> Text<'static> {
-    if let Some(typed) = typed {
+/// What is being typed: what for, what it is so far, and which keys end it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Typed<'a> {
+    pub(super) what: &'static str,
+    pub(super) text: &'a str,
+    pub(super) how: &'static str,
+}
+
+impl<'a> Typed<'a> {
+    /// A filter.
+    pub(super) const fn filter(text: &'a str) -> Self {
+        Self { what: "Filter: ", text, how: "Enter keeps it, Esc clears it" }
+    }
+}
+
+/// The line at the bottom: keys and what they do; or what is being typed.
+pub(super) fn bottom(typed: Option<Typed<'_>>, keys: &[(&'static str, &'static str)], colour: bool) -> Text<'static> {
+    if let Some(Typed { what, text, how }) = typed {
         return Text::from(vec![
-            Span::styled("Filter: ", style(Role::Heading, colour)),
-            Span::raw(escape::text(typed).into_owned()),
-            Span::raw("_  (Enter keeps it, Esc clears it)"),
+            Span::styled(what, style(Role::Heading, colour)),
+            Span::raw(escape::text(text).into_owned()),
+            Span::raw(format!("_  ({how})")),
         ]);
     }
     let names = keys.iter().flat_map(|(key, what)| {
@@ -79,8 +94,15 @@ pub(super) fn help(keys: &[(&str, &str)], columns: &[(&str, &str)]) -> Vec<Line>
     lines
 }
 
-/// A frame over the middle, as large as it need be.
-pub(super) fn popup(frame: &mut Frame<'_>, title: &str, lines: Vec<Line>, glyphs: &Glyphs, colour: bool) {
+/// A frame over the middle, as large as it need be. What does not fit is scrolled, as far as there is something to see.
+pub(super) fn popup(
+    frame: &mut Frame<'_>,
+    title: &str,
+    lines: &[Line],
+    scroll: &mut usize,
+    glyphs: &Glyphs,
+    colour: bool,
+) {
     let area = frame.area();
     let widest = lines.iter().map(Line::width).max().unwrap_or(0).max(title.len());
     let width = u16::try_from(widest + 2).unwrap_or(u16::MAX).min(area.width);
@@ -90,6 +112,9 @@ pub(super) fn popup(frame: &mut Frame<'_>, title: &str, lines: Vec<Line>, glyphs
     let border = if glyphs == &glyphs::ASCII { ASCII_BORDER } else { border::PLAIN };
     let block = Block::bordered().border_set(border).title(title.to_owned());
     let inner = width.saturating_sub(2);
+    let room = usize::from(height.saturating_sub(2));
+    *scroll = (*scroll).min(lines.len().saturating_sub(room));
+    let lines = lines.iter().skip(*scroll).take(room).cloned().collect();
     frame.render_widget(Paragraph::new(styled(lines, glyphs, inner, colour)).block(block), place);
 }
 

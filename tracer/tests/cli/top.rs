@@ -120,6 +120,10 @@ fn keys_change_what_is_shown_and_q_gives_the_terminal_back() {
     top.press_for("x3", "command");
     top.press_for("\\zzz\r", "only");
     top.press_for("Z", "paused");
+    top.press_for("\x1b[17~", "failures");
+    top.press_for("\r/nobody", "Search:");
+    top.press_for("\ru", "users)");
+    top.press("\r");
     top.press("q");
     top.ends_well();
 }

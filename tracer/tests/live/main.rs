@@ -7,6 +7,7 @@
 //!
 //! Environment: `TRACER_BIN` names the tracer to test, `TRACER_SEED` the only seeds of the oracle run, with
 //! commas between them; with `TRACER_TEST_TIMES` each test says how long it took, its wait for others included.
+//! `TRACER_STORM_SECONDS` says how long each saturating storm is to last, `TRACER_STORM_RING` with which `--ring-size`.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod cases;

@@ -13,6 +13,7 @@ mod model;
 mod origins;
 mod random;
 mod start;
+mod strangers;
 mod tree;
 mod unseen;
 mod zombies;

@@ -10,7 +10,7 @@ use super::state::{Over, State};
 use super::text::{Columns, Look, details, nothing, summary};
 use crate::roster::Picture;
 use crate::view::line::Line;
-use crate::view::screen::{bottom, help as help_lines, popup, select, styled};
+use crate::view::screen::{Typed, bottom, help as help_lines, popup, select, styled};
 
 /// Draws a picture. Gives how many rows there are, and how many of them fit.
 pub fn draw(frame: &mut Frame<'_>, picture: &Picture, state: &mut State, look: &Look, colour: bool) -> (usize, usize) {
@@ -33,15 +33,16 @@ pub fn draw(frame: &mut Frame<'_>, picture: &Picture, state: &mut State, look: &
         select(&mut shown, state.selected - state.offset);
         frame.render_widget(Paragraph::new(shown), table);
     }
-    let typed = (state.over == Over::Filter).then_some(&*state.filter);
+    let typed = (state.over == Over::Filter).then(|| Typed::filter(&state.filter));
     frame.render_widget(Paragraph::new(bottom(typed, &help::FOOT, colour)), foot);
     match state.over {
         Over::Help => {
-            popup(frame, " Help: any key closes it ", help_lines(&help::KEYS, &help::COLUMNS), look.glyphs, colour);
+            let lines = help_lines(&help::KEYS, &help::COLUMNS);
+            popup(frame, " Help: any key closes it ", &lines, &mut 0, look.glyphs, colour);
         }
         Over::Details => {
             if let Some(one) = rows.get(state.selected) {
-                popup(frame, " Details: any key closes it ", details(one, look), look.glyphs, colour);
+                popup(frame, " Details: any key closes it ", &details(one, look), &mut 0, look.glyphs, colour);
             }
         }
         Over::Nothing | Over::Filter => {}

@@ -11,8 +11,8 @@ use super::rows::{Row, rows};
 use super::state::{Over, State};
 use super::text::{self, Look};
 use crate::view::glyphs;
-use crate::view::line::Line;
-use crate::view::screen::{bottom, help as help_lines, popup, select, styled};
+use crate::view::line::{Line, Role};
+use crate::view::screen::{Typed, bottom, help as help_lines, popup, select, styled};
 
 /// Rows of the screen for the rates so far, where there is room for them.
 const HISTORY_ROWS: u16 = 3;
@@ -42,24 +42,38 @@ pub fn draw(
     frame.render_widget(Paragraph::new(styled(vec![text::heading(state)], look.glyphs, area.width, colour)), heading);
     let rows = rows(picture, state, &look.users, look.glyphs);
     let page = usize::from(table.height);
-    state.clamp(rows.len(), page);
+    state.clamp(&rows, page);
     let shown: Vec<Line> = rows.iter().skip(state.offset).take(page).map(|row| text::row(row, picture)).collect();
     let mut shown = styled(shown, look.glyphs, area.width, colour);
     select(&mut shown, state.selected - state.offset);
     frame.render_widget(Paragraph::new(shown), table);
-    let typed = (state.over == Over::Filter).then_some(&*state.filter);
+    let typed = match state.over {
+        Over::Filter => Some(Typed::filter(&state.filter)),
+        Over::Search => {
+            Some(Typed { what: "Search: ", text: &state.search, how: "F3 goes on to the next, Enter ends it" })
+        }
+        _ => None,
+    };
     frame.render_widget(Paragraph::new(bottom(typed, &help::FOOT, colour)), foot);
     match state.over {
         Over::Help => {
-            popup(frame, " Help: any key closes it ", help_lines(&help::KEYS, &help::COLUMNS), look.glyphs, colour);
+            let lines = help_lines(&help::KEYS, &help::COLUMNS);
+            let title = " Help: arrows scroll it, any other key closes it ";
+            popup(frame, title, &lines, &mut state.scroll, look.glyphs, colour);
         }
         Over::Details => {
-            if let Some(row) = rows.get(state.selected) {
-                let lines = text::details(row.key, &rows, picture, look);
-                popup(frame, " Details: any key closes it ", lines, look.glyphs, colour);
+            if let Some((key, known)) = &mut state.details {
+                // Whoever is gone is shown as it was last.
+                if let Some(lines) = text::details(*key, &rows, picture, look) {
+                    *known = lines;
+                }
+                let title = " Details: arrows scroll them, any other key closes them ";
+                popup(frame, title, known, &mut state.scroll, look.glyphs, colour);
             }
         }
-        Over::Nothing | Over::Filter => {}
+        Over::SortMenu => menu(frame, " Sort by ", state, look, colour),
+        Over::UserMenu => menu(frame, " Processes of ", state, look, colour),
+        Over::Nothing | Over::Filter | Over::Search => {}
     }
     (rows, page)
 }
@@ -69,4 +83,17 @@ fn draw_history(frame: &mut Frame<'_>, area: Rect, picture: &Picture, colour: bo
     let rates = picture.history.iter().skip(skip).copied();
     let style = if colour { Style::new().fg(Color::Green) } else { Style::new() };
     frame.render_widget(Sparkline::default().data(rates.collect::<Vec<_>>()).style(style), area);
+}
+
+/// Lines of which one is selected.
+fn menu(frame: &mut Frame<'_>, title: &str, state: &State, look: &Look, colour: bool) {
+    let line = |(at, choice): (usize, &String)| {
+        let role = if at == state.choice { Role::Notice } else { Role::Plain };
+        let mark = if at == state.choice { "> " } else { "  " };
+        Line::new().with(role, &format!("{mark}{}", crate::view::escape::text(choice)))
+    };
+    let lines: Vec<Line> = state.choices.iter().enumerate().map(line).collect();
+    let room = usize::from(frame.area().height.saturating_sub(2)).max(1);
+    let mut scroll = (state.choice + 1).saturating_sub(room);
+    popup(frame, title, &lines, &mut scroll, look.glyphs, colour);
 }

@@ -185,6 +185,8 @@ pub struct Picture {
     pub containers: Shared<Option<Arc<str>>>,
     /// By systemd unit.
     pub units: Shared<Option<Arc<str>>>,
+    /// What containers are called, by id.
+    pub names: Arc<FxHashMap<Arc<str>, Arc<str>>>,
     /// Events a second of the intervals so far, the last one last.
     pub history: VecDeque<u64>,
 }
@@ -211,6 +213,7 @@ pub struct Top {
     users: FxHashMap<Option<u32>, Activity>,
     containers: FxHashMap<Option<Arc<str>>, Activity>,
     units: FxHashMap<Option<Arc<str>>, Activity>,
+    names: Arc<FxHashMap<Arc<str>, Arc<str>>>,
     all: Activity,
     lost: u64,
     interval: u64,
@@ -234,6 +237,12 @@ impl Top {
     /// Takes in an event; one that is not wanted counts for nothing.
     pub fn apply(&mut self, event: &Event, wanted: bool) {
         self.lost += event.lost.as_ref().map_or(0, |lost| lost.total);
+        if let Some((id, name)) = event.container.as_ref().and_then(|about| Some((&about.id, about.name.as_ref()?)))
+            && self.names.get(id) != Some(name)
+            && self.names.len() < DISTINCT
+        {
+            Arc::make_mut(&mut self.names).insert(id.clone(), name.clone());
+        }
         let Some(process) = &event.process else { return };
         if !matches!(event.kind, Kind::Process | Kind::Fork | Kind::Exec | Kind::Exit | Kind::Reparent) {
             return;
@@ -319,6 +328,7 @@ impl Top {
             users: shared(&self.users, interval),
             containers: shared(&self.containers, interval),
             units: shared(&self.units, interval),
+            names: Arc::clone(&self.names),
             history: self.history.clone(),
         };
         self.interval += 1;

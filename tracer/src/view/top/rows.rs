@@ -43,6 +43,16 @@ pub struct Row {
     pub culprit: bool,
 }
 
+impl Row {
+    /// True if it shows a text somewhere, in upper or lower case, or is of that pid.
+    pub(super) fn shows(&self, text: &str) -> bool {
+        let text = text.to_lowercase();
+        self.name.to_lowercase().contains(&text)
+            || self.user.to_lowercase().contains(&text)
+            || self.pid.is_some_and(|pid| pid.to_string() == text)
+    }
+}
+
 /// The rows of a picture.
 pub fn rows(picture: &Picture, state: &State, users: &Users, glyphs: &Glyphs) -> Vec<Row> {
     let mut rows = match state.group {
@@ -53,12 +63,21 @@ pub fn rows(picture: &Picture, state: &State, users: &Users, glyphs: &Glyphs) ->
         Group::Ancestor => return tree(picture, state, users, glyphs),
         Group::Command => shared(&picture.commands, |name| text(name.as_ref(), "(unknown)")),
         Group::User => shared(&picture.users, |uid| uid.map_or_else(|| "?".into(), |uid| users.name(uid).to_string())),
-        Group::Container => shared(&picture.containers, |id| text(id.as_ref(), "(no container)")),
+        Group::Container => shared(&picture.containers, |id| container(picture, id.as_ref())),
         Group::Unit => shared(&picture.units, |unit| text(unit.as_ref(), "(no unit)")),
     };
-    rows.retain(|row| admits(&state.filter, row));
+    rows.retain(|row| admits(state, row));
     rows.sort_by(|a, b| compare(a, b, state));
     rows
+}
+
+/// Names of the users of whom something was seen, each once.
+pub fn users(picture: &Picture, users: &Users) -> Vec<String> {
+    let uids = picture.users.iter().filter_map(|(uid, ..)| *uid);
+    // Whose processes do it need not be who spawns.
+    let spawners = picture.processes.iter().filter_map(|spawned| spawned.process.euid.or(spawned.process.uid));
+    let uids: std::collections::BTreeSet<u32> = uids.chain(spawners).collect();
+    uids.into_iter().map(|uid| users.name(uid).to_string()).collect()
 }
 
 fn of_process(spawned: &Spawned, (sums, total): (Sums, Sums), picture: &Picture, users: &Users) -> Row {
@@ -97,11 +116,19 @@ fn text(text: Option<&Arc<str>>, none: &str) -> String {
     text.map_or_else(|| none.to_owned(), |text| escape::text(text).into_owned())
 }
 
-fn admits(filter: &str, row: &Row) -> bool {
-    let filter = filter.to_lowercase();
-    row.name.to_lowercase().contains(&filter)
-        || row.user.to_lowercase().contains(&filter)
-        || row.pid.is_some_and(|pid| pid.to_string() == filter)
+/// Its name, and how its id begins.
+fn container(picture: &Picture, id: Option<&Arc<str>>) -> String {
+    const SHORT: usize = 12;
+    let Some((id, name)) = id.and_then(|id| Some((id, picture.names.get(id)?))) else {
+        return text(id, "(no container)");
+    };
+    let short = id.get(..SHORT).unwrap_or(id);
+    if id == name { text(Some(id), "") } else { format!("{} ({})", escape::text(name), escape::text(short)) }
+}
+
+fn admits(state: &State, row: &Row) -> bool {
+    let of_user = |user: &String| row.pid.is_none() || row.user == *user;
+    row.shows(&state.filter) && state.user.as_ref().is_none_or(of_user)
 }
 
 fn compare(a: &Row, b: &Row, state: &State) -> Ordering {
@@ -130,7 +157,7 @@ fn tree(picture: &Picture, state: &State, users: &Users, glyphs: &Glyphs) -> Vec
         above.insert(spawned.process.id, spawned.above);
     }
     let mut wanted = FxHashSet::default();
-    for row in rows.values().filter(|row| admits(&state.filter, row)) {
+    for row in rows.values().filter(|row| admits(state, row)) {
         let Key::Process(mut id) = row.key else { continue };
         while wanted.insert(id)
             && let Some(Some(next)) = above.get(&id)

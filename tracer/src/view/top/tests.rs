@@ -9,8 +9,8 @@ use ratatui::backend::TestBackend;
 use super::batch::{self, Look};
 use super::draw::draw;
 use super::model::{Picture, Sums, Top};
-use super::rows::{Key, Row, rows};
-use super::state::{Group, Over, Sort, State, Wish};
+use super::rows::{Row, rows};
+use super::state::{Group, Over, Shown, Sort, State, Wish};
 use crate::event::{Event, Exit, Kind, Process, Source, Usage};
 use crate::id::ProcessId;
 use crate::time::Timestamp;
@@ -108,8 +108,22 @@ fn screen(picture: &Picture, state: &mut State, size: (u16, u16)) -> String {
 }
 
 fn press(state: &mut State, code: KeyCode, picture: &Picture) -> Option<Wish> {
-    let keys: Vec<Key> = table(picture, state).iter().map(|row| row.key).collect();
-    state.key(&KeyEvent::new(code, KeyModifiers::NONE), &keys, 10)
+    let rows = table(picture, state);
+    let users = super::rows::users(picture, &look().users);
+    state.key(&KeyEvent::new(code, KeyModifiers::NONE), Shown { rows: &rows, page: 10, users: &users })
+}
+
+fn press_all(state: &mut State, keys: &str, picture: &Picture) {
+    for key in keys.chars() {
+        press(state, KeyCode::Char(key), picture);
+    }
+}
+
+/// What is selected, once it is drawn.
+fn selected(picture: &Picture, state: &mut State) -> String {
+    let rows = table(picture, state);
+    state.clamp(&rows, 10);
+    rows[state.selected].name.clone()
 }
 
 #[test]
@@ -229,12 +243,123 @@ fn keys_are_as_in_htop() {
 }
 
 #[test]
+fn a_row_stays_selected_wherever_it_goes() {
+    let (mut top, picture) = stormy();
+    let mut state = state(Group::Process);
+    assert_eq!(selected(&picture, &mut state), "poll.sh -x");
+    press(&mut state, KeyCode::Down, &picture);
+    assert_eq!(selected(&picture, &mut state), "nginx -x");
+    // Now the server makes more than the poller.
+    for n in 0..300 {
+        feed(&mut top, &life(1000 + n, 12, "php", 0));
+    }
+    let next = top.tick(4 * S, T0);
+    assert_eq!((selected(&next, &mut state), state.selected), ("nginx -x".into(), 0));
+    // Of who has moved nowhere the first is selected, whichever that is.
+    let mut first = super::state::State { group: Group::Process, ..State::default() };
+    assert_eq!((selected(&picture, &mut first), selected(&next, &mut first)), ("poll.sh -x".into(), "nginx -x".into()));
+}
+
+#[test]
+fn details_stay_with_their_process_after_it_is_gone() {
+    let mut top = machine();
+    top.apply(&event(Kind::Fork, 20, 11, "sh"), true);
+    feed(&mut top, &life(21, 20, "true", 0));
+    top.apply(&exit(20, 11, "sh", 0, (0, 0)), true);
+    let picture = top.tick(S, T0);
+    let mut state = state(Group::Process);
+    press_all(&mut state, "/sh -x", &picture);
+    press(&mut state, KeyCode::Enter, &picture);
+    press(&mut state, KeyCode::Enter, &picture);
+    assert!(screen(&picture, &mut state, (100, 30)).contains("20 (has ended)"));
+    feed(&mut top, &life(22, 11, "date", 0));
+    let next = top.tick(2 * S, T0);
+    assert!(next.find(id(20)).is_none() && screen(&next, &mut state, (100, 30)).contains("20 (has ended)"));
+}
+
+#[test]
+fn what_does_not_fit_is_scrolled() {
+    let (_, picture) = stormy();
+    let mut state = state(Group::Process);
+    press(&mut state, KeyCode::F(1), &picture);
+    let first = screen(&picture, &mut state, (80, 12));
+    press(&mut state, KeyCode::End, &picture);
+    let last = screen(&picture, &mut state, (80, 12));
+    assert!(first.contains("this help") && !first.contains("TOTAL"), "{first}");
+    assert!(last.contains("TOTAL") && !last.contains("this help"), "{last}");
+    press(&mut state, KeyCode::Up, &picture);
+    assert!(screen(&picture, &mut state, (80, 12)) != last, "from there on it goes back at once");
+    press(&mut state, KeyCode::Char('x'), &picture);
+    assert_eq!(state.over, Over::Nothing);
+}
+
+#[test]
+fn a_search_goes_from_one_to_the_next() {
+    let (_, picture) = stormy();
+    let mut state = state(Group::Ancestor);
+    press_all(&mut state, "/-x", &picture);
+    assert_eq!(selected(&picture, &mut state), "init -x");
+    press(&mut state, KeyCode::F(3), &picture);
+    assert_eq!(selected(&picture, &mut state), "├─bash -x");
+    press(&mut state, KeyCode::Enter, &picture);
+    press_all(&mut state, "nnn", &picture);
+    assert_eq!(selected(&picture, &mut state), "init -x", "after the last comes the first");
+    press_all(&mut state, "/12", &picture);
+    assert_eq!(selected(&picture, &mut state), "└─nginx -x");
+    press(&mut state, KeyCode::Esc, &picture);
+    press_all(&mut state, "c", &picture);
+    assert_eq!(selected(&picture, &mut state), "│ └─poll.sh -x", "most comes from it");
+}
+
+#[test]
+fn menus_are_for_choosing() {
+    let (_, picture) = stormy();
+    let mut state = state(Group::Process);
+    press(&mut state, KeyCode::F(6), &picture);
+    insta::assert_snapshot!("menu", screen(&picture, &mut state, (60, 16)));
+    press(&mut state, KeyCode::End, &picture);
+    press(&mut state, KeyCode::Enter, &picture);
+    assert_eq!((state.sort, state.over), (Sort::Name, Over::Nothing));
+    // Children of the server are another user's; processes of that user have made none.
+    press_all(&mut state, "u", &picture);
+    assert_eq!(state.choices, ["(all users)", "0", "www"]);
+    press(&mut state, KeyCode::Down, &picture);
+    press(&mut state, KeyCode::Enter, &picture);
+    assert_eq!((state.user.as_deref(), table(&picture, &state).len()), (Some("0"), 2));
+    state.user = Some("www".into());
+    assert_eq!(table(&picture, &state).len(), 0);
+    assert!(text(&picture, &state).contains(", of www"));
+    press(&mut state, KeyCode::Esc, &picture);
+    assert_eq!(table(&picture, &state).len(), 2);
+    press_all(&mut state, "uq", &picture);
+    assert_eq!((state.user.as_deref(), state.over), (None, Over::Nothing), "another key leaves it as it was");
+}
+
+#[test]
+fn a_container_has_its_name() {
+    let (mut top, _) = stormy();
+    let mut info = Event::new(Kind::ContainerInfo, T0);
+    let mut container = crate::event::Container::new("0123456789abcdef".into(), "/x".into());
+    container.name = Some("web\x1b".into());
+    info.container = Some(Box::new(container));
+    top.apply(&info, true);
+    let mut born = event(Kind::Fork, 40, 12, "php");
+    born.process.as_mut().unwrap().container = Some("0123456789abcdef".into());
+    top.apply(&born, true);
+    let picture = top.tick(4 * S, T0);
+    let names: Vec<String> = table(&picture, &state(Group::Container)).into_iter().map(|row| row.name).collect();
+    assert_eq!(names[0], r"web\x1b (0123456789ab)");
+    assert!(names.contains(&"0123456789ab".to_owned()) && names.contains(&"(no container)".to_owned()), "{names:?}");
+}
+
+#[test]
 fn a_screen() {
     let (_, picture) = stormy();
     insta::assert_snapshot!("screen", screen(&picture, &mut state(Group::Ancestor), (100, 24)));
     let mut help = State { over: Over::Help, ..State::default() };
     insta::assert_snapshot!("help", screen(&picture, &mut help, (80, 24)));
-    let mut details = State { over: Over::Details, ..State::default() };
+    let mut details = State::default();
+    press(&mut details, KeyCode::Enter, &picture);
     insta::assert_snapshot!("details", screen(&picture, &mut details, (100, 24)));
     let mut filter = State { over: Over::Filter, filter: "po\x1b".into(), ..State::default() };
     insta::assert_snapshot!("narrow", screen(&picture, &mut filter, (40, 10)));
@@ -244,9 +369,10 @@ fn a_screen() {
 fn a_terminal_without_unicode_gets_none() {
     let (_, picture) = stormy();
     let look = Look { glyphs: &ASCII, ..look() };
-    for over in [Over::Nothing, Over::Details] {
+    for keys in ["", "i", "u"] {
         let mut terminal = Terminal::new(TestBackend::new(100, 24)).unwrap();
-        let mut state = State { over, ..state(Group::Ancestor) };
+        let mut state = state(Group::Ancestor);
+        press_all(&mut state, keys, &picture);
         terminal.draw(|frame| drop(draw(frame, &picture, &mut state, &look, false))).unwrap();
         let shown = terminal.backend().to_string();
         assert!(shown.is_ascii(), "{shown}");

@@ -116,6 +116,9 @@ pub(super) fn summary(picture: &Picture, state: &State, look: &Look) -> Vec<Line
     if !state.filter.is_empty() {
         first.push(Role::Notice, &format!(", only {}", escape::argument(&state.filter)));
     }
+    if let Some(user) = &state.user {
+        first.push(Role::Notice, &format!(", of {}", escape::text(user)));
+    }
     if state.paused {
         first.push(Role::Notice, ", paused");
     }
@@ -163,8 +166,8 @@ fn ancestors<'a>(picture: &'a Picture, of: &'a Spawned) -> impl Iterator<Item = 
     std::iter::successors(Some(of), next).skip(1).take(256)
 }
 
-/// All about a row.
-pub(super) fn details(key: Key, rows: &[Row], picture: &Picture, look: &Look) -> Vec<Line> {
+/// All about a row; none if it is in this picture no more.
+pub(super) fn details(key: Key, rows: &[Row], picture: &Picture, look: &Look) -> Option<Vec<Line>> {
     let mut lines = Vec::new();
     let mut fact = |name: &str, text: &str| {
         lines.push(Line::new().with(Role::Dim, &format!("{name:<12}")).with(Role::Plain, text));
@@ -174,15 +177,11 @@ pub(super) fn details(key: Key, rows: &[Row], picture: &Picture, look: &Look) ->
         Key::Shared(_) => None,
     };
     let Some(spawned) = found else {
-        match rows.iter().find(|row| row.key == key) {
-            Some(row) => {
-                fact("name", &row.name);
-                fact("now", &told(&row.sums, picture, look));
-                fact("created", &units::counted(row.total, "process"));
-            }
-            None => fact("", "It did nothing in this interval."),
-        }
-        return lines;
+        let row = rows.iter().find(|row| row.key == key)?;
+        fact("name", &row.name);
+        fact("now", &told(&row.sums, picture, look));
+        fact("created", &units::counted(row.total, "process"));
+        return Some(lines);
     };
     let process = &spawned.process;
     fact("process", &format!("{}{}", process.pid, if spawned.living { "" } else { " (has ended)" }));
@@ -219,7 +218,7 @@ pub(super) fn details(key: Key, rows: &[Row], picture: &Picture, look: &Look) ->
     };
     fact("executed", &times(&spawned.commands));
     fact("ended with", &times(&spawned.endings));
-    lines
+    Some(lines)
 }
 
 fn told(sums: &Sums, picture: &Picture, look: &Look) -> String {

@@ -146,7 +146,7 @@ fn in_a_storm() {
     }
 }
 
-fn check_storm(trace: &Trace, log: &TruthLog, from: u64, to: u64) {
+pub(super) fn check_storm(trace: &Trace, log: &TruthLog, from: u64, to: u64) {
     let born: BTreeMap<ProcessId, Ident> = log.all("born").iter().map(|said| (said.id(), said.get("parent"))).collect();
     let adopted: BTreeMap<ProcessId, Ident> =
         log.all("adopted").iter().map(|said| (said.id(), said.get("to"))).collect();

@@ -32,13 +32,13 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 /// A container of runc that makes a child and sleeps.
-struct Sleeping {
+pub(super) struct Sleeping {
     runtime: Runtime,
-    name: String,
+    pub(super) name: String,
 }
 
 impl Sleeping {
-    fn start(called: &str, change: impl FnOnce(&mut Value)) -> Self {
+    pub(super) fn start(called: &str, change: impl FnOnce(&mut Value)) -> Self {
         let runtime = Runtime::runc();
         let name = format!("{called}-{}", std::process::id());
         let bundle = runtime.bundle(&name, &["/bin/sh", "-c", "/bin/true child; exec /bin/sleep 300"]);
@@ -55,14 +55,14 @@ impl Sleeping {
     }
 
     /// Pid of its first process, once that is the one that sleeps.
-    fn pid(&self) -> u32 {
+    pub(super) fn pid(&self) -> u32 {
         let state: Value = serde_json::from_str(&self.run(&["state", &self.name])).unwrap();
         let pid = state["pid"].as_u64().expect("a pid") as u32;
         await_sleep(pid);
         pid
     }
 
-    fn delete(&self) {
+    pub(super) fn delete(&self) {
         self.run(&["delete", "--force", &self.name]);
     }
 }
@@ -76,7 +76,7 @@ fn await_sleep(pid: u32) {
 }
 
 /// What `nsenter` is told to join. Not the network alone: who is in nothing but that is in no container.
-const JOINED: [&[&str]; 4] = [&["-a"], &["-m"], &["-p", "-m"], &["-p"]];
+pub(super) const JOINED: [&[&str]; 4] = [&["-a"], &["-m"], &["-p", "-m"], &["-p"]];
 
 fn nsenter(pid: u32, joined: &[&str], mark: &str) {
     let mut command = Command::new("nsenter");

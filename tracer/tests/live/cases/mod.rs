@@ -13,6 +13,7 @@ mod exec_argv;
 mod exec_failed;
 mod exec_path;
 mod exit;
+mod filters;
 mod kernel;
 mod load;
 mod oracle;
@@ -22,6 +23,7 @@ mod reader;
 mod reap;
 mod run;
 mod run_signals;
+mod saturating;
 mod session;
 mod storm;
 mod stream;
@@ -47,6 +49,7 @@ pub(crate) fn all() -> Vec<Case> {
         kernel::cases(),
         stream::cases(),
         capabilities::cases(),
+        filters::cases(),
         reap::cases(),
         run::cases(),
         run_signals::cases(),
@@ -61,6 +64,7 @@ pub(crate) fn all() -> Vec<Case> {
         containers::cases(),
         audit::cases(),
         load::cases(),
+        saturating::cases(),
         passed_over::cases(),
         types::cases(),
         storm::cases(),

@@ -40,14 +40,14 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 /// A storm beside a test; it ends with this value.
-struct Storm {
+pub(super) struct Storm {
     deed: Guarded,
     flag: PathBuf,
     _place: tempfile::TempDir,
 }
 
 impl Storm {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         let place = tempfile::tempdir().expect("a temporary directory");
         let (flag, truth) = (place.path().join("flag"), place.path().join("truth"));
         fs::write(&flag, "").expect("a new file");
@@ -61,7 +61,7 @@ impl Storm {
         Self { deed, flag, _place: place }
     }
 
-    fn stop(mut self) {
+    pub(super) fn stop(mut self) {
         fs::remove_file(&self.flag).expect("it is there");
         assert!(self.deed.wait(BOUND).success(), "the storm failed");
     }

@@ -12,7 +12,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::resource::{Resource, setrlimit};
 use tracer::event::Kind;
-use tracer::kernel::load::{Kernel, KernelOptions, REAPS, RING_DEFAULT_BYTES};
+use tracer::kernel::load::{Kernel, KernelFilter, KernelOptions, REAPS, RING_DEFAULT_BYTES};
 use tracer_common::offsets::{Offsets, Want};
 
 use crate::support::{BOUND, Case, Finished, Need, SLOWNESS, case, command, kernel_version, parse_lines, run_bounded};
@@ -145,9 +145,25 @@ fn low_memlock() {
 fn every_variation() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let _entered = runtime.enter();
-    for switches in 0..16 {
-        let [threads, tracked_only, exec_failed, reap] = [1, 2, 4, 8].map(|bit| switches & bit != 0);
-        let options = KernelOptions { threads, tracked_only, exec_failed, reap, ..KernelOptions::default() };
+    let filters = [
+        KernelFilter::None,
+        KernelFilter::Only,
+        KernelFilter::Subtree,
+        KernelFilter::Users(vec![54321]),
+        KernelFilter::Cgroups,
+        KernelFilter::Containers,
+    ];
+    // Each filter with both values of every switch, and any two switches of one program in all four ways.
+    let switches = [
+        [false, false, false, false],
+        [true, false, true, true],
+        [false, true, true, true],
+        [true, true, false, false],
+    ];
+    for (switches, filter) in switches.into_iter().flat_map(|set| filters.clone().map(|filter| (set, filter))) {
+        let [threads, reap, exec_failed, unpreempted] = switches;
+        let unpreempted = Some(unpreempted);
+        let options = KernelOptions { threads, filter, exec_failed, reap, unpreempted, ..KernelOptions::default() };
         let (kernel, ring) = Kernel::start(&options).unwrap_or_else(|error| panic!("{options:?}: {error}"));
         let programs: Vec<&str> = kernel.hooks.iter().map(|hook| hook.program).collect();
         let is_there = |names: &[&str]| programs.iter().any(|program| names.contains(program));
@@ -201,7 +217,7 @@ fn ways(without: &[&'static str]) -> [KernelOptions; 2] {
     let options = KernelOptions {
         ring_bytes: 1 << 20,
         threads: true,
-        tracked_only: true,
+        filter: KernelFilter::Containers,
         reap: true,
         without: without.to_vec(),
         ..KernelOptions::default()

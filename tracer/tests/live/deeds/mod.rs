@@ -5,12 +5,14 @@ pub(crate) mod exec_cred;
 mod exec_failed;
 mod exec_path;
 mod exit;
+mod filters;
 mod kit;
 mod loss;
 mod not_resident;
 mod oracle;
 mod reap;
 pub(crate) mod report;
+mod saturate;
 mod session;
 mod signal;
 mod storm;
@@ -47,6 +49,8 @@ const DEEDS: &[&[(&str, Deed)]] = &[
     session::DEEDS,
     signal::DEEDS,
     loss::DEEDS,
+    filters::DEEDS,
+    saturate::DEEDS,
 ];
 
 /// Does a deed, if this process was started for one.

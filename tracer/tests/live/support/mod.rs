@@ -3,6 +3,7 @@
 pub(crate) mod capabilities;
 mod case;
 pub(crate) mod engines;
+mod pair;
 pub(crate) mod proc;
 mod process;
 mod rng;
@@ -15,6 +16,7 @@ mod tracer;
 pub(crate) mod truth;
 
 pub(crate) use case::{Case, Need, case, kernel_version, which};
+pub(crate) use pair::Pair;
 pub(crate) use process::{BOUND, Finished, Guarded, SLOWNESS, copy_program, run_bounded};
 pub(crate) use rng::Rng;
 pub(crate) use schema::check_schema;

@@ -1,0 +1,118 @@
+//! Coming to be asked for, and ceasing to: by descent, by user, by control group.
+
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use nix::libc;
+use serde_json::json;
+
+use super::Deed;
+use super::kit::{self, Gate, fork};
+use super::tree::set_subreaper;
+use crate::support::{Ident, Truth};
+
+pub(super) const DEEDS: &[(&str, Deed)] = &[("orphaned", orphaned), ("turns", turns), ("moves", moves)];
+
+/// Waits for a line on standard input.
+fn await_go() {
+    std::io::stdin().read_line(&mut String::new()).expect("a pipe");
+}
+
+/// Says who is to be traced, and once it is told to go on leaves that one without its parent, and then without who had
+/// taken it over.
+fn orphaned(truth: Truth, _: &[String]) {
+    set_subreaper(true);
+    let (begin, taken) = (Gate::new(), Gate::new());
+    let middle = fork(|| {
+        let root = fork(|| {
+            let parents = |before: u32| {
+                kit::until("it has another parent", || kit::getppid() != before);
+                kit::getppid()
+            };
+            truth.say("root", json!(Ident::me()));
+            let first = kit::getppid();
+            let second = parents(first);
+            kit::wait(fork(|| 3));
+            taken.open();
+            parents(second);
+            let ran = Command::new("/bin/true").status().expect("there is /bin/true");
+            truth.say("over", json!({ "first": first, "second": second, "last": kit::getppid() }));
+            i32::from(!ran.success())
+        });
+        begin.pass();
+        let _ = root;
+        0
+    });
+    await_go();
+    begin.open();
+    kit::wait(middle);
+    taken.pass();
+    // It ends with this process for a parent.
+}
+
+/// Children that become another user: one that has a child, and executes something when it is told to go on, one that only
+/// ends, one that is killed.
+fn turns(truth: Truth, arguments: &[String]) {
+    let uid: u32 = arguments[0].parse().expect("a uid");
+    let become_user = || {
+        // SAFETY: three integers; a process with one thread.
+        let done = unsafe { libc::setresuid(uid, uid, uid) };
+        assert_eq!(done, 0, "setresuid: {}", std::io::Error::last_os_error());
+    };
+    let parent = fork(|| {
+        become_user();
+        let child = fork(|| 5);
+        truth.say("child", json!(Ident::of(child)));
+        kit::wait(child);
+        // It stays what it is until somebody has looked at it.
+        await_go();
+        panic!("exec: {}", Command::new("/bin/true").arg("as another user").exec())
+    });
+    kit::wait(parent);
+    let quiet = fork(|| {
+        become_user();
+        truth.say("quiet", json!(Ident::me()));
+        6
+    });
+    kit::wait(quiet);
+    let told = Gate::new();
+    let killed = fork(|| {
+        become_user();
+        truth.say("killed", json!(Ident::me()));
+        told.open();
+        kit::until("it is killed", || false);
+        0
+    });
+    told.pass();
+    kit::kill(killed, libc::SIGTERM);
+    kit::wait(killed);
+}
+
+/// INTO OUT: once it is told to go on, goes into a control group, does something there, and then something in another.
+fn moves(truth: Truth, arguments: &[String]) {
+    let [into, out] = arguments else { panic!("INTO OUT") };
+    let enter = |cgroup: &str| {
+        let procs = Path::new(cgroup).join("cgroup.procs");
+        std::fs::write(&procs, "0").unwrap_or_else(|error| panic!("{}: {error}", procs.display()));
+    };
+    await_go();
+    let mover = fork(|| {
+        truth.say("mover", json!(Ident::me()));
+        enter(into);
+        let inside = fork(|| {
+            truth.say("inside", json!(Ident::me()));
+            panic!("exec: {}", Command::new("/bin/true").arg("inside").exec())
+        });
+        kit::wait(inside);
+        enter(out);
+        let outside = fork(|| {
+            truth.say("outside", json!(Ident::me()));
+            panic!("exec: {}", Command::new("/bin/true").arg("outside").exec())
+        });
+        kit::wait(outside);
+        enter(into);
+        7
+    });
+    kit::wait(mover);
+}

@@ -1,0 +1,125 @@
+//! Two streams side by side, of the same: one whose filter is in the kernel, one whose filter is in user space.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use tracer::event::Kind;
+
+use super::stream::{ROOM, Stream};
+use super::trace::{Line, Trace};
+
+/// Both of them, from their `hello` on.
+pub(crate) struct Pair {
+    kernel: Stream,
+    user: Stream,
+}
+
+/// What differs in each line, and between any two tracers: when each program ran, to the nanosecond, and what was used by then.
+const OWN: [&str; 3] = ["seq", "time", "boot_ns"];
+const OWN_OF_EXIT: [&str; 4] = ["duration_ns", "usage", "own_usage", "usage_partial"];
+
+/// Most by which a process's start may differ, in nanoseconds: what is known is when it was since boot, and each tracer asks for
+/// itself how far that is from UTC, which moves a little whenever the clock is set right. It is a new process's own within
+/// far less.
+const START_NS: u64 = 1_000_000;
+
+/// A line without what differs between any two tracers.
+struct Told {
+    line: Value,
+    start: Option<i64>,
+}
+
+impl PartialEq for Told {
+    fn eq(&self, other: &Self) -> bool {
+        let alike = match (self.start, other.start) {
+            (Some(one), Some(other)) => one.abs_diff(other) < START_NS,
+            (one, other) => one == other,
+        };
+        alike && self.line == other.line
+    }
+}
+
+/// Members of a line that need not be alike.
+pub(crate) type But = fn(&mut Value);
+
+impl Pair {
+    /// The kernel side is to leave out what `by` does not ask for.
+    pub(crate) fn start(options: &[&str], by: &[&str]) -> Self {
+        let start = |more: &[&str]| Stream::start(&[options, &[ROOM], more].concat());
+        let pair = Self { user: start(&["--filter-in=user"]), kernel: start(&["-v"]) };
+        pair.user.wait_for("\"why\":\"--filter-in user\"");
+        let names: Vec<String> = by.iter().map(|name| format!("\"{name}\"")).collect();
+        pair.kernel.wait_for(&format!("\"filter\":{{\"kernel\":[{}]", names.join(",")));
+        pair
+    }
+
+    pub(crate) fn kernel(&self) -> &Stream {
+        &self.kernel
+    }
+
+    /// Ends both and asserts that they told the same. Gives what the one in the kernel told.
+    pub(crate) fn alike(self) -> Trace {
+        self.alike_but(|_| {})
+    }
+
+    /// The same, but for some members.
+    pub(crate) fn alike_but(self, but: But) -> Trace {
+        let tracers = [self.kernel.pid(), self.user.pid()];
+        // Both go on until all is told to both.
+        let (kernel, user) = (self.kernel.stop(), self.user.stop());
+        for trace in [&kernel, &user] {
+            let bye = trace.bye();
+            assert_eq!((bye.lost, bye.untracked), (0, 0), "{bye:?}");
+            assert_eq!(bye.seen, bye.emitted + bye.filtered, "{bye:?}");
+        }
+        let [told, wanted] = [&kernel, &user].map(|trace| by_subject(trace, &tracers, but));
+        for (subject, wanted) in &wanted {
+            let told = told.get(subject).map_or(&[][..], Vec::as_slice);
+            let show = |lines: &[Told]| {
+                lines.iter().map(|told| format!("{} {:?}", told.line, told.start)).collect::<Vec<_>>().join("\n  ")
+            };
+            let shown =
+                || format!("of {subject} the kernel's filter let through\n  {}\nof\n  {}", show(told), show(wanted));
+            assert!(told == wanted, "{}", shown());
+        }
+        let extra: Vec<&String> = told.keys().filter(|subject| !wanted.contains_key(*subject)).collect();
+        assert!(extra.is_empty(), "only with the filter in the kernel: {extra:?}");
+        kernel
+    }
+}
+
+/// The lines about each process and container, in their order.
+fn by_subject(trace: &Trace, tracers: &[u32], but: But) -> BTreeMap<String, Vec<Told>> {
+    let mut out = BTreeMap::<String, Vec<Told>>::new();
+    for Line { text, event } in &trace.lines {
+        // When the files of a container were read is a matter of luck.
+        if event.kind.is_framing() || event.kind == Kind::ContainerInfo {
+            continue;
+        }
+        let subject = match (&event.process, &event.container) {
+            (Some(process), _) if tracers.contains(&process.pid) => continue,
+            (Some(process), _) => process.id.to_string(),
+            (None, Some(container)) => container.id.to_string(),
+            (None, None) => panic!("about nothing: {text}"),
+        };
+        let mut line: Value = serde_json::from_str(text).expect("it is JSON");
+        let members = line.as_object_mut().expect("an object");
+        for name in OWN {
+            members.remove(name);
+        }
+        // What is known of a container beside its id comes from its files, and its sums are of CPU time.
+        if let Some(container) = members.get_mut("container").and_then(Value::as_object_mut) {
+            container.retain(|name, _| ["id", "engine", "cgroup"].contains(&&**name));
+        }
+        if let Some(exit) = members.get_mut("exit").and_then(Value::as_object_mut) {
+            exit.retain(|name, _| !OWN_OF_EXIT.contains(&&**name));
+        }
+        if let Some(process) = members.get_mut("process").and_then(Value::as_object_mut) {
+            process.remove("start_time");
+        }
+        let start = event.process.as_ref().and_then(|process| process.start_time).map(|time| time.0);
+        but(&mut line);
+        out.entry(subject).or_default().push(Told { line, start });
+    }
+    out
+}
