@@ -28,7 +28,7 @@ fn reap(ctx: BtfTracePointContext) -> i32 {
             (*record).header = header;
             (*record).task = task.identity();
             // Nobody holds the parent for us: it may be gone, and its memory be another's. User space takes it for the
-            // parent only if it knows one with just this start.
+            // parent only if it knows one with just this start, which is not younger than the child.
             (*record).parent = parent_at(task.0.address());
         }
         entry.submit(emit::wake_up());

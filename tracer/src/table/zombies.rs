@@ -76,10 +76,12 @@ impl Table {
             return;
         };
         let seen = known.is_some_and(|slot| self.store[slot].end.is_some_and(|end| end.status.is_some()));
-        // The kernel's word for it, unless its memory was another's by then.
-        let named =
-            if reap.parent.tgid == 0 || reap.parent.start_ns == 0 { None } else { self.store.find(reap.parent) };
-        let by = named.or_else(|| self.parent_now(&dead.process));
+        // The kernel's word for it, unless its memory was another's by then: who got that is younger than the child, and a
+        // parent never is.
+        let named = reap.parent.tgid != 0 && (1..=reap.task.start_ns).contains(&reap.parent.start_ns);
+        let named = if named { self.store.find(reap.parent) } else { None };
+        // Who is named by memory that is another's by now is gone: whoever had the child when it died, not the heir of that.
+        let by = named.or_else(|| self.store.by_id(dead.process.parent_id?)).or_else(|| self.parent_now(&dead.process));
         let by = by.map(|by| (self.store[by].pid, self.store[by].id(), self.comm(by)));
         let mut event = self.about(Kind::Reap, dead.process, at.boot_ns, known);
         event.cpu = at.cpu;

@@ -109,6 +109,16 @@ fn when_the_parent_ends_init_has_to_wait_for_them() {
 }
 
 #[test]
+fn who_was_there_and_is_gone_is_told_and_not_who_got_its_memory() {
+    let mut seen = father();
+    let son = child(&mut seen, 60, 110, 120);
+    seen.apply(exited(exit(FATHER, INIT_TASK, 130 * MS)));
+    let younger = task(70, 140 * MS);
+    seen.apply(forked(fork(younger, INIT_TASK)));
+    assert_eq!(reapings(&seen.apply(reaped(son, younger, 150 * MS))), [(60, Some(30), Some(50))]);
+}
+
+#[test]
 fn one_whose_end_was_not_seen_is_dead_all_the_same() {
     let mut seen = father();
     let son = task(60, 110 * MS);
