@@ -15,7 +15,7 @@ use super::screen::{self, Screen};
 use crate::live::Tracer;
 use crate::pipeline::Wanted;
 use crate::sink::{Output, Sink, Target};
-use crate::view::screen::Wish;
+use crate::view::keys::Wish;
 
 /// The longest that a key waits for its effect.
 const PATIENCE: Duration = Duration::from_millis(100);

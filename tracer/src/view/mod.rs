@@ -9,6 +9,7 @@ pub mod escape;
 mod failures;
 pub mod forest;
 pub mod glyphs;
+pub mod keys;
 pub mod label;
 pub mod line;
 mod order;

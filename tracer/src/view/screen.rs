@@ -24,19 +24,6 @@ const ASCII_BORDER: border::Set<'static> = border::Set {
     horizontal_bottom: "-",
 };
 
-/// What a key asks for that is not a matter of looking.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wish {
-    /// Draw again.
-    Redraw,
-    /// Draw all of it again: something else has written on the screen.
-    Clear,
-    /// A new picture, now.
-    Refresh,
-    /// The end.
-    End,
-}
-
 /// What lies over a table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Over {

@@ -1,8 +1,10 @@
 //! What is looked at, and how: changed by keys.
 
-use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use crossterm::event::{KeyCode, KeyEvent};
 
-pub use crate::view::screen::{Over, Wish};
+use crate::view::keys;
+pub use crate::view::keys::Wish;
+pub use crate::view::screen::Over;
 
 /// What the rows are sorted by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -54,11 +56,8 @@ pub struct State {
 impl State {
     /// Takes in a key. `rows` is how many there are, `page` how many fit on the screen.
     pub fn key(&mut self, key: &KeyEvent, rows: usize, page: usize) -> Option<Wish> {
-        let control = key.modifiers.contains(KeyModifiers::CONTROL);
-        match key.code {
-            KeyCode::Char('c') if control => return Some(Wish::End),
-            KeyCode::Char('l') if control => return Some(Wish::Clear),
-            _ => {}
+        if let Some(wish) = keys::anywhere(key) {
+            return Some(wish);
         }
         match self.over {
             Over::Filter => self.type_filter(key.code),
@@ -73,21 +72,18 @@ impl State {
     }
 
     fn type_filter(&mut self, code: KeyCode) {
-        match code {
-            KeyCode::Enter | KeyCode::F(4) => self.over = Over::Nothing,
-            KeyCode::Esc => {
-                self.filter.clear();
-                self.over = Over::Nothing;
-            }
-            KeyCode::Backspace => drop(self.filter.pop()),
-            KeyCode::Char(c) => self.filter.push(c),
-            _ => {}
+        if keys::typed(code, &mut self.filter) {
+            self.over = Over::Nothing;
         }
         self.selected = 0;
     }
 
     fn plain_key(&mut self, code: KeyCode, rows: usize, page: usize) -> Option<Wish> {
         let last = rows.saturating_sub(1);
+        if let Some(place) = keys::moved(code, self.selected.min(last), page) {
+            self.selected = place.min(last);
+            return Some(Wish::Redraw);
+        }
         match code {
             KeyCode::F(10) | KeyCode::Char('q') => return Some(Wish::End),
             KeyCode::Char(' ') => return Some(Wish::Refresh),
@@ -105,12 +101,7 @@ impl State {
             KeyCode::Char('I' | 'R') => self.inverted ^= true,
             KeyCode::Char('Z') => self.paused ^= true,
             KeyCode::Enter | KeyCode::Char('i') if rows > 0 => self.over = Over::Details,
-            KeyCode::Down | KeyCode::Char('j') => self.selected = (self.selected + 1).min(last),
-            KeyCode::Up | KeyCode::Char('k') => self.selected = self.selected.min(last).saturating_sub(1),
-            KeyCode::PageDown => self.selected = (self.selected + page.max(1)).min(last),
-            KeyCode::PageUp => self.selected = self.selected.min(last).saturating_sub(page.max(1)),
-            KeyCode::Home | KeyCode::Char('g') => self.selected = 0,
-            KeyCode::End | KeyCode::Char('G') => self.selected = last,
+            KeyCode::Char('g') => self.selected = 0,
             KeyCode::Esc => self.filter.clear(),
             _ => return None,
         }
@@ -130,8 +121,6 @@ impl State {
     /// Keeps the selection among so many rows, and in view where so many fit.
     pub fn clamp(&mut self, rows: usize, page: usize) {
         self.selected = self.selected.min(rows.saturating_sub(1));
-        let page = page.max(1);
-        self.offset = self.offset.clamp((self.selected + 1).saturating_sub(page), self.selected);
-        self.offset = self.offset.min(rows.saturating_sub(page));
+        self.offset = keys::scrolled(self.offset, self.selected, rows, page);
     }
 }

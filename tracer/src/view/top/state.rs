@@ -1,11 +1,12 @@
 //! What is looked at, and how: changed by keys.
 
-use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use crossterm::event::{KeyCode, KeyEvent};
 use rustc_hash::FxHashSet;
 
 use super::rows::{Key, Row};
+use crate::view::keys;
+pub use crate::view::keys::Wish;
 use crate::view::line::Line;
-pub use crate::view::screen::Wish;
 
 /// What the rows stand for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -158,11 +159,8 @@ const ALL_USERS: &str = "(all users)";
 impl State {
     /// Takes in a key.
     pub fn key(&mut self, key: &KeyEvent, shown: Shown<'_>) -> Option<Wish> {
-        let control = key.modifiers.contains(KeyModifiers::CONTROL);
-        match key.code {
-            KeyCode::Char('c') if control => return Some(Wish::End),
-            KeyCode::Char('l') if control => return Some(Wish::Clear),
-            _ => {}
+        if let Some(wish) = keys::anywhere(key) {
+            return Some(wish);
         }
         match self.over {
             Over::Filter => self.type_filter(key.code),
@@ -176,32 +174,17 @@ impl State {
     }
 
     fn type_filter(&mut self, code: KeyCode) {
-        match code {
-            KeyCode::Enter | KeyCode::F(4) => self.over = Over::Nothing,
-            KeyCode::Esc => {
-                self.filter.clear();
-                self.over = Over::Nothing;
-            }
-            KeyCode::Backspace => drop(self.filter.pop()),
-            KeyCode::Char(c) => self.filter.push(c),
-            _ => {}
+        if keys::typed(code, &mut self.filter) {
+            self.over = Over::Nothing;
         }
         self.select_place(0);
     }
 
     fn type_search(&mut self, code: KeyCode, rows: &[Row]) {
         match code {
-            KeyCode::Enter => self.over = Over::Nothing,
-            KeyCode::Esc => {
-                self.search.clear();
-                self.over = Over::Nothing;
-            }
             KeyCode::F(3) | KeyCode::Down => self.find(rows, self.selected + 1),
-            KeyCode::Backspace => drop(self.search.pop()),
-            KeyCode::Char(c) => {
-                self.search.push(c);
-                self.find(rows, self.selected);
-            }
+            _ if keys::typed(code, &mut self.search) => self.over = Over::Nothing,
+            KeyCode::Char(_) => self.find(rows, self.selected),
             _ => {}
         }
     }
@@ -221,7 +204,7 @@ impl State {
     fn popup_key(&mut self, code: KeyCode, page: usize) {
         if code == KeyCode::Char('Z') {
             self.paused ^= true;
-        } else if let Some(scroll) = moved(code, self.scroll, page) {
+        } else if let Some(scroll) = keys::moved(code, self.scroll, page) {
             // How far it can be scrolled is known when it is drawn.
             self.scroll = scroll;
         } else {
@@ -231,7 +214,7 @@ impl State {
 
     fn menu_key(&mut self, code: KeyCode, page: usize) {
         let last = self.choices.len().saturating_sub(1);
-        if let Some(choice) = moved(code, self.choice, page) {
+        if let Some(choice) = keys::moved(code, self.choice, page) {
             self.choice = choice.min(last);
             return;
         }
@@ -255,7 +238,7 @@ impl State {
         let Shown { rows, page, users } = shown;
         let last = rows.len().saturating_sub(1);
         let here = rows.get(self.selected.min(last)).map(|row| row.key);
-        if let Some(place) = moved(code, self.selected.min(last), page) {
+        if let Some(place) = keys::moved(code, self.selected.min(last), page) {
             self.selected = place.min(last);
             // At the top it is the first row, whichever that is.
             self.on = rows.get(self.selected).map(|row| row.key).filter(|_| self.selected > 0);
@@ -364,21 +347,6 @@ impl State {
             Some(at) => self.selected = at,
             None => self.select_place(self.selected.min(rows.len().saturating_sub(1))),
         }
-        let page = page.max(1);
-        self.offset = self.offset.clamp((self.selected + 1).saturating_sub(page), self.selected);
-        self.offset = self.offset.min(rows.len().saturating_sub(page));
+        self.offset = keys::scrolled(self.offset, self.selected, rows.len(), page);
     }
-}
-
-/// Where a key that moves leads from a place; none if it is another key.
-fn moved(code: KeyCode, from: usize, page: usize) -> Option<usize> {
-    Some(match code {
-        KeyCode::Down | KeyCode::Char('j') => from.saturating_add(1),
-        KeyCode::Up | KeyCode::Char('k') => from.saturating_sub(1),
-        KeyCode::PageDown => from.saturating_add(page.max(1)),
-        KeyCode::PageUp => from.saturating_sub(page.max(1)),
-        KeyCode::Home => 0,
-        KeyCode::End | KeyCode::Char('G') => usize::MAX,
-        _ => return None,
-    })
 }
