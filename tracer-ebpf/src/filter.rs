@@ -22,6 +22,9 @@ use crate::task::{Task, cgroup_at, ids_at, namespaces_at};
 /// `BPF_NOEXIST`, include/uapi/linux/bpf.h.
 const NOEXIST: u64 = 1;
 
+/// include/uapi/asm-generic/errno-base.h.
+const EEXIST: i32 = 17;
+
 /// All of whose events are reported.
 const WHOLE: u32 = TRACKED_ASKED | TRACKED_AIDE;
 
@@ -72,7 +75,7 @@ pub fn admits_exec(task: Task) -> bool {
         is = TRACKED_ASKED;
     }
     if config!(kin) != 0 {
-        let name = task.comm();
+        let name = task.name();
         // A runtime executes itself by the number of a descriptor.
         if AIDES.get_ptr(name).is_some() || was & TRACKED_AIDE != 0 && name[0].is_ascii_digit() {
             is |= TRACKED_AIDE;
@@ -131,7 +134,9 @@ pub fn cgroup_made(id: u64) {
 #[inline(always)]
 pub fn track_kin(tgid: u32) {
     if config!(kin) != 0 && tgid != 0 && TRACKED.get_ptr(tgid).is_none() {
-        let _ = TRACKED.insert(tgid, TRACKED_KIN, NOEXIST);
+        if TRACKED.insert(tgid, TRACKED_KIN, NOEXIST).is_err_and(|error| error != -EEXIST) {
+            count_untracked();
+        }
     }
 }
 
@@ -241,10 +246,10 @@ fn note_namespaces(task: Task) {
     }
     let mnt_ns = task.mnt_ns();
     // A container can do without one of its own.
-    if mnt_ns != task.real_parent().mnt_ns() {
-        let _ = NAMESPACES.insert(mnt_ns, 1, 0);
+    let own = mnt_ns != task.real_parent().mnt_ns();
+    if own && NAMESPACES.insert(mnt_ns, 1, 0).is_err() || NAMESPACES.insert(task.pid_ns(level), 1, 0).is_err() {
+        count_untracked();
     }
-    let _ = NAMESPACES.insert(task.pid_ns(level), 1, 0);
 }
 
 /// True of one born into a pid namespace whose first process is tracked, by somebody from outside: that inherits all

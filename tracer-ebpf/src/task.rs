@@ -103,6 +103,16 @@ impl Task {
         unsafe { core::mem::transmute::<[u64; 2], [u8; COMM_LEN]>(words) }
     }
 
+    /// The name with nothing behind its end: before 5.17 the kernel leaves there what was (fs/exec.c, `__set_task_comm`).
+    #[inline(always)]
+    pub fn name(self) -> [u8; COMM_LEN] {
+        // SAFETY: bytes have no invalid values, and the sizes are the same.
+        let [first, second] = unsafe { core::mem::transmute::<[u8; COMM_LEN], [u64; 2]>(self.comm()) };
+        let name = [before_nul(first), if has_nul(first) { 0 } else { before_nul(second) }];
+        // SAFETY: as above.
+        unsafe { core::mem::transmute::<[u64; 2], [u8; COMM_LEN]>(name) }
+    }
+
     #[inline(always)]
     pub fn cred(self) -> Typed {
         unsafe { self.0.follow(offset!(task_real_cred)) }
@@ -368,6 +378,24 @@ pub fn ids_at(task: u64) -> [u32; 4] {
         read(cred, offset!(cred_euid)),
         read(cred, offset!(cred_egid)),
     ]
+}
+
+/// The top bit of each byte that is zero; of those behind the first such it may be set as well.
+#[inline(always)]
+const fn zeroes(word: u64) -> u64 {
+    word.wrapping_sub(0x0101_0101_0101_0101) & !word & 0x8080_8080_8080_8080
+}
+
+#[inline(always)]
+const fn has_nul(word: u64) -> bool {
+    zeroes(word) != 0
+}
+
+/// The bytes before the first that is zero, and zeroes. All of them if none is.
+#[inline(always)]
+const fn before_nul(word: u64) -> u64 {
+    let first = zeroes(word) & zeroes(word).wrapping_neg();
+    word & first.wrapping_sub(1)
 }
 
 /// Cgroup of a task of which only the address is known, in the hierarchy that was chosen.

@@ -124,7 +124,12 @@ impl Scope {
         match self {
             Self::Machine | Self::Subtree(_) => false,
             Self::Users(users) => [process.uid, process.euid].into_iter().flatten().any(|uid| users.contains(&uid)),
-            Self::Places(places) => cgroup.is_some_and(|cgroup| places.verdict(cgroup, name) != Verdict::No),
+            // Who is there and in no container will not come to be in one by its cgroup's name.
+            Self::Places(places) => cgroup.is_some_and(|cgroup| match places.verdict(cgroup, name) {
+                Verdict::Yes => true,
+                Verdict::Open => cgroup.container.is_some(),
+                Verdict::No => false,
+            }),
         }
     }
 }

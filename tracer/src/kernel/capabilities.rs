@@ -17,6 +17,9 @@ pub(super) const SYS_PTRACE: Capability = Capability { bit: 19, name: "CAP_SYS_P
 pub(super) const SYS_RESOURCE: Capability = Capability { bit: 24, name: "CAP_SYS_RESOURCE" };
 const SYS_ADMIN: Capability = Capability { bit: 21, name: "CAP_SYS_ADMIN" };
 
+/// All that tracer has a use for.
+const ALL: [Capability; 5] = [BPF, PERFMON, SYS_PTRACE, SYS_RESOURCE, SYS_ADMIN];
+
 /// The initial user namespace (include/linux/proc_ns.h, `PROC_USER_INIT_INO`): what is held in another does not count.
 const INITIAL: &str = "user:[4026531837]";
 
@@ -24,7 +27,10 @@ const INITIAL: &str = "user:[4026531837]";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Who {
     /// Not root: it gets them from a file, or from whoever starts it.
-    User,
+    User {
+        /// What it has already: a file is given all at once.
+        held: u64,
+    },
     /// Root, who has all but what was taken away.
     Root,
     /// Anyone in a user namespace, to whom none can be given that count.
@@ -53,7 +59,7 @@ impl Held {
         match (inside, root) {
             (true, _) => Self { effective: 0, who: Who::Inside },
             (false, true) => Self { effective, who: Who::Root },
-            (false, false) => Self { effective, who: Who::User },
+            (false, false) => Self { effective, who: Who::User { held: effective } },
         }
     }
 
@@ -82,11 +88,16 @@ impl Who {
         let short = |name: &&str| name.trim_start_matches("CAP_").to_owned();
         let listed = names.join(" ");
         match self {
-            Self::User => format!(
-                "run as root, e.g. with sudo, or give tracer {listed}: by `setcap {}+ep`, or by AmbientCapabilities= of a \
-                 systemd unit",
-                names.join(",").to_lowercase(),
-            ),
+            Self::User { held } => {
+                let has = |capability: &Capability| held >> capability.bit & 1 != 0;
+                let had = ALL.iter().filter(|&capability| has(capability)).map(|capability| capability.name);
+                let all: Vec<&str> = had.chain(names.iter().copied()).collect();
+                format!(
+                    "run as root, e.g. with sudo, or give tracer {listed}: by `setcap {}+ep`, or by AmbientCapabilities= of a \
+                     systemd unit",
+                    all.join(",").to_lowercase(),
+                )
+            }
             Self::Root => {
                 let added: Vec<String> = names.iter().map(|name| format!("--cap-add={}", short(name))).collect();
                 format!(
@@ -151,6 +162,11 @@ mod tests {
         assert!(
             user.starts_with("without CAP_BPF and CAP_PERFMON; run as root") && user.contains("cap_bpf,cap_perfmon+ep"),
             "{user}"
+        );
+        let some = held(&[BPF, PERFMON], false, false).remedy(SYS_PTRACE);
+        assert!(
+            some.contains("give tracer CAP_SYS_PTRACE: by `setcap cap_bpf,cap_perfmon,cap_sys_ptrace+ep`"),
+            "{some}"
         );
     }
 

@@ -275,6 +275,11 @@ impl Kernel {
         self.sets.track(pid, what)
     }
 
+    /// Takes a process out again that has ended.
+    pub fn untrack(&mut self, pid: u32) -> Result<(), LoadError> {
+        self.sets.untrack(pid)
+    }
+
     /// The processes of whom something is reported (where there is a [`KernelFilter`]) and that have not ended.
     pub fn tracked(&self) -> Vec<u32> {
         self.sets.tracked()

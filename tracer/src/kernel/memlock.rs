@@ -40,10 +40,11 @@ pub(super) fn within<T>(
     loop {
         match (start(&fitting), limit) {
             (Ok(started), _) => return Ok((started, fitting)),
-            (Err(_), Some(_)) if shrink(&mut fitting) => {}
             // EPERM is all that the kernel says.
             (Err(LoadError::Refused { why, .. }), Some(bytes)) if why.contains("(os error 1)") => {
-                return Err(LoadError::Memlock { bytes });
+                if !shrink(&mut fitting) {
+                    return Err(LoadError::Memlock { bytes });
+                }
             }
             (Err(error), _) => return Err(error),
         }

@@ -202,6 +202,11 @@ impl Ring {
         }
         self.records.give_back();
         if taken.records != 0 {
+            if matches!(self.rest, Rest::Asleep(_)) {
+                // The pause that is under way is one between last looks; and whoever wrote them has woken us.
+                self.pause.give_up();
+                self.length = Duration::ZERO;
+            }
             self.rest = Rest::Busy;
             self.found += taken.records;
         }

@@ -12,6 +12,9 @@ use tracer_common::limits::{COMM_LEN, MAX_AIDES, MAX_CGROUPS, MAX_NAMESPACES};
 
 use super::load::{LoadError, refused, take};
 
+/// `BPF_NOEXIST` (include/uapi/linux/bpf.h).
+const NOEXIST: u64 = 1;
+
 /// Which processes the kernel side reports.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum KernelFilter {
@@ -60,8 +63,11 @@ impl KernelFilter {
             ("TRACKED", tracked),
             ("UNREAPED", if reap { tracked } else { 1 }),
             ("USERS", users),
-            ("CGROUPS", if matches!(self, Self::Cgroups | Self::Containers) { MAX_CGROUPS } else { 1 }),
-            ("NAMESPACES", if *self == Self::Containers { MAX_NAMESPACES } else { 1 }),
+            (
+                "CGROUPS",
+                if matches!(self, Self::Cgroups | Self::Containers) { MAX_CGROUPS.min(max_tracked) } else { 1 },
+            ),
+            ("NAMESPACES", if *self == Self::Containers { MAX_NAMESPACES.min(max_tracked) } else { 1 }),
         ]
     }
 }
@@ -177,7 +183,16 @@ impl Sets {
             Tracked::Aide => TRACKED_AIDE,
             Tracked::Kin => TRACKED_KIN,
         };
-        self.tracked.insert(pid, state, 0).map_err(|error| failed(&error))
+        // Who is known as kin only may be more by now.
+        let flags = if state == TRACKED_KIN { NOEXIST } else { 0 };
+        match self.tracked.insert(pid, state, flags) {
+            Err(MapError::SyscallError(error)) if error.io_error.kind() == ErrorKind::AlreadyExists => Ok(()),
+            other => other.map_err(|error| failed(&error)),
+        }
+    }
+
+    pub(super) fn untrack(&mut self, pid: u32) -> Result<(), LoadError> {
+        removed(self.tracked.remove(&pid))
     }
 
     pub(super) fn tracked(&self) -> Vec<u32> {

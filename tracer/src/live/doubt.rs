@@ -8,9 +8,10 @@ use super::{Tracer, look_at_cgroups, lost_event};
 use crate::clock;
 use crate::event::Lost;
 use crate::id::ProcessId;
+use crate::kernel::load::{Kernel, Tracked};
 use crate::merge;
 use crate::record::Record;
-use crate::seed::{self, Seed};
+use crate::seed::{self, PPID_UNKNOWN, Seed};
 
 /// What was found in doubt is looked at again after this time, in nanoseconds: processes with a parent that was just
 /// ending, and all of them after a loss.
@@ -98,7 +99,7 @@ impl Tracer {
         let seeds = if self.options.filter.is_some() {
             let known = self.table.living().map(|process| process.pid());
             let pids: BTreeSet<u32> = self.kernel.tracked().into_iter().chain(known).collect();
-            pids.into_iter().filter_map(|pid| seed::read(pid, utc_minus_boot_ns, &self.kernel.hierarchy)).collect()
+            self.look_at(pids, utc_minus_boot_ns)
         } else {
             seed::snapshot(utc_minus_boot_ns, &self.kernel.hierarchy).unwrap_or_default()
         };
@@ -129,6 +130,26 @@ impl Tracer {
         // Those that were found dead may have left children.
         self.settle.at(now + SETTLE_NS);
         self.apply_all(losses, records);
+    }
+
+    /// What `/proc` shows of these; and of their ancestors, where the end of those is reported too: who inherits may have been
+    /// left out until now, and its having inherited been lost.
+    fn look_at(&mut self, mut pids: BTreeSet<u32>, utc_minus_boot_ns: i64) -> Vec<Seed> {
+        let read = |kernel: &Kernel, pid: u32| seed::read(pid, utc_minus_boot_ns, &kernel.hierarchy);
+        let mut seeds: Vec<Seed> = pids.iter().filter_map(|&pid| read(&self.kernel, pid)).collect();
+        let mut next = 0;
+        while self.options.filter.kin() && next < seeds.len() {
+            let parent = seeds[next].ppid;
+            next += 1;
+            if parent != 0 && parent != PPID_UNKNOWN && pids.insert(parent) {
+                // One that cannot be put in is like one that found no room.
+                if let Err(error) = self.kernel.track(parent, Tracked::Kin) {
+                    tracing::debug!("{error}");
+                }
+                seeds.extend(read(&self.kernel, parent));
+            }
+        }
+        seeds
     }
 
     fn apply_all(&mut self, losses: Vec<Option<Lost>>, records: Vec<Record>) {

@@ -134,14 +134,21 @@ impl Tracer {
                 self.kernel.track(id.pid(), what)?;
             }
             round += 1;
-            if news.is_empty() || round == ROUNDS {
+            let over = news.is_empty() || round == ROUNDS;
+            noted.extend(news);
+            if over {
                 break;
             }
-            noted.extend(news);
         }
         self.kernel.close()?;
         // What was reported before that may still be on its way.
         self.apply_pending();
+        // Who ended meanwhile had been taken out before it was put in.
+        for (id, _) in &noted {
+            if self.table.by_pid(id.pid()).is_none() {
+                self.kernel.untrack(id.pid())?;
+            }
+        }
         self.forget_others();
         tracing::info!(
             "the kernel side leaves out what is not asked for: {} of {} processes are known to it, after {} events",
