@@ -36,7 +36,7 @@ const LIMIT: Duration = Duration::from_secs(1500);
 /// QEMU, by software emulation, with the static release binary and a static build of the live tests, and prints what
 /// passed, failed and was skipped on each. A kernel that cannot be had is reported as skipped.
 ///
-/// Of the live tests, those run that depend on the kernel: exec, exec_failed, exit, passed_over, reap, tree, types and one seed of oracle,
+/// Of the live tests, those run that depend on the kernel: exec, exec_failed, exit, filters, passed_over, reap, tree, types and one seed of oracle,
 /// on all five kernels within a quarter of an hour. What is left out is named at the end; --all runs it too. In a guest there
 /// is nothing but busybox: tests that need more skip themselves.
 #[derive(clap::Args)]
