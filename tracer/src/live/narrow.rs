@@ -144,7 +144,7 @@ impl Tracer {
         // What was reported before that may still be on its way.
         self.apply_pending();
         // Who ended meanwhile had been taken out before it was put in.
-        for (id, _) in &noted {
+        for id in noted.keys() {
             if self.table.by_pid(id.pid()).is_none() {
                 self.kernel.untrack(id.pid())?;
             }
