@@ -133,10 +133,12 @@ pub fn cgroup_made(id: u64) {
 /// This process may become the parent of one that is asked for.
 #[inline(always)]
 pub fn track_kin(tgid: u32) {
-    if config!(kin) != 0 && tgid != 0 && TRACKED.get_ptr(tgid).is_none() {
-        if TRACKED.insert(tgid, TRACKED_KIN, NOEXIST).is_err_and(|error| error != -EEXIST) {
-            count_untracked();
-        }
+    if config!(kin) != 0
+        && tgid != 0
+        && TRACKED.get_ptr(tgid).is_none()
+        && TRACKED.insert(tgid, TRACKED_KIN, NOEXIST).is_err_and(|error| error != -EEXIST)
+    {
+        count_untracked();
     }
 }
 
