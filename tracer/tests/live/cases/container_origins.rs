@@ -182,25 +182,27 @@ fn ways_into_podman() {
     are_told_apart(&stream.stop(), &id);
 }
 
+/// runc, with its state where it keeps that unless it is told.
+pub(super) fn runc(arguments: &[&str]) -> String {
+    let finished = run_bounded(Command::new("runc").args(arguments).stdin(Stdio::null()), BOUND);
+    assert!(finished.status.success(), "{}", finished.stderr);
+    finished.stdout()
+}
+
 /// Those that are in it when tracing begins.
 fn already_inside() {
     // Where runc keeps its state unless it is told: there tracer looks.
     let runtime = Runtime::runc();
     let name = format!("tracer-inside-{}", std::process::id());
     let bundle = runtime.bundle(&name, &["/bin/sleep", "300"]).display().to_string();
-    let run = |arguments: &[&str]| {
-        let finished = run_bounded(Command::new("runc").args(arguments).stdin(Stdio::null()), BOUND);
-        assert!(finished.status.success(), "{}", finished.stderr);
-        finished.stdout()
-    };
-    run(&["run", "--detach", "--bundle", &bundle, &name]);
-    let state: Value = serde_json::from_str(&run(&["state", &name])).unwrap();
+    runc(&["run", "--detach", "--bundle", &bundle, &name]);
+    let state: Value = serde_json::from_str(&runc(&["state", &name])).unwrap();
     let pid = state["pid"].to_string();
     let mut guests = [
         Command::new("nsenter").args(["-t", &pid, "-m", "/bin/sleep", "301"]).stdin(Stdio::null()).spawn().unwrap(),
         Command::new("nsenter").args(["-t", &pid, "-a", "/bin/sleep", "302"]).stdin(Stdio::null()).spawn().unwrap(),
     ];
-    run(&["exec", "--detach", &name, "/bin/sleep", "303"]);
+    runc(&["exec", "--detach", &name, "/bin/sleep", "303"]);
     for mark in ["300", "301", "302", "303"] {
         let end = Instant::now() + BOUND;
         let line = format!("/bin/sleep\0{mark}\0");
@@ -214,7 +216,7 @@ fn already_inside() {
     }
     let stream = Stream::start(&[]);
     nsenter(pid.parse().unwrap(), &["-m"], "later");
-    run(&["delete", "--force", &name]);
+    runc(&["delete", "--force", &name]);
     let _ = guests[0].kill();
     for guest in &mut guests {
         let _ = guest.wait();

@@ -19,7 +19,7 @@ use crate::support::{
     open_directory, run_bounded, this_binary, truth, which,
 };
 
-use super::container_origins::{JOINED, Sleeping};
+use super::container_origins::{JOINED, Sleeping, runc};
 use super::stream::Storm;
 
 pub(super) fn cases() -> Vec<Case> {
@@ -416,13 +416,8 @@ fn entered() {
     // Where runc keeps its state unless it is told: there tracer looks.
     let (runtime, name) = (Runtime::runc(), format!("entered-{}", std::process::id()));
     let bundle = runtime.bundle(&name, &["/bin/sleep", "300"]).display().to_string();
-    let run = |arguments: &[&str]| {
-        let finished = run_bounded(Command::new("runc").args(arguments).stdin(Stdio::null()), BOUND);
-        assert!(finished.status.success(), "{}", finished.stderr);
-        finished.stdout()
-    };
-    run(&["run", "--detach", "--bundle", &bundle, &name]);
-    let state: Value = serde_json::from_str(&run(&["state", &name])).expect("it is JSON");
+    runc(&["run", "--detach", "--bundle", &bundle, &name]);
+    let state: Value = serde_json::from_str(&runc(&["state", &name])).expect("it is JSON");
     let pair = Pair::start(&["--container", &name], &["container"]);
     let storm = Storm::start();
     enter(state["pid"].as_u64().expect("a pid") as u32);
@@ -430,7 +425,7 @@ fn entered() {
     let other = Sleeping::start("beside", |_| {});
     enter(other.pid());
     other.delete();
-    run(&["delete", "--force", &name]);
+    runc(&["delete", "--force", &name]);
     let after = Sleeping::start("entered", |_| {});
     enter(after.pid());
     after.delete();
