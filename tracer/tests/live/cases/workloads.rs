@@ -182,17 +182,22 @@ fn apt_get() {
     assert!(execs_of(&trace, &tree, "dpkg") >= 1, "dpkg installs it");
 }
 
-/// A stressor for a few seconds; stress-ng's own verdict does not matter, only what is told of it.
+/// A stressor until it has done so many operations: how many processes that makes must not depend on how busy the
+/// machine is. stress-ng's own verdict does not matter, only what is told of it.
 fn stress(stressor: &str) {
     // One of them does not work for root.
     let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"];
     let place = open_directory();
     let path = place.path().to_str().expect("UTF-8");
-    let stressor = format!("--{stressor}");
-    let command = ["stress-ng", "--quiet", "--temp-path", path, &stressor, "2", "--timeout", "3s"];
-    let as_whom: &[&str] = if stressor == "--exec" { &nobody } else { &[] };
-    let trace =
-        Run::of(as_whom.iter().chain(&command).copied()).option("--wait").bound(Duration::from_secs(90)).trace();
+    let (instances, operations) = (format!("--{stressor}"), format!("--{stressor}-ops"));
+    let command = ["stress-ng", "--quiet", "--temp-path", path, &instances, "2", &operations, "400"];
+    // It does not count what it makes at once.
+    let (as_whom, at_once): (&[&str], &[&str]) =
+        if stressor == "exec" { (&nobody, &["--exec-max", "64"]) } else { (&[], &[]) };
+    let trace = Run::of(as_whom.iter().chain(&command).chain(at_once).chain(&["--timeout", "60s"]).copied())
+        .option("--wait")
+        .bound(Duration::from_secs(90))
+        .trace();
     check_sound(&trace);
     check_schema(&trace);
     let bye = trace.bye();
