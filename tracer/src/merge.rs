@@ -6,7 +6,7 @@
 //! tell must not be told by the snapshot too.
 //!
 //! What this stands on:
-//! - Births are attached last ([`crate::kernel::load::hooks`]): of a process whose birth is told all else is told as well. Of
+//! - Births are attached last ([`crate::kernel::hook::hooks`]): of a process whose birth is told all else is told as well. Of
 //!   those born before, records may tell what happened while the hooks were attached one by one.
 //! - A process that was alive when tracing began and is not in the snapshot has ended since, and its exit is pending:
 //!   `sched_process_exit` fires long before a process can vanish from `/proc`.

@@ -11,7 +11,7 @@ use tracer_common::stats::CpuStats;
 use crate::clock;
 use crate::event::{Bye, Event, Kind};
 use crate::filter::Filter;
-use crate::kernel::load::LoadError;
+use crate::kernel::error::LoadError;
 use crate::live::Tracer;
 use crate::sink::{Backlog, Sink};
 use crate::slow::{self, OnSlow, Slow};

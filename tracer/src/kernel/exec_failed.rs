@@ -1,6 +1,8 @@
 //! The two ways to see execs that fail, and how the first that this kernel allows is attached.
 
-use super::load::{Hook, LoadError, Probe, Way};
+use super::error::LoadError;
+use super::hook::{Hook, Way};
+use super::object::Probe;
 
 /// Where the arguments of a system call are in `struct pt_regs`: rdi, rsi, rdx, r10, r8
 /// (arch/x86/include/uapi/asm/ptrace.h).

@@ -3,7 +3,8 @@
 
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 
-use super::load::{KernelOptions, LoadError};
+use super::error::LoadError;
+use super::load::KernelOptions;
 use super::release::release;
 
 /// Since when it does not matter.

@@ -9,7 +9,7 @@ use tracer_common::record::{
     KIND_CGROUP, KIND_EXEC, KIND_EXEC_FAILED, KIND_EXECAT_FAILED, KIND_EXIT, KIND_FORK, KIND_REAP, KIND_SIGNAL,
 };
 
-use super::load::Hook;
+use super::hook::Hook;
 use crate::passed_over::Untold;
 
 /// What a program tells. None if it tells nothing by itself.

@@ -2,11 +2,14 @@
 
 pub mod btf;
 pub mod capabilities;
+pub mod error;
 pub mod exec_failed;
 pub mod hierarchy;
+pub mod hook;
 pub mod load;
 mod memlock;
 mod misses;
+mod object;
 pub mod own_btf;
 mod pause;
 pub mod place;

@@ -11,7 +11,7 @@ use std::path::Path;
 use nix::libc;
 
 use super::btf::{Btf, BtfError, VMLINUX};
-use super::load::hooks;
+use super::hook::hooks;
 
 /// The types of the running kernel. With a file, that file has to be of the same kernel.
 pub fn load(file: Option<&Path>) -> Result<Btf, BtfError> {

@@ -9,12 +9,16 @@ use tracer_common::offsets::{Offsets, Want};
 
 use super::btf::{self, Btf};
 use super::capabilities::{self, Capability, Held};
+use super::error::LoadError;
 use super::exec_failed::{self, BY_FUNCTION, BY_TRACEPOINT};
 use super::hierarchy::Hierarchy;
-use super::load::{Hook, KernelFilter, KernelOptions, LoadError, Probe, REAPS, hooks};
+use super::hook::{Hook, REAPS, hooks};
+use super::load::KernelOptions;
 use super::memlock;
+use super::object::Probe;
 use super::own_btf;
 use super::place::{self, PlaceError};
+use super::sets::KernelFilter;
 use super::unpreempted::{self, instead_of};
 use crate::doctor::{Area, Check, Program, Status};
 

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use nix::sys::mman::ProtFlags;
 
-use super::load::LoadError;
+use super::error::LoadError;
 use super::shared::Memory;
 
 /// Before each record (`struct bpf_ringbuf_hdr`), and what records are aligned to.

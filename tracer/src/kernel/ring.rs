@@ -16,7 +16,7 @@ use aya::maps::{Map, MapData};
 use nix::unistd::{SysconfVar, sysconf};
 use tokio::io::unix::AsyncFd;
 
-use super::load::{LoadError, refused};
+use super::error::{LoadError, refused};
 use super::pause::Pause;
 use super::records::Records;
 use super::shared::Asleep;

@@ -10,7 +10,8 @@ use tracer_common::config::{
 };
 use tracer_common::limits::{COMM_LEN, MAX_AIDES, MAX_CGROUPS, MAX_NAMESPACES};
 
-use super::load::{LoadError, refused, take};
+use super::error::{LoadError, refused};
+use super::object::take;
 
 /// `BPF_NOEXIST` (include/uapi/linux/bpf.h).
 const NOEXIST: u64 = 1;

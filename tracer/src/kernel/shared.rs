@@ -12,7 +12,7 @@ use aya::maps::{Map, MapData};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use tracer_common::stats::CpuStats;
 
-use super::load::{LoadError, refused};
+use super::error::{LoadError, refused};
 
 /// Memory that is the kernel's too.
 pub(super) struct Memory {

@@ -6,7 +6,7 @@ use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
-use super::load::{LoadError, refused};
+use super::error::{LoadError, refused};
 
 /// Where tracefs is as a rule.
 const TRACEFS: &str = "/sys/kernel/tracing";

@@ -6,7 +6,9 @@
 //! a new task is woken with its run queue locked (kernel/sched/core.c, `wake_up_new_task`). Of the tracepoints that are used,
 //! only those of births, execs and deaths need that: the others are hit with interrupts or preemption off.
 
-use super::load::{Hook, LoadError, Probe, Way};
+use super::error::LoadError;
+use super::hook::{Hook, Way};
+use super::object::Probe;
 use super::release::release;
 
 const SINCE: u32 = 7;

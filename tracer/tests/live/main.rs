@@ -6,7 +6,7 @@
 //! compares that truth with tracer's lines. So the binary also works alone, as the payload of a virtual machine.
 //!
 //! Environment: `TRACER_BIN` names the tracer to test, `TRACER_SEED` the only seeds of the oracle run, with
-//! commas between them; with `TRACER_TEST_TIMES` each test says how long it took, its wait for others included.
+//! commas between them; with `TRACER_TEST_TIMES` each test says how long it took.
 //! `TRACER_STORM_SECONDS` says how long each saturating storm is to last, `TRACER_STORM_RING` with which `--ring-size`.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
@@ -17,6 +17,8 @@ mod support;
 use std::process::ExitCode;
 
 use nix::libc;
+
+use self::support::Case;
 
 fn main() -> ExitCode {
     if let Some(status) = deeds::dispatch() {
@@ -31,7 +33,10 @@ fn main() -> ExitCode {
         !arguments.list && arguments.filter.as_ref().is_none_or(matches) && !arguments.skip.iter().any(matches)
     };
     // What the machine lacks is only looked for where it matters: some of it takes time.
-    let trials = cases::all()
+    let mut cases = cases::all();
+    // Those that want the machine for themselves last, one after the other: in between, each would let half of it idle.
+    cases.sort_by_key(Case::is_alone);
+    let trials = cases
         .into_iter()
         .map(|case| {
             let unmet = if selected(case.name()) { case.unmet() } else { None };

@@ -54,6 +54,16 @@ pub(super) struct Booted {
     pub(super) console: PathBuf,
 }
 
+impl Booted {
+    /// True if the emulator broke it: with several CPUs, QEMU's software emulation now and then runs the breakpoint that the
+    /// kernel puts into its own text while it changes that (arch/x86/kernel/alternative.c, `text_poke_bp_batch`) after it is
+    /// gone, and the kernel knows of none there. Each tracepoint that is switched on or off is such a change.
+    pub(super) fn stale_breakpoint(&self) -> bool {
+        let console = String::from_utf8_lossy(&fs::read(&self.console).unwrap_or_default()).into_owned();
+        self.trouble.is_some() && console.contains("int3: 0000 [#")
+    }
+}
+
 /// What the guest wrote the last time.
 pub(super) fn last_output(kernel: &Kernel) -> String {
     let output = kernel.image.with_file_name("output.log");

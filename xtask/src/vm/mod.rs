@@ -176,7 +176,16 @@ fn guests(arch: Arch, kernels: VecDeque<Kernel>, initramfs: &Path) -> Vec<Guest>
 }
 
 fn guest(arch: Arch, kernel: &Kernel, initramfs: &Path) -> Guest {
-    match boot::boot(arch, kernel, initramfs, LIMIT) {
+    let boot = || boot::boot(arch, kernel, initramfs, LIMIT);
+    let booted = match boot() {
+        Ok(booted) if booted.stale_breakpoint() => {
+            let took = booted.took.as_secs_f64();
+            println!("    {}: QEMU ran a breakpoint that was gone ({took:.0} s); once more", kernel.package);
+            boot()
+        }
+        other => other,
+    };
+    match booted {
         Ok(booted) => {
             let mut guest = Guest::read(kernel.series, &booted.output);
             if let Some(trouble) = booted.trouble {

@@ -12,7 +12,8 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::resource::{Resource, setrlimit};
 use tracer::event::Kind;
-use tracer::kernel::load::{Kernel, KernelFilter, KernelOptions, REAPS, RING_DEFAULT_BYTES};
+use tracer::kernel::hook::REAPS;
+use tracer::kernel::load::{Kernel, KernelFilter, KernelOptions, RING_DEFAULT_BYTES};
 use tracer_common::offsets::{Offsets, Want};
 
 use crate::support::{BOUND, Case, Finished, Need, SLOWNESS, case, command, kernel_version, parse_lines, run_bounded};

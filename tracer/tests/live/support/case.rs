@@ -83,31 +83,39 @@ impl Case {
         self.needs.iter().find_map(|need| need.unmet())
     }
 
+    pub(crate) fn is_alone(&self) -> bool {
+        self.needs.iter().any(|need| matches!(need, Need::Alone))
+    }
+
     /// As libtest knows it: ignored, never passed, when it cannot run here.
     pub(crate) fn into_trial(self, unmet: Option<String>) -> Trial {
-        let alone = self.needs.iter().any(|need| matches!(need, Need::Alone));
+        let alone = self.is_alone();
         let ignored = unmet.is_some();
         let name = self.name.clone();
         Trial::test(self.name, move || {
             if let Some(reason) = unmet {
                 return Err(Failed::from(reason));
             }
-            let started = Instant::now();
             // A case that panicked while it held the lock says nothing about the next one.
-            let outcome = if alone {
+            if alone {
                 let _machine = MACHINE.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-                run(self.test)
+                timed(&name, self.test)
             } else {
                 let _machine = MACHINE.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-                run(self.test)
-            };
-            if std::env::var_os(TIMES).is_some() {
-                eprintln!("{name}: took {:.1} s", started.elapsed().as_secs_f64());
+                timed(&name, self.test)
             }
-            outcome
         })
         .with_ignored_flag(ignored)
     }
+}
+
+fn timed(name: &str, test: Box<dyn FnOnce() + Send>) -> Result<(), Failed> {
+    let started = Instant::now();
+    let outcome = run(test);
+    if std::env::var_os(TIMES).is_some() {
+        eprintln!("{name}: took {:.1} s", started.elapsed().as_secs_f64());
+    }
+    outcome
 }
 
 fn run(test: Box<dyn FnOnce() + Send>) -> Result<(), Failed> {

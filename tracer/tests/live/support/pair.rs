@@ -14,8 +14,9 @@ pub(crate) struct Pair {
     user: Stream,
 }
 
-/// What differs in each line, and between any two tracers: when each program ran, to the nanosecond, and what was used by then.
-const OWN: [&str; 3] = ["seq", "time", "boot_ns"];
+/// What differs in each line, and between any two tracers: when each program ran, to the nanosecond, and where (in between the
+/// process may be moved), and what was used by then.
+const OWN: [&str; 4] = ["seq", "time", "boot_ns", "cpu"];
 const OWN_OF_EXIT: [&str; 4] = ["duration_ns", "usage", "own_usage", "usage_partial"];
 
 /// Most by which a process's start may differ, in nanoseconds: what is known is when it was since boot, and each tracer asks for

@@ -1,0 +1,163 @@
+//! The object with the programs: opened with the constants that fit a kernel, and loaded, attached and unloaded program by program.
+
+use aya::maps::Map;
+use aya::programs::{BtfTracePoint, FExit, Program, ProgramError, ProgramFd, TracePoint};
+use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
+use tracer_common::config::Config;
+use tracer_common::limits::{ARGV_MAX_BYTES, MAX_PREPARED};
+use tracer_common::offsets::Offsets;
+
+use super::btf::Btf;
+use super::error::{LoadError, classify, refused};
+use super::exec_failed;
+use super::hierarchy::Hierarchy;
+use super::hook::{Hook, Way};
+use super::load::KernelOptions;
+use super::tracefs::with_tracefs;
+
+/// The kernel side, built by `cargo xtask build`.
+static OBJECT: &[u8] = include_bytes_aligned!(env!("TRACER_BPF_OBJECT"));
+
+/// Makes a structure of the ABI known to aya as plain data.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct Plain<T>(T);
+
+// SAFETY: these are `repr(C)` structures of integers without padding (asserted in tracer-common), valid for any bytes.
+unsafe impl aya::Pod for Plain<Offsets> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Plain<Config> {}
+
+/// The object with its maps made, ready to attach program by program.
+pub(super) struct Probe {
+    pub(super) ebpf: Ebpf,
+    pub(super) types: aya::Btf,
+}
+
+impl Probe {
+    /// Opens it for a kernel.
+    pub(super) fn open(btf: &Btf, hierarchy: &Hierarchy, options: &KernelOptions) -> Result<Self, LoadError> {
+        let types = aya::Btf::parse(btf.data(), aya::Endianness::default());
+        let types = types.map_err(|error| refused("its own BTF", &error))?;
+        Ok(Self { ebpf: open(&btf.offsets(&options.without)?, hierarchy, options)?, types })
+    }
+
+    /// Opens the object anew, with other constants.
+    pub(super) fn vary(&mut self, btf: &Btf, hierarchy: &Hierarchy, options: &KernelOptions) -> Result<(), LoadError> {
+        self.ebpf = open(&btf.offsets(&options.without)?, hierarchy, options)?;
+        Ok(())
+    }
+
+    /// Loads the program of one hook: the verifier looks through it.
+    pub(super) fn load(&mut self, hook: &Hook) -> Result<(), LoadError> {
+        let Self { ebpf, types } = self;
+        let loaded = match hook.way {
+            Way::Btf => program::<BtfTracePoint>(ebpf, hook)?.load(hook.tracepoint, types),
+            Way::Fexit => program::<FExit>(ebpf, hook)?.load(hook.tracepoint, types),
+            Way::Event(_) => program::<TracePoint>(ebpf, hook)?.load(),
+        };
+        loaded.map_err(|error| classify(&format!("program {}", hook.program), &error))
+    }
+
+    /// Attaches a program that is loaded.
+    pub(super) fn attach(&mut self, hook: &Hook) -> Result<(), LoadError> {
+        let ebpf = &mut self.ebpf;
+        let classified = |error: &ProgramError| classify(&format!("hook {}", hook.name()), error);
+        match hook.way {
+            Way::Btf => program::<BtfTracePoint>(ebpf, hook)?.attach().map(drop).map_err(|error| classified(&error)),
+            Way::Fexit => program::<FExit>(ebpf, hook)?.attach().map(drop).map_err(|error| classified(&error)),
+            Way::Event(group) => {
+                let program = program::<TracePoint>(ebpf, hook)?;
+                with_tracefs(|| program.attach(group, hook.tracepoint).map(drop).map_err(|error| classified(&error)))
+            }
+        }
+    }
+
+    /// Takes a program off its hook, and out of the kernel. One that is not there is no matter.
+    pub(super) fn unload(&mut self, hook: &Hook) {
+        let _ = unload(&mut self.ebpf, hook);
+    }
+
+    /// Another descriptor of a program that is loaded.
+    pub(super) fn descriptor(&self, hook: &Hook) -> Result<ProgramFd, LoadError> {
+        let program = self.ebpf.program(hook.program);
+        let program = program.ok_or_else(|| refused(hook.program, &"the program is missing from the object"))?;
+        let own = program.fd().map_err(|error| refused(hook.program, &error))?;
+        own.try_clone().map_err(|error| refused(hook.program, &error))
+    }
+
+    /// How many instructions the verifier went through for a program that is loaded (told since 5.16).
+    pub(super) fn verified(&self, hook: &Hook) -> Option<u32> {
+        self.ebpf.program(hook.program)?.info().ok()?.verified_instruction_count()
+    }
+}
+
+/// Opens the object with the constants filled in, and makes its maps.
+fn open(offsets: &Offsets, hierarchy: &Hierarchy, options: &KernelOptions) -> Result<Ebpf, LoadError> {
+    let config = Config {
+        argv_max: options.argv_max.min(ARGV_MAX_BYTES),
+        threads: options.threads.into(),
+        filter: options.filter.number(),
+        reap: options.reap.into(),
+        syscall_args: exec_failed::SYSCALL_ARGS,
+        cgroup_subsys: hierarchy.subsys,
+        cgroup_hierarchy: hierarchy.number,
+        ring_eighth: options.ring_bytes / 8,
+        kin: options.filter.kin().into(),
+        reserved: 0,
+    };
+    // Before Linux 5.11 what might be put into a map counts as memory already.
+    let prepared = if options.unpreempted() { MAX_PREPARED } else { 1 };
+    let (offsets, config) = (Plain(*offsets), Plain(config));
+    let mut loader = EbpfLoader::new();
+    for (name, room) in options.filter.rooms(options.max_tracked, options.reap) {
+        loader.map_max_entries(name, room);
+    }
+    loader
+        // Offsets come as constants: no relocation against the kernel's BTF is needed.
+        .btf(None)
+        .override_global("OFFSETS", &offsets, true)
+        .override_global("CONFIG", &config, true)
+        .map_max_entries("EVENTS", options.ring_bytes)
+        .map_max_entries("PREPARED", prepared)
+        .map_max_entries("STATS", cpus()?)
+        .load(OBJECT)
+        .map_err(|error| classify("the maps", &error))
+}
+
+/// One more than the highest number that a CPU may have.
+pub(super) fn cpus() -> Result<u32, LoadError> {
+    const POSSIBLE: &str = "/sys/devices/system/cpu/possible";
+    let text = std::fs::read_to_string(POSSIBLE).map_err(|error| refused(POSSIBLE, &error))?;
+    // "0-63", or "0,2-3": they ascend.
+    let last = text.trim().rsplit([',', '-']).next().and_then(|last| last.parse::<u32>().ok());
+    last.map(|last| last + 1).ok_or_else(|| refused(POSSIBLE, &"it names no CPU"))
+}
+
+/// The program of a hook, which is of type `P`.
+fn program<'a, P>(ebpf: &'a mut Ebpf, hook: &Hook) -> Result<&'a mut P, LoadError>
+where
+    &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
+{
+    ebpf.program_mut(hook.program)
+        .ok_or_else(|| refused(hook.program, &"the program is missing from the object"))?
+        .try_into()
+        .map_err(|error: ProgramError| refused(hook.program, &error))
+}
+
+pub(super) fn unload(ebpf: &mut Ebpf, hook: &Hook) -> Result<(), LoadError> {
+    let unloaded = match hook.way {
+        Way::Btf => program::<BtfTracePoint>(ebpf, hook)?.unload(),
+        Way::Fexit => program::<FExit>(ebpf, hook)?.unload(),
+        Way::Event(_) => program::<TracePoint>(ebpf, hook)?.unload(),
+    };
+    unloaded.map_err(|error| refused(hook.program, &error))
+}
+
+pub(super) fn take<T: TryFrom<Map>>(ebpf: &mut Ebpf, name: &str) -> Result<T, LoadError>
+where
+    T::Error: std::fmt::Display,
+{
+    let map = ebpf.take_map(name).ok_or_else(|| refused(name, &"the map is missing from the object"))?;
+    T::try_from(map).map_err(|error| refused(name, &error))
+}
