@@ -3,6 +3,7 @@
 mod builder;
 mod containers;
 mod doubt;
+mod intake;
 mod narrow;
 mod outbox;
 
@@ -20,13 +21,12 @@ use tracer_common::limits::ARGV_DEFAULT_BYTES;
 use tracer_common::stats::CpuStats;
 
 use self::doubt::Again;
+use self::intake::Intake;
 use self::narrow::Narrow;
 use self::outbox::Outbox;
 use crate::clock;
-use crate::decode::decode;
 use crate::enrich::info::Answer;
 use crate::event::{Event, Filtering, Hello, Kind, Lost, Process};
-use crate::gaps::Gaps;
 use crate::kernel::error::LoadError;
 use crate::kernel::hierarchy::Hierarchy;
 use crate::kernel::load::{Kernel, KernelOptions, RING_DEFAULT_BYTES};
@@ -59,26 +59,6 @@ const PASSED_OVER_NS: u64 = 50_000_000;
 /// At the end, records that are on their way are waited for so often, and so long each time.
 const STOP_LOOKS: u32 = 2500;
 const STOP_PAUSE: Duration = Duration::from_micros(200);
-
-/// Decodes records and finds the gaps between them.
-struct Intake {
-    gaps: Gaps,
-    malformed: u64,
-}
-
-impl Intake {
-    /// A record, and what was lost right before it. None if it is not understood.
-    fn take(&mut self, bytes: &[u8]) -> Option<(Option<Lost>, Record)> {
-        match decode(bytes) {
-            Ok(record) => Some((self.gaps.observe(record.header()), record)),
-            Err(error) => {
-                self.malformed += 1;
-                tracing::warn!("a record of the kernel side is not understood: {error}");
-                None
-            }
-        }
-    }
-}
 
 /// A running trace: a [`Stream`] of [`Event`]s.
 ///
@@ -197,6 +177,8 @@ impl Tracer {
 
     /// Ends tracing: detaches the kernel side, then appends everything that had happened by then.
     pub fn stop(&mut self, out: &mut Vec<Event>) -> Result<(), LoadError> {
+        // Until now all programs were on. They go one by one: a birth told after the last death is one half of the truth.
+        self.intake.end_ns = clock::boot_ns();
         self.kernel.detach();
         // A program that ran at the moment of detaching may still be writing its record; since Linux 7 it can be preempted
         // over that.
@@ -209,7 +191,8 @@ impl Tracer {
         }
         let now = clock::boot_ns();
         self.tell_passed_over(now);
-        for lost in self.intake.gaps.tail(&self.kernel.stats()) {
+        let late = std::mem::take(&mut self.intake.late);
+        for lost in late.into_iter().chain(self.intake.gaps.tail(&self.kernel.stats())) {
             self.outbox.push(lost_event(lost, now));
             self.resync.at(now);
         }

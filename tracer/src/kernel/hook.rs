@@ -54,10 +54,10 @@ pub const REAPS: Hook = Hook::tracepoint("sched_process_free", "reap", true, "wh
 /// The program that tells births, always the last to be attached.
 pub(super) const BIRTHS: &str = "fork";
 
-/// The hooks that fit a kernel, by the prototypes in its BTF, in the order in which they are attached and detached.
+/// The hooks that fit a kernel, by the prototypes in its BTF, in the order in which they are attached.
 ///
 /// Deaths come first and births last: whoever's birth is told has all hooks on until tracing ends, so none seen to be born
-/// ends unseen, and none that is told of when tracing ends was born unheard. (Those of cgroups are detached last of all.)
+/// ends unseen.
 /// New cgroups come before execs: of a container runtime whose command line is told, the cgroup that it makes is told too.
 pub fn hooks(btf: &Btf) -> Vec<Hook> {
     // Since 6.16 the tracepoint hands over whether the whole group is dead (include/trace/events/sched.h).

@@ -201,13 +201,11 @@ impl Kernel {
         self.sets.close()
     }
 
-    /// Takes the programs off their hooks: nothing more happens in the kernel, and what is in the ring stays.
+    /// Takes the programs off their hooks: nothing more happens in the kernel, and what is in the ring stays. They go one by one:
+    /// what is told of the time since this was called is not all that happened.
     pub fn detach(&mut self) {
         let Some(mut ebpf) = self.ebpf.take() else { return };
-        // Cgroups after births: none may be born into a cgroup that was made unheard.
-        let (cgroups, others): (Vec<&Hook>, Vec<&Hook>) =
-            self.hooks.iter().partition(|hook| hook.program.starts_with("cgroup"));
-        for hook in others.into_iter().chain(cgroups) {
+        for hook in &self.hooks {
             // What cannot be unloaded is when the rest is dropped.
             let _ = unload(&mut ebpf, hook);
         }

@@ -4,12 +4,12 @@ use std::io;
 use std::time::Duration;
 
 use super::doubt::Again;
+use super::intake::Intake;
 use super::narrow::Narrow;
 use super::outbox::Outbox;
-use super::{Intake, Tracer, containers, look_at_cgroups};
+use super::{Tracer, containers, look_at_cgroups};
 use crate::clock;
 use crate::event::{Filtering, Lost};
-use crate::gaps::Gaps;
 use crate::kernel::error::LoadError;
 use crate::kernel::hierarchy::Hierarchy;
 use crate::kernel::load::{Kernel, KernelFilter, KernelOptions, Tracked};
@@ -212,7 +212,7 @@ impl Builder {
         }
         // Cgroups that come later are told, and this one has what is there: none is missed.
         look_at_cgroups(&mut table, &kernel.hierarchy);
-        let mut intake = Intake { gaps: Gaps::default(), malformed: 0 };
+        let mut intake = Intake::new();
         tracing::info!(
             "attached within {} ms; {} processes read from /proc within {} ms",
             (started_ns - began_ns) / 1_000_000,
