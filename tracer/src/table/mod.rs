@@ -25,6 +25,7 @@ mod images;
 mod info;
 mod look;
 mod origin;
+mod pids;
 mod reparent;
 mod resync;
 mod room;

@@ -13,8 +13,8 @@ use super::MIN_DEAD;
 use super::entry::{Entry, Image};
 use super::store::{Slot, Store};
 
-/// Memory of an entry: its own, its places in the index by pid (which is half empty at worst) and among the dead.
-const ENTRY_BYTES: usize = size_of::<Entry>() + 2 * (size_of::<(u32, Slot)>() + 1) + size_of::<Slot>();
+/// Memory of an entry: its own, and its place among the dead.
+const ENTRY_BYTES: usize = size_of::<Entry>() + size_of::<Slot>();
 
 /// Fewer free places are not worth giving back.
 const FREE_KEPT: usize = 4096;
@@ -42,7 +42,7 @@ impl Room {
 impl Store {
     /// Memory that is in use, in bytes.
     pub(super) fn bytes(&self) -> usize {
-        (self.entries.len() - self.free.len()) * ENTRY_BYTES + self.images.bytes()
+        (self.entries.len() - self.free.len()) * ENTRY_BYTES + self.newest.bytes() + self.images.bytes()
     }
 
     /// Gives up what there is no room for.
@@ -98,7 +98,7 @@ impl Store {
         self.entries.truncate(self.entries.len() - trailing);
         self.entries.shrink_to(self.entries.len() + FREE_KEPT);
         self.free.shrink_to(FREE_KEPT);
-        self.newest.shrink_to(self.entries.len() + FREE_KEPT);
+        self.newest.shrink();
         self.room.scattered = self.free.len().max(FREE_KEPT);
     }
 }

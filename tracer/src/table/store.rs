@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
 use tracer_common::limits::COMM_LEN;
 use tracer_common::record as raw;
 
 use super::entry::{End, Entry, Image, Parent};
 use super::images::Images;
+use super::pids::Pids;
 use super::room::Room;
 use crate::id::ProcessId;
 
@@ -33,7 +33,7 @@ pub(super) struct Store {
     pub(super) entries: Vec<Entry>,
     pub(super) free: Vec<Slot>,
     /// The newest process of each pid; earlier ones hang on [`Entry::older`]. Only the newest can be alive.
-    pub(super) newest: FxHashMap<u32, Slot>,
+    pub(super) newest: Pids,
     /// The dead, oldest first.
     pub(super) dead: VecDeque<Slot>,
     max_dead: usize,
@@ -60,7 +60,7 @@ impl Store {
         Self {
             entries: Vec::new(),
             free: Vec::new(),
-            newest: FxHashMap::default(),
+            newest: Pids::default(),
             dead: VecDeque::new(),
             max_dead,
             images: Images::default(),
@@ -77,7 +77,7 @@ impl Store {
     }
 
     pub(super) fn living(&self) -> impl Iterator<Item = Slot> {
-        self.newest.values().copied().filter(|&slot| self[slot].is_living())
+        self.newest.values().filter(|&slot| self[slot].is_living())
     }
 
     pub(super) fn dead(&self) -> impl Iterator<Item = Slot> {
@@ -86,12 +86,12 @@ impl Store {
 
     /// The living process with this pid.
     pub(super) fn by_pid(&self, pid: u32) -> Option<Slot> {
-        self.newest.get(&pid).copied().filter(|&slot| self[slot].is_living())
+        self.newest.get(pid).filter(|&slot| self[slot].is_living())
     }
 
     /// The last process that had this pid, living or dead.
     pub(super) fn newest(&self, pid: u32) -> Option<Slot> {
-        self.newest.get(&pid).copied()
+        self.newest.get(pid)
     }
 
     /// The process with this id, the newest if pid reuse within one tick makes it stand for several.
@@ -120,7 +120,7 @@ impl Store {
 
     /// All that have had this pid, newest first.
     fn of_pid(&self, pid: u32) -> impl Iterator<Item = Slot> {
-        std::iter::successors(self.newest.get(&pid).copied(), |&slot| self[slot].older)
+        std::iter::successors(self.newest.get(pid), |&slot| self[slot].older)
     }
 
     /// Puts in a living process. Whoever had its pid is dead by now: the caller sees to that.
@@ -246,7 +246,7 @@ impl Store {
                 self.newest.insert(pid, older);
             }
             (None, None) => {
-                self.newest.remove(&pid);
+                self.newest.remove(pid);
             }
         }
         // Give the strings back now, not when the slot is used again.
