@@ -46,7 +46,7 @@ struct Interval {
 
 #[derive(Deserialize)]
 struct Benchmark {
-    throughput: Vec<Throughput>,
+    throughput: Throughput,
 }
 
 #[derive(Deserialize)]
@@ -65,10 +65,7 @@ pub(crate) fn write(order: &Order) -> Result<()> {
         for stage in STAGES {
             let dir = order.criterion.join(ring).join(stage).join("new");
             let Estimates { median } = read(&dir.join("estimates.json"))?;
-            let records = match &read::<Benchmark>(&dir.join("benchmark.json"))?.throughput[..] {
-                [Throughput { elements }] => *elements,
-                _ => anyhow::bail!("{ring}, {stage}: its throughput is not a number of records"),
-            };
+            let Throughput { elements: records } = read::<Benchmark>(&dir.join("benchmark.json"))?.throughput;
             let each = |nanos: f64| nanos / records as f64;
             let Interval { lower_bound, upper_bound } = median.confidence_interval;
             let ns = each(median.point_estimate);
