@@ -8,18 +8,24 @@ use std::fmt;
 /// Tests that are left out: a part of their names, and why.
 struct LeftOut(&'static str, &'static str);
 
-/// Of filters those by descent and by cgroup are run.
+/// Of filters that by descent is run.
 const SAME: &str =
     "the programs of each filter are verified on every kernel (`types::`); what they do with a set is the same on all";
+
+/// Those of 64 KiB go the same way.
+const LONG: &str = "arguments by the megabyte and by the ten thousand: the same loop as of 64 KiB";
 
 /// Everything else is run. docs/kernels.md names these too.
 const LEFT_OUT: &[LeftOut] = &[
     LeftOut("cli::", "pictures of /proc; doctor is run by itself"),
+    LeftOut("exec::argv_2", LONG),
+    LeftOut("exec::argv_longest", LONG),
     LeftOut("exec_failed::each_of_a_storm", "20,000 execs; the same path as of a single one"),
     LeftOut("filters::a_unit", SAME),
     LeftOut("filters::in_user_space", SAME),
     LeftOut("filters::orphans", SAME),
     LeftOut("filters::starting", SAME),
+    LeftOut("filters::those_", SAME),
     LeftOut("filters::what_was_lost", SAME),
     LeftOut("filters::who_", SAME),
     LeftOut("load::", "losses by the ten thousand take minutes to emulate"),
@@ -30,6 +36,11 @@ const LEFT_OUT: &[LeftOut] = &[
     LeftOut("run_signals::", "the traced command's signals: user space alone"),
     LeftOut("storm::", "sums of events: user space alone"),
     LeftOut("stream::", "filters, readers and signals: user space alone"),
+    LeftOut(
+        "tree::eight_pids",
+        "pids that come again at once are tested by `tree::pid_used_again` and in a namespace with few pids",
+    ),
+    LeftOut("tree::starting_in_the_middle", "merging /proc with what comes meanwhile: user space alone"),
     LeftOut("tree::watched", "drawing: user space alone"),
     LeftOut("top::", "sums of events: user space alone"),
 ];
