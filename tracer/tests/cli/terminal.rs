@@ -5,16 +5,26 @@ use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 
-use nix::pty::{Winsize, openpty};
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::pty::{OpenptyResult, Winsize, openpty};
 use unicode_width::UnicodeWidthStr as _;
 
 use crate::tree::Family;
 use crate::{output, text, tracer};
 
-/// What a command shows on a terminal of some size.
-fn on_terminal(columns: u16, rows: u16, command: &mut Command) -> String {
+/// A new terminal. No command inherits its own side of it: when a test ends, so does what still runs on the terminal.
+pub(crate) fn pty(columns: u16, rows: u16) -> OpenptyResult {
     let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
     let pty = openpty(Some(&size), None).unwrap();
+    for end in [&pty.master, &pty.slave] {
+        fcntl(end, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).unwrap();
+    }
+    pty
+}
+
+/// What a command shows on a terminal of some size.
+fn on_terminal(columns: u16, rows: u16, command: &mut Command) -> String {
+    let pty = pty(columns, rows);
     let mut child = command.stdout(pty.slave).spawn().unwrap();
     // Our copy of the terminal's side has to be closed, or reading would never end.
     command.stdout(Stdio::null());
@@ -62,8 +72,7 @@ fn colours_are_for_terminals_and_for_those_who_ask() {
 #[test]
 fn watching_gives_the_terminal_back() {
     let works = output(&["doctor"]).status.success();
-    let size = Winsize { ws_row: 10, ws_col: 40, ws_xpixel: 0, ws_ypixel: 0 };
-    let pty = openpty(Some(&size), None).unwrap();
+    let pty = pty(40, 10);
     let terminal = File::from(pty.slave);
     let settings = || nix::sys::termios::tcgetattr(&terminal).unwrap();
     let before = settings();

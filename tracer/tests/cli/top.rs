@@ -7,11 +7,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::pty::{Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{Termios, tcgetattr};
 use nix::unistd::Pid;
 
+use crate::terminal::pty;
 use crate::{output, text, tracer};
 
 /// What is not shown by then will not be.
@@ -28,8 +28,7 @@ pub(crate) struct OnTerminal {
 
 impl OnTerminal {
     pub(crate) fn start(columns: u16, rows: u16, command: &mut Command) -> Self {
-        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-        let pty = openpty(Some(&size), None).unwrap();
+        let pty = pty(columns, rows);
         let terminal = File::from(pty.slave);
         let before = tcgetattr(&terminal).unwrap();
         command.stdin(terminal.try_clone().unwrap()).stdout(terminal.try_clone().unwrap()).stderr(Stdio::piped());

@@ -1,14 +1,15 @@
 //! `tracer tree` and `tracer doctor` on the live machine.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::os::fd::FromRawFd as _;
 use std::path::Path;
 use std::process::{ChildStdin, Command, Stdio};
 
-use nix::libc;
+use nix::pty::OpenptyResult;
 use serde_json::Value;
 
+use crate::support::terminal::pty;
 use crate::support::{
     BOUND, Case, Finished, Guarded, Need, TruthLog, case, command, copy_program, deed_arguments, kernel_version,
     open_directory, proc, run_bounded, truth,
@@ -200,16 +201,8 @@ fn tree_of_everything() {
 /// A terminal that does not know its size says 0 by 0.
 fn zero_width() {
     let family = Family::new();
-    let (mut primary, mut secondary) = (0, 0);
-    // SAFETY: openpty writes two descriptors; null pointers mean no name, no settings, no size.
-    let mut terminal = unsafe {
-        use std::ptr::{null, null_mut};
-        let opened = libc::openpty(&raw mut primary, &raw mut secondary, null_mut(), null(), null());
-        assert_eq!(opened, 0, "openpty: {}", std::io::Error::last_os_error());
-        std::fs::File::from_raw_fd(primary)
-    };
-    // SAFETY: openpty has just given us this descriptor.
-    let screen = unsafe { std::fs::File::from_raw_fd(secondary) };
+    let OpenptyResult { master, slave: screen } = pty(0, 0);
+    let mut terminal = File::from(master);
     let granny = family.deed.pid().to_string();
     let mut tracer = Guarded::spawn(
         command(["tree", "-p", &granny]).stdout(screen).stderr(Stdio::null()).env_remove("COLUMNS").env_remove("LINES"),

@@ -6,10 +6,21 @@ use std::os::fd::AsFd as _;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::pty::{Winsize, openpty};
+use nix::pty::{OpenptyResult, Winsize, openpty};
 
 use super::process::{BOUND, Guarded};
+
+/// A new terminal. No command inherits its own side of it: when a test ends, so does what still runs on the terminal.
+pub(crate) fn pty(columns: u16, rows: u16) -> OpenptyResult {
+    let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    let pty = openpty(Some(&size), None).expect("a terminal");
+    for end in [&pty.master, &pty.slave] {
+        fcntl(end, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).expect("a flag");
+    }
+    pty
+}
 
 /// A command with a terminal of its own.
 pub(crate) struct OnTerminal {
@@ -24,8 +35,7 @@ pub(crate) struct OnTerminal {
 impl OnTerminal {
     /// Starts it with its input, output and complaints there.
     pub(crate) fn start(columns: u16, rows: u16, command: &mut Command) -> Self {
-        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-        let pty = openpty(Some(&size), None).expect("a terminal");
+        let pty = pty(columns, rows);
         let end = || Stdio::from(pty.slave.try_clone().expect("another descriptor of it"));
         command.stdin(end()).stdout(end()).stderr(end()).env_remove("COLUMNS").env_remove("LINES");
         command.env("LC_ALL", "C.UTF-8").env("TERM", "xterm");
