@@ -133,8 +133,7 @@ fn matrix(args: &Args) -> Result<Tally> {
         document::update(arch, &guests)?;
     } else {
         match document::check(arch, &guests) {
-            Ok(true) => tally.passed += 1,
-            Ok(false) => tally.skipped.push(format!("docs/kernels.md: nothing is written about {} yet", arch.name())),
+            Ok(()) => tally.passed += 1,
             Err(why) => tally.failed.push(format!("{why:#}")),
         }
     }
