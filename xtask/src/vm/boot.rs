@@ -55,13 +55,25 @@ pub(super) struct Booted {
 }
 
 impl Booted {
-    /// True if the emulator broke it: with several CPUs, QEMU's software emulation now and then runs the breakpoint that the
-    /// kernel puts into its own text while it changes that (arch/x86/kernel/alternative.c, `text_poke_bp_batch`) after it is
-    /// gone, and the kernel knows of none there. Each tracepoint that is switched on or off is such a change.
+    /// True if the emulator broke it.
     pub(super) fn stale_breakpoint(&self) -> bool {
-        let console = String::from_utf8_lossy(&fs::read(&self.console).unwrap_or_default()).into_owned();
-        self.trouble.is_some() && console.contains("int3: 0000 [#")
+        let console = fs::read(&self.console).unwrap_or_default();
+        self.trouble.is_some() && stale_breakpoint(&String::from_utf8_lossy(&console))
     }
+}
+
+/// With several CPUs, QEMU's software emulation now and then runs the breakpoint that the kernel puts into its own text while it
+/// changes that (arch/x86/kernel/alternative.c, `text_poke_bp_batch`) after it is gone. Each tracepoint that is switched on or
+/// off is such a change. The kernel knows of no breakpoint there and panics; one with kprobes takes it for one that was just
+/// removed and runs the instruction again (arch/x86/kernel/kprobes/core.c, `kprobe_int3_handler`), for ever: it is
+/// found stuck at an instruction of the kind that is changed, a no-op, a jump or a call of five bytes.
+fn stale_breakpoint(console: &str) -> bool {
+    let changed = ["<0f> 1f 44 00 00", "<e9>", "<e8>"];
+    let stuck = || {
+        let mut code = console.lines().filter(|line| line.contains("] Code: "));
+        code.any(|line| changed.iter().any(|bytes| line.contains(bytes)))
+    };
+    console.contains("int3: 0000 [#") || console.contains("softlockup: hung tasks") && stuck()
 }
 
 /// What the guest wrote the last time.
@@ -85,7 +97,10 @@ pub(super) fn boot(arch: Arch, kernel: &Kernel, initramfs: &Path, limit: Duratio
         .arg(&kernel.image)
         .arg("-initrd")
         .arg(initramfs)
-        .args(["-append", &format!("{} panic=-1 oops=panic quiet loglevel=4 apparmor=0 audit=0", arch.append())])
+        .args([
+            "-append",
+            &format!("{} panic=-1 oops=panic softlockup_panic=1 quiet loglevel=4 apparmor=0 audit=0", arch.append()),
+        ])
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)
@@ -113,4 +128,23 @@ pub(super) fn boot(arch: Arch, kernel: &Kernel, initramfs: &Path, limit: Duratio
         Some(_) => None,
     };
     Ok(Booted { output, trouble, took: started.elapsed(), console })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::stale_breakpoint;
+
+    #[test]
+    fn what_the_emulator_broke_is_told_from_what_we_did() {
+        let stuck = |code: &str| {
+            format!(
+                "[   91.5] RIP: 0010:x+0x5/0x9\n[   91.5] Code: 48 89 {code} 31 f6\n[   91.6] Kernel panic - not syncing: softlockup: hung tasks\n"
+            )
+        };
+        assert!(stale_breakpoint("[  329.3] Oops: int3: 0000 [#1] SMP NOPTI"));
+        assert!(stale_breakpoint("[    3.0] int3: 0000 [#1] PREEMPT SMP NOPTI"));
+        assert!(stale_breakpoint(&stuck("<0f> 1f 44 00 00")) && stale_breakpoint(&stuck("<e9> 8f 00 00 00")));
+        assert!(!stale_breakpoint(&stuck("<48> 8b 00")), "a loop of whoever else");
+        assert!(!stale_breakpoint("[   91.5] Code: <e9> 8f 00 00 00\n[   91.6] BUG: kernel NULL pointer dereference"));
+    }
 }
