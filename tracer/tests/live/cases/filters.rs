@@ -2,28 +2,24 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
-use tracer::event::{Event, Kind, Origin};
+use tracer::event::{Event, Kind};
 use tracer::id::ProcessId;
-use tracer::kernel::hierarchy::Hierarchy;
 
-use crate::support::engines::{Docker, Runtime, no_docker, no_runc};
 use crate::support::{
     BOUND, Case, Guarded, Need, Pair, ROOM, Stream, Trace, TruthLog, case, check_schema, command, copy_program,
     open_directory, run_bounded, this_binary, truth, which,
 };
 
-use super::container_origins::{JOINED, Sleeping, runc};
 use super::stream::Storm;
 
 pub(super) fn cases() -> Vec<Case> {
-    let cgroups = &[Need::Check(no_cgroups)];
     vec![
         case("filters::descendants_are_the_same", descendants),
         case("filters::who_loses_its_parents_is_told_of", orphaned),
@@ -35,13 +31,6 @@ pub(super) fn cases() -> Vec<Case> {
         case("filters::a_users_processes_are_the_same", of_user).needs(&[Need::Check(no_setpriv)]),
         case("filters::who_is_made_another_user_is_told_of_in_full", made_user).needs(&[Need::Check(no_setpriv)]),
         case("filters::who_turns_another_user_is_told_of_from_then_on", turns),
-        case("filters::those_of_a_control_group_are_the_same", of_cgroup).needs(cgroups),
-        case("filters::who_moves_is_told_of_where_it_is_asked_for", moves).needs(cgroups),
-        case("filters::a_unit_that_is_started_later_is_the_same", of_unit).needs(cgroups),
-        case("filters::a_container_is_the_same", of_container).needs(&[Need::Check(no_runc)]),
-        case("filters::who_enters_a_container_from_outside_is_told_of", entered)
-            .needs(&[Need::Check(no_runc), Need::Tool("nsenter")]),
-        case("filters::a_container_of_docker_is_the_same", of_docker).needs(&[Need::Check(no_docker)]),
         case("filters::in_user_space_where_others_matter", in_user_space),
         case("filters::what_was_lost_is_made_right", after_a_loss),
         case("filters::starting_in_the_middle_of_a_storm", in_a_storm),
@@ -54,14 +43,14 @@ const MADE: &str = "54018";
 const TURNED: &str = "54019";
 
 /// A deed that is there before it is traced, and waits until it is.
-struct Held {
+pub(super) struct Held {
     deed: Guarded,
     place: TempDir,
 }
 
 impl Held {
     /// Started by `before`, a command that becomes another.
-    fn start(before: &[&str], name: &str, arguments: &[&str]) -> Self {
+    pub(super) fn start(before: &[&str], name: &str, arguments: &[&str]) -> Self {
         let place = open_directory();
         // This program may lie where not everybody can enter.
         let program = place.path().join("deed");
@@ -81,25 +70,25 @@ impl Held {
         self.place.path().join("truth")
     }
 
-    fn pid(&self) -> String {
+    pub(super) fn pid(&self) -> String {
         self.deed.pid().to_string()
     }
 
-    fn go(&mut self) {
+    pub(super) fn go(&mut self) {
         self.deed.child().stdin.take().expect("it was piped").write_all(b"go\n").expect("it reads");
     }
 
-    fn ends(&mut self) -> TruthLog {
+    pub(super) fn ends(&mut self) -> TruthLog {
         assert!(self.deed.wait(3 * BOUND).success(), "the deed failed");
         TruthLog::read(&mut truth::reopen(&self.truth_file()))
     }
 }
 
 /// A randomised workload of some hundred processes.
-const ORACLE: [&str; 3] = ["4711", "400", "held"];
+pub(super) const ORACLE: [&str; 3] = ["4711", "400", "held"];
 
 /// What the kernel side left out was not seen.
-fn check_left_out(trace: &Trace) {
+pub(super) fn check_left_out(trace: &Trace) {
     let bye = trace.bye();
     // Until the filter was closed all was seen, other storms on this machine too.
     let said = &trace.finished.stderr;
@@ -111,7 +100,7 @@ fn check_left_out(trace: &Trace) {
 }
 
 /// Born after tracing began, and told of.
-fn births(trace: &Trace) -> usize {
+pub(super) fn births(trace: &Trace) -> usize {
     trace.of_kind(Kind::Fork).count()
 }
 
@@ -144,7 +133,7 @@ fn orphaned() {
     assert_eq!(moves, [over.get::<u32>("second"), over.get("last")], "each time it is told who took it over");
 }
 
-fn is_exit_of(event: &Event, id: ProcessId) -> bool {
+pub(super) fn is_exit_of(event: &Event, id: ProcessId) -> bool {
     event.kind == Kind::Exit && event.process.as_ref().is_some_and(|process| process.id == id)
 }
 
@@ -221,7 +210,7 @@ fn made_user() {
 }
 
 /// Takes from the lines what is not known of one whose past was left out.
-fn past_unknown(line: &mut Value) {
+pub(super) fn past_unknown(line: &mut Value) {
     if let Some(exec) = line.get_mut("exec").and_then(Value::as_object_mut) {
         exec.remove("previous_exe");
     }
@@ -257,229 +246,6 @@ fn turns() {
     assert_eq!((end.exit.as_ref().and_then(|exit| exit.code), end.is_inferred()), (Some(6), false), "{end:?}");
     let cause = trace.exit(killed).cause.as_ref().expect("who killed it is known");
     assert_eq!(cause.sender_pid, Some(held.deed.pid()), "{cause:?}");
-}
-
-/// The hierarchy of control groups that is asked, where it is.
-fn cgroup_mount() -> Option<PathBuf> {
-    Hierarchy::of_proc().mount.filter(|mount| mount.root == "/").map(|mount| mount.at)
-}
-
-fn no_cgroups() -> Option<String> {
-    let Some(mount) = cgroup_mount() else { return Some("no hierarchy of control groups is mounted".to_owned()) };
-    let tried = mount.join(format!("tracer-try-{}", std::process::id()));
-    let made = fs::create_dir(&tried).and_then(|()| fs::remove_dir(&tried));
-    made.err().map(|error| format!("no control group can be made in {}: {error}", mount.display()))
-}
-
-/// Control groups of this test's own, removed at its end.
-struct Cgroups {
-    mount: PathBuf,
-    made: Vec<PathBuf>,
-}
-
-impl Cgroups {
-    fn new() -> Self {
-        Self { mount: cgroup_mount().expect("the case needs it"), made: Vec::new() }
-    }
-
-    /// Makes one of this path, and those above it.
-    fn make(&mut self, path: &str) -> PathBuf {
-        let mut at = self.mount.clone();
-        for part in Path::new(path).components().skip(1) {
-            at.push(part);
-            if !at.exists() {
-                fs::create_dir(&at).expect("a new control group");
-                self.made.push(at.clone());
-            }
-        }
-        at
-    }
-}
-
-impl Drop for Cgroups {
-    fn drop(&mut self) {
-        for path in self.made.iter().rev() {
-            let end = std::time::Instant::now() + BOUND;
-            // Those that have just ended may still be in it.
-            while fs::remove_dir(path).is_err() && std::time::Instant::now() < end {
-                std::thread::sleep(std::time::Duration::from_millis(5));
-            }
-        }
-    }
-}
-
-/// A shell that goes into a control group, and becomes a command there.
-const ENTER: &str = "echo $$ > \"$0/cgroup.procs\" && exec \"$@\"";
-
-fn name(what: &str) -> String {
-    format!("/tracer-test-{}-{what}", std::process::id())
-}
-
-fn of_cgroup() {
-    let mut cgroups = Cgroups::new();
-    let path = name("in");
-    let at = cgroups.make(&path).display().to_string();
-    let mut held = Held::start(&["sh", "-c", ENTER, &at], "oracle", &ORACLE);
-    let pair = Pair::start(&["--cgroup", &path], &["cgroup"]);
-    let storm = Storm::start();
-    // One that is made meanwhile, below it, and one beside it.
-    let below = cgroups.make(&format!("{path}/below")).display().to_string();
-    let beside = cgroups.make(&name("beside")).display().to_string();
-    for at in [&below, &beside] {
-        let script = "/bin/true here; (exit 4)";
-        let enter = ["-c", ENTER, at, "setpriv", "sh", "-c", script];
-        // A shell that nobody has heard of goes in.
-        run_bounded(Command::new("sh").args(enter).stdin(Stdio::null()), BOUND);
-    }
-    held.go();
-    held.ends();
-    storm.stop();
-    let trace = pair.alike_but(past_unknown);
-    check_left_out(&trace);
-    let group = |event: &&Event, path: &str| event.process.as_ref().and_then(|p| p.cgroup.as_deref()) == Some(path);
-    assert!(trace.of_kind(Kind::Fork).filter(|event| group(event, &path)).count() > 300);
-    let below = format!("{path}/below");
-    assert!(trace.of_kind(Kind::Exec).filter(|event| group(event, &below)).count() >= 2, "{:?}", trace.lines);
-}
-
-fn moves() {
-    let mut cgroups = Cgroups::new();
-    let path = name("moved");
-    let (into, out) = (cgroups.make(&path), cgroups.make(&name("out")));
-    let [into, out] = [into, out].map(|at| at.display().to_string());
-    let mut held = Held::start(&[], "moves", &[&into, &out]);
-    let pair = Pair::start(&["--cgroup", &path], &["cgroup"]);
-    held.go();
-    let log = held.ends();
-    let mover = log.one("mover").id();
-    pair.kernel().events_until(&|event| is_exit_of(event, mover));
-    let trace = pair.alike_but(past_unknown);
-    check_left_out(&trace);
-    let inside = trace.process(log.one("inside").id(), Kind::Fork);
-    assert!(inside.exe.is_some(), "what its creator ran is known: {inside:?}");
-    assert!(trace.about(log.one("outside").id()).is_empty(), "it was born elsewhere");
-    assert_eq!(trace.exit(mover).code, Some(7));
-}
-
-fn of_unit() {
-    let pair_of = |unit: &str| Pair::start(&["--unit", unit], &["unit"]);
-    let mut cgroups = Cgroups::new();
-    let unit = format!("tracer-test-{}.service", std::process::id());
-    let pair = pair_of(&unit);
-    let storm = Storm::start();
-    for named in [&*unit, "tracer-other.service"] {
-        let at = cgroups.make(&format!("/system.slice/{named}")).display().to_string();
-        let enter = ["-c", ENTER, &at, "sh", "-c", "/bin/true in a unit; (exit 4)"];
-        run_bounded(Command::new("sh").args(enter).stdin(Stdio::null()), BOUND);
-    }
-    storm.stop();
-    let trace = pair.alike_but(past_unknown);
-    check_left_out(&trace);
-    let of_unit: Vec<&Event> = trace.events().filter(|event| event.process.is_some()).collect();
-    assert!(of_unit.len() >= 4, "{:?}", trace.lines);
-    for event in of_unit {
-        assert_eq!(event.process.as_ref().and_then(|process| process.unit.as_deref()), Some(&*unit), "{event:?}");
-    }
-}
-
-/// By the runtime alone, whose path does not tell: from its birth on, with its origin, and what is put into it.
-fn of_container() {
-    let runtime = Runtime::runc();
-    let id = format!("tracer-filter-{}", std::process::id());
-    let bundle = runtime.bundle(&id, &["/bin/sh", "-c", "/bin/true first; sleep 1; /bin/true last"]);
-    let other = runtime.bundle("other", &["/bin/sh", "-c", "/bin/true other"]);
-    let pair = Pair::start(&["--container", &id], &["container"]);
-    let storm = Storm::start();
-    let run = |id: &str, bundle: &Path| {
-        let mut command = runtime.command();
-        Guarded::spawn(command.arg("run").arg("--bundle").arg(bundle).arg(id).stdin(Stdio::null()))
-    };
-    let mut first = run(&id, &bundle);
-    pair.kernel().events_until(&|event| event.kind == Kind::ContainerStart);
-    let put = run_bounded(runtime.command().args(["exec", &id, "/bin/true", "put in"]).stdin(Stdio::null()), BOUND);
-    assert!(put.status.success(), "{}", put.stderr);
-    assert!(run(&format!("{id}-not"), &other).wait(BOUND).success());
-    assert!(first.wait(BOUND).success());
-    storm.stop();
-    pair.kernel().events_until(&|event| event.kind == Kind::ContainerRemove);
-    let trace = pair.alike();
-    check_schema(&trace);
-    for kind in [Kind::ContainerCreate, Kind::ContainerStart, Kind::ContainerExec, Kind::ContainerExit] {
-        assert!(trace.count(kind) >= 1, "{kind}: {:?}", trace.lines);
-    }
-    let origins = trace.of_kind(Kind::Exec).filter_map(|event| event.process.as_ref()?.origin);
-    assert!(origins.count() >= 4, "{:?}", trace.lines);
-}
-
-/// Joins its namespaces and stays in its own control group: into one that was there before, and one that came later.
-fn entered() {
-    // Where runc keeps its state unless it is told: there tracer looks.
-    let (runtime, name) = (Runtime::runc(), format!("entered-{}", std::process::id()));
-    let bundle = runtime.bundle(&name, &["/bin/sleep", "300"]).display().to_string();
-    runc(&["run", "--detach", "--bundle", &bundle, &name]);
-    let state: Value = serde_json::from_str(&runc(&["state", &name])).expect("it is JSON");
-    let pair = Pair::start(&["--container", &name], &["container"]);
-    let storm = Storm::start();
-    enter(state["pid"].as_u64().expect("a pid") as u32);
-    // Its nameless neighbour is not asked for.
-    let other = Sleeping::start("beside", |_| {});
-    enter(other.pid());
-    other.delete();
-    runc(&["delete", "--force", &name]);
-    let after = Sleeping::start("entered", |_| {});
-    enter(after.pid());
-    after.delete();
-    storm.stop();
-    pair.kernel().events_until_the(2, &|event| event.kind == Kind::ContainerRemove);
-    let trace = pair.alike_but(past_unknown);
-    check_schema(&trace);
-    for joined in JOINED {
-        for mark in ["one", "two"] {
-            let mark = format!("{mark}{}", joined.concat());
-            let executed = trace.of_kind(Kind::Exec).filter_map(|event| {
-                let process = event.process.as_ref()?;
-                let is_it = **process.argv.as_ref()?.last()? == *mark && process.comm.as_deref() == Some("true");
-                is_it.then_some(process)
-            });
-            let origins: Vec<_> = executed.map(|process| process.origin).collect();
-            assert_eq!(origins, [Some(Origin::Host); 2], "{mark}");
-        }
-    }
-}
-
-/// A shell that has a child there and becomes something else, by each way in.
-fn enter(pid: u32) {
-    for joined in JOINED {
-        let mark = joined.concat();
-        let script = format!("/bin/true one{mark}; exec /bin/true two{mark}");
-        let mut command = Command::new("nsenter");
-        command.args(["-t", &pid.to_string()]).args(joined).args(["/bin/sh", "-c", &script]).stdin(Stdio::null());
-        let finished = run_bounded(&mut command, BOUND);
-        assert!(finished.status.success(), "{}", finished.stderr);
-    }
-}
-
-fn of_docker() {
-    let docker = Docker::start();
-    let run = |arguments: &[&str]| {
-        let finished = run_bounded(docker.command().args(arguments).stdin(Stdio::null()), 2 * BOUND);
-        assert!(finished.status.success(), "docker {arguments:?}: {}", finished.stderr);
-        finished.stdout().trim().to_owned()
-    };
-    let script = "/bin/true first; /bin/true last; exit 0";
-    let create =
-        |name: &str| run(&["create", "--network=none", "--name", name, "tracer-test", "/bin/sh", "-c", script]);
-    let (id, other) = (create("asked-for"), create("another"));
-    let pair = Pair::start(&["--container", &id[..16]], &["container"]);
-    for id in [&other, &id, &other, &id] {
-        run(&["start", "--attach", id]);
-    }
-    let ends = |event: &Event| event.kind == Kind::ContainerExit;
-    pair.kernel().events_until_the(2, &ends);
-    let trace = pair.alike();
-    check_schema(&trace);
-    assert_eq!((trace.count(Kind::ContainerStart), trace.count(Kind::ContainerExit)), (2, 2), "{:?}", trace.lines);
-    assert!(trace.of_kind(Kind::Exec).count() >= 6, "{:?}", trace.lines);
 }
 
 fn in_user_space() {

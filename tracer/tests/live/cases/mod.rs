@@ -14,6 +14,7 @@ mod exec_failed;
 mod exec_path;
 mod exit;
 mod filters;
+mod filters_by_cgroup;
 mod kernel;
 mod load;
 mod oracle;
@@ -50,6 +51,7 @@ pub(crate) fn all() -> Vec<Case> {
         stream::cases(),
         capabilities::cases(),
         filters::cases(),
+        filters_by_cgroup::cases(),
         reap::cases(),
         run::cases(),
         run_signals::cases(),
