@@ -37,14 +37,13 @@ async fn main() -> anyhow::Result<()> {
     tokio::time::sleep(Duration::from_millis(500)).await;
     kernel.detach();
     let mut failed = Ok(());
-    let count = ring.drain(|bytes| {
+    let taken = ring.drain_while(|bytes| {
         let len = (bytes.len() as u32).to_le_bytes();
-        failed = std::mem::replace(&mut failed, Ok(()))
-            .and_then(|()| out.write_all(&len))
-            .and_then(|()| out.write_all(bytes));
+        failed = out.write_all(&len).and_then(|()| out.write_all(bytes));
+        failed.is_ok()
     });
     failed?;
     out.flush()?;
-    eprintln!("{count} records");
+    eprintln!("{} records", taken.records);
     Ok(())
 }

@@ -240,7 +240,7 @@ impl Tracer {
             self.clock_checked_ns = now;
             self.table.set_utc_offset(clock::utc_minus_boot_ns());
         }
-        let Taken { records, all } = self.take(BATCH);
+        let Taken { records, all } = self.take(BATCH, self.max_memory / QUEUE_SHARE);
         if records == 0 && !self.ring.is_busy() {
             self.notice_losses(now);
         }
@@ -293,10 +293,14 @@ impl Tracer {
         Poll::Ready(Ok(()))
     }
 
-    /// Takes up to `most` records from the ring, fewer if they are large, and queues what becomes of them.
-    fn take(&mut self, most: usize) -> Taken {
+    /// Takes what the ring holds, and queues what becomes of it.
+    fn take_all(&mut self) {
+        self.take(usize::MAX, usize::MAX);
+    }
+
+    /// Takes up to `most` records from the ring, fewer if what becomes of them fills the `room`, and queues that.
+    fn take(&mut self, most: usize, room: usize) -> Taken {
         let Self { ring, intake, table, outbox, resync, narrow, .. } = self;
-        let room = self.max_memory / QUEUE_SHARE;
         if outbox.bytes() >= room {
             return Taken { records: 0, all: false };
         }
@@ -314,15 +318,6 @@ impl Tracer {
             left -= 1;
             left > 0 && argv_bytes + outbox.bytes() < room
         })
-    }
-
-    fn apply(&mut self, lost: Option<Lost>, record: Record) {
-        if lost.is_some() {
-            self.resync.at(record.header().boot_ns);
-            self.table.note_loss();
-        }
-        Narrow::meet(&mut self.narrow, &mut self.table, &record);
-        apply(&mut self.table, &mut self.outbox, lost, record);
     }
 }
 

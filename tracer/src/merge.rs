@@ -31,9 +31,8 @@ const EXEC_TAKES_NS: u64 = 20_000_000;
 /// The processes that were there when tracing began: what [`crate::table::Table::seed`] takes before it is given
 /// all of `pending`, in order.
 ///
-/// `pending` are the records that came from before the first process of the snapshot was read to after the last.
-pub fn reconcile(seeds: Vec<Seed>, pending: &[Record]) -> Vec<Seed> {
-    let told = Told::by(pending);
+/// `told` is by the records that came from before the first process of the snapshot was read to after the last.
+pub fn reconcile(seeds: Vec<Seed>, told: &Told) -> Vec<Seed> {
     let mut out: Vec<Seed> = Vec::with_capacity(seeds.len());
     for mut seed in seeds {
         let same = told.like(&seed);
@@ -54,14 +53,13 @@ pub fn reconcile(seeds: Vec<Seed>, pending: &[Record]) -> Vec<Seed> {
             seed.mnt_ns = 0;
         }
         if let Some(exec) = exec {
-            seed.process.euid = exec.before.euid;
-            seed.process.egid = exec.before.egid;
+            (seed.process.euid, seed.process.egid) = (exec.euid, exec.egid);
         }
         out.push(seed);
     }
-    add_missing(&mut out, &told);
+    add_missing(&mut out, told);
     drop_elders(&mut out);
-    drop_unborn(&mut out, &told);
+    drop_unborn(&mut out, told);
     out
 }
 
@@ -74,70 +72,80 @@ struct Facts {
     ended: bool,
     /// Its first exec.
     exec: Option<FirstExec>,
-    /// Who it is, as far as they know, and the pid of its parent.
-    about: Option<(Process, u32)>,
+    /// Who it is, as far as they know, and the pid of its parent, if it was not born.
+    about: Option<Box<(Process, u32)>>,
     first_boot_ns: u64,
 }
 
-#[derive(Clone, Debug)]
+/// The first exec of one that was not born, and the effective ids before it: what an exec may change.
+#[derive(Clone, Copy, Debug)]
 struct FirstExec {
     boot_ns: u64,
-    /// Only the effective ids: what an exec may change.
-    before: Process,
+    euid: Option<u32>,
+    egid: Option<u32>,
 }
 
-/// What the records tell, by exact process, and by pid and tick.
+/// What records tell, by exact process, and by pid and tick. In a storm most were born in it, and little is kept of those.
 #[derive(Debug, Default)]
-struct Told {
+pub struct Told {
     facts: FxHashMap<(u32, u64), Facts>,
     by_tick: FxHashMap<ProcessId, Vec<u64>>,
     /// The first start of each pid.
     eldest: FxHashMap<u32, u64>,
 }
 
-impl Told {
-    fn by(records: &[Record]) -> Self {
+impl<'a> FromIterator<&'a Record> for Told {
+    fn from_iter<I: IntoIterator<Item = &'a Record>>(records: I) -> Self {
         let mut told = Self::default();
-        for record in records {
-            let at = record.header().boot_ns;
-            match record {
-                Record::Fork(fork) => {
-                    let (raw, thread) = (&fork.raw, fork.raw.flags & raw::FORK_THREAD != 0);
-                    told.of(raw.creator, at);
-                    told.of(raw.parent, at);
-                    if let Some(facts) = told.of(raw.child, at).filter(|_| !thread) {
-                        facts.born = true;
-                    }
-                }
-                Record::Exec(exec) => {
-                    let raw = &exec.raw;
-                    told.of(raw.parent, at);
-                    let before = raw::Ids { euid: raw.old_euid, egid: raw.old_egid, ..raw.ids };
-                    if let Some(facts) = told.of(raw.task, at) {
-                        let about = about(raw.task, &before, None);
-                        facts.exec.get_or_insert_with(|| FirstExec { boot_ns: at, before: about.clone() });
-                        facts.about.get_or_insert((about, raw.parent.tgid));
-                    }
-                }
-                Record::Exit(exit) => {
-                    told.of(exit.parent, at);
-                    told.of(exit.reaper, at);
-                    if let Some(facts) = told.of(exit.task, at) {
-                        facts.ended |= exit.flags & raw::EXIT_GROUP != 0;
-                        let about = about(exit.task, &exit.ids, Some(&exit.comm));
-                        facts.about.get_or_insert((about, exit.parent.tgid));
-                    }
-                }
-                Record::ExecFailed(failed) => {
-                    told.of(failed.raw.parent, at);
-                    told.of(failed.raw.task, at);
-                }
-                // A signal may be sent to one long dead, and one that is gone needs no place: they prove nothing.
-                // A cgroup says nothing of who is in it.
-                Record::Signal(_) | Record::Reap(_) | Record::Cgroup(_) | Record::Unknown(_) => {}
-            }
-        }
+        records.into_iter().for_each(|record| told.note(record));
         told
+    }
+}
+
+impl Told {
+    /// Takes note of the next record.
+    pub fn note(&mut self, record: &Record) {
+        let at = record.header().boot_ns;
+        match record {
+            Record::Fork(fork) => {
+                let (raw, thread) = (&fork.raw, fork.raw.flags & raw::FORK_THREAD != 0);
+                self.of(raw.creator, at);
+                self.of(raw.parent, at);
+                if let Some(facts) = self.of(raw.child, at).filter(|_| !thread) {
+                    facts.born = true;
+                }
+            }
+            Record::Exec(exec) => {
+                let raw = &exec.raw;
+                self.of(raw.parent, at);
+                let before = raw::Ids { euid: raw.old_euid, egid: raw.old_egid, ..raw.ids };
+                if let Some(facts) = self.of(raw.task, at).filter(|facts| !facts.born) {
+                    let about =
+                        facts.about.get_or_insert_with(|| Box::new((about(raw.task, &before, None), raw.parent.tgid)));
+                    let (euid, egid) = (about.0.euid, about.0.egid);
+                    facts.exec.get_or_insert(FirstExec { boot_ns: at, euid, egid });
+                }
+            }
+            Record::Exit(exit) => {
+                self.of(exit.parent, at);
+                self.of(exit.reaper, at);
+                if let Some(facts) = self.of(exit.task, at) {
+                    facts.ended |= exit.flags & raw::EXIT_GROUP != 0;
+                    if !facts.born {
+                        facts.about.get_or_insert_with(|| {
+                            Box::new((about(exit.task, &exit.ids, Some(&exit.comm)), exit.parent.tgid))
+                        });
+                    }
+                }
+            }
+            Record::ExecFailed(failed) => {
+                self.of(failed.raw.parent, at);
+                self.of(failed.raw.task, at);
+            }
+            // A signal may be sent to one long dead, and one that is gone needs no place: they prove nothing.
+            // A cgroup says nothing of who is in it.
+            Record::Signal(_) | Record::Reap(_) | Record::Cgroup(_) | Record::Unknown(_) => {}
+        }
     }
 
     fn of(&mut self, task: raw::TaskRef, at: u64) -> Option<&mut Facts> {
@@ -194,7 +202,7 @@ fn add_missing(out: &mut Vec<Seed>, told: &Told) {
     missing.sort_unstable_by_key(|((pid, start_ns), _)| (*start_ns, *pid));
     for (&(pid, start_ns), facts) in missing {
         let id = ProcessId::from_ns(start_ns, pid);
-        let (mut process, ppid) = facts.about.clone().unwrap_or_else(|| {
+        let (mut process, ppid) = facts.about.as_deref().cloned().unwrap_or_else(|| {
             let mut process = Process::new(id, Source::Kernel);
             process.inferred = true;
             (process, PPID_UNKNOWN)

@@ -69,6 +69,10 @@ fn seed(pid: u32, start_ns: u64, ppid: u32) -> Seed {
     }
 }
 
+fn merged(seeds: Vec<Seed>, pending: &[Record]) -> Vec<Seed> {
+    reconcile(seeds, &pending.iter().collect())
+}
+
 fn pids(seeds: &[Seed]) -> Vec<(u32, bool)> {
     seeds.iter().map(|seed| (seed.process.pid, seed.process.zombie)).collect()
 }
@@ -78,14 +82,14 @@ const INIT: raw::TaskRef = raw::TaskRef { start_ns: 10 * MS, tgid: 1, tid: 1 };
 #[test]
 fn what_no_record_speaks_of_stays_as_it_was_found() {
     let seeds = vec![seed(1, 10 * MS, 0), seed(50, 100 * MS, 1)];
-    assert_eq!(reconcile(seeds.clone(), &[]), seeds);
-    assert_eq!(reconcile(seeds.clone(), &[fork(task(51, 400 * MS), task(50, 101 * MS))]), seeds);
+    assert_eq!(merged(seeds.clone(), &[]), seeds);
+    assert_eq!(merged(seeds.clone(), &[fork(task(51, 400 * MS), task(50, 101 * MS))]), seeds);
 }
 
 #[test]
 fn whose_birth_is_told_is_not_found_too() {
     let seeds = vec![seed(1, 10 * MS, 0), seed(50, 400 * MS, 1)];
-    assert_eq!(pids(&reconcile(seeds, &[fork(task(50, 404 * MS), INIT)])), [(1, false)]);
+    assert_eq!(pids(&merged(seeds, &[fork(task(50, 404 * MS), INIT)])), [(1, false)]);
 }
 
 #[test]
@@ -93,27 +97,27 @@ fn whose_end_is_told_was_alive() {
     let mut dead = seed(50, 100 * MS, 1);
     (dead.process.zombie, dead.exiting) = (true, true);
     let told = [exit(task(50, 100 * MS), INIT, 300 * MS)];
-    assert_eq!(pids(&reconcile(vec![seed(1, 10 * MS, 0), dead.clone()], &told)), [(1, false), (50, false)]);
-    assert_eq!(pids(&reconcile(vec![dead.clone()], &[])), [(50, true)]);
+    assert_eq!(pids(&merged(vec![seed(1, 10 * MS, 0), dead.clone()], &told)), [(1, false), (50, false)]);
+    assert_eq!(pids(&merged(vec![dead.clone()], &[])), [(50, true)]);
 
     // Gone before all of it was read.
     dead.gone = true;
-    assert_eq!(pids(&reconcile(vec![dead.clone(), seed(1, 10 * MS, 0)], &told)), [(50, false), (1, false)]);
-    assert!(reconcile(vec![dead], &[]).is_empty(), "it ended before tracing began, and is no zombie any more");
+    assert_eq!(pids(&merged(vec![dead.clone(), seed(1, 10 * MS, 0)], &told)), [(50, false), (1, false)]);
+    assert!(merged(vec![dead], &[]).is_empty(), "it ended before tracing began, and is no zombie any more");
 }
 
 #[test]
 fn who_is_past_its_exit_record_is_dead() {
     let mut ending = seed(50, 100 * MS, 1);
     ending.exiting = true;
-    assert_eq!(pids(&reconcile(vec![ending], &[])), [(50, true)]);
+    assert_eq!(pids(&merged(vec![ending], &[])), [(50, true)]);
 }
 
 #[test]
 fn an_image_that_may_be_of_after_an_exec_is_not_told_as_of_before() {
     let of = |boot_ns| {
         let seeds = vec![seed(1, 10 * MS, 0), seed(50, 100 * MS, 1)];
-        reconcile(seeds, &[exec(task(50, 100 * MS), INIT, boot_ns)]).remove(1).process
+        merged(seeds, &[exec(task(50, 100 * MS), INIT, boot_ns)]).remove(1).process
     };
     for boot_ns in [400 * MS, 500 * MS, 510 * MS] {
         assert_eq!((of(boot_ns).exe, of(boot_ns).comm), (None, None));
@@ -125,7 +129,7 @@ fn an_image_that_may_be_of_after_an_exec_is_not_told_as_of_before() {
 #[test]
 fn who_vanished_before_it_was_read_is_made_up_from_its_records() {
     let told = [exit(task(50, 100 * MS), INIT, 300 * MS)];
-    let seeds = reconcile(vec![seed(1, 10 * MS, 0)], &told);
+    let seeds = merged(vec![seed(1, 10 * MS, 0)], &told);
     let process = &seeds[1].process;
     assert_eq!((process.pid, seeds[1].ppid, process.zombie, process.inferred), (50, 1, false, true));
     assert_eq!((process.comm.as_deref(), process.uid, process.euid), (Some("sh"), Some(5), Some(6)));
@@ -135,7 +139,7 @@ fn who_vanished_before_it_was_read_is_made_up_from_its_records() {
 #[test]
 fn who_is_named_but_neither_found_nor_ended_had_ended_before() {
     let told = [exec(task(50, 100 * MS), task(40, 90 * MS), 300 * MS)];
-    let seeds = reconcile(vec![seed(1, 10 * MS, 0), seed(50, 100 * MS, 1)], &told);
+    let seeds = merged(vec![seed(1, 10 * MS, 0), seed(50, 100 * MS, 1)], &told);
     assert_eq!(pids(&seeds), [(1, false), (50, false), (40, true)]);
     assert_eq!((seeds[2].ppid, seeds[2].process.inferred), (PPID_UNKNOWN, true));
 }
@@ -143,7 +147,7 @@ fn who_is_named_but_neither_found_nor_ended_had_ended_before() {
 #[test]
 fn a_younger_one_of_the_same_pid_is_yet_to_be_born() {
     let told = [exit(task(50, 100 * MS), INIT, 300 * MS)];
-    let seeds = reconcile(vec![seed(1, 10 * MS, 0), seed(50, 450 * MS, 1)], &told);
+    let seeds = merged(vec![seed(1, 10 * MS, 0), seed(50, 450 * MS, 1)], &told);
     let [_, old] = &seeds[..] else { panic!("{seeds:?}") };
     assert_eq!((old.process.pid, old.start_ticks), (50, 10));
 }
@@ -152,22 +156,22 @@ fn a_younger_one_of_the_same_pid_is_yet_to_be_born() {
 fn children_of_the_newborn_are_yet_to_be_born() {
     let told = [fork(task(50, 400 * MS), INIT)];
     let found = vec![seed(1, 10 * MS, 0), seed(50, 400 * MS, 1), seed(51, 450 * MS, 50), seed(52, 460 * MS, 51)];
-    assert_eq!(pids(&reconcile(found, &told)), [(1, false)]);
+    assert_eq!(pids(&merged(found, &told)), [(1, false)]);
     // But not of one that had its pid before, which was not seen.
     let found = vec![seed(1, 10 * MS, 0), seed(50, 400 * MS, 1), seed(51, 300 * MS, 50)];
-    assert_eq!(pids(&reconcile(found, &told)), [(1, false), (51, false)]);
+    assert_eq!(pids(&merged(found, &told)), [(1, false), (51, false)]);
 }
 
 #[test]
 fn a_signal_proves_nothing() {
     let signal = raw::Signal { target: task(50, 100 * MS), sender: task(60, 100 * MS), ..raw::Signal::default() };
-    assert_eq!(pids(&reconcile(vec![seed(1, 10 * MS, 0)], &[Record::Signal(signal)])), [(1, false)]);
+    assert_eq!(pids(&merged(vec![seed(1, 10 * MS, 0)], &[Record::Signal(signal)])), [(1, false)]);
 }
 
 #[test]
 fn two_of_one_pid_within_a_tick_leave_the_older_without_an_image() {
     let told = [exit(task(50, 401 * MS), INIT, 403 * MS), fork(task(50, 405 * MS), INIT)];
-    let seeds = reconcile(vec![seed(1, 10 * MS, 0), seed(50, 400 * MS, 1)], &told);
+    let seeds = merged(vec![seed(1, 10 * MS, 0), seed(50, 400 * MS, 1)], &told);
     assert_eq!(pids(&seeds), [(1, false), (50, false)]);
     assert_eq!(seeds[1].process.exe, None);
 }
@@ -177,7 +181,7 @@ fn of_two_that_had_one_pid_while_the_hooks_were_attached_the_later_was_there() {
     let (old, young) = (task(50, 100 * MS), task(50, 200 * MS));
     let told = [exit(old, INIT, 150 * MS), exec(young, INIT, 300 * MS)];
     for found in [vec![seed(1, 10 * MS, 0)], vec![seed(1, 10 * MS, 0), seed(50, 200 * MS, 1)]] {
-        let seeds = reconcile(found, &told);
+        let seeds = merged(found, &told);
         assert_eq!(
             seeds.iter().map(|seed| (seed.process.pid, seed.start_ticks)).collect::<Vec<_>>(),
             [(1, 1), (50, 20)]

@@ -36,6 +36,8 @@ pub(super) struct Records {
     /// Up to where records were handed over, and room was given back.
     taken: u64,
     returned: u64,
+    /// No room is given back meanwhile.
+    kept: bool,
     /// How far the kernel had come when it was last asked.
     reserved: u64,
     /// The last record that wrapped around.
@@ -49,7 +51,8 @@ impl Records {
         let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         let given_back = Memory::map(NAME, descriptor, 0, page, access)?;
         let data = Memory::map(NAME, descriptor, page, page + size, ProtFlags::PROT_READ)?;
-        let mut records = Self { given_back, data, page, size, taken: 0, returned: 0, reserved: 0, whole: Vec::new() };
+        let mut records =
+            Self { given_back, data, page, size, taken: 0, returned: 0, kept: false, reserved: 0, whole: Vec::new() };
         records.taken = records.given_back().load(Ordering::Acquire);
         (records.returned, records.reserved) = (records.taken, records.taken);
         Ok(records)
@@ -106,9 +109,19 @@ impl Records {
         Some(&self.whole)
     }
 
+    /// Shows the records that are there, and leaves them where they are.
+    pub(super) fn look_ahead(&mut self, mut record: impl FnMut(&[u8])) {
+        let from = self.taken;
+        self.kept = true;
+        while let Some(bytes) = self.next() {
+            record(bytes);
+        }
+        (self.taken, self.kept) = (from, false);
+    }
+
     /// Gives back the room of all that was handed over.
     pub(super) fn give_back(&mut self) {
-        if self.returned != self.taken {
+        if self.returned != self.taken && !self.kept {
             self.returned = self.taken;
             // What was read was read before.
             self.given_back().store(self.taken, Ordering::Release);
@@ -184,6 +197,24 @@ mod tests {
             assert!(ring.at as u64 - ring.given_back() <= (PAGE / GIVE_BACK + HEAD + 700) as u64);
         }
         assert!(wrapped > 10);
+    }
+
+    #[test]
+    fn what_was_looked_at_ahead_comes_again_and_its_room_is_kept() {
+        let mut ring = Ring::new();
+        let mut records = Records::map(ring.file.as_fd(), PAGE, PAGE).unwrap();
+        let all: Vec<Vec<u8>> = (1..=7).map(|n| vec![n; 500]).collect();
+        for record in &all {
+            ring.push(record, 0);
+        }
+        assert_eq!(records.next(), Some(&*all[0]));
+        let mut seen = Vec::new();
+        records.look_ahead(|record| seen.push(record.to_vec()));
+        assert_eq!(seen, all[1..]);
+        assert_eq!(ring.given_back(), 0);
+        let again: Vec<Vec<u8>> = std::iter::from_fn(|| records.next().map(<[u8]>::to_vec)).collect();
+        assert_eq!(again, all[1..]);
+        assert_eq!(ring.given_back(), ring.at as u64);
     }
 
     #[test]

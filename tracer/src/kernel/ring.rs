@@ -213,13 +213,9 @@ impl Ring {
         taken
     }
 
-    /// The same for all that are there. Returns how many.
-    pub fn drain(&mut self, mut record: impl FnMut(&[u8])) -> usize {
-        let all = |bytes: &[u8]| {
-            record(bytes);
-            true
-        };
-        self.drain_while(all).records
+    /// Shows all that are there now, and leaves them there.
+    pub fn look_ahead(&mut self, record: impl FnMut(&[u8])) {
+        self.records.look_ahead(record);
     }
 }
 

@@ -9,14 +9,13 @@ use super::narrow::Narrow;
 use super::outbox::Outbox;
 use super::{Tracer, containers, look_at_cgroups};
 use crate::clock;
-use crate::event::{Filtering, Lost};
+use crate::event::Filtering;
 use crate::kernel::error::LoadError;
 use crate::kernel::hierarchy::Hierarchy;
 use crate::kernel::load::{Kernel, KernelFilter, KernelOptions, Tracked};
 use crate::kernel::place::{self, PlaceError};
 use crate::merge;
 use crate::passed_over::PassedOver;
-use crate::record::Record;
 use crate::scope::Scope;
 use crate::seed::{self, Seed};
 use crate::table::{Table, TableOptions};
@@ -212,7 +211,7 @@ impl Builder {
         }
         // Cgroups that come later are told, and this one has what is there: none is missed.
         look_at_cgroups(&mut table, &kernel.hierarchy);
-        let mut intake = Intake::new();
+        let intake = Intake::new();
         tracing::info!(
             "attached within {} ms; {} processes read from /proc within {} ms",
             (started_ns - began_ns) / 1_000_000,
@@ -220,8 +219,7 @@ impl Builder {
             (clock::boot_ns() - started_ns) / 1_000_000,
         );
         // What happened while `/proc` was read has to be known before it can be told what was there before.
-        let mut pending = Vec::new();
-        ring.drain(|bytes| pending.extend(intake.take(bytes)));
+        let (told, _) = intake.look_ahead(&mut ring);
         let mut tracer = Tracer {
             kernel,
             ring,
@@ -246,15 +244,12 @@ impl Builder {
             options: self.kernel,
             max_memory: self.max_memory,
         };
-        let (losses, records): (Vec<Option<Lost>>, Vec<Record>) = pending.into_iter().unzip();
-        tracer.table.seed(merge::reconcile(seeds, &records), &mut tracer.snapshot);
+        tracer.table.seed(merge::reconcile(seeds, &told), &mut tracer.snapshot);
         // Before the processes: who asks for a container by name has to know whose they are.
         let mut found = Vec::new();
         tracer.names = containers::begin(&mut tracer.table, &mut found);
         tracer.snapshot.splice(0..0, found);
-        for (lost, record) in losses.into_iter().zip(records) {
-            tracer.apply(lost, record);
-        }
+        tracer.take_all();
         tracer.close_filter()?;
         Ok(tracer)
     }

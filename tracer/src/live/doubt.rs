@@ -6,11 +6,9 @@ use rustc_hash::FxHashSet;
 
 use super::{Tracer, look_at_cgroups, lost_event};
 use crate::clock;
-use crate::event::Lost;
 use crate::id::ProcessId;
 use crate::kernel::load::{Kernel, Tracked};
 use crate::merge;
-use crate::record::Record;
 use crate::seed::{self, PPID_UNKNOWN, Seed};
 
 /// What was found in doubt is looked at again after this time, in nanoseconds: processes with a parent that was just
@@ -107,20 +105,17 @@ impl Tracer {
             self.resync = Again::never();
             return;
         }
-        let mut pending = Vec::new();
-        self.ring.drain(|bytes| pending.extend(self.intake.take(bytes)));
-        let (losses, records): (Vec<Option<Lost>>, Vec<Record>) = pending.into_iter().unzip();
-        if self.intake.gaps.in_flight(&given) != 0 {
+        let (told, mut gaps) = self.intake.look_ahead(&mut self.ring);
+        if gaps.in_flight(&given) != 0 {
             // One that is still being written (its CPU stands still, or its program is preempted) holds up all behind it: who
             // is gone may have told its end there.
             self.resync.later(now);
-            self.apply_all(losses, records);
             return;
         }
         tracing::info!("records were lost: holding the tree against /proc, {} processes", seeds.len());
         let ending = |seed: &&Seed| seed.exiting && !seed.gone && !seed.process.zombie;
         let undecided: FxHashSet<ProcessId> = seeds.iter().filter(ending).map(|seed| seed.process.id).collect();
-        let found = merge::reconcile(seeds, &records);
+        let found = merge::reconcile(seeds, &told);
         self.outbox.take(|out| self.table.resync(found, &undecided, now, out));
         if undecided.is_empty() {
             self.resync = Again::never();
@@ -129,7 +124,6 @@ impl Tracer {
         }
         // Those that were found dead may have left children.
         self.settle.at(now + SETTLE_NS);
-        self.apply_all(losses, records);
     }
 
     /// What `/proc` shows of these; and of their ancestors, where the end of those is reported too: who inherits may have been
@@ -150,11 +144,5 @@ impl Tracer {
             }
         }
         seeds
-    }
-
-    fn apply_all(&mut self, losses: Vec<Option<Lost>>, records: Vec<Record>) {
-        for (lost, record) in losses.into_iter().zip(records) {
-            self.apply(lost, record);
-        }
     }
 }

@@ -3,6 +3,8 @@
 use crate::decode::decode;
 use crate::event::Lost;
 use crate::gaps::Gaps;
+use crate::kernel::ring::Ring;
+use crate::merge::Told;
 use crate::record::Record;
 
 /// Decodes records and finds the gaps between them.
@@ -37,6 +39,19 @@ impl Intake {
                 None
             }
         }
+    }
+
+    /// What the records in the ring tell, which stay there, and the gaps as they will be after them. However many there are:
+    /// taken out all at once they would be many times as large.
+    pub(super) fn look_ahead(&self, ring: &mut Ring) -> (Told, Gaps) {
+        let (mut told, mut gaps) = (Told::default(), self.gaps.clone());
+        ring.look_ahead(|bytes| {
+            if let Ok(record) = decode(bytes) {
+                gaps.observe(record.header());
+                told.note(&record);
+            }
+        });
+        (told, gaps)
     }
 }
 

@@ -4,14 +4,13 @@
 //! who of those that are there is asked for, and from that moment on it filters; the others are forgotten. Control
 //! groups go on being decided on as they are made: until then the kernel side reports who is in a new one.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::Tracer;
 use crate::enrich::{Cgroup, Container, oci};
-use crate::event::{Filtering, Lost, Source};
+use crate::event::{Filtering, Source};
 use crate::filter::Filter;
 use crate::id::ProcessId;
 use crate::kernel::error::LoadError;
@@ -121,7 +120,7 @@ impl Tracer {
         let (mut heard, mut round) = (0, 0);
         loop {
             self.decide_cgroups(self.started_ns, true)?;
-            self.apply_pending();
+            self.take_all();
             if let Some(subtree) = &mut subtree {
                 for event in &self.outbox.waiting()[heard..] {
                     // What it is shown it follows.
@@ -143,7 +142,7 @@ impl Tracer {
         }
         self.kernel.close()?;
         // What was reported before that may still be on its way.
-        self.apply_pending();
+        self.take_all();
         // Who ended meanwhile had been taken out before it was put in.
         for id in noted.keys() {
             if self.table.by_pid(id.pid()).is_none() {
@@ -164,14 +163,6 @@ impl Tracer {
     pub(super) fn forget_others(&mut self) {
         let tracked: FxHashSet<u32> = self.kernel.tracked().into_iter().collect();
         self.table.leave_out(|process| tracked.contains(&process.pid()));
-    }
-
-    fn apply_pending(&mut self) {
-        let mut pending: VecDeque<(Option<Lost>, Record)> = VecDeque::new();
-        self.ring.drain(|bytes| pending.extend(self.intake.take(bytes)));
-        for (lost, record) in pending {
-            self.apply(lost, record);
-        }
     }
 
     /// Tells the kernel side which control groups are asked for, of those that have come or changed. At the `start` those that

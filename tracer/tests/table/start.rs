@@ -151,7 +151,7 @@ fn run(pid_max: u32, subreapers: u16, before: Vec<Deed>, during: Vec<(Deed, u8)>
     let pending: Vec<_> = kernel.ring.drain(..).collect();
     let mut table = Table::new(TableOptions::default());
     let mut events = Vec::new();
-    table.seed(reconcile(seeds, &pending), &mut events);
+    table.seed(reconcile(seeds, &pending.iter().collect()), &mut events);
     for record in pending {
         table.apply(record, &mut events);
     }
