@@ -1,6 +1,8 @@
 //! Bytes of the ring buffer into [`Record`]s. Total: an unknown kind is a value, a short or
 //! inconsistent record is a typed error, and nothing panics.
 
+use std::mem::offset_of;
+
 use bytes::{Buf, TryGetError};
 use tracer_common::limits::{COMM_LEN, MAX_NS_LEVEL};
 use tracer_common::record as raw;
@@ -161,6 +163,7 @@ fn fork(header: raw::Header, rest: &mut &[u8]) -> Result<Fork, DecodeError> {
 }
 
 fn exec(header: raw::Header, rest: &mut &[u8]) -> Result<Exec, DecodeError> {
+    let all = *rest;
     let buf = &mut fixed(rest, size_of::<raw::Exec>())?;
     let raw = raw::Exec {
         header,
@@ -195,14 +198,17 @@ fn exec(header: raw::Header, rest: &mut &[u8]) -> Result<Exec, DecodeError> {
     };
     let [exe, cwd, filename, interp] = [take(lens[0])?, take(lens[1])?, take(lens[2])?, take(lens[3])?];
     let argv = take(raw.argv_captured as usize)?;
-    Ok(Exec {
-        exe: path(exe, raw.exe_state),
-        cwd: path(cwd, raw.cwd_state),
-        filename: string(filename, raw.filename_state),
-        interpreter: string(if interp == filename { b"" } else { interp }, raw.interp_state),
-        argv: arguments(argv, raw.argv_state),
-        raw,
-    })
+    // All that the paths are made of lies in one piece: how long they are, what was captured of each, and they themselves.
+    let made_of = &all[offset_of!(raw::Exec, exe_len) - size_of::<raw::Header>()..all.len() - rest.len() - argv.len()];
+    let [exe, cwd, filename, interpreter] = intern::paths(made_of, || {
+        [
+            path(exe, raw.exe_state),
+            path(cwd, raw.cwd_state),
+            string(filename, raw.filename_state),
+            string(if interp == filename { b"" } else { interp }, raw.interp_state),
+        ]
+    });
+    Ok(Exec { exe, cwd, filename, interpreter, argv: arguments(argv, raw.argv_state), raw })
 }
 
 fn exec_failed(header: raw::Header, rest: &mut &[u8]) -> Result<ExecFailed, DecodeError> {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHasher;
 
+use crate::record::Field;
 use crate::text::{Argv, Text};
 
 /// Strings remembered, a power of two; a newer one takes the place of an older that falls into the same.
@@ -21,6 +22,14 @@ const LONGEST: usize = 128;
 const LISTS: usize = 256;
 const LONGEST_LIST: usize = 256;
 
+/// And for the paths of an exec; what is remembered of them stays within 256 KiB.
+const PATHS: usize = 256;
+const LONGEST_PATHS: usize = 512;
+
+/// The paths of an exec, and what they were made of.
+type Paths = [Field<Text>; 4];
+type PathsSeen = (Box<[u8]>, Paths);
+
 /// A cache: what falls into a place is remembered there.
 type Places<T> = RefCell<Vec<Option<T>>>;
 
@@ -28,6 +37,7 @@ thread_local! {
     // Only caches: what they hold shows in no result.
     static SEEN: Places<Arc<str>> = const { RefCell::new(Vec::new()) };
     static LISTS_SEEN: Places<Arc<[Arc<str>]>> = const { RefCell::new(Vec::new()) };
+    static PATHS_SEEN: Places<PathsSeen> = const { RefCell::new(Vec::new()) };
 }
 
 /// Bytes of the kernel as text.
@@ -41,6 +51,27 @@ pub(crate) fn text(bytes: &[u8]) -> Text {
 /// The text in a NUL-padded array such as `task_struct.comm`.
 pub(crate) fn padded(bytes: &[u8]) -> Text {
     text(bytes.split(|&b| b == 0).next().unwrap_or_default())
+}
+
+/// The paths of an exec. Whatever they are made of is in these bytes, so that the same bytes stand for the same paths.
+pub(crate) fn paths(made_of: &[u8], make: impl FnOnce() -> Paths) -> Paths {
+    if made_of.len() > LONGEST_PATHS {
+        return make();
+    }
+    PATHS_SEEN.with_borrow_mut(|seen| {
+        if seen.is_empty() {
+            seen.resize(PATHS, None);
+        }
+        let place = &mut seen[hash(made_of) % PATHS];
+        match place {
+            Some((known, paths)) if **known == *made_of => paths.clone(),
+            _ => {
+                let paths = make();
+                *place = Some((made_of.into(), paths.clone()));
+                paths
+            }
+        }
+    })
 }
 
 /// The arguments as they lie in memory.

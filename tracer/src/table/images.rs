@@ -45,9 +45,6 @@ impl Images {
 
     /// The image, or one like it that is there already.
     pub(super) fn share(&mut self, image: Image) -> Arc<Image> {
-        if image.bytes() > LARGEST {
-            return Arc::new(image);
-        }
         if self.recent.is_empty() {
             self.recent.resize(PLACES, None);
         }
@@ -55,7 +52,11 @@ impl Images {
         if let Some(known) = self.recent[place].as_ref().filter(|known| ***known == image) {
             return known.clone();
         }
+        let small = image.bytes() <= LARGEST;
         let image = Arc::new(image);
+        if !small {
+            return image;
+        }
         self.take_in(&image);
         if let Some(old) = self.recent[place].replace(image.clone()) {
             self.let_go(&old);
