@@ -49,7 +49,8 @@ pub struct KernelOptions {
     pub unpreempted: Option<bool>,
     /// A file with the running kernel's BTF. Another kernel's is refused.
     pub btf: Option<PathBuf>,
-    /// Fields of [`Offsets`](tracer_common::offsets::Offsets) that this kernel is taken not to have, if tracing can do without: for tests.
+    /// Fields of [`Offsets`](tracer_common::offsets::Offsets) that this kernel is taken not to have, if tracing can do without
+    /// them: for tests.
     pub without: Vec<&'static str>,
 }
 
