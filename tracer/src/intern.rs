@@ -22,9 +22,9 @@ const LONGEST: usize = 128;
 const LISTS: usize = 256;
 const LONGEST_LIST: usize = 256;
 
-/// And for the paths of an exec; what is remembered of them stays within 256 KiB.
+/// And for the paths of an exec; what is remembered of them stays within 400 KiB, most often within 150.
 const PATHS: usize = 256;
-const LONGEST_PATHS: usize = 512;
+const LONGEST_PATHS: usize = 256;
 
 /// The paths of an exec, and what they were made of.
 type Paths = [Field<Text>; 4];

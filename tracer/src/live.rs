@@ -240,7 +240,7 @@ impl Tracer {
             self.clock_checked_ns = now;
             self.table.set_utc_offset(clock::utc_minus_boot_ns());
         }
-        let Taken { records, all } = self.take(BATCH, self.max_memory / QUEUE_SHARE);
+        let Taken { records, all } = self.take_batch();
         if records == 0 && !self.ring.is_busy() {
             self.notice_losses(now);
         }
@@ -250,6 +250,8 @@ impl Tracer {
         // Not while there is more to come: what the ring holds is older than what `/proc` shows.
         if all && self.resync.is_due(now) {
             self.resync(now);
+            // It stands for how things were before what the ring holds by now.
+            self.take_batch();
         }
         self.look_up(now);
         let mut overdue = Vec::new();
@@ -293,7 +295,12 @@ impl Tracer {
         Poll::Ready(Ok(()))
     }
 
-    /// Takes what the ring holds, and queues what becomes of it.
+    /// Takes a batch of what the ring holds, and queues what becomes of it.
+    fn take_batch(&mut self) -> Taken {
+        self.take(BATCH, self.max_memory / QUEUE_SHARE)
+    }
+
+    /// Takes all that it holds.
     fn take_all(&mut self) {
         self.take(usize::MAX, usize::MAX);
     }

@@ -29,9 +29,9 @@ use crate::text::Text;
 const EXEC_TAKES_NS: u64 = 20_000_000;
 
 /// The processes that were there when tracing began: what [`crate::table::Table::seed`] takes before it is given
-/// all of `pending`, in order.
+/// the records that came meanwhile, in order.
 ///
-/// `told` is by the records that came from before the first process of the snapshot was read to after the last.
+/// `told` is what they tell, from before the first process of the snapshot was read to after the last.
 pub fn reconcile(seeds: Vec<Seed>, told: &Told) -> Vec<Seed> {
     let mut out: Vec<Seed> = Vec::with_capacity(seeds.len());
     for mut seed in seeds {
@@ -119,11 +119,10 @@ impl Told {
                 let raw = &exec.raw;
                 self.of(raw.parent, at);
                 let before = raw::Ids { euid: raw.old_euid, egid: raw.old_egid, ..raw.ids };
-                if let Some(facts) = self.of(raw.task, at).filter(|facts| !facts.born) {
-                    let about =
-                        facts.about.get_or_insert_with(|| Box::new((about(raw.task, &before, None), raw.parent.tgid)));
-                    let (euid, egid) = (about.0.euid, about.0.egid);
-                    facts.exec.get_or_insert(FirstExec { boot_ns: at, euid, egid });
+                if let Some(facts) = self.of(raw.task, at).filter(|facts| !facts.born && facts.exec.is_none()) {
+                    let about = about(raw.task, &before, None);
+                    facts.exec = Some(FirstExec { boot_ns: at, euid: about.euid, egid: about.egid });
+                    facts.about.get_or_insert_with(|| Box::new((about, raw.parent.tgid)));
                 }
             }
             Record::Exit(exit) => {

@@ -36,7 +36,7 @@ pub(super) struct Records {
     /// Up to where records were handed over, and room was given back.
     taken: u64,
     returned: u64,
-    /// No room is given back meanwhile.
+    /// No room is given back while this is set.
     kept: bool,
     /// How far the kernel had come when it was last asked.
     reserved: u64,
@@ -63,7 +63,7 @@ impl Records {
         unsafe { self.given_back.start().cast().as_ref() }
     }
 
-    /// The next record, if there is one that is whole. The room of those before it may be used again.
+    /// The next record, if there is one that is whole. The room of those before it may be used again, unless it is kept.
     pub(super) fn next(&mut self) -> Option<&[u8]> {
         if self.taken - self.returned >= (self.size / GIVE_BACK) as u64 {
             self.give_back();
@@ -119,7 +119,7 @@ impl Records {
         (self.taken, self.kept) = (from, false);
     }
 
-    /// Gives back the room of all that was handed over.
+    /// Gives back the room of all that was handed over, unless it is kept.
     pub(super) fn give_back(&mut self) {
         if self.returned != self.taken && !self.kept {
             self.returned = self.taken;

@@ -249,7 +249,7 @@ impl Builder {
         let mut found = Vec::new();
         tracer.names = containers::begin(&mut tracer.table, &mut found);
         tracer.snapshot.splice(0..0, found);
-        tracer.take_all();
+        tracer.take_batch();
         tracer.close_filter()?;
         Ok(tracer)
     }

@@ -369,6 +369,24 @@ fn paths_are_turned_round() {
     }
 }
 
+/// Decoding remembers paths by the bytes that they are made of: the same bytes, cut elsewhere or captured otherwise, are others.
+#[test]
+fn the_same_bytes_are_other_paths_where_they_are_divided_otherwise() {
+    let part = |path: &[u8]| vec![path.to_vec()];
+    let exe_and_cwd = |exe: &[&[u8]], cwd: &[&[u8]]| {
+        let both = |parts: &[&[u8]]| parts.iter().map(|part| part.to_vec()).collect();
+        exec_with(&Strings { exe: both(exe), cwd: both(cwd), ..strings() }, |_| {})
+    };
+    for _ in 0..2 {
+        let (one, other) = (exe_and_cwd(&[b"c", b"b"], &[b"a"]), exe_and_cwd(&[b"c"], &[b"b", b"a"]));
+        assert_eq!((one.exe, one.cwd), (text("/b/c"), text("/a")));
+        assert_eq!((other.exe, other.cwd), (text("/c"), text("/a/b")));
+        let cut = exec_with(&Strings { exe: part(b"c"), ..strings() }, |raw| raw.exe_state = raw::FIELD_CUT);
+        assert_eq!(cut.exe.value.map(|exe| exe.lossy), Some("…/c".into()));
+        assert_eq!(exec_with(&Strings { exe: part(b"c"), ..strings() }, |_| {}).exe, text("/c"));
+    }
+}
+
 #[test]
 fn a_path_whose_walk_was_cut_does_not_look_absolute() {
     let cut = exec_with(&strings(), |raw| raw.exe_state = raw::FIELD_CUT).exe;
