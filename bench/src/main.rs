@@ -153,12 +153,17 @@ fn costs(place: &mut Place, peers: &[(Peer, PathBuf)], args: &Measure, cpus: u64
             }
         }
         match cost::programs(place, peer, program, storm(1)) {
-            Ok(programs) => results.programs.extend(programs),
+            Ok(programs) => {
+                results.programs.retain(|known| known.peer != peer.name);
+                results.programs.extend(programs);
+            }
             Err(why) => skip(results, peer.name, &format!("{why:#}")),
         }
     }
     for load in [None, Some(storm(1)), Some(storm(cpus))] {
-        results.latencies.push(cost::latency(place, &args.tracer, load)?);
+        let latency = cost::latency(place, &args.tracer, load)?;
+        results.latencies.retain(|known| known.load != latency.load);
+        results.latencies.push(latency);
     }
     results.idle = Some(cost::idle(&args.tracer, if args.quick { 5 } else { 20 })?);
     Ok(())

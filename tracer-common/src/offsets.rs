@@ -91,6 +91,8 @@ offsets! {
     task_fs: Useful(8) = "task_struct"."fs",
     /// Pid in every namespace.
     task_thread_pid: Useful(8) = "task_struct"."thread_pid",
+    /// Links in the lists of its pid.
+    task_pid_links: Useful(0) = "task_struct"."pid_links",
     /// Link in `signal_struct.thread_head`.
     task_thread_node: Useful(0) = "task_struct"."thread_node",
     /// Audit login uid.
@@ -197,6 +199,8 @@ offsets! {
     pid_level: Useful(4) = "pid"."level",
     /// Pid in each namespace.
     pid_numbers: Needed(0) = "pid"."numbers",
+    /// The tasks that have it, by what it is to them (`enum pid_type`).
+    pid_tasks: Useful(0) = "pid"."tasks",
     /// Size of one entry of it.
     upid_size: Useful(0) = "upid"."#size",
     /// The number.

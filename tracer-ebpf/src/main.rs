@@ -3,7 +3,7 @@
 //!
 //! - `hook/`: one file a hook: what is read, and into which record.
 //! - `kernel.rs`: the constants handed over at load time, and loads at their offsets.
-//! - `task.rs`: the only file that knows `task_struct` and what hangs on it.
+//! - `task.rs`, `task/`: the only module that knows `task_struct` and what hangs on it.
 //! - `path.rs`: walks dentries and mounts.
 //! - `emit.rs`: the only file that touches the ring: reserves, numbers, submits, and counts what found no room.
 #![no_std]

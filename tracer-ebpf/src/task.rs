@@ -1,12 +1,18 @@
-//! The only file that knows `task_struct` and what hangs on it.
+//! The only module that knows `task_struct` and what hangs on it: here what the verifier knows by type, in `address.rs` what
+//! is known by its address alone.
 
-use aya_ebpf::helpers::bpf_get_current_task;
+mod address;
+
 use aya_ebpf::helpers::generated::bpf_get_current_task_btf;
 use tracer_common::config::CGROUP_V2;
 use tracer_common::limits::{COMM_LEN, MAX_REAPER_DEPTH};
 use tracer_common::offsets::ABSENT;
 use tracer_common::record::{ID_UNSET, Ids, TaskRef};
 
+pub use self::address::{
+    cgroup_at, current, current_identity, identity_at, identity_if_older, ids_at, namespaces_at, parent_at,
+    real_parent_at,
+};
 use crate::kernel::{Typed, config, offset, read};
 
 /// `PF_KTHREAD`, include/linux/sched.h.
@@ -335,51 +341,6 @@ pub fn reaper(task: Task) -> Reaper {
     Reaper { task: init, subreaper: false, is_self: init.tgid == task.tgid() }
 }
 
-/// Identity of a task of which only the address is known.
-#[inline(always)]
-pub fn identity_at(task: u64) -> TaskRef {
-    if task == 0 {
-        return TaskRef::default();
-    }
-    let leader: u64 = read(task, offset!(task_group_leader));
-    TaskRef {
-        start_ns: read(leader, offset!(task_start_boottime)),
-        tgid: read(task, offset!(task_tgid)),
-        tid: read(task, offset!(task_pid)),
-    }
-}
-
-/// Identity of the running task. `bpf_get_current_task_btf` is only there from 5.11 on.
-#[inline(always)]
-pub fn current_identity() -> TaskRef {
-    identity_at(current())
-}
-
-/// Address of the running task.
-#[inline(always)]
-pub fn current() -> u64 {
-    unsafe { bpf_get_current_task() }
-}
-
-/// Identity of the parent of a task of which only the address is known.
-#[inline(always)]
-pub fn parent_at(task: u64) -> TaskRef {
-    let leader: u64 = read(task, offset!(task_group_leader));
-    identity_at(read(leader, offset!(task_real_parent)))
-}
-
-/// uid, gid, euid and egid of a task of which only the address is known.
-#[inline(always)]
-pub fn ids_at(task: u64) -> [u32; 4] {
-    let cred: u64 = read(task, offset!(task_real_cred));
-    [
-        read(cred, offset!(cred_uid)),
-        read(cred, offset!(cred_gid)),
-        read(cred, offset!(cred_euid)),
-        read(cred, offset!(cred_egid)),
-    ]
-}
-
 /// The top bit of each byte that is zero; of those behind the first such it may be set as well.
 #[inline(always)]
 const fn zeroes(word: u64) -> u64 {
@@ -396,40 +357,6 @@ const fn has_nul(word: u64) -> bool {
 const fn before_nul(word: u64) -> u64 {
     let first = zeroes(word) & zeroes(word).wrapping_neg();
     word & first.wrapping_sub(1)
-}
-
-/// Cgroup of a task of which only the address is known, in the hierarchy that was chosen.
-#[inline(always)]
-pub fn cgroup_at(task: u64) -> u64 {
-    if offset!(css_set_subsys) == ABSENT {
-        return 0;
-    }
-    let set: u64 = read(task, offset!(task_cgroups));
-    let controller = config!(cgroup_subsys);
-    let cgroup: u64 = if controller == CGROUP_V2 {
-        read(set, offset!(css_set_dfl_cgrp))
-    } else {
-        read(read(set, offset!(css_set_subsys) + 8 * controller), offset!(css_cgroup))
-    };
-    let node: u64 = read(cgroup, offset!(cgroup_kn));
-    read(node, offset!(kernfs_node_id))
-}
-
-/// Numbers of the mount namespace and of the pid namespace (0: the initial one) of a task of which only the address is known.
-#[inline(always)]
-pub fn namespaces_at(task: u64) -> [u32; 2] {
-    if offset!(task_nsproxy) == ABSENT || offset!(nsproxy_mnt_ns) == ABSENT || offset!(upid_ns) == ABSENT {
-        return [0; 2];
-    }
-    let proxy: u64 = read(task, offset!(task_nsproxy));
-    let mnt_ns: u32 = read(read(proxy, offset!(nsproxy_mnt_ns)), offset!(mnt_ns_inum));
-    let pid: u64 = read(task, offset!(task_thread_pid));
-    let level: u32 = read(pid, offset!(pid_level));
-    if level == 0 {
-        return [mnt_ns, 0];
-    }
-    let upid = pid + u64::from(offset!(pid_numbers)) + u64::from(level) * u64::from(offset!(upid_size));
-    [mnt_ns, read(read(upid, offset!(upid_ns)), offset!(pid_ns_inum))]
 }
 
 #[inline(always)]

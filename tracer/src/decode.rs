@@ -7,8 +7,8 @@ use bytes::{Buf, TryGetError};
 use tracer_common::limits::{COMM_LEN, MAX_NS_LEVEL};
 use tracer_common::record as raw;
 
-use crate::event::Capture;
-use crate::intern;
+use crate::event::{Capture, Image};
+use crate::intern::{self, Strings};
 use crate::record::{Cgroup, Exec, ExecFailed, Field, Fork, Record};
 use crate::text::{Argv, Text};
 
@@ -75,7 +75,7 @@ pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
         .ok_or(DecodeError::Length { len: header.len, have })?;
     match header.kind {
         raw::KIND_FORK => fork(header, &mut buf).map(Record::Fork),
-        raw::KIND_EXEC => exec(header, &mut buf).map(|exec| Record::Exec(Box::new(exec))),
+        raw::KIND_EXEC => exec(header, &mut buf),
         raw::KIND_EXIT => exit(header, &mut buf).map(|exit| Record::Exit(Box::new(exit))),
         raw::KIND_SIGNAL => signal(header, &mut buf).map(Record::Signal),
         raw::KIND_EXEC_FAILED | raw::KIND_EXECAT_FAILED => {
@@ -162,7 +162,7 @@ fn fork(header: raw::Header, rest: &mut &[u8]) -> Result<Fork, DecodeError> {
     Ok(Fork { raw, ns_pids: Some(ns_pids) })
 }
 
-fn exec(header: raw::Header, rest: &mut &[u8]) -> Result<Exec, DecodeError> {
+fn exec(header: raw::Header, rest: &mut &[u8]) -> Result<Record, DecodeError> {
     let all = *rest;
     let buf = &mut fixed(rest, size_of::<raw::Exec>())?;
     let raw = raw::Exec {
@@ -198,17 +198,31 @@ fn exec(header: raw::Header, rest: &mut &[u8]) -> Result<Exec, DecodeError> {
     };
     let [exe, cwd, filename, interp] = [take(lens[0])?, take(lens[1])?, take(lens[2])?, take(lens[3])?];
     let argv = take(raw.argv_captured as usize)?;
-    // All that the paths are made of lies in one piece: how long they are, what was captured of each, and they themselves.
-    let made_of = &all[offset_of!(raw::Exec, exe_len) - size_of::<raw::Header>()..all.len() - rest.len() - argv.len()];
-    let [exe, cwd, filename, interpreter] = intern::paths(made_of, || {
-        [
-            path(exe, raw.exe_state),
-            path(cwd, raw.cwd_state),
-            string(filename, raw.filename_state),
-            string(if interp == filename { b"" } else { interp }, raw.interp_state),
-        ]
+    // All that the strings are made of lies in one piece, but for the name: how long they are, what was captured of each, and
+    // they themselves, the arguments last.
+    let made_of = &all[offset_of!(raw::Exec, exe_len) - size_of::<raw::Header>()..all.len() - rest.len()];
+    let Strings { image, filename, interpreter } = intern::strings(&raw.comm, made_of, || {
+        let paths = &made_of[..made_of.len() - argv.len()];
+        let [exe, cwd, filename, interpreter] = intern::paths(paths, || {
+            [
+                path(exe, raw.exe_state),
+                path(cwd, raw.cwd_state),
+                string(filename, raw.filename_state).value,
+                string(if interp == filename { b"" } else { interp }, raw.interp_state).value,
+            ]
+        });
+        let image = Image::new(Some(intern::padded(&raw.comm)), exe, cwd, arguments(argv, raw.argv_state).value);
+        Strings { image: image.into(), filename, interpreter }
     });
-    Ok(Exec { exe, cwd, filename, interpreter, argv: arguments(argv, raw.argv_state), raw })
+    Ok(Record::Exec(Box::new(Exec {
+        raw,
+        image,
+        filename,
+        interpreter,
+        exe_capture: capture(raw.exe_state),
+        cwd_capture: capture(raw.cwd_state),
+        argv_capture: capture(raw.argv_state),
+    })))
 }
 
 fn exec_failed(header: raw::Header, rest: &mut &[u8]) -> Result<ExecFailed, DecodeError> {
@@ -319,10 +333,10 @@ fn capture(state: u8) -> Option<Capture> {
 }
 
 /// A path from its components, innermost first, each ended by a NUL. None at all is the root.
-fn path(components: &[u8], state: u8) -> Field<Text> {
+fn path(components: &[u8], state: u8) -> Option<Text> {
     let capture = capture(state);
     let body = components.strip_suffix(b"\0").unwrap_or(components);
-    let value = match capture {
+    match capture {
         Some(Capture::Unreadable | Capture::Degraded) if body.is_empty() => None,
         // Nothing but the name of a whole path is the root; nothing of one that was cut is nothing.
         Some(_) if body.is_empty() => Some(intern::text(CUT_ROOT.as_bytes())),
@@ -332,8 +346,7 @@ fn path(components: &[u8], state: u8) -> Field<Text> {
             Some(rooted(join(body, &mut room), capture))
         }
         _ => Some(rooted(join(body, &mut vec![0; body.len() + 1]), capture)),
-    };
-    Field { value, capture }
+    }
 }
 
 /// Turns `c\0b\0a` round into `/a/b/c`, written into the end of `room`.

@@ -7,6 +7,7 @@ mod container;
 mod exec;
 mod exit;
 mod frame;
+mod image;
 mod kin;
 mod process;
 mod storm;
@@ -21,6 +22,7 @@ pub use container::{Container, ContainerEnd, Kubernetes, Origin};
 pub use exec::{ArgvInfo, Capture, Exec, ExecFailed};
 pub use exit::{Cause, Exit, Usage};
 pub use frame::{Bye, Dropped, Filtering, Hello, Lost};
+pub use image::Image;
 pub use kin::{Ancestor, Reap, Reparent, ReparentReason, Zombie};
 pub use process::{Process, Source};
 pub use storm::{Storm, StormCommand, StormPhase, StormStatus};
@@ -239,21 +241,17 @@ impl Event {
         }
     }
 
-    /// True if the kernel did not tell it: it was found out after a loss. (A process of which only that much is known says
-    /// `inferred` in all its events.)
+    /// True if the kernel did not tell it: it was found out in `/proc`, after a loss say. (A process of which only that much is
+    /// known says `inferred` in all its events.)
     pub fn is_inferred(&self) -> bool {
         match self.kind {
             Kind::Process => self.process.as_ref().is_some_and(|process| process.inferred),
             Kind::Exec => self.exec.is_none(),
             Kind::Exit => self.exit.as_ref().is_none_or(|exit| exit.code.is_none() && exit.signal.is_none()),
+            Kind::Reap => self.reap.as_ref().is_some_and(|reap| reap.inferred),
             _ => false,
         }
     }
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's skip_serializing_if passes references")]
-fn is_zero(n: &u32) -> bool {
-    *n == 0
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's skip_serializing_if passes references")]

@@ -144,8 +144,8 @@ impl Filter {
             globs.as_ref().is_none_or(|globs| process.and_then(name).is_some_and(|name| globs.is_match(name)))
         };
         (self.uids.is_empty() || process.is_some_and(|process| of_user(process.uid) || of_user(process.euid)))
-            && named(&self.comm, |process| process.comm.as_deref())
-            && named(&self.exe, |process| process.exe.as_deref())
+            && named(&self.comm, |process| process.image.comm.as_deref())
+            && named(&self.exe, |process| process.image.exe.as_deref())
             && named(&self.units, |process| process.unit.as_deref())
             && (container.is_some_and(|id| self.named.contains(id))
                 || one_of(&self.containers, container, |id, text| id.starts_with(text)))
@@ -232,7 +232,7 @@ impl Subtree {
         if let Some(root) = root {
             self.roots.swap_remove(root);
         }
-        let daemon = self.engines && process.argv.as_deref().and_then(role::of) == Some(Role::Daemon);
+        let daemon = self.engines && process.image.argv.as_ref().and_then(role::of) == Some(Role::Daemon);
         let joins = root.is_some() || daemon || links(process).any(|link| self.members.contains(&link));
         if joins {
             self.members.insert(process.id);

@@ -19,8 +19,8 @@ fn event(kind: Kind, pid: u32, parent: u32) -> Event {
 fn named(comm: &str, exe: &str, uid: u32, euid: Option<u32>) -> Event {
     let mut event = event(Kind::Exec, 1, 0);
     let process = event.process.as_mut().unwrap();
-    process.comm = Some(comm.into());
-    process.exe = Some(exe.into());
+    process.image_mut().comm = Some(comm.into());
+    process.image_mut().exe = Some(exe.into());
     (process.uid, process.euid) = (Some(uid), euid);
     event
 }
@@ -180,7 +180,7 @@ proptest! {
 fn with_engines_what_daemons_start_is_in_too() {
     let ran = |pid: u32, parent: u32, argv: &[&str]| {
         let mut event = event(Kind::Exec, pid, parent);
-        event.process.as_mut().unwrap().argv = Some(argv.iter().map(|&arg| arg.into()).collect());
+        event.process.as_mut().unwrap().image_mut().argv = Some(argv.iter().collect());
         event
     };
     let about = |kind, process: Option<Event>| {

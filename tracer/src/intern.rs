@@ -1,24 +1,25 @@
 //! Strings that come again and again, kept once.
 //!
-//! Most records of a busy machine repeat a few strings: compilers, shells, their directories and options. Looking
-//! one up costs less than allocating it, and the processes that have it in common share it.
+//! Most records of a busy machine repeat a few strings: compilers, shells, their directories. Looking one up costs less
+//! than allocating it, and the processes that have it in common share it.
 
 use std::cell::RefCell;
 use std::hash::Hasher;
 use std::sync::Arc;
 
 use rustc_hash::FxHasher;
+use tracer_common::limits::COMM_LEN;
 
-use crate::record::Field;
-use crate::text::{Argv, Text};
+use crate::event::Image;
+use crate::text::{Arguments, Argv, Text};
 
 /// Strings remembered, a power of two; a newer one takes the place of an older that falls into the same.
 const PLACES: usize = 1024;
 
-/// Longer strings are seldom seen twice: what is remembered stays within 128 KiB.
+/// Longer strings are seldom seen twice: what is remembered stays within 180 KiB.
 const LONGEST: usize = 128;
 
-/// The same for whole argument lists; what is remembered of them stays within 64 KiB and what their strings take.
+/// The same for whole argument lists; what is remembered of them stays within 80 KiB.
 const LISTS: usize = 256;
 const LONGEST_LIST: usize = 256;
 
@@ -26,9 +27,32 @@ const LONGEST_LIST: usize = 256;
 const PATHS: usize = 256;
 const LONGEST_PATHS: usize = 256;
 
+/// And for all its strings; what is remembered of them stays within 1 MiB, most often within 200 KiB.
+const EXECS: usize = 256;
+const LONGEST_STRINGS: usize = 512;
+
 /// The paths of an exec, and what they were made of.
-type Paths = [Field<Text>; 4];
+type Paths = [Option<Text>; 4];
 type PathsSeen = (Box<[u8]>, Paths);
+
+/// All strings of an exec.
+#[derive(Clone)]
+pub(crate) struct Strings {
+    pub(crate) image: Arc<Image>,
+    pub(crate) filename: Option<Text>,
+    pub(crate) interpreter: Option<Text>,
+}
+
+/// What execs of a place have in common. Most command lines never come again, and those that do, often: none is remembered
+/// before it is seen twice.
+#[derive(Clone, Default)]
+struct ExecSeen {
+    /// Of the last that was looked for in vain.
+    hash: usize,
+    comm: [u8; COMM_LEN],
+    made_of: Box<[u8]>,
+    strings: Option<Strings>,
+}
 
 /// A cache: what falls into a place is remembered there.
 type Places<T> = RefCell<Vec<Option<T>>>;
@@ -36,8 +60,9 @@ type Places<T> = RefCell<Vec<Option<T>>>;
 thread_local! {
     // Only caches: what they hold shows in no result.
     static SEEN: Places<Arc<str>> = const { RefCell::new(Vec::new()) };
-    static LISTS_SEEN: Places<Arc<[Arc<str>]>> = const { RefCell::new(Vec::new()) };
+    static LISTS_SEEN: Places<Arguments> = const { RefCell::new(Vec::new()) };
     static PATHS_SEEN: Places<PathsSeen> = const { RefCell::new(Vec::new()) };
+    static EXECS_SEEN: RefCell<Vec<ExecSeen>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Bytes of the kernel as text.
@@ -74,6 +99,32 @@ pub(crate) fn paths(made_of: &[u8], make: impl FnOnce() -> Paths) -> Paths {
     })
 }
 
+/// All strings of an exec. Whatever they are made of is in these bytes and in the name, so that the same stand for the same.
+pub(crate) fn strings(comm: &[u8; COMM_LEN], made_of: &[u8], make: impl FnOnce() -> Strings) -> Strings {
+    if made_of.len() > LONGEST_STRINGS {
+        return make();
+    }
+    EXECS_SEEN.with_borrow_mut(|seen| {
+        if seen.is_empty() {
+            seen.resize_with(EXECS, ExecSeen::default);
+        }
+        let hash = hash(made_of);
+        let seen = &mut seen[hash % EXECS];
+        if let Some(strings) = &seen.strings
+            && *seen.made_of == *made_of
+            && seen.comm == *comm
+        {
+            return strings.clone();
+        }
+        let strings = make();
+        if seen.hash == hash {
+            *seen = ExecSeen { hash, comm: *comm, made_of: made_of.into(), strings: Some(strings.clone()) };
+        }
+        seen.hash = hash;
+        strings
+    })
+}
+
 /// The arguments as they lie in memory.
 pub(crate) fn argv(bytes: &[u8]) -> Argv {
     if bytes.len() > LONGEST_LIST {
@@ -85,29 +136,16 @@ pub(crate) fn argv(bytes: &[u8]) -> Argv {
         }
         let place = &mut seen[hash(bytes) % LISTS];
         if let Some(known) = place
-            && spells(known, bytes)
+            && known.as_bytes() == bytes
         {
             return Argv { lossy: known.clone(), b64: None };
         }
-        if bytes.is_empty() || std::str::from_utf8(bytes).is_err() {
-            return Argv::new(bytes);
+        let argv = Argv::new(bytes);
+        if argv.b64.is_none() {
+            *place = Some(argv.lossy.clone());
         }
-        let body = bytes.strip_suffix(b"\0").unwrap_or(bytes);
-        let lossy: Arc<[Arc<str>]> = body.split(|&b| b == 0).filter_map(string).collect();
-        *place = Some(lossy.clone());
-        Argv { lossy, b64: None }
+        argv
     })
-}
-
-/// True if the bytes are exactly these strings, each ended by a NUL.
-fn spells(list: &[Arc<str>], mut bytes: &[u8]) -> bool {
-    for string in list {
-        match bytes.strip_prefix(string.as_bytes()).and_then(|rest| rest.strip_prefix(b"\0")) {
-            Some(rest) => bytes = rest,
-            None => return false,
-        }
-    }
-    bytes.is_empty()
 }
 
 fn hash(bytes: &[u8]) -> usize {
@@ -149,6 +187,11 @@ mod tests {
         assert!(Arc::ptr_eq(&a.lossy, &b.lossy));
         let long = vec![b'x'; LONGEST + 1];
         assert!(!Arc::ptr_eq(&text(&long).lossy, &text(&long).lossy));
+        let lists = || argv(b"cc\0-c\0").lossy;
+        assert!(std::ptr::eq(lists().as_bytes(), lists().as_bytes()));
+        for bytes in [&b"a\0b"[..], b"a\0b\0", b"a\0b", b""] {
+            assert_eq!(argv(bytes), Argv::new(bytes));
+        }
     }
 
     proptest! {

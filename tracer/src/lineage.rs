@@ -180,7 +180,7 @@ impl<T: Default> Lineage<T> {
         let mut line = Vec::new();
         self.line(id, &mut line);
         let known = line.into_iter().skip(1).filter_map(|id| self.process(id));
-        known.map(|p| Ancestor { id: p.id, pid: p.pid, comm: p.comm.clone(), exe: p.exe.clone() }).collect()
+        known.map(|p| Ancestor { id: p.id, pid: p.pid, comm: p.image.comm.clone(), exe: p.image.exe.clone() }).collect()
     }
 
     /// How many nodes there are.

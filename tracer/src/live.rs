@@ -26,7 +26,7 @@ use self::narrow::Narrow;
 use self::outbox::Outbox;
 use crate::clock;
 use crate::enrich::info::Answer;
-use crate::event::{Event, Filtering, Hello, Kind, Lost, Process};
+use crate::event::{Event, Filtering, Hello, Kind, Lost};
 use crate::kernel::error::LoadError;
 use crate::kernel::hierarchy::Hierarchy;
 use crate::kernel::load::{Kernel, KernelOptions, RING_DEFAULT_BYTES};
@@ -56,6 +56,9 @@ const RESCAN_NS: u64 = 50_000_000;
 /// pause, after twenty times as long.
 const PASSED_OVER_NS: u64 = 50_000_000;
 
+/// After so long the ring is looked at again whatever it held then, in nanoseconds: as long as a look is put off at most.
+const HELD_UP_NS: u64 = 3_500_000;
+
 /// At the end, records that are on their way are waited for so often, and so long each time.
 const STOP_LOOKS: u32 = 2500;
 const STOP_PAUSE: Duration = Duration::from_micros(200);
@@ -80,6 +83,9 @@ const STOP_PAUSE: Duration = Duration::from_micros(200);
 pub struct Tracer {
     kernel: Kernel,
     ring: Ring,
+    /// When all that the ring held was taken, and nothing was waited for since. What has come meanwhile waits for the next look: to
+    /// look for it at once, while a storm goes on, would be a look for each few records.
+    emptied_ns: Option<u64>,
     table: Table,
     intake: Intake,
     snapshot: Vec<Event>,
@@ -158,7 +164,8 @@ impl Tracer {
     /// Appends what there is now, at least one event; waits for it if need be.
     pub async fn next_batch(&mut self, out: &mut Vec<Event>) -> io::Result<()> {
         loop {
-            if self.gather(out) {
+            let left = self.single.len() != 0 || !self.snapshot.is_empty();
+            if (left || self.is_worth_a_look()) && self.gather(out) {
                 return Ok(());
             }
             poll_fn(|cx| self.poll_wait(cx)).await?;
@@ -240,26 +247,25 @@ impl Tracer {
             self.clock_checked_ns = now;
             self.table.set_utc_offset(clock::utc_minus_boot_ns());
         }
-        let Taken { records, all } = self.take_batch();
+        let Taken { records, mut all } = self.take_batch();
         if records == 0 && !self.ring.is_busy() {
             self.notice_losses(now);
         }
-        if now >= self.passed_over_checked_ns + if records == 0 { PASSED_OVER_NS } else { 20 * PASSED_OVER_NS } {
+        if now >= self.passed_over_checked_ns + if all { PASSED_OVER_NS } else { 20 * PASSED_OVER_NS } {
             self.tell_passed_over(now);
         }
         // Not while there is more to come: what the ring holds is older than what `/proc` shows.
         if all && self.resync.is_due(now) {
             self.resync(now);
             // It stands for how things were before what the ring holds by now.
-            self.take_batch();
+            all = self.take_batch().all;
         }
         self.look_up(now);
-        let mut overdue = Vec::new();
-        self.table.tick(now, &mut overdue);
-        // That one was waited for may just not be told yet, or be lost: what is told has to be true now.
-        let hierarchy = &self.kernel.hierarchy;
-        overdue.retain(|event| event.process.as_ref().is_none_or(|process| is_zombie(process, hierarchy)));
-        self.outbox.take(|out| out.append(&mut overdue));
+        // Nor this: that one was waited for may stand there.
+        if all {
+            self.outbox.take(|out| self.table.look_at_the_dead(now, seed::remains, out));
+        }
+        self.outbox.take(|out| self.table.tick(now, out));
         self.outbox.tick(now);
         if self.settle.is_due(now) {
             self.settle(now);
@@ -273,8 +279,19 @@ impl Tracer {
         }
     }
 
+    /// False while the ring was emptied just now: whoever was held up since, by a slow reader say, looks without a wait.
+    fn is_worth_a_look(&self) -> bool {
+        self.emptied_ns.is_none_or(|then| clock::boot_ns() >= then + HELD_UP_NS)
+    }
+
     /// Waits until there is something to look at, or something is due.
     fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let waited = ready!(self.poll_due(cx));
+        self.emptied_ns = None;
+        Poll::Ready(waited)
+    }
+
+    fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if let Poll::Ready(ready) = self.ring.poll_readable(cx) {
             return Poll::Ready(ready);
         }
@@ -307,12 +324,12 @@ impl Tracer {
 
     /// Takes up to `most` records from the ring, fewer if what becomes of them fills the `room`, and queues that.
     fn take(&mut self, most: usize, room: usize) -> Taken {
-        let Self { ring, intake, table, outbox, resync, narrow, .. } = self;
+        let Self { ring, emptied_ns, intake, table, outbox, resync, narrow, .. } = self;
         if outbox.bytes() >= room {
             return Taken { records: 0, all: false };
         }
         let (mut left, mut argv_bytes) = (most, 0);
-        ring.drain_while(|bytes| {
+        let taken = ring.drain_while(|bytes| {
             if let Some((lost, record)) = intake.take(bytes) {
                 if lost.is_some() {
                     resync.at(record.header().boot_ns);
@@ -324,25 +341,22 @@ impl Tracer {
             }
             left -= 1;
             left > 0 && argv_bytes + outbox.bytes() < room
-        })
+        });
+        *emptied_ns = taken.all.then(clock::boot_ns);
+        taken
     }
 }
 
-/// Memory that the arguments of an exec take: each is a string of its own, of some forty bytes if it is short.
+/// Memory that the arguments of an exec take.
 fn argv_bytes_of(record: &Record) -> usize {
     let Record::Exec(exec) = record else { return 0 };
-    exec.raw.argv_captured as usize + 40 * exec.argv.value.as_ref().map_or(0, |argv| argv.lossy.len())
+    [&exec.image.argv, &exec.image.argv_b64].into_iter().flatten().map(|list| list.as_bytes().len()).sum()
 }
 
 /// Tells the table of the cgroups that are there.
 fn look_at_cgroups(table: &mut Table, hierarchy: &Hierarchy) {
     table.name_containers(states::containers(hierarchy));
     table.learn_cgroups(hierarchy.scan());
-}
-
-/// True if a process is a zombie by what `/proc` says.
-fn is_zombie(process: &Process, hierarchy: &Hierarchy) -> bool {
-    seed::read(process.pid, 0, hierarchy).is_some_and(|seed| seed.process.zombie && seed.process.id == process.id)
 }
 
 /// Queues what becomes of a record, after what was lost before it.
@@ -370,7 +384,7 @@ impl Stream for Tracer {
                 return Poll::Ready(Some(Ok(event)));
             }
             let mut next = self.take_snapshot();
-            if next.is_empty() {
+            if next.is_empty() && self.is_worth_a_look() {
                 self.fill();
                 self.outbox.hand_on(&mut next);
             }

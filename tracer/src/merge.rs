@@ -185,7 +185,7 @@ fn about(task: raw::TaskRef, ids: &raw::Ids, comm: Option<&[u8]>) -> Process {
     process.loginuid = known(ids.loginuid);
     (process.sid, process.pgid) = (known(ids.sid), known(ids.pgid));
     if let Some(comm) = comm.map(Text::from_padded) {
-        (process.comm, process.comm_b64) = (Some(comm.lossy), comm.b64);
+        process.image_mut().set_comm(comm);
     }
     process
 }

@@ -1,5 +1,6 @@
 use super::*;
-use crate::record::{Exec, Field, Fork};
+use crate::event::Image;
+use crate::record::{Exec, Fork};
 
 const MS: u64 = 1_000_000;
 
@@ -34,26 +35,17 @@ fn exit(task: raw::TaskRef, parent: raw::TaskRef, boot_ns: u64) -> Record {
 }
 
 fn exec(task: raw::TaskRef, parent: raw::TaskRef, boot_ns: u64) -> Record {
-    fn none<T>() -> Field<T> {
-        Field { value: None, capture: None }
-    }
     let ids = raw::Ids { uid: 1000, euid: 0, ..raw::Ids::default() };
     let header = header(raw::KIND_EXEC, boot_ns);
-    Record::Exec(Box::new(Exec {
-        raw: raw::Exec { header, task, parent, ids, old_euid: 1000, ..raw::Exec::default() },
-        exe: none(),
-        cwd: none(),
-        filename: none(),
-        interpreter: none(),
-        argv: none(),
-    }))
+    let raw = raw::Exec { header, task, parent, ids, old_euid: 1000, ..raw::Exec::default() };
+    Record::Exec(Box::new(Exec::new(raw, Image::none())))
 }
 
 /// A process that was read at 500 ms.
 fn seed(pid: u32, start_ns: u64, ppid: u32) -> Seed {
     let mut process = Process::new(ProcessId::from_ns(start_ns, pid), Source::Procfs);
-    process.exe = Some("/bin/old".into());
-    process.comm = Some("old".into());
+    process.image_mut().exe = Some("/bin/old".into());
+    process.image_mut().comm = Some("old".into());
     process.euid = Some(0);
     Seed {
         process,
@@ -120,9 +112,9 @@ fn an_image_that_may_be_of_after_an_exec_is_not_told_as_of_before() {
         merged(seeds, &[exec(task(50, 100 * MS), INIT, boot_ns)]).remove(1).process
     };
     for boot_ns in [400 * MS, 500 * MS, 510 * MS] {
-        assert_eq!((of(boot_ns).exe, of(boot_ns).comm), (None, None));
+        assert_eq!(*of(boot_ns).image, Image::default());
     }
-    assert_eq!(of(530 * MS).exe.as_deref(), Some("/bin/old"), "read well before");
+    assert_eq!(of(530 * MS).image.exe.as_deref(), Some("/bin/old"), "read well before");
     assert_eq!(of(530 * MS).euid, None, "1000, as the record says it was");
 }
 
@@ -132,7 +124,7 @@ fn who_vanished_before_it_was_read_is_made_up_from_its_records() {
     let seeds = merged(vec![seed(1, 10 * MS, 0)], &told);
     let process = &seeds[1].process;
     assert_eq!((process.pid, seeds[1].ppid, process.zombie, process.inferred), (50, 1, false, true));
-    assert_eq!((process.comm.as_deref(), process.uid, process.euid), (Some("sh"), Some(5), Some(6)));
+    assert_eq!((process.image.comm.as_deref(), process.uid, process.euid), (Some("sh"), Some(5), Some(6)));
     assert_eq!((process.source, process.loginuid), (Source::Kernel, None));
 }
 
@@ -173,7 +165,7 @@ fn two_of_one_pid_within_a_tick_leave_the_older_without_an_image() {
     let told = [exit(task(50, 401 * MS), INIT, 403 * MS), fork(task(50, 405 * MS), INIT)];
     let seeds = merged(vec![seed(1, 10 * MS, 0), seed(50, 400 * MS, 1)], &told);
     assert_eq!(pids(&seeds), [(1, false), (50, false)]);
-    assert_eq!(seeds[1].process.exe, None);
+    assert_eq!(seeds[1].process.image.exe, None);
 }
 
 #[test]

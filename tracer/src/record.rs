@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tracer_common::record as raw;
 
-use crate::event::Capture;
+use crate::event::{Capture, Image};
 use crate::text::{Argv, Text};
 
 /// One decoded record.
@@ -59,16 +59,25 @@ pub struct Fork {
 pub struct Exec {
     /// The fixed part.
     pub raw: raw::Exec,
-    /// Executable, absolute in its mount namespace.
-    pub exe: Field<Text>,
-    /// Working directory, likewise.
-    pub cwd: Field<Text>,
+    /// Its name, its arguments, the executable and the working directory, both absolute in its mount namespace.
+    pub image: Arc<Image>,
     /// Path as given.
-    pub filename: Field<Text>,
+    pub filename: Option<Text>,
     /// Interpreter, if another program than `filename` runs.
-    pub interpreter: Field<Text>,
-    /// Arguments.
-    pub argv: Field<Argv>,
+    pub interpreter: Option<Text>,
+    /// Why the path of the executable is not whole, if so.
+    pub exe_capture: Option<Capture>,
+    /// Likewise of the working directory.
+    pub cwd_capture: Option<Capture>,
+    /// Likewise of the arguments.
+    pub argv_capture: Option<Capture>,
+}
+
+impl Exec {
+    /// An exec whose image is whole, and of which nothing else is known.
+    pub fn new(raw: raw::Exec, image: Arc<Image>) -> Self {
+        Self { raw, image, filename: None, interpreter: None, exe_capture: None, cwd_capture: None, argv_capture: None }
+    }
 }
 
 /// A failed exec with its strings.

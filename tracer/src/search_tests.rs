@@ -17,7 +17,7 @@ fn failed(pid: u32, ms: u64, code: i32, path: &str, argv0: &str) -> Event {
         errno: errno::name(code),
         code,
         filename: Some(path.into()),
-        argv: Some([argv0.into(), "-x".into()].into()),
+        argv: Some([argv0, "-x"].iter().collect()),
         ..ExecFailed::default()
     }));
     event

@@ -10,13 +10,16 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat, readlinkat};
+use nix::sys::signal::kill;
 use nix::sys::stat::Mode;
+use nix::unistd::Pid;
 use rustc_hash::FxHashMap;
 use tracer_common::record::ID_UNSET;
 
 use crate::clock::boot_ns;
-use crate::event::{Process, Source};
+use crate::event::{Image, Process, Source};
 use crate::id::{ProcessId, TICK_NS};
 use crate::kernel::hierarchy::Hierarchy;
 use crate::text::{Argv, Text};
@@ -67,9 +70,7 @@ pub struct Seed {
 impl Seed {
     /// Forgets what it runs.
     pub fn forget_image(&mut self) {
-        let process = &mut self.process;
-        (process.comm, process.comm_b64, process.exe, process.exe_b64) = (None, None, None, None);
-        (process.argv, process.argv_b64, process.cwd, process.cwd_b64) = (None, None, None, None);
+        self.process.image = Image::none();
     }
 
     /// False if another look may show another parent: the one that was seen is just ending, or gone, or it took over the pid
@@ -138,8 +139,7 @@ pub fn read(pid: u32, utc_minus_boot_ns: i64, hierarchy: &Hierarchy) -> Option<S
         None => (stat, true),
     };
     let exiting = gone || (last.flags & PF_EXITING != 0 && dir.living_thread(pid).is_none());
-    let comm = Text::new(&last.comm);
-    (process.comm, process.comm_b64) = (Some(comm.lossy), comm.b64);
+    process.image_mut().set_comm(Text::new(&last.comm));
     (process.sid, process.pgid) = (last.sid, last.pgid);
     process.tty = tty::name(last.tty).map(Into::into);
     process.zombie = exiting && matches!(last.state, b'Z' | b'X' | b'x');
@@ -156,6 +156,36 @@ pub fn read(pid: u32, utc_minus_boot_ns: i64, hierarchy: &Hierarchy) -> Option<S
         read_from_ns,
         read_until_ns: boot_ns(),
     })
+}
+
+/// What is left of a process that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remains {
+    /// It still ends: it may have files to close, or a namespace's members to wait for. Or it cannot be seen.
+    Ending,
+    /// It is to be waited for.
+    Zombie,
+    /// Nothing: it has been waited for.
+    None,
+}
+
+/// Looks at what is left of one.
+pub fn remains(id: ProcessId) -> Remains {
+    match std::fs::read(format!("/proc/{}/stat", id.pid())) {
+        Ok(bytes) => remains_by(&bytes, id),
+        // Of others' processes `/proc` may show nothing (`hidepid`).
+        Err(_) if kill(Pid::from_raw(id.pid() as i32), None) == Err(Errno::ESRCH) => Remains::None,
+        Err(_) => Remains::Ending,
+    }
+}
+
+fn remains_by(stat: &[u8], id: ProcessId) -> Remains {
+    match Stat::parse(stat) {
+        Some(stat) if ProcessId::from_ticks(stat.start_ticks, id.pid()) != id => Remains::None,
+        // A leader is one before the last of its threads has ended; until then nobody can wait for it.
+        Some(Stat { state: b'Z', threads: ..=1, .. }) => Remains::Zombie,
+        _ => Remains::Ending,
+    }
 }
 
 /// Looks again at processes whose parent is doubtful: the kernel gives them another one soon, or has already.
@@ -227,16 +257,17 @@ impl Dir {
     /// exe, cwd and argv, from a thread that still has them if the leader has not.
     fn image(&mut self, thread: Option<&mut Self>, process: &mut Process) {
         let from = thread.unwrap_or(self);
+        let image = process.image_mut();
         if let Some(exe) = from.link(c"exe") {
-            (process.exe, process.exe_b64) = (Some(exe.lossy), exe.b64);
+            image.set_exe(exe);
         }
         if let Some(cwd) = from.link(c"cwd") {
-            (process.cwd, process.cwd_b64) = (Some(cwd.lossy), cwd.b64);
+            image.set_cwd(cwd);
         }
         // No bytes: in the middle of an exec. (An empty list is not to be had since Linux 5.18: execve makes it one
         // empty string.)
         if let Some(argv) = from.read(c"cmdline").filter(|bytes| !bytes.is_empty()).map(arguments) {
-            (process.argv, process.argv_b64) = (Some(argv.lossy), argv.b64);
+            image.set_argv(argv);
         }
     }
 
@@ -276,6 +307,7 @@ struct Stat {
     sid: Option<u32>,
     tty: u32,
     flags: u32,
+    threads: u32,
     start_ticks: u64,
 }
 
@@ -299,6 +331,7 @@ impl Stat {
             sid: id(6)?,
             tty: tty::from_proc_stat(field(7)?.parse::<i32>().ok()? as u32),
             flags: field(9)?.parse().ok()?,
+            threads: field(20)?.parse().ok()?,
             start_ticks: field(22)?.parse().ok()?,
         })
     }

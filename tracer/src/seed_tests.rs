@@ -3,7 +3,7 @@ use std::process::{Command, Stdio};
 use super::*;
 
 fn strings(argv: &Argv) -> Vec<&str> {
-    argv.lossy.iter().map(|a| &**a).collect()
+    argv.lossy.iter().collect()
 }
 
 #[test]
@@ -13,6 +13,31 @@ fn a_name_may_hold_anything() {
     assert_eq!(stat.comm, b"a) R 1\n(\xff");
     assert_eq!((stat.state, stat.ppid, stat.pgid, stat.sid), (b'S', 7, Some(42), None));
     assert_eq!((stat.tty, stat.flags, stat.start_ticks), (tty::mkdev(136, 0), 0x40_0000, 987_654));
+}
+
+#[test]
+fn what_is_left_of_a_process() {
+    let of = |state: &str, threads: u32, start: u64| {
+        let stat = format!("42 (sh) {state} 7 42 42 0 -1 4194308 1 2 3 4 5 6 7 8 20 0 {threads} 0 {start} 0 0");
+        remains_by(stat.as_bytes(), ProcessId::from_ticks(987_654, 42))
+    };
+    assert_eq!(of("Z", 1, 987_654), Remains::Zombie);
+    assert_eq!(of("Z", 2, 987_654), Remains::Ending, "another thread is not done yet");
+    assert_eq!(of("D", 1, 987_654), Remains::Ending);
+    assert_eq!(of("X", 0, 987_654), Remains::Ending, "just being waited for");
+    assert_eq!(of("Z", 1, 987_655), Remains::None, "another has its pid");
+}
+
+#[test]
+fn a_child_is_a_zombie_until_it_is_waited_for() {
+    let mut child = Command::new("true").stdin(Stdio::null()).spawn().unwrap();
+    let id = read(child.id(), 0, &Hierarchy::of_proc()).unwrap().process.id;
+    while remains(id) == Remains::Ending {
+        std::thread::yield_now();
+    }
+    assert_eq!(remains(id), Remains::Zombie);
+    child.wait().unwrap();
+    assert_eq!(remains(id), Remains::None);
 }
 
 #[test]
@@ -49,14 +74,14 @@ fn a_child_is_read_whole() {
     let seed = std::iter::repeat_with(|| read(child.id(), 0, &Hierarchy::of_proc()).unwrap())
         .inspect(|_| std::thread::sleep(Duration::from_millis(1)))
         .take(5_000)
-        .find(|seed| seed.process.argv.is_some())
+        .find(|seed| seed.process.image.argv.is_some())
         .unwrap();
     let process = &seed.process;
     assert_eq!((process.pid, seed.ppid, process.source), (child.id(), std::process::id(), Source::Procfs));
-    assert_eq!(process.comm.as_deref(), Some("sleep"));
-    assert_eq!(strings(&Argv { lossy: process.argv.clone().unwrap(), b64: None }), ["sleep", "60"]);
-    assert!(process.exe.as_deref().is_some_and(|exe| exe.starts_with('/') && !exe.contains("deleted")));
-    assert_eq!(process.cwd.as_deref(), Some("/"));
+    assert_eq!(process.image.comm.as_deref(), Some("sleep"));
+    assert_eq!(strings(&Argv { lossy: process.image.argv.clone().unwrap(), b64: None }), ["sleep", "60"]);
+    assert!(process.image.exe.as_deref().is_some_and(|exe| exe.starts_with('/') && !exe.contains("deleted")));
+    assert_eq!(process.image.cwd.as_deref(), Some("/"));
     assert_eq!(process.uid, Some(nix::unistd::getuid().as_raw()));
     assert!(!process.zombie && !seed.exiting && !seed.gone && !process.kthread);
     assert!(before <= seed.read_from_ns && seed.read_from_ns <= seed.read_until_ns);
@@ -70,7 +95,8 @@ fn a_child_is_read_whole() {
         .find(|seed| seed.process.zombie)
         .unwrap();
     assert!(zombie.exiting);
-    assert_eq!((zombie.process.comm.as_deref(), zombie.process.exe), (Some("sleep"), None));
+    let Image { comm, exe, .. } = &*zombie.process.image;
+    assert_eq!((comm.as_deref(), exe), (Some("sleep"), &None));
     child.wait().unwrap();
     assert_eq!(read(child.id(), 0, &Hierarchy::of_proc()), None);
 }
@@ -79,7 +105,7 @@ fn a_child_is_read_whole() {
 fn a_snapshot_holds_this_process_and_its_parent() {
     let seeds = snapshot(0, &Hierarchy::of_proc()).unwrap();
     let me = seeds.iter().find(|seed| seed.process.pid == std::process::id()).unwrap();
-    assert_eq!(me.process.exe.as_deref().map(Into::into), std::env::current_exe().ok());
+    assert_eq!(me.process.image.exe.as_deref().map(Into::into), std::env::current_exe().ok());
     assert!(seeds.iter().any(|seed| seed.process.pid == me.ppid));
     assert!(seeds.iter().any(|seed| seed.process.pid == 1));
 }

@@ -1,9 +1,14 @@
 //! Bytes of the kernel as text: shared, lossy where they must be, and never losing the bytes.
 
+mod arguments;
+
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+
+pub use arguments::{Arguments, Iter as ArgumentsIter};
 
 /// A byte string of the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,28 +38,31 @@ impl Text {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Argv {
     /// Arguments as UTF-8; what is not shows as U+FFFD.
-    pub lossy: Arc<[Arc<str>]>,
+    pub lossy: Arguments,
     /// Every argument's bytes in base64, only when any is not UTF-8.
-    pub b64: Option<Arc<[Arc<str>]>>,
+    pub b64: Option<Arguments>,
 }
 
 impl Argv {
     /// From the strings as they lie in memory, each ended by a NUL; a last one that was cut has none.
     pub fn new(bytes: &[u8]) -> Self {
-        let body = bytes.strip_suffix(b"\0").unwrap_or(bytes);
-        let arguments = || body.split(|&b| b == 0).filter(|_| !bytes.is_empty());
-        match std::str::from_utf8(bytes) {
-            Ok(_) => Self { lossy: arguments().map(|a| Text::new(a).lossy).collect(), b64: None },
-            Err(_) => Self {
-                lossy: arguments().map(|a| Text::new(a).lossy).collect(),
-                b64: Some(arguments().map(|a| STANDARD.encode(a).into()).collect()),
-            },
+        let ended = match bytes {
+            [] | [.., 0] => Cow::Borrowed(bytes),
+            cut => Cow::Owned([cut, b"\0"].concat()),
+        };
+        if let Ok(strings) = std::str::from_utf8(&ended) {
+            return Self { lossy: Arguments::of_ended(strings), b64: None };
         }
+        let arguments = ended.split_inclusive(|&byte| byte == 0).map(|ended| &ended[..ended.len() - 1]);
+        let lossy = Arguments::of_ended(&String::from_utf8_lossy(&ended));
+        Self { lossy, b64: Some(arguments.map(|argument| STANDARD.encode(argument)).collect()) }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -67,11 +75,30 @@ mod tests {
 
     #[test]
     fn arguments_are_split_at_nuls() {
-        let strings = |bytes: &[u8]| Argv::new(bytes).lossy.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let strings = |bytes: &[u8]| Argv::new(bytes).lossy.iter().map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(strings(b"sh\0-c\0\0"), ["sh", "-c", ""]);
         assert_eq!(strings(b"sh\0cu"), ["sh", "cu"]);
         assert_eq!(strings(b"\0"), [""]);
         assert!(strings(b"").is_empty());
-        assert_eq!(Argv::new(b"a\0\xff\0").b64.unwrap().len(), 2);
+        assert_eq!(strings(b"a\0\xc3"), ["a", "\u{fffd}"]);
+    }
+
+    proptest! {
+        #[test]
+        fn each_argument_is_the_text_it_would_be_alone(
+            list in proptest::collection::vec(proptest::collection::vec(1..=255_u8, 0..8), 0..8),
+            cut: bool,
+        ) {
+            let mut bytes = list.iter().flat_map(|argument| [argument, &b"\0"[..]].concat()).collect::<Vec<u8>>();
+            if cut && list.last().is_some_and(|last| !last.is_empty()) {
+                bytes.pop();
+            }
+            let (argv, alone) = (Argv::new(&bytes), list.iter().map(|argument| Text::new(argument)).collect::<Vec<_>>());
+            prop_assert!(argv.lossy.iter().eq(alone.iter().map(|text| &*text.lossy)));
+            prop_assert_eq!(argv.b64.is_some(), alone.iter().any(|text| text.b64.is_some()));
+            if let Some(b64) = argv.b64 {
+                prop_assert!(b64.iter().eq(list.iter().map(|argument| STANDARD.encode(argument))));
+            }
+        }
     }
 }

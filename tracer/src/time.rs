@@ -15,51 +15,47 @@ const NS: i64 = 1_000_000_000;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Timestamp(pub i64);
 
-/// `2023-11-14T22:13:20.123456789Z`: every i64 of nanoseconds lies within the years 1677 to 2262.
-type Printed = [u8; 30];
-
 thread_local! {
-    /// The second that was printed last: thousands of events share one, and the calendar is what costs.
-    static LAST: Cell<(i64, Printed)> = const { Cell::new((i64::MIN, [b'0'; 30])) };
+    /// What was printed last, and its second: thousands of events share one, and the calendar is what costs.
+    static LAST: Cell<Option<(i64, String)>> = const { Cell::new(None) };
 }
 
 impl Timestamp {
-    /// RFC 3339 in UTC with nanoseconds.
-    fn print(self) -> Printed {
-        let second = self.0.div_euclid(NS);
-        let (last, mut printed) = LAST.get();
-        if last != second {
-            printed = print_second(second);
-            LAST.set((second, printed));
-        }
-        let mut nanos = self.0.rem_euclid(NS);
-        for digit in printed[20..29].iter_mut().rev() {
-            *digit = b'0' + (nanos % 10) as u8;
-            nanos /= 10;
-        }
-        printed
+    /// RFC 3339 in UTC with nanoseconds: `2023-11-14T22:13:20.123456789Z`.
+    fn print<R>(self, show: impl FnOnce(&str) -> R) -> R {
+        let (second, nanos) = (self.0.div_euclid(NS), self.0.rem_euclid(NS));
+        // Taken out meanwhile: whoever shows it may print another.
+        let last = LAST.try_with(Cell::take).ok().flatten().filter(|(last, _)| *last == second);
+        let mut text = last.map_or_else(|| print_second(second), |(_, text)| text);
+        // Ten digits, so that nine of them stand for less than a second; every i64 of nanoseconds has a year of four.
+        let mut digits = itoa::Buffer::new();
+        text.truncate(UP_TO_SECONDS);
+        text.push_str(&digits.format(NS + nanos)[1..]);
+        text.push('Z');
+        let shown = show(&text);
+        // At the end of a thread there is no place for it.
+        let _ = LAST.try_with(|last| last.set(Some((second, text))));
+        shown
     }
 }
 
-fn print_second(second: i64) -> Printed {
-    const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(9));
-    let text = jiff::Timestamp::new(second, 0).map(|time| PRINTER.timestamp_to_string(&time)).unwrap_or_default();
-    text.as_bytes().try_into().unwrap_or([b'0'; 30])
-}
+/// Bytes of `2023-11-14T22:13:20.`.
+const UP_TO_SECONDS: usize = 20;
 
-fn as_text(printed: &Printed) -> &str {
-    std::str::from_utf8(printed).unwrap_or_default()
+fn print_second(second: i64) -> String {
+    const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(9));
+    jiff::Timestamp::new(second, 0).map(|time| PRINTER.timestamp_to_string(&time)).unwrap_or_default()
 }
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(as_text(&self.print()))
+        self.print(|text| f.pad(text))
     }
 }
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.serialize_str(as_text(&self.print()))
+        self.print(|text| s.serialize_str(text))
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tracer::event::{
     Ancestor, ArgvInfo, Bye, Capture, Cause, Container, ContainerEnd, Dropped, Event, Exec, ExecFailed, Exit,
-    Filtering, Hello, Kind, Kubernetes, Lost, Origin, Process, Reap, Reparent, ReparentReason, Source, Storm,
+    Filtering, Hello, Image, Kind, Kubernetes, Lost, Origin, Process, Reap, Reparent, ReparentReason, Source, Storm,
     StormCommand, StormPhase, StormStatus, Usage, Zombie,
 };
 use tracer::id::ProcessId;
@@ -47,7 +47,7 @@ fn sample(kind: Kind, seq: u64) -> Event {
         }
         Kind::Reap => {
             let (by_pid, by_id, by_comm) = (Some(1), Some(id(1)), text("init"));
-            event.reap = Some(Reap { zombie_ns: Some(7), by_pid, by_id, by_comm }.into());
+            event.reap = Some(Reap { zombie_ns: Some(7), by_pid, by_id, by_comm, inferred: true }.into());
         }
         Kind::Zombie => {
             let (parent_pid, parent_id, parent_comm) = (Some(4700), Some(id(4700)), text("lazy"));
@@ -120,7 +120,7 @@ fn container_info() -> Container {
             sandbox_id: text("ba9876543210"),
         }),
         bundle: text("/run/b"),
-        args: Some(["nginx".into(), "-g".into()].into()),
+        args: Some(["nginx", "-g"].iter().collect()),
         annotations: Some(Arc::new([("a/b".into(), "c".into())].into())),
         ..container(None)
     }
@@ -149,7 +149,17 @@ fn text(text: &str) -> Option<Arc<str>> {
 }
 
 fn process() -> Process {
-    let strings = |texts: &[&str]| Some(texts.iter().map(|&text| text.into()).collect());
+    let strings = |texts: &[&str]| Some(texts.iter().collect());
+    let image = Image {
+        comm: text("caf\u{fffd}"),
+        comm_b64: text("Y2Fm6Q=="),
+        exe: text("/bin/caf\u{fffd}"),
+        exe_b64: text("L2Jpbi9jYWbp"),
+        argv: strings(&["caf\u{fffd}", "-x"]),
+        argv_b64: strings(&["Y2Fm6Q==", "LXg="]),
+        cwd: text("/caf\u{fffd}"),
+        cwd_b64: text("L2NhZuk="),
+    };
     Process {
         tid: Some(4712),
         ns_pids: Some([4711, 7].into()),
@@ -164,14 +174,7 @@ fn process() -> Process {
         sid: Some(4000),
         pgid: Some(4711),
         tty: text("pts/0"),
-        comm: text("caf\u{fffd}"),
-        comm_b64: text("Y2Fm6Q=="),
-        exe: text("/bin/caf\u{fffd}"),
-        exe_b64: text("L2Jpbi9jYWbp"),
-        argv: strings(&["caf\u{fffd}", "-x"]),
-        argv_b64: strings(&["Y2Fm6Q==", "LXg="]),
-        cwd: text("/caf\u{fffd}"),
-        cwd_b64: text("L2NhZuk="),
+        image: image.into(),
         start_time: Some(TIME),
         execs: 2,
         cgroup: text("/system.slice/x.service"),
@@ -210,8 +213,8 @@ fn exec_failed() -> ExecFailed {
         filename: text("./caf\u{fffd}"),
         filename_b64: text("Li9jYWbp"),
         filename_capture: Some(Capture::Cut),
-        argv: Some([Arc::from("caf\u{fffd}")].into()),
-        argv_b64: Some([Arc::from("Y2Fm6Q==")].into()),
+        argv: Some(["caf\u{fffd}"].iter().collect()),
+        argv_b64: Some(["Y2Fm6Q=="].iter().collect()),
         dirfd: Some(7),
         from_tid: Some(4712),
         attempts: Some(2),

@@ -10,7 +10,7 @@ use tracer_common::record::{KIND_REAP, Reap};
 
 use crate::emit;
 use crate::filter;
-use crate::task::{Task, parent_at};
+use crate::task::{Task, identity_if_older, real_parent_at};
 
 const TASK: usize = 0;
 
@@ -27,9 +27,9 @@ fn reap(ctx: BtfTracePointContext) -> i32 {
         unsafe {
             (*record).header = header;
             (*record).task = task.identity();
-            // Nobody holds the parent for us: it may be gone, and its memory be another's. User space takes it for the
-            // parent only if it knows one with just this start, which is not younger than the child.
-            (*record).parent = parent_at(task.0.address());
+            // Nobody holds the parent for us: it may be gone, and its memory be another's, who is younger than the child: a
+            // parent never is. User space takes it for the parent only if it knows one with just this start.
+            (*record).parent = identity_if_older(real_parent_at(task.0.address()), task.start_ns());
         }
         entry.submit(emit::wake_up());
     }

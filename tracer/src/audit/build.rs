@@ -165,9 +165,9 @@ impl Starts {
     /// `runc start` and its like, which let the entrypoint go.
     fn release(&self, pending: &Pending, began_ns: u64, ready_ns: u64, steps: &mut Vec<Ran>) {
         let lets_go = |image: &Image| {
-            let argv = image.argv.as_deref().unwrap_or_default();
+            let Some(argv) = &image.argv else { return false };
             let line = oci::read(argv).filter(|line| line.id == &*pending.container.id);
-            line.is_some_and(|line| line.verb == oci::Verb::Other) && argv.iter().any(|word| &**word == "start")
+            line.is_some_and(|line| line.verb == oci::Verb::Other) && argv.iter().any(|word| word == "start")
         };
         for (id, past) in self.history.all() {
             for i in past.own_images(ready_ns) {
@@ -246,8 +246,7 @@ impl Starts {
                 _ => next = known.creator,
             }
         }
-        let argv = image.argv.as_deref().unwrap_or_default();
-        if image.execed && argv.iter().any(|word| names(word, container)) {
+        if image.execed && image.argv.iter().flatten().any(|word| names(word, container)) {
             return Some(Tie::Id);
         }
         // The shim of another, or a client that asks for something else.

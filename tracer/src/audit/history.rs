@@ -8,6 +8,7 @@ use rustc_hash::FxHashMap;
 use super::role::{self, Role};
 use crate::event::{Event, Kind, Process, Source};
 use crate::id::ProcessId;
+use crate::text::Arguments;
 
 /// How many of the dead are remembered: of those that have to do with containers, and of all others.
 const DEAD_KEPT: [usize; 2] = [16_384, 1024];
@@ -21,7 +22,7 @@ pub(super) struct Image {
     /// Its exec; its birth, for what it was born with.
     pub(super) at_ns: u64,
     pub(super) execed: bool,
-    pub(super) argv: Option<Arc<[Arc<str>]>>,
+    pub(super) argv: Option<Arguments>,
     pub(super) exe: Option<Arc<str>>,
     pub(super) comm: Option<Arc<str>>,
     pub(super) uid: Option<u32>,
@@ -187,13 +188,13 @@ impl History {
 }
 
 fn image(process: &Process, at_ns: u64, execed: bool) -> Image {
-    let role = process.argv.as_deref().and_then(role::of);
+    let role = process.image.argv.as_ref().and_then(role::of);
     Image {
         at_ns,
         execed,
-        argv: process.argv.clone(),
-        exe: process.exe.clone(),
-        comm: process.comm.clone(),
+        argv: process.image.argv.clone(),
+        exe: process.image.exe.clone(),
+        comm: process.image.comm.clone(),
         uid: process.euid.or(process.uid),
         role,
     }

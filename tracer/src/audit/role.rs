@@ -1,12 +1,12 @@
 //! Who is who in the start of a container, by the name of the program.
 
 use std::fmt;
-use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::enrich::oci;
+use crate::text::Arguments;
 
 /// What a process does in the start of a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -84,8 +84,8 @@ pub fn program(argv0: &str) -> &str {
 }
 
 /// What a command line is known for; none for that of anything else.
-pub fn of<S: AsRef<str>>(argv: &[S]) -> Option<Role> {
-    let name = program(argv.first()?.as_ref());
+pub fn of(argv: &Arguments) -> Option<Role> {
+    let name = program(argv.first()?);
     if oci::is_init(argv) {
         Some(Role::Init)
     } else if oci::read(argv).is_some() {
@@ -100,25 +100,25 @@ pub fn of<S: AsRef<str>>(argv: &[S]) -> Option<Role> {
 }
 
 /// `podman system service`, which does for others what it is asked.
-fn is_service<S: AsRef<str>>(name: &str, argv: &[S]) -> bool {
-    name == "podman" && argv.windows(2).any(|two| two[0].as_ref() == "system" && two[1].as_ref() == "service")
+fn is_service(name: &str, argv: &Arguments) -> bool {
+    name == "podman" && argv.iter().zip(argv.iter().skip(1)).any(|two| two == ("system", "service"))
 }
 
 /// True for a client that asks for the start of a container (or of several).
-pub fn asks_for_start(argv: &[Arc<str>]) -> bool {
-    of(argv) == Some(Role::Client) && argv.iter().skip(1).any(|word| VERBS.contains(&&**word))
+pub fn asks_for_start(argv: &Arguments) -> bool {
+    of(argv) == Some(Role::Client) && argv.iter().skip(1).any(|word| VERBS.contains(&word))
 }
 
 /// True for a command that has containers started, by itself or by a daemon.
-pub fn starts_containers<S: AsRef<str>>(argv: &[S]) -> bool {
+pub fn starts_containers(argv: &Arguments) -> bool {
     matches!(of(argv), Some(Role::Client | Role::Runtime))
 }
 
 /// True for a command whose containers are the children of a daemon.
-pub fn needs_daemon<S: AsRef<str>>(argv: &[S]) -> bool {
+pub fn needs_daemon(argv: &Arguments) -> bool {
     let Some(argv0) = argv.first() else { return false };
-    let remote = || argv.iter().any(|word| matches!(word.as_ref(), "--remote" | "-r" | "--url" | "--connection"));
-    let name = program(argv0.as_ref());
+    let remote = || argv.iter().any(|word| matches!(word, "--remote" | "-r" | "--url" | "--connection"));
+    let name = program(argv0);
     OF_DAEMONS.contains(&name) || name == "podman" && remote()
 }
 
@@ -126,8 +126,8 @@ pub fn needs_daemon<S: AsRef<str>>(argv: &[S]) -> bool {
 mod tests {
     use super::*;
 
-    fn words(text: &str) -> Vec<Arc<str>> {
-        text.split(' ').map(Into::into).collect()
+    fn words(text: &str) -> Arguments {
+        text.split(' ').collect()
     }
 
     #[test]
@@ -149,17 +149,16 @@ mod tests {
         ] {
             assert_eq!(of(&words(text)), role, "{text}");
         }
-        assert_eq!(of::<&str>(&[]), None);
+        assert_eq!(of(&Arguments::default()), None);
     }
 
     #[test]
     fn who_asks_for_a_start() {
         assert!(asks_for_start(&words("docker run web")) && asks_for_start(&words("docker compose up")));
         assert!(!asks_for_start(&words("docker ps")) && !asks_for_start(&words("sh run")));
-        assert!(needs_daemon(&["docker", "run"]) && needs_daemon(&["podman", "--remote", "run"]));
-        assert!(
-            !needs_daemon(&["podman", "run"]) && !needs_daemon(&["runc", "run", "a"]) && !needs_daemon::<&str>(&[])
-        );
-        assert!(starts_containers(&["podman", "run"]) && !starts_containers(&["make"]));
+        assert!(needs_daemon(&words("docker run")) && needs_daemon(&words("podman --remote run")));
+        assert!(!needs_daemon(&words("podman run")) && !needs_daemon(&words("runc run a")));
+        assert!(!needs_daemon(&Arguments::default()));
+        assert!(starts_containers(&words("podman run")) && !starts_containers(&words("make")));
     }
 }

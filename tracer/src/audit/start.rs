@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::role::Role;
 use crate::event::Container;
 use crate::id::ProcessId;
+use crate::text::Arguments;
 use crate::time::Timestamp;
 
 /// Version of the shape of [`Start`].
@@ -55,7 +56,7 @@ pub struct Ran {
     pub exe: Option<Arc<str>>,
     /// Arguments; those of its creator if it has exec'd nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub argv: Option<Arc<[Arc<str>]>>,
+    pub argv: Option<Arguments>,
     /// True if this is a program that was exec'd, false for a process that was only forked.
     pub execed: bool,
     /// When it began, in nanoseconds since the start began: its exec; its fork if it has exec'd nothing; of what ran

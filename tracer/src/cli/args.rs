@@ -159,8 +159,9 @@ pub struct CaptureArgs {
     ///
     /// Adds the events reap (a dead process was waited for: how long it was a zombie, and by whom) and zombie (one was
     /// not waited for in a while: who should, and how many of its children lie there). A reap is told up to some tens of
-    /// milliseconds late, when the kernel has done with the process. A parent that ignores SIGCHLD has its children
-    /// reaped by the kernel.
+    /// milliseconds late, when the kernel has done with the process; one that the kernel does not tell (its record was
+    /// lost) is found in /proc, a second after --zombie-after or later, and says `inferred`. A parent that ignores SIGCHLD
+    /// has its children reaped by the kernel.
     #[arg(long)]
     reap: bool,
 

@@ -8,6 +8,7 @@ use super::{Capture, CaptureArgs, ExitCode, FilterArgs, Globals, UsageError};
 use crate::audit::role;
 use crate::filter::{Filter, Spec};
 use crate::sink::{Format, Target};
+use crate::text::Arguments;
 
 /// Run a command, and show all it ran
 ///
@@ -144,11 +145,11 @@ impl RunArgs {
             let message = "--reap adds events to those that -o FILE gets; the tree in the end has none: give -o FILE";
             return Err(UsageError::new("run", message));
         }
-        let words: Vec<_> = self.command.iter().map(|word| word.to_string_lossy()).collect();
+        let argv: Arguments = self.command.iter().map(|word| word.to_string_lossy()).collect();
         let containers = match self.containers {
             When::Always => Containers::Anywhere,
-            When::Auto if role::needs_daemon(&words) => Containers::Anywhere,
-            When::Auto if role::starts_containers(&words) => Containers::Below,
+            When::Auto if role::needs_daemon(&argv) => Containers::Anywhere,
+            When::Auto if role::starts_containers(&argv) => Containers::Below,
             When::Auto | When::Never => Containers::No,
         };
         let spec = Spec { until_reaped: capture.zombie_after.is_some(), ..self.filter.spec() };

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::event::Kubernetes;
+use crate::text::Arguments;
 
 /// What is known of a container besides its id and cgroup.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,7 +24,7 @@ pub struct Info {
     /// Directory of its bundle.
     pub bundle: Option<Arc<str>>,
     /// What it is to run.
-    pub args: Option<Arc<[Arc<str>]>>,
+    pub args: Option<Arguments>,
     /// Annotations of its bundle.
     pub annotations: Option<Arc<BTreeMap<Arc<str>, Arc<str>>>>,
 }

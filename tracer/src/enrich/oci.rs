@@ -4,6 +4,8 @@
 //! runc has beyond that). Engines start them, so this line is there for every container of Docker, containerd, Podman and
 //! CRI-O, before there is anything else of it.
 
+use crate::text::Arguments;
+
 /// The runtimes, by the name of their program. Some engines bring one of their own: `buildkit-runc`, `docker-runc`.
 const RUNTIMES: [&str; 5] = ["runc", "crun", "youki", "runsc", "kata-runtime"];
 
@@ -68,8 +70,8 @@ pub struct Line<'a> {
 }
 
 /// Reads a command line; none if it is not that of a runtime, or is about no container.
-pub fn read<S: AsRef<str>>(argv: &[S]) -> Option<Line<'_>> {
-    let mut words = argv.iter().map(AsRef::as_ref);
+pub fn read(argv: &Arguments) -> Option<Line<'_>> {
+    let mut words = argv.iter();
     let runtime = runtime(words.next()?)?;
     let (mut verb, mut bundle) = (None, None);
     while let Some(word) = words.next() {
@@ -99,9 +101,10 @@ pub fn read<S: AsRef<str>>(argv: &[S]) -> Option<Line<'_>> {
 }
 
 /// True for what runc becomes inside the container before it makes room for the program: `runc init`.
-pub fn is_init<S: AsRef<str>>(argv: &[S]) -> bool {
-    let [program, verb, ..] = argv else { return false };
-    verb.as_ref() == "init" && runtime(program.as_ref()).is_some()
+pub fn is_init(argv: &Arguments) -> bool {
+    let mut words = argv.iter();
+    let program = words.next();
+    words.next() == Some("init") && program.and_then(runtime).is_some()
 }
 
 /// Which runtime a program is.
@@ -124,7 +127,7 @@ mod tests {
     use super::*;
 
     fn line(text: &str) -> Option<(&'static str, Verb, String, Option<String>)> {
-        let argv: Vec<&str> = text.split(' ').collect();
+        let argv: Arguments = text.split(' ').collect();
         read(&argv).map(|line| (line.runtime, line.verb, line.id.into(), line.bundle.map(Into::into)))
     }
 
@@ -170,8 +173,9 @@ mod tests {
 
     #[test]
     fn runc_becomes_init_before_the_program() {
-        assert!(is_init(&["runc", "init"]) && is_init(&["/usr/sbin/runc", "init"]));
-        assert!(!is_init(&["runc", "run", "init"]) && !is_init(&["/sbin/init"]) && !is_init(&["sh", "init"]));
+        let is_init = |text: &str| is_init(&text.split(' ').collect());
+        assert!(is_init("runc init") && is_init("/usr/sbin/runc init"));
+        assert!(!is_init("runc run init") && !is_init("/sbin/init") && !is_init("sh init"));
     }
 
     #[test]

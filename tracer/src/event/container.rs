@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::id::ProcessId;
+use crate::text::Arguments;
 
 /// How a process came into its container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -54,7 +55,7 @@ pub struct Container {
     pub bundle: Option<Arc<str>>,
     /// What it is to run, as its bundle says (`container_info`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub args: Option<Arc<[Arc<str>]>>,
+    pub args: Option<Arguments>,
     /// The annotations of its bundle (`container_info`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub annotations: Option<Arc<BTreeMap<Arc<str>, Arc<str>>>>,

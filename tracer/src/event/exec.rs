@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::is_false;
+use crate::text::Arguments;
 
 /// How much of a captured field there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -97,10 +98,10 @@ pub struct ExecFailed {
     pub filename_capture: Option<Capture>,
     /// Arguments it would have run with; bytes that are not UTF-8 show as U+FFFD.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub argv: Option<Arc<[Arc<str>]>>,
+    pub argv: Option<Arguments>,
     /// The bytes of each argument in base64, when any is not UTF-8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub argv_b64: Option<Arc<[Arc<str>]>>,
+    pub argv_b64: Option<Arguments>,
     /// Descriptor of the directory that `filename` is relative to, or (`filename` empty) of the file (execveat).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dirfd: Option<i32>,

@@ -152,7 +152,7 @@ pub struct Bye {
     /// Dead processes that were waited for, emitted (with `--reap`).
     #[serde(default, skip_serializing_if = "is_zero64")]
     pub reaps: u64,
-    /// Processes, execs and exits among them that the kernel did not tell but that were found out after a loss.
+    /// Processes, execs, exits and reaps among them that the kernel did not tell but that were found out in `/proc`.
     #[serde(default, skip_serializing_if = "is_zero64")]
     pub inferred: u64,
     /// Execs whose argv was cut short for want of room (their `argv_info` says so too).

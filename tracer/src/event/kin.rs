@@ -49,6 +49,10 @@ pub struct Reap {
     /// Its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by_comm: Option<Arc<str>>,
+    /// The kernel did not tell it: `/proc` did not have it any more. The time is when it is told. When it was waited for is not
+    /// known, and by whom only if the parent that it had when it died lives on.
+    #[serde(default, skip_serializing_if = "super::is_false")]
+    pub inferred: bool,
 }
 
 /// A process that is dead for some time, and was not waited for.

@@ -223,6 +223,7 @@ impl Builder {
         let mut tracer = Tracer {
             kernel,
             ring,
+            emptied_ns: None,
             table,
             intake,
             snapshot: Vec::new(),
@@ -251,6 +252,8 @@ impl Builder {
         tracer.snapshot.splice(0..0, found);
         tracer.take_batch();
         tracer.close_filter()?;
+        // There is something to hand on.
+        tracer.emptied_ns = None;
         Ok(tracer)
     }
 }

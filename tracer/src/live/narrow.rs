@@ -94,7 +94,7 @@ impl Narrow {
             return vec![seed];
         };
         // It may be another program by now, which its name would tell.
-        if seed.process.comm != Some(Text::from_padded(&comm).lossy) {
+        if seed.process.image.comm != Some(Text::from_padded(&comm).lossy) {
             seed.forget_image();
         }
         let parent = Some(seed.ppid).filter(|&ppid| ppid != 0 && table.by_pid(ppid).is_none());
@@ -244,9 +244,9 @@ fn wanted(table: &Table, scope: &Scope, subtree: Option<&Filter>) -> Vec<(Proces
         if by_descent || scope.asks_for(&shown, process.cgroup(), name) {
             return Some(Tracked::Asked);
         }
-        let argv = shown.argv.as_deref().unwrap_or_default();
-        let runtime = oci::read(argv).is_some() || oci::is_init(argv);
-        (runtime || shown.comm.as_deref().is_some_and(is_aide)).then_some(Tracked::Aide)
+        let argv = shown.image.argv.as_ref();
+        let runtime = argv.is_some_and(|argv| oci::read(argv).is_some() || oci::is_init(argv));
+        (runtime || shown.image.comm.as_deref().is_some_and(is_aide)).then_some(Tracked::Aide)
     };
     for process in table.living() {
         if let Some(what) = state(process) {

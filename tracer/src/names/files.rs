@@ -30,7 +30,7 @@ pub(super) fn bundle(json: &[u8], info: &mut Info) -> bool {
         }
     };
     let args = spec.process().as_ref().and_then(|process| process.args().as_ref());
-    info.args = args.map(|args| args.iter().map(|arg| arg.as_str().into()).collect());
+    info.args = args.map(|args| args.iter().collect());
     info.hostname = spec.hostname().as_deref().filter(|name| !name.is_empty()).map(Into::into);
     let annotations = spec.annotations().iter().flatten();
     info.annotate(annotations.map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect());
@@ -76,7 +76,7 @@ mod tests {
     const STORE: &[u8] = include_bytes!("../../tests/files/podman.containers.json");
 
     fn args(info: &Info) -> Vec<&str> {
-        info.args.iter().flat_map(|args| args.iter()).map(|arg| &**arg).collect()
+        info.args.iter().flatten().collect()
     }
 
     #[test]

@@ -167,7 +167,7 @@ impl Roster {
 
 /// True for what is still a copy of the runtime, and not yet what it is to start.
 fn is_stage(process: &Process) -> bool {
-    process.argv.as_deref().is_some_and(oci::is_init)
+    process.image.argv.as_ref().is_some_and(oci::is_init)
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ fn process(pid: u32, container: Option<&str>, argv: &str) -> Process {
     let mut process = Process::new(ProcessId::from_ticks(u64::from(pid), pid), Source::Kernel);
     process.container = container.map(Into::into);
     process.cgroup = container.map(|id| format!("/docker/{id}").into());
-    process.argv = Some(argv.split(' ').map(Into::into).collect());
+    process.image_mut().argv = Some(argv.split(' ').collect());
     process.start_time = Some(at(i64::from(pid)));
     process
 }

@@ -160,7 +160,7 @@ impl Look {
             Event { kind: Kind::Fork | Kind::ThreadStart, .. } => line.push(Role::Plain, &label::name(process)),
             _ => line.push(Role::Plain, &label::command(process)),
         }
-        if process.inferred {
+        if process.inferred || event.reap.as_ref().is_some_and(|reap| reap.inferred) {
             line.push(Role::Dim, "  (inferred)");
         }
     }

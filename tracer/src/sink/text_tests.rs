@@ -10,7 +10,7 @@ fn event(kind: Kind, pid: u32, comm: &str) -> Event {
     let mut process = Process::new(ProcessId::from_ticks(5, pid), Source::Kernel);
     process.ppid = Some(4700);
     process.uid = Some(1000);
-    process.comm = Some(comm.into());
+    process.image_mut().comm = Some(comm.into());
     let mut event = Event::new(kind, Timestamp(T0));
     event.process = Some(process);
     event
@@ -19,7 +19,7 @@ fn event(kind: Kind, pid: u32, comm: &str) -> Event {
 fn exec(pid: u32, argv: &[&str]) -> Event {
     let mut event = event(Kind::Exec, pid, argv[0]);
     let process = event.process.as_mut().unwrap();
-    process.argv = Some(argv.iter().map(|&arg| arg.into()).collect());
+    process.image_mut().argv = Some(argv.iter().collect());
     process.execs = 1;
     event
 }
@@ -191,7 +191,7 @@ fn what_failed_and_what_was_left_lying_is_told() {
         errno: "ENOENT".into(),
         code: 2,
         filename: Some("/bin/no\x1bthing".into()),
-        argv: Some(["no\x1bthing".into(), "-x".into()].into()),
+        argv: Some(["no\x1bthing", "-x"].iter().collect()),
         attempts: Some(2),
         paths: Some(vec!["/usr/bin/nothing".into(), "/bin/no\x1bthing".into()]),
         ..ExecFailed::default()
@@ -207,16 +207,19 @@ fn what_failed_and_what_was_left_lying_is_told() {
     let mut reaped = exec(4712, &["sleep", "1"]);
     reaped.kind = Kind::Reap;
     let (by_pid, by_comm) = (Some(4700), Some("ba\x1bsh".into()));
-    reaped.reap = Some(Reap { zombie_ns: Some(1_500_000), by_pid, by_id: None, by_comm }.into());
+    reaped.reap = Some(Reap { zombie_ns: Some(1_500_000), by_pid, by_id: None, by_comm, inferred: false }.into());
+    let mut gone = reaped.clone();
+    gone.reap = Some(Reap { inferred: true, ..Reap::default() }.into());
     let mut lies = exec(4713, &["sleep", "2"]);
     lies.kind = Kind::Zombie;
     lies.zombie =
         Some(Zombie { zombie_ns: 10_000_000_000, parent_pid: Some(4700), unreaped: 3, ..Zombie::default() }.into());
-    insta::assert_snapshot!(lines(look(false, &UNICODE), &[refused, by_descriptor, reaped, lies]), @r#"
+    insta::assert_snapshot!(lines(look(false, &UNICODE), &[refused, by_descriptor, reaped, gone, lies]), @r#"
     TIME         EVENT       PID    PPID USER       DETAILS
     22:13:20.123 execfail    4711    4700 alice      ENOENT   $'/bin/no\x1bthing': $'no\x1bthing' -x  (No such file or directory; by sh)  (2 attempts: /usr/bin/nothing, $'/bin/no\x1bthing')
     22:13:20.123 execfail    4711    4700 alice      EACCES   /dev/fd/3  (Permission denied; by sh)
     22:13:20.123 reap        4712    4700 alice      sleep 1  (a zombie for 1.50ms, reaped by 4700 (ba\x1bsh))
+    22:13:20.123 reap        4712    4700 alice      sleep 1  (reaped by someone unknown)  (inferred)
     22:13:20.123 zombie      4713    4700 alice      sleep 2  (a zombie for 10.0s: 4700 (?) has left 3 unreaped)
     "#);
 }

@@ -47,7 +47,7 @@ impl Tally {
     fn add_exec(&mut self, event: &Event) {
         self.execs += 1;
         let process = event.process.as_ref();
-        let name = process.and_then(|process| process.exe.as_ref().or(process.comm.as_ref()));
+        let name = process.and_then(|process| process.image.exe.as_ref().or(process.image.comm.as_ref()));
         let room = self.commands.len() < DISTINCT;
         match name {
             Some(name) if room || self.commands.contains_key(name) => {

@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
-use crate::event::{Exit, Source, Usage};
+use crate::event::{Exit, Image, Source, Usage};
 
 const MS: u64 = 1_000_000;
 const START: u64 = 100 * SECOND_NS;
@@ -16,7 +16,7 @@ fn process(pid: u32, parent: u32) -> Process {
     Process {
         parent_id: (parent > 0).then(|| id(parent)),
         ppid: Some(parent),
-        comm: Some(format!("p{pid}").into()),
+        image: Image { comm: Some(format!("p{pid}").into()), ..Image::default() }.into(),
         ..Process::new(id(pid), Source::Kernel)
     }
 }
@@ -26,7 +26,7 @@ fn event(kind: Kind, pid: u32, parent: u32, at_ns: u64) -> Event {
     event.boot_ns = Some(at_ns);
     event.process = Some(process(pid, parent));
     if kind == Kind::Exec {
-        event.process.as_mut().unwrap().exe = Some(format!("/bin/{}", pid % 40).into());
+        event.process.as_mut().unwrap().image_mut().exe = Some(format!("/bin/{}", pid % 40).into());
     }
     if kind == Kind::Exit {
         let usage = Usage { user_ns: u64::from(pid), system_ns: 1, ..Usage::default() };

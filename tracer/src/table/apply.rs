@@ -2,12 +2,12 @@
 
 use tracer_common::record as raw;
 
-use super::entry::{End, Entry, Heir, Image, Parent};
+use super::entry::{End, Entry, Heir, Parent};
+use super::images::ImageId;
 use super::reparent::Inherits;
 use super::store::Slot;
 use super::{Moment, Table};
 use crate::event::{self, ArgvInfo, Capture, Event, Kind, Source};
-use crate::intern;
 use crate::record::{Exec, Fork};
 use crate::signals;
 use crate::usage::{Used, used};
@@ -37,12 +37,8 @@ impl Table {
             return;
         }
         let mut entry = Entry::new(raw.child.tgid, raw.child.start_ns, Source::Kernel);
-        if let Some(creator) = creator {
-            entry.image = self.store[creator].image.clone();
-        }
-        if let Some(image) = entry.image.with_comm(&raw.comm) {
-            entry.image = image;
-        }
+        let image = creator.map_or(ImageId::NONE, |creator| self.store[creator].image);
+        entry.image = self.store.images.named(image, &raw.comm);
         entry.kthread = raw.flags & raw::FORK_KTHREAD != 0;
         entry.creator = creator_id;
         entry.ns_pids = ns_pids;
@@ -87,7 +83,7 @@ impl Table {
     }
 
     pub(super) fn exec(&mut self, exec: Box<Exec>, out: &mut Vec<Event>) {
-        let Exec { raw, exe, cwd, filename, interpreter, argv } = *exec;
+        let Exec { raw, image, filename, interpreter, exe_capture, cwd_capture, argv_capture } = *exec;
         let at = Moment::of(&raw.header);
         let before = raw::Ids { euid: raw.old_euid, egid: raw.old_egid, ..raw.ids };
         let Some(slot) = self.resolve_with(raw.task, raw.parent, &before, None, at, out) else { return };
@@ -111,35 +107,34 @@ impl Table {
         self.look_again_where(slot, before.as_deref());
 
         let internal = raw.flags & raw::EXEC_INTERNAL_MOUNT != 0;
-        let memfd = internal && exe.value.as_ref().is_some_and(|exe| exe.lossy.starts_with("/memfd:"));
+        let memfd = internal && image.exe.as_ref().is_some_and(|exe| exe.starts_with("/memfd:"));
         let raised = raw.old_euid != raw.ids.euid || raw.old_egid != raw.ids.egid;
-        let (filename, filename_b64) = filename.value.map_or((None, None), |text| (Some(text.lossy), text.b64));
-        let argv_info = argv_info(&raw, argv.capture);
+        let (filename, filename_b64) = filename.map_or((None, None), |text| (Some(text.lossy), text.b64));
+        let argv_info = argv_info(&raw, argv_capture);
 
         let entry = &mut self.store[slot];
         (entry.kthread, entry.bare) = (false, false);
         entry.execs += 1;
-        let comm = Some(intern::padded(&raw.comm));
-        let image = Image { comm, exe: exe.value, cwd: cwd.value, argv: argv.value };
+        let previous_exe = self.store.image(slot).exe.clone();
         let image = self.store.images.share(image);
-        let previous = self.store.set_image(slot, image);
+        self.store.set_image(slot, image);
 
         let event = self.tell(Kind::Exec, slot, at, out);
         event.argv_info = Some(argv_info);
         event.exec = Some(Box::new(event::Exec {
             filename,
             filename_b64,
-            interpreter: interpreter.value.map(|text| text.lossy),
+            interpreter: interpreter.map(|text| text.lossy),
             memfd,
             deleted: raw.flags & raw::EXEC_DELETED != 0,
             setid: raised,
             previous_euid: (raw.old_euid != raw.ids.euid).then_some(raw.old_euid),
             previous_egid: (raw.old_egid != raw.ids.egid).then_some(raw.old_egid),
             caps_gained: raw.flags & raw::EXEC_CAPS_GAINED != 0,
-            previous_exe: previous.exe.as_ref().map(|exe| exe.lossy.clone()),
+            previous_exe,
             from_tid: (raw.task.tid != raw.task.tgid).then_some(raw.task.tid),
-            exe_capture: exe.capture,
-            cwd_capture: cwd.capture,
+            exe_capture,
+            cwd_capture,
         }));
         self.container_execed(slot, at, out);
         self.ask_by_runtime(slot);

@@ -37,7 +37,7 @@ impl Table {
 
     /// Containers that runtimes are just making, as their command lines say.
     pub(super) fn name_by_runtimes(&mut self, seeds: &[Seed]) {
-        for argv in seeds.iter().filter_map(|seed| seed.process.argv.as_ref()) {
+        for argv in seeds.iter().filter_map(|seed| seed.process.image.argv.as_ref()) {
             if let Some(line) = oci::read(argv).filter(|line| line.verb == oci::Verb::Create) {
                 self.cgroups.name_after(line.id, line.runtime);
             }
@@ -151,8 +151,8 @@ impl Table {
             if let Some(line) = self.runtime_line(slot) {
                 return Some(line);
             }
+            self.store.image(slot).argv.as_ref().filter(|argv| oci::is_init(argv))?;
             let entry = &self.store[slot];
-            entry.image.argv.as_ref().filter(|argv| oci::is_init(&argv.lossy))?;
             next = entry.creator.or(entry.parent_id()).and_then(|above| self.store.by_id(above));
         }
         None
@@ -160,8 +160,8 @@ impl Table {
 
     /// What a process was told to do, if it is a container runtime and that is about a container.
     fn runtime_line(&self, slot: Slot) -> Option<RuntimeLine> {
-        let argv = self.store[slot].image.argv.as_ref()?;
-        let line = oci::read(&argv.lossy).filter(|line| matches!(line.verb, oci::Verb::Create | oci::Verb::Exec))?;
+        let argv = self.store.image(slot).argv.as_ref()?;
+        let line = oci::read(argv).filter(|line| matches!(line.verb, oci::Verb::Create | oci::Verb::Exec))?;
         Some(RuntimeLine { runtime: line.runtime, verb: line.verb, id: line.id.to_owned() })
     }
 }

@@ -135,7 +135,7 @@ impl Table {
     /// A process in a container has another image: the entrypoint's, or that of a program that was put into it.
     pub(super) fn container_execed(&mut self, slot: Slot, at: Moment, out: &mut Vec<Event>) {
         let Some(container) = self.container_of(slot) else { return };
-        if self.store[slot].image.argv.as_ref().is_some_and(|argv| oci::is_init(&argv.lossy)) {
+        if self.store.image(slot).argv.as_ref().is_some_and(oci::is_init) {
             return;
         }
         let (id, execs) = (self.store[slot].id(), self.store[slot].execs);

@@ -1,44 +1,15 @@
 //! What the table keeps of one process, and how that becomes an [`event::Process`].
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
-use tracer_common::limits::COMM_LEN;
 use tracer_common::record as raw;
 
+use super::images::ImageId;
 use super::store::Slot;
 use crate::enrich::Cgroup;
-use crate::event::{Origin, Process, Source};
+use crate::event::{Image, Origin, Process, Source};
 use crate::id::{ProcessId, TICK_NS};
-use crate::intern;
-use crate::text::{Argv, Text};
 use crate::time::Timestamp;
-
-/// What an exec gives a process and a fork hands down: shared by all that have it in common.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Image {
-    pub(super) comm: Option<Text>,
-    pub(super) exe: Option<Text>,
-    pub(super) cwd: Option<Text>,
-    pub(super) argv: Option<Argv>,
-}
-
-impl Image {
-    /// What is known of the image of a process.
-    pub(super) fn of(process: Process) -> Self {
-        let text = |lossy: Option<Arc<str>>, b64| lossy.map(|lossy| Text { lossy, b64 });
-        Self {
-            comm: text(process.comm, process.comm_b64),
-            exe: text(process.exe, process.exe_b64),
-            cwd: text(process.cwd, process.cwd_b64),
-            argv: process.argv.map(|lossy| Argv { lossy, b64: process.argv_b64 }),
-        }
-    }
-
-    /// The same under another name; none if it has this one.
-    pub(super) fn with_comm(&self, comm: &[u8; COMM_LEN]) -> Option<Arc<Self>> {
-        (!has_comm(self, comm)).then(|| Arc::new(Self { comm: Some(intern::padded(comm)), ..self.clone() }))
-    }
-}
 
 /// Who the parent is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +49,7 @@ pub(super) struct End {
     pub(super) heir: Heir,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Entry {
     pub(super) pid: u32,
     /// `CLOCK_BOOTTIME` at creation, in nanoseconds; rounded down to the tick while not `exact`.
@@ -104,7 +75,7 @@ pub(super) struct Entry {
     pub(super) cgroup: Option<Arc<Cgroup>>,
     /// How it came into its container.
     pub(super) origin: Option<Origin>,
-    pub(super) image: Arc<Image>,
+    pub(super) image: ImageId,
     pub(super) ns_pids: Option<Arc<[u32]>>,
     pub(super) end: Option<End>,
     /// The living children, in the order in which they became such (`task_struct.children`), and the place
@@ -137,7 +108,7 @@ impl Entry {
             ids: UNKNOWN_IDS,
             cgroup: None,
             origin: None,
-            image: NO_IMAGE.clone(),
+            image: ImageId::NONE,
             ns_pids: None,
             end: None,
             first_child: None,
@@ -149,9 +120,9 @@ impl Entry {
     }
 
     /// Gives back what it shares with others, its image to the caller: it is forgotten.
-    pub(super) fn clear(&mut self) -> Arc<Image> {
+    pub(super) fn clear(&mut self) -> ImageId {
         (self.cgroup, self.ns_pids) = (None, None);
-        std::mem::replace(&mut self.image, NO_IMAGE.clone())
+        std::mem::replace(&mut self.image, ImageId::NONE)
     }
 
     pub(super) fn id(&self) -> ProcessId {
@@ -181,15 +152,12 @@ impl Entry {
         }
     }
 
-    /// As the output shows it. `tty` is the name of its terminal.
-    pub(super) fn process(&self, utc_minus_boot_ns: i64, tty: Option<Arc<str>>) -> Process {
-        let Image { comm, exe, cwd, argv } = &*self.image;
+    /// As the output shows it. `image` is what it runs, `tty` the name of its terminal.
+    pub(super) fn process(&self, image: Arc<Image>, utc_minus_boot_ns: i64, tty: Option<Arc<str>>) -> Process {
         let ids = &self.ids;
         let id = self.id();
         let parent_id = self.parent_id();
         let cgroup = self.cgroup.as_deref();
-        let shared = |text: &Option<Text>| text.as_ref().map(|text| text.lossy.clone());
-        let bytes = |text: &Option<Text>| text.as_ref().and_then(|text| text.b64.clone());
         Process {
             id,
             pid: self.pid,
@@ -210,14 +178,7 @@ impl Entry {
             sid: known(ids.sid),
             pgid: known(ids.pgid),
             tty,
-            comm: shared(comm),
-            comm_b64: bytes(comm),
-            exe: shared(exe),
-            exe_b64: bytes(exe),
-            argv: argv.as_ref().map(|argv| argv.lossy.clone()),
-            argv_b64: argv.as_ref().and_then(|argv| argv.b64.clone()),
-            cwd: shared(cwd),
-            cwd_b64: bytes(cwd),
+            image,
             start_time: (self.start_ns != 0).then(|| Timestamp(boot_to_utc(self.start_ns, utc_minus_boot_ns))),
             execs: self.execs,
             cgroup: cgroup.map(|cgroup| cgroup.path.clone()),
@@ -230,16 +191,6 @@ impl Entry {
             inferred: self.inferred,
         }
     }
-}
-
-/// What is known of the image of a process of which nothing is known, once for all.
-static NO_IMAGE: LazyLock<Arc<Image>> = LazyLock::new(Arc::default);
-
-/// True if the image already has this name.
-fn has_comm(image: &Image, comm: &[u8; COMM_LEN]) -> bool {
-    let Some(Text { lossy, b64: None }) = &image.comm else { return false };
-    let name = lossy.as_bytes();
-    comm.starts_with(name) && comm.get(name.len()).is_none_or(|&next| next == 0)
 }
 
 /// Moves a boot time to UTC.

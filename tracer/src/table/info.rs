@@ -6,12 +6,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::entry::Image;
 use super::store::Slot;
 use super::{Moment, Table};
 use crate::enrich::info::{Answer, Ask, Info};
 use crate::enrich::oci;
-use crate::event::{self, Event, Kind};
+use crate::event::{self, Event, Image, Kind};
 
 /// So long may the end of a container wait for what is still to be found out of it, in nanoseconds.
 const WAIT_NS: u64 = 1_000_000_000;
@@ -51,9 +50,9 @@ impl Table {
         if !self.options.look_up {
             return;
         }
-        let Image { argv: Some(argv), cwd, .. } = &*self.store[slot].image else { return };
-        let Some(line) = oci::read(&argv.lossy).filter(|line| line.verb == oci::Verb::Create) else { return };
-        let cwd = cwd.as_ref().map(|cwd| &*cwd.lossy);
+        let Image { argv: Some(argv), cwd, .. } = &**self.store.image(slot) else { return };
+        let Some(line) = oci::read(argv).filter(|line| line.verb == oci::Verb::Create) else { return };
+        let cwd = cwd.as_deref();
         let bundle = match (line.bundle, cwd) {
             (Some(given), Some(cwd)) => Path::new(cwd).join(given).to_str().map(Into::into),
             (given, cwd) => given.or(cwd).map(Into::into),
@@ -88,8 +87,8 @@ impl Table {
         }
     }
 
-    /// Tells the ends that have waited for long enough.
-    pub(super) fn tick_answers(&mut self, now_ns: u64, out: &mut Vec<Event>) {
+    /// Tells the ends of containers that have waited for long enough, now that it is so late (`CLOCK_BOOTTIME`).
+    pub fn tick(&mut self, now_ns: u64, out: &mut Vec<Event>) {
         let late = |since: u64| since + WAIT_NS <= now_ns;
         let ids: Vec<Arc<str>> = self
             .lives
@@ -104,7 +103,7 @@ impl Table {
 
     /// Tells what waits for no answer any more.
     pub fn give_up_waiting(&mut self, out: &mut Vec<Event>) {
-        self.tick_answers(u64::MAX, out);
+        self.tick(u64::MAX, out);
     }
 }
 

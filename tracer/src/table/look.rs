@@ -1,7 +1,5 @@
 //! Looking things up.
 
-use std::sync::Arc;
-
 use super::entry::{Entry, Parent};
 use super::store::Slot;
 use super::{MAX_ANCESTORS, Table};
@@ -94,8 +92,7 @@ impl<'a> ProcessRef<'a> {
 
     /// All that is known of it.
     pub fn process(&self) -> Process {
-        let tty: Option<Arc<str>> = self.table.ttys.get(&self.entry().ids.tty).cloned();
-        self.entry().process(self.table.options.utc_minus_boot_ns, tty)
+        self.table.process(self.slot)
     }
 }
 

@@ -48,7 +48,7 @@ pub use self::strangers::Stranger;
 use self::zombies::Zombies;
 use crate::enrich::info::{Ask, Info};
 use crate::enrich::{Cgroups, Container};
-use crate::event::{Ancestor, Event, Kind};
+use crate::event::{Ancestor, Event, Kind, Process};
 use crate::record::Record;
 use crate::time::Timestamp;
 use crate::tty;
@@ -208,18 +208,22 @@ impl Table {
 
     /// Tells an event about a process, with all that is known of that; the details are the caller's.
     fn tell<'a>(&self, kind: Kind, about: Slot, at: Moment, out: &'a mut Vec<Event>) -> &'a mut Event {
-        let entry = &self.store[about];
-        let offset = self.options.utc_minus_boot_ns;
-        let tty = if entry.ids.tty == 0 { None } else { self.ttys.get(&entry.ids.tty).cloned() };
         out.push(Event {
             boot_ns: at.cpu.map(|_| at.boot_ns),
             cpu: at.cpu,
-            process: Some(entry.process(offset, tty)),
+            process: Some(self.process(about)),
             ancestors: self.options.ancestors.then(|| self.ancestors(about)),
-            ..Event::new(kind, Timestamp(boot_to_utc(at.boot_ns, offset)))
+            ..Event::new(kind, Timestamp(boot_to_utc(at.boot_ns, self.options.utc_minus_boot_ns)))
         });
         let last = out.len() - 1;
         &mut out[last]
+    }
+
+    /// All that is known of a process.
+    fn process(&self, slot: Slot) -> Process {
+        let entry = &self.store[slot];
+        let tty = if entry.ids.tty == 0 { None } else { self.ttys.get(&entry.ids.tty).cloned() };
+        entry.process(self.store.image(slot).clone(), self.options.utc_minus_boot_ns, tty)
     }
 
     /// The line of current parents, nearest first.
@@ -227,13 +231,8 @@ impl Table {
         self.line_up(of)
             .skip(1)
             .map(|slot| {
-                let entry = &self.store[slot];
-                Ancestor {
-                    id: entry.id(),
-                    pid: entry.pid,
-                    comm: entry.image.comm.as_ref().map(|comm| comm.lossy.clone()),
-                    exe: entry.image.exe.as_ref().map(|exe| exe.lossy.clone()),
-                }
+                let (entry, image) = (&self.store[slot], self.store.image(slot));
+                Ancestor { id: entry.id(), pid: entry.pid, comm: image.comm.clone(), exe: image.exe.clone() }
             })
             .collect()
     }

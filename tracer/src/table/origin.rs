@@ -147,8 +147,8 @@ impl Table {
 
     /// What is not yet the program that a runtime is to start.
     fn is_stage(&self, slot: Slot) -> bool {
-        let argv = self.store[slot].image.argv.as_ref();
-        argv.is_some_and(|argv| oci::is_init(&argv.lossy) || oci::read(&argv.lossy).is_some())
+        let argv = self.store.image(slot).argv.as_ref();
+        argv.is_some_and(|argv| oci::is_init(argv) || oci::read(argv).is_some())
     }
 
     /// The first of its pid namespace.

@@ -1,8 +1,10 @@
 //! Making the table right again from `/proc`, after records were lost.
 
+use std::sync::Arc;
+
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::entry::{End, Heir, Image, Parent};
+use super::entry::{End, Heir, Parent};
 use super::store::Slot;
 use super::{Moment, Table, seeding};
 use crate::event::{self, Event, Kind};
@@ -84,9 +86,11 @@ impl Table {
         let at = Moment { boot_ns: seed.read_until_ns, cpu: None };
         self.name_tty(seed.tty);
         let cgroup = seed.process.cgroup.clone();
-        let (found, entry) = (seeding::entry(seed), &mut self.store[slot]);
+        let (found, image) = seeding::entry(seed);
+        let image = self.store.images.take_in(image);
+        let entry = &mut self.store[slot];
         (entry.kthread, entry.ids, entry.ns_pids) = (found.kthread, found.ids, found.ns_pids);
-        self.store.set_image(slot, found.image);
+        self.store.set_image(slot, image);
         self.find_in_cgroup(slot, cgroup.as_deref());
         self.tell(Kind::Process, slot, at, out);
     }
@@ -94,20 +98,15 @@ impl Table {
     /// Takes the image that a process shows now. If that is another program, an exec was missed.
     fn see_image(&mut self, slot: Slot, process: event::Process, at: Moment, out: &mut Vec<Event>) {
         // What could not be read stays as it is known.
-        let known = &*self.store[slot].image;
-        let seen = Image::of(process);
-        let seen = Image {
-            comm: seen.comm.or_else(|| known.comm.clone()),
-            exe: seen.exe.or_else(|| known.exe.clone()),
-            argv: seen.argv.or_else(|| known.argv.clone()),
-            cwd: seen.cwd.or_else(|| known.cwd.clone()),
-        };
-        if seen == *known {
+        let known = self.store.image(slot);
+        let seen = Arc::unwrap_or_clone(process.image).or(known);
+        if seen == **known {
             return;
         }
         // The same program with other arguments may have written them itself.
         let missed = known.exe.is_some() && seen.exe != known.exe;
-        self.store.set_image(slot, seen.into());
+        let seen = self.store.images.take_in(seen.into());
+        self.store.set_image(slot, seen);
         if missed {
             self.store[slot].execs += 1;
             let event = self.tell(Kind::Exec, slot, at, out);

@@ -5,12 +5,9 @@
 //! child it is, is never given up: the kernel bounds how many there can be.
 
 use std::mem::size_of;
-use std::sync::Arc;
-
-use rustc_hash::FxHashMap;
 
 use super::MIN_DEAD;
-use super::entry::{Entry, Image};
+use super::entry::Entry;
 use super::store::{Slot, Store};
 
 /// Memory of an entry: its own, and its place among the dead.
@@ -54,33 +51,10 @@ impl Store {
         self.room.left = self.room.left.min(self.bytes());
         // If nothing is left to be cut, it is not looked for each time.
         if self.bytes() > self.room.max_bytes && self.bytes() >= self.room.left + self.room.max_bytes / 8 {
-            self.cut_images();
+            let others = self.bytes() - self.images.bytes();
+            let room = self.room.max_bytes - self.room.max_bytes / 8;
+            self.room.argv_forgotten += self.images.cut(room.saturating_sub(others));
             self.room.left = self.bytes();
-        }
-    }
-
-    /// Forgets argument lists and working directories, the largest first, until an eighth of the room is free again.
-    fn cut_images(&mut self) {
-        self.images.forget_recent();
-        let mut holders: FxHashMap<*const Image, Vec<Slot>> = FxHashMap::default();
-        for (index, entry) in self.entries.iter().enumerate() {
-            if entry.image.argv.is_some() || entry.image.cwd.is_some() {
-                holders.entry(Arc::as_ptr(&entry.image)).or_default().push(Slot::new(index));
-            }
-        }
-        let mut holders: Vec<(usize, Vec<Slot>)> =
-            holders.into_values().map(|slots| (self[slots[0]].image.bytes(), slots)).collect();
-        holders.sort_unstable_by(|(a, _), (b, _)| b.cmp(a));
-        for (_, slots) in holders {
-            if self.bytes() <= self.room.max_bytes - self.room.max_bytes / 8 {
-                return;
-            }
-            let image = Arc::new(Image { cwd: None, argv: None, ..(*self[slots[0]].image).clone() });
-            self.images.take_in(&image);
-            for &slot in &slots {
-                self.set_image(slot, image.clone());
-            }
-            self.room.argv_forgotten += slots.len() as u64;
         }
     }
 
@@ -91,14 +65,19 @@ impl Store {
         if free < 2 * self.room.scattered || free < self.entries.len() / 2 {
             return;
         }
-        self.free.sort_unstable_by_key(|slot| std::cmp::Reverse(slot.index()));
-        let last = self.free.iter().enumerate().take_while(|(n, slot)| slot.index() + n + 1 == self.entries.len());
-        let trailing = last.count();
-        self.free.drain(..trailing);
-        self.entries.truncate(self.entries.len() - trailing);
+        truncate(&mut self.entries, &mut self.free, Slot::index);
         self.entries.shrink_to(self.entries.len() + FREE_KEPT);
         self.free.shrink_to(FREE_KEPT);
         self.newest.shrink();
+        self.images.shrink();
         self.room.scattered = self.free.len().max(FREE_KEPT);
     }
+}
+
+/// Cuts places off the end for as long as they are free.
+pub(super) fn truncate<T, P: Copy>(places: &mut Vec<T>, free: &mut Vec<P>, index: impl Fn(P) -> usize) {
+    free.sort_unstable_by_key(|&place| std::cmp::Reverse(index(place)));
+    let trailing = free.iter().zip(1..).take_while(|&(&place, n)| index(place) + n == places.len()).count();
+    free.drain(..trailing);
+    places.truncate(places.len() - trailing);
 }

@@ -1,12 +1,14 @@
 //! What was found in `/proc` becomes the first content of the table.
 
+use std::sync::Arc;
+
 use rustc_hash::FxHashMap;
 use tracer_common::record as raw;
 
-use super::entry::{End, Entry, Heir, Image, Parent};
+use super::entry::{End, Entry, Heir, Parent};
 use super::store::Slot;
 use super::{Moment, Table};
-use crate::event::{Event, Kind, Source};
+use crate::event::{Event, Image, Kind, Source};
 use crate::id::TICK_NS;
 use crate::seed::{PPID_UNKNOWN, Seed};
 
@@ -31,7 +33,9 @@ impl Table {
             let (ppid, zombie) = (seed.ppid, seed.process.zombie);
             self.name_tty(seed.tty);
             let cgroup = seed.process.cgroup.clone();
-            let slot = self.store.insert(entry(seed));
+            let (entry, image) = entry(seed);
+            let image = self.store.images.take_in(image);
+            let slot = self.store.insert(Entry { image, ..entry });
             self.find_in_cgroup(slot, cgroup.as_deref());
             found.push((slot, Found { ppid, zombie, at, told: false }));
         }
@@ -97,8 +101,8 @@ struct Found {
     told: bool,
 }
 
-/// The entry of a process as `/proc` shows it.
-pub(super) fn entry(seed: Seed) -> Entry {
+/// The entry of a process as `/proc` shows it, and the image that is to be held for it.
+pub(super) fn entry(seed: Seed) -> (Entry, Arc<Image>) {
     let process = seed.process;
     let mut entry = Entry::new(process.pid, seed.start_ticks.saturating_mul(TICK_NS), process.source);
     entry.exact = false;
@@ -123,6 +127,5 @@ pub(super) fn entry(seed: Seed) -> Entry {
         mnt_ns: seed.mnt_ns,
         pid_ns: seed.pid_ns,
     };
-    entry.image = Image::of(process).into();
-    entry
+    (entry, process.image)
 }

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use tracer_common::limits::COMM_LEN;
 use tracer_common::record as raw;
 
-use super::entry::{End, Entry, Image, Parent};
-use super::images::Images;
+use super::entry::{End, Entry, Parent};
+use super::images::{ImageId, Images};
 use super::pids::Pids;
 use super::room::Room;
+use crate::event::Image;
 use crate::id::ProcessId;
 
 /// Place of an entry. Valid as long as the entry is: nobody keeps one of a dead process.
@@ -123,10 +124,9 @@ impl Store {
         std::iter::successors(self.newest.get(pid), |&slot| self[slot].older)
     }
 
-    /// Puts in a living process. Whoever had its pid is dead by now: the caller sees to that.
+    /// Puts in a living process, which holds its image. Whoever had its pid is dead by now: the caller sees to that.
     pub(super) fn insert(&mut self, entry: Entry) -> Slot {
         let pid = entry.pid;
-        self.images.take_in(&entry.image);
         let slot = if let Some(slot) = self.free.pop() {
             self[slot] = entry;
             slot
@@ -197,17 +197,19 @@ impl Store {
 
     /// Gives a process the name that a record tells; the image stays shared if it is the one it has.
     pub(super) fn set_comm(&mut self, slot: Slot, comm: &[u8; COMM_LEN]) {
-        if let Some(image) = self[slot].image.with_comm(comm) {
-            self.set_image(slot, image);
-        }
+        let image = self.images.named(self[slot].image, comm);
+        self.set_image(slot, image);
     }
 
-    /// Gives a process another image.
-    pub(super) fn set_image(&mut self, slot: Slot, image: Arc<Image>) -> Arc<Image> {
-        self.images.take_in(&image);
+    /// What a process runs.
+    pub(super) fn image(&self, slot: Slot) -> &Arc<Image> {
+        &self.images[self[slot].image]
+    }
+
+    /// Gives a process another image, which is held for it.
+    pub(super) fn set_image(&mut self, slot: Slot, image: ImageId) {
         let old = std::mem::replace(&mut self[slot].image, image);
-        self.images.let_go(&old);
-        old
+        self.images.let_go(old);
     }
 
     /// Forgets the oldest dead beyond the bound.
@@ -251,7 +253,7 @@ impl Store {
         }
         // Give the strings back now, not when the slot is used again.
         let image = self[slot].clear();
-        self.images.let_go(&image);
+        self.images.let_go(image);
         self.free.push(slot);
     }
 }

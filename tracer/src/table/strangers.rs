@@ -109,13 +109,14 @@ impl Table {
         }
         self.name_tty(seed.tty);
         let (ppid, cgroup) = (seed.ppid, seed.process.cgroup.clone());
-        let found = seeding::entry(seed);
+        let (found, image) = seeding::entry(seed);
+        let image = self.store.images.take_in(image);
         let entry = &mut self.store[slot];
         (entry.kthread, entry.ns_pids, entry.bare) = (found.kthread, found.ns_pids, false);
         if entry.ids == UNKNOWN_IDS {
             entry.ids = found.ids;
         }
-        self.store.set_image(slot, found.image);
+        self.store.set_image(slot, image);
         self.find_in_cgroup(slot, cgroup.as_deref());
         if self.store[slot].parent == Parent::Unknown && ppid != PPID_UNKNOWN {
             self.find_parent(slot, ppid);

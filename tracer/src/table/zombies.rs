@@ -1,6 +1,6 @@
 //! The dead that nobody has waited for yet: who let go of them in the end, and who does not.
 
-use std::collections::VecDeque;
+use std::collections::BTreeSet;
 
 use rustc_hash::FxHashMap;
 use tracer_common::record as raw;
@@ -10,38 +10,63 @@ use super::store::Slot;
 use super::{Moment, Table};
 use crate::event::{Event, Kind, Process, Reap, Zombie};
 use crate::id::ProcessId;
+use crate::seed::Remains;
 use crate::time::Timestamp;
+
+/// After this time it is taken for sure that the kernel does not tell of one that is gone: it does when no CPU looks at the
+/// process any more, some tens of milliseconds later.
+const LATE_NS: u64 = 1_000_000_000;
+
+/// And at the longest after this time one that lies there is looked at again.
+const SELDOM_NS: u64 = 60_000_000_000;
+
+/// So many are looked at at a time: all that were dead at the start are due at once.
+const LOOKS: usize = 256;
 
 /// One that is dead.
 #[derive(Debug)]
 struct Dead {
     process: Process,
     since_ns: u64,
+    /// When it is looked at.
+    due_ns: u64,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Fresh,
+    /// It has been told of as a zombie.
+    Told,
+    /// Nothing is left of it, but the kernel has not told that yet.
+    Gone,
 }
 
 /// All of them, if they are followed.
 #[derive(Debug, Default)]
 pub(super) struct Zombies {
-    /// By pid: it can be nobody else's until the kernel lets go of its owner.
-    dead: FxHashMap<u32, Dead>,
-    /// When each is to be told of if it is still there, in the order of their deaths.
-    due: VecDeque<(u64, ProcessId)>,
+    dead: FxHashMap<ProcessId, Dead>,
+    due: BTreeSet<(u64, ProcessId)>,
 }
 
 impl Zombies {
-    fn is_there(&self, id: ProcessId) -> bool {
-        self.dead.get(&id.pid()).is_some_and(|dead| dead.process.id == id)
+    fn put(&mut self, dead: Dead) {
+        let id = dead.process.id;
+        self.take(id);
+        self.due.insert((dead.due_ns, id));
+        self.dead.insert(id, dead);
     }
 
     fn take(&mut self, id: ProcessId) -> Option<Dead> {
-        if !self.is_there(id) {
-            return None;
-        }
-        let dead = self.dead.remove(&id.pid());
-        while self.due.front().is_some_and(|&(_, next)| !self.is_there(next)) {
-            self.due.pop_front();
-        }
-        dead
+        let dead = self.dead.remove(&id)?;
+        self.due.remove(&(dead.due_ns, id));
+        Some(dead)
+    }
+
+    /// One that is due.
+    fn take_due(&mut self, now_ns: u64) -> Option<Dead> {
+        let &(_, id) = self.due.first().filter(|&&(due_ns, _)| due_ns <= now_ns)?;
+        self.take(id)
     }
 }
 
@@ -49,12 +74,8 @@ impl Table {
     /// A process is dead: from now on it waits for its parent to wait for it.
     pub(super) fn dies(&mut self, slot: Slot, since_ns: u64) {
         let Some(after_ns) = self.options.zombie_after_ns else { return };
-        let entry = &self.store[slot];
-        let tty = self.ttys.get(&entry.ids.tty).cloned();
-        let process = entry.process(self.options.utc_minus_boot_ns, tty);
-        let id = process.id;
-        self.zombies.dead.insert(entry.pid, Dead { process, since_ns });
-        self.zombies.due.push_back((since_ns.saturating_add(after_ns), id));
+        let process = self.process(slot);
+        self.zombies.put(Dead { process, since_ns, due_ns: since_ns.saturating_add(after_ns), stage: Stage::Fresh });
     }
 
     /// A process that was thought dead is not.
@@ -81,52 +102,84 @@ impl Table {
         let named = reap.parent.tgid != 0 && (1..=reap.task.start_ns).contains(&reap.parent.start_ns);
         let named = if named { self.store.find(reap.parent) } else { None };
         // Who is named by memory that is another's by now is gone: whoever had the child when it died, not the heir of that.
-        let by = named.or_else(|| self.store.by_id(dead.process.parent_id?)).or_else(|| self.parent_now(&dead.process));
-        let by = by.map(|by| (self.store[by].pid, self.store[by].id(), self.comm(by)));
+        let by = named.or_else(|| self.store.by_id(dead.process.parent_id?));
+        let zombie_ns = seen.then(|| at.boot_ns.saturating_sub(dead.since_ns));
         let mut event = self.about(Kind::Reap, dead.process, at.boot_ns, known);
         event.cpu = at.cpu;
-        event.reap = Some(Box::new(Reap {
-            zombie_ns: seen.then(|| at.boot_ns.saturating_sub(dead.since_ns)),
-            by_pid: by.as_ref().map(|by| by.0),
-            by_id: by.as_ref().map(|by| by.1),
-            by_comm: by.and_then(|by| by.2),
-        }));
+        event.reap = Some(Box::new(Reap { zombie_ns, ..self.reap_by(by) }));
         out.push(event);
     }
 
-    /// Tells of those that have been dead for too long, now that it is so late (`CLOCK_BOOTTIME`), and of containers whose
-    /// end has waited for long enough.
-    pub fn tick(&mut self, now_ns: u64, out: &mut Vec<Event>) {
-        self.tick_answers(now_ns, out);
-        let mut overdue = Vec::new();
-        while let Some(&(due_ns, id)) = self.zombies.due.front()
-            && (due_ns <= now_ns || !self.zombies.is_there(id))
-        {
-            self.zombies.due.pop_front();
-            if !self.zombies.is_there(id) {
-                continue;
-            }
-            if self.store.newest(id.pid()).is_some_and(|newest| self.store[newest].id() != id) {
-                // Another has its pid: that it is gone was lost.
-                self.zombies.take(id);
-                continue;
-            }
-            overdue.push(id);
+    fn reap_by(&self, by: Option<Slot>) -> Reap {
+        Reap {
+            by_pid: by.map(|by| self.store[by].pid),
+            by_id: by.map(|by| self.store[by].id()),
+            by_comm: by.and_then(|by| self.comm(by)),
+            ..Reap::default()
         }
+    }
+
+    /// Tells of those that have been dead for too long, at this time (`CLOCK_BOOTTIME`). What is left of one is for `/proc` to
+    /// say: that it was waited for may have been lost. All that had happened by then is to be applied before.
+    pub fn look_at_the_dead(
+        &mut self,
+        now_ns: u64,
+        mut remains: impl FnMut(ProcessId) -> Remains,
+        out: &mut Vec<Event>,
+    ) {
+        let mut overdue = Vec::new();
+        for _ in 0..LOOKS {
+            let Some(mut dead) = self.zombies.take_due(now_ns) else { break };
+            if dead.stage == Stage::Gone {
+                self.tell_gone(dead.process, now_ns, out);
+                continue;
+            }
+            // The longer one lies there, the more seldom it is looked at.
+            let seldom_ns = now_ns.saturating_sub(dead.since_ns).clamp(LATE_NS, SELDOM_NS);
+            let after_ns = match remains(dead.process.id) {
+                Remains::Ending => LATE_NS,
+                Remains::Zombie => {
+                    if dead.stage == Stage::Fresh {
+                        overdue.push(dead.process.id);
+                    }
+                    dead.stage = Stage::Told;
+                    seldom_ns
+                }
+                Remains::None => {
+                    dead.stage = Stage::Gone;
+                    LATE_NS
+                }
+            };
+            dead.due_ns = now_ns.saturating_add(after_ns);
+            self.zombies.put(dead);
+        }
+        self.tell_zombies(&overdue, now_ns, out);
+    }
+
+    /// That one was waited for was not told.
+    fn tell_gone(&self, process: Process, now_ns: u64, out: &mut Vec<Event>) {
+        // If the parent that it had when it died lives on, nobody else can have waited for it.
+        let by = process.parent_id.and_then(|parent| self.store.by_id(parent));
+        let by = by.filter(|&by| self.store[by].is_living());
+        let known = self.store.by_id(process.id);
+        let mut event = self.about(Kind::Reap, process, now_ns, known);
+        event.reap = Some(Box::new(Reap { inferred: true, ..self.reap_by(by) }));
+        out.push(event);
+    }
+
+    fn tell_zombies(&self, overdue: &[ProcessId], now_ns: u64, out: &mut Vec<Event>) {
         if overdue.is_empty() {
             return;
         }
         let mut left: FxHashMap<Slot, u64> = FxHashMap::default();
-        for dead in self.zombies.dead.values() {
-            if let Some(parent) = self.parent_now(&dead.process) {
-                *left.entry(parent).or_default() += 1;
-            }
+        let lie_there = self.zombies.dead.values().filter(|dead| dead.stage != Stage::Gone);
+        for parent in lie_there.filter_map(|dead| self.parent_now(&dead.process)) {
+            *left.entry(parent).or_default() += 1;
         }
-        for id in overdue {
-            let Some(dead) = self.zombies.dead.get(&id.pid()) else { continue };
+        for dead in overdue.iter().filter_map(|id| self.zombies.dead.get(id)) {
             let (process, zombie_ns) = (dead.process.clone(), now_ns.saturating_sub(dead.since_ns));
-            let parent = self.parent_now(&process);
-            let mut event = self.about(Kind::Zombie, process, now_ns, self.store.by_id(id));
+            let (parent, known) = (self.parent_now(&process), self.store.by_id(process.id));
+            let mut event = self.about(Kind::Zombie, process, now_ns, known);
             event.zombie = Some(Box::new(Zombie {
                 zombie_ns,
                 parent_pid: parent.map(|parent| self.store[parent].pid),
@@ -138,9 +191,10 @@ impl Table {
         }
     }
 
-    /// When [`Table::tick`] has something to do, as far as is known now.
+    /// When [`Table::tick`] or [`Table::look_at_the_dead`] has something to do, as far as is known now.
     pub fn due_ns(&self) -> Option<u64> {
-        self.zombies.due.front().map(|&(due_ns, _)| due_ns).into_iter().chain(self.answers_due_ns()).min()
+        let first = self.zombies.due.first().map(|&(due_ns, _)| due_ns);
+        first.into_iter().chain(self.answers_due_ns()).min()
     }
 
     /// Who has to wait for a dead process by now: its parent, or who took that one's children over.
@@ -158,7 +212,7 @@ impl Table {
     }
 
     fn comm(&self, slot: Slot) -> Option<std::sync::Arc<str>> {
-        self.store[slot].image.comm.as_ref().map(|comm| comm.lossy.clone())
+        self.store.image(slot).comm.clone()
     }
 
     fn about(&self, kind: Kind, process: Process, boot_ns: u64, known: Option<Slot>) -> Event {

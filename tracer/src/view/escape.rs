@@ -77,9 +77,9 @@ pub fn argument(argument: &str) -> Cow<'_, str> {
 }
 
 /// A command line, its arguments quoted where they need it.
-pub fn command_line<S: AsRef<str>>(argv: &[S]) -> String {
+pub fn command_line<S: AsRef<str>>(argv: impl IntoIterator<Item = S>) -> String {
     let mut out = String::new();
-    for (i, arg) in argv.iter().enumerate() {
+    for (i, arg) in argv.into_iter().enumerate() {
         if i > 0 {
             out.push(' ');
         }
@@ -118,7 +118,7 @@ mod tests {
         ] {
             assert_eq!(argument(raw), typed);
         }
-        assert_eq!(command_line(&["sh", "-c", "echo hi"]), "sh -c 'echo hi'");
+        assert_eq!(command_line(["sh", "-c", "echo hi"]), "sh -c 'echo hi'");
     }
 
     proptest! {

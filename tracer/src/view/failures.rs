@@ -120,7 +120,7 @@ mod tests {
             errno: crate::errno::name(code),
             code,
             filename: Some(path.into()),
-            argv: Some([path.rsplit('/').next().unwrap().into()].into()),
+            argv: Some(path.rsplit('/').take(1).collect()),
             attempts,
             ..ExecFailed::default()
         }));

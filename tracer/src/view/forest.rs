@@ -89,7 +89,7 @@ impl Forest {
                 Kind::Fork => node.change = Some((Change::Born, event.time)),
                 Kind::Exec => {
                     if node.process.execs > 0
-                        && let Some(name) = &node.process.comm
+                        && let Some(name) = &node.process.image.comm
                     {
                         node.earlier.push(Arc::clone(name));
                     }
@@ -294,7 +294,7 @@ mod tests {
         let forest = Forest::from_events(Shape::Created, &events);
         let node = forest.get(id(2)).unwrap();
         assert_eq!(node.earlier.iter().map(|name| &**name).collect::<Vec<_>>(), ["env", "python3"]);
-        assert_eq!(node.process.comm.as_deref(), Some("tool"));
+        assert_eq!(node.process.image.comm.as_deref(), Some("tool"));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::escape;
 
 /// The command line of a process as one would type it; its executable or name where that is not known.
 pub fn command(process: &Process) -> String {
-    match (&process.argv, &process.exe, &process.comm) {
+    match (&process.image.argv, &process.image.exe, &process.image.comm) {
         _ if process.kthread => format!("[{}]", name(process)),
         (Some(argv), ..) if !argv.is_empty() => escape::command_line(argv),
         (_, Some(exe), _) => escape::argument(exe).into_owned(),
@@ -28,7 +28,7 @@ pub fn ran(process: &Process) -> String {
 
 /// The name of a process.
 pub fn name(process: &Process) -> String {
-    process.comm.as_deref().map_or_else(|| "?".into(), |comm| escape::text(comm).into_owned())
+    process.image.comm.as_deref().map_or_else(|| "?".into(), |comm| escape::text(comm).into_owned())
 }
 
 /// A container's id, as short as `docker ps` shows it; a name as it is.
@@ -55,8 +55,9 @@ pub fn attempt(failed: &ExecFailed) -> String {
         (None, None) => "?".into(),
     };
     let mut out = escape::argument(&path).into_owned();
-    let argv = failed.argv.as_deref().unwrap_or_default();
-    if argv.len() > 1 || argv.first().is_some_and(|arg| **arg != *path && !path.ends_with(&format!("/{arg}"))) {
+    if let Some(argv) = &failed.argv
+        && (argv.len() > 1 || argv.first().is_some_and(|arg| arg != path && !path.ends_with(&format!("/{arg}"))))
+    {
         out.push_str(": ");
         out.push_str(&escape::command_line(argv));
     }
@@ -100,9 +101,10 @@ mod tests {
 
     fn process(comm: Option<&str>, exe: Option<&str>, argv: Option<&[&str]>) -> Process {
         let mut process = Process::new(ProcessId::from_ticks(1, 42), Source::Procfs);
-        process.comm = comm.map(Into::into);
-        process.exe = exe.map(Into::into);
-        process.argv = argv.map(|argv| argv.iter().map(|&arg| arg.into()).collect());
+        let image = process.image_mut();
+        image.comm = comm.map(Into::into);
+        image.exe = exe.map(Into::into);
+        image.argv = argv.map(|argv| argv.iter().collect());
         process
     }
 

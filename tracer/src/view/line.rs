@@ -132,10 +132,14 @@ impl Line {
     }
 }
 
+/// VARIATION SELECTOR-16 (UTS #51, emoji presentation).
+const EMOJI_BEFORE: char = '\u{fe0f}';
+
 /// Bytes of the text that fit into the room that is left, which they take.
 fn fitting(text: &str, room: &mut usize) -> usize {
     for (at, c) in text.char_indices() {
-        let width = c.width().unwrap_or(0);
+        // It makes the character before it an emoji, as wide as two.
+        let width = if c == EMOJI_BEFORE { 1 } else { c.width().unwrap_or(0) };
         if width > *room {
             *room = 0;
             return at;
@@ -171,6 +175,9 @@ mod tests {
         assert_eq!(line.clone().cut(Some(8), &UNICODE).plain(), "ab日本…");
         assert_eq!(line.clone().cut(Some(6), &UNICODE).plain(), "ab日…");
         assert_eq!(line.clone().cut(Some(3), &ASCII).plain(), "ab+");
+        let emoji = Line::new().with(Role::Plain, "*\u{fe0f}abc");
+        assert_eq!(emoji.clone().cut(Some(5), &UNICODE), emoji);
+        assert_eq!(emoji.cut(Some(3), &UNICODE).plain(), "*\u{fe0f}…");
         assert_eq!(line.clone().cut(Some(3), &ASCII).render(true), "\x1b[2mab\x1b[0m\x1b[31m+\x1b[0m");
     }
 

@@ -13,7 +13,7 @@ pub(crate) fn event(kind: Kind, pid: u32, parent: u32, comm: &str) -> Event {
     let mut process = Process::new(id(pid), Source::Kernel);
     process.ppid = Some(parent);
     process.parent_id = (parent != 0).then(|| id(parent));
-    process.comm = Some(comm.into());
+    process.image_mut().comm = Some(comm.into());
     process.uid = Some(0);
     let mut event = Event::new(kind, Timestamp(1_700_000_000_000_000_000));
     event.process = Some(process);
@@ -31,7 +31,7 @@ pub(crate) fn ended(pid: u32, parent: u32, comm: &str, code: u8) -> Event {
 /// `event`, with arguments (the first of them is the name).
 pub(crate) fn with_argv(mut event: Event, argv: &[&str]) -> Event {
     if let Some(process) = &mut event.process {
-        process.argv = Some(argv.iter().map(|&arg| arg.into()).collect());
+        process.image_mut().argv = Some(argv.iter().collect());
         process.execs = 1;
     }
     event

@@ -6,6 +6,7 @@ use super::line::{Line, Role};
 use super::start::{called, command, why};
 use super::{escape, label, units};
 use crate::audit::diff::{Change, Command, Diff, Fact, Pace, Side, Time, Told, Words};
+use crate::text::Arguments;
 
 /// Columns of what became of a command.
 const CHANGE: usize = 7;
@@ -185,7 +186,7 @@ fn details(diff: &Diff, command: &Command, (a, b): (&Told, &Told), glyphs: &Glyp
 
 /// `+ --user 1000`, `- -x`, `a.sh → b.sh`.
 fn of_words(diff: &Diff, words: &Words, arrow: &str) -> String {
-    let text = |words: &[std::sync::Arc<str>], side: &Side| {
+    let text = |words: &Arguments, side: &Side| {
         let (id, text) = (&*side.container.id, escape::command_line(words));
         text.replace(id, label::container(id))
     };

@@ -13,7 +13,7 @@ use super::glyphs::Glyphs;
 use super::line::{Line, Role};
 use super::summary_rows::{self as rows, Sums};
 use super::units;
-use crate::event::{Bye, Event, Kind, Process};
+use crate::event::{Bye, Event, Image, Kind, Process};
 use crate::id::ProcessId;
 use crate::time::Timestamp;
 
@@ -168,28 +168,31 @@ fn slim(process: &Process) -> Process {
     let mut slim = Process::new(process.id, process.source);
     slim.parent_id = process.parent_id;
     slim.creator_id = process.creator_id;
-    slim.comm.clone_from(&process.comm);
     slim.start_time = process.start_time;
     slim.execs = process.execs;
     slim.kthread = process.kthread;
     let mut room = MAX_COMMAND;
-    let fits = |arg: &&Arc<str>| {
+    let fits = |arg: &&str| {
         let fits = arg.len() < room;
         room = room.saturating_sub(arg.len() + 1);
         fits
     };
-    match &process.argv {
+    let Image { comm, exe, argv, .. } = &*process.image;
+    let (exe, argv) = match argv {
         Some(argv) => {
-            let kept: Vec<_> = argv.iter().take_while(fits).cloned().collect();
-            if kept.len() == argv.len() {
-                slim.argv = Some(Arc::clone(argv));
-            } else {
-                let cut: String = argv[kept.len()].chars().take(MAX_COMMAND / 4).chain(['…']).collect();
-                slim.argv = Some(kept.into_iter().chain([cut.into()]).collect());
-            }
+            let kept = argv.iter().take_while(fits).count();
+            let shown = match argv.iter().nth(kept) {
+                None => argv.clone(),
+                Some(next) => {
+                    let cut: String = next.chars().take(MAX_COMMAND / 4).chain(['…']).collect();
+                    argv.iter().take(kept).chain([&*cut]).collect()
+                }
+            };
+            (None, Some(shown))
         }
-        None => slim.exe.clone_from(&process.exe),
-    }
+        None => (exe.clone(), None),
+    };
+    slim.image = Arc::new(Image { comm: comm.clone(), exe, argv, ..Image::default() });
     slim
 }
 

@@ -203,7 +203,7 @@ fn long_command_lines_are_not_kept_whole() {
     let long = "x".repeat(100_000);
     story.life(1, 2, 2, 1, &["echo", "a", &long, &long], 0);
     let node = story.summary.forest.get(id(2)).unwrap();
-    let kept: usize = node.process.argv.as_ref().unwrap().iter().map(|arg| arg.len()).sum();
+    let kept: usize = node.process.image.argv.as_ref().unwrap().iter().map(str::len).sum();
     assert!(kept <= MAX_COMMAND, "{kept}");
     assert!(story.picture(Some(40), 0).lines().all(|line| unicode_width::UnicodeWidthStr::width(line) <= 40));
 }

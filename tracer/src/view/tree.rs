@@ -62,7 +62,7 @@ pub fn draw(forest: &Forest, roots: &[ProcessId], options: &Options<'_>) -> Vec<
         options,
         highlighted: options.highlight.map(|id| forest.lineage(id).collect()).unwrap_or_default(),
     };
-    let name = |id: ProcessId| forest.get(id).and_then(|node| node.process.comm.clone());
+    let name = |id: ProcessId| forest.get(id).and_then(|node| node.process.image.comm.clone());
     let key = |id: ProcessId| {
         let (name, owner) = if options.by_pid { (None, None) } else { (name(id), forest.get(id).and_then(owner)) };
         (name, owner, id.pid())
@@ -194,11 +194,11 @@ impl Artist<'_> {
             line.push(role, &if self.options.arguments { format!(",{info}") } else { format!("({info})") });
         }
         if self.options.arguments
-            && let Some(argv) = &process.argv
+            && let Some(argv) = &process.image.argv
             && argv.len() > 1
         {
             line.push(role, " ");
-            line.push(role, &escape::command_line(&argv[1..]));
+            line.push(role, &escape::command_line(argv.iter().skip(1)));
         }
         match &node.end {
             Some(end) => line.push(Role::Dim, &format!(" [{}]", ending(&end.exit))),

@@ -100,14 +100,15 @@ fn a_client_is_known_by_the_line_or_by_what_it_asked() {
 #[test]
 fn what_else_ran_is_told_with_the_reason() {
     let start = one("docker.jsonl");
-    let others: Vec<_> = start.others.iter().map(|other| (&*other.argv.as_ref().unwrap()[0], other.tie)).collect();
+    let others: Vec<_> =
+        start.others.iter().map(|other| (other.argv.as_ref().unwrap().first().unwrap(), other.tie)).collect();
     assert_eq!(others, [("libnetwork-setkey", Tie::Line), ("set-ipv6", Tie::Time)]);
 }
 
 #[test]
 fn a_start_without_its_client_begins_with_the_first_step() {
     let events: Vec<Event> = events("docker.jsonl");
-    let of_docker = |event: &&Event| event.process.as_ref().and_then(|p| p.comm.as_deref()) != Some("docker");
+    let of_docker = |event: &&Event| event.process.as_ref().and_then(|p| p.image.comm.as_deref()) != Some("docker");
     let rest: Vec<Event> = events.iter().filter(of_docker).cloned().collect();
     let all = starts(&rest);
     let [start] = &all[..] else { panic!("one start") };

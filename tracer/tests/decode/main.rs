@@ -6,9 +6,9 @@ mod random;
 
 use encode::{Strings, encode};
 use tracer::decode::{CUT_ROOT, DecodeError, decode};
-use tracer::event::Capture;
+use tracer::event::{Capture, Image};
 use tracer::record::{Cgroup, Exec, ExecFailed, Field, Fork, Record};
-use tracer::text::{Argv, Text};
+use tracer::text::{Arguments, Argv, Text};
 use tracer_common::limits::MAX_NS_LEVEL;
 use tracer_common::record as raw;
 
@@ -69,8 +69,9 @@ fn whole<T>(value: T) -> Field<T> {
     Field { value: Some(value), capture: None }
 }
 
-fn text(text: &str) -> Field<Text> {
-    whole(Text::new(text.as_bytes()))
+#[expect(clippy::unnecessary_wraps, reason = "it fills fields that may be absent")]
+fn text(text: &str) -> Option<Text> {
+    Some(Text::new(text.as_bytes()))
 }
 
 fn an_exec() -> Record {
@@ -94,11 +95,13 @@ fn an_exec() -> Record {
     };
     Record::Exec(Box::new(Exec {
         raw,
-        exe: text("/usr/bin/dash"),
-        cwd: text("/home/me"),
+        image: Image::new(text("run"), text("/usr/bin/dash"), text("/home/me"), Some(Argv::new(b"sh\0./run\0\0")))
+            .into(),
         filename: text("./run"),
         interpreter: text("/bin/sh"),
-        argv: whole(Argv::new(b"sh\0./run\0\0")),
+        exe_capture: None,
+        cwd_capture: None,
+        argv_capture: None,
     }))
 }
 
@@ -175,7 +178,7 @@ fn a_failed_exec(kind: u16) -> Record {
         ..raw::ExecFailed::default()
     };
     let argv = whole(Argv::new(b"sh\0./run\0\0"));
-    Record::ExecFailed(Box::new(ExecFailed { raw, filename: text("./run"), argv }))
+    Record::ExecFailed(Box::new(ExecFailed { raw, filename: whole(Text::new(b"./run")), argv }))
 }
 
 fn a_cgroup() -> Record {
@@ -365,11 +368,11 @@ fn paths_are_turned_round() {
         (deep, &*expected),
     ] {
         let exec = exec_with(&Strings { exe: components, ..strings() }, |_| {});
-        assert_eq!(exec.exe, text(expected));
+        assert_eq!(exec.image.exe.as_deref(), Some(expected));
     }
 }
 
-/// Decoding remembers paths by the bytes that they are made of: the same bytes, cut elsewhere or captured otherwise, are others.
+/// Decoding remembers strings by the bytes that they are made of: the same bytes, cut elsewhere or captured otherwise, are others.
 #[test]
 fn the_same_bytes_are_other_paths_where_they_are_divided_otherwise() {
     let part = |path: &[u8]| vec![path.to_vec()];
@@ -377,22 +380,33 @@ fn the_same_bytes_are_other_paths_where_they_are_divided_otherwise() {
         let both = |parts: &[&[u8]]| parts.iter().map(|part| part.to_vec()).collect();
         exec_with(&Strings { exe: both(exe), cwd: both(cwd), ..strings() }, |_| {})
     };
-    for _ in 0..2 {
+    for _ in 0..4 {
         let (one, other) = (exe_and_cwd(&[b"c", b"b"], &[b"a"]), exe_and_cwd(&[b"c"], &[b"b", b"a"]));
-        assert_eq!((one.exe, one.cwd), (text("/b/c"), text("/a")));
-        assert_eq!((other.exe, other.cwd), (text("/c"), text("/a/b")));
+        assert_eq!((one.image.exe.as_deref(), one.image.cwd.as_deref()), (Some("/b/c"), Some("/a")));
+        assert_eq!((other.image.exe.as_deref(), other.image.cwd.as_deref()), (Some("/c"), Some("/a/b")));
         let cut = exec_with(&Strings { exe: part(b"c"), ..strings() }, |raw| raw.exe_state = raw::FIELD_CUT);
-        assert_eq!(cut.exe.value.map(|exe| exe.lossy), Some("…/c".into()));
-        assert_eq!(exec_with(&Strings { exe: part(b"c"), ..strings() }, |_| {}).exe, text("/c"));
+        assert_eq!((cut.image.exe.as_deref(), cut.exe_capture), (Some("…/c"), Some(Capture::Cut)));
+        let whole = exec_with(&Strings { exe: part(b"c"), ..strings() }, |_| {});
+        assert_eq!((whole.image.exe.as_deref(), whole.exe_capture), (Some("/c"), None));
+    }
+}
+
+#[test]
+fn the_same_strings_under_another_name_are_another_image() {
+    for _ in 0..3 {
+        for name in ["run", "run", "runner"] {
+            let exec = exec_with(&strings(), |raw| raw.comm = comm(name));
+            assert_eq!((exec.image.comm.as_deref(), exec.image.exe.as_deref()), (Some(name), Some("/usr/bin/dash")));
+        }
     }
 }
 
 #[test]
 fn a_path_whose_walk_was_cut_does_not_look_absolute() {
-    let cut = exec_with(&strings(), |raw| raw.exe_state = raw::FIELD_CUT).exe;
-    assert_eq!(cut, Field { value: Some(Text::new("…/usr/bin/dash".as_bytes())), capture: Some(Capture::Cut) });
-    let nothing = exec_with(&Strings { cwd: vec![], ..strings() }, |raw| raw.cwd_state = raw::FIELD_CUT).cwd;
-    assert_eq!(nothing, Field { value: Some(Text::new(CUT_ROOT.as_bytes())), capture: Some(Capture::Cut) });
+    let cut = exec_with(&strings(), |raw| raw.exe_state = raw::FIELD_CUT);
+    assert_eq!((cut.image.exe.as_deref(), cut.exe_capture), (Some("…/usr/bin/dash"), Some(Capture::Cut)));
+    let nothing = exec_with(&Strings { cwd: vec![], ..strings() }, |raw| raw.cwd_state = raw::FIELD_CUT);
+    assert_eq!((nothing.image.cwd.as_deref(), nothing.cwd_capture), (Some(CUT_ROOT), Some(Capture::Cut)));
 }
 
 #[test]
@@ -408,10 +422,8 @@ fn a_field_says_what_is_missing_of_it() {
             (raw.exe_state, raw.cwd_state, raw.filename_state) = (state, state, state);
             (raw.interp_state, raw.argv_state) = (state, state);
         });
-        let fields = [exec.exe, exec.cwd, exec.filename, exec.interpreter].map(|field| field.capture);
-        assert_eq!(fields, [capture; 4]);
-        assert_eq!(exec.argv.capture, capture);
-        assert!(exec.argv.value.is_some(), "what there is of it is shown");
+        assert_eq!([exec.exe_capture, exec.cwd_capture, exec.argv_capture], [capture; 3]);
+        assert!(exec.image.argv.is_some() && exec.filename.is_some(), "what there is of it is shown");
     }
 }
 
@@ -421,21 +433,21 @@ fn what_could_not_be_read_is_none() {
         (raw.exe_state, raw.cwd_state, raw.filename_state) = (2, 2, 2);
         (raw.interp_state, raw.argv_state) = (2, 2);
     });
-    let unreadable = Field { value: None, capture: Some(Capture::Unreadable) };
-    assert_eq!([exec.exe, exec.cwd, exec.filename, exec.interpreter], [(); 4].map(|()| unreadable.clone()));
-    assert_eq!(exec.argv, Field { value: None, capture: Some(Capture::Unreadable) });
+    assert_eq!(*exec.image, Image::new(text("run"), None, None, None));
+    assert_eq!((exec.filename, exec.interpreter), (None, None));
+    assert_eq!([exec.exe_capture, exec.cwd_capture, exec.argv_capture], [Some(Capture::Unreadable); 3]);
 }
 
 #[test]
 fn an_empty_argv_is_an_empty_list() {
     let exec = exec_with(&Strings { argv: vec![], ..strings() }, |raw| raw.argc = 0);
-    assert_eq!(exec.argv, whole(Argv::new(b"")));
+    assert_eq!(exec.image.argv, Some(Arguments::default()));
 }
 
 #[test]
 fn an_interpreter_that_is_the_file_itself_is_none() {
     let exec = exec_with(&Strings { interpreter: b"./run".to_vec(), ..strings() }, |_| {});
-    assert_eq!(exec.interpreter, Field { value: None, capture: None });
+    assert_eq!(exec.interpreter, None);
 }
 
 #[test]
@@ -444,7 +456,7 @@ fn bytes_that_are_not_utf8_are_kept() {
         &Strings { exe: vec![b"\xff".to_vec(), b"d".to_vec()], argv: vec![b"a\xfe".to_vec()], ..strings() },
         |_| {},
     );
-    assert_eq!(exec.exe.value, Some(Text::new(b"/d/\xff")));
-    assert!(exec.exe.value.unwrap().b64.is_some());
-    assert_eq!(exec.argv.value, Some(Argv::new(b"a\xfe\0")));
+    let (exe, argv) = (Text::new(b"/d/\xff"), Argv::new(b"a\xfe\0"));
+    assert!(exe.b64.is_some() && argv.b64.is_some());
+    assert_eq!(*exec.image, Image::new(text("run"), Some(exe), text("/home/me"), Some(argv)));
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use tracer::decode::decode;
-use tracer::record::{Cgroup, Exec, ExecFailed, Field, Fork, Record};
+use tracer::event::Image;
+use tracer::record::{Cgroup, Exec, ExecFailed, Fork, Record};
 use tracer::text::{Argv, Text};
 use tracer_common::limits::MAX_NS_LEVEL;
 use tracer_common::record as raw;
@@ -79,11 +80,18 @@ prop_compose! {
         let shown = !interpreter.is_empty() && interpreter != filename;
         let record = Record::Exec(Box::new(Exec {
             raw,
-            exe: whole(path(&exe)),
-            cwd: whole(path(&cwd)),
-            filename: whole(Text::new(&filename)),
-            interpreter: Field { value: shown.then(|| Text::new(&interpreter)), capture: None },
-            argv: whole(Argv::new(&flat)),
+            image: Image::new(
+                Some(Text::from_padded(&comm)),
+                Some(path(&exe)),
+                Some(path(&cwd)),
+                Some(Argv::new(&flat)),
+            )
+            .into(),
+            filename: Some(Text::new(&filename)),
+            interpreter: shown.then(|| Text::new(&interpreter)),
+            exe_capture: None,
+            cwd_capture: None,
+            argv_capture: None,
         }));
         (record, Strings { exe, cwd, filename, interpreter, argv })
     }

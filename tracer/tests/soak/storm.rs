@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::mem::offset_of;
 
-use tracer::record::{Exec, Field, Fork, Record};
+use tracer::event::Image;
+use tracer::record::{Exec, Fork, Record};
 use tracer_common::record as raw;
 
 use crate::encode::{Strings, encode};
@@ -81,15 +82,7 @@ fn exec(command: &[&str]) -> Vec<u8> {
         argv_bytes: argv.iter().map(|argument| argument.len() as u32 + 1).sum(),
         ..raw::Exec::default()
     };
-    let none = || Field { value: None, capture: None };
-    let exec = Exec {
-        raw,
-        exe: none(),
-        cwd: none(),
-        filename: none(),
-        interpreter: none(),
-        argv: Field { value: None, capture: None },
-    };
+    let exec = Exec::new(raw, Image::none());
     let strings = Strings {
         exe: vec![part(command[0]), part("bin"), part("usr")],
         cwd: vec![part("project"), part("build"), part("home")],

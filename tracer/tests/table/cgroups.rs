@@ -1,12 +1,11 @@
 //! Whose process it is: cgroups as they are made, joined and removed.
 
 use tracer::event::{Event, Kind};
-use tracer::record::{Cgroup, Exec, Fork, Record};
+use tracer::record::{Cgroup, Fork, Record};
 use tracer::table::{Table, TableOptions};
-use tracer::text::Argv;
 use tracer_common::record as raw;
 
-use crate::kit::{IDS, INIT_TASK, MS, exec, execed, exit, exited, fork, forked, header, task};
+use crate::kit::{IDS, INIT_TASK, MS, exec, execed, exit, exited, fork, forked, header, task, with_argv};
 
 fn cgroup(deed: u32, id: u64, path: &str, task: raw::TaskRef, boot_ns: u64) -> Record {
     let header = header(raw::KIND_CGROUP, boot_ns);
@@ -15,8 +14,7 @@ fn cgroup(deed: u32, id: u64, path: &str, task: raw::TaskRef, boot_ns: u64) -> R
 }
 
 fn command(task: raw::TaskRef, argv: &[u8], boot_ns: u64) -> Record {
-    let plain = exec(task, INIT_TASK, boot_ns);
-    execed(Exec { argv: tracer::record::Field { value: Some(Argv::new(argv)), capture: None }, ..plain })
+    execed(with_argv(exec(task, INIT_TASK, boot_ns), argv))
 }
 
 fn apply(table: &mut Table, records: impl IntoIterator<Item = Record>) -> Vec<Event> {

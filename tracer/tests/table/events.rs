@@ -1,14 +1,16 @@
 //! What an event says of each kind of record, and how long the dead are remembered.
 
-use tracer::event::{Capture, Cause, Event, Exit, Kind};
+use std::sync::Arc;
+
+use tracer::event::{Capture, Cause, Event, Exit, Image, Kind};
 use tracer::id::ProcessId;
-use tracer::record::{Field, Record};
+use tracer::record::Record;
 use tracer::table::TableOptions;
-use tracer::text::Text;
+use tracer::text::{Arguments, Argv, Text};
 use tracer::time::Timestamp;
 use tracer_common::record as raw;
 
-use crate::kit::{IDS, INIT_TASK, MS, Seen, exec, execed, exit, exited, field, fork, forked, header, task};
+use crate::kit::{IDS, INIT_TASK, MS, Seen, exec, execed, exit, exited, fork, forked, header, task, text};
 use crate::model::{INIT, Nr, padded};
 
 #[test]
@@ -23,17 +25,17 @@ fn a_fork_inherits_the_image_and_tells_when_and_where() {
     assert_eq!((event.kind, event.boot_ns, event.cpu, event.seq), (Kind::Fork, Some(110 * MS + 1000), Some(2), 0));
     assert_eq!(event.time, Timestamp(1_000_000_000_110_001_000));
     let process = event.process.unwrap();
-    assert_eq!(process.exe.as_deref(), Some("/bin/ls"));
-    assert_eq!(process.cwd.as_deref(), Some("/tmp"));
-    assert_eq!(process.argv.as_deref().map(|argv| argv.iter().map(|a| &**a).collect()), Some(vec!["ls", "-l"]));
-    assert_eq!(process.comm.as_deref(), Some("worker"), "the name of the thread that forked it");
+    assert_eq!(process.image.exe.as_deref(), Some("/bin/ls"));
+    assert_eq!(process.image.cwd.as_deref(), Some("/tmp"));
+    assert_eq!(process.image.argv.as_ref().map(|argv| argv.iter().collect()), Some(vec!["ls", "-l"]));
+    assert_eq!(process.image.comm.as_deref(), Some("worker"), "the name of the thread that forked it");
     assert_eq!(process.execs, 0, "its own");
     assert_eq!(process.start_time, Some(Timestamp(1_000_000_000_110_000_000)));
     assert_eq!((process.uid, process.gid, process.euid, process.egid), (Some(1000), Some(100), None, None));
     assert_eq!((process.loginuid, process.sid, process.pgid, process.tty), (None, Some(10), Some(11), None));
     let found = seen.table.by_pid(51).unwrap();
     assert_eq!((found.cgroup_id(), found.parent().map(|parent| parent.pid())), (77, Some(50)));
-    assert_eq!(seen.table.by_pid(50).unwrap().process().comm.as_deref(), Some("ls"), "its father's is another");
+    assert_eq!(seen.table.by_pid(50).unwrap().process().image.comm.as_deref(), Some("ls"), "its father's is another");
 }
 
 #[test]
@@ -53,7 +55,7 @@ fn names_that_are_not_utf8_keep_their_bytes() {
     let mut raw = fork(task(50, 100 * MS), INIT_TASK);
     raw.comm[..3].copy_from_slice(b"a\xff\0");
     let process = seen.apply(forked(raw)).pop().and_then(|event| event.process).unwrap();
-    assert_eq!((process.comm.as_deref(), process.comm_b64.as_deref()), (Some("a\u{fffd}"), Some("Yf8=")));
+    assert_eq!((process.image.comm.as_deref(), process.image.comm_b64.as_deref()), (Some("a\u{fffd}"), Some("Yf8=")));
 }
 
 #[test]
@@ -66,10 +68,9 @@ fn an_exec_tells_before_and_after() {
     next.raw.ids.euid = 0;
     next.raw.ids.egid = 0;
     next.raw.flags = raw::EXEC_CAPS_GAINED | raw::EXEC_DELETED;
-    next.raw.comm = padded("su");
-    next.exe = Field { value: Some(Text::new("…/su".as_bytes())), capture: Some(Capture::Cut) };
-    next.cwd = Field { value: None, capture: Some(Capture::Unreadable) };
-    next.interpreter = field("/lib/x");
+    next.image = Image::new(text("su"), text("…/su"), None, Some(Argv::new(b"ls\0-l\0"))).into();
+    (next.exe_capture, next.cwd_capture) = (Some(Capture::Cut), Some(Capture::Unreadable));
+    next.interpreter = text("/lib/x");
     (next.raw.argv_bytes, next.raw.argv_captured) = (100, 6);
     let event = seen.apply(execed(next)).remove(0);
     let told = event.exec.unwrap();
@@ -82,8 +83,8 @@ fn an_exec_tells_before_and_after() {
     assert_eq!((info.argc, info.bytes, info.captured, info.truncated), (2, 100, 6, true));
     assert_eq!(info.reason, Some(Capture::Cut));
     let process = event.process.unwrap();
-    assert_eq!((process.comm.as_deref(), process.exe.as_deref()), (Some("su"), Some("…/su")));
-    assert_eq!((process.cwd, process.execs, process.euid, process.egid), (None, 2, Some(0), Some(0)));
+    assert_eq!((process.image.comm.as_deref(), process.image.exe.as_deref()), (Some("su"), Some("…/su")));
+    assert_eq!((process.image.cwd.as_deref(), process.execs, process.euid, process.egid), (None, 2, Some(0), Some(0)));
 }
 
 #[test]
@@ -95,7 +96,7 @@ fn a_memfd_is_known_by_its_mount_and_its_name() {
         ("/dev/zero", raw::EXEC_INTERNAL_MOUNT, false),
     ] {
         let mut exec = exec(task(50, 100 * MS), INIT_TASK, 110 * MS);
-        exec.exe = field(exe);
+        Arc::make_mut(&mut exec.image).set_exe(Text::new(exe.as_bytes()));
         exec.raw.flags = flags;
         let event = seen.apply(execed(exec)).pop().unwrap();
         assert_eq!(event.exec.unwrap().memfd, memfd, "{exe} {flags}");
@@ -135,8 +136,8 @@ fn an_exit_stands_alone() {
     raw.usage = raw::Usage { runtime: 3 * MS, maxrss_pages: 10, minflt: 4, cminflt: 1, ..raw::Usage::default() };
     let event = seen.apply(exited(raw)).remove(0);
     let process = event.process.unwrap();
-    assert_eq!((process.exe.as_deref(), process.comm.as_deref()), (Some("/bin/ls"), Some("renamed")));
-    assert_eq!((process.argv.map(|argv| argv.len()), process.euid, process.execs), (Some(2), Some(0), 1));
+    assert_eq!((process.image.exe.as_deref(), process.image.comm.as_deref()), (Some("/bin/ls"), Some("renamed")));
+    assert_eq!((process.image.argv.as_ref().map(Arguments::len), process.euid, process.execs), (Some(2), Some(0), 1));
     let exit = event.exit.unwrap();
     assert_eq!((exit.duration_ns, exit.usage_partial, exit.cause.clone()), (Some(30 * MS), true, None));
     let usage = exit.usage.as_ref().unwrap();
@@ -144,7 +145,7 @@ fn an_exit_stands_alone() {
     assert_eq!(exit.own().unwrap().minor_faults, 4);
     let dead = seen.table.dead().next().unwrap();
     assert_eq!((dead.pid(), dead.status(), dead.end_ns()), (50, Some(0), Some(130 * MS)));
-    assert_eq!(dead.process().exe.as_deref(), Some("/bin/ls"));
+    assert_eq!(dead.process().image.exe.as_deref(), Some("/bin/ls"));
 }
 
 #[test]

@@ -16,9 +16,13 @@ fn a_failed_exec_tells_what_was_asked_for_and_changes_nothing() {
     let events = seen.apply(Record::ExecFailed(exec_failed(shell, INIT_TASK, 102 * MS).into()));
     assert_eq!(kinds(&events), [Kind::ExecFailed]);
     let (process, failed) = (events[0].process.as_ref().unwrap(), events[0].exec_failed.as_ref().unwrap());
-    assert_eq!((process.pid, process.execs, process.exe.as_deref()), (50, 1, Some("/bin/ls")), "it is what it was");
+    assert_eq!(
+        (process.pid, process.execs, process.image.exe.as_deref()),
+        (50, 1, Some("/bin/ls")),
+        "it is what it was"
+    );
     assert_eq!((failed.errno.as_str(), failed.code, failed.filename.as_deref()), ("ENOENT", 2, Some("/bin/nothing")));
-    assert_eq!(failed.argv.as_deref().map(|argv| argv.join(" ")), Some("nothing -x".into()));
+    assert_eq!(failed.argv, Some(["nothing", "-x"].iter().collect()));
     assert_eq!((failed.dirfd, failed.from_tid, failed.attempts), (None, None, None));
     let whole = ArgvInfo { argc: 2, bytes: 11, captured: 11, truncated: false, reason: None };
     assert_eq!(events[0].argv_info, Some(whole));

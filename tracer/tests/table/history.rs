@@ -60,8 +60,8 @@ impl Watched {
                 process.creator_id,
                 proc.creator.map(|creator| self.id(creator)).filter(|id| Some(*id) != parent)
             );
-            assert_eq!(process.exe.as_deref(), proc.exe.as_deref(), "exe of {nr}");
-            assert_eq!(process.comm.as_deref(), Some(&*proc.comm), "comm of {nr}");
+            assert_eq!(process.image.exe.as_deref(), proc.exe.as_deref(), "exe of {nr}");
+            assert_eq!(process.image.comm.as_deref(), Some(&*proc.comm), "comm of {nr}");
             assert_eq!(process.execs, proc.execs, "execs of {nr}");
             assert_eq!(process.kthread, proc.kthread, "kthread of {nr}");
             let nested = (proc.ns_pids.len() > 1).then_some(&proc.ns_pids[..]);
@@ -114,7 +114,7 @@ fn said(event: &Event) -> Said {
         Kind::Exit => {
             let exit = event.exit.as_ref().expect("it tells of an exit");
             let signal = exit.signal.as_deref().map(str::to_owned);
-            let exe = process.exe.as_deref().map(str::to_owned);
+            let exe = process.image.exe.as_deref().map(str::to_owned);
             Said::Exit { id, code: exit.code, signal, exe, duration_ns: exit.duration_ns.unwrap_or_default() }
         }
         Kind::Reparent => {

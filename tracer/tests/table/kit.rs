@@ -1,6 +1,8 @@
 //! Records made by hand, and a table that takes them.
 
-use tracer::event::{Event, Kind, ReparentReason};
+use std::sync::Arc;
+
+use tracer::event::{Event, Image, Kind, ReparentReason};
 use tracer::record::{Exec, ExecFailed, Field, Fork, Record};
 use tracer::table::{Table, TableOptions};
 use tracer::text::{Argv, Text};
@@ -107,8 +109,15 @@ pub(crate) fn forked(raw: raw::Fork) -> Record {
     Record::Fork(Fork { raw, ns_pids: None })
 }
 
-pub(crate) fn field(text: &str) -> Field<Text> {
-    Field { value: Some(Text::new(text.as_bytes())), capture: None }
+#[expect(clippy::unnecessary_wraps, reason = "it fills fields that may be absent")]
+pub(crate) fn text(text: &str) -> Option<Text> {
+    Some(Text::new(text.as_bytes()))
+}
+
+/// The same with other arguments.
+pub(crate) fn with_argv(mut exec: Exec, argv: &[u8]) -> Exec {
+    Arc::make_mut(&mut exec.image).set_argv(Argv::new(argv));
+    exec
 }
 
 pub(crate) fn exec(task: raw::TaskRef, parent: raw::TaskRef, boot_ns: u64) -> Exec {
@@ -126,11 +135,12 @@ pub(crate) fn exec(task: raw::TaskRef, parent: raw::TaskRef, boot_ns: u64) -> Ex
             argv_captured: 6,
             ..raw::Exec::default()
         },
-        exe: field("/bin/ls"),
-        cwd: field("/tmp"),
-        filename: field("./ls"),
-        interpreter: Field { value: None, capture: None },
-        argv: Field { value: Some(Argv::new(b"ls\0-l\0")), capture: None },
+        image: Image::new(text("ls"), text("/bin/ls"), text("/tmp"), Some(Argv::new(b"ls\0-l\0"))).into(),
+        filename: text("./ls"),
+        interpreter: None,
+        exe_capture: None,
+        cwd_capture: None,
+        argv_capture: None,
     }
 }
 
@@ -178,7 +188,7 @@ pub(crate) fn exec_failed(task: raw::TaskRef, parent: raw::TaskRef, boot_ns: u64
             filename_len: 13,
             ..raw::ExecFailed::default()
         },
-        filename: field("/bin/nothing"),
+        filename: Field { value: text("/bin/nothing"), capture: None },
         argv: Field { value: Some(Argv::new(b"nothing\0-x\0")), capture: None },
     }
 }

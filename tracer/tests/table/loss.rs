@@ -77,8 +77,8 @@ fn check(seen: &Seen, kernel: &Kernel, story: &Story) {
     assert_eq!(story.0, truth, "the lines");
     for nr in kernel.alive() {
         let process = seen.table.by_id(kernel.id(nr)).expect("it lives").process();
-        assert_eq!(process.exe.as_deref(), kernel.procs[nr].exe.as_deref(), "exe of {nr}");
-        assert_eq!(process.comm.as_deref(), Some(&*kernel.procs[nr].comm), "comm of {nr}");
+        assert_eq!(process.image.exe.as_deref(), kernel.procs[nr].exe.as_deref(), "exe of {nr}");
+        assert_eq!(process.image.comm.as_deref(), Some(&*kernel.procs[nr].comm), "comm of {nr}");
     }
 }
 
@@ -153,6 +153,6 @@ fn what_was_missed_is_told_as_inferred() {
     );
     let exit = events[2].exit.as_ref().unwrap();
     assert_eq!((exit.code, exit.signal.clone(), exit.duration_ns), (None, None, None));
-    assert_eq!(events[3].process.as_ref().unwrap().exe.as_deref(), kernel.procs[parent].exe.as_deref());
+    assert_eq!(events[3].process.as_ref().unwrap().image.exe.as_deref(), kernel.procs[parent].exe.as_deref());
     assert_eq!((events[3].exec.is_some(), events[3].boot_ns), (false, None));
 }

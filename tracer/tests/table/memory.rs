@@ -1,11 +1,10 @@
 //! The ceiling, and what is given up to stay below it.
 
 use tracer::id::ProcessId;
-use tracer::record::{Exec, Field};
+use tracer::record::Exec;
 use tracer::table::TableOptions;
-use tracer::text::Argv;
 
-use crate::kit::{INIT_TASK, MS, Seen, exec, execed, exit, exited, fork, forked, task};
+use crate::kit::{INIT_TASK, MS, Seen, exec, execed, exit, exited, fork, forked, task, with_argv};
 
 const CEILING: usize = 1 << 20;
 
@@ -16,7 +15,7 @@ fn seen() -> Seen {
 /// An exec with an argument that nobody else has, and that takes so much.
 fn with_argument(exec: Exec, n: u32, bytes: usize) -> Exec {
     let argv = format!("job\0{}{n:09}\0", "x".repeat(bytes.saturating_sub(9)));
-    Exec { argv: Field { value: Some(Argv::new(argv.as_bytes())), capture: None }, ..exec }
+    with_argv(exec, argv.as_bytes())
 }
 
 fn run(seen: &mut Seen, n: u32, bytes: usize) -> ProcessId {
@@ -47,8 +46,9 @@ fn the_dead_go_first_and_the_oldest_of_them() {
     assert!(stats.dead_forgotten > 500 && stats.argv_forgotten == 0, "{stats:?}");
     let kept: Vec<u32> = seen.table.dead().map(|process| process.pid()).collect();
     assert_eq!(kept, (1101 - kept.len() as u32..=1100).collect::<Vec<_>>(), "the latest, oldest first");
-    let argv = seen.table.by_id(living).expect("it lives").process().argv.expect("it is not at its turn");
-    assert_eq!(argv[1].len(), 100_000);
+    let image = seen.table.by_id(living).expect("it lives").process().image;
+    let argv = image.argv.as_ref().expect("it is not at its turn");
+    assert_eq!(argv.iter().nth(1).unwrap().len(), 100_000);
 }
 
 #[test]
@@ -62,12 +62,12 @@ fn then_the_largest_argument_lists_of_the_living_but_nobody_who_lives() {
     assert_eq!(seen.table.len_living(), 1002, "init too");
     assert!(stats.argv_forgotten > 500 && stats.dead_forgotten == 0, "{stats:?}");
     let process = |id| seen.table.by_id(id).expect("it lives").process();
-    assert!(process(small).argv.is_some() && process(small).cwd.is_some(), "what is small stays");
-    let cut = seen.table.living().map(|process| process.process()).filter(|process| process.argv.is_none());
+    assert!(process(small).image.argv.is_some() && process(small).image.cwd.is_some(), "what is small stays");
+    let cut = seen.table.living().map(|process| process.process()).filter(|process| process.image.argv.is_none());
     let cut: Vec<_> = cut.filter(|process| process.pid != 1).collect();
     assert_eq!(cut.len() as u64, stats.argv_forgotten);
     let whole = |process: &tracer::event::Process| {
-        (process.exe.as_deref(), process.comm.as_deref(), process.ppid, process.execs)
+        (process.image.exe.as_deref(), process.image.comm.as_deref(), process.ppid, process.execs)
             == (Some("/bin/ls"), Some("ls"), Some(1), 1)
     };
     assert!(cut.iter().all(whole), "all else is known: {cut:?}");

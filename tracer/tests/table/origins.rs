@@ -2,13 +2,12 @@
 
 use tracer::event::{Event, Kind, Origin, Process, Source};
 use tracer::id::ProcessId;
-use tracer::record::{Cgroup, Exec, Field, Fork, Record};
+use tracer::record::{Cgroup, Exec, Fork, Record};
 use tracer::seed::Seed;
 use tracer::table::{Table, TableOptions};
-use tracer::text::Argv;
 use tracer_common::record as raw;
 
-use crate::kit::{IDS, MS, exec, execed, exit, exited, fork, header, task};
+use crate::kit::{IDS, MS, exec, execed, exit, exited, fork, header, task, with_argv};
 
 /// Numbers of mount and pid namespaces.
 const HOST: u32 = 10;
@@ -51,7 +50,7 @@ impl Place {
         let plain = exec(task, INIT, boot_ns);
         let argv: Vec<u8> = argv.split(' ').flat_map(|word| word.bytes().chain([0])).collect();
         let raw = raw::Exec { ids: raw::Ids { pid_ns: 0, ..self.ids() }, ..plain.raw };
-        execed(Exec { raw, argv: Field { value: Some(Argv::new(&argv)), capture: None }, ..plain })
+        execed(with_argv(Exec { raw, ..plain }, &argv))
     }
 
     /// It ends; of namespaces the record says nothing.
@@ -62,7 +61,7 @@ impl Place {
     /// It is there when tracing begins.
     fn found(self, task: raw::TaskRef, parent: raw::TaskRef, argv: &str) -> Seed {
         let mut process = Process::new(ProcessId::from_ns(task.start_ns, task.tgid), Source::Procfs);
-        process.argv = Some(argv.split(' ').map(Into::into).collect());
+        process.image_mut().argv = Some(argv.split(' ').collect());
         process.cgroup = Some(if self.cgroup == INSIDE { "/web" } else { "/user" }.into());
         process.ns_pids = self.inside.map(|(_, pid)| [task.tgid, pid].into());
         Seed {

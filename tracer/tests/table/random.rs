@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use rustc_hash::FxHashSet;
-use tracer::event::{Event, Kind, Process, Source};
+use tracer::event::{Event, Image, Kind, Process, Source};
 use tracer::id::ProcessId;
-use tracer::record::{Exec, Field, Fork, Record};
+use tracer::record::{Exec, Fork, Record};
 use tracer::seed::Seed;
 use tracer::table::{Table, TableOptions};
 use tracer::text::{Argv, Text};
@@ -47,14 +47,16 @@ prop_compose! {
 
 prop_compose! {
     fn exec()(header in header(raw::KIND_EXEC), task in task(), parent in task(), comm in comm(), flags: u32) -> Record {
-        let text = || Field { value: Some(Text::new(b"/x")), capture: None };
+        let text = || Some(Text::new(b"/x"));
+        let image = Image::new(Some(Text::from_padded(&comm)), text(), None, Some(Argv::new(b"x\0")));
         Record::Exec(Box::new(Exec {
             raw: raw::Exec { header, task, parent, comm, flags, ..raw::Exec::default() },
-            exe: text(),
-            cwd: Field { value: None, capture: None },
+            image: image.into(),
             filename: text(),
             interpreter: text(),
-            argv: Field { value: Some(Argv::new(b"x\0")), capture: None },
+            exe_capture: None,
+            cwd_capture: None,
+            argv_capture: None,
         }))
     }
 }

@@ -181,7 +181,11 @@ fn run(pid_max: u32, subreapers: u16, before: Vec<Deed>, during: Vec<(Deed, u8)>
         assert_eq!(found.parent_id(), parent, "parent of pid {} ({nr})", proc.pid);
         assert!(found.creator_id().is_none_or(|creator| Some(creator) == proc.creator.map(|nr| kernel.id(nr))));
         let process = found.process();
-        assert!(process.exe.is_none() || process.exe == proc.exe.as_deref().map(Into::into), "exe of pid {}", proc.pid);
+        assert!(
+            process.image.exe.is_none() || process.image.exe == proc.exe.as_deref().map(Into::into),
+            "exe of pid {}",
+            proc.pid
+        );
     }
     assert_eq!(table.len_living(), alive.len(), "and nobody else");
 
@@ -204,7 +208,7 @@ fn run(pid_max: u32, subreapers: u16, before: Vec<Deed>, during: Vec<(Deed, u8)>
     for event in &events {
         let Some(process) = event.process.as_ref().filter(|_| event.kind == Kind::Process) else { continue };
         let same: Vec<Nr> = (0..exes.len()).filter(|&nr| kernel.id(nr) == process.id).collect();
-        if let ([nr], Some(exe)) = (&same[..], process.exe.as_deref()) {
+        if let ([nr], Some(exe)) = (&same[..], process.image.exe.as_deref()) {
             assert_eq!(exes[*nr].as_deref(), Some(exe));
         }
     }

@@ -59,12 +59,13 @@ fn what_a_stranger_was_is_looked_up_before_its_child_is_told() {
     let stranger = seen.table.stranger(&birth).expect("nobody knows it");
     assert_eq!((stranger.pid, stranger.comm), (creator.tgid, Some(padded("sh"))));
     let mut seed = kernel.seed_of(nr);
-    (seed.process.exe, seed.process.source) = (Some("/bin/su".into()), Source::Procfs);
+    seed.process.image_mut().exe = Some("/bin/su".into());
+    seed.process.source = Source::Procfs;
     seen.table.introduce(seed);
     assert!(seen.events.is_empty() && seen.table.stranger(&birth).is_none(), "it is known now, and nothing was told");
     let events = seen.apply(birth);
     assert_eq!(kinds(&events), [Kind::Fork]);
-    assert_eq!(events[0].process.as_ref().unwrap().exe.as_deref(), Some("/bin/su"));
+    assert_eq!(events[0].process.as_ref().unwrap().image.exe.as_deref(), Some("/bin/su"));
 }
 
 #[test]

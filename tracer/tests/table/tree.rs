@@ -235,7 +235,7 @@ fn a_pid_used_again_within_a_tick_has_the_same_id_but_is_not_confused() {
     let events = seen.apply(forked(fork(second, INIT_TASK)));
     let process = events[0].process.as_ref().unwrap();
     assert_eq!(process.id, ProcessId::from_ns(first.start_ns, 50), "the limit of the public id");
-    assert_eq!((process.execs, process.exe.as_deref()), (0, None), "the second has nothing of the first");
+    assert_eq!((process.execs, process.image.exe.as_deref()), (0, None), "the second has nothing of the first");
     let events = seen.apply(exited(exit(second, INIT_TASK, 106 * MS)));
     assert_eq!(events[0].exit.as_ref().unwrap().duration_ns, Some(2 * MS));
     assert_eq!((seen.table.len_dead(), seen.table.stats().merged), (2, 0));

@@ -42,7 +42,10 @@ fn an_exec_of_somebody_unknown_makes_it_known_first() {
     assert_eq!(kinds(&events), [Kind::Process, Kind::Process, Kind::Exec]);
     let (before, after) = (events[1].process.as_ref().unwrap(), events[2].process.as_ref().unwrap());
     assert_eq!((before.pid, before.ppid, before.inferred), (50, Some(1), true));
-    assert_eq!((before.exe.clone(), before.argv.clone(), before.comm.clone(), before.execs), (None, None, None, 0));
+    assert_eq!(
+        (before.image.exe.clone(), before.image.argv.clone(), before.image.comm.clone(), before.execs),
+        (None, None, None, 0)
+    );
     assert_eq!((before.uid, before.euid), (Some(1000), None), "as it was before");
     assert_eq!((after.euid, after.execs, after.inferred), (Some(0), 1, true));
     assert_eq!(events[2].exec.as_ref().unwrap().previous_exe, None);
@@ -53,7 +56,7 @@ fn an_exit_of_somebody_unknown_makes_it_known_first() {
     let mut seen = Seen::new();
     let events = seen.apply(exited(exit(task(50, 100 * MS), INIT_TASK, 110 * MS)));
     assert_eq!(kinds(&events), [Kind::Process, Kind::Process, Kind::Exit]);
-    assert_eq!(events[1].process.as_ref().unwrap().comm.as_deref(), Some("ls"));
+    assert_eq!(events[1].process.as_ref().unwrap().image.comm.as_deref(), Some("ls"));
     assert_eq!(events[2].exit.as_ref().unwrap().duration_ns, Some(10 * MS));
     assert_eq!((seen.table.len_living(), seen.table.len_dead()), (1, 1));
 }
@@ -124,7 +127,7 @@ fn a_process_of_the_snapshot_is_told_with_its_parent_and_keeps_its_source() {
     kernel.exit(child, 0);
     let events = seen.follow(&mut kernel);
     let process = events[0].process.as_ref().unwrap();
-    assert_eq!((process.source, process.exe.as_deref()), (Source::Procfs, Some("/bin/x1")));
+    assert_eq!((process.source, process.image.exe.as_deref()), (Source::Procfs, Some("/bin/x1")));
     let exact = kernel.procs[child].start_ns;
     assert_eq!(process.start_time, Some(Timestamp(exact as i64 + 7)), "the record told it to the nanosecond");
     assert_eq!(process.id, kernel.id(child));

@@ -1,6 +1,8 @@
 //! The dead: who waited for them, and who does not.
 
 use tracer::event::{Event, Kind};
+use tracer::id::ProcessId;
+use tracer::seed::Remains;
 use tracer::table::TableOptions;
 use tracer_common::record as raw;
 
@@ -27,8 +29,20 @@ fn child(seen: &mut Seen, pid: u32, born_ms: u64, dies_ms: u64) -> raw::TaskRef 
     child
 }
 
+/// What is told at a time, while `/proc` has all of them as zombies.
 fn tick(seen: &mut Seen, ms: u64) -> Vec<Event> {
-    seen.table.tick(ms * MS, &mut seen.events);
+    tick_with(seen, ms, Remains::Zombie, &[])
+}
+
+/// Likewise, but these are gone.
+fn tick_without(seen: &mut Seen, ms: u64, gone: &[u32]) -> Vec<Event> {
+    tick_with(seen, ms, Remains::None, gone)
+}
+
+/// Likewise, but so much is left of these.
+fn tick_with(seen: &mut Seen, ms: u64, remains: Remains, of: &[u32]) -> Vec<Event> {
+    let look = |id: ProcessId| if of.contains(&id.pid()) { remains } else { Remains::Zombie };
+    seen.table.look_at_the_dead(ms * MS, look, &mut seen.events);
     std::mem::take(&mut seen.events)
 }
 
@@ -84,7 +98,7 @@ fn one_that_is_not_waited_for_names_its_parent_and_how_many_that_left() {
     assert!(tick(&mut seen, 1199).is_empty());
     assert_eq!(neglected(&tick(&mut seen, 1202)), [(60, 1002, Some(50), 3), (62, 1000, Some(50), 3)]);
     assert!(tick(&mut seen, 1203).is_empty(), "each is told of once");
-    assert_eq!(seen.table.due_ns(), Some(1700 * MS));
+    assert_eq!(seen.table.due_ns(), Some(1700 * MS), "the last one's turn");
     assert_eq!(reapings(&seen.apply(reaped(task(60, 110 * MS), FATHER, 1250 * MS))), [(60, Some(1050), Some(50))]);
     assert_eq!(neglected(&tick(&mut seen, 1800)), [(63, 1100, Some(50), 2)]);
 }
@@ -139,7 +153,83 @@ fn a_pid_may_be_anothers_before_its_owner_is_told_as_gone() {
     assert_eq!(seen.table.by_pid(60).map(|living| living.start_ns()), Some(300 * MS), "the second lives on");
     let third = child(&mut seen, 61, 110, 120);
     seen.apply(forked(fork(task(61, 400 * MS), FATHER)));
-    assert!(tick(&mut seen, 2000).is_empty(), "that the third is gone was lost: {third:?}");
+    assert!(tick_without(&mut seen, 2000, &[61]).is_empty(), "{third:?} may just not be told as gone yet");
+    let events = tick(&mut seen, 3000);
+    assert_eq!((kinds(&events), reapings(&events)), (vec![Kind::Reap], vec![(61, None, Some(50))]));
+    assert_eq!(
+        events[0].process.as_ref().unwrap().id,
+        ProcessId::from_ns(third.start_ns, 61),
+        "not who has its pid now"
+    );
+}
+
+#[test]
+fn one_that_is_gone_untold_is_told_a_little_later() {
+    let mut seen = father();
+    for (pid, dies_ms) in [(60, 200), (61, 201), (62, 202)] {
+        child(&mut seen, pid, 110, dies_ms);
+    }
+    assert_eq!(neglected(&tick_without(&mut seen, 1300, &[60, 61])), [(62, 1098, Some(50), 1)], "two are gone");
+    assert_eq!(seen.table.due_ns(), Some(2300 * MS));
+    assert_eq!(reapings(&seen.apply(reaped(task(61, 110 * MS), FATHER, 1250 * MS))), [(61, Some(1049), Some(50))]);
+    assert!(tick(&mut seen, 2299).is_empty());
+    let events = tick(&mut seen, 2300);
+    assert_eq!(reapings(&events), [(60, None, Some(50))], "its father lives: nobody else can have waited for it");
+    assert!(events[0].is_inferred() && events[0].reap.as_ref().unwrap().inferred);
+    assert!(seen.apply(reaped(task(60, 110 * MS), FATHER, 2301 * MS)).is_empty(), "once is enough");
+    seen.apply(reaped(task(62, 110 * MS), FATHER, 2302 * MS));
+    assert_eq!(seen.table.due_ns(), None);
+}
+
+#[test]
+fn one_that_has_been_told_of_is_looked_at_ever_more_seldom_until_it_is_gone() {
+    let mut seen = father();
+    child(&mut seen, 60, 110, 200);
+    assert_eq!(neglected(&tick(&mut seen, 1200)), [(60, 1000, Some(50), 1)]);
+    assert_eq!(seen.table.due_ns(), Some(2200 * MS));
+    assert!(tick(&mut seen, 2200).is_empty());
+    assert_eq!(seen.table.due_ns(), Some(4200 * MS));
+    assert!(tick_without(&mut seen, 4200, &[60]).is_empty());
+    assert_eq!(reapings(&tick(&mut seen, 5200)), [(60, None, Some(50))]);
+    assert_eq!(seen.table.due_ns(), None);
+}
+
+#[test]
+fn one_that_is_not_done_with_ending_is_neither_a_zombie_nor_gone() {
+    let mut seen = father();
+    let son = child(&mut seen, 60, 110, 200);
+    for ms in [1200, 2200, 3200] {
+        assert_eq!(seen.table.due_ns(), Some(ms * MS));
+        assert!(tick_with(&mut seen, ms, Remains::Ending, &[60]).is_empty());
+    }
+    assert_eq!(neglected(&tick(&mut seen, 4200)), [(60, 4000, Some(50), 1)]);
+    assert_eq!(reapings(&seen.apply(reaped(son, FATHER, 4300 * MS))), [(60, Some(4100), Some(50))]);
+}
+
+#[test]
+fn many_are_looked_at_a_part_at_a_time() {
+    let mut seen = father();
+    for pid in 1000..2000 {
+        child(&mut seen, pid, 110, 200);
+    }
+    let mut told = 0;
+    let mut parts = 0;
+    while seen.table.due_ns().is_some_and(|due_ns| due_ns <= 1200 * MS) {
+        let lines = neglected(&tick(&mut seen, 1200));
+        assert!(!lines.is_empty() && lines.iter().all(|&(_, _, _, unreaped)| unreaped == 1000));
+        (told, parts) = (told + lines.len(), parts + 1);
+    }
+    assert_eq!(told, 1000);
+    assert!(parts > 1);
+}
+
+#[test]
+fn by_whom_one_is_gone_is_not_known_once_its_parent_has_ended() {
+    let mut seen = father();
+    child(&mut seen, 60, 110, 200);
+    seen.apply(exited(exit(FATHER, INIT_TASK, 210 * MS)));
+    assert!(tick_without(&mut seen, 1200, &[60]).is_empty());
+    assert_eq!(reapings(&tick(&mut seen, 2200)), [(60, None, None)]);
 }
 
 #[test]

@@ -16,6 +16,8 @@ pub(super) struct Guest {
     pub(super) doctor: Option<Doctor>,
     groups: BTreeMap<String, Counts>,
     failed: Vec<String>,
+    /// What each that failed said.
+    said: BTreeMap<String, Vec<String>>,
     skipped: Vec<(String, String)>,
     /// What went wrong besides tests.
     trouble: Vec<String>,
@@ -40,7 +42,7 @@ impl Guest {
         let mut guest = Self { series, release: series.to_owned(), ..Self::default() };
         let mut section = "";
         let mut doctor = String::new();
-        let mut outcomes = Vec::new();
+        let mut tests = Vec::new();
         let mut reasons = BTreeMap::new();
         let mut status = None;
         for line in output.lines().map(str::trim_end) {
@@ -56,7 +58,7 @@ impl Guest {
             }
             match section {
                 "doctor" => doctor.push_str(line),
-                "tests" => outcomes.extend(outcome(line)),
+                "tests" => tests.push(line),
                 "reasons" => {
                     let reason = line.split_once(": skipped, ");
                     reasons.extend(reason.map(|(name, why)| (name.to_owned(), why.to_owned())));
@@ -65,6 +67,15 @@ impl Guest {
             }
         }
         guest.doctor = serde_json::from_str(&doctor).ok();
+        // In this order: the outcomes, what each that failed said, and their names again.
+        let mut parts = tests.split(|line| *line == "failures:");
+        let ran = parts.next().unwrap_or_default();
+        let outcomes: Vec<_> = ran.iter().filter_map(|line| outcome(line)).collect();
+        guest.said = said(parts.next().unwrap_or_default());
+        // With one test at a time what a test prints could stand between its name and its outcome.
+        if let Some(due) = ran.iter().find_map(|line| number_of_tests(line)).filter(|&due| due != outcomes.len()) {
+            guest.trouble(format!("{due} tests were to run, and the outcome of {} is told", outcomes.len()));
+        }
         for (name, outcome) in outcomes {
             let counts = guest.groups.entry(group(name).to_owned()).or_default();
             match outcome {
@@ -118,6 +129,24 @@ impl Guest {
     }
 }
 
+/// What each test said, of what follows `---- exit::every_code ----`.
+fn said(lines: &[&str]) -> BTreeMap<String, Vec<String>> {
+    let mut said: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut speaker = "";
+    for line in lines.iter().filter(|line| !line.is_empty()) {
+        match line.strip_prefix("---- ").and_then(|line| line.strip_suffix(" ----")) {
+            Some(next) => speaker = next,
+            None => said.entry(speaker.to_owned()).or_default().push((*line).to_owned()),
+        }
+    }
+    said
+}
+
+/// 3, of `running 3 tests`.
+fn number_of_tests(line: &str) -> Option<usize> {
+    line.strip_prefix("running ")?.split(' ').next()?.parse().ok()
+}
+
 /// `exit::every_code` and `ok`, of `test exit::every_code ... ok`.
 fn outcome(line: &str) -> Option<(&str, &str)> {
     let (name, outcome) = line.strip_prefix("test ")?.rsplit_once(" ... ")?;
@@ -129,7 +158,11 @@ fn group(name: &str) -> &str {
     name.split_once("::").map_or(name, |(group, _)| group)
 }
 
-/// Each kernel and each group; then what failed, and what was skipped where.
+/// So much of what one failed test said is shown; the guest's console has all.
+const MOST_LINES: usize = 40;
+const MOST_CHARS: usize = 400;
+
+/// Each kernel and each group; then what failed and why, and what was skipped where.
 pub(super) fn table(guests: &[Guest]) -> String {
     let groups: std::collections::BTreeSet<&String> = guests.iter().flat_map(|guest| guest.groups.keys()).collect();
     let first = groups.iter().map(|group| group.len()).max().unwrap_or(0).max(5);
@@ -150,6 +183,14 @@ pub(super) fn table(guests: &[Guest]) -> String {
     for guest in guests {
         for what in guest.failed.iter().chain(&guest.trouble) {
             let _ = writeln!(out, "FAILED on {}: {what}", guest.release);
+            let said = guest.said.get(what).map_or(&[][..], Vec::as_slice);
+            for line in said.iter().take(MOST_LINES) {
+                let cut: String = line.chars().take(MOST_CHARS).collect();
+                let _ = writeln!(out, "    {cut}{}", if cut.len() < line.len() { " …" } else { "" });
+            }
+            if let Some(more) = said.len().checked_sub(MOST_LINES + 1) {
+                let _ = writeln!(out, "    … and {} lines more", more + 1);
+            }
         }
     }
     let mut skipped: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
@@ -181,6 +222,21 @@ running 3 tests
 test exit::every_code  ... ok
 test exit::oom_kill    ... ignored
 test run::status       ... FAILED
+
+failures:
+
+---- run::status ----
+it ends with CMD's status
+  left: 0
+
+ right: 3
+
+
+failures:
+    run::status
+
+test result: FAILED. 1 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; finished in 1.00s
+
 @@reasons
 exit::oom_kill: skipped, no memory cgroup
 @@status 101
@@ -196,6 +252,9 @@ passed/failed/skipped, by group of tests and kernel
 exit                   1/0/1
 run                    0/1/0
 FAILED on 5.10.0-46-cloud-amd64: run::status
+    it ends with CMD's status
+      left: 0
+     right: 3
 skipped on all: exit::oom_kill: no memory cgroup
 ";
         assert_eq!(table(&[guest]), expected);
@@ -205,10 +264,11 @@ skipped on all: exit::oom_kill: no memory cgroup
     fn a_guest_that_dies_has_failed() {
         let guest = Guest::read(
             "6.1",
-            "@@release 6.1.0\n@@doctor\n{\"works\":true,\"checks\":[]}\n@@tests\ntest exit::a ... ok\n",
+            "@@release 6.1.0\n@@doctor\n{\"works\":true,\"checks\":[]}\n@@tests\nrunning 2 tests\ntest exit::a ... ok\n",
         );
         assert!(!guest.is_well());
-        assert_eq!(guest.tally().failed, ["Linux 6.1.0: the tests did not end well"]);
+        let untold = "Linux 6.1.0: 2 tests were to run, and the outcome of 1 is told";
+        assert_eq!(guest.tally().failed, [untold, "Linux 6.1.0: the tests did not end well"]);
         assert!(!Guest::read("6.1", "").is_well());
     }
 }

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::role::Role;
 use super::{Ran, Start};
 use crate::event::Container;
+use crate::text::Arguments;
 use crate::time::Timestamp;
 
 /// Version of the shape of [`Diff`].
@@ -173,9 +174,9 @@ pub struct Told {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Words {
     /// Those of the first start.
-    pub a: Vec<Arc<str>>,
+    pub a: Arguments,
     /// Those of the second start.
-    pub b: Vec<Arc<str>>,
+    pub b: Arguments,
 }
 
 /// Which way a time is notable.

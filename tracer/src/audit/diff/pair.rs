@@ -12,6 +12,7 @@ use super::words::Names;
 use super::{Change, Command, Time, Told, Words};
 use crate::audit::role;
 use crate::audit::{Ran, Start};
+use crate::text::Arguments;
 
 /// What makes one command another.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -90,9 +91,9 @@ fn path(ran: &Ran, all: &[&Ran]) -> Vec<Arc<str>> {
 
 /// What a command is called: what it does, or else its program.
 fn label(ran: &Ran) -> Arc<str> {
-    match (ran.role, &ran.argv) {
+    match (ran.role, ran.argv.as_ref().filter(|_| ran.execed).and_then(Arguments::first)) {
         (Some(role), _) => role.name().into(),
-        (None, Some(argv)) if ran.execed && !argv.is_empty() => role::program(&argv[0]).into(),
+        (None, Some(argv0)) => role::program(argv0).into(),
         _ => ran.comm.clone().unwrap_or_else(|| "?".into()),
     }
 }
@@ -235,7 +236,7 @@ fn status<'a>(group: &Group<'a>) -> Option<(Option<u8>, Option<&'a str>)> {
 /// Where the arguments differ, as they were.
 fn words(a: &Group<'_>, b: &Group<'_>) -> Vec<Words> {
     let raw = |group: &Group<'_>, range: std::ops::Range<usize>| {
-        group.runs[0].argv.as_ref().map(|argv| argv[range].to_vec()).unwrap_or_default()
+        group.runs[0].argv.iter().flatten().skip(range.start).take(range.len()).collect()
     };
     let ops = capture_diff_slices(Algorithm::Myers, &a.key.argv, &b.key.argv);
     let ops = ops.iter().map(similar::DiffOp::as_tag_tuple).filter(|(tag, ..)| *tag != DiffTag::Equal);

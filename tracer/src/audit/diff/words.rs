@@ -4,8 +4,6 @@
 //! What people wrote themselves (the client's arguments and those of what runs inside) is taken at its word, but for the
 //! container's id and name and for temporary names.
 
-use std::sync::Arc;
-
 use rustc_hash::FxHashSet;
 
 use crate::audit::role::{self, Role};
@@ -35,11 +33,11 @@ impl<'a> Names<'a> {
 
     /// The arguments of a command, with a sign for each made-up name.
     pub(super) fn argv(&self, ran: &Ran) -> Vec<String> {
-        let argv = ran.argv.as_deref().unwrap_or_default();
+        let argv: Vec<&str> = ran.argv.iter().flatten().collect();
         let own = is_own(ran);
-        let word = |at: usize| self.word(&argv[at], at.checked_sub(1).map(|before| &*argv[before]), own);
+        let word = |at: usize| self.word(argv[at], at.checked_sub(1).map(|before| argv[before]), own);
         let mut words: Vec<String> = (0..argv.len()).map(word).collect();
-        if let Some((at, before)) = name(ran, argv) {
+        if let Some((at, before)) = name(ran, &argv) {
             words[at] = format!("{before}<name>");
         }
         words
@@ -125,14 +123,14 @@ fn is_own(ran: &Ran) -> bool {
 
 /// The word with the container's name, which is for whoever asks for it to give and of no consequence; and what of that word
 /// stands before the name.
-fn name(ran: &Ran, argv: &[Arc<str>]) -> Option<(usize, &'static str)> {
+fn name(ran: &Ran, argv: &[&str]) -> Option<(usize, &'static str)> {
     let option = match ran.role {
         Some(Role::Client) => "--name",
         Some(Role::Shim) if role::program(argv.first()?) == "conmon" => "-n",
         _ => return None,
     };
-    let at = argv.iter().position(|word| &**word == option || word.starts_with("--name="))?;
-    if &*argv[at] == option { (at + 1 < argv.len()).then_some((at + 1, "")) } else { Some((at, "--name=")) }
+    let at = argv.iter().position(|&word| word == option || word.starts_with("--name="))?;
+    if argv[at] == option { (at + 1 < argv.len()).then_some((at + 1, "")) } else { Some((at, "--name=")) }
 }
 
 /// Length of a UUID that a text begins with.

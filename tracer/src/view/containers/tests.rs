@@ -53,7 +53,7 @@ fn picture() -> Picture {
     web.container.name = Some("web".into());
     web.container.image = Some("docker.io/library/nginx:1.27-with-a-tag-that-is-longer-than-anybody-reads".into());
     (web.container.engine, web.container.runtime) = (Some("docker".into()), Some("runc".into()));
-    web.container.args = Some([std::sync::Arc::from("nginx"), "-g".into(), "daemon off;".into()].into());
+    web.container.args = Some(["nginx", "-g", "daemon off;"].iter().collect());
     let mut pod = one(&"fedcba9876543210".repeat(4), Of::Running, 900, (1, 0.5));
     (pod.container.engine, pod.container.name) = (Some("containerd".into()), Some("api".into()));
     let kubernetes =

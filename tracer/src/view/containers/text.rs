@@ -204,7 +204,7 @@ pub(super) fn details(one: &Listed, look: &Look) -> Vec<Line> {
         ("pod", one.pod().as_deref().map(safe)),
         ("in the pod", container.kubernetes.as_ref().and_then(|kubernetes| text(&kubernetes.container))),
         ("hostname", text(&container.hostname)),
-        ("runs", container.args.as_deref().map(escape::command_line)),
+        ("runs", container.args.as_ref().map(escape::command_line)),
         ("state", Some(if one.removed { format!("{state}, removed") } else { state })),
         ("created", one.created.map(|time| time.to_string())),
         ("started", one.started.map(|time| time.to_string())),

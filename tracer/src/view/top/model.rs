@@ -260,7 +260,7 @@ impl Top {
     fn count(&mut self, event: &Event, process: &Process, sums: &Sums) {
         let interval = self.interval;
         self.all.add(sums, interval);
-        add(&mut self.commands, process.comm.clone(), sums, interval);
+        add(&mut self.commands, process.image.comm.clone(), sums, interval);
         add(&mut self.users, process.euid.or(process.uid), sums, interval);
         add(&mut self.containers, process.container.clone(), sums, interval);
         add(&mut self.units, process.unit.clone(), sums, interval);
@@ -273,9 +273,11 @@ impl Top {
             }
             noted.own.add(sums, interval);
             match (event.kind, &event.exit) {
-                (Kind::Exec, _) => process.exe.as_ref().or(process.comm.as_ref()).into_iter().for_each(|command| {
-                    note(&mut noted.commands, command);
-                }),
+                (Kind::Exec, _) => {
+                    if let Some(command) = process.image.exe.as_ref().or(process.image.comm.as_ref()) {
+                        note(&mut noted.commands, command);
+                    }
+                }
                 (Kind::Exit, Some(exit)) => {
                     let code = || exit.code.map(|code| Arc::from(code.to_string()));
                     exit.signal.clone().or_else(code).iter().for_each(|ending| note(&mut noted.endings, ending));

@@ -1,5 +1,3 @@
-use std::sync::Arc;
-
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use jiff::tz::TimeZone;
 use proptest::prelude::*;
@@ -11,7 +9,7 @@ use super::draw::draw;
 use super::model::{Picture, Sums, Top};
 use super::rows::{Row, rows};
 use super::state::{Group, Over, Shown, Sort, State, Wish};
-use crate::event::{Event, Exit, Kind, Process, Source, Usage};
+use crate::event::{Event, Exit, Image, Kind, Process, Source, Usage};
 use crate::id::ProcessId;
 use crate::time::Timestamp;
 use crate::view::glyphs::{ASCII, UNICODE};
@@ -25,12 +23,16 @@ fn id(pid: u32) -> ProcessId {
 }
 
 fn event(kind: Kind, pid: u32, parent: u32, comm: &str) -> Event {
+    let image = Image {
+        comm: Some(comm.into()),
+        exe: Some(format!("/bin/{comm}").into()),
+        argv: Some([comm, "-x"].iter().collect()),
+        ..Image::default()
+    };
     let process = Process {
         parent_id: (parent > 0).then(|| id(parent)),
         uid: Some(if parent == 12 { 33 } else { 0 }),
-        comm: Some(comm.into()),
-        exe: Some(format!("/bin/{comm}").into()),
-        argv: Some([Arc::from(comm), Arc::from("-x")].into()),
+        image: image.into(),
         container: (parent == 12).then(|| "0123456789ab".into()),
         ..Process::new(id(pid), Source::Kernel)
     };

@@ -190,8 +190,8 @@ pub(super) fn details(key: Key, rows: &[Row], picture: &Picture, look: &Look) ->
     let path = |text: &Option<Arc<str>>| text.as_ref().map(|text| escape::text(text).into_owned());
     let facts = [
         ("user", user),
-        ("exe", path(&process.exe)),
-        ("cwd", path(&process.cwd)),
+        ("exe", path(&process.image.exe)),
+        ("cwd", path(&process.image.cwd)),
         ("container", path(&process.container)),
         ("unit", path(&process.unit)),
         ("cgroup", path(&process.cgroup)),

@@ -77,14 +77,14 @@ fn found() {
         }
         // Workers of the kernel change their names as they please.
         if !process.kthread {
-            assert_eq!(process.comm.as_deref(), Some(&*stat.comm), "{process:?}");
+            assert_eq!(process.image.comm.as_deref(), Some(&*stat.comm), "{process:?}");
         }
         let [exe, cwd] = &links_before[&pid];
         if exe.is_some() {
-            assert_eq!(process.exe.as_deref(), exe.as_deref(), "{process:?}");
+            assert_eq!(process.image.exe.as_deref(), exe.as_deref(), "{process:?}");
         }
         if cwd.is_some() && !process.kthread {
-            assert_eq!(process.cwd.as_deref(), cwd.as_deref(), "{process:?}");
+            assert_eq!(process.image.cwd.as_deref(), cwd.as_deref(), "{process:?}");
         }
     }
 }

@@ -121,7 +121,7 @@ fn bundle() {
     assert_eq!(info.bundle.as_deref(), bundle.to_str());
     assert_eq!((info.hostname.as_deref(), info.name.as_deref()), (Some("box"), Some("web")));
     assert_eq!((info.image.as_deref(), info.runtime.as_deref()), (Some("nginx:1"), Some("runc")));
-    let args: Vec<&str> = info.args.iter().flat_map(|args| args.iter()).map(|arg| &**arg).collect();
+    let args: Vec<&str> = info.args.iter().flatten().collect();
     assert_eq!(args, ["/bin/true", "said"]);
     assert_eq!(info.annotations.as_ref().unwrap().len(), 6);
     let kubernetes = info.kubernetes.as_ref().unwrap();

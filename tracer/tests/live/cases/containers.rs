@@ -50,7 +50,7 @@ pub(super) fn container(event: &Event) -> Option<&str> {
 
 /// The last argument of a process: the tests give each container one of its own.
 pub(super) fn mark(event: &Event) -> Option<&str> {
-    event.process.as_ref()?.argv.as_ref()?.last().map(|last| &**last)
+    event.process.as_ref()?.image.argv.as_ref()?.last()
 }
 
 pub(super) fn events(trace: &Trace) -> Vec<Event> {
@@ -149,7 +149,7 @@ fn nobody_is_unknown(events: &[Event], ids: &BTreeSet<&str>) {
         let made_by_runtime = lines[0]
             .process
             .as_ref()
-            .and_then(|process| process.comm.as_deref())
+            .and_then(|process| process.image.comm.as_deref())
             .is_some_and(|comm| comm.starts_with("runc") || comm.starts_with("crun"));
         if made_by_runtime {
             inside += 1;

@@ -41,12 +41,12 @@ pub(super) fn decode(text: &str) -> Vec<u8> {
 
 /// The bytes of each argument as tracer tells them.
 pub(super) fn argv(process: &Process) -> Vec<Vec<u8>> {
-    let texts = process.argv.as_ref().expect("argv is told");
-    match &process.argv_b64 {
+    let texts = process.image.argv.as_ref().expect("argv is told");
+    match &process.image.argv_b64 {
         Some(encoded) => {
-            let bytes: Vec<Vec<u8>> = encoded.iter().map(|argument| decode(argument)).collect();
+            let bytes: Vec<Vec<u8>> = encoded.iter().map(decode).collect();
             let shown: Vec<_> = bytes.iter().map(|argument| String::from_utf8_lossy(argument)).collect();
-            assert!(shown.iter().eq(texts.iter().map(|text| &**text)), "argv shows argv_b64: {texts:?}");
+            assert!(shown.iter().eq(texts), "argv shows argv_b64: {texts:?}");
             assert!(bytes.iter().any(|argument| std::str::from_utf8(argument).is_err()), "argv_b64 needs a reason");
             bytes
         }
@@ -77,7 +77,7 @@ fn assert_whole<'a>(trace: &'a Trace, truth: &[Vec<u8>]) -> &'a Process {
     };
     assert_eq!(info, &whole);
     // Not assert_eq: nobody reads two megabytes.
-    assert!(argv(process) == truth, "argv differs: {:.300}", format!("{:?}", process.argv));
+    assert!(argv(process) == truth, "argv differs: {:.300}", format!("{:?}", process.image.argv));
     process
 }
 
@@ -97,15 +97,18 @@ fn check_argv_trace(trace: &Trace) {
     let process = assert_whole(trace, &truth);
     let ended = assert_ends(trace)[0];
     let last = trace.process(ended.id(), Kind::Exit);
-    assert!(last.argv == process.argv && last.exe == process.exe, "an exit line repeats exe and argv");
+    assert!(
+        last.image.argv == process.image.argv && last.image.exe == process.image.exe,
+        "an exit line repeats exe and argv"
+    );
 }
 
 fn not_utf8() {
     let trace = Run::deed_with("exec-argv", &["not-utf8"]).trace();
     check_sound(&trace);
     let process = assert_whole(&trace, &true_argv(&trace));
-    assert!(process.argv_b64.is_some(), "the bytes are told");
-    let shown: Vec<&str> = process.argv.as_deref().unwrap_or_default().iter().map(|text| &**text).collect();
+    assert!(process.image.argv_b64.is_some(), "the bytes are told");
+    let shown: Vec<&str> = process.image.argv.iter().flatten().collect();
     assert_eq!(shown, ["prog", "\u{fffd}\u{fffd}", "caf\u{fffd}", "é"]);
 }
 
@@ -176,9 +179,9 @@ fn script(kind: &str, name: &str) {
     let (filename, interpreter) = (exec.filename.as_deref().unwrap_or(""), exec.interpreter.as_deref().unwrap_or(""));
     assert!(filename.ends_with(&format!("/place/{name}")), "{exec:?}");
     assert_eq!(interpreter.as_bytes(), true_argv(&trace)[0], "the program that runs in the end");
-    assert_eq!(process.comm.as_deref(), Some(name), "a script gives its own name");
+    assert_eq!(process.image.comm.as_deref(), Some(name), "a script gives its own name");
     let exe = decode(&trace.truth.one("seen").get::<String>("exe"));
-    assert_eq!(process.exe.as_deref().map(str::as_bytes), Some(&*exe));
+    assert_eq!(process.image.exe.as_deref().map(str::as_bytes), Some(&*exe));
 }
 
 fn chain() {
@@ -190,8 +193,8 @@ fn chain() {
     assert_eq!(counted, [1, 2, 3, 4]);
     for (event, left) in execs.iter().zip(["3", "2", "1", "0"]) {
         let (process, exec) = (event.process.as_ref().expect("a process"), event.exec.as_ref().expect("an exec"));
-        assert_eq!(process.argv.as_deref().and_then(|argv| argv.last()).map(|last| &**last), Some(left));
-        assert_eq!(exec.previous_exe, process.exe, "it was the same program each time");
+        assert_eq!(process.image.argv.as_ref().and_then(|argv| argv.last()), Some(left));
+        assert_eq!(exec.previous_exe, process.image.exe, "it was the same program each time");
     }
 }
 
@@ -229,5 +232,5 @@ fn vfork_fails() {
     let kinds: Vec<Kind> = trace.about(id).iter().map(|event| event.kind).collect();
     assert_eq!(kinds, [Kind::Fork, Kind::Exit]);
     let parent = trace.about(trace.deed()).last().and_then(|event| event.process.clone()).expect("the deed ended");
-    assert_eq!(trace.process(id, Kind::Exit).exe, parent.exe, "it never was another program");
+    assert_eq!(trace.process(id, Kind::Exit).image.exe, parent.image.exe, "it never was another program");
 }

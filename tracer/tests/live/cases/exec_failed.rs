@@ -51,7 +51,7 @@ fn told(text: Option<&str>, encoded: Option<&str>) -> Option<Vec<u8>> {
 
 fn arguments(failed: &ExecFailed) -> Option<Vec<Vec<u8>>> {
     match (&failed.argv_b64, &failed.argv) {
-        (Some(encoded), _) => Some(encoded.iter().map(|argument| decode(argument)).collect()),
+        (Some(encoded), _) => Some(encoded.iter().map(decode).collect()),
         (None, argv) => argv.as_ref().map(|argv| argv.iter().map(|argument| argument.as_bytes().to_vec()).collect()),
     }
 }

@@ -63,14 +63,14 @@ fn assert_paths(trace: &Trace) -> (&Process, &Exec) {
     assert_eq!(exec.exe_capture, None, "exe is whole: {process:?}");
     assert_eq!(exec.cwd_capture, None, "cwd is whole: {process:?}");
     assert_eq!(
-        bytes(process.exe.as_deref(), process.exe_b64.as_deref()).as_deref(),
+        bytes(process.image.exe.as_deref(), process.image.exe_b64.as_deref()).as_deref(),
         true_path(trace, "exe").as_deref()
     );
     assert_eq!(
-        bytes(process.cwd.as_deref(), process.cwd_b64.as_deref()).as_deref(),
+        bytes(process.image.cwd.as_deref(), process.image.cwd_b64.as_deref()).as_deref(),
         true_path(trace, "cwd").as_deref()
     );
-    assert_eq!(process.comm.as_deref(), Some(&*trace.truth.one("seen").get::<String>("comm")));
+    assert_eq!(process.image.comm.as_deref(), Some(&*trace.truth.one("seen").get::<String>("comm")));
     (process, exec)
 }
 
@@ -78,8 +78,8 @@ fn relative() {
     let trace = Run::deed_with("path-relative", &["@dir"]).trace();
     let (process, exec) = assert_paths(&trace);
     assert_eq!(exec.filename.as_deref(), Some("../program"), "as given");
-    assert!(process.exe.as_deref().is_some_and(|exe| exe.ends_with("/place/program")), "{process:?}");
-    assert!(process.cwd.as_deref().is_some_and(|cwd| cwd.ends_with("/place/below")), "{process:?}");
+    assert!(process.image.exe.as_deref().is_some_and(|exe| exe.ends_with("/place/program")), "{process:?}");
+    assert!(process.image.cwd.as_deref().is_some_and(|cwd| cwd.ends_with("/place/below")), "{process:?}");
     assert_eq!((exec.deleted, exec.memfd), (false, false));
     assert_eq!(exec.interpreter, None, "a program is its own");
 }
@@ -114,9 +114,10 @@ fn deep(depth: usize, length: usize) {
     let (process, exec, _) = trace.exec(trace.truth.one("seen").id());
     let names: Vec<String> = (0..depth).map(|level| format!("{level:0length$}")).collect();
     let whole = format!("/place/{}", names.join("/"));
-    for (path, capture, whole) in
-        [(&process.cwd, exec.cwd_capture, whole.clone()), (&process.exe, exec.exe_capture, whole + "/program")]
-    {
+    for (path, capture, whole) in [
+        (&process.image.cwd, exec.cwd_capture, whole.clone()),
+        (&process.image.exe, exec.exe_capture, whole + "/program"),
+    ] {
         let path = path.as_deref().expect("there is something of it");
         match capture {
             None => assert!(path.ends_with(&whole), "not told as cut, and not whole: {path}"),
@@ -135,8 +136,8 @@ fn chroot() {
     let (process, exec) = assert_paths(&trace);
     assert_eq!(exec.filename.as_deref(), Some("/bin/program"), "as given, in its own root");
     let outside = |path: Option<&str>, end: &str| path.is_some_and(|path| path.ends_with(end));
-    assert!(outside(process.exe.as_deref(), "/place/root/bin/program"), "{process:?}");
-    assert!(outside(process.cwd.as_deref(), "/place/root/bin"), "{process:?}");
+    assert!(outside(process.image.exe.as_deref(), "/place/root/bin/program"), "{process:?}");
+    assert!(outside(process.image.cwd.as_deref(), "/place/root/bin"), "{process:?}");
 }
 
 fn mounted(kind: &str) {
@@ -144,7 +145,7 @@ fn mounted(kind: &str) {
     assert!(trace.truth.all("no overlay").is_empty(), "overlayfs refused: nothing is shown by this");
     let (process, exec) = assert_paths(&trace);
     assert_eq!(
-        process.exe, exec.filename,
+        process.image.exe, exec.filename,
         "it was given absolute, and has no links in it but those of the test's place"
     );
     let end = match kind {
@@ -152,7 +153,7 @@ fn mounted(kind: &str) {
         "bind-twice" => "/place/mounted/deeper/program",
         _ => "/place/mounted/program",
     };
-    assert!(process.exe.as_deref().is_some_and(|exe| exe.ends_with(end)), "{process:?}");
+    assert!(process.image.exe.as_deref().is_some_and(|exe| exe.ends_with(end)), "{process:?}");
 }
 
 /// Real and effective ids as tracer tells them: the effective ones only when they differ.

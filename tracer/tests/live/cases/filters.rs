@@ -172,7 +172,7 @@ fn adopted() {
     assert!(run_bounded(Command::new("nsenter").args(entered).stdin(Stdio::null()), BOUND).status.success());
     pair.kernel().events_until(&|event| {
         event.kind == Kind::Exec
-            && event.process.as_ref().is_some_and(|process| process.comm.as_deref() == Some("true"))
+            && event.process.as_ref().is_some_and(|process| process.image.comm.as_deref() == Some("true"))
     });
     init.child().stdin.take().expect("it was piped").write_all(b"go\n").expect("it reads");
     init.wait(BOUND);
@@ -239,8 +239,8 @@ fn turns() {
     check_left_out(&trace);
     // What a child of it runs is known all the same.
     let child = trace.process(child, Kind::Fork);
-    assert_eq!(child.exe.as_deref(), held.place.path().join("deed").to_str(), "{child:?}");
-    assert!(child.argv.as_ref().is_some_and(|argv| argv.iter().any(|word| &**word == "turns")), "{child:?}");
+    assert_eq!(child.image.exe.as_deref(), held.place.path().join("deed").to_str(), "{child:?}");
+    assert!(child.image.argv.as_ref().is_some_and(|argv| argv.iter().any(|word| word == "turns")), "{child:?}");
     let quiet = trace.about(log.one("quiet").id());
     let [end] = quiet[..] else { panic!("nothing but its end: {quiet:?}") };
     assert_eq!((end.exit.as_ref().and_then(|exit| exit.code), end.is_inferred()), (Some(6), false), "{end:?}");
@@ -286,7 +286,7 @@ fn after_a_loss() {
         let pid = stays.pid();
         stream.events_until(&|event| {
             let process = event.process.as_ref().filter(|process| process.pid == pid);
-            process.is_some_and(|process| process.ppid == Some(std::process::id()) && process.argv.is_some())
+            process.is_some_and(|process| process.ppid == Some(std::process::id()) && process.image.argv.is_some())
         });
     }
     drop(stays);

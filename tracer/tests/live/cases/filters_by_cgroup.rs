@@ -125,7 +125,7 @@ fn moves() {
     let trace = pair.alike_but(past_unknown);
     check_left_out(&trace);
     let inside = trace.process(log.one("inside").id(), Kind::Fork);
-    assert!(inside.exe.is_some(), "what its creator ran is known: {inside:?}");
+    assert!(inside.image.exe.is_some(), "what its creator ran is known: {inside:?}");
     assert!(trace.about(log.one("outside").id()).is_empty(), "it was born elsewhere");
     assert_eq!(trace.exit(mover).code, Some(7));
 }
@@ -207,7 +207,8 @@ fn entered() {
             let mark = format!("{mark}{}", joined.concat());
             let executed = trace.of_kind(Kind::Exec).filter_map(|event| {
                 let process = event.process.as_ref()?;
-                let is_it = **process.argv.as_ref()?.last()? == *mark && process.comm.as_deref() == Some("true");
+                let is_it =
+                    process.image.argv.as_ref()?.last()? == mark && process.image.comm.as_deref() == Some("true");
                 is_it.then_some(process)
             });
             let origins: Vec<_> = executed.map(|process| process.origin).collect();

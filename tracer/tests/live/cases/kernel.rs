@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use tracer::event::Kind;
+use tracer::text::Arguments;
 
 use crate::support::proc::{self, Stat};
 use crate::support::{BOUND, Case, Ident, Need, Stream, case, check_sound, run_bounded, this_binary};
@@ -87,8 +88,8 @@ fn kernel_thread() {
     assert_eq!(born.ppid, Some(thread.ppid), "kthreadd made it");
     assert_eq!(trace.of(id, Kind::Exec).len(), 0);
     let last = trace.process(id, Kind::Exit);
-    assert_eq!((last.kthread, last.comm.as_deref()), (true, Some(&*thread.comm)));
-    assert_eq!((&last.exe, &last.argv), (&None, &None), "a kernel thread runs no program: {last:?}");
+    assert_eq!((last.kthread, last.image.comm.as_deref()), (true, Some(&*thread.comm)));
+    assert_eq!((&last.image.exe, &last.image.argv), (&None, &None), "a kernel thread runs no program: {last:?}");
 }
 
 /// `core_pattern`, set back with this value.
@@ -134,7 +135,7 @@ fn usermode_helper() {
     let (process, exec, _) = trace.exec(said.id());
     assert!(!process.kthread, "it is a program now: {process:?}");
     assert_eq!(exec.filename.as_deref(), helper.to_str());
-    assert_eq!(process.argv.as_deref().map(<[_]>::len), Some(4), "{process:?}");
+    assert_eq!(process.image.argv.as_ref().map(Arguments::len), Some(4), "{process:?}");
     let last = trace.process(said.id(), Kind::Exit);
     assert_eq!((last.kthread, last.parent_id), (false, Some(parent.id())));
 }

@@ -106,7 +106,9 @@ fn machine_after_a_loss() {
     kill(tracer, Signal::SIGCONT).expect("it is ours");
     stream.wait_for("\"event\":\"lost\"");
     let known = |pid: u32| {
-        move |event: &Event| event.process.as_ref().is_some_and(|process| process.pid == pid && process.argv.is_some())
+        move |event: &Event| {
+            event.process.as_ref().is_some_and(|process| process.pid == pid && process.image.argv.is_some())
+        }
     };
     for stays in &stays {
         stream.events_until(&known(stays.pid()));
@@ -140,7 +142,7 @@ fn degrades() {
         }
     };
     let is_true =
-        |event: &&Event| event.process.as_ref().is_some_and(|process| process.comm.as_deref() == Some("true"));
+        |event: &&Event| event.process.as_ref().is_some_and(|process| process.image.comm.as_deref() == Some("true"));
     let execs = trace.of_kind(Kind::Exec).filter(|event| !event.is_inferred()).filter(is_true);
     let levels: Vec<usize> = execs.map(level).collect();
     assert!(levels.is_sorted(), "{levels:?}");

@@ -16,6 +16,7 @@ mod exit;
 mod filters;
 mod filters_by_cgroup;
 mod kernel;
+mod library;
 mod load;
 mod oracle;
 mod passed_over;
@@ -68,6 +69,7 @@ pub(crate) fn all() -> Vec<Case> {
         load::cases(),
         saturating::cases(),
         passed_over::cases(),
+        library::cases(),
         types::cases(),
         storm::cases(),
         top::cases(),

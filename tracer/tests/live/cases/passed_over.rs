@@ -11,12 +11,13 @@ use crate::support::{BOUND, Case, Guarded, Need, case, deed_arguments};
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
-        // The tracepoint that tells of interpreters ahead is of 6.9.
+        // Alone: what another tracer that starts has the kernel pass over is lost as well. The tracepoint that tells of
+        // interpreters ahead is of 6.9.
         case("passed_over::is_nothing", || {
             let lost = storm(true);
             assert_eq!(lost, 0, "nothing is lost");
         })
-        .needs(&[Need::Kernel(6, 9)]),
+        .needs(&[Need::Alone, Need::Kernel(6, 9)]),
         // Older kernels pass over nothing here.
         case("passed_over::is_told_as_lost", || {
             storm(false);

@@ -143,9 +143,7 @@ fn first_exec() {
     let shown: Vec<(u32, Vec<&str>)> = execs
         .iter()
         .filter_map(|event| event.process.as_ref())
-        .map(|process| {
-            (process.execs, process.argv.as_deref().unwrap_or_default().iter().map(|text| &**text).collect())
-        })
+        .map(|process| (process.execs, process.image.argv.iter().flatten().collect()))
         .collect();
     assert_eq!(shown, [(1, vec!["/bin/sh", "-c", "exec /bin/true x"]), (2, vec!["/bin/true", "x"])]);
     let ids: Vec<_> = execs.iter().filter_map(|event| event.process.as_ref()).map(|process| process.id).collect();

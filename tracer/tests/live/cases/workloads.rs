@@ -87,7 +87,7 @@ fn execs_of(trace: &Trace, tree: &BTreeSet<ProcessId>, program: &str) -> usize {
         .of_kind(Kind::Exec)
         .filter_map(|event| event.process.as_ref())
         .filter(|process| tree.contains(&process.id))
-        .filter(|process| process.exe.as_deref().is_some_and(|exe| Path::new(exe).ends_with(program)))
+        .filter(|process| process.image.exe.as_deref().is_some_and(|exe| Path::new(exe).ends_with(program)))
         .count()
 }
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::libc;
@@ -93,6 +94,11 @@ pub(super) fn has_ended(pid: u32) -> bool {
         let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
         libc::waitid(libc::P_PID, pid, &raw mut info, flags) == 0 && info.si_pid() as u32 == pid
     }
+}
+
+/// Whether there is no such process any more, not even a zombie.
+pub(super) fn is_gone(pid: u32) -> bool {
+    !Path::new(&format!("/proc/{pid}")).exists()
 }
 
 /// Waits for a child.

@@ -9,8 +9,17 @@ use super::Deed;
 use super::kit::{self, Gate};
 use crate::support::{Ident, Truth};
 
-pub(super) const DEEDS: &[(&str, Deed)] =
-    &[("reap-neglect", neglect), ("reap-adopted", adopted), ("reap-ignored", ignored), ("reap-told", told)];
+pub(super) const DEEDS: &[(&str, Deed)] = &[
+    ("reap-neglect", neglect),
+    ("reap-adopted", adopted),
+    ("reap-ignored", ignored),
+    ("reap-gone", gone),
+    ("reap-told", told),
+];
+
+/// Such families, and how many there are at a time.
+const ROUNDS: usize = 60;
+const AT_ONCE: usize = 16;
 
 /// Leaves three children unreaped until a file is there; then waits for them.
 fn neglect(truth: Truth, arguments: &[String]) {
@@ -58,7 +67,44 @@ fn ignored(truth: Truth, _: &[String]) {
     };
     let children: [u32; 3] = std::array::from_fn(|_| child());
     // Not only to be waited for by nobody: until then the kernel would hand them on to init when we end.
-    kit::until("the children are gone", || children.iter().all(|pid| !Path::new(&format!("/proc/{pid}")).exists()));
+    kit::until("the children are gone", || children.iter().all(|&pid| kit::is_gone(pid)));
+}
+
+/// Children that nobody waits for, of parents that are gone at once as well, while others fork all the time: what was a
+/// parent's memory is soon that of a fork under way.
+fn gone(truth: Truth, _: &[String]) {
+    let forkers: [u32; 2] = std::array::from_fn(|_| {
+        kit::fork(|| {
+            // Gone with its parent.
+            // SAFETY: integers.
+            unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+            loop {
+                kit::wait(kit::fork(|| 0));
+            }
+        })
+    });
+    for _ in 0..ROUNDS {
+        let parents: [u32; AT_ONCE] = std::array::from_fn(|_| {
+            kit::fork(|| {
+                // SAFETY: no handler is installed.
+                unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+                let me = Ident::me();
+                let child = kit::fork(|| {
+                    truth.say("child", json!({ "child": Ident::me(), "parent": me }));
+                    0
+                });
+                kit::until("the child is gone", || kit::is_gone(child));
+                0
+            })
+        });
+        for parent in parents {
+            kit::wait(parent);
+        }
+    }
+    for forker in forkers {
+        kit::kill(forker, libc::SIGKILL);
+        kit::wait(forker);
+    }
 }
 
 /// Waits for a child, and then until tracer has written that it did.

@@ -210,7 +210,7 @@ fn free_pid() -> i32 {
         fs::read_to_string("/proc/sys/kernel/pid_max").expect("it exists").trim().parse().expect("a number");
     // Others who choose pids start from another place.
     let from = limit - 1 - (std::process::id() as i32 * 7) % (limit / 8);
-    (limit / 2..from).rev().find(|pid| !std::path::Path::new(&format!("/proc/{pid}")).exists()).expect("a free pid")
+    (limit / 2..from).rev().find(|&pid| kit::is_gone(pid as u32)).expect("a free pid")
 }
 
 /// Pids chosen by clone3: here, and at each level of a namespace.

@@ -3,7 +3,7 @@
 use std::fs::{self, OpenOptions};
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
@@ -107,7 +107,7 @@ fn children(truth: Truth, _: &[String]) {
             kit::burn(Duration::from_millis(120) * SLOWNESS);
             0
         });
-        kit::until("the kernel has reaped it", || !Path::new(&format!("/proc/{unwaited}")).exists());
+        kit::until("the kernel has reaped it", || kit::is_gone(unwaited));
         // Up to 6.1 a thread's memory is added to the process's only every 64 faults, and a fault may map 16 pages of a file.
         touch(MIB);
         truth.say("own", own());

@@ -11,8 +11,8 @@ mod ending;
 
 use std::sync::Arc;
 
-use tracer::event::{Process, ReparentReason, Source};
-use tracer::record::{Exec, Field, Fork, Record};
+use tracer::event::{Image, Process, ReparentReason, Source};
+use tracer::record::{Exec, Fork, Record};
 use tracer::seed::Seed;
 use tracer::text::{Argv, Text};
 use tracer_common::record as raw;
@@ -292,14 +292,16 @@ impl Kernel {
             argv_captured: argv.len() as u32,
             ..raw::Exec::default()
         };
-        let field = |text: &str| Field { value: Some(Text::new(text.as_bytes())), capture: None };
+        let text = |text: &str| Some(Text::new(text.as_bytes()));
         let exec = Exec {
             raw,
-            exe: field(&format!("/bin/{name}")),
-            cwd: field("/"),
-            filename: field(&name),
-            interpreter: Field { value: None, capture: None },
-            argv: Field { value: Some(Argv::new(argv.as_bytes())), capture: None },
+            image: Image::new(text(&name), text(&format!("/bin/{name}")), text("/"), Some(Argv::new(argv.as_bytes())))
+                .into(),
+            filename: text(&name),
+            interpreter: None,
+            exe_capture: None,
+            cwd_capture: None,
+            argv_capture: None,
         };
         self.procs[nr].making = Some(Record::Exec(Box::new(exec)));
     }
@@ -377,8 +379,8 @@ impl Kernel {
         let proc = &self.procs[nr];
         let ppid = proc.parent.map_or(0, |parent| self.procs[parent].pid);
         let mut process = Process::new(self.id(nr), Source::Procfs);
-        process.comm = Some(arc(&proc.comm));
-        process.exe = proc.exe.as_deref().filter(|_| proc.state == State::Alive).map(arc);
+        process.image_mut().comm = Some(arc(&proc.comm));
+        process.image_mut().exe = proc.exe.as_deref().filter(|_| proc.state == State::Alive).map(arc);
         process.kthread = proc.kthread;
         process.zombie = proc.state == State::Zombie;
         process.ppid = Some(ppid);
