@@ -39,6 +39,10 @@ const KTHREADD: u32 = 2;
 const SECOND_LOOKS: u32 = 20;
 const SECOND_LOOK_AFTER: Duration = Duration::from_millis(1);
 
+/// How often a `stat` is read again that is of a task which has no pid any more. Each time another must have taken it and been
+/// taken out again; more are not to be expected.
+const RELEASED_LOOKS: u32 = 10;
+
 /// [`Seed::ppid`] of a process that nothing is told of but that it was there.
 pub const PPID_UNKNOWN: u32 = u32::MAX;
 
@@ -99,9 +103,20 @@ pub fn snapshot(utc_minus_boot_ns: i64, hierarchy: &Hierarchy) -> io::Result<Vec
 
 /// Reads one process; none if there is no such process (or only a thread of that number).
 pub fn read(pid: u32, utc_minus_boot_ns: i64, hierarchy: &Hierarchy) -> Option<Seed> {
+    twice(|| read_once(pid, utc_minus_boot_ns, hierarchy))
+}
+
+/// Looks again where nobody was found. A thread that execs takes over the pid of its process (`de_thread`, fs/exec.c), and a
+/// directory that is looked up in that moment can be that of the pid which the leader is left with: the kernel finds the task
+/// first, then asks for its pid (`proc_pid_lookup`, `proc_pid_make_inode`, fs/proc/base.c).
+fn twice<T>(look: impl Fn() -> Option<T>) -> Option<T> {
+    look().or_else(&look)
+}
+
+fn read_once(pid: u32, utc_minus_boot_ns: i64, hierarchy: &Hierarchy) -> Option<Seed> {
     let read_from_ns = boot_ns();
     let mut dir = Dir::open(pid)?;
-    let stat = Stat::parse(dir.read(c"stat")?)?;
+    let stat = dir.stat()?;
     let status = Status::parse(dir.read(c"status")?)?;
     if status.tgid != pid {
         return None;
@@ -134,7 +149,7 @@ pub fn read(pid: u32, utc_minus_boot_ns: i64, hierarchy: &Hierarchy) -> Option<S
     }
 
     // Last, so that what it says about the end is as fresh as can be.
-    let (last, gone) = match dir.read(c"stat").and_then(Stat::parse) {
+    let (last, gone) = match dir.stat() {
         Some(last) => (last, false),
         None => (stat, true),
     };
@@ -202,7 +217,7 @@ fn settle_parents(seeds: &mut [Seed]) {
         }
         for at in again {
             let seed = &mut seeds[at];
-            let stat = Dir::open(seed.process.pid).and_then(|mut dir| Stat::parse(dir.read(c"stat")?));
+            let stat = twice(|| Dir::open(seed.process.pid)?.stat());
             if let Some(stat) = stat.filter(|stat| stat.start_ticks == seed.start_ticks) {
                 seed.ppid = stat.ppid;
             } else {
@@ -242,6 +257,16 @@ impl Dir {
         Some(&self.buffer)
     }
 
+    /// The `stat` of who has the pid.
+    fn stat(&mut self) -> Option<Stat> {
+        // The kernel looks at the task some time after it has looked the pid up. Meanwhile that one may have been taken out of
+        // the pid: then another look finds who has it now, an exec'ing thread or nobody.
+        (0..RELEASED_LOOKS).find_map(|_| match self.read(c"stat").and_then(Stat::parse) {
+            Some(stat) if stat.is_released() => None,
+            stat => Some(stat),
+        })?
+    }
+
     fn link(&self, name: &std::ffi::CStr) -> Option<Text> {
         let target = readlinkat(&self.fd, name).ok()?;
         let target = target.as_bytes();
@@ -276,10 +301,11 @@ impl Dir {
         let tasks = std::fs::read_dir(format!("/proc/self/fd/{}/task", self.fd.as_raw_fd())).ok()?;
         tasks
             .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-            // The leader is last to be asked: it is the one that is known to be ending.
             .filter(|&tid: &u32| tid != pid)
+            // The leader was ending; but it may be one of the others by now, by an exec.
+            .chain(std::iter::once(pid))
             .find(|&tid| {
-                let stat = self.thread(tid).and_then(|mut thread| Stat::parse(thread.read(c"stat")?));
+                let stat = self.thread(tid).and_then(|mut thread| thread.stat());
                 stat.is_some_and(|stat| stat.flags & PF_EXITING == 0)
             })
     }
@@ -312,6 +338,12 @@ struct Stat {
 }
 
 impl Stat {
+    /// It is of a task that was waited for, or replaced by the thread that exec'd, since the kernel looked it up: of that one
+    /// it tells no group, no session and 0 as parent (`do_task_stat` without `sighand`, fs/proc/array.c).
+    const fn is_released(&self) -> bool {
+        self.pgid.is_none() && self.sid.is_none()
+    }
+
     /// The name, in parentheses, may hold anything, parentheses and newlines too: it ends at the last `)`.
     fn parse(bytes: &[u8]) -> Option<Self> {
         let open = bytes.iter().position(|&b| b == b'(')?;
@@ -321,7 +353,7 @@ impl Stat {
         let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
         // Numbered from 1 as proc_pid_stat(5) does, the state being 3.
         let field = |number: usize| fields.get(number - 3).copied();
-        // Both are -1 of a process that is just being waited for.
+        // -1 where the task has none any more.
         let id = |number| field(number)?.parse::<i64>().ok().map(|id| u32::try_from(id).ok());
         Some(Self {
             comm,
@@ -362,7 +394,7 @@ impl Status {
             euid: uids.next()?,
             gid: gids.next()?,
             egid: gids.next()?,
-            ns_pids: line("NSpid:").map(Iterator::collect).unwrap_or_default(),
+            ns_pids: line("NStgid:").map(Iterator::collect).unwrap_or_default(),
         })
     }
 }

@@ -16,6 +16,15 @@ fn a_name_may_hold_anything() {
 }
 
 #[test]
+fn a_task_without_a_pid_is_told_from_one_that_ends() {
+    // As 6.18 showed the leader that an exec'ing thread had replaced, and a zombie of a session of its own.
+    let replaced = b"30801 (exe) X 0 -1 -1 0 -1 4228108 406 0 0 0 0 0 0 0 20 0 0 0 61609 0 0";
+    let zombie = b"30801 (exe) Z 1 30801 30801 0 -1 4228108 406 0 0 0 0 0 0 0 20 0 1 0 61609 0 0";
+    assert!(Stat::parse(replaced).unwrap().is_released());
+    assert!(!Stat::parse(zombie).unwrap().is_released());
+}
+
+#[test]
 fn what_is_left_of_a_process() {
     let of = |state: &str, threads: u32, start: u64| {
         let stat = format!("42 (sh) {state} 7 42 42 0 -1 4194308 1 2 3 4 5 6 7 8 20 0 {threads} 0 {start} 0 0");
@@ -52,7 +61,7 @@ fn a_torn_stat_is_none() {
 
 #[test]
 fn ids_are_read_from_status() {
-    let text = b"Name:\tx\\nUid:\t9\nTgid:\t5\nUid:\t1000\t0\t0\t0\nGid:\t100\t101\t1\t1\nNSpid:\t5\t2\t1\n";
+    let text = b"Name:\tx\\nUid:\t9\nTgid:\t5\nUid:\t1000\t0\t0\t0\nGid:\t100\t101\t1\t1\nNStgid:\t5\t2\t1\n";
     let expected = Status { tgid: 5, uid: 1000, euid: 0, gid: 100, egid: 101, ns_pids: vec![5, 2, 1] };
     assert_eq!(Status::parse(text), Some(expected));
     assert_eq!(Status::parse(b"Name:\tx\nTgid:\t5\n"), None);

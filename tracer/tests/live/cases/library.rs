@@ -1,17 +1,46 @@
 //! The library by itself: events one by one, and batch by batch.
 
+use std::fs;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::process::Command;
-use std::time::Duration;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use futures_core::Stream as _;
 use tracer::Tracer;
+use tracer::kernel::hierarchy::Hierarchy;
+use tracer::seed;
 
-use crate::support::{BOUND, Case, case, run_bounded};
+use crate::support::{BOUND, Case, Guarded, case, deed_arguments, run_bounded};
 
 pub(super) fn cases() -> Vec<Case> {
-    vec![case("library::what_is_left_of_one_by_one_comes_with_the_next_batch", both_ways)]
+    vec![
+        case("library::what_is_left_of_one_by_one_comes_with_the_next_batch", both_ways),
+        case("library::one_that_execs_from_threads_is_found_alive", found_alive),
+    ]
+}
+
+/// While a thread execs, its process is seen in `/proc` by way of a leader that ends, is dead, and is replaced.
+fn found_alive() {
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let truth = place.path().join("truth");
+    let arguments = deed_arguments("exec-threads", &truth, &["1500".into()]);
+    let mut deed = Guarded::spawn(Command::new(&arguments[0]).args(&arguments[1..]).stdin(Stdio::piped()));
+    let (hierarchy, end) = (Hierarchy::of_proc(), Instant::now() + BOUND);
+    let mut looks = 0;
+    while !fs::read_to_string(&truth).is_ok_and(|said| said.contains("done")) {
+        assert!(Instant::now() < end, "it does not come to its end");
+        for _ in 0..200 {
+            let seed = seed::read(deed.pid(), 0, &hierarchy);
+            let seed = seed.unwrap_or_else(|| panic!("look {looks}: it is not found"));
+            let alive = !seed.gone && !seed.exiting && !seed.process.zombie;
+            assert!(alive && seed.ppid == std::process::id(), "look {looks}: {seed:#?}");
+            looks += 1;
+        }
+    }
+    eprintln!("{looks} looks");
+    drop(deed.child().stdin.take());
+    assert!(deed.wait(BOUND).success(), "the deed failed");
 }
 
 fn both_ways() {

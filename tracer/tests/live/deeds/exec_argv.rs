@@ -4,7 +4,9 @@ use std::ffi::CString;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
+use std::process::Command;
 use std::thread;
 
 use nix::libc;
@@ -18,6 +20,7 @@ use crate::support::{Truth, this_binary};
 pub(super) const DEEDS: &[(&str, Deed)] = &[
     ("exec-argv", argv),
     ("exec-thread", from_thread),
+    ("exec-threads", from_threads),
     ("exec-script", script),
     ("exec-chain", chain),
     ("exec-fails", fails),
@@ -93,6 +96,24 @@ fn from_thread(truth: Truth, _: &[String]) {
             });
             thread::sleep(kit::PATIENCE);
         });
+    });
+}
+
+/// COUNT: so many execs of one process, each from a thread of its own; then it waits for the end of its input.
+fn from_threads(truth: Truth, arguments: &[String]) {
+    let count: u32 = arguments[0].parse().expect("a count");
+    if count == 0 {
+        truth.say("done", json!({}));
+        std::io::stdin().read_line(&mut String::new()).expect("a pipe");
+        return;
+    }
+    // Each program opens it anew.
+    // SAFETY: F_SETFD takes an int and touches only this descriptor, which is ours.
+    unsafe { libc::fcntl(truth.fd(), libc::F_SETFD, libc::FD_CLOEXEC) };
+    let mut again: Vec<_> = std::env::args_os().skip(1).collect();
+    *again.last_mut().expect("the count") = (count - 1).to_string().into();
+    thread::scope(|scope| {
+        scope.spawn(|| panic!("exec: {}", Command::new(this_binary()).args(again).exec()));
     });
 }
 

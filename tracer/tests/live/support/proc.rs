@@ -64,9 +64,13 @@ impl Stat {
 
 /// `/proc/WHO/stat`, `WHO` being a pid, `self` or `PID/task/TID`.
 pub(crate) fn stat(who: impl std::fmt::Display) -> Option<Stat> {
-    // Lossy: comm is bytes.
-    let bytes = fs::read(format!("/proc/{who}/stat")).ok()?;
-    Stat::parse(&String::from_utf8_lossy(&bytes))
+    // Of a task that is released while it is looked at, process group and session are -1, and it does not parse. Who has its pid
+    // then, another look shows: while a thread execs that is the process as before.
+    (0..10).find_map(|_| match fs::read(format!("/proc/{who}/stat")) {
+        // Lossy: comm is bytes.
+        Ok(bytes) => Stat::parse(&String::from_utf8_lossy(&bytes)).map(Some),
+        Err(_) => Some(None),
+    })?
 }
 
 /// The login uid that audit knows, where one is set.
@@ -84,12 +88,12 @@ pub(crate) fn all() -> BTreeMap<u32, Stat> {
         .collect()
 }
 
-/// Pids in each namespace, outermost first (`NSpid` of `/proc/PID/status`).
+/// Pids in each namespace, outermost first (`NStgid` of `/proc/PID/status`).
 pub(crate) fn ns_pids(pid: u32) -> Vec<u32> {
     let status = fs::read(format!("/proc/{pid}/status")).unwrap_or_default();
     String::from_utf8_lossy(&status)
         .lines()
-        .find_map(|line| line.strip_prefix("NSpid:"))
+        .find_map(|line| line.strip_prefix("NStgid:"))
         .map(|pids| pids.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect())
         .unwrap_or_default()
 }
