@@ -11,7 +11,7 @@ use tracer::Tracer;
 use tracer::kernel::hierarchy::Hierarchy;
 use tracer::seed;
 
-use crate::support::{BOUND, Case, Guarded, case, deed_arguments, run_bounded};
+use crate::support::{BOUND, Case, Guarded, SLOWNESS, case, deed_arguments, run_bounded};
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
@@ -24,7 +24,8 @@ pub(super) fn cases() -> Vec<Case> {
 fn found_alive() {
     let place = tempfile::tempdir().expect("a temporary directory");
     let truth = place.path().join("truth");
-    let arguments = deed_arguments("exec-threads", &truth, &["1500".into()]);
+    let execs = (1500 / SLOWNESS).to_string();
+    let arguments = deed_arguments("exec-threads", &truth, &[execs.into()]);
     let mut deed = Guarded::spawn(Command::new(&arguments[0]).args(&arguments[1..]).stdin(Stdio::piped()));
     let (hierarchy, end) = (Hierarchy::of_proc(), Instant::now() + BOUND);
     let mut looks = 0;
