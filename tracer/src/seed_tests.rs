@@ -1,6 +1,8 @@
 use std::process::{Command, Stdio};
 
+use super::dir::arguments;
 use super::*;
+use crate::text::Argv;
 
 fn strings(argv: &Argv) -> Vec<&str> {
     argv.lossy.iter().collect()
@@ -17,11 +19,15 @@ fn a_name_may_hold_anything() {
 
 #[test]
 fn a_task_without_a_pid_is_told_from_one_that_ends() {
-    // As 6.18 showed the leader that an exec'ing thread had replaced, and a zombie of a session of its own.
+    // As 6.18 showed the leader that an exec'ing thread had replaced, a zombie, and one whose other threads are not done.
     let replaced = b"30801 (exe) X 0 -1 -1 0 -1 4228108 406 0 0 0 0 0 0 0 20 0 0 0 61609 0 0";
     let zombie = b"30801 (exe) Z 1 30801 30801 0 -1 4228108 406 0 0 0 0 0 0 0 20 0 1 0 61609 0 0";
-    assert!(Stat::parse(replaced).unwrap().is_released());
-    assert!(!Stat::parse(zombie).unwrap().is_released());
+    let first = b"30801 (exe) Z 1 30801 30801 0 -1 4228108 406 0 0 0 0 0 0 0 20 0 2 0 61609 0 0";
+    let [replaced, zombie, first] = [&replaced[..], zombie, first].map(|stat| Stat::parse(stat).unwrap());
+    assert_eq!([replaced.pid, zombie.pid, first.pid], [30801; 3]);
+    assert!([&replaced, &zombie, &first].iter().all(|stat| stat.is_ending()));
+    assert_eq!([&replaced, &zombie, &first].map(Stat::is_released), [true, false, false]);
+    assert_eq!([&zombie, &first].map(Stat::is_zombie), [true, false]);
 }
 
 #[test]

@@ -189,8 +189,9 @@ impl TreeArgs {
 fn snapshot() -> anyhow::Result<Vec<Event>> {
     place::proc_is_mounted()?;
     let utc_minus_boot_ns = clock::utc_minus_boot_ns();
-    let seeds = seed::snapshot(utc_minus_boot_ns, &Hierarchy::of_proc())
+    let mut seeds = seed::snapshot(utc_minus_boot_ns, &Hierarchy::of_proc())
         .context("cannot read /proc: mount it with `mount -t proc proc /proc`")?;
+    seeds.retain(|seed| !seed.gone);
     let mut table = Table::new(TableOptions { utc_minus_boot_ns, ..TableOptions::default() });
     let mut events = Vec::with_capacity(seeds.len());
     table.seed(seeds, &mut events);

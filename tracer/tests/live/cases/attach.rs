@@ -241,7 +241,9 @@ pub(super) fn check_relation(stream: &Stream) -> Vec<Stat> {
     });
     let after = proc::all();
     let living = relation(&events);
-    let stable = stable(&before, &after);
+    let mut stable = stable(&before, &after);
+    // Whose parent is ending is told to have another one before `/proc` shows that.
+    stable.retain(|stat| stat.ppid == 0 || after.get(&stat.ppid).is_some_and(|parent| !parent.is_ending()));
     for stat in &stable {
         let process =
             living.get(&id(stat)).unwrap_or_else(|| panic!("{stat:?} lives, and the stream does not know it"));

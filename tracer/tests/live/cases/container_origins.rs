@@ -196,16 +196,16 @@ fn already_inside() {
     // Where runc keeps its state unless it is told: there tracer looks.
     let runtime = Runtime::runc();
     let name = format!("tracer-inside-{}", std::process::id());
-    let bundle = runtime.bundle(&name, &["/bin/sleep", "300"]).display().to_string();
+    let bundle = runtime.bundle(&name, &["/bin/sleep", "3110"]).display().to_string();
     runc(&["run", "--detach", "--bundle", &bundle, &name]);
     let state: Value = serde_json::from_str(&runc(&["state", &name])).unwrap();
     let pid = state["pid"].to_string();
     let mut guests = [
-        Command::new("nsenter").args(["-t", &pid, "-m", "/bin/sleep", "301"]).stdin(Stdio::null()).spawn().unwrap(),
-        Command::new("nsenter").args(["-t", &pid, "-a", "/bin/sleep", "302"]).stdin(Stdio::null()).spawn().unwrap(),
+        Command::new("nsenter").args(["-t", &pid, "-m", "/bin/sleep", "3111"]).stdin(Stdio::null()).spawn().unwrap(),
+        Command::new("nsenter").args(["-t", &pid, "-a", "/bin/sleep", "3112"]).stdin(Stdio::null()).spawn().unwrap(),
     ];
-    runc(&["exec", "--detach", &name, "/bin/sleep", "303"]);
-    for mark in ["300", "301", "302", "303"] {
+    runc(&["exec", "--detach", &name, "/bin/sleep", "3113"]);
+    for mark in ["3110", "3111", "3112", "3113"] {
         let end = Instant::now() + BOUND;
         let line = format!("/bin/sleep\0{mark}\0");
         while !proc::all()
@@ -230,7 +230,7 @@ fn already_inside() {
         .filter(|event| event.kind == Kind::Process && container(event) == Some(&name))
         .map(|event| (mark(event).unwrap(), event.process.as_ref().unwrap().origin))
         .collect();
-    let wanted = [("300", Origin::Entrypoint), ("301", Origin::Host), ("302", Origin::Host), ("303", Origin::Exec)];
+    let wanted = [("3110", Origin::Entrypoint), ("3111", Origin::Host), ("3112", Origin::Host), ("3113", Origin::Exec)];
     assert_eq!(found, wanted.map(|(mark, origin)| (mark, Some(origin))).into());
     assert_eq!(lines_of(&events, "later")[0].last().unwrap(), &(Some(name), Some(Origin::Host)));
 }

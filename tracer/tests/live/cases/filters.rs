@@ -278,7 +278,7 @@ fn after_a_loss() {
         for _ in 0..60 {
             run_bounded(Command::new("/bin/true").stdin(Stdio::null()), BOUND);
         }
-        stays.push(Guarded::spawn(Command::new("sh").args(["-c", "sleep 60; :"]).stdin(Stdio::null())));
+        stays.push(Guarded::spawn(Command::new("sh").args(["-c", "sleep 150; :"]).stdin(Stdio::null())));
     }
     kill(tracer, Signal::SIGCONT).expect("it is ours");
     stream.wait_for("\"event\":\"lost\"");

@@ -101,7 +101,7 @@ fn machine_after_a_loss() {
             let arguments = deed_arguments("nothing", &place.path().join("nothing"), &[]);
             run_bounded(Command::new(&arguments[0]).args(&arguments[1..]).stdin(Stdio::null()), BOUND);
         }
-        stays.push(Guarded::spawn(Command::new("sh").args(["-c", "sleep 60; :"]).stdin(Stdio::null())));
+        stays.push(Guarded::spawn(Command::new("sh").args(["-c", "sleep 150; :"]).stdin(Stdio::null())));
     }
     kill(tracer, Signal::SIGCONT).expect("it is ours");
     stream.wait_for("\"event\":\"lost\"");

@@ -60,7 +60,9 @@ fn neglect(before: bool) {
         assert_eq!((zombie.parent_pid, zombie.parent_id), (Some(me.pid()), Some(me)), "{zombie:?}");
         assert!(zombie.parent_comm.is_some());
         assert!(zombie.zombie_ns >= 300_000_000, "not before its time: {zombie:?}");
-        assert_eq!(zombie.unreaped, left.len() as u64, "all three lay there: {zombie:?}");
+        // They died one after the other; when the last is told, all three lie there.
+        let all = left.len() as u64;
+        assert!(zombie.unreaped <= all && (zombie.unreaped == all || Some(&id) != left.last()), "{zombie:?}");
     }
     fs::write(&release, "").expect("a new file");
     assert!(parent.wait(BOUND).success());

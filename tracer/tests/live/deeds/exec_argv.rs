@@ -113,6 +113,10 @@ fn from_threads(truth: Truth, arguments: &[String]) {
     let mut again: Vec<_> = std::env::args_os().skip(1).collect();
     *again.last_mut().expect("the count") = (count - 1).to_string().into();
     thread::scope(|scope| {
+        // All others end by it, in any order, while their process is looked at.
+        for _ in 0..3 {
+            scope.spawn(|| thread::sleep(kit::PATIENCE));
+        }
         scope.spawn(|| panic!("exec: {}", Command::new(this_binary()).args(again).exec()));
     });
 }

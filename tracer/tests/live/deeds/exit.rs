@@ -79,9 +79,7 @@ fn threads_alone(truth: Truth, _: &[String]) {
                 kit::exit_thread(code)
             });
         }
-        kit::until("all threads are gone", || {
-            std::fs::read_dir(format!("/proc/{me}/task")).is_ok_and(|tasks| tasks.count() == 1)
-        });
+        kit::until("all threads are gone", || proc::stat(me).is_some_and(|stat| stat.threads == 1));
         0
     });
     wait_and_say(truth, "ended", child);

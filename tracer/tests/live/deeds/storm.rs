@@ -177,7 +177,7 @@ fn sleepers(depth: u32, step: u32, mut write: &std::io::PipeWriter) {
         });
     }
     std::io::Write::write_all(&mut write, &std::process::id().to_ne_bytes()).expect("a pipe");
-    thread::sleep(kit::PATIENCE);
+    thread::sleep(5 * kit::PATIENCE);
 }
 
 /// Takes away those that have ended already; who is killed has another parent for its children by then.

@@ -4,8 +4,11 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::libc;
 use nix::sched::{CloneFlags, setns};
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
 use serde_json::json;
 
 use super::Deed;
@@ -204,18 +207,26 @@ fn pid_max(truth: Truth, _: &[String]) {
     }
 }
 
-/// A pid that nobody has, high up so that nobody gets it meanwhile.
-fn free_pid() -> i32 {
+/// The first of so many pids in a row that nobody has. The kernel gives pids in order, and has just given ours: those somewhat
+/// below come last.
+fn free_pids(count: i32) -> i32 {
+    /// Others who choose pids choose from another block.
+    const BLOCK: i32 = 64;
+    const BLOCKS: i32 = 61;
+    let me = std::process::id() as i32;
+    let from = me - BLOCK - BLOCK * (me % BLOCKS);
     let limit: i32 =
         fs::read_to_string("/proc/sys/kernel/pid_max").expect("it exists").trim().parse().expect("a number");
-    // Others who choose pids start from another place.
-    let from = limit - 1 - (std::process::id() as i32 * 7) % (limit / 8);
-    (limit / 2..from).rev().find(|&pid| kit::is_gone(pid as u32)).expect("a free pid")
+    // Few have been given yet: the highest come last. 300 are reserved (kernel/pid.c).
+    let from = if from > 600 { from } else { limit - BLOCK - BLOCK * (me % BLOCKS) };
+    // A number may be that of a process group as well, whose leader is gone.
+    let free = |pid: i32| kit::is_gone(pid as u32) && kill(Pid::from_raw(-pid), None) == Err(Errno::ESRCH);
+    (300..from).rev().find(|&first| (first..first + count).all(free)).expect("free pids")
 }
 
 /// Pids chosen by clone3: here, and at each level of a namespace.
 fn chosen(truth: Truth, _: &[String]) {
-    let pid = free_pid();
+    let pid = free_pids(2);
     let child = clone3(0, &[pid], || {
         say_born(truth);
         0
@@ -223,7 +234,7 @@ fn chosen(truth: Truth, _: &[String]) {
     assert_eq!(child as i32, pid);
     wait_and_say(truth, "ended", child);
     let inner_pid = 77;
-    let outer_pid = free_pid() - 1;
+    let outer_pid = pid + 1;
     let init = clone3(NEW_PID_NS, &[], || {
         say_born(truth);
         let child = clone3(0, &[inner_pid, outer_pid], || {
@@ -240,7 +251,7 @@ fn chosen(truth: Truth, _: &[String]) {
 /// One pid, used again and again; with a pause of more than a clock tick between, so that identities differ, or none.
 fn reuse(truth: Truth, arguments: &[String]) {
     let [rounds, pause] = arguments else { panic!("ROUNDS PAUSE") };
-    let pid = free_pid();
+    let pid = free_pids(1);
     for round in 0..rounds.parse().expect("a count") {
         let child = clone3(0, &[pid], || {
             say_born(truth);
@@ -255,7 +266,7 @@ fn reuse(truth: Truth, arguments: &[String]) {
 /// twice within one clock tick, so that no two identities are the same.
 fn cycle(truth: Truth, _: &[String]) {
     set_subreaper(true);
-    let first = free_pid() - 16;
+    let first = free_pids(8);
     let mut living: Vec<Option<u32>> = vec![None; 8];
     for round in 0..200usize {
         // Eight rounds use each slot once.

@@ -19,11 +19,14 @@ pub(crate) struct Stat {
     pub(crate) tty_nr: u32,
     /// `PF_*`.
     pub(crate) flags: u32,
+    pub(crate) threads: u32,
     /// Field 22.
     pub(crate) start: u64,
 }
 
-/// `PF_KTHREAD`, include/linux/sched.h.
+/// `PF_EXITING`, include/linux/sched.h.
+const PF_EXITING: u32 = 0x4;
+/// `PF_KTHREAD`, likewise.
 const PF_KTHREAD: u32 = 0x0020_0000;
 
 impl Stat {
@@ -42,6 +45,7 @@ impl Stat {
             sid: fields.get(3)?.parse().ok()?,
             tty_nr: fields.get(4)?.parse().ok()?,
             flags: fields.get(6)?.parse().ok()?,
+            threads: fields.get(17)?.parse().ok()?,
             start: fields.get(19)?.parse().ok()?,
         })
     }
@@ -57,6 +61,11 @@ impl Stat {
         self.flags & PF_KTHREAD != 0
     }
 
+    /// On its way out, or dead.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.flags & PF_EXITING != 0
+    }
+
     pub(crate) fn is_zombie(&self) -> bool {
         matches!(self.state, 'Z' | 'X')
     }
@@ -64,13 +73,12 @@ impl Stat {
 
 /// `/proc/WHO/stat`, `WHO` being a pid, `self` or `PID/task/TID`.
 pub(crate) fn stat(who: impl std::fmt::Display) -> Option<Stat> {
-    // Of a task that is released while it is looked at, process group and session are -1, and it does not parse. Who has its pid
-    // then, another look shows: while a thread execs that is the process as before.
-    (0..10).find_map(|_| match fs::read(format!("/proc/{who}/stat")) {
+    // While a thread execs, its process can be looked up in vain, or as a task that is released: then process group and session
+    // are -1, and it does not parse. Another look finds it.
+    (0..3).find_map(|_| {
         // Lossy: comm is bytes.
-        Ok(bytes) => Stat::parse(&String::from_utf8_lossy(&bytes)).map(Some),
-        Err(_) => Some(None),
-    })?
+        Stat::parse(&String::from_utf8_lossy(&fs::read(format!("/proc/{who}/stat")).ok()?))
+    })
 }
 
 /// The login uid that audit knows, where one is set.

@@ -110,8 +110,10 @@ impl TruthLog {
         let mut text = String::new();
         file.seek(SeekFrom::Start(0)).expect("a regular file");
         file.read_to_string(&mut text).expect("the truth is UTF-8");
+        // The last line may be on its way.
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
         let lines =
-            text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect();
+            whole.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect();
         Self { lines }
     }
 
