@@ -6,7 +6,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tracer::roster::{Listed, State};
 
-use crate::top::{OnTerminal, can_trace};
+use crate::pty::OnTerminal;
+use crate::top::{can_trace, ends_well};
 use crate::{complaint, output, printed, text, tracer};
 
 /// Events of a container of Docker, as `tracer run -o` wrote them.
@@ -21,12 +22,13 @@ fn keys_change_what_is_shown_and_q_gives_the_terminal_back() {
     }
     let mut table = OnTerminal::start(110, 30, &mut tracer(&["containers", "-d", "0.1"]));
     table.await_text("RUNTIME");
-    table.press_for("?", "closes");
     // There need be no container: what is above the table says what is looked for.
-    table.press_for("/zzz\r", "with");
-    table.press_for("Z", "paused");
+    for (keys, wanted) in [("?", "any key closes it"), ("x/zzz\r", ", with zzz"), ("Z", ", paused")] {
+        table.press(keys);
+        table.await_text(wanted);
+    }
     table.press("q");
-    table.ends_well();
+    ends_well(&mut table);
 }
 
 #[test]
@@ -36,9 +38,10 @@ fn a_signal_gives_the_terminal_back() {
     }
     for (signal, size) in [(Signal::SIGTERM, (80, 24)), (Signal::SIGINT, (1, 1))] {
         let mut table = OnTerminal::start(size.0, size.1, &mut tracer(&["containers", "-d", "0.1"]));
-        table.await_text(if size.0 == 1 { "\x1b[?25l" } else { "PROCS" });
-        kill(Pid::from_raw(table.pid()), signal).unwrap();
-        table.ends_well();
+        let wanted = if size.0 == 1 { "" } else { "PROCS" };
+        table.await_screen(wanted, |screen| screen.hide_cursor() && screen.contents().contains(wanted));
+        kill(Pid::from_raw(table.pid() as i32), signal).unwrap();
+        ends_well(&mut table);
     }
 }
 
@@ -51,8 +54,8 @@ fn it_ends_by_itself_after_so_many_pictures() {
     assert_eq!(pictures.matches("tracer containers - ").count(), 3, "{pictures}");
     // As text on a terminal too, where it stays.
     let mut table = OnTerminal::start(80, 24, &mut tracer(&["containers", "-d", "0.05", "-n", "1"]));
-    table.await_text("running");
-    table.ends_plainly();
+    assert_eq!(table.ends(), Some(0));
+    assert!(table.text().contains("tracer containers - ") && !table.ever_left_the_main_screen(), "{}", table.text());
     let narrow = text(&output(&["containers", "-b", "-d0.05", "-n1", "-w", "20"]).stdout);
     assert!(narrow.lines().all(|line| line.chars().count() <= 20), "{narrow}");
 }

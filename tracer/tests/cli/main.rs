@@ -4,6 +4,8 @@
 
 mod containers;
 mod outputs;
+#[path = "../pty/mod.rs"]
+mod pty;
 mod terminal;
 mod top;
 mod tree;

@@ -12,6 +12,8 @@
 
 mod cases;
 mod deeds;
+#[path = "../pty/mod.rs"]
+mod pty;
 mod support;
 
 use std::process::ExitCode;

@@ -1,15 +1,13 @@
 //! `tracer tree` and `tracer doctor` on the live machine.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{ChildStdin, Command, Stdio};
 
-use nix::pty::OpenptyResult;
 use serde_json::Value;
 
-use crate::support::terminal::pty;
+use crate::pty::OnTerminal;
 use crate::support::{
     BOUND, Case, Finished, Guarded, Need, TruthLog, case, command, copy_program, deed_arguments, kernel_version,
     open_directory, proc, run_bounded, truth,
@@ -201,17 +199,10 @@ fn tree_of_everything() {
 /// A terminal that does not know its size says 0 by 0.
 fn zero_width() {
     let family = Family::new();
-    let OpenptyResult { master, slave: screen } = pty(0, 0);
-    let mut terminal = File::from(master);
     let granny = family.deed.pid().to_string();
-    let mut tracer = Guarded::spawn(
-        command(["tree", "-p", &granny]).stdout(screen).stderr(Stdio::null()).env_remove("COLUMNS").env_remove("LINES"),
-    );
-    let mut shown = Vec::new();
-    // The end of a terminal nobody writes to any more is an error, not an end of file.
-    let _ = terminal.read_to_end(&mut shown);
-    assert_eq!(tracer.wait(BOUND).code(), Some(0));
-    let shown = String::from_utf8_lossy(&shown);
+    let mut tree = OnTerminal::start(0, 0, &mut command(["tree", "-p", &granny]));
+    let (code, shown) = (tree.ends(), tree.text());
+    assert_eq!(code, Some(0), "{shown}");
     for pid in family.members.values() {
         assert!(shown.contains(&format!("({pid})")), "nobody is left out: {shown}");
     }

@@ -63,7 +63,8 @@ fn counters() {
     let usage = usage(&trace, said);
     assert_counters(&usage, said, 3);
     assert!(usage.minor_faults >= 8192, "32 MiB were touched: {usage:?}");
-    assert!(usage.voluntary_switches >= 50, "it slept 50 times: {usage:?}");
+    // Who loses the CPU on the way to sleep may wake up without having slept.
+    assert!(usage.voluntary_switches >= 40, "a thread slept 20 times, the leader 30 times: {usage:?}");
     assert!(usage.max_rss_bytes >= 32 << 20, "32 MiB were touched: {usage:?}");
     assert_eq!(trace.exit(said.id()).own_usage, None, "it had no children");
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use crate::support::terminal::OnTerminal;
+use crate::pty::OnTerminal;
 use crate::support::{BOUND, Case, Guarded, case, command, copy_program, open_directory, proc};
 
 pub(super) fn cases() -> Vec<Case> {
@@ -66,8 +66,7 @@ fn watched() {
             screen.await_text(&format!("{NAME}({child}) [exit 7]"));
         }
         screen.press("q");
-        let (code, shown) = screen.ends();
-        assert_eq!(code, Some(0), "{shown}");
+        assert_eq!(screen.ends(), Some(0), "{}", screen.text());
     }
     drop(shell.child().stdin.take());
     assert!(shell.wait(BOUND).success());
@@ -80,16 +79,15 @@ fn watched_of_zero_width() {
     let mut screen = OnTerminal::start(0, 0, &mut command(["tree", "--watch", "-p", &root]));
     screen.await_text(&format!("({root})"));
     screen.press("q");
-    let (code, shown) = screen.ends();
-    assert_eq!(code, Some(0), "{shown}");
+    assert_eq!(screen.ends(), Some(0), "{}", screen.text());
     drop(shell.child().stdin.take());
     assert!(shell.wait(BOUND).success());
 }
 
 fn summary_of_zero_width() {
     let long = "x".repeat(300);
-    let screen = OnTerminal::start(0, 0, &mut command(["run", "--", "sh", "-c", "true; exit 5", &long]));
-    let (code, shown) = screen.ends();
+    let mut screen = OnTerminal::start(0, 0, &mut command(["run", "--", "sh", "-c", "true; exit 5", &long]));
+    let (code, shown) = (screen.ends(), screen.text());
     assert_eq!(code, Some(5), "{shown}");
     assert!(shown.contains("COMMAND") && shown.contains(&long), "nothing is cut where there is no width: {shown}");
 }

@@ -45,7 +45,7 @@ fn counters(truth: Truth, _: &[String]) {
     let child = fork(|| {
         thread::spawn(|| {
             touch(8 * MIB);
-            (0..20).for_each(|_| thread::sleep(Duration::from_micros(100)));
+            (0..20).for_each(|_| thread::sleep(Duration::from_millis(1)));
         })
         .join()
         .expect("it only touches memory");
@@ -58,7 +58,7 @@ fn counters(truth: Truth, _: &[String]) {
             });
             gate.pass();
             touch(16 * MIB);
-            (0..30).for_each(|_| thread::sleep(Duration::from_micros(100)));
+            (0..30).for_each(|_| thread::sleep(Duration::from_millis(1)));
             kit::exit_group(0)
         })
     });

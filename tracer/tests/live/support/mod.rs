@@ -10,7 +10,6 @@ mod rng;
 mod schema;
 mod sound;
 mod stream;
-pub(crate) mod terminal;
 mod trace;
 mod tracer;
 pub(crate) mod truth;

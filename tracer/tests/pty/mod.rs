@@ -1,0 +1,141 @@
+//! A command with a terminal of its own, and what stands on that. Tests of the command line and live tests have it in common.
+
+#![allow(dead_code, clippy::expect_used, reason = "a test; each of the two needs a part of it")]
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::num::NonZeroU16;
+use std::os::fd::AsFd as _;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::pty::{OpenptyResult, Winsize, openpty};
+use nix::sys::termios::{Termios, tcgetattr};
+use vt100::{Parser, Screen};
+
+/// What is not shown by then, and what has not ended by then, never will.
+const BOUND: Duration = Duration::from_secs(60);
+
+/// How large the screen of a terminal is that does not know its size.
+const UNKNOWN: (NonZeroU16, NonZeroU16) = (NonZeroU16::new(512).unwrap(), NonZeroU16::new(64).unwrap());
+
+/// A command with a terminal of its own. It is killed if the test ends before it does.
+pub(crate) struct OnTerminal {
+    child: Child,
+    /// Our side of the terminal: what is written here is typed, what is read here is to be shown.
+    master: File,
+    before: Termios,
+    emulator: Parser,
+    /// What was to be shown so far, as it was written.
+    written: Vec<u8>,
+    /// Whether there ever was a screen beside the main one.
+    left_main: bool,
+}
+
+impl OnTerminal {
+    /// Starts a command with its input, output and complaints there. A terminal of size 0 does not know its size.
+    pub(crate) fn start(columns: u16, rows: u16, command: &mut Command) -> Self {
+        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        let OpenptyResult { master, slave } = openpty(Some(&size), None).expect("a terminal");
+        // No command inherits either side by itself: when a test ends, so does what still runs on the terminal.
+        for side in [&master, &slave] {
+            fcntl(side, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).expect("a flag");
+        }
+        let before = tcgetattr(&slave).expect("settings");
+        let side = || Stdio::from(slave.try_clone().expect("another descriptor of it"));
+        command.stdin(side()).stdout(side()).stderr(side()).env_remove("COLUMNS").env_remove("LINES");
+        let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        // The terminal ends with the last who has the command's side open.
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let columns = NonZeroU16::new(columns).unwrap_or(UNKNOWN.0);
+        let rows = NonZeroU16::new(rows).unwrap_or(UNKNOWN.1);
+        let emulator = Parser::new(rows, columns, 0);
+        Self { child, master: File::from(master), before, emulator, written: Vec::new(), left_main: false }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What stands on the terminal now.
+    pub(crate) fn screen(&self) -> &Screen {
+        self.emulator.screen()
+    }
+
+    /// What stands on the terminal now, as text.
+    pub(crate) fn text(&self) -> String {
+        self.screen().contents()
+    }
+
+    /// All that was to be shown so far, as it was written.
+    pub(crate) fn written(&self) -> &[u8] {
+        &self.written
+    }
+
+    pub(crate) const fn ever_left_the_main_screen(&self) -> bool {
+        self.left_main
+    }
+
+    /// Whether its settings are those it had at first.
+    pub(crate) fn is_as_before(&self) -> bool {
+        tcgetattr(&self.master).expect("settings") == self.before
+    }
+
+    pub(crate) fn press(&mut self, keys: &str) {
+        self.master.write_all(keys.as_bytes()).expect("it is open");
+    }
+
+    /// Waits until a text stands on it.
+    pub(crate) fn await_text(&mut self, wanted: &str) {
+        self.await_screen(wanted, |screen| screen.contents().contains(wanted));
+    }
+
+    /// Waits until the screen is as is wanted.
+    pub(crate) fn await_screen(&mut self, what: &str, is: impl Fn(&Screen) -> bool) {
+        let end = Instant::now() + BOUND;
+        while !is(self.screen()) {
+            assert!(self.show(end), "it ended without {what:?}:\n{}", self.text());
+        }
+    }
+
+    /// Shows all until nobody has the terminal open any more. Gives the exit code; none if it was a signal.
+    pub(crate) fn ends(&mut self) -> Option<i32> {
+        let end = Instant::now() + BOUND;
+        while self.show(end) {}
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child of ours") {
+                return status.code();
+            }
+            assert!(Instant::now() < end, "it goes on without a terminal for {BOUND:?}:\n{}", self.text());
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Shows what is written next. False if nobody has the terminal open any more.
+    fn show(&mut self, end: Instant) -> bool {
+        let left = PollTimeout::try_from(end.saturating_duration_since(Instant::now())).expect("less than a month");
+        let mut readable = [PollFd::new(self.master.as_fd(), PollFlags::POLLIN)];
+        let some = poll(&mut readable, left).expect("one descriptor") > 0;
+        assert!(some, "nothing more within {BOUND:?}:\n{}", self.text());
+        let mut chunk = [0; 4096];
+        // The end of a terminal nobody writes to any more is an error, not an end of file.
+        let n = self.master.read(&mut chunk).unwrap_or(0);
+        for byte in &chunk[..n] {
+            self.emulator.process(&[*byte]);
+            self.left_main |= self.screen().alternate_screen();
+        }
+        self.written.extend_from_slice(&chunk[..n]);
+        n > 0
+    }
+}
+
+impl Drop for OnTerminal {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
