@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
@@ -13,7 +13,7 @@ use tracer::event::Kind;
 
 use crate::support::{
     BOUND, Case, Guarded, Run, Said, TruthLog, case, check_sound, command, deed_arguments, open_directory, parse_lines,
-    run_bounded, truth,
+    run_bounded, truth, write_script,
 };
 
 pub(super) fn cases() -> Vec<Case> {
@@ -306,10 +306,7 @@ fn full_disk() {
 fn found_on_path() {
     let place = open_directory();
     let program = place.path().join("some-program");
-    fs::File::create(&program)
-        .and_then(|mut file| file.write_all(b"#!/bin/sh\nexit 23\n"))
-        .and_then(|()| fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)))
-        .expect("a new file");
+    write_script(&program, "#!/bin/sh\nexit 23\n");
     let path = std::env::join_paths(
         [place.path().join("nothing-here"), place.path().to_owned()]
             .into_iter()

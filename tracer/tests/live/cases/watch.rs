@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use crate::pty::OnTerminal;
-use crate::support::{BOUND, Case, Guarded, case, command, copy_program, open_directory, proc};
+use crate::support::{BOUND, Case, Guarded, case, command, open_directory, proc, write_script};
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
@@ -43,11 +43,8 @@ fn child_called(parent: u32, name: &str) -> u32 {
 
 fn watched() {
     let place = open_directory();
-    let (text, program) = (place.path().join("text"), place.path().join(NAME));
-    let wait = "#!/bin/sh\nwhile test -e \"$1\"; do sleep 0.02; done\nexit 7\n";
-    fs::write(&text, wait).expect("a new file");
-    fs::set_permissions(&text, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("a file of ours");
-    copy_program(&text, &program);
+    let program = place.path().join(NAME);
+    write_script(&program, "#!/bin/sh\nwhile test -e \"$1\"; do sleep 0.02; done\nexit 7\n");
     let flag = place.path().join("flag");
     let mut shell = shell();
     let root = shell.pid();

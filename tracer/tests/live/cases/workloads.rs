@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -13,6 +12,7 @@ use tracer::id::ProcessId;
 
 use crate::support::{
     BOUND, Case, Finished, Need, Run, Stream, Trace, case, check_schema, check_sound, open_directory, run_bounded,
+    write_script,
 };
 
 /// Sources of the little C project.
@@ -145,8 +145,7 @@ END
 done
 "#
     );
-    fs::write(&script, text).expect("a new file");
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("a file of ours");
+    write_script(&script, &text);
     let (trace, tree) = traced(&mut Command::new(&script), BOUND);
     for program in ["sed", "tr", "expr", "cat", "rm"] {
         assert_eq!(execs_of(&trace, &tree, program), CHECKS, "{program}");

@@ -5,6 +5,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
+use std::time::Instant;
 
 use nix::libc;
 use serde_json::json;
@@ -79,10 +80,8 @@ fn quiet_storm(truth: Truth, arguments: &[String]) {
     truth.say("storm", json!(Ident::me()));
     for _ in 0..2 {
         fork(|| {
-            for _ in 0..MOST {
-                if !flag.exists() {
-                    break;
-                }
+            let end = Instant::now() + kit::PATIENCE;
+            while flag.exists() && Instant::now() < end {
                 kit::wait(fork(|| 0));
             }
             0

@@ -16,7 +16,7 @@ pub(crate) mod truth;
 
 pub(crate) use case::{Case, Need, case, kernel_version, which};
 pub(crate) use pair::Pair;
-pub(crate) use process::{BOUND, Finished, Guarded, SLOWNESS, copy_program, run_bounded};
+pub(crate) use process::{BOUND, Finished, Guarded, SLOWNESS, copy_program, run_bounded, write_script};
 pub(crate) use rng::Rng;
 pub(crate) use schema::check_schema;
 pub(crate) use sound::check_sound;

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
@@ -33,6 +34,15 @@ pub(crate) fn copy_program(from: impl AsRef<Path>, to: impl AsRef<Path>) {
     let (from, to) = (from.as_ref(), to.as_ref());
     let copied = Command::new("cp").args([from, to]).status().expect("cp is there");
     assert!(copied.success(), "{} is not copied to {}", from.display(), to.display());
+}
+
+/// Writes a script that is to be executed, as [`copy_program`] does.
+pub(crate) fn write_script(path: impl AsRef<Path>, text: &str) {
+    let path = path.as_ref();
+    let draft = path.with_extension("draft");
+    fs::write(&draft, text).expect("a new file");
+    fs::set_permissions(&draft, fs::Permissions::from_mode(0o755)).expect("a file of ours");
+    copy_program(&draft, path);
 }
 
 /// A child that is killed if the test ends before it does.
