@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
 
 use nix::fcntl::{OFlag, open, openat, readlinkat};
 use nix::sys::stat::Mode;
@@ -19,8 +20,10 @@ const PF_EXITING: u32 = 0x4;
 /// taken out again; more are not to be expected.
 const RELEASED_LOOKS: u32 = 10;
 
-/// How often the threads are listed of a process that changes while they are.
-const LISTINGS: u32 = 5;
+/// How often the threads are listed of a process that changes while they are, and how long to wait before, from the third
+/// time on.
+const LISTINGS: u32 = 50;
+const LISTING_AFTER: Duration = Duration::from_millis(1);
 
 /// The directory of one process or thread.
 pub(super) struct Dir {
@@ -93,7 +96,10 @@ impl Dir {
 
     /// A thread of this process that is not ending; none if there is none.
     pub(super) fn living_thread(&mut self) -> Option<u32> {
-        for _ in 0..LISTINGS {
+        for listing in 0..LISTINGS {
+            if listing > 1 {
+                std::thread::sleep(LISTING_AFTER);
+            }
             let leader = self.stat()?;
             if !leader.is_ending() {
                 return Some(self.id);
@@ -105,13 +111,15 @@ impl Dir {
             for tid in self.tids()? {
                 match self.thread(tid).and_then(|mut thread| thread.stat()) {
                     Some(stat) if !stat.is_ending() => return Some(tid),
-                    Some(_) => ending += 1,
-                    None => whole = false,
+                    Some(stat) if !stat.is_dead() => ending += 1,
+                    _ => whole = false,
                 }
             }
             // A listing ends early where the thread is released that it stands on, and leaves out whom the others move up for
-            // (`first_tid`, `next_tid`, fs/proc/base.c); and one that execs becomes the leader after that was looked at.
-            if whole && ending >= leader.threads {
+            // (`first_tid`, `next_tid`, fs/proc/base.c). One that execs becomes the leader after that was looked at, and leaves
+            // its tid to the former one, which ends, is dead a moment later, and soon is released (`de_thread`, fs/exec.c): that
+            // one is counted twice then, and the living one not at all.
+            if whole && ending >= leader.threads && self.stat()?.is_ending() {
                 return None;
             }
         }
@@ -169,6 +177,11 @@ impl Stat {
     /// It is on its way through `do_exit`, or dead.
     pub(super) const fn is_ending(&self) -> bool {
         self.flags & PF_EXITING != 0
+    }
+
+    /// It waits for nobody: it is released as soon as the kernel gets to it.
+    const fn is_dead(&self) -> bool {
+        self.state == b'X'
     }
 
     /// Nobody of the process is left: this is its leader, and waits to be waited for.

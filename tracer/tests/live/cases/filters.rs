@@ -7,14 +7,13 @@ use std::process::{Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde_json::Value;
 use tempfile::TempDir;
 use tracer::event::{Event, Kind};
 use tracer::id::ProcessId;
 
 use crate::support::{
     BOUND, Case, Guarded, Need, Pair, ROOM, Stream, Trace, TruthLog, case, check_schema, command, copy_program,
-    open_directory, run_bounded, this_binary, truth, which,
+    open_directory, past_unknown, run_bounded, this_binary, truth, which,
 };
 
 use super::stream::Storm;
@@ -207,23 +206,6 @@ fn made_user() {
     let (process, exec, _) = crate::support::parts(first);
     assert!(exec.previous_exe.as_deref().is_some_and(|exe| exe.ends_with("setpriv")), "{exec:?}");
     assert_eq!((process.pid, process.execs), (finished.pid, 2), "it was something before: {process:?}");
-}
-
-/// Takes from the lines what is not known of one whose past was left out.
-pub(super) fn past_unknown(line: &mut Value) {
-    if let Some(exec) = line.get_mut("exec").and_then(Value::as_object_mut) {
-        exec.remove("previous_exe");
-    }
-    if let Some(process) = line.get_mut("process").and_then(Value::as_object_mut) {
-        for name in ["execs", "source", "creator_id", "origin"] {
-            process.remove(name);
-        }
-        if line["event"] == "exit" {
-            for name in ["exe", "argv", "cwd"] {
-                line["process"].as_object_mut().expect("as above").remove(name);
-            }
-        }
-    }
 }
 
 fn turns() {

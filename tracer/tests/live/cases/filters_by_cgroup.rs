@@ -9,10 +9,10 @@ use tracer::event::{Event, Kind, Origin};
 use tracer::kernel::hierarchy::Hierarchy;
 
 use crate::support::engines::{Docker, Runtime, no_docker, no_runc};
-use crate::support::{BOUND, Case, Guarded, Need, Pair, case, check_schema, run_bounded};
+use crate::support::{BOUND, Case, Guarded, Need, Pair, case, check_schema, past_unknown, run_bounded};
 
 use super::container_origins::{JOINED, Sleeping, runc};
-use super::filters::{Held, ORACLE, check_left_out, is_exit_of, past_unknown};
+use super::filters::{Held, ORACLE, check_left_out, is_exit_of};
 use super::stream::Storm;
 
 pub(super) fn cases() -> Vec<Case> {
@@ -171,7 +171,7 @@ fn of_container() {
     assert!(first.wait(BOUND).success());
     storm.stop();
     pair.kernel().events_until(&|event| event.kind == Kind::ContainerRemove);
-    let trace = pair.alike();
+    let trace = pair.alike_but_moments_of_moves();
     check_schema(&trace);
     for kind in [Kind::ContainerCreate, Kind::ContainerStart, Kind::ContainerExec, Kind::ContainerExit] {
         assert!(trace.count(kind) >= 1, "{kind}: {:?}", trace.lines);
@@ -246,7 +246,7 @@ fn of_docker() {
     }
     let ends = |event: &Event| event.kind == Kind::ContainerExit;
     pair.kernel().events_until_the(2, &ends);
-    let trace = pair.alike();
+    let trace = pair.alike_but_moments_of_moves();
     check_schema(&trace);
     assert_eq!((trace.count(Kind::ContainerStart), trace.count(Kind::ContainerExit)), (2, 2), "{:?}", trace.lines);
     assert!(trace.of_kind(Kind::Exec).count() >= 6, "{:?}", trace.lines);

@@ -35,7 +35,7 @@ fn found_alive() {
             let seed = seed::read(deed.pid(), 0, &hierarchy);
             let seed = seed.unwrap_or_else(|| panic!("look {looks}: it is not found"));
             let alive = !seed.gone && !seed.exiting && !seed.process.zombie;
-            assert!(alive && seed.ppid == std::process::id(), "look {looks}: {seed:#?}");
+            assert!(alive && seed.ppid == std::process::id(), "look {looks}: {seed:?}");
             looks += 1;
         }
     }

@@ -15,7 +15,7 @@ mod tracer;
 pub(crate) mod truth;
 
 pub(crate) use case::{Case, Need, case, kernel_version, which};
-pub(crate) use pair::Pair;
+pub(crate) use pair::{Pair, past_unknown};
 pub(crate) use process::{BOUND, Finished, Guarded, SLOWNESS, copy_program, run_bounded, write_script};
 pub(crate) use rng::Rng;
 pub(crate) use schema::check_schema;
