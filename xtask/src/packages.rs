@@ -1,7 +1,7 @@
 //! The Debian packages that are used, each with its reason, and how missing ones are installed.
 
 use std::borrow::Cow;
-use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
 
@@ -111,8 +111,8 @@ pub(crate) fn by_hand(packages: &[Package]) -> String {
     format!("this is not a Debian: install by its own means what Debian calls {}", names.join(" "))
 }
 
-/// The package index is fetched once, and only if something is missing.
-static UPDATE: Once = Once::new();
+/// The package index is fetched once, and only if something is missing; again if that cannot be installed by it.
+static UPDATED: AtomicBool = AtomicBool::new(false);
 
 /// Installs those of `packages` that are missing.
 pub(crate) fn ensure(packages: &[Package]) -> Result<()> {
@@ -126,15 +126,17 @@ pub(crate) fn ensure(packages: &[Package]) -> Result<()> {
     for Package { name, why } in &missing {
         workspace::say(&format!("installing Debian's {name} ({why})"));
     }
-    // An index may be stale in part and still hold what is needed: the installation decides.
-    UPDATE.call_once(|| {
-        if let Err(why) = apt_get(&["update"]) {
-            workspace::say(&format!("{why:#}; going on with the package index that is here"));
-        }
-    });
     let mut install = vec!["install", "--yes", "--no-install-recommends"];
     install.extend(missing.iter().map(|package| &*package.name));
-    apt_get(&install)
+    process::again_if_it_fails(|| {
+        // An index may be stale in part and still hold what is needed: the installation decides.
+        if !UPDATED.swap(true, Ordering::Relaxed)
+            && let Err(why) = apt_get(&["update"])
+        {
+            workspace::say(&format!("{why:#}; going on with the package index that is here"));
+        }
+        apt_get(&install).inspect_err(|_| UPDATED.store(false, Ordering::Relaxed))
+    })
 }
 
 fn missing(packages: &[Package]) -> Result<Vec<&Package>> {

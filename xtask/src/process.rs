@@ -7,6 +7,7 @@ use std::iter;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -28,14 +29,30 @@ pub(crate) fn command<A: Into<OsString>>(program: impl AsRef<OsStr>, args: impl 
     })
 }
 
+/// How often cargo asks a registry that does not answer; by itself thrice.
+const RETRIES: (&str, &str) = ("CARGO_NET_RETRY", "10");
+
 /// The cargo that runs us, with `args`, building where xtask builds.
 pub(crate) fn cargo<A: Into<OsString>>(args: impl IntoIterator<Item = A>) -> Expression {
-    command(cargo_program(), args).env("CARGO_TARGET_DIR", workspace::target_dir())
+    command(cargo_program(), args).env(RETRIES.0, RETRIES.1).env("CARGO_TARGET_DIR", workspace::target_dir())
 }
 
 /// `cargo install …`: in a build directory of its own, so that nothing of it stays.
 pub(crate) fn cargo_install<'a>(args: impl IntoIterator<Item = &'a str>) -> Expression {
-    command(cargo_program(), ["install"].into_iter().chain(args)).stdin_null().stdout_to_stderr()
+    let cargo = command(cargo_program(), ["install"].into_iter().chain(args));
+    cargo.env(RETRIES.0, RETRIES.1).stdin_null().stdout_to_stderr()
+}
+
+/// Does what needs the network; if it fails, twice more, some time later.
+pub(crate) fn again_if_it_fails<T>(mut what: impl FnMut() -> Result<T>) -> Result<T> {
+    for wait in [10, 30] {
+        match what() {
+            Ok(done) => return Ok(done),
+            Err(why) => workspace::say(&format!("{why:#}; once more in {wait} s")),
+        }
+        thread::sleep(Duration::from_secs(wait));
+    }
+    what()
 }
 
 /// The cargo that runs us.
@@ -171,7 +188,7 @@ fn stream(expression: &Expression, mut each_chunk: impl FnMut(&[u8]) -> io::Resu
         if ended.is_none() && running.try_wait()?.is_some() {
             ended = Some(Instant::now());
         }
-        if ended.is_some_and(|at| at.elapsed() > GRACE) {
+        if ready == 0 && ended.is_some_and(|at| at.elapsed() > GRACE) {
             workspace::say("a process that was left behind still holds the output; not waiting for it");
             break;
         }

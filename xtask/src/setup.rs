@@ -112,7 +112,9 @@ fn nightly_download() -> Result<Compiler> {
     };
     workspace::say(&format!("installing {what}"));
     let rustup = process::command("rustup", args.iter().copied()).stdin_null().stdout_null().stderr_null();
-    process::within(Duration::from_secs(limit), &rustup).with_context(|| format!("rustup cannot fetch {what}"))?;
+    process::again_if_it_fails(|| {
+        process::within(Duration::from_secs(limit), &rustup).with_context(|| format!("rustup cannot fetch {what}"))
+    })?;
     toolchain::nightly().with_context(|| format!("rustup did not install {what}"))
 }
 
@@ -159,8 +161,10 @@ pub(crate) fn test_tools() -> Result<()> {
         if process::cargo([program, "--version"]).stdout_null().stderr_null().run().is_err() {
             workspace::say(&format!("installing {component}"));
             let rustup = process::command("rustup", ["component", "add", component]).stdin_null().stdout_to_stderr();
-            process::within(Duration::from_secs(300), &rustup)
-                .with_context(|| format!("rustup cannot fetch {component}"))?;
+            process::again_if_it_fails(|| {
+                process::within(Duration::from_secs(300), &rustup)
+                    .with_context(|| format!("rustup cannot fetch {component}"))
+            })?;
         }
     }
     if process::cargo(["deny", "--version"]).stdout_null().stderr_null().run().is_err() {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
+use std::ops::RangeInclusive;
 
 use anstyle::{AnsiColor, Effects, Style};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
@@ -132,14 +133,13 @@ impl Line {
     }
 }
 
-/// VARIATION SELECTOR-16 (UTS #51, emoji presentation).
-const EMOJI_BEFORE: char = '\u{fe0f}';
+/// Variation selectors. They can make what is before them as wide as two: emoji (UTS #51, with 16), quotes (UAX #11, with 2).
+const VARIATIONS: RangeInclusive<char> = '\u{fe00}'..='\u{fe0f}';
 
 /// Bytes of the text that fit into the room that is left, which they take.
 fn fitting(text: &str, room: &mut usize) -> usize {
     for (at, c) in text.char_indices() {
-        // It makes the character before it an emoji, as wide as two.
-        let width = if c == EMOJI_BEFORE { 1 } else { c.width().unwrap_or(0) };
+        let width = if VARIATIONS.contains(&c) { 1 } else { c.width().unwrap_or(0) };
         if width > *room {
             *room = 0;
             return at;
@@ -175,6 +175,8 @@ mod tests {
         assert_eq!(line.clone().cut(Some(8), &UNICODE).plain(), "ab日本…");
         assert_eq!(line.clone().cut(Some(6), &UNICODE).plain(), "ab日…");
         assert_eq!(line.clone().cut(Some(3), &ASCII).plain(), "ab+");
+        let quote = Line::new().with(Role::Plain, "\u{2018}\u{fe01}abc");
+        assert_eq!(quote.cut(Some(3), &UNICODE).plain(), "\u{2018}\u{fe01}…");
         let emoji = Line::new().with(Role::Plain, "*\u{fe0f}abc");
         assert_eq!(emoji.clone().cut(Some(5), &UNICODE), emoji);
         assert_eq!(emoji.cut(Some(3), &UNICODE).plain(), "*\u{fe0f}…");

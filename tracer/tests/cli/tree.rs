@@ -2,6 +2,8 @@
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::{complaint, printed, text, tracer};
 
@@ -15,11 +17,19 @@ impl Family {
         let script = "sleep 1001 & sleep 1001 & sleep 1002 & wait";
         let shell = Command::new("sh").args(["-c", script]).stdout(Stdio::null()).spawn().unwrap();
         let family = Self { shell };
-        // Until all run their program, they are copies of the shell.
-        while printed(&["tree", "-c", &family.pid()]).matches("sleep").count() < 3 {
-            std::thread::sleep(std::time::Duration::from_millis(10));
-        }
-        family
+        // Until all run their program, they are copies of the shell, and for a moment they have its arguments still.
+        let runs = |picture: &str, command| picture.lines().filter(|line| line.ends_with(command)).count();
+        drawn_as(&["-a", &family.pid()], |picture| {
+            runs(picture, "─sleep 1001") == 2 && runs(picture, "─sleep 1002") == 1
+        });
+        // Pids may have begun anew in between; then their order is not that of age.
+        if family.children().is_sorted() { family } else { Self::new() }
+    }
+
+    /// Their pids, by age.
+    fn children(&self) -> Vec<u32> {
+        let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.pid())).unwrap();
+        children.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
     }
 
     pub(crate) fn pid(&self) -> String {
@@ -29,11 +39,7 @@ impl Family {
     /// `tree` of this family, its pids told as `#1`, `#2` … by age.
     fn tree(&self, options: &[&str]) -> String {
         let mut picture = printed(&[&["tree", &self.pid()], options].concat());
-        let mut pids: Vec<u32> = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.pid()))
-            .unwrap()
-            .split_whitespace()
-            .map(|pid| pid.parse().unwrap())
-            .collect();
+        let mut pids = self.children();
         pids.insert(0, self.shell.id());
         for (n, pid) in pids.iter().enumerate() {
             picture = picture.replace(&format!(",{pid} "), &format!(",#{n} "));
@@ -51,6 +57,19 @@ impl Drop for Family {
         }
         let _ = self.shell.kill();
         let _ = self.shell.wait();
+    }
+}
+
+/// What `tree` prints, once that is as is wanted: who was just started becomes its program bit by bit.
+fn drawn_as(options: &[&str], wanted: impl Fn(&str) -> bool) -> String {
+    let end = Instant::now() + Duration::from_secs(60);
+    loop {
+        let picture = printed(&[&["tree"], options].concat());
+        if wanted(&picture) || Instant::now() > end {
+            assert!(wanted(&picture), "{picture}");
+            return picture;
+        }
+        thread::sleep(Duration::from_millis(10));
     }
 }
 
@@ -83,7 +102,7 @@ fn a_name_with_escapes_does_not_reach_the_terminal_raw() {
     let evil = dir.path().join("\x1b[31mred\n");
     std::os::unix::fs::symlink(which_sleep(), &evil).unwrap();
     let mut child = Command::new(&evil).arg("1000").spawn().unwrap();
-    let picture = printed(&["tree", "-a", &child.id().to_string()]);
+    let picture = drawn_as(&["-a", &child.id().to_string()], |picture| picture.ends_with(" 1000\n"));
     child.kill().unwrap();
     child.wait().unwrap();
     assert_eq!(picture, "\\x1b[31mred\\n 1000\n");

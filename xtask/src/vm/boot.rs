@@ -66,12 +66,13 @@ impl Booted {
 /// changes that (arch/x86/kernel/alternative.c, `text_poke_bp_batch`) after it is gone. Each tracepoint that is switched on or
 /// off is such a change. The kernel knows of no breakpoint there and panics; one with kprobes takes it for one that was just
 /// removed and runs the instruction again (arch/x86/kernel/kprobes/core.c, `kprobe_int3_handler`), for ever: it is
-/// found stuck at an instruction of the kind that is changed, a no-op, a jump or a call of five bytes.
+/// found stuck at an instruction of the kind that is changed, a no-op, a jump or a call of five bytes, or the CPU that
+/// changes the text waits for it in vain.
 fn stale_breakpoint(console: &str) -> bool {
     let changed = ["<0f> 1f 44 00 00", "<e9>", "<e8>"];
     let stuck = || {
         let mut code = console.lines().filter(|line| line.contains("] Code: "));
-        code.any(|line| changed.iter().any(|bytes| line.contains(bytes)))
+        code.any(|line| changed.iter().any(|bytes| line.contains(bytes))) || console.contains("text_poke_")
     };
     console.contains("int3: 0000 [#") || console.contains("softlockup: hung tasks") && stuck()
 }
@@ -144,6 +145,9 @@ mod tests {
         assert!(stale_breakpoint("[  329.3] Oops: int3: 0000 [#1] SMP NOPTI"));
         assert!(stale_breakpoint("[    3.0] int3: 0000 [#1] PREEMPT SMP NOPTI"));
         assert!(stale_breakpoint(&stuck("<0f> 1f 44 00 00")) && stale_breakpoint(&stuck("<e9> 8f 00 00 00")));
+        let waits =
+            stuck("<f3> 90").replace("Code:", "Call Trace:\n[   91.5]  text_poke_bp_batch+0x9d/0x1f0\n[   91.5] Code:");
+        assert!(stale_breakpoint(&waits));
         assert!(!stale_breakpoint(&stuck("<48> 8b 00")), "a loop of whoever else");
         assert!(!stale_breakpoint("[   91.5] Code: <e9> 8f 00 00 00\n[   91.6] BUG: kernel NULL pointer dereference"));
     }
