@@ -9,7 +9,7 @@ use crate::errno;
 use crate::event::{Event, ExecFailed};
 use crate::id::ProcessId;
 
-/// A search that has not gone on for so long is over, in nanoseconds.
+/// A search that began so long ago is told as far as it has come, in nanoseconds: one that never ends is told of too.
 const OVER_AFTER_NS: u64 = 1_000_000_000;
 
 /// Most paths told of one search.

@@ -16,10 +16,10 @@ impl Tracer {
     /// Asks what is to be looked for, and takes what was found.
     pub(super) fn look_up(&mut self, now: u64) {
         let Some(names) = &mut self.names else {
-            drop(self.table.take_asks());
+            drop(self.table.take_asks(now));
             return;
         };
-        let asks = self.table.take_asks();
+        let asks = self.table.take_asks(now);
         if !asks.is_empty() {
             let left = names.ask(asks);
             self.table.keep_asks(left);
@@ -44,7 +44,7 @@ impl Tracer {
 /// Looks for what is known of the containers that are there, then goes on as a thread.
 pub(super) fn begin(table: &mut Table, out: &mut Vec<Event>) -> Option<Names> {
     let mut worker = Worker::new(memory_mount());
-    let asks = table.take_asks();
+    let asks = table.take_asks(clock::boot_ns());
     let answers: Vec<Answer> = asks.into_iter().filter_map(|ask| worker.take(ask)).collect();
     let now = clock::boot_ns();
     for answer in answers {

@@ -35,6 +35,8 @@ pub(super) struct Life {
     /// When it ended, and when its cgroup was removed, while that is not told because an answer is waited for.
     waiting: Option<Moment>,
     removed: Option<Moment>,
+    /// When the last question about it was handed out.
+    pub(super) asked_ns: Option<u64>,
     living: u64,
     pub(super) sums: ContainerEnd,
 }
@@ -42,7 +44,8 @@ pub(super) struct Life {
 impl Life {
     /// Since when its end waits for an answer.
     pub(super) fn waits_since(&self) -> Option<u64> {
-        self.waiting.or(self.removed).map(|at| at.boot_ns)
+        let ended_ns = self.waiting.or(self.removed)?.boot_ns;
+        Some(self.asked_ns.map_or(ended_ns, |asked_ns| asked_ns.max(ended_ns)))
     }
 }
 
@@ -78,6 +81,7 @@ impl Table {
             told: false,
             answered: false,
             waiting: None,
+            asked_ns: None,
             removed: None,
             living: 0,
             sums: ContainerEnd::default(),

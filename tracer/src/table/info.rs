@@ -19,9 +19,17 @@ const WAIT_NS: u64 = 1_000_000_000;
 const MOST: usize = 4096;
 
 impl Table {
-    /// What is to be looked for, since this was last asked.
-    pub fn take_asks(&mut self) -> Vec<Ask> {
-        std::mem::take(&mut self.asks)
+    /// What is to be looked for, since this was last asked. Who waits does so from now on (`CLOCK_BOOTTIME`), however late it is.
+    pub fn take_asks(&mut self, now_ns: u64) -> Vec<Ask> {
+        let asks = std::mem::take(&mut self.asks);
+        for ask in &asks {
+            if let Ask::Last { id, .. } = ask
+                && let Some(life) = self.lives.get_mut(id)
+            {
+                life.asked_ns.get_or_insert(now_ns);
+            }
+        }
+        asks
     }
 
     /// There was no room for these questions.

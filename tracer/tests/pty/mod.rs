@@ -2,18 +2,19 @@
 
 #![allow(dead_code, clippy::expect_used, reason = "a test; each of the two needs a part of it")]
 
-use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::num::NonZeroU16;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::fcntl::{OFlag, open};
+use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::pty::{OpenptyResult, Winsize, openpty};
+use nix::pty::{PtyMaster, Winsize, grantpt, posix_openpt, ptsname_r, unlockpt};
+use nix::sys::stat::Mode;
 use nix::sys::termios::{Termios, tcgetattr};
 use vt100::{Parser, Screen};
 
@@ -27,7 +28,7 @@ const UNKNOWN: (NonZeroU16, NonZeroU16) = (NonZeroU16::new(512).unwrap(), NonZer
 pub(crate) struct OnTerminal {
     child: Child,
     /// Our side of the terminal: what is written here is typed, what is read here is to be shown.
-    master: File,
+    master: PtyMaster,
     before: Termios,
     emulator: Parser,
     /// What was to be shown so far, as it was written.
@@ -39,12 +40,15 @@ pub(crate) struct OnTerminal {
 impl OnTerminal {
     /// Starts a command with its input, output and complaints there. A terminal of size 0 does not know its size.
     pub(crate) fn start(columns: u16, rows: u16, command: &mut Command) -> Self {
-        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-        let OpenptyResult { master, slave } = openpty(Some(&size), None).expect("a terminal");
         // No command inherits either side by itself: when a test ends, so does what still runs on the terminal.
-        for side in [&master, &slave] {
-            fcntl(side, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).expect("a flag");
-        }
+        let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+        let master = posix_openpt(flags).expect("a terminal");
+        grantpt(&master).and_then(|()| unlockpt(&master)).expect("a terminal of ours");
+        let slave = open(&*ptsname_r(&master).expect("its name"), flags, Mode::empty()).expect("its other side");
+        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        // SAFETY: the kernel reads a `struct winsize` of this stack.
+        let sized = unsafe { libc::ioctl(slave.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) };
+        assert_eq!(sized, 0, "{}", std::io::Error::last_os_error());
         let before = tcgetattr(&slave).expect("settings");
         let side = || Stdio::from(slave.try_clone().expect("another descriptor of it"));
         command.stdin(side()).stdout(side()).stderr(side()).env_remove("COLUMNS").env_remove("LINES");
@@ -54,7 +58,7 @@ impl OnTerminal {
         let columns = NonZeroU16::new(columns).unwrap_or(UNKNOWN.0);
         let rows = NonZeroU16::new(rows).unwrap_or(UNKNOWN.1);
         let emulator = Parser::new(rows, columns, 0);
-        Self { child, master: File::from(master), before, emulator, written: Vec::new(), left_main: false }
+        Self { child, master, before, emulator, written: Vec::new(), left_main: false }
     }
 
     pub(crate) fn pid(&self) -> u32 {

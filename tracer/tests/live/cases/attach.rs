@@ -57,7 +57,8 @@ fn found() {
     let mut stable = stable(&before, &after);
     // Who became another program meanwhile may have been seen as either.
     stable.retain(|stat| {
-        stat.is_kthread() || (after[&stat.pid].comm == stat.comm && links_before[&stat.pid] == links(stat.pid))
+        let same = after[&stat.pid].comm == stat.comm && links_before[&stat.pid] == links(stat.pid);
+        stat.is_kthread() || (same && trace.of(id(stat), Kind::Exec).is_empty())
     });
     assert!(stable.iter().any(|stat| stat.pid == std::process::id()), "this process stays the same");
     assert!(stable.iter().any(Stat::is_kthread), "there are kernel threads");
@@ -209,7 +210,7 @@ fn at_rest() {
     let place = tempfile::tempdir().expect("a temporary directory");
     let truth_file = place.path().join("truth");
     let directory = place.path().as_os_str().to_owned();
-    let stream = Stream::start(&[]);
+    let stream = Stream::start(&[ROOM]);
     let arguments = deed_arguments("resting", &truth_file, &[directory, STEPS.to_string().into(), "4711".into()]);
     let mut deed = Guarded::spawn(Command::new(&arguments[0]).args(&arguments[1..]).stdin(Stdio::null()));
     for step in 0..STEPS {
@@ -236,8 +237,10 @@ pub(super) fn check_relation(stream: &Stream) -> Vec<Stat> {
     let place = tempfile::tempdir().expect("a temporary directory");
     let arguments = deed_arguments("nothing", &place.path().join("mark"), &[]);
     let finished = run_bounded(Command::new(&arguments[0]).args(&arguments[1..]).stdin(Stdio::null()), BOUND);
+    assert!(finished.status.success(), "{finished:?}");
+    let mark = TruthLog::read(&mut truth::reopen(&place.path().join("mark"))).one("deed").id();
     let events = stream.events_until(&|event| {
-        event.kind == Kind::Exit && event.process.as_ref().is_some_and(|process| process.pid == finished.pid)
+        event.kind == Kind::Exit && event.process.as_ref().is_some_and(|process| process.id == mark)
     });
     let after = proc::all();
     let living = relation(&events);

@@ -222,14 +222,15 @@ fn put_into() {
         assert!(finished.status.success(), "{}", finished.stderr);
     };
     run(&["run", "--detach", "--bundle", &bundle.display().to_string(), &name]);
-    run(&["exec", &name, "/bin/true", "put-into"]);
+    let mark_of_it = format!("put-{name}");
+    run(&["exec", &name, "/bin/true", &mark_of_it]);
     run(&["delete", "--force", &name]);
     let trace = stream.stop();
     let events = events(&trace);
     let all = by_process(&events);
     let ours: Vec<_> = all
         .values()
-        .filter(|lines| is_inside(lines) && lines.iter().any(|line| mark(line) == Some("put-into")))
+        .filter(|lines| is_inside(lines) && lines.iter().any(|line| mark(line) == Some(&mark_of_it)))
         .collect();
     assert_eq!(ours.len(), 1, "one program was put into it");
     for line in ours.into_iter().flatten() {

@@ -65,7 +65,7 @@ impl Held {
         held
     }
 
-    fn truth_file(&self) -> PathBuf {
+    pub(super) fn truth_file(&self) -> PathBuf {
         self.place.path().join("truth")
     }
 
@@ -74,7 +74,7 @@ impl Held {
     }
 
     pub(super) fn go(&mut self) {
-        self.deed.child().stdin.take().expect("it was piped").write_all(b"go\n").expect("it reads");
+        self.deed.child().stdin.as_mut().expect("it was piped").write_all(b"go\n").expect("it reads");
     }
 
     pub(super) fn ends(&mut self) -> TruthLog {
@@ -154,7 +154,7 @@ fn no_pid_namespace() -> Option<String> {
 /// Somebody from outside goes into the pid namespace of one that is asked for, and leaves an orphan there.
 fn adopted() {
     let mut init = Guarded::spawn(
-        Command::new("unshare").args(["--pid", "--fork", "sh", "-c", "read go; sleep 0.1; :"]).stdin(Stdio::piped()),
+        Command::new("unshare").args(["--pid", "--fork", "sh", "-c", "read go; sleep 1; :"]).stdin(Stdio::piped()),
     );
     let mut inner = None;
     let end = std::time::Instant::now() + BOUND;
@@ -291,7 +291,7 @@ fn in_a_storm() {
     for _ in 0..3 {
         let stream = Stream::start(&[ROOM, "--pid", &pid]);
         let from = crate::support::proc::boot_ns();
-        stream.events_until_the(300, &|event| event.kind == Kind::Exit);
+        stream.events_until_the(300, &|event| event.kind == Kind::Exit && event.boot_ns > Some(from));
         let to = crate::support::proc::boot_ns();
         rounds.push((stream.stop(), from, to));
     }

@@ -1,15 +1,18 @@
 //! Filters in the kernel by control group, unit and container: as in `filters`.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use serde_json::Value;
 use tracer::event::{Event, Kind, Origin};
 use tracer::kernel::hierarchy::Hierarchy;
 
 use crate::support::engines::{Docker, Runtime, no_docker, no_runc};
-use crate::support::{BOUND, Case, Guarded, Need, Pair, case, check_schema, past_unknown, run_bounded};
+use crate::support::{BOUND, Case, Guarded, Need, Pair, case, check_schema, past_unknown, run_bounded, truth};
 
 use super::container_origins::{JOINED, Sleeping, runc};
 use super::filters::{Held, ORACLE, check_left_out, is_exit_of};
@@ -119,6 +122,9 @@ fn moves() {
     let mut held = Held::start(&[], "moves", &[&into, &out]);
     let pair = Pair::start(&["--cgroup", &path], &["cgroup"]);
     held.go();
+    let inside = truth::await_said(&held.truth_file(), "inside").id();
+    pair.both_told_the(1, &|event| is_exit_of(event, inside));
+    held.go();
     let log = held.ends();
     let mover = log.one("mover").id();
     pair.kernel().events_until(&|event| is_exit_of(event, mover));
@@ -155,7 +161,11 @@ fn of_unit() {
 fn of_container() {
     let runtime = Runtime::runc();
     let id = format!("tracer-filter-{}", std::process::id());
-    let bundle = runtime.bundle(&id, &["/bin/sh", "-c", "/bin/true first; sleep 1; /bin/true last"]);
+    let bundle = runtime.bundle(&id, &["/bin/sh", "-c", "/bin/true first; read go </tmp/go; /bin/true last"]);
+    let go = runtime.path("rootfs/tmp/go");
+    mkfifo(&go, Mode::S_IRUSR | Mode::S_IWUSR).expect("a new FIFO");
+    // Open both ways, so that it need not wait for its reader.
+    let mut go = fs::File::options().read(true).write(true).open(go).expect("a FIFO of ours");
     let other = runtime.bundle("other", &["/bin/sh", "-c", "/bin/true other"]);
     let pair = Pair::start(&["--container", &id], &["container"]);
     let storm = Storm::start();
@@ -167,11 +177,12 @@ fn of_container() {
     pair.kernel().events_until(&|event| event.kind == Kind::ContainerStart);
     let put = run_bounded(runtime.command().args(["exec", &id, "/bin/true", "put in"]).stdin(Stdio::null()), BOUND);
     assert!(put.status.success(), "{}", put.stderr);
+    go.write_all(b"go\n").expect("it is open");
     assert!(run(&format!("{id}-not"), &other).wait(BOUND).success());
     assert!(first.wait(BOUND).success());
     storm.stop();
-    pair.kernel().events_until(&|event| event.kind == Kind::ContainerRemove);
-    let trace = pair.alike_but_moments_of_moves();
+    pair.both_told_the(1, &|event| event.kind == Kind::ContainerRemove);
+    let trace = pair.alike_but_moments_of_moves(|_| {});
     check_schema(&trace);
     for kind in [Kind::ContainerCreate, Kind::ContainerStart, Kind::ContainerExec, Kind::ContainerExit] {
         assert!(trace.count(kind) >= 1, "{kind}: {:?}", trace.lines);
@@ -199,8 +210,8 @@ fn entered() {
     enter(after.pid());
     after.delete();
     storm.stop();
-    pair.kernel().events_until_the(2, &|event| event.kind == Kind::ContainerRemove);
-    let trace = pair.alike_but(past_unknown);
+    pair.both_told_the(2, &|event| event.kind == Kind::ContainerRemove);
+    let trace = pair.alike_but_moments_of_moves(past_unknown);
     check_schema(&trace);
     for joined in JOINED {
         for mark in ["one", "two"] {
@@ -244,9 +255,8 @@ fn of_docker() {
     for id in [&other, &id, &other, &id] {
         run(&["start", "--attach", id]);
     }
-    let ends = |event: &Event| event.kind == Kind::ContainerExit;
-    pair.kernel().events_until_the(2, &ends);
-    let trace = pair.alike_but_moments_of_moves();
+    pair.both_told_the(2, &|event| event.kind == Kind::ContainerRemove);
+    let trace = pair.alike_but_moments_of_moves(|_| {});
     check_schema(&trace);
     assert_eq!((trace.count(Kind::ContainerStart), trace.count(Kind::ContainerExit)), (2, 2), "{:?}", trace.lines);
     assert!(trace.of_kind(Kind::Exec).count() >= 6, "{:?}", trace.lines);

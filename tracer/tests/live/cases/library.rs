@@ -27,7 +27,7 @@ fn found_alive() {
     let execs = (1500 / SLOWNESS).to_string();
     let arguments = deed_arguments("exec-threads", &truth, &[execs.into()]);
     let mut deed = Guarded::spawn(Command::new(&arguments[0]).args(&arguments[1..]).stdin(Stdio::piped()));
-    let (hierarchy, end) = (Hierarchy::of_proc(), Instant::now() + BOUND);
+    let (hierarchy, end) = (Hierarchy::of_proc(), Instant::now() + 3 * BOUND);
     let mut looks = 0;
     while !fs::read_to_string(&truth).is_ok_and(|said| said.contains("done")) {
         assert!(Instant::now() < end, "it does not come to its end");

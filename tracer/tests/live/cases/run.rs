@@ -16,6 +16,8 @@ use crate::support::{
     run_bounded, truth, write_script,
 };
 
+use super::stream::Storm;
+
 pub(super) fn cases() -> Vec<Case> {
     vec![
         case("run::exit_status_of_the_command", exit_status),
@@ -246,12 +248,9 @@ fn daemon_waited_for() {
 
 /// What others do meanwhile is not in it, and not even looked at.
 fn nothing_but_descendants() {
-    let place = open_directory();
-    let truth_file = place.path().join("truth");
-    let deed = deed_arguments("exit-codes", &truth_file, &[]);
-    let mut other = Guarded::spawn(Command::new(&deed[0]).args(&deed[1..]).stdin(Stdio::null()));
+    let storm = Storm::start();
     let trace = sh("for i in 1 2 3 4 5 6 7 8 9 10; do /bin/true $i; done; exit 3").trace();
-    assert!(other.wait(BOUND).success());
+    storm.stop();
     assert_eq!(trace.finished.code(), 3);
     check_sound(&trace);
     assert_eq!(trace.count(Kind::Exit), 11, "the shell and its ten children");

@@ -75,12 +75,13 @@ impl Drop for Storm {
 }
 
 fn signal_in_a_storm(signal: Signal) {
-    let storm = Storm::start();
+    let mut storm = Storm::start();
     let stream = Stream::start(&[ROOM]);
     // Well in it.
     stream.events_until_the(500, &|event| event.kind == Kind::Fork);
     let trace = stream.stop_by(signal);
     // That it ends while the storm goes on is what matters.
+    assert!(storm.deed.runs());
     storm.stop();
     check_sound(&trace);
     assert_eq!(trace.finished.stderr, "", "quietly");

@@ -11,8 +11,8 @@ use tracer::event::Kind;
 use tracer::id::ProcessId;
 
 use crate::support::{
-    BOUND, Case, Finished, Need, Run, Stream, Trace, case, check_schema, check_sound, open_directory, run_bounded,
-    write_script,
+    BOUND, Case, Finished, Ident, Need, Run, Stream, Trace, case, check_schema, check_sound, open_directory,
+    run_bounded, write_script,
 };
 
 /// Sources of the little C project.
@@ -65,8 +65,10 @@ fn check_balance(trace: &Trace, finished: &Finished) -> BTreeSet<ProcessId> {
         let Some(process) = &event.process else { continue };
         match event.kind {
             Kind::Fork => {
-                let of_tree = process.creator_id.or(process.parent_id).is_some_and(|maker| tree.contains(&maker));
-                if of_tree || (tree.is_empty() && process.pid == finished.pid) {
+                let maker = process.creator_id.or(process.parent_id);
+                let of_tree = maker.is_some_and(|maker| tree.contains(&maker));
+                let is_it = process.pid == finished.pid && maker == Some(Ident::me().id());
+                if of_tree || (tree.is_empty() && is_it) {
                     assert!(tree.insert(process.id), "born twice: {process:?}");
                 }
             }

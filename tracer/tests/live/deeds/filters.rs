@@ -32,6 +32,8 @@ fn orphaned(truth: Truth, _: &[String]) {
             };
             truth.say("root", json!(Ident::me()));
             let first = kit::getppid();
+            // Two tracers are started meanwhile.
+            while !begin.pass_or_end(kit::PATIENCE) {}
             let second = parents(first);
             kit::wait(fork(|| 3));
             taken.open();
@@ -40,11 +42,12 @@ fn orphaned(truth: Truth, _: &[String]) {
             truth.say("over", json!({ "first": first, "second": second, "last": kit::getppid() }));
             i32::from(!ran.success())
         });
-        begin.pass();
         let _ = root;
+        while !begin.pass_or_end(kit::PATIENCE) {}
         0
     });
     await_go();
+    begin.open();
     begin.open();
     kit::wait(middle);
     taken.pass();
@@ -105,6 +108,8 @@ fn moves(truth: Truth, arguments: &[String]) {
             panic!("exec: {}", Command::new("/bin/true").arg("inside").exec())
         });
         kit::wait(inside);
+        // It stays what it is until somebody has looked at it.
+        await_go();
         enter(out);
         let outside = fork(|| {
             truth.say("outside", json!(Ident::me()));

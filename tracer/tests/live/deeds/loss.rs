@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use nix::libc;
 use serde_json::json;
@@ -53,10 +55,20 @@ fn overflow(truth: Truth, arguments: &[String]) {
     kit::kill(tracer, libc::SIGCONT);
     // A gap shows when something follows it, so something has to.
     let mut more = 0;
-    kit::until("tracer tells of the loss", || {
-        kit::wait(fork(|| 5));
+    let mut next = || {
+        let child = fork(|| 5);
+        let id = Ident::of(child).id();
+        kit::wait(child);
         more += 1;
-        fs::read_to_string(Path::new(output)).is_ok_and(|text| text.contains("\"event\":\"lost\""))
+        // Not so many that they are a loss of their own.
+        thread::sleep(Duration::from_millis(20));
+        (id, fs::read_to_string(Path::new(output)).unwrap_or_default())
+    };
+    kit::until("tracer tells of the loss", || next().1.contains("\"event\":\"lost\""));
+    // The ring is empty once who was born just now is told of.
+    kit::until("tracer is up to date", || {
+        let (id, text) = next();
+        text.contains(&format!("\"id\":\"{id}\""))
     });
     truth.say("more", json!({ "more": more }));
     // From here on nothing may be lost.

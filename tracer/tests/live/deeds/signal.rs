@@ -71,7 +71,7 @@ fn family(truth: Truth, _: &[String]) {
     say("granny");
     let sleep = |ready: &kit::Gate| {
         ready.open();
-        std::thread::sleep(kit::PATIENCE);
+        std::thread::sleep(5 * kit::PATIENCE);
         0
     };
     let aunt = kit::fork(|| {

@@ -25,7 +25,7 @@ pub(super) const DEEDS: &[(&str, Deed)] = &[
 ];
 
 /// Most processes of one worker, should nobody stop it.
-const MOST: u32 = 20_000;
+const MOST: u32 = 200_000;
 
 /// Two workers make short-lived processes until the flag is taken down.
 fn storm(truth: Truth, arguments: &[String]) {
@@ -33,12 +33,9 @@ fn storm(truth: Truth, arguments: &[String]) {
     for _ in 0..2 {
         fork(|| {
             set_subreaper(true);
-            for round in 0..MOST {
-                if !flag.exists() {
-                    break;
-                }
-                short_life(truth, round);
-            }
+            let end = Instant::now() + 4 * kit::PATIENCE;
+            let blows = |_: &u32| flag.exists() && Instant::now() < end;
+            (0..MOST).take_while(blows).for_each(|round| short_life(truth, round));
             0
         });
     }
@@ -80,7 +77,7 @@ fn quiet_storm(truth: Truth, arguments: &[String]) {
     truth.say("storm", json!(Ident::me()));
     for _ in 0..2 {
         fork(|| {
-            let end = Instant::now() + kit::PATIENCE;
+            let end = Instant::now() + 12 * kit::PATIENCE;
             while flag.exists() && Instant::now() < end {
                 kit::wait(fork(|| 0));
             }

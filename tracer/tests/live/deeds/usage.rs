@@ -40,12 +40,21 @@ fn touch(bytes: usize) {
     }
 }
 
+/// Gives up the CPU by itself so often. Who loses it on the way to sleep may wake up without having slept.
+fn sleep_times(count: i64) {
+    let slept = || getrusage(UsageWho::RUSAGE_THREAD).expect("no arguments to be wrong").voluntary_context_switches();
+    let end = slept() + count;
+    while slept() < end {
+        thread::sleep(Duration::from_micros(100));
+    }
+}
+
 /// Faults, memory and switches, in a thread that ends, a thread that lives on and the leader.
 fn counters(truth: Truth, _: &[String]) {
     let child = fork(|| {
         thread::spawn(|| {
             touch(8 * MIB);
-            (0..20).for_each(|_| thread::sleep(Duration::from_millis(1)));
+            sleep_times(20);
         })
         .join()
         .expect("it only touches memory");
@@ -58,7 +67,7 @@ fn counters(truth: Truth, _: &[String]) {
             });
             gate.pass();
             touch(16 * MIB);
-            (0..30).for_each(|_| thread::sleep(Duration::from_millis(1)));
+            sleep_times(30);
             kit::exit_group(0)
         })
     });
@@ -103,10 +112,14 @@ fn children(truth: Truth, _: &[String]) {
         wait_and_say(truth, "busy", busy);
         // SAFETY: two integers. From here on children are reaped by the kernel, and count for nobody.
         unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+        let (mut open, end) = std::io::pipe().expect("a pipe");
         let unwaited = fork(|| {
             kit::burn(Duration::from_millis(120) * SLOWNESS);
             0
         });
+        // Who looks all the while whether it is gone uses the CPU too.
+        drop(end);
+        assert_eq!(open.read(&mut [0]).expect("a pipe"), 0, "it has closed its files");
         kit::until("the kernel has reaped it", || kit::is_gone(unwaited));
         // Up to 6.1 a thread's memory is added to the process's only every 64 faults, and a fault may map 16 pages of a file.
         touch(MIB);
@@ -180,8 +193,10 @@ impl MemoryGroup {
 
 impl Drop for MemoryGroup {
     fn drop(&mut self) {
-        let gone = fs::remove_dir(&self.0);
-        assert!(gone.is_ok() || thread::panicking(), "{}: {gone:?}", self.0.display());
+        // Whom the kernel has not yet put away may still be in it.
+        let mut looks =
+            (0..2000).map(|_| fs::remove_dir(&self.0).inspect_err(|_| thread::sleep(Duration::from_millis(5))));
+        assert!(looks.any(|gone| gone.is_ok()) || thread::panicking(), "{} stays", self.0.display());
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use tracer::event::Kind;
+use tracer::event::{Event, Kind};
 
 use super::stream::{ROOM, Stream};
 use super::trace::{Line, Trace};
@@ -19,14 +19,12 @@ pub(crate) struct Pair {
 const OWN: [&str; 4] = ["seq", "time", "boot_ns", "cpu"];
 const OWN_OF_EXIT: [&str; 4] = ["duration_ns", "usage", "own_usage", "usage_partial"];
 
-/// Most by which a process's start may differ, in nanoseconds: what is known is when it was since boot, and each tracer asks for
-/// itself how far that is from UTC, which moves a little whenever the clock is set right. It is a new process's own within
-/// far less.
-const START_NS: u64 = 1_000_000;
-
 /// A line without what differs between any two tracers.
+#[derive(PartialEq)]
 struct Told {
     line: Value,
+    /// When its process was born, since boot: each tracer asks for itself how far that is from UTC, and may do so before and
+    /// after the clock is set.
     start: Option<i64>,
 }
 
@@ -35,16 +33,6 @@ impl Told {
         let mut line = self.line.clone();
         past_unknown(&mut line);
         Self { line, start: self.start }
-    }
-}
-
-impl PartialEq for Told {
-    fn eq(&self, other: &Self) -> bool {
-        let alike = match (self.start, other.start) {
-            (Some(one), Some(other)) => one.abs_diff(other) < START_NS,
-            (one, other) => one == other,
-        };
-        alike && self.line == other.line
     }
 }
 
@@ -66,6 +54,13 @@ impl Pair {
         &self.kernel
     }
 
+    /// Waits until both have told so many events of a kind.
+    pub(crate) fn both_told_the(&self, count: usize, wanted: &dyn Fn(&Event) -> bool) {
+        for stream in [&self.kernel, &self.user] {
+            stream.events_until_the(count, wanted);
+        }
+    }
+
     /// Ends both and asserts that they told the same. Gives what the one in the kernel told.
     pub(crate) fn alike(self) -> Trace {
         self.alike_but(|_| {})
@@ -78,14 +73,14 @@ impl Pair {
 
     /// The same, where others are moved in while they run: who execs at that very moment does so after it for one tracer, and
     /// before it, and so in a place that is not asked for, for the other.
-    pub(crate) fn alike_but_moments_of_moves(self) -> Trace {
+    pub(crate) fn alike_but_moments_of_moves(self, but: But) -> Trace {
         fn same(kernel: &[Told], user: &[Told]) -> bool {
             let (more, less) = if kernel.len() < user.len() { (user, kernel) } else { (kernel, user) };
             let begins_earlier = more.len() == less.len() + 1 && more[0].line["event"] == "exec" && !less.is_empty();
             let of_no_past = |told: &[Told]| -> Vec<Told> { told.iter().map(Told::of_no_past).collect() };
             kernel == user || begins_earlier && of_no_past(&more[1..]) == of_no_past(less)
         }
-        self.told_the_same(|_| {}, same)
+        self.told_the_same(but, same)
     }
 
     fn told_the_same(self, but: But, same: fn(&[Told], &[Told]) -> bool) -> Trace {
@@ -159,7 +154,9 @@ fn by_subject(trace: &Trace, tracers: &[u32], but: But) -> BTreeMap<String, Vec<
         if let Some(process) = members.get_mut("process").and_then(Value::as_object_mut) {
             process.remove("start_time");
         }
-        let start = event.process.as_ref().and_then(|process| process.start_time).map(|time| time.0);
+        let start = event.process.as_ref().and_then(|process| {
+            Some(process.start_time?.0 - event.time.0 + i64::try_from(event.boot_ns?).expect("not for centuries"))
+        });
         but(&mut line);
         out.entry(subject).or_default().push(Told { line, start });
     }

@@ -14,9 +14,9 @@ use tempfile::TempDir;
 use tracer::event::Event;
 use tracer::id::ProcessId;
 
-use super::process::{BOUND, Finished, Guarded, run_bounded};
+use super::process::{BOUND, Finished, Guarded, SLOWNESS, run_bounded};
 use super::trace::{Trace, parse_lines};
-use super::tracer::{command, deed_arguments, open_directory, outsiders, tracer_binary};
+use super::tracer::{command, deed_arguments, directory_in_memory, outsiders, tracer_binary};
 use super::truth::{Ident, Said, TruthLog};
 use super::{proc, truth};
 
@@ -74,9 +74,13 @@ impl Stream {
     }
 
     fn spawn(before: &[&str], options: &[&str]) -> Self {
-        let directory = open_directory();
+        let directory = directory_in_memory();
         let output = directory.path().join("events");
         let mut arguments: Vec<OsString> = vec!["stream".into(), "-o".into(), output.into()];
+        // Others' storms on this machine are in it too. Not where it has another for its start, and memory is scarce.
+        if before.is_empty() && SLOWNESS == 1 && !options.iter().any(|option| option.starts_with("--ring-size")) {
+            arguments.push("--ring-size=32M".into());
+        }
         arguments.extend(options.iter().map(Into::into));
         let mut command = match before {
             [] => command(&arguments),

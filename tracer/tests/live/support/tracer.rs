@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use nix::sys::statvfs::statvfs;
 use tempfile::TempDir;
 use tracer::id::ProcessId;
 
@@ -165,6 +166,17 @@ impl Run {
 /// A directory that processes of any user may enter.
 pub(crate) fn open_directory() -> TempDir {
     let directory = TempDir::new().expect("a temporary directory");
+    open_to_all(directory.path());
+    directory
+}
+
+/// One like it that is kept in memory, where there is room: who writes there never waits for a disk that others use.
+pub(crate) fn directory_in_memory() -> TempDir {
+    const PLACE: &str = "/dev/shm";
+    const ROOM: u64 = 4 << 30;
+    let room = statvfs(PLACE).map_or(0, |at| at.blocks_available() * at.fragment_size());
+    let made = if room >= ROOM { TempDir::new_in(PLACE) } else { TempDir::new() };
+    let directory = made.expect("a temporary directory");
     open_to_all(directory.path());
     directory
 }

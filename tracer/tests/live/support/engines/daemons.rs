@@ -35,7 +35,7 @@ impl Docker {
         command.args(["--storage-driver", "vfs", "--host"]).arg(format!("unix://{}", at("sockets/docker").display()));
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         let mut docker = Self { daemon: Guarded::spawn(&mut command), place };
-        let end = Instant::now() + BOUND;
+        let end = Instant::now() + 3 * BOUND;
         while !run_bounded(docker.command().arg("version").stdin(Stdio::null()), BOUND).status.success() {
             if !docker.daemon.runs() || Instant::now() > end {
                 let log = fs::read_to_string(docker.place.path().join("log")).unwrap_or_default();
