@@ -1,7 +1,9 @@
 //! What is summed up at the end of a container, from exits whose usage is known.
 
+use tracer::enrich::info::{Answer, Ask};
 use tracer::event::{ContainerEnd, Kind};
 use tracer::record::Record;
+use tracer::table::TableOptions;
 use tracer_common::record as raw;
 
 use crate::kit::{MS, exit, exited, task};
@@ -115,4 +117,36 @@ fn who_outlives_the_first_process_is_in_the_sums() {
     let [end] = ends(&world)[..] else { panic!("one end") };
     assert_eq!((end.signal.as_deref(), end.lifetime_ns), (Some("SIGKILL"), Some(600 * MS)));
     assert_eq!((end.user_ns, end.system_ns, end.max_rss_bytes), (8 * MS, 7 * MS, 20 * PAGE));
+}
+
+/// Who takes the records late asks late, and waits from then on.
+#[test]
+fn its_end_waits_for_an_answer_from_when_it_was_asked_for() {
+    let ended = || {
+        let mut world = World::with_container_and(TableOptions { look_up: true, ..TableOptions::default() });
+        world.apply([
+            ends_having_used(task(51, 150 * MS), 230 * MS, 0, [MS, MS], [0, 0], 1),
+            ends_having_used(FIRST, 900 * MS, 0, [MS, MS], [0, 0], 1),
+        ]);
+        world
+    };
+    let mut world = ended();
+    let late = 5000 * MS;
+    let asks = world.table.take_asks(late);
+    assert!(asks.iter().any(|ask| matches!(ask, Ask::Last { id, .. } if &**id == "web")), "{asks:?}");
+    world.table.tick(late, &mut world.events);
+    assert!(ends(&world).is_empty(), "it was asked for just now");
+    let answer = Answer { id: "web".into(), info: None, last: true, peak_memory_bytes: Some(4711) };
+    world.table.answer(answer, late + 1, &mut world.events);
+    assert_eq!(ends(&world).iter().map(|end| end.peak_memory_bytes).collect::<Vec<_>>(), [Some(4711)]);
+
+    let mut world = ended();
+    // Asked for again where there was no room, it does not begin anew.
+    let asks = world.table.take_asks(late);
+    world.table.keep_asks(asks);
+    world.table.take_asks(late + 500 * MS);
+    world.table.tick(late + 999 * MS, &mut world.events);
+    assert!(ends(&world).is_empty());
+    world.table.tick(late + 1000 * MS, &mut world.events);
+    assert_eq!(ends(&world).len(), 1, "no answer");
 }

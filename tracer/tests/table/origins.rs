@@ -92,7 +92,11 @@ pub(crate) struct World {
 
 impl World {
     fn new() -> Self {
-        let mut world = Self { table: Table::new(TableOptions::default()), events: Vec::new() };
+        Self::with(TableOptions::default())
+    }
+
+    fn with(options: TableOptions) -> Self {
+        let mut world = Self { table: Table::new(options), events: Vec::new() };
         world.table.learn_cgroups([(OUTSIDE, "/user".to_owned())]);
         let none = raw::TaskRef::default();
         let seeds = vec![ON_HOST.found(INIT, none, "init"), ON_HOST.found(SHELL, INIT, "sh")];
@@ -106,7 +110,12 @@ impl World {
 
     /// `runc run web`, up to the entrypoint's exec, with a hook before that.
     pub(crate) fn with_container() -> Self {
-        let mut world = Self::new();
+        Self::with_container_and(TableOptions::default())
+    }
+
+    /// The same in a table of one's own.
+    pub(crate) fn with_container_and(options: TableOptions) -> Self {
+        let mut world = Self::with(options);
         let [stage, hook] = [task(51, 150 * MS), task(61, 210 * MS)];
         let first = Place { inside: Some((PIDS, 1)), ..IN_CONTAINER };
         world.apply([
