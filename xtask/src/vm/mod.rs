@@ -28,7 +28,7 @@ use crate::tally::Tally;
 /// Guests at a time.
 const AT_ONCE: usize = 2;
 /// A guest that takes longer hangs.
-const LIMIT: Duration = Duration::from_secs(1200);
+const LIMIT: Duration = Duration::from_secs(1500);
 /// How often a guest is booted that the emulator breaks.
 const BOOTS: u32 = 3;
 
