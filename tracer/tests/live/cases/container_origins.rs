@@ -13,8 +13,7 @@ use tracer::event::{Event, Kind, Origin, StormPhase};
 use super::containers::{by_process, container, events, life_of, mark};
 use crate::support::engines::{Docker, Podman, Runtime, edit, no_docker, no_podman, no_runc};
 use crate::support::{
-    BOUND, Case, Guarded, Need, Stream, Trace, case, check_schema, command, open_directory, outsiders, proc,
-    run_bounded,
+    BOUND, Case, Guarded, Need, Stream, Trace, case, check_schema, command, open_directory, proc, run_bounded,
 };
 
 pub(super) fn cases() -> Vec<Case> {
@@ -334,13 +333,7 @@ fn storm_inside() {
     let end = end.end.as_ref().unwrap();
     assert_eq!(end.execs, many + 1, "the shell and what it runs");
     let all = by_process(&events);
-    // Who storms above this test has what is done here folded too.
-    let ours = outsiders();
-    let above = |event: &Event| {
-        event.kind == Kind::Storm && event.process.as_ref().is_some_and(|process| ours.contains(&process.id))
-    };
-    let few = if events.iter().any(above) { 0 } else { FEW };
-    for n in 0..few {
+    for n in 0..FEW {
         let wanted = format!("outside-{n}");
         let of = all.values().find(|lines| lines.iter().any(|line| mark(line) == Some(&wanted))).expect("it is shown");
         let kinds: Vec<Kind> = of.iter().map(|line| line.kind).collect();

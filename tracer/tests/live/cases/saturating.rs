@@ -66,10 +66,10 @@ struct Worker {
 
 fn storm(kind: &'static str) {
     let seconds = std::env::var("TRACER_STORM_SECONDS").ok().map(|text| text.parse().expect("a number"));
-    // Where it is not the speed that is tested, others may have the CPUs for a while.
-    let ring = std::env::var("TRACER_STORM_RING").ok().or_else(|| seconds.is_none().then(|| "128M".to_owned()));
+    let ring = std::env::var("TRACER_STORM_RING").ok();
+    // Whoever chooses how long chooses where as well, by TMPDIR.
+    let place = if seconds.is_some() { open_directory() } else { directory_in_memory() };
     let seconds: u64 = seconds.unwrap_or(SECONDS);
-    let place = if ring.is_some() { directory_in_memory() } else { open_directory() };
     let (output, truth_file) = (place.path().join("events"), place.path().join("truth"));
     let mut arguments = vec!["stream", "--no-snapshot"];
     arguments.extend(ring.as_ref().map(|ring| ["--ring-size", ring]).iter().flatten());

@@ -23,6 +23,6 @@ pub(crate) use sound::check_sound;
 pub(crate) use stream::{ROOM, Stream};
 pub(crate) use trace::{Line, Trace, parse_lines, parts};
 pub(crate) use tracer::{
-    Run, command, deed_arguments, directory_in_memory, open_directory, outsiders, this_binary, tracer_binary,
+    Run, command, deed_arguments, directory_in_memory, open_directory, this_binary, tracer_binary,
 };
 pub(crate) use truth::{Ident, Said, Truth, TruthLog};
