@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tracer::decode::decode;
+use tracer::record::decode::decode;
 use tracer::table::{Table, TableOptions};
 
 fuzz_target!(|bytes: &[u8]| {

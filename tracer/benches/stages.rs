@@ -17,9 +17,9 @@ use std::io;
 
 use bytes::Buf as _;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use tracer::decode::decode;
 use tracer::event::Event;
-use tracer::gaps::Gaps;
+use tracer::record::decode::decode;
+use tracer::record::gaps::Gaps;
 use tracer::sink::{JsonSink, Sink as _};
 use tracer::table::{Table, TableOptions};
 

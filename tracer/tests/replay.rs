@@ -3,9 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use bytes::Buf as _;
-use tracer::decode::decode;
 use tracer::event::{Event, Kind};
-use tracer::gaps::Gaps;
+use tracer::record::decode::decode;
+use tracer::record::gaps::Gaps;
 use tracer::table::{Table, TableOptions};
 
 /// Made by `examples/capture.rs` from

@@ -6,15 +6,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use tracer::event::id::ProcessId;
+use tracer::event::schema;
+use tracer::event::time::Timestamp;
 use tracer::event::{
     Ancestor, ArgvInfo, Bye, Capture, Cause, Container, ContainerEnd, Dropped, Event, Exec, ExecFailed, Exit,
     Filtering, Hello, Image, Kind, Kubernetes, Lost, Origin, Process, Reap, Reparent, ReparentReason, Source, Storm,
     StormCommand, StormPhase, StormStatus, Usage, Zombie,
 };
-use tracer::id::ProcessId;
-use tracer::schema;
 use tracer::sink::{JsonSink, Sink};
-use tracer::time::Timestamp;
 
 const TIME: Timestamp = Timestamp(1_700_000_000_123_456_789);
 

@@ -11,9 +11,9 @@ use nix::unistd::User;
 
 use super::UsageError;
 use crate::event::{Filtering, Kind};
+use crate::filter::pushdown::{self, Beside, Scope};
 use crate::filter::{self, Filter, Spec};
-use crate::live::{ExecFailures, MAX_MEMORY};
-use crate::scope::{self, Beside, Scope};
+use crate::source::live::{ExecFailures, MAX_MEMORY};
 
 /// Which events are shown.
 #[derive(Clone, Debug, Args)]
@@ -104,7 +104,7 @@ impl FilterArgs {
 
     /// How much of it the kernel side does; `command` is for the error.
     pub fn scope(&self, beside: Beside, command: &'static str) -> Result<(Scope, Option<Filtering>), UsageError> {
-        scope::of(&self.spec(), beside).map_err(|error| UsageError::new(command, error.to_string()))
+        pushdown::of(&self.spec(), beside).map_err(|error| UsageError::new(command, error.to_string()))
     }
 
     /// True when the kinds asked for only exist if threads are traced.

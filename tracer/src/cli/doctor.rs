@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{ExitCode, Globals};
 use crate::doctor::Report;
-use crate::kernel::probe;
+use crate::doctor::checks;
 use crate::view;
 use crate::view::glyphs::Glyphs;
 use crate::view::line::{self, Line, Role};
@@ -47,7 +47,7 @@ Exit status:
 
 pub(super) fn execute(args: &DoctorArgs, globals: &Globals) -> anyhow::Result<ExitCode> {
     let mut output = globals.open()?;
-    let report = Report::new(probe::checks(args.btf.as_deref()));
+    let report = Report::new(checks::checks(args.btf.as_deref()));
     if args.json {
         let json = Line::new().with(Role::Plain, &serde_json::to_string_pretty(&report)?);
         line::print(&[json], &mut output, false)?;

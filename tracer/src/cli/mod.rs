@@ -5,22 +5,18 @@
 //! as wrong usage.
 
 mod args;
-mod caused;
 mod completions;
 pub mod containers;
-mod deliver;
 pub mod doctor;
+mod drain;
 mod exit;
-mod held;
-mod hold;
-mod passing;
-mod pictures;
+mod live_view;
 pub mod run;
 mod schema;
 mod screen;
+mod session;
 pub mod stream;
 pub mod top;
-mod trace;
 pub mod tree;
 mod watch;
 
@@ -165,8 +161,8 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     Schema(schema::SchemaArgs),
     Completions(completions::CompletionsArgs),
-    #[command(name = hold::NAME, hide = true)]
-    Hold(hold::HoldArgs),
+    #[command(name = run::hold::NAME, hide = true)]
+    Hold(run::hold::HoldArgs),
 }
 
 /// Does what the command line says.
@@ -198,7 +194,7 @@ fn execute(command: Command, globals: &Globals) -> anyhow::Result<ExitCode> {
         Command::Containers(args) => containers::execute(&args, globals),
         Command::Doctor(args) => doctor::execute(&args, globals),
         Command::Schema(args) => schema::execute(&args, globals),
-        Command::Hold(args) => hold::execute(args),
+        Command::Hold(args) => run::hold::execute(args),
         Command::Completions(args) => completions::execute(&args, globals),
     }
 }

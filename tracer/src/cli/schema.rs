@@ -5,7 +5,7 @@ use std::io::Write as _;
 use clap::Args;
 
 use super::{ExitCode, Globals};
-use crate::schema;
+use crate::event::schema;
 
 /// Print the JSON Schema of the JSON lines
 ///

@@ -15,11 +15,11 @@ use crossterm::{cursor, execute};
 use tokio::sync::oneshot;
 
 use crate::clock;
+use crate::event::time::Timestamp;
 use crate::filter::{Filter, Spec};
-use crate::live::Tracer;
 use crate::pipeline::{self, Wanted};
 use crate::sink::{Output, Sink};
-use crate::time::Timestamp;
+use crate::source::live::Tracer;
 
 /// What a terminal that does not know its size is taken for.
 const USUAL_SIZE: (usize, usize) = (80, 24);

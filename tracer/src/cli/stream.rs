@@ -5,13 +5,13 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::{Capture, CaptureArgs, ExitCode, FilterArgs, Globals, UsageError};
+use crate::analysis::storm;
 use crate::event::Filtering;
-use crate::field;
+use crate::event::field;
 use crate::filter::Filter;
-use crate::scope::{Beside, Scope};
+use crate::filter::pushdown::{Beside, Scope};
+use crate::pipeline::backpressure::OnSlow;
 use crate::sink::{Format, Target};
-use crate::slow::OnSlow;
-use crate::storm;
 
 /// Show what happens: every fork, exec and exit, as JSON lines
 ///
@@ -211,5 +211,5 @@ impl StreamArgs {
 
 /// Streams until it is told to end.
 pub fn execute(plan: Plan) -> anyhow::Result<ExitCode> {
-    super::trace::stream(plan)
+    super::session::stream(plan)
 }

@@ -8,16 +8,16 @@ use clap::Args;
 use crossterm::event::KeyEvent;
 use ratatui::Frame;
 
-use super::pictures::{self, Canvas, Pace, Show};
+use super::live_view::{self, Canvas, Pace, Show};
 use super::screen::now;
-use super::trace::{builder, must_exist, runtime, told_to_end};
+use super::session::{builder, must_exist, runtime, told_to_end};
 use super::{Capture, CaptureArgs, ExitCode, FilterArgs, Globals, UsageError};
 use crate::clock;
 use crate::event::Event;
 use crate::filter::Filter;
-use crate::live::ExecFailures;
 use crate::pipeline::Wanted;
 use crate::sink::{Output, Sink};
+use crate::source::live::ExecFailures;
 use crate::view::line;
 use crate::view::top::batch::{self, Look};
 use crate::view::top::draw::draw;
@@ -40,7 +40,7 @@ pub struct TopArgs {
     batch: bool,
 
     /// Time between two pictures: seconds, or e.g. 500ms
-    #[arg(short, long, value_name = "TIME", default_value = "2", value_parser = pictures::delay)]
+    #[arg(short, long, value_name = "TIME", default_value = "2", value_parser = live_view::delay)]
     delay: Duration,
 
     /// End after so many pictures
@@ -144,7 +144,7 @@ pub fn execute(plan: Plan) -> anyhow::Result<ExitCode> {
         let mut sink = TopSink { filter, top: Arc::clone(&top) };
         let Plan { pace, state, width, .. } = plan;
         let show = ShowTop { top, state, width, look: Look::of_system(), rows: Vec::new(), page: 0, users: Vec::new() };
-        pictures::live(tracer, &mut sink, &Wanted::default(), show, pace, Canvas { output, colour }, told).await?;
+        live_view::live(tracer, &mut sink, &Wanted::default(), show, pace, Canvas { output, colour }, told).await?;
         Ok(ExitCode::Done)
     })
 }

@@ -10,10 +10,10 @@ use super::args;
 use super::{ExitCode, Globals, UsageError};
 use crate::clock;
 use crate::event::Event;
-use crate::id::ProcessId;
+use crate::event::id::ProcessId;
 use crate::kernel::hierarchy::Hierarchy;
-use crate::kernel::place;
-use crate::seed;
+use crate::kernel::preflight;
+use crate::proc;
 use crate::sink::Output;
 use crate::table::{Table, TableOptions};
 use crate::view::forest::{Forest, Shape};
@@ -187,9 +187,9 @@ impl TreeArgs {
 
 /// The processes there are now, as `process` events.
 fn snapshot() -> anyhow::Result<Vec<Event>> {
-    place::proc_is_mounted()?;
+    preflight::proc_is_mounted()?;
     let utc_minus_boot_ns = clock::utc_minus_boot_ns();
-    let mut seeds = seed::snapshot(utc_minus_boot_ns, &Hierarchy::of_proc())
+    let mut seeds = proc::snapshot(utc_minus_boot_ns, &Hierarchy::of_proc())
         .context("cannot read /proc: mount it with `mount -t proc proc /proc`")?;
     seeds.retain(|seed| !seed.gone);
     let mut table = Table::new(TableOptions { utc_minus_boot_ns, ..TableOptions::default() });

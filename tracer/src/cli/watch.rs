@@ -11,7 +11,7 @@ use crossterm::terminal::{BeginSynchronizedUpdate, Clear, ClearType, EndSynchron
 use crossterm::{cursor, queue};
 
 use super::screen::{self, Screen, now};
-use super::trace::{builder, runtime, told_to_end};
+use super::session::{builder, runtime, told_to_end};
 use super::tree::TreeArgs;
 use super::{Capture, ExitCode, Globals};
 use crate::event::Event;
@@ -30,7 +30,7 @@ type Shared = Arc<Mutex<Scene>>;
 /// Shows the live tree until it is told to end.
 pub(super) fn watch(args: &TreeArgs, globals: &Globals) -> anyhow::Result<ExitCode> {
     if let Some(pid) = args.pid() {
-        super::trace::must_exist(pid)?;
+        super::session::must_exist(pid)?;
     }
     let output = Output::open(Target::Stdout)?;
     let colour = globals.colours(&output);

@@ -1,12 +1,12 @@
 //! What is told of a container beyond its cgroup: what to look for, and what was found.
 //!
-//! Whoever looks ([`crate::names`]) reads files; here is only what crosses between that and the table, and what annotations mean.
+//! Whoever looks ([`crate::enrich::container_info`]) reads files; here is only what crosses between that and the table, and what annotations mean.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::event::Kubernetes;
-use crate::text::Arguments;
+use crate::record::text::Arguments;
 
 /// What is known of a container besides its id and cgroup.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

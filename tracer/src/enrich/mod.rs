@@ -3,9 +3,11 @@
 //! Pure, like the table that asks: paths come with the records and from what was found at the start
 //! ([`crate::kernel::hierarchy`]).
 
+pub mod container_info;
 pub mod info;
 pub mod oci;
 pub mod path;
+pub mod runtime_state;
 
 use std::collections::VecDeque;
 use std::sync::Arc;

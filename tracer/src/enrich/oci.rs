@@ -4,7 +4,7 @@
 //! runc has beyond that). Engines start them, so this line is there for every container of Docker, containerd, Podman and
 //! CRI-O, before there is anything else of it.
 
-use crate::text::Arguments;
+use crate::record::text::Arguments;
 
 /// The runtimes, by the name of their program. Some engines bring one of their own: `buildkit-runc`, `docker-runc`.
 const RUNTIMES: [&str; 5] = ["runc", "crun", "youki", "runsc", "kata-runtime"];

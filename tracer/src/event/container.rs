@@ -6,8 +6,8 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::id::ProcessId;
-use crate::text::Arguments;
+use crate::event::id::ProcessId;
+use crate::record::text::Arguments;
 
 /// How a process came into its container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

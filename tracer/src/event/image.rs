@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::text::{Arguments, Argv, Text};
+use crate::record::text::{Arguments, Argv, Text};
 
 /// What an exec gives a process and a fork hands down. All that have it in common share it, events and table alike.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]

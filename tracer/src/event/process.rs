@@ -7,8 +7,8 @@ use serde::Deserialize;
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use super::{Image, Origin};
-use crate::id::ProcessId;
-use crate::time::Timestamp;
+use crate::event::id::ProcessId;
+use crate::event::time::Timestamp;
 
 /// Where the knowledge of a process comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, Deserialize, JsonSchema)]

@@ -6,15 +6,15 @@ use std::path::Path;
 
 /// A capability: its bit (include/uapi/linux/capability.h), and its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Capability {
-    pub(super) bit: u32,
-    pub(super) name: &'static str,
+pub(crate) struct Capability {
+    pub(crate) bit: u32,
+    pub(crate) name: &'static str,
 }
 
-pub(super) const BPF: Capability = Capability { bit: 39, name: "CAP_BPF" };
-pub(super) const PERFMON: Capability = Capability { bit: 38, name: "CAP_PERFMON" };
-pub(super) const SYS_PTRACE: Capability = Capability { bit: 19, name: "CAP_SYS_PTRACE" };
-pub(super) const SYS_RESOURCE: Capability = Capability { bit: 24, name: "CAP_SYS_RESOURCE" };
+pub(crate) const BPF: Capability = Capability { bit: 39, name: "CAP_BPF" };
+pub(crate) const PERFMON: Capability = Capability { bit: 38, name: "CAP_PERFMON" };
+pub(crate) const SYS_PTRACE: Capability = Capability { bit: 19, name: "CAP_SYS_PTRACE" };
+pub(crate) const SYS_RESOURCE: Capability = Capability { bit: 24, name: "CAP_SYS_RESOURCE" };
 const SYS_ADMIN: Capability = Capability { bit: 21, name: "CAP_SYS_ADMIN" };
 
 /// All that tracer has a use for.
@@ -39,13 +39,13 @@ enum Who {
 
 /// What is held.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Held {
+pub(crate) struct Held {
     effective: u64,
     who: Who,
 }
 
 impl Held {
-    pub(super) fn now() -> Self {
+    pub(crate) fn now() -> Self {
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         let namespace = fs::read_link("/proc/self/ns/user");
         let inside = namespace.is_ok_and(|namespace| namespace != Path::new(INITIAL));
@@ -63,7 +63,7 @@ impl Held {
         }
     }
 
-    pub(super) fn has(self, capability: Capability) -> bool {
+    pub(crate) fn has(self, capability: Capability) -> bool {
         let has = |bit: u32| self.effective >> bit & 1 != 0;
         // CAP_SYS_ADMIN stands for both, as before 5.8 (include/linux/capability.h, `bpf_capable`, `perfmon_capable`).
         let stands_in = matches!(capability, BPF | PERFMON) && has(SYS_ADMIN.bit);
@@ -71,14 +71,14 @@ impl Held {
     }
 
     /// What programs cannot be loaded without, if that is it.
-    pub(super) fn lack(self) -> Option<Lack> {
+    pub(crate) fn lack(self) -> Option<Lack> {
         let names: Vec<&'static str> =
             [BPF, PERFMON].into_iter().filter(|&needed| !self.has(needed)).map(|needed| needed.name).collect();
         (!names.is_empty()).then_some(Lack { names, who: self.who })
     }
 
     /// What gives a capability that is not held.
-    pub(super) fn remedy(self, capability: Capability) -> String {
+    pub(crate) fn remedy(self, capability: Capability) -> String {
         self.who.remedy(&[capability.name])
     }
 }

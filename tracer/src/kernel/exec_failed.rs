@@ -7,11 +7,11 @@ use super::object::Probe;
 /// Where the arguments of a system call are in `struct pt_regs`: rdi, rsi, rdx, r10, r8
 /// (arch/x86/include/uapi/asm/ptrace.h).
 #[cfg(target_arch = "x86_64")]
-pub(super) const SYSCALL_ARGS: [u32; 5] = [112, 104, 96, 56, 72];
+pub(crate) const SYSCALL_ARGS: [u32; 5] = [112, 104, 96, 56, 72];
 
 /// x0 (as it was: `orig_x0`, for the result takes its place), x1 to x4 (arch/arm64/include/asm/ptrace.h).
 #[cfg(target_arch = "aarch64")]
-pub(super) const SYSCALL_ARGS: [u32; 5] = [272, 8, 16, 24, 32];
+pub(crate) const SYSCALL_ARGS: [u32; 5] = [272, 8, 16, 24, 32];
 
 #[cfg(target_arch = "x86_64")]
 const FUNCTIONS: [&str; 2] = ["__x64_sys_execve", "__x64_sys_execveat"];
@@ -39,7 +39,7 @@ pub const BY_TRACEPOINT: [Hook; 2] = [
 pub const COST: &str = "While it is on, every system call of the machine is slower";
 
 /// Attaches by the way that is asked for, or else by the first that works, and says why if that is not the first.
-pub(super) fn attach(
+pub(crate) fn attach(
     probe: &mut Probe,
     by_function: Option<bool>,
     fallbacks: &mut Vec<String>,
@@ -56,7 +56,7 @@ pub(super) fn attach(
 }
 
 /// Both or none.
-pub(super) fn both(probe: &mut Probe, hooks: &[Hook; 2]) -> Result<(), LoadError> {
+pub(crate) fn both(probe: &mut Probe, hooks: &[Hook; 2]) -> Result<(), LoadError> {
     let attached = hooks.iter().try_for_each(|hook| probe.load(hook).and_then(|()| probe.attach(hook)));
     if attached.is_err() {
         for hook in hooks {

@@ -10,18 +10,18 @@ use tracer_common::stats::CpuStats;
 use super::btf::Btf;
 use super::error::{LoadError, refused};
 use super::exec_failed;
+use super::filter_maps::Sets;
+pub use super::filter_maps::{KernelFilter, Tracked};
 use super::hierarchy::Hierarchy;
 use super::hook::{BIRTHS, Hook, REAPS, hooks};
 use super::memlock;
-use super::misses::Misses;
+use super::mmap::{Asleep, Counters};
+use super::nonpreemptible::{self, Ways};
 use super::object::{Probe, cpus, unload};
-use super::own_btf;
 use super::ring::Ring;
-use super::sets::Sets;
-pub use super::sets::{KernelFilter, Tracked};
-use super::shared::{Asleep, Counters};
-use super::unpreempted::{self, Ways};
-use crate::passed_over::Untold;
+use super::running_btf;
+use super::skipped::Misses;
+use crate::record::skipped::Untold;
 
 /// Size of the ring buffer unless told otherwise.
 pub const RING_DEFAULT_BYTES: u32 = 8 << 20;
@@ -56,7 +56,7 @@ pub struct KernelOptions {
 
 impl KernelOptions {
     pub(super) fn unpreempted(&self) -> bool {
-        self.unpreempted.unwrap_or_else(unpreempted::is_needed)
+        self.unpreempted.unwrap_or_else(nonpreemptible::is_needed)
     }
 }
 
@@ -107,7 +107,7 @@ impl Kernel {
     }
 
     fn start_with(options: &KernelOptions) -> Result<(Self, Ring), LoadError> {
-        let btf = own_btf::load(options.btf.as_deref())?;
+        let btf = running_btf::load(options.btf.as_deref())?;
         let hooks: Vec<Hook> = options.reap.then_some(REAPS).into_iter().chain(hooks(&btf)).collect();
         let mut fallbacks = fallbacks(&btf, &hooks);
         let hierarchy = Hierarchy::choose(&btf);

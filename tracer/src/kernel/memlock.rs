@@ -14,7 +14,7 @@ const SINCE: (u32, u32) = (5, 11);
 const SMALLEST_RING: u32 = 256 << 10;
 
 /// True where it matters.
-pub(super) fn counts() -> bool {
+pub(crate) fn counts() -> bool {
     release().is_some_and(|release| release < SINCE)
 }
 
@@ -32,7 +32,7 @@ fn limit() -> Option<u64> {
 }
 
 /// Starts something with as much room as it asks for, or else with the most that the limit leaves; and says with how much.
-pub(super) fn within<T>(
+pub(crate) fn within<T>(
     options: &KernelOptions,
     mut start: impl FnMut(&KernelOptions) -> Result<T, LoadError>,
 ) -> Result<(T, KernelOptions), LoadError> {
@@ -63,7 +63,7 @@ fn shrink(options: &mut KernelOptions) -> bool {
 }
 
 /// What is said of a ring that is smaller than asked for.
-pub(super) fn fallback(asked: &KernelOptions, got: &KernelOptions) -> Option<String> {
+pub(crate) fn fallback(asked: &KernelOptions, got: &KernelOptions) -> Option<String> {
     let kib = |options: &KernelOptions| options.ring_bytes >> 10;
     (got.ring_bytes != asked.ring_bytes).then(|| {
         format!(
@@ -75,7 +75,7 @@ pub(super) fn fallback(asked: &KernelOptions, got: &KernelOptions) -> Option<Str
 }
 
 /// How to raise it.
-pub(super) const REMEDY: &str = "ulimit -l unlimited";
+pub(crate) const REMEDY: &str = "ulimit -l unlimited";
 
 #[cfg(test)]
 mod tests {

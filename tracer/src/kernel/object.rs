@@ -29,27 +29,27 @@ unsafe impl aya::Pod for Plain<Offsets> {}
 unsafe impl aya::Pod for Plain<Config> {}
 
 /// The object with its maps made, ready to attach program by program.
-pub(super) struct Probe {
-    pub(super) ebpf: Ebpf,
-    pub(super) types: aya::Btf,
+pub(crate) struct Probe {
+    pub(crate) ebpf: Ebpf,
+    pub(crate) types: aya::Btf,
 }
 
 impl Probe {
     /// Opens it for a kernel.
-    pub(super) fn open(btf: &Btf, hierarchy: &Hierarchy, options: &KernelOptions) -> Result<Self, LoadError> {
+    pub(crate) fn open(btf: &Btf, hierarchy: &Hierarchy, options: &KernelOptions) -> Result<Self, LoadError> {
         let types = aya::Btf::parse(btf.data(), aya::Endianness::default());
         let types = types.map_err(|error| refused("its own BTF", &error))?;
         Ok(Self { ebpf: open(&btf.offsets(&options.without)?, hierarchy, options)?, types })
     }
 
     /// Opens the object anew, with other constants.
-    pub(super) fn vary(&mut self, btf: &Btf, hierarchy: &Hierarchy, options: &KernelOptions) -> Result<(), LoadError> {
+    pub(crate) fn vary(&mut self, btf: &Btf, hierarchy: &Hierarchy, options: &KernelOptions) -> Result<(), LoadError> {
         self.ebpf = open(&btf.offsets(&options.without)?, hierarchy, options)?;
         Ok(())
     }
 
     /// Loads the program of one hook: the verifier looks through it.
-    pub(super) fn load(&mut self, hook: &Hook) -> Result<(), LoadError> {
+    pub(crate) fn load(&mut self, hook: &Hook) -> Result<(), LoadError> {
         let Self { ebpf, types } = self;
         let loaded = match hook.way {
             Way::Btf => program::<BtfTracePoint>(ebpf, hook)?.load(hook.tracepoint, types),
@@ -60,7 +60,7 @@ impl Probe {
     }
 
     /// Attaches a program that is loaded.
-    pub(super) fn attach(&mut self, hook: &Hook) -> Result<(), LoadError> {
+    pub(crate) fn attach(&mut self, hook: &Hook) -> Result<(), LoadError> {
         let ebpf = &mut self.ebpf;
         let classified = |error: &ProgramError| classify(&format!("hook {}", hook.name()), error);
         match hook.way {
@@ -74,12 +74,12 @@ impl Probe {
     }
 
     /// Takes a program off its hook, and out of the kernel. One that is not there is no matter.
-    pub(super) fn unload(&mut self, hook: &Hook) {
+    pub(crate) fn unload(&mut self, hook: &Hook) {
         let _ = unload(&mut self.ebpf, hook);
     }
 
     /// Another descriptor of a program that is loaded.
-    pub(super) fn descriptor(&self, hook: &Hook) -> Result<ProgramFd, LoadError> {
+    pub(crate) fn descriptor(&self, hook: &Hook) -> Result<ProgramFd, LoadError> {
         let program = self.ebpf.program(hook.program);
         let program = program.ok_or_else(|| refused(hook.program, &"the program is missing from the object"))?;
         let own = program.fd().map_err(|error| refused(hook.program, &error))?;
@@ -87,7 +87,7 @@ impl Probe {
     }
 
     /// How many instructions the verifier went through for a program that is loaded (told since 5.16).
-    pub(super) fn verified(&self, hook: &Hook) -> Option<u32> {
+    pub(crate) fn verified(&self, hook: &Hook) -> Option<u32> {
         self.ebpf.program(hook.program)?.info().ok()?.verified_instruction_count()
     }
 }
@@ -126,7 +126,7 @@ fn open(offsets: &Offsets, hierarchy: &Hierarchy, options: &KernelOptions) -> Re
 }
 
 /// One more than the highest number that a CPU may have.
-pub(super) fn cpus() -> Result<u32, LoadError> {
+pub(crate) fn cpus() -> Result<u32, LoadError> {
     const POSSIBLE: &str = "/sys/devices/system/cpu/possible";
     let text = std::fs::read_to_string(POSSIBLE).map_err(|error| refused(POSSIBLE, &error))?;
     // "0-63", or "0,2-3": they ascend.
@@ -145,7 +145,7 @@ where
         .map_err(|error: ProgramError| refused(hook.program, &error))
 }
 
-pub(super) fn unload(ebpf: &mut Ebpf, hook: &Hook) -> Result<(), LoadError> {
+pub(crate) fn unload(ebpf: &mut Ebpf, hook: &Hook) -> Result<(), LoadError> {
     let unloaded = match hook.way {
         Way::Btf => program::<BtfTracePoint>(ebpf, hook)?.unload(),
         Way::Fexit => program::<FExit>(ebpf, hook)?.unload(),
@@ -154,7 +154,7 @@ pub(super) fn unload(ebpf: &mut Ebpf, hook: &Hook) -> Result<(), LoadError> {
     unloaded.map_err(|error| refused(hook.program, &error))
 }
 
-pub(super) fn take<T: TryFrom<Map>>(ebpf: &mut Ebpf, name: &str) -> Result<T, LoadError>
+pub(crate) fn take<T: TryFrom<Map>>(ebpf: &mut Ebpf, name: &str) -> Result<T, LoadError>
 where
     T::Error: std::fmt::Display,
 {

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use nix::sys::mman::ProtFlags;
 
 use super::error::LoadError;
-use super::shared::Memory;
+use super::mmap::Memory;
 
 /// Before each record (`struct bpf_ringbuf_hdr`), and what records are aligned to.
 const HEAD: usize = 8;

@@ -17,9 +17,9 @@ use nix::unistd::{SysconfVar, sysconf};
 use tokio::io::unix::AsyncFd;
 
 use super::error::{LoadError, refused};
-use super::pause::Pause;
+use super::mmap::Asleep;
 use super::records::Records;
-use super::shared::Asleep;
+use super::timer::Pause;
 
 /// Pause before the first look after something was found.
 const FIRST_PAUSE: Duration = Duration::from_micros(1_500);

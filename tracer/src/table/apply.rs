@@ -9,8 +9,8 @@ use super::store::Slot;
 use super::{Moment, Table};
 use crate::event::{self, ArgvInfo, Capture, Event, Kind, Source};
 use crate::record::{Exec, Fork};
-use crate::signals;
-use crate::usage::{Used, used};
+use crate::sys::signals;
+use crate::table::usage::{Used, used};
 
 impl Table {
     pub(super) fn fork(&mut self, fork: Fork, out: &mut Vec<Event>) {

@@ -5,8 +5,8 @@ use tracer_common::record as raw;
 
 use super::store::Slot;
 use crate::event::Cause;
-use crate::id::ProcessId;
-use crate::text::Text;
+use crate::event::id::ProcessId;
+use crate::record::text::Text;
 
 /// Signals of different numbers remembered for one process. One that kills is as a rule the last.
 const KEPT: usize = 4;

@@ -7,11 +7,11 @@ use tracer_common::record as raw;
 use super::store::Slot;
 use super::{Moment, Table};
 use crate::enrich::info::Ask;
+use crate::enrich::runtime_state::State;
 use crate::enrich::{Cgroup, Container, oci};
 use crate::event::Event;
+use crate::proc::Seed;
 use crate::record;
-use crate::seed::Seed;
-use crate::states::State;
 
 /// runc becomes `runc init`, and that makes two more, one after the other: so far is it from the command line.
 const INITS: usize = 4;

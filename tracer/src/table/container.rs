@@ -9,9 +9,9 @@ use super::store::Slot;
 use super::{Moment, Table, info};
 use crate::enrich::info::Ask;
 use crate::enrich::{Container, oci};
+use crate::event::id::ProcessId;
+use crate::event::time::Timestamp;
 use crate::event::{self, ContainerEnd, Event, Kind, Origin};
-use crate::id::ProcessId;
-use crate::time::Timestamp;
 
 /// Containers by id.
 pub(super) type Lives = FxHashMap<Arc<str>, Life>;

@@ -7,9 +7,9 @@ use tracer_common::record as raw;
 use super::images::ImageId;
 use super::store::Slot;
 use crate::enrich::Cgroup;
+use crate::event::id::{ProcessId, TICK_NS};
+use crate::event::time::Timestamp;
 use crate::event::{Image, Origin, Process, Source};
-use crate::id::{ProcessId, TICK_NS};
-use crate::time::Timestamp;
 
 /// Who the parent is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,9 +4,9 @@ use tracer_common::record as raw;
 
 use super::entry::UNKNOWN_IDS;
 use super::{Moment, Table};
-use crate::errno;
 use crate::event::{self, ArgvInfo, Event, Kind};
 use crate::record::ExecFailed;
+use crate::sys::errno;
 
 impl Table {
     pub(super) fn exec_failed(&mut self, failed: ExecFailed, out: &mut Vec<Event>) {

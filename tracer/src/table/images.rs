@@ -9,8 +9,8 @@ use tracer_common::limits::COMM_LEN;
 
 use super::room;
 use crate::event::Image;
-use crate::intern;
-use crate::text::Text;
+use crate::record::intern;
+use crate::record::text::Text;
 
 /// Images that may come again: storms run the same few commands over and over.
 const RECENT: usize = 256;

@@ -5,7 +5,7 @@ use super::store::Slot;
 use super::{MAX_ANCESTORS, Table};
 use crate::enrich::Cgroup;
 use crate::event::Process;
-use crate::id::ProcessId;
+use crate::event::id::ProcessId;
 
 /// A process of the table.
 #[derive(Clone, Copy, Debug)]

@@ -9,7 +9,7 @@
 //!   (`do_exit` → `exit_notify`, kernel/exit.c). The table moves them at once, so for a moment it is ahead of the
 //!   kernel: records of that moment name a parent that is dead here, and are taken to mean its heir.
 //! - A parent is always older than its children: only ancestors inherit them.
-//! - The public [`ProcessId`](crate::id::ProcessId) counts in ticks of 10 ms and cannot tell two processes that had the same pid within
+//! - The public [`ProcessId`](crate::event::id::ProcessId) counts in ticks of 10 ms and cannot tell two processes that had the same pid within
 //!   one; inside, the start in nanoseconds does.
 //! - What was lost is put right from `/proc` ([`Table::resync`]), and every end is told, if only as `inferred`.
 //! - Nobody has an unknown parent: a process that a record names and the table does not know (its birth
@@ -24,6 +24,7 @@ mod failed;
 mod images;
 mod info;
 mod look;
+pub mod merge;
 mod origin;
 mod pids;
 mod reparent;
@@ -32,6 +33,7 @@ mod room;
 mod seeding;
 mod store;
 mod strangers;
+pub mod usage;
 mod zombies;
 
 use std::sync::Arc;
@@ -48,11 +50,11 @@ pub use self::strangers::Stranger;
 use self::zombies::Zombies;
 use crate::enrich::info::{Ask, Info};
 use crate::enrich::{Cgroups, Container};
+use crate::event::time::Timestamp;
 use crate::event::{Ancestor, Event, Kind, Process};
 use crate::record::Record;
-use crate::time::Timestamp;
-use crate::tty;
-use crate::usage::SchedClock;
+use crate::sys::tty;
+use crate::table::usage::SchedClock;
 
 /// More steps up a line of ancestors than any kernel allows; a longer one is a circle of bad records.
 const MAX_ANCESTORS: usize = 4096;

@@ -10,9 +10,9 @@ use tracer_common::record as raw;
 use super::entry::{End, Heir, Parent};
 use super::store::Slot;
 use super::{MAX_ANCESTORS, Moment, ProcessRef, Table};
+use crate::event::id::ProcessId;
 use crate::event::{Event, Kind, Reparent, ReparentReason};
-use crate::id::ProcessId;
-use crate::seed::Seed;
+use crate::proc::Seed;
 
 /// Who inherits, and why that one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,9 +7,9 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::entry::{End, Heir, Parent};
 use super::store::Slot;
 use super::{Moment, Table, seeding};
+use crate::event::id::ProcessId;
 use crate::event::{self, Event, Kind};
-use crate::id::ProcessId;
-use crate::seed::Seed;
+use crate::proc::Seed;
 
 impl Table {
     /// Takes in who is alive now, as [`Table::seed`] does at the start, and tells the difference to what the records

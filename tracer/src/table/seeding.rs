@@ -8,9 +8,9 @@ use tracer_common::record as raw;
 use super::entry::{End, Entry, Heir, Parent};
 use super::store::Slot;
 use super::{Moment, Table};
+use crate::event::id::TICK_NS;
 use crate::event::{Event, Image, Kind, Source};
-use crate::id::TICK_NS;
-use crate::seed::{PPID_UNKNOWN, Seed};
+use crate::proc::{PPID_UNKNOWN, Seed};
 
 impl Table {
     /// Puts in the processes that were there when tracing began, each with a `process` event, parents first.

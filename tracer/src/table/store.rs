@@ -12,7 +12,7 @@ use super::images::{ImageId, Images};
 use super::pids::Pids;
 use super::room::Room;
 use crate::event::Image;
-use crate::id::ProcessId;
+use crate::event::id::ProcessId;
 
 /// Place of an entry. Valid as long as the entry is: nobody keeps one of a dead process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -10,9 +10,9 @@ use super::store::Slot;
 use super::{Moment, ProcessRef, Table, seeding};
 use crate::enrich::{Cgroup, Container};
 use crate::event::{Event, Kind, Source};
+use crate::filter::pushdown::Name;
+use crate::proc::{PPID_UNKNOWN, Seed};
 use crate::record::Record;
-use crate::scope::Name;
-use crate::seed::{PPID_UNKNOWN, Seed};
 
 /// Whether the records tell of everybody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,10 +8,10 @@ use tracer_common::record as raw;
 use super::entry::{End, Heir, boot_to_utc};
 use super::store::Slot;
 use super::{Moment, Table};
+use crate::event::id::ProcessId;
+use crate::event::time::Timestamp;
 use crate::event::{Event, Kind, Process, Reap, Zombie};
-use crate::id::ProcessId;
-use crate::seed::Remains;
-use crate::time::Timestamp;
+use crate::proc::Remains;
 
 /// After this time it is taken for sure that the kernel does not tell of one that is gone: it does when no CPU looks at the
 /// process any more, some tens of milliseconds later.

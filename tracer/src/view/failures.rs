@@ -117,7 +117,7 @@ mod tests {
     fn failed(path: &str, code: i32, attempts: Option<u64>) -> Event {
         let mut event = event(Kind::ExecFailed, 7, 1, "make");
         event.exec_failed = Some(Box::new(ExecFailed {
-            errno: crate::errno::name(code),
+            errno: crate::sys::errno::name(code),
             code,
             filename: Some(path.into()),
             argv: Some(path.rsplit('/').take(1).collect()),

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
+use crate::event::id::ProcessId;
+use crate::event::time::Timestamp;
 use crate::event::{Event, Exit, Kind, Process};
-use crate::id::ProcessId;
-use crate::time::Timestamp;
 
 /// Which parent a process stands under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

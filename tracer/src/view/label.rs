@@ -1,7 +1,7 @@
 //! What a process and its end are called, in few words.
 
-use crate::errno;
 use crate::event::{ExecFailed, Exit, Process, Source};
+use crate::sys::errno;
 
 use super::escape;
 
@@ -97,7 +97,7 @@ pub fn cause(process: &Process, exit: &Exit) -> Option<String> {
 mod tests {
     use super::*;
     use crate::event::Cause;
-    use crate::id::ProcessId;
+    use crate::event::id::ProcessId;
 
     fn process(comm: Option<&str>, exe: Option<&str>, argv: Option<&[&str]>) -> Process {
         let mut process = Process::new(ProcessId::from_ticks(1, 42), Source::Procfs);

@@ -19,7 +19,6 @@ pub mod screen;
 pub mod start;
 pub mod start_diff;
 pub mod summary;
-mod summary_rows;
 pub mod top;
 pub mod tree;
 pub mod units;

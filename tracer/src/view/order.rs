@@ -3,7 +3,7 @@
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::forest::Forest;
-use crate::id::ProcessId;
+use crate::event::id::ProcessId;
 
 /// A child to draw, standing for so many that look the same, with all below them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

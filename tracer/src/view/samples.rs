@@ -1,8 +1,8 @@
 //! Events for tests of pictures.
 
+use crate::event::id::ProcessId;
+use crate::event::time::Timestamp;
 use crate::event::{Event, Exit, Kind, Process, Source, Usage};
-use crate::id::ProcessId;
-use crate::time::Timestamp;
 
 /// All start in the same tick: a pid is enough to tell them apart.
 pub(crate) fn id(pid: u32) -> ProcessId {

@@ -3,8 +3,8 @@
 use super::glyphs::Glyphs;
 use super::line::{Line, Role};
 use super::{escape, label, units};
-use crate::audit::role::Role as Part;
-use crate::audit::{Ran, Start, Tie};
+use crate::analysis::audit::role::Role as Part;
+use crate::analysis::audit::{Ran, Start, Tie};
 use crate::event::Container;
 
 /// Columns of the bars.

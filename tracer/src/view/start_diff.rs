@@ -5,8 +5,8 @@ use super::glyphs::Glyphs;
 use super::line::{Line, Role};
 use super::start::{called, command, why};
 use super::{escape, label, units};
-use crate::audit::diff::{Change, Command, Diff, Fact, Pace, Side, Time, Told, Words};
-use crate::text::Arguments;
+use crate::analysis::audit::diff::{Change, Command, Diff, Fact, Pace, Side, Time, Told, Words};
+use crate::record::text::Arguments;
 
 /// Columns of what became of a command.
 const CHANGE: usize = 7;
@@ -118,7 +118,7 @@ fn row(diff: &Diff, command: &Command, glyphs: &Glyphs, lines: &mut Vec<Line>) {
     };
     let (more, times) =
         command.time.map_or_else(Default::default, |time| (signed(&time, glyphs), ratio(&time, glyphs)));
-    let step = command.role.map_or_else(|| why(told.ran.tie), crate::audit::role::Role::name);
+    let step = command.role.map_or_else(|| why(told.ran.tie), crate::analysis::audit::role::Role::name);
     let container = if command.b.is_some() { &diff.b.container } else { &diff.a.container };
     let mut line = Line::new().with(role, &format!("{what:CHANGE$}"));
     line.push(Role::Plain, &format!(" {:>TIME$} {:>TIME$} ", time(&command.a), time(&command.b)));

@@ -6,9 +6,9 @@ use super::line::{Line, Role};
 use super::order::parents_first;
 use super::tree::{self, Options};
 use super::units;
+use crate::event::id::ProcessId;
+use crate::event::time::Timestamp;
 use crate::event::{Event, Kind};
-use crate::id::ProcessId;
-use crate::time::Timestamp;
 
 /// How long a change stays marked, and who died stays on the screen.
 const AFTERGLOW_NS: i64 = 1_500_000_000;

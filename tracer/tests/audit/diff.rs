@@ -3,10 +3,10 @@
 use std::fs::File;
 use std::io::Write as _;
 
-use tracer::audit::diff::{Change, Command, Diff, Pace, Time};
-use tracer::audit::role::Role;
-use tracer::audit::{Ran, Start, Tie};
-use tracer::id::ProcessId;
+use tracer::analysis::audit::diff::{Change, Command, Diff, Pace, Time};
+use tracer::analysis::audit::role::Role;
+use tracer::analysis::audit::{Ran, Start, Tie};
+use tracer::event::id::ProcessId;
 use tracer::view::{glyphs, start_diff};
 
 use crate::{file, one, tracer};
@@ -227,7 +227,7 @@ fn the_schema_is_up_to_date_and_differences_are_valid() {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/schema/diff-v1.json");
     let committed = std::fs::read_to_string(&path).unwrap_or_default();
     let stale = "docs/schema/diff-v1.json is stale: cargo run -p tracer -- schema --diff > docs/schema/diff-v1.json";
-    assert!(committed == ::tracer::schema::diff_text(), "{stale}");
+    assert!(committed == ::tracer::event::schema::diff_text(), "{stale}");
     let validator = jsonschema::draft202012::new(&serde_json::from_str(&committed).unwrap()).unwrap();
     for (a, b) in [("docker", "docker-changed"), ("docker", "podman"), ("runc", "podman")] {
         let files = [a, b].map(|name| file(&format!("{name}.jsonl")));

@@ -7,8 +7,8 @@ mod diff;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use tracer::audit::role::Role;
-use tracer::audit::{Start, Starts, Tie};
+use tracer::analysis::audit::role::Role;
+use tracer::analysis::audit::{Start, Starts, Tie};
 use tracer::event::{Event, Kind};
 use tracer::view::{glyphs, start};
 
@@ -186,7 +186,7 @@ fn the_schema_is_up_to_date_and_starts_are_valid() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/schema/start-v1.json");
     let committed = std::fs::read_to_string(&path).unwrap_or_default();
     let stale = "docs/schema/start-v1.json is stale: cargo run -p tracer -- schema --audit > docs/schema/start-v1.json";
-    assert!(committed == tracer::schema::start_text(), "{stale}");
+    assert!(committed == tracer::event::schema::start_text(), "{stale}");
     let validator = jsonschema::draft202012::new(&serde_json::from_str(&committed).unwrap()).unwrap();
     for name in ["docker", "podman", "runc"] {
         let start = serde_json::to_value(one(&format!("{name}.jsonl"))).unwrap();

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tracer::roster::{Listed, State};
+use tracer::analysis::roster::{Listed, State};
 
 use crate::pty::OnTerminal;
 use crate::top::{can_trace, ends_well};
@@ -86,7 +86,7 @@ fn the_schema_is_up_to_date_and_containers_are_valid() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/schema/container-v1.json");
     let committed = std::fs::read_to_string(&path).unwrap_or_default();
     let how = "cargo run -p tracer -- schema --containers > docs/schema/container-v1.json";
-    assert!(committed == ::tracer::schema::container_text(), "docs/schema/container-v1.json is stale: {how}");
+    assert!(committed == ::tracer::event::schema::container_text(), "docs/schema/container-v1.json is stale: {how}");
     assert_eq!(committed, printed(&["schema", "--containers"]));
     let validator = jsonschema::draft202012::new(&serde_json::from_str(&committed).unwrap()).unwrap();
     for line in printed(&["containers", "--from", &recording(), "--json"]).lines() {

@@ -5,10 +5,10 @@ mod encode;
 mod random;
 
 use encode::{Strings, encode};
-use tracer::decode::{CUT_ROOT, DecodeError, decode};
 use tracer::event::{Capture, Image};
+use tracer::record::decode::{CUT_ROOT, DecodeError, decode};
+use tracer::record::text::{Arguments, Argv, Text};
 use tracer::record::{Cgroup, Exec, ExecFailed, Field, Fork, Record};
-use tracer::text::{Arguments, Argv, Text};
 use tracer_common::limits::MAX_NS_LEVEL;
 use tracer_common::record as raw;
 

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use tracer::decode::decode;
 use tracer::event::Image;
+use tracer::record::decode::decode;
+use tracer::record::text::{Argv, Text};
 use tracer::record::{Cgroup, Exec, ExecFailed, Fork, Record};
-use tracer::text::{Argv, Text};
 use tracer_common::limits::MAX_NS_LEVEL;
 use tracer_common::record as raw;
 

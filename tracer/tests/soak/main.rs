@@ -12,9 +12,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use storm::{DIFFERENT, MIXED, SAME, Storm};
-use tracer::decode::decode;
 use tracer::event::{Event, Kind};
-use tracer::gaps::Gaps;
+use tracer::record::decode::decode;
+use tracer::record::gaps::Gaps;
 use tracer::table::{Table, TableOptions};
 
 /// Processes of the soak.

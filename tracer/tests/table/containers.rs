@@ -81,7 +81,7 @@ fn its_end_sums_up_what_each_of_its_processes_used_itself() {
     let wanted = ContainerEnd {
         code: Some(3),
         signal: None,
-        init_id: Some(tracer::id::ProcessId::from_ns(FIRST.start_ns, FIRST.tgid)),
+        init_id: Some(tracer::event::id::ProcessId::from_ns(FIRST.start_ns, FIRST.tgid)),
         lifetime_ns: Some(900 * MS - FIRST.start_ns),
         // Its maker's stage and its hook (`World::with_container`), the entrypoint, three below that, and one by exec.
         processes: 7,

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use tracer::event::id::ProcessId;
+use tracer::event::time::Timestamp;
 use tracer::event::{Capture, Cause, Event, Exit, Image, Kind};
-use tracer::id::ProcessId;
 use tracer::record::Record;
+use tracer::record::text::{Arguments, Argv, Text};
 use tracer::table::TableOptions;
-use tracer::text::{Arguments, Argv, Text};
-use tracer::time::Timestamp;
 use tracer_common::record as raw;
 
 use crate::kit::{IDS, INIT_TASK, MS, Seen, exec, execed, exit, exited, fork, forked, header, task, text};

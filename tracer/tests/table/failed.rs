@@ -1,8 +1,8 @@
 //! Execs that fail.
 
 use tracer::event::{ArgvInfo, Capture, Kind};
+use tracer::record::text::Text;
 use tracer::record::{Field, Record};
-use tracer::text::Text;
 use tracer_common::record as raw;
 
 use crate::kit::{INIT_TASK, MS, Seen, exec, exec_failed, execed, exit, exited, fork, forked, kinds, task};

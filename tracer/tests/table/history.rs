@@ -1,8 +1,8 @@
 //! The process table against a model of the kernel, in random histories.
 
 use proptest::prelude::*;
+use tracer::event::id::ProcessId;
 use tracer::event::{Event, Kind, Source};
-use tracer::id::ProcessId;
 use tracer::table::{ProcessRef, Table, TableOptions};
 
 use crate::model::deeds::{Deed, deeds, pick};

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use tracer::event::{Event, Image, Kind, ReparentReason};
+use tracer::record::text::{Argv, Text};
 use tracer::record::{Exec, ExecFailed, Field, Fork, Record};
 use tracer::table::{Table, TableOptions};
-use tracer::text::{Argv, Text};
 use tracer_common::record as raw;
 
 use crate::model::{INIT, KTHREADD, Kernel, padded};

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use rustc_hash::FxHashSet;
+use tracer::event::id::ProcessId;
 use tracer::event::{Event, Kind};
-use tracer::id::ProcessId;
-use tracer::seed::Seed;
+use tracer::proc::Seed;
 
 use crate::kit::Seen;
 use crate::model::deeds::deeds;

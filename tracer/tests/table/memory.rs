@@ -1,6 +1,6 @@
 //! The ceiling, and what is given up to stay below it.
 
-use tracer::id::ProcessId;
+use tracer::event::id::ProcessId;
 use tracer::record::Exec;
 use tracer::table::TableOptions;
 

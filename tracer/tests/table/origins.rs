@@ -1,9 +1,9 @@
 //! How a process came into its container: as its first, by the runtime's `exec`, or from outside.
 
+use tracer::event::id::ProcessId;
 use tracer::event::{Event, Kind, Origin, Process, Source};
-use tracer::id::ProcessId;
+use tracer::proc::Seed;
 use tracer::record::{Cgroup, Exec, Fork, Record};
-use tracer::seed::Seed;
 use tracer::table::{Table, TableOptions};
 use tracer_common::record as raw;
 
@@ -315,7 +315,7 @@ fn a_container_without_namespaces_of_its_own_has_nobody_by_them() {
 #[test]
 fn those_that_are_there_already_are_told_apart_as_far_as_can_be_known() {
     let mut world = World::new();
-    world.table.name_containers([tracer::states::State {
+    world.table.name_containers([tracer::enrich::runtime_state::State {
         id: "web".into(),
         runtime: "runc",
         cgroup: "/web".into(),
@@ -362,7 +362,7 @@ fn those_that_are_there_already_are_told_apart_as_far_as_can_be_known() {
 #[test]
 fn one_that_was_only_created_starts_with_its_exec() {
     let mut world = World::new();
-    world.table.name_containers([tracer::states::State {
+    world.table.name_containers([tracer::enrich::runtime_state::State {
         id: "web".into(),
         runtime: "runc",
         cgroup: "/web".into(),

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use rustc_hash::FxHashSet;
+use tracer::event::id::ProcessId;
 use tracer::event::{Event, Image, Kind, Process, Source};
-use tracer::id::ProcessId;
+use tracer::proc::Seed;
+use tracer::record::text::{Argv, Text};
 use tracer::record::{Exec, Fork, Record};
-use tracer::seed::Seed;
 use tracer::table::{Table, TableOptions};
-use tracer::text::{Argv, Text};
 use tracer_common::record as raw;
 
 /// One of few, so that they meet again and again; 0 is nobody, and a start of 0 is unknown.

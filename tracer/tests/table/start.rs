@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
+use tracer::event::id::ProcessId;
 use tracer::event::{Event, Kind};
-use tracer::id::ProcessId;
-use tracer::merge::reconcile;
+use tracer::proc::Seed;
 use tracer::record::Record;
-use tracer::seed::Seed;
+use tracer::table::merge::reconcile;
 use tracer::table::{Table, TableOptions};
 
 use crate::model::deeds::{Deed, deeds};

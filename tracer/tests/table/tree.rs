@@ -1,7 +1,7 @@
 //! Each of the hard cases of the tree.
 
+use tracer::event::id::ProcessId;
 use tracer::event::{Kind, ReparentReason};
-use tracer::id::ProcessId;
 use tracer_common::record as raw;
 
 use crate::kit::{INIT_TASK, MS, Seen, exec, execed, exit, exited, fork, forked, kinds, moves, task};

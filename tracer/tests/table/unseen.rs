@@ -1,9 +1,9 @@
 //! What nobody has seen, and what only `/proc` has told.
 
+use tracer::event::id::ProcessId;
+use tracer::event::time::Timestamp;
 use tracer::event::{Kind, ReparentReason, Source};
-use tracer::id::ProcessId;
 use tracer::table::TableOptions;
-use tracer::time::Timestamp;
 use tracer_common::record as raw;
 
 use crate::kit::{INIT_TASK, MS, Seen, exec, execed, exit, exited, fork, forked, kinds, moves, task};

@@ -1,8 +1,8 @@
 //! The dead: who waited for them, and who does not.
 
+use tracer::event::id::ProcessId;
 use tracer::event::{Event, Kind};
-use tracer::id::ProcessId;
-use tracer::seed::Remains;
+use tracer::proc::Remains;
 use tracer::table::TableOptions;
 use tracer_common::record as raw;
 

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::recording::read;
-use crate::audit::{Start, Starts};
-use crate::cli::trace::{builder, runtime, told_to_end};
+use crate::analysis::audit::{Start, Starts};
+use crate::cli::session::{builder, runtime, told_to_end};
 use crate::cli::{Capture, ExitCode, Globals};
 use crate::clock;
 use crate::event::Event;

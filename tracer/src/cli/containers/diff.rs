@@ -6,8 +6,8 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 
 use super::recording::read;
-use crate::audit::diff::Diff;
-use crate::audit::{Start, Starts};
+use crate::analysis::audit::diff::Diff;
+use crate::analysis::audit::{Start, Starts};
 use crate::cli::exit::unless_closed_pipe;
 use crate::cli::{ExitCode, Globals};
 use crate::event::Container;

@@ -9,14 +9,14 @@ use crossterm::event::KeyEvent;
 use ratatui::Frame;
 
 use super::recording::read;
-use crate::cli::pictures::{self, Canvas, Pace, Show};
+use crate::analysis::roster::{Picture, Roster};
+use crate::cli::live_view::{self, Canvas, Pace, Show};
 use crate::cli::screen::now;
-use crate::cli::trace::{builder, runtime, told_to_end};
+use crate::cli::session::{builder, runtime, told_to_end};
 use crate::cli::{Capture, ExitCode, Globals};
 use crate::clock;
 use crate::event::Event;
 use crate::pipeline::Wanted;
-use crate::roster::{Picture, Roster};
 use crate::sink::{Output, Sink};
 use crate::view::containers::draw::draw;
 use crate::view::containers::rows::rows;
@@ -77,7 +77,7 @@ pub(super) fn execute(wish: Wish<'_>, globals: &Globals) -> anyhow::Result<ExitC
         let tracer = builder(&Capture::default()).start()?;
         let wanted = Wanted { snapshot: true, ..Wanted::default() };
         let canvas = Canvas { output, colour };
-        pictures::live(tracer, &mut RosterSink(roster), &wanted, show, pace, canvas, told).await
+        live_view::live(tracer, &mut RosterSink(roster), &wanted, show, pace, canvas, told).await
     })?;
     Ok(ExitCode::Done)
 }

@@ -3,7 +3,7 @@
 use super::rows::rows;
 use super::state::State;
 use super::text::{Columns, Look, nothing, summary};
-use crate::roster::Picture;
+use crate::analysis::roster::Picture;
 use crate::view::line::Line;
 
 /// One picture. Nothing is cut unless there is a width.

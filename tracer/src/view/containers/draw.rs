@@ -8,7 +8,7 @@ use super::help;
 use super::rows::rows;
 use super::state::{Over, State};
 use super::text::{Columns, Look, details, nothing, summary};
-use crate::roster::Picture;
+use crate::analysis::roster::Picture;
 use crate::view::line::Line;
 use crate::view::screen::{Typed, bottom, help as help_lines, popup, select, styled};
 

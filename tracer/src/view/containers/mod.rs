@@ -1,6 +1,6 @@
 //! `tracer containers`: the table of all containers, one picture after the other.
 //!
-//! [`crate::roster`] takes events and gives pictures; [`rows`] sorts and filters them as [`state`] wishes; [`draw`] puts them on
+//! [`crate::analysis::roster`] takes events and gives pictures; [`rows`] sorts and filters them as [`state`] wishes; [`draw`] puts them on
 //! a screen, [`batch`] into lines. Only the command line's edge knows a terminal or a clock.
 
 pub mod batch;

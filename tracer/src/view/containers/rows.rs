@@ -3,7 +3,7 @@
 use std::cmp::{Ordering, Reverse};
 
 use super::state::{Sort, State};
-use crate::roster::{self, Listed, Picture};
+use crate::analysis::roster::{self, Listed, Picture};
 
 /// The rows of a picture.
 pub fn rows<'a>(picture: &'a Picture, state: &State) -> Vec<&'a Listed> {

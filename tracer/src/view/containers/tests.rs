@@ -8,9 +8,9 @@ use super::draw::draw;
 use super::rows::rows;
 use super::state::{Over, Sort, State, Wish};
 use super::{Look, batch};
+use crate::analysis::roster::{Listed, Picture, State as Of};
+use crate::event::time::Timestamp;
 use crate::event::{Container, ContainerEnd, Kubernetes};
-use crate::roster::{Listed, Picture, State as Of};
-use crate::time::Timestamp;
 use crate::view::glyphs::{ASCII, UNICODE};
 
 const S: i64 = 1_000_000_000;

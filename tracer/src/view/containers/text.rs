@@ -4,8 +4,8 @@ use jiff::tz::TimeZone;
 use unicode_width::UnicodeWidthStr as _;
 
 use super::state::{Sort, State};
-use crate::roster::{self, Listed, Picture};
-use crate::time::Timestamp;
+use crate::analysis::roster::{self, Listed, Picture};
+use crate::event::time::Timestamp;
 use crate::view::glyphs::Glyphs;
 use crate::view::line::{Line, Role};
 use crate::view::{escape, label, units};

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
+use crate::analysis::lineage::Lineage;
+use crate::event::id::ProcessId;
+use crate::event::time::Timestamp;
 use crate::event::{Event, Kind, Process};
-use crate::id::ProcessId;
-use crate::lineage::Lineage;
-use crate::time::Timestamp;
 
 /// A process that lived no longer than this is short-lived: its CPU time was used within the last few pictures.
 pub const SHORT_LIFE_NS: u64 = 10_000_000_000;

@@ -8,7 +8,7 @@ use rustc_hash::{FxHashMap, FxHashSet, FxHasher};
 
 use super::model::{Picture, Shared, Spawned, Sums};
 use super::state::{Group, Sort, State};
-use crate::id::ProcessId;
+use crate::event::id::ProcessId;
 use crate::view::glyphs::Glyphs;
 use crate::view::users::Users;
 use crate::view::{escape, label};

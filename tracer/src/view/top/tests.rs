@@ -9,9 +9,9 @@ use super::draw::draw;
 use super::model::{Picture, Sums, Top};
 use super::rows::{Row, rows};
 use super::state::{Group, Over, Shown, Sort, State, Wish};
+use crate::event::id::ProcessId;
+use crate::event::time::Timestamp;
 use crate::event::{Event, Exit, Image, Kind, Process, Source, Usage};
-use crate::id::ProcessId;
-use crate::time::Timestamp;
 use crate::view::glyphs::{ASCII, UNICODE};
 use crate::view::users::Users;
 

@@ -5,8 +5,8 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
+use tracer::event::id::{ProcessId, TICK_NS};
 use tracer::event::{Event, Kind, Process};
-use tracer::id::{ProcessId, TICK_NS};
 
 use crate::support::proc::{self, Stat};
 use crate::support::{

@@ -3,8 +3,8 @@
 use std::ffi::OsString;
 use std::process::{Command, Stdio};
 
-use tracer::audit::role::Role;
-use tracer::audit::{Start, Starts};
+use tracer::analysis::audit::role::Role;
+use tracer::analysis::audit::{Start, Starts};
 use tracer::event::{Event, Kind};
 
 use crate::support::engines::{
@@ -162,7 +162,7 @@ fn two_at_a_time(docker: &Docker) {
         for role in [Role::Shim, Role::Runtime] {
             assert!(argv(role).any(|word| word.contains(&id)), "its own {role}: {start:?}");
         }
-        let strange = |other: &&tracer::audit::Ran| {
+        let strange = |other: &&tracer::analysis::audit::Ran| {
             let words = other.argv.iter().flatten();
             all.iter()
                 .any(|s| s.container.id != start.container.id && words.clone().any(|w| w.contains(&*s.container.id)))

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use tracer::roster::{Listed, State};
+use tracer::analysis::roster::{Listed, State};
 
 use crate::support::engines::{Docker, Engine as _, Runtime, no_docker, no_runc};
 use crate::support::{BOUND, Case, Guarded, Need, Stream, case, command, open_directory, proc, run_bounded};

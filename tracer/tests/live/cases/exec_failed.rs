@@ -3,9 +3,10 @@
 use std::fs;
 use std::process::Command;
 
+use tracer::Tracer;
 use tracer::event::{Capture, Event, ExecFailed, Kind};
-use tracer::live::ExecFailures;
-use tracer::{Tracer, errno};
+use tracer::source::live::ExecFailures;
+use tracer::sys::errno;
 
 use crate::support::{
     BOUND, Case, Guarded, Need, Run, Said, Stream, Trace, TruthLog, case, check_sound, command, deed_arguments,

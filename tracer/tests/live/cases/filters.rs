@@ -8,8 +8,8 @@ use std::process::{Command, Stdio};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
+use tracer::event::id::ProcessId;
 use tracer::event::{Event, Kind};
-use tracer::id::ProcessId;
 
 use crate::support::{
     BOUND, Case, Guarded, Need, Pair, ROOM, Stream, Trace, TruthLog, case, check_schema, command, copy_program,

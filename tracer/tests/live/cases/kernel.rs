@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use tracer::event::Kind;
-use tracer::text::Arguments;
+use tracer::record::text::Arguments;
 
 use crate::support::proc::{self, Stat};
 use crate::support::{BOUND, Case, Ident, Need, Stream, case, check_sound, run_bounded, this_binary};

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use futures_core::Stream as _;
 use tracer::Tracer;
 use tracer::kernel::hierarchy::Hierarchy;
-use tracer::seed;
+use tracer::proc;
 
 use crate::support::{BOUND, Case, Guarded, SLOWNESS, case, deed_arguments, run_bounded};
 
@@ -32,7 +32,7 @@ fn found_alive() {
     while !fs::read_to_string(&truth).is_ok_and(|said| said.contains("done")) {
         assert!(Instant::now() < end, "it does not come to its end");
         for _ in 0..200 {
-            let seed = seed::read(deed.pid(), 0, &hierarchy);
+            let seed = proc::read(deed.pid(), 0, &hierarchy);
             let seed = seed.unwrap_or_else(|| panic!("look {looks}: it is not found"));
             let alive = !seed.gone && !seed.exiting && !seed.process.zombie;
             assert!(alive && seed.ppid == std::process::id(), "look {looks}: {seed:?}");

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use tracer::event::Kind;
-use tracer::id::ProcessId;
+use tracer::event::id::ProcessId;
 
 use crate::support::{Case, Guarded, Ident, Run, SLOWNESS, Said, Stream, Trace, case, check_sound, deed_arguments};
 

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::fs;
 use std::process::{Command, Stdio};
 
+use tracer::event::id::ProcessId;
 use tracer::event::{Event, Kind, Reap};
-use tracer::id::ProcessId;
 
 use crate::support::truth::await_said;
 use crate::support::{

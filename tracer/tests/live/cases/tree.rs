@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use tracer::event::id::ProcessId;
 use tracer::event::{Kind, ReparentReason};
-use tracer::id::ProcessId;
 
 use crate::support::{Case, Ident, Need, Run, Said, Trace, case, check_sound};
 

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use tracer::event::Kind;
-use tracer::id::ProcessId;
+use tracer::event::id::ProcessId;
 
 use crate::support::{
     BOUND, Case, Finished, Ident, Need, Run, Stream, Trace, case, check_schema, check_sound, open_directory,

@@ -272,7 +272,7 @@ fn cycle(truth: Truth, _: &[String]) {
         // Eight rounds use each slot once.
         let slot = (round * 5 + round / 8) % 8;
         if round % 8 == 0 {
-            thread::sleep(Duration::from_nanos(tracer::id::TICK_NS));
+            thread::sleep(Duration::from_nanos(tracer::event::id::TICK_NS));
         }
         if let Some(pid) = living[slot].take() {
             wait_and_say(truth, "ended", pid);

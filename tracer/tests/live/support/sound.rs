@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use tracer::event::id::ProcessId;
 use tracer::event::{Event, Kind};
-use tracer::id::ProcessId;
 
 use super::trace::{Line, Trace};
 

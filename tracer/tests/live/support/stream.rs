@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 use tracer::event::Event;
-use tracer::id::ProcessId;
+use tracer::event::id::ProcessId;
 
 use super::process::{BOUND, Finished, Guarded, SLOWNESS, run_bounded};
 use super::trace::{Trace, parse_lines};

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use tracer::event::id::ProcessId;
 use tracer::event::{ArgvInfo, Bye, Event, Exec, Exit, Hello, Kind, Process};
-use tracer::id::ProcessId;
 
 use super::process::Finished;
 use super::truth::TruthLog;

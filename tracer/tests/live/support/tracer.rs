@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use nix::sys::statvfs::statvfs;
 use tempfile::TempDir;
-use tracer::id::ProcessId;
+use tracer::event::id::ProcessId;
 
 use super::process::{BOUND, run_bounded};
 use super::trace::{Trace, parse_lines};
@@ -153,8 +153,8 @@ impl Run {
         // Tracer itself is the parent of CMD; it was born between the two readings of the clock.
         outsiders.extend(lines.iter().filter_map(|line| {
             let parent = line.event.process.as_ref()?.parent_id?;
-            let born = parent.start_ticks() * tracer::id::TICK_NS;
-            let window = before.saturating_sub(tracer::id::TICK_NS)..=after;
+            let born = parent.start_ticks() * tracer::event::id::TICK_NS;
+            let window = before.saturating_sub(tracer::event::id::TICK_NS)..=after;
             (parent.pid() == finished.pid && window.contains(&born)).then_some(parent)
         }));
         let trace = Trace { lines, truth, finished, outsiders };

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::libc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tracer::id::ProcessId;
+use tracer::event::id::ProcessId;
 
 use super::proc;
 use super::process::BOUND;

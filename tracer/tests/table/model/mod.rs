@@ -12,9 +12,9 @@ mod ending;
 use std::sync::Arc;
 
 use tracer::event::{Image, Process, ReparentReason, Source};
+use tracer::proc::Seed;
+use tracer::record::text::{Argv, Text};
 use tracer::record::{Exec, Fork, Record};
-use tracer::seed::Seed;
-use tracer::text::{Argv, Text};
 use tracer_common::record as raw;
 
 /// Number of a process in [`Kernel::procs`]; never used again, unlike its pid.
@@ -370,8 +370,8 @@ pub(crate) fn arc(text: &str) -> Arc<str> {
 }
 
 impl Kernel {
-    pub(crate) fn id(&self, nr: Nr) -> tracer::id::ProcessId {
-        tracer::id::ProcessId::from_ns(self.procs[nr].start_ns, self.procs[nr].pid)
+    pub(crate) fn id(&self, nr: Nr) -> tracer::event::id::ProcessId {
+        tracer::event::id::ProcessId::from_ns(self.procs[nr].start_ns, self.procs[nr].pid)
     }
 
     /// What `/proc` shows of a process now.

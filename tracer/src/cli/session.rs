@@ -1,0 +1,251 @@
+//! What `tracer stream` and `tracer run` do on the live kernel.
+
+use std::future::Future;
+use std::io::Write as _;
+use std::sync::atomic::Ordering;
+
+use anyhow::Context as _;
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::drain::deliver;
+use super::run::Containers;
+use super::run::containers::{self, Caused};
+use super::run::launch::{Held, Released};
+use super::{Capture, ExitCode, exit, run, stream};
+use crate::clock;
+use crate::event::time::Timestamp;
+use crate::event::{Bye, Event, Kind, Process};
+use crate::filter::{Filter, Spec};
+use crate::kernel::preflight;
+use crate::pipeline::{self, Wanted};
+use crate::sink::{self, Output, Sink};
+use crate::source::live::{Builder, Tracer};
+use crate::view::glyphs::Glyphs;
+use crate::view::line;
+use crate::view::summary::Summary;
+
+/// Streams until it is told to end.
+pub(super) fn stream(plan: stream::Plan) -> anyhow::Result<ExitCode> {
+    plan.pids.iter().try_for_each(|&pid| must_exist(pid))?;
+    let output = Output::open(plan.target.clone())?;
+    let colour = plan.globals.colours(&output);
+    let mut sink = sink::open(plan.format, output, colour, room(&plan.capture))?;
+    runtime()?.block_on(async {
+        let (told, mut again) = (told_to_end()?, Told::new()?);
+        let limit = async {
+            match plan.duration {
+                Some(duration) => tokio::time::sleep(duration).await,
+                None => std::future::pending().await,
+            }
+        };
+        let shutdown = async {
+            tokio::select! {
+                () = told => {}
+                () = limit => {}
+            }
+        };
+        let tracer = builder(&plan.capture).ancestors(plan.ancestors).scope(plan.scope, plan.filtering).start()?;
+        let wanted = Wanted { snapshot: plan.snapshot, count: plan.count, storm: plan.storm, on_slow: plan.on_slow };
+        pipeline::run(tracer, plan.filter, &mut *sink, &wanted, shutdown, |_| true).await?;
+        deliver(&*sink, &plan.target, async || again.next().await).await?;
+        Ok(ExitCode::Done)
+    })
+}
+
+/// Runs the command and ends with its status.
+pub(super) fn run(mut plan: run::Plan) -> anyhow::Result<ExitCode> {
+    preflight::check()?;
+    // Before CMD is started: if the output cannot be opened, nothing is to have happened.
+    let sink = match plan.output.take() {
+        Some((format, target)) => {
+            let output = Output::open(target.clone())?;
+            let colour = plan.globals.colours(&output);
+            Some((sink::open(format, output, colour, room(&plan.capture))?, target))
+        }
+        None => None,
+    };
+    runtime()?.block_on(async {
+        let mut held = Held::start(&plan.command)?;
+        let tracer = if plan.containers == Containers::Anywhere {
+            let spec = Spec { pids: vec![held.pid()], engines: true, ..plan.spec.clone() };
+            plan.filter = Filter::new(&spec)?;
+            builder(&plan.capture).start()?
+        } else {
+            builder(&plan.capture).only(held.pid()).start()?
+        };
+        let colour = plan.globals.colours(&std::io::stderr());
+        if let Some((mut sink, target)) = sink {
+            let mut caused = Caused::by(held.pid(), plan.containers, false, &mut *sink);
+            let ended = follow(&plan, tracer, &mut held, &mut caused).await?;
+            // Who cannot be told still gets the command's status.
+            let _ = containers::print(&caused.take(), colour);
+            if ended.bye.is_some() {
+                let delivered = deliver(&*sink, &target, async || held.told_to_end().await).await;
+                exit::unless_closed_pipe(delivered)?;
+            }
+            return Ok(ended.code);
+        }
+        // Time and CPU time are counted from the same moment on: now that it goes.
+        let summary = Summary::since(tracer.now());
+        let mut report = Report { root: held.pid(), before_ns: held.cpu_ns(), summary };
+        let mut caused = Caused::by(held.pid(), plan.containers, true, &mut report);
+        let ended = follow(&plan, tracer, &mut held, &mut caused).await?;
+        let starts = caused.take();
+        if let Some(bye) = ended.bye.filter(|_| ended.started) {
+            // Who cannot be told still gets the command's status.
+            let _ = report.print(&bye, colour);
+            let _ = containers::print(&starts, colour);
+        }
+        Ok(ended.code)
+    })
+}
+
+/// How a traced run ended.
+struct Ended {
+    /// False if the command could not be executed.
+    started: bool,
+    code: ExitCode,
+    /// None if nobody reads the trace any more.
+    bye: Option<Bye>,
+}
+
+/// Follows the held command from its release to its end.
+async fn follow(plan: &run::Plan, tracer: Tracer, held: &mut Held, sink: &mut Caused<'_>) -> anyhow::Result<Ended> {
+    // Its ancestors are in the table too; nothing more will be heard of them.
+    let others = tracer.table().len_living().saturating_sub(1);
+    let members = (plan.containers == Containers::Anywhere).then(|| sink.living());
+    let failed = match held.release().await? {
+        Released::Started => None,
+        Released::NotStarted(errno) => Some(errno),
+        Released::Killed => return Ok(Ended { started: false, code: held.code().await?, bye: Some(Bye::default()) }),
+    };
+    let wanted = Wanted { snapshot: true, ..Wanted::default() };
+    let wait = plan.wait;
+    let some_left = |tracer: &Tracer| {
+        !wait
+            || match &members {
+                // Of the whole machine, only those of the command are waited for.
+                Some(members) => members.load(Ordering::Relaxed) > 0,
+                None => tracer.table().len_living() > others,
+            }
+    };
+    let traced = pipeline::run(tracer, plan.filter.clone(), sink, &wanted, held.ended(wait), some_left).await;
+    // Whatever became of the trace, the command runs to its end.
+    let code = held.code().await?;
+    let bye = exit::unless_closed_pipe(traced.map_err(anyhow::Error::from))?;
+    if let Some(errno) = failed {
+        let command = plan.command[0].to_string_lossy();
+        let reason = if errno == Errno::ENOENT { "command not found" } else { errno.desc() };
+        let command = crate::view::escape::argument(&command);
+        // Not `eprintln!`, which panics when standard error cannot be written.
+        let _ = writeln!(std::io::stderr(), "tracer: cannot run {command}: {reason}");
+    }
+    Ok(Ended { started: failed.is_none(), code, bye })
+}
+
+/// The summary, less what the command's process used while it was held: that was tracer, not the command.
+struct Report {
+    summary: Summary,
+    root: u32,
+    /// CPU time it had used when it was held, in nanoseconds.
+    before_ns: u64,
+}
+
+impl Report {
+    /// Writes the picture to standard error, as wide as the terminal.
+    fn print(&self, bye: &Bye, colour: bool) -> std::io::Result<()> {
+        let width = terminal_size::terminal_size_of(std::io::stderr()).map(|(width, _)| usize::from(width.0));
+        let now = Timestamp(clock::boot_ns() as i64 + clock::utc_minus_boot_ns());
+        let lines = self.summary.lines(self.root, bye, now, width, Glyphs::of_locale());
+        line::print(&lines, &mut std::io::stderr().lock(), colour)
+    }
+}
+
+impl Sink for Report {
+    fn write(&mut self, event: &Event) -> std::io::Result<()> {
+        let looks_for_command = |process: &Process| process.pid == self.root && process.execs == 0;
+        if event.kind == Kind::ExecFailed && event.process.as_ref().is_some_and(looks_for_command) {
+            // It was tracer that looked along PATH for the command.
+            return Ok(());
+        }
+        let of_root =
+            event.kind == Kind::Exit && event.process.as_ref().is_some_and(|process| process.pid == self.root);
+        let Some(exit) = event.exit.as_ref().filter(|_| of_root) else {
+            self.summary.apply(event);
+            return Ok(());
+        };
+        let mut exit = exit.clone();
+        // Once: the pid may come to be another's.
+        let before_ns = std::mem::take(&mut self.before_ns);
+        for usage in [&mut exit.usage, &mut exit.own_usage].into_iter().flatten() {
+            let user_ns = usage.user_ns.min(before_ns);
+            usage.user_ns -= user_ns;
+            usage.system_ns = usage.system_ns.saturating_sub(before_ns - user_ns);
+        }
+        self.summary.apply(&Event { exit: Some(exit), ..event.clone() });
+        Ok(())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// An error if there is no such process.
+pub(super) fn must_exist(pid: u32) -> anyhow::Result<()> {
+    if kill(Pid::from_raw(pid as i32), None) == Err(Errno::ESRCH) {
+        anyhow::bail!("there is no process {pid}: `tracer tree -p` shows those there are");
+    }
+    Ok(())
+}
+
+/// Bytes that may wait for a slow reader.
+fn room(capture: &Capture) -> u64 {
+    capture.max_memory as u64 / 16
+}
+
+/// A tracer that captures so much.
+pub(super) fn builder(capture: &Capture) -> Builder {
+    Tracer::builder()
+        .ring_bytes(capture.ring_bytes)
+        .max_memory(capture.max_memory)
+        .argv_max(capture.argv_max)
+        .threads(capture.threads)
+        .exec_failures(capture.exec_failures)
+        .zombie_after(capture.zombie_after)
+        .btf(capture.btf.clone())
+}
+
+/// One thread: the kernel side does the parallel part, and order is what we sell.
+pub(super) fn runtime() -> anyhow::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the event loop")
+}
+
+/// Done when SIGINT or SIGTERM comes. They are caught from the moment of this call on.
+pub(super) fn told_to_end() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut told = Told::new()?;
+    Ok(async move { told.next().await })
+}
+
+/// The signals that tell tracer to end, one after the other, from its making on.
+struct Told {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Told {
+    fn new() -> anyhow::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}

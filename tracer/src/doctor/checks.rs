@@ -1,0 +1,397 @@
+//! What the running kernel and our privileges allow, found by trying.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use nix::sys::resource::{Resource, getrlimit};
+use tracer_common::offsets::{Offsets, Want};
+
+use crate::doctor::{Area, Check, Program, Status};
+use crate::kernel::btf::{self, Btf};
+use crate::kernel::capabilities::{self, Capability, Held};
+use crate::kernel::error::LoadError;
+use crate::kernel::exec_failed::{self, BY_FUNCTION, BY_TRACEPOINT};
+use crate::kernel::filter_maps::KernelFilter;
+use crate::kernel::hierarchy::Hierarchy;
+use crate::kernel::hook::{Hook, REAPS, hooks};
+use crate::kernel::load::KernelOptions;
+use crate::kernel::memlock;
+use crate::kernel::nonpreemptible::{self, instead_of};
+use crate::kernel::object::Probe;
+use crate::kernel::preflight::{self, PlaceError};
+use crate::kernel::running_btf;
+
+/// What capabilities are for, and what it means to be without.
+const CAPABILITIES: [(Capability, &str, Status); 4] = [
+    (capabilities::BPF, "loading BPF programs", Status::Failed),
+    (capabilities::PERFMON, "attaching them to tracepoints", Status::Failed),
+    (capabilities::SYS_PTRACE, "exe and cwd of what already runs", Status::Missing),
+    (capabilities::SYS_RESOURCE, "raising the memlock limit before 5.11", Status::Fallback),
+];
+
+/// Tries everything that tracing needs, in the order in which it needs it.
+pub fn checks(btf_file: Option<&Path>) -> Vec<Check> {
+    let mut out = Vec::new();
+    privileges(&mut out);
+    kernel(&mut out);
+    mounts(&mut out);
+    limits(&mut out);
+    match running_btf::load(btf_file) {
+        Ok(btf) => {
+            let name = match btf_file {
+                Some(file) => file.display().to_string(),
+                None if Path::new(btf::VMLINUX).exists() => btf::VMLINUX.to_owned(),
+                None => format!("there is no {}; the kernel gave it by bpf(2)", btf::VMLINUX),
+            };
+            out.push(Check::new(Area::Kernel, "BTF", Status::Ok, name));
+            fields(&btf, &mut out);
+            attach(&btf, btf_file, &mut out);
+        }
+        Err(error) => {
+            let check = Check::new(Area::Kernel, "BTF", Status::Failed, error.to_string());
+            let remedy = error.remedy().trim_start_matches("; ");
+            out.push(if remedy.is_empty() { check } else { check.remedy(remedy) });
+        }
+    }
+    out.sort_by_key(|check| check.area);
+    out
+}
+
+fn privileges(out: &mut Vec<Check>) {
+    let held = Held::now();
+    let uid = nix::unistd::geteuid();
+    out.push(Check::new(Area::Privilege, "user", Status::Ok, format!("effective uid {uid}")));
+    for (capability, gives, without) in CAPABILITIES {
+        out.push(if held.has(capability) {
+            Check::new(Area::Privilege, capability.name, Status::Ok, format!("held: {gives}"))
+        } else {
+            Check::new(Area::Privilege, capability.name, without, format!("not held: no {gives}"))
+                .remedy(held.remedy(capability))
+        });
+    }
+}
+
+/// What is wrong, without the remedy.
+fn detail(error: PlaceError) -> String {
+    let text = error.to_string();
+    text.strip_suffix(error.remedy()).map_or(text.as_str(), |text| text.trim_end_matches(": ")).to_owned()
+}
+
+fn kernel(out: &mut Vec<Check>) {
+    // Without `/proc` it is not known, and that is said elsewhere.
+    if let Err(error @ PlaceError::Namespace) = preflight::check() {
+        let check = Check::new(Area::Kernel, "pid namespace", Status::Failed, detail(error));
+        out.push(check.remedy(error.remedy()));
+    } else if preflight::check().is_ok() {
+        out.push(Check::new(Area::Kernel, "pid namespace", Status::Ok, "the initial one"));
+    }
+    let read = |path: &str| fs::read_to_string(path).map(|text| text.trim().to_owned());
+    let release = read("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let version: Vec<u32> = release.split(['.', '-']).map_while(|part| part.parse().ok()).take(2).collect();
+    let (status, remedy) = match version[..] {
+        [major, minor] if (major, minor) < (5, 10) => (Status::Failed, Some("boot Linux 5.10 or newer")),
+        _ => (Status::Ok, None),
+    };
+    let check = Check::new(Area::Kernel, "release", status, release);
+    out.push(match remedy {
+        Some(remedy) => check.remedy(remedy),
+        None => check,
+    });
+    // "[none] integrity confidentiality": the last keeps BPF from reading kernel memory (security/lockdown).
+    if let Ok(lockdown) = read("/sys/kernel/security/lockdown") {
+        let locked = lockdown.contains("[confidentiality]");
+        let check = Check::new(Area::Kernel, "lockdown", if locked { Status::Failed } else { Status::Ok }, lockdown);
+        out.push(if locked { check.remedy("boot with lockdown=integrity or lockdown=none") } else { check });
+    }
+    match read("/proc/sys/net/core/bpf_jit_enable").as_deref() {
+        Ok("0") => out.push(
+            Check::new(
+                Area::Kernel,
+                "BPF JIT",
+                Status::Fallback,
+                "off: the programs are interpreted, many times slower",
+            )
+            .remedy("sysctl net.core.bpf_jit_enable=1"),
+        ),
+        Ok(_) => out.push(Check::new(Area::Kernel, "BPF JIT", Status::Ok, "on")),
+        Err(_) => {}
+    }
+}
+
+fn mounts(out: &mut Vec<Check>) {
+    out.push(match preflight::proc_is_mounted() {
+        Ok(()) => Check::new(Area::Mount, "/proc", Status::Ok, "mounted: what already runs is known"),
+        Err(error) => Check::new(Area::Mount, "/proc", Status::Failed, detail(error)).remedy(error.remedy()),
+    });
+    let cgroup2 = ["/sys/fs/cgroup/cgroup.controllers", "/sys/fs/cgroup/unified/cgroup.controllers"];
+    out.push(match cgroup2.iter().find(|path| Path::new(path).exists()) {
+        Some(path) => Check::new(Area::Mount, "cgroup2", Status::Ok, path.trim_end_matches("/cgroup.controllers")),
+        None => Check::new(Area::Mount, "cgroup2", Status::Missing, "not mounted: control groups have no ids"),
+    });
+    out.push(Check::new(
+        Area::Mount,
+        "tracefs",
+        Status::Ok,
+        "not needed: BTF tracepoints are attached by their type; where trace events are, it is mounted privately",
+    ));
+}
+
+fn limits(out: &mut Vec<Check>) {
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_MEMLOCK) {
+        let show = |bytes: u64| if bytes == u64::MAX { "unlimited".into() } else { format!("{} KiB", bytes >> 10) };
+        let check = |status, meaning| {
+            Check::new(Area::Limit, "memlock", status, format!("soft {}, hard {}; {meaning}", show(soft), show(hard)))
+        };
+        out.push(if !memlock::counts() {
+            check(Status::Ok, "only counts before 5.11")
+        } else if hard == u64::MAX || Held::now().has(capabilities::SYS_RESOURCE) {
+            check(Status::Ok, "will be raised")
+        } else {
+            check(Status::Fallback, "cannot be raised: the ring buffer is as small as it has to be")
+                .remedy(format!("{}, before tracer runs; LimitMEMLOCK=infinity in a unit", memlock::REMEDY))
+        });
+    }
+}
+
+/// Each member that the programs read.
+fn fields(btf: &Btf, out: &mut Vec<Check>) {
+    // What is to be known of events is of interest only where they are taken.
+    let all = Offsets::MEMBERS.iter().filter(|member| member.want != Want::Event || nonpreemptible::is_needed());
+    for member in all {
+        let name = match member.path {
+            "#size" => format!("sizeof {}", member.of),
+            path => format!("{}.{path}", member.of),
+        };
+        out.push(match (btf.offset(member), member.want) {
+            (Some(offset), Want::Bit) => Check::new(Area::Field, name, Status::Ok, format!("bit {offset}")),
+            (Some(offset), _) => Check::new(Area::Field, name, Status::Ok, format!("offset {offset}")),
+            (None, Want::Needed) => Check::new(Area::Field, name, Status::Failed, "this kernel has no such member")
+                .remedy("report this kernel: its structures are not known to tracer"),
+            (None, _) => Check::new(
+                Area::Field,
+                name,
+                Status::Missing,
+                "this kernel has no such member: what it tells is left out",
+            ),
+        });
+    }
+}
+
+/// Loads each program in all its variations, and attaches it for a moment.
+fn attach(btf: &Btf, btf_file: Option<&Path>, out: &mut Vec<Check>) {
+    let mut variations = variations(btf, btf_file).into_iter();
+    let opened = variations
+        .next()
+        .map(|(hierarchy, options)| memlock::within(&options, |options| Probe::open(btf, &hierarchy, options)));
+    let Some(Ok((mut probe, fitting))) = opened else {
+        out.extend(opened.and_then(Result::err).map(|error| failed("BPF maps", Status::Failed, &error)));
+        return;
+    };
+    let hooks: Vec<Hook> = hooks(btf).into_iter().chain([REAPS]).collect();
+    let instead_of = if nonpreemptible::is_needed() { instead_of } else { |_: &Hook| -> &'static [Hook] { &[] } };
+    let instead: Vec<Hook> = hooks.iter().flat_map(instead_of).copied().collect();
+    let mut verified = Verified::default();
+    // Attached is the last: what is tracked only, so that nothing comes of it.
+    for (hierarchy, options) in variations {
+        verified.load(&mut probe, hooks.iter().chain(&instead));
+        let KernelOptions { ring_bytes, max_tracked, .. } = fitting;
+        let options = KernelOptions { ring_bytes, max_tracked, ..options };
+        if let Err(error) = probe.vary(btf, &hierarchy, &options) {
+            out.push(failed("BPF maps", Status::Failed, &error));
+            return;
+        }
+    }
+    for hook in hooks {
+        // Where programs are preempted there may be others that are not.
+        let others = instead_of(&hook);
+        let mut refused = None;
+        for other in others {
+            match verified.attach(&mut probe, other) {
+                Ok(check) => out.push(check),
+                Err(error) if other.needed => refused = Some(error),
+                Err(error) => out.push(failed(other.tracepoint, Status::Missing, &error)),
+            }
+        }
+        if !others.is_empty() && refused.is_none() {
+            // It is there for kernels that refuse those.
+            if let Some(check) = out.last_mut() {
+                check.spare.extend(verified.accepted(&[hook]));
+            }
+            continue;
+        }
+        let status = if hook.needed && hook != REAPS { Status::Failed } else { Status::Missing };
+        out.push(match (verified.attach(&mut probe, &hook), refused) {
+            (Ok(check), None) => check,
+            (Ok(check), Some(error)) => {
+                let detail = format!("{}; {error}. {}", check.detail, nonpreemptible::PASSED_OVER);
+                Check { status: Status::Fallback, detail, ..check }
+            }
+            (Err(error), _) => failed(hook.tracepoint, status, &error),
+        });
+        if let Some(check) = fallback(&hook) {
+            out.push(check);
+        }
+    }
+    filters(btf, out);
+    exec_failures(&mut probe, &mut verified, out);
+}
+
+/// Which filters the kernel side can do.
+fn filters(btf: &Btf, out: &mut Vec<Check>) {
+    let missing = out
+        .iter()
+        .find(|check| ["cgroup_mkdir", "cgroup_attach_task"].contains(&&*check.name) && check.status != Status::Ok);
+    let why = match missing {
+        Some(hook) => Some(format!("there is no {}", hook.name)),
+        None if Hierarchy::choose(btf).mount.is_none() => Some("their hierarchy is not mounted".to_owned()),
+        None => None,
+    };
+    out.push(match why {
+        None => {
+            let detail = "--pid, --uid, --cgroup, --unit and --container are done in the kernel (tracer stream)";
+            Check::new(Area::Kernel, "filters", Status::Ok, detail)
+        }
+        Some(why) => {
+            let detail = format!("--cgroup, --unit and --container are done in user space: {why}");
+            Check::new(Area::Kernel, "filters", Status::Fallback, detail)
+        }
+    });
+}
+
+/// Every way to set the switches that cut code away: of a program the verifier sees only what is left. The last one
+/// reports nothing until something is tracked.
+fn variations(btf: &Btf, btf_file: Option<&Path>) -> Vec<(Hierarchy, KernelOptions)> {
+    // What `reap` switches is within what a filter does; the others are beside each other.
+    let [v1, v2] = Hierarchy::kinds(btf);
+    let switches = [
+        (false, KernelFilter::None, false, v1.clone()),
+        (true, KernelFilter::None, true, v2.clone()),
+        (true, KernelFilter::Users(Vec::new()), false, v1.clone()),
+        (false, KernelFilter::Cgroups, true, v2.clone()),
+        (true, KernelFilter::Cgroups, false, v1.clone()),
+        (false, KernelFilter::Containers, true, v1.clone()),
+        (true, KernelFilter::Containers, false, v2.clone()),
+        (true, KernelFilter::Subtree, false, v1),
+        (false, KernelFilter::Only, true, v2),
+    ];
+    let options = |(threads, filter, reap, hierarchy)| {
+        let btf = btf_file.map(Into::into);
+        (hierarchy, KernelOptions { threads, filter, reap, btf, ..KernelOptions::default() })
+    };
+    switches.into_iter().map(options).collect()
+}
+
+/// What the verifier said to the variations.
+#[derive(Default)]
+struct Verified {
+    instructions: BTreeMap<&'static str, u32>,
+    /// Programs that were loaded at least once.
+    loaded: BTreeSet<&'static str>,
+    /// Programs of which it refused a variation.
+    refused: BTreeMap<&'static str, LoadError>,
+}
+
+impl Verified {
+    fn load<'a>(&mut self, probe: &mut Probe, hooks: impl Iterator<Item = &'a Hook>) {
+        for hook in hooks {
+            match probe.load(hook) {
+                Ok(()) => self.count(probe, hook),
+                Err(error) => drop(self.refused.entry(hook.program).or_insert(error)),
+            }
+        }
+        // Of those the first that works is taken, so it is no matter yet if one does not.
+        for hook in BY_FUNCTION.iter().chain(&BY_TRACEPOINT) {
+            if probe.load(hook).is_ok() {
+                self.count(probe, hook);
+            }
+        }
+    }
+
+    /// Attaches a program for a moment, unless a variation of it was refused.
+    fn attach(&mut self, probe: &mut Probe, hook: &Hook) -> Result<Check, LoadError> {
+        if let Some(error) = self.refused.remove(hook.program) {
+            return Err(error);
+        }
+        probe.load(hook).and_then(|()| probe.attach(hook))?;
+        let program = self.program(probe, hook);
+        let (told, use_of) = (told(&program), if *hook == REAPS { "; for --reap" } else { "" });
+        let detail = format!("program {}: loads and attaches{told}{use_of}", hook.program);
+        Ok(Check::new(Area::Hook, hook.tracepoint, Status::Ok, detail).programs(vec![program]))
+    }
+
+    fn count(&mut self, probe: &Probe, hook: &Hook) {
+        self.loaded.insert(hook.program);
+        if let Some(count) = probe.verified(hook) {
+            let most = self.instructions.entry(hook.program).or_default();
+            *most = count.max(*most);
+        }
+    }
+
+    /// A program that has just been loaded once more.
+    fn program(&mut self, probe: &Probe, hook: &Hook) -> Program {
+        self.count(probe, hook);
+        self.told(hook)
+    }
+
+    fn told(&self, hook: &Hook) -> Program {
+        Program { name: hook.program.to_owned(), instructions: self.instructions.get(hook.program).copied() }
+    }
+
+    /// The programs of these hooks of which every variation was accepted, though another way is taken.
+    fn accepted(&self, hooks: &[Hook]) -> Vec<Program> {
+        let accepted = |hook: &&Hook| self.loaded.contains(hook.program) && !self.refused.contains_key(hook.program);
+        hooks.iter().filter(accepted).map(|hook| self.told(hook)).collect()
+    }
+}
+
+fn told(program: &Program) -> String {
+    program.instructions.map(|count| format!(", {count} instructions verified")).unwrap_or_default()
+}
+
+/// Which way `--exec-failed` would take.
+fn exec_failures(probe: &mut Probe, verified: &mut Verified, out: &mut Vec<Check>) {
+    const NAME: &str = "--exec-failed";
+    let mut fits = |hooks: &[Hook; 2]| {
+        let programs = exec_failed::both(probe, hooks).map(|()| hooks.map(|hook| verified.program(probe, &hook)));
+        for hook in hooks {
+            probe.unload(hook);
+        }
+        let programs = programs?;
+        let told = told(&programs[0]);
+        let detail = format!("{}: program {} loads and attaches{told}", hooks[0].name(), hooks[0].program);
+        Ok::<_, LoadError>((detail, programs))
+    };
+    if let Ok((detail, programs)) = fits(&BY_FUNCTION) {
+        let detail = detail + "; nobody else is slower for it";
+        let spare = verified.accepted(&BY_TRACEPOINT);
+        out.push(Check::new(Area::Hook, NAME, Status::Ok, detail).programs(programs).spare(spare));
+        return;
+    }
+    out.push(match fits(&BY_TRACEPOINT) {
+        Ok((detail, programs)) => {
+            let refused = BY_FUNCTION[0].name();
+            let detail = format!("{detail}; {refused} is refused. {}", exec_failed::COST);
+            Check::new(Area::Hook, NAME, Status::Fallback, detail).programs(programs)
+        }
+        Err(error) => Check::new(Area::Hook, NAME, Status::Missing, error.to_string())
+            .remedy("boot Linux 5.15 or newer, or one that lets BPF programs attach to its functions"),
+    });
+}
+
+fn fallback(hook: &Hook) -> Option<Check> {
+    (hook.program == "exit_by_live").then(|| {
+        let detail = "not given by this kernel (it is since 6.16): signal->live is looked at instead";
+        Check::new(Area::Hook, "sched_process_exit group_dead", Status::Fallback, detail)
+    })
+}
+
+fn failed(name: &str, status: Status, error: &LoadError) -> Check {
+    let check = |detail| Check::new(Area::Hook, name, status, detail);
+    match error {
+        LoadError::NotPermitted(lack) => check(format!("not permitted without {}", lack.names())).remedy(lack.remedy()),
+        // It names its own.
+        LoadError::Memlock { .. } => check(error.to_string()),
+        _ => check(error.to_string()).remedy("run with -vv for the verifier's log, and report it"),
+    }
+}

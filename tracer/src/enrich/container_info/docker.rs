@@ -1,0 +1,137 @@
+//! What Docker keeps of its containers: `<data root>/containers/<id>/config.v2.json`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::files::read;
+use crate::enrich::info::Info;
+
+/// Where it is unless dockerd was told otherwise.
+pub(super) const DATA_ROOT: &str = "/var/lib/docker";
+/// Its settings, unless it was told otherwise.
+const CONFIG_FILE: &str = "/etc/docker/daemon.json";
+
+#[derive(Deserialize)]
+struct Settings {
+    /// `graph` until 17.05.
+    #[serde(rename = "data-root", alias = "graph")]
+    data_root: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Container {
+    name: Option<String>,
+    config: Option<Config>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Config {
+    image: Option<Arc<str>>,
+}
+
+/// The data root of a daemon, by its command line, environment and settings; `root` is the file system as it sees it.
+pub(super) fn data_root(argv: &[&str], environment: &[&str], root: &Path) -> PathBuf {
+    let given = value(argv, &["--data-root", "-g", "--graph"]).map(PathBuf::from);
+    let variable = |name: &str| {
+        let value = environment.iter().find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+        value.filter(|value| !value.is_empty()).map(PathBuf::from)
+    };
+    let below_home = |name: &str, usual: &str| variable(name).or_else(|| Some(variable("HOME")?.join(usual)));
+    // So dockerd itself knows that it is rootless: by what RootlessKit tells it
+    // (https://github.com/moby/moby/blob/v28.2.2/pkg/rootless/rootless.go, cmd/dockerd/config_unix.go).
+    let rootless = variable("ROOTLESSKIT_STATE_DIR").is_some();
+    let settings = || {
+        let usual = if rootless {
+            below_home("XDG_CONFIG_HOME", ".config").map(|home| home.join("docker/daemon.json"))
+        } else {
+            Some(CONFIG_FILE.into())
+        };
+        let file = value(argv, &["--config-file"]).map(PathBuf::from).or(usual)?;
+        serde_json::from_slice::<Settings>(&read(&inside(root, &file))?).ok()?.data_root
+    };
+    let own = || below_home("XDG_DATA_HOME", ".local/share").filter(|_| rootless).map(|home| home.join("docker"));
+    given.or_else(settings).or_else(own).unwrap_or_else(|| DATA_ROOT.into())
+}
+
+/// The value of an option.
+fn value<'a>(argv: &[&'a str], names: &[&str]) -> Option<&'a str> {
+    argv.iter().enumerate().find_map(|(at, word)| {
+        if names.contains(word) {
+            return argv.get(at + 1).copied();
+        }
+        let (name, value) = word.split_once('=')?;
+        names.contains(&name).then_some(value)
+    })
+}
+
+/// An absolute path, below another root.
+pub(super) fn inside(root: &Path, path: &Path) -> PathBuf {
+    root.join(path.strip_prefix("/").unwrap_or(path))
+}
+
+/// Takes what Docker says of a container: name and image. False if it does not know it (yet).
+pub(super) fn container(json: &[u8], info: &mut Info) -> bool {
+    let Ok(container) = serde_json::from_slice::<Container>(json) else { return false };
+    let Some(name) = container.name.as_deref().map(|name| name.trim_start_matches('/')) else { return false };
+    if name.is_empty() {
+        return false;
+    }
+    info.name = Some(name.into());
+    info.image = container.config.and_then(|config| config.image).or(info.image.take());
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &[u8] = include_bytes!("../../../tests/files/docker.config.v2.json");
+
+    #[test]
+    fn its_file_names_container_and_image() {
+        let mut info = Info::default();
+        assert!(container(FILE, &mut info));
+        assert_eq!((info.name.as_deref(), info.image.as_deref()), (Some("dweb"), Some("tracer-test")));
+        assert!(!container(&FILE[..100], &mut Info::default()));
+        assert!(!container(b"{}", &mut Info::default()));
+    }
+
+    #[test]
+    fn the_data_root_is_where_the_daemon_was_told() {
+        let root = tempfile::tempdir().unwrap();
+        let of = |line: &str| data_root(&line.split(' ').collect::<Vec<_>>(), &["HOME=/root"], root.path());
+        assert_eq!(of("dockerd -H fd://"), Path::new(DATA_ROOT));
+        assert_eq!(of("dockerd --data-root /d -H fd://"), Path::new("/d"));
+        assert_eq!(of("dockerd --data-root=/d"), Path::new("/d"));
+        std::fs::create_dir_all(root.path().join("etc/docker")).unwrap();
+        std::fs::write(root.path().join("etc/docker/daemon.json"), r#"{"data-root": "/srv/docker"}"#).unwrap();
+        assert_eq!(of("dockerd"), Path::new("/srv/docker"));
+        std::fs::write(root.path().join("other.json"), r#"{"graph": "/old", "debug": true}"#).unwrap();
+        assert_eq!(of("dockerd --config-file /other.json"), Path::new("/old"));
+    }
+
+    #[test]
+    fn without_root_it_is_below_the_users_home() {
+        let root = tempfile::tempdir().unwrap();
+        // What belongs to the daemon of root is not for that of a user.
+        std::fs::create_dir_all(root.path().join("etc/docker")).unwrap();
+        std::fs::write(root.path().join("etc/docker/daemon.json"), r#"{"data-root": "/srv/docker"}"#).unwrap();
+        let of = |line: &str, more: &str| {
+            let environment = format!("ROOTLESSKIT_STATE_DIR=/run/user/1000/dockerd-rootless HOME=/home/ann {more}");
+            let environment: Vec<&str> = environment.split_whitespace().collect();
+            data_root(&line.split(' ').collect::<Vec<_>>(), &environment, root.path())
+        };
+        assert_eq!(of("dockerd", ""), Path::new("/home/ann/.local/share/docker"));
+        assert_eq!(of("dockerd", "XDG_DATA_HOME=/data/ann"), Path::new("/data/ann/docker"));
+        assert_eq!(of("dockerd --data-root /d", "XDG_DATA_HOME=/data/ann"), Path::new("/d"));
+        let settings = root.path().join("home/ann/.config/docker");
+        std::fs::create_dir_all(&settings).unwrap();
+        std::fs::write(settings.join("daemon.json"), r#"{"data-root": "/big/ann"}"#).unwrap();
+        assert_eq!(of("dockerd", ""), Path::new("/big/ann"));
+        assert_eq!(of("dockerd", "XDG_CONFIG_HOME=/etc/ann"), Path::new("/home/ann/.local/share/docker"));
+    }
+}

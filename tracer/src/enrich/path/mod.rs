@@ -1,0 +1,178 @@
+//! What the path of a cgroup tells: the systemd unit, and the container that it was made for.
+//!
+//! Each runtime has its own way to name the cgroup of a container. The names are in `NAMED` and in the few
+//! functions beside it; the tests are paths as the runtimes make them.
+
+use std::borrow::Cow;
+
+/// What a path tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place<'a> {
+    /// systemd unit.
+    pub unit: Option<Cow<'a, str>>,
+    /// The innermost container.
+    pub container: Option<Found<'a>>,
+}
+
+/// A container that a path names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found<'a> {
+    /// Its id; a name where the runtime has no ids.
+    pub id: Cow<'a, str>,
+    /// What made it, where the path tells.
+    pub engine: Option<&'static str>,
+    /// Uid of its Kubernetes pod.
+    pub pod: Option<Cow<'a, str>>,
+    /// The path of its own cgroup: what lies below is its inside.
+    pub cgroup: &'a str,
+}
+
+/// How engines name a container's cgroup: what stands before the id, and whose way that is.
+const NAMED: [(&str, &str); 9] = [
+    ("docker-", "docker"),
+    // Below the unit that runs Podman (`--cgroups=split`, as Quadlet has it).
+    ("libpod-payload-", "podman"),
+    ("libpod-", "podman"),
+    ("cri-containerd-", "containerd"),
+    ("nerdctl-", "containerd"),
+    ("crio-", "cri-o"),
+    ("runc-", "runc"),
+    ("crun-", "crun"),
+    ("youki-", "youki"),
+];
+
+/// Reads a path, as it is from the root of the hierarchy.
+pub fn read(path: &str) -> Place<'_> {
+    Place { unit: unit(path), container: container(path) }
+}
+
+/// The unit as systemd itself finds it (`cg_path_get_unit`, src/basic/cgroup-util.c): what follows the slices.
+fn unit(path: &str) -> Option<Cow<'_, str>> {
+    const KINDS: [&str; 7] = [".service", ".scope", ".socket", ".mount", ".swap", ".timer", ".path"];
+    let name = components(path).map(|(name, _)| name).find(|name| name.strip_suffix(".slice").is_none())?;
+    // A name that the kernel might take for a file of its own gets an underscore before it.
+    let name = name.strip_prefix('_').unwrap_or(name);
+    KINDS.iter().any(|kind| name.len() > kind.len() && name.ends_with(kind)).then_some(Cow::Borrowed(name))
+}
+
+/// The innermost container: Docker in Docker, or a node of Kubernetes that is a container itself.
+fn container(path: &str) -> Option<Found<'_>> {
+    let parts: Vec<(&str, &str)> = components(path).collect();
+    (0..parts.len()).rev().find_map(|at| {
+        let (name, cgroup) = parts[at];
+        let above = at.checked_sub(1).map(|above| parts[above].0);
+        let below = parts.get(at + 1).map(|below| below.0);
+        let (id, engine) = named(name).or_else(|| machine(name, below)).or_else(|| lxc(name, above)).or_else(|| {
+            let engine = match above {
+                Some("docker") => Some("docker"),
+                _ => None,
+            };
+            is_id(name).then_some((Cow::Borrowed(name), engine))
+        })?;
+        let pod = parts[..=at].iter().rev().find_map(|(name, _)| pod(name));
+        Some(Found { id, engine, pod, cgroup })
+    })
+}
+
+/// The components of a path, each with the path up to it.
+fn components(path: &str) -> impl Iterator<Item = (&str, &str)> {
+    path.split('/').filter(|name| !name.is_empty()).map(|name| {
+        // `name` is a part of `path`, so this is where it ends in it.
+        let end = name.as_ptr() as usize - path.as_ptr() as usize + name.len();
+        (name, &path[..end])
+    })
+}
+
+/// `docker-ID.scope`, `libpod-ID`, `kubepods-…-podUID.slice:cri-containerd:ID` (systemd's way of writing, but made without
+/// systemd).
+fn named(name: &str) -> Option<(Cow<'_, str>, Option<&'static str>)> {
+    if let Some((before, id)) = name.rsplit_once(':')
+        && is_id(id)
+    {
+        let prefix = before.rsplit_once(':').map_or(before, |(_, prefix)| prefix);
+        let engine = NAMED.iter().find(|(start, _)| start.strip_suffix('-') == Some(prefix)).map(|(_, engine)| *engine);
+        return Some((Cow::Borrowed(id), engine));
+    }
+    let scope = name.strip_suffix(".scope");
+    let bare = scope.unwrap_or(name);
+    if let Some((id, engine)) =
+        NAMED.iter().find_map(|(start, engine)| Some((bare.strip_prefix(start)?, Some(*engine))))
+    {
+        // Ids of plain runc and crun are whatever who starts them likes. `libpod-conmon-…` and `crio-conmon-…` hold what
+        // watches the container.
+        let free = scope.is_some() && matches!(engine, Some("runc" | "crun" | "youki")) && !id.is_empty();
+        return (is_id(id) || free).then_some((Cow::Borrowed(id), engine));
+    }
+    // Engines that are not in the table name theirs alike.
+    let id = scope?.rsplit_once('-').filter(|(before, _)| !before.ends_with("conmon"))?.1;
+    is_id(id).then_some((Cow::Borrowed(id), None))
+}
+
+/// systemd-nspawn, by way of systemd-machined or as a service. Machines of QEMU are registered in the same way. As a service,
+/// nspawn puts itself into `supervisor`, beside the container's `payload`.
+fn machine<'a>(name: &'a str, below: Option<&str>) -> Option<(Cow<'a, str>, Option<&'static str>)> {
+    if below == Some("supervisor") {
+        return None;
+    }
+    let escaped = match name.strip_prefix("machine-").and_then(|name| name.strip_suffix(".scope")) {
+        Some(scope) => scope,
+        None => name.strip_prefix("systemd-nspawn@")?.strip_suffix(".service")?,
+    };
+    let name = unescape(escaped);
+    if escaped.is_empty() || name.starts_with("qemu-") {
+        return None;
+    }
+    // libvirt puts the pid before the name: `lxc-4711-web`.
+    let libvirt = name.strip_prefix("lxc-").and_then(|rest| rest.split_once('-'));
+    Some(match libvirt.filter(|(pid, _)| pid.bytes().all(|b| b.is_ascii_digit())) {
+        Some((_, name)) => (name.to_owned().into(), Some("lxc")),
+        None => (name, Some("systemd-nspawn")),
+    })
+}
+
+/// LXC and LXD: `lxc.payload.NAME`, `lxc.payload/NAME`, `lxc/NAME`. `lxc.monitor…` holds what watches it.
+fn lxc<'a>(name: &'a str, above: Option<&str>) -> Option<(Cow<'a, str>, Option<&'static str>)> {
+    let name = match name.strip_prefix("lxc.payload.") {
+        Some(name) => name,
+        None if matches!(above, Some("lxc" | "lxc.payload")) => name,
+        None => return None,
+    };
+    (!name.is_empty()).then_some((Cow::Borrowed(name), Some("lxc")))
+}
+
+/// `podUID`, or `…-podUID.slice` with underscores instead of dashes.
+fn pod(name: &str) -> Option<Cow<'_, str>> {
+    let name = name.split(':').next().unwrap_or(name);
+    let uid = match name.strip_suffix(".slice") {
+        Some(slice) => slice.rsplit_once("-pod")?.1,
+        None => name.strip_prefix("pod")?,
+    };
+    let uid = if uid.contains('_') { Cow::Owned(uid.replace('_', "-")) } else { Cow::Borrowed(uid) };
+    // A UUID; of a static pod the hash of its file.
+    let digits = uid.bytes().filter(|&b| b != b'-');
+    (uid.len() >= 32 && digits.clone().count() == 32 && digits.clone().all(|b| b.is_ascii_hexdigit())).then_some(uid)
+}
+
+/// As Docker, containerd, Podman and CRI-O make them: 256 bits in hexadecimal.
+fn is_id(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+}
+
+/// Undoes systemd's escapes, `\x2d` for `-` (`unit_name_unescape`).
+fn unescape(name: &str) -> Cow<'_, str> {
+    if !name.contains("\\x") {
+        return Cow::Borrowed(name);
+    }
+    let mut out = Vec::with_capacity(name.len());
+    let mut rest = name.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        let code = rest.strip_prefix(b"\\x").and_then(|hex| hex.get(..2));
+        let code = code.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
+        out.push(code.unwrap_or(first));
+        rest = if code.is_some() { &rest[4..] } else { after };
+    }
+    String::from_utf8_lossy(&out).into_owned().into()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,113 @@
+//! The JSON Schema of the JSON lines, generated from the types of [`crate::event`].
+//!
+//! What the types cannot say is added: that a key is left out rather than null, that there are no other keys, and which
+//! keys each kind of event has for sure.
+
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value, json};
+
+use crate::analysis::audit::Start;
+use crate::analysis::audit::diff::Diff;
+use crate::analysis::roster::Listed;
+use crate::event::{Event, Kind, SCHEMA_VERSION};
+
+/// The schema as a value.
+pub fn value() -> Value {
+    let schema = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<Event>();
+    let mut schema = schema.to_value();
+    tighten(&mut schema);
+    schema["properties"]["v"] = json!({ "description": "Schema version.", "const": SCHEMA_VERSION });
+    // What a reader looks for first stands first.
+    let mut root = Map::new();
+    root.insert("$schema".into(), "https://json-schema.org/draft/2020-12/schema".into());
+    root.insert("title".into(), format!("tracer: an event, schema {SCHEMA_VERSION}").into());
+    if let Value::Object(rest) = schema {
+        let known = |key: &String| matches!(key.as_str(), "$schema" | "title");
+        root.extend(rest.into_iter().filter(|(key, _)| !known(key)));
+    }
+    root.insert("allOf".into(), Kind::ALL.into_iter().map(needed).collect());
+    Value::Object(root)
+}
+
+/// The schema as `docs/schema/v1.json` holds it.
+pub fn text() -> String {
+    format!("{:#}\n", value())
+}
+
+/// The schema of the start of a container, as `docs/schema/start-v1.json` holds it.
+pub fn start_text() -> String {
+    titled::<Start>("tracer: the start of a container, schema 1")
+}
+
+/// The schema of two starts held against each other, as `docs/schema/diff-v1.json` holds it.
+pub fn diff_text() -> String {
+    titled::<Diff>("tracer: the difference of two starts of containers, schema 1")
+}
+
+/// The schema of a container in the table of all, as `docs/schema/container-v1.json` holds it.
+pub fn container_text() -> String {
+    titled::<Listed>("tracer: a container, schema 1")
+}
+
+fn titled<T: JsonSchema>(title: &str) -> String {
+    let schema = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<T>();
+    let mut schema = schema.to_value();
+    tighten(&mut schema);
+    schema["title"] = title.into();
+    format!("{schema:#}\n")
+}
+
+/// The keys that a kind of event has for sure.
+fn needed(kind: Kind) -> Value {
+    let keys: &[&str] = match kind {
+        Kind::Hello => &["hello"],
+        Kind::Process | Kind::Fork | Kind::Exec | Kind::ThreadStart | Kind::ThreadExit => &["process"],
+        Kind::ExecFailed => &["process", "exec_failed"],
+        Kind::Exit => &["process", "exit"],
+        Kind::Reparent => &["process", "reparent"],
+        Kind::Reap => &["process", "reap"],
+        Kind::Zombie => &["process", "zombie"],
+        Kind::ContainerCreate | Kind::ContainerInfo | Kind::ContainerExit | Kind::ContainerRemove => &["container"],
+        Kind::ContainerStart | Kind::ContainerExec => &["process", "container"],
+        Kind::Lost => &["lost"],
+        Kind::Dropped => &["dropped"],
+        Kind::Storm => &["process", "storm"],
+        Kind::Bye => &["bye"],
+    };
+    json!({ "if": { "properties": { "event": { "const": kind.name() } } }, "then": { "required": keys } })
+}
+
+/// No null, no other keys, no defaults: absent says it all.
+fn tighten(schema: &mut Value) {
+    match schema {
+        Value::Object(map) => {
+            drop_null(map);
+            map.remove("default");
+            if map.contains_key("properties") {
+                map.insert("additionalProperties".into(), false.into());
+            }
+            map.values_mut().for_each(tighten);
+        }
+        Value::Array(items) => items.iter_mut().for_each(tighten),
+        _ => {}
+    }
+}
+
+/// `["string", "null"]` becomes `"string"`, and a choice between null and one other that other.
+fn drop_null(map: &mut Map<String, Value>) {
+    if let Some(Value::Array(types)) = map.get_mut("type") {
+        types.retain(|name| name != "null");
+        if let [only] = &types[..] {
+            let only = only.clone();
+            map.insert("type".into(), only);
+        }
+    }
+    let Some(Value::Array(choices)) = map.get_mut("anyOf") else { return };
+    choices.retain(|choice| choice["type"] != "null");
+    if let [Value::Object(only)] = &choices[..] {
+        let only = only.clone();
+        map.remove("anyOf");
+        map.extend(only);
+    }
+}

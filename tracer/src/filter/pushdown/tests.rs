@@ -1,0 +1,107 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::enrich::Container;
+
+fn spec() -> Spec {
+    Spec::default()
+}
+
+fn told(spec: &Spec, beside: Beside) -> (Scope, Option<Filtering>) {
+    of(spec, beside).unwrap()
+}
+
+fn names(names: &[&str]) -> Vec<String> {
+    names.iter().map(|&name| name.to_owned()).collect()
+}
+
+fn cgroup(path: &str, unit: Option<&str>, container: Option<&str>) -> Cgroup {
+    let container =
+        container.map(|id| Arc::new(Container { id: id.into(), engine: None, pod: None, cgroup: path.into() }));
+    Cgroup { path: path.into(), unit: unit.map(Into::into), container }
+}
+
+#[test]
+fn nothing_asked_for_is_everything_and_nothing_is_said_of_it() {
+    let (scope, filtering) = told(&spec(), Beside::default());
+    assert!(matches!(scope, Scope::Machine) && filtering.is_none());
+}
+
+#[test]
+fn the_kernel_side_does_one_thing_and_user_space_the_rest() {
+    let all = Spec {
+        pids: vec![7],
+        uids: vec![1000],
+        comm: vec![filter::glob("ssh*").unwrap()],
+        containers: names(&["web"]),
+        ..spec()
+    };
+    let (scope, filtering) = told(&all, Beside::default());
+    // Who descends from 7 is only known to those who hear of all between.
+    assert!(matches!(scope, Scope::Subtree(pids) if pids == [7]));
+    let filtering = filtering.unwrap();
+    assert_eq!((filtering.kernel, filtering.user), (names(&["pid"]), names(&["uid", "comm", "container"])));
+    let places = Spec { pids: vec![], cgroups: names(&["/a"]), ..all };
+    let (scope, filtering) = told(&places, Beside::default());
+    assert!(matches!(scope, Scope::Places(_)));
+    assert_eq!(filtering.unwrap().kernel, names(&["container", "cgroup"]));
+    let (scope, _) = told(&Spec { containers: vec![], cgroups: vec![], ..places }, Beside::default());
+    assert!(matches!(scope, Scope::Users(uids) if uids == [1000]));
+}
+
+#[test]
+fn what_tells_of_others_keeps_the_filter_in_user_space() {
+    let user = Spec { uids: vec![1000], ..spec() };
+    let nothing = Beside::default();
+    for (spec, beside, word) in [
+        (&user, Beside { ancestors: true, ..nothing }, "--ancestors"),
+        (&user, Beside { storms: true, ..nothing }, "storms"),
+        (&user, Beside { reaps: true, ..nothing }, "--reap"),
+        (&user, Beside { in_user_space: true, ..nothing }, "--filter-in"),
+        (&Spec { pids: vec![3, 1], ..spec() }, nothing, "init"),
+        (&Spec { pids: vec![1], uids: vec![1000], ..spec() }, nothing, "init"),
+        (&Spec { kinds: vec![crate::event::Kind::Exec], ..spec() }, nothing, "kinds"),
+    ] {
+        let (scope, filtering) = told(spec, beside);
+        let filtering = filtering.unwrap();
+        assert!(matches!(scope, Scope::Machine), "{word}");
+        assert!(filtering.kernel.is_empty() && !filtering.user.is_empty(), "{filtering:?}");
+        assert!(filtering.why.as_ref().unwrap().contains(word), "{filtering:?}");
+    }
+}
+
+#[test]
+fn places_are_told_by_the_path_of_the_control_group() {
+    let places = |spec: Spec| Places::new(&spec).unwrap();
+    let below = places(Spec { cgroups: names(&["/a/b/"]), ..spec() });
+    let verdicts = ["/a/b", "/a/b/c", "/a/bc", "/"].map(|path| below.verdict(&cgroup(path, None, None), Name::Unknown));
+    assert_eq!(verdicts, [Verdict::Yes, Verdict::Yes, Verdict::No, Verdict::No]);
+    let unit = places(Spec { units: vec![filter::glob("ssh*").unwrap()], cgroups: names(&["/s"]), ..spec() });
+    assert_eq!(unit.verdict(&cgroup("/s/x", Some("ssh.service"), None), Name::Unknown), Verdict::Yes);
+    assert_eq!(unit.verdict(&cgroup("/t/x", Some("ssh.service"), None), Name::Unknown), Verdict::No);
+    assert_eq!(unit.verdict(&cgroup("/s/x", Some("cron.service"), None), Name::Unknown), Verdict::No);
+}
+
+#[test]
+fn a_container_is_not_given_up_before_its_name_is_known() {
+    let places = Places::new(&Spec { containers: names(&["abc", "web"]), ..spec() }).unwrap();
+    let of = |id, name| places.verdict(&cgroup("/x", None, Some(id)), name);
+    assert_eq!(of("abcdef", Name::Unknown), Verdict::Yes);
+    assert_eq!(of("0123", Name::Unknown), Verdict::Open);
+    assert_eq!((of("0123", Name::Known("web")), of("0123", Name::Known("db"))), (Verdict::Yes, Verdict::No));
+    // Its runtime may yet say that it is one's.
+    assert_eq!(places.verdict(&cgroup("/x", None, None), Name::Unknown), Verdict::Open);
+}
+
+#[test]
+fn a_user_is_the_real_or_the_effective_one() {
+    let scope = Scope::Users(vec![1000]);
+    let mut process = Process::new(crate::event::id::ProcessId::from_ticks(1, 2), crate::event::Source::Kernel);
+    assert!(!scope.asks_for(&process, None, Name::Unknown));
+    (process.uid, process.euid) = (Some(1000), Some(0));
+    assert!(scope.asks_for(&process, None, Name::Unknown));
+    (process.uid, process.euid) = (Some(0), Some(1000));
+    assert!(scope.asks_for(&process, None, Name::Unknown));
+    (process.uid, process.euid) = (Some(0), None);
+    assert!(!scope.asks_for(&process, None, Name::Unknown));
+}

@@ -1,0 +1,204 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::event::Source;
+use crate::event::time::Timestamp;
+
+fn id(pid: u32) -> ProcessId {
+    ProcessId::from_ticks(7, pid)
+}
+
+fn event(kind: Kind, pid: u32, parent: u32) -> Event {
+    let mut process = Process::new(id(pid), Source::Kernel);
+    process.parent_id = Some(id(parent));
+    let mut event = Event::new(kind, Timestamp(0));
+    event.process = Some(process);
+    event
+}
+
+fn named(comm: &str, exe: &str, uid: u32, euid: Option<u32>) -> Event {
+    let mut event = event(Kind::Exec, 1, 0);
+    let process = event.process.as_mut().unwrap();
+    process.image_mut().comm = Some(comm.into());
+    process.image_mut().exe = Some(exe.into());
+    (process.uid, process.euid) = (Some(uid), euid);
+    event
+}
+
+fn filter(spec: &Spec) -> Filter {
+    Filter::new(spec).unwrap()
+}
+
+fn subtree(pids: &[u32]) -> Filter {
+    filter(&Spec { pids: pids.to_vec(), ..Spec::default() })
+}
+
+/// An event of a process of this cgroup, unit and container.
+fn placed(cgroup: &str, unit: Option<&str>, container: Option<&str>) -> Event {
+    let mut event = event(Kind::Fork, 1, 0);
+    let process = event.process.as_mut().unwrap();
+    process.cgroup = Some(cgroup.into());
+    (process.unit, process.container) = (unit.map(Into::into), container.map(Into::into));
+    event
+}
+
+#[test]
+fn places_are_containers_units_and_control_groups() {
+    let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
+    let mut container = filter(&Spec { containers: texts(&["abc", "web"]), ..Spec::default() });
+    assert!(container.admits(&placed("/", None, Some("abcdef"))) && container.admits(&placed("/", None, Some("web"))));
+    assert!(!container.admits(&placed("/", None, Some("ab"))) && !container.admits(&placed("/abc", None, None)));
+    let mut unit = filter(&Spec { units: vec![glob("ssh@*.service").unwrap()], ..Spec::default() });
+    assert!(
+        unit.admits(&placed("/", Some("ssh@1.service"), None)) && !unit.admits(&placed("/", Some("ssh.socket"), None))
+    );
+    let mut cgroup = filter(&Spec { cgroups: texts(&["/a/b/"]), ..Spec::default() });
+    assert!(cgroup.admits(&placed("/a/b", None, None)) && cgroup.admits(&placed("/a/b/c", None, None)));
+    assert!(!cgroup.admits(&placed("/a/bc", None, None)) && !cgroup.admits(&event(Kind::Fork, 1, 0)));
+    let mut all = filter(&Spec { cgroups: texts(&["/"]), ..Spec::default() });
+    assert!(all.admits(&placed("/x", None, None)) && all.admits(&placed("/", None, None)));
+}
+
+#[test]
+fn nothing_asked_for_is_everything() {
+    let mut filter = filter(&Spec::default());
+    assert!(Kind::ALL.into_iter().all(|kind| filter.admits(&event(kind, 1, 0))));
+    assert!(filter.admits(&Event::new(Kind::Fork, Timestamp(0))));
+}
+
+#[test]
+fn framing_passes_every_filter() {
+    let kinds = vec![Kind::Exec];
+    let mut filter =
+        filter(&Spec { pids: vec![1], uids: vec![1], comm: vec![glob("x").unwrap()], kinds, ..Spec::default() });
+    for kind in Kind::ALL {
+        assert_eq!(filter.admits(&Event::new(kind, Timestamp(0))), kind.is_framing(), "{kind}");
+    }
+}
+
+#[test]
+fn alternatives_of_one_option_and_all_options_together() {
+    let globs = |patterns: &[&str]| patterns.iter().map(|pattern| glob(pattern).unwrap()).collect();
+    let mut comm = filter(&Spec { comm: globs(&["ssh*", "ba[st]h"]), ..Spec::default() });
+    for (name, shown) in
+        [("sshd", true), ("bash", true), ("bath", true), ("bach", false), ("ss", false), ("xsshd", false)]
+    {
+        assert_eq!(comm.admits(&named(name, "/x", 0, None)), shown, "{name}");
+    }
+    let mut exe = filter(&Spec { exe: globs(&["/usr/{bin,sbin}/*", "*/python3*"]), ..Spec::default() });
+    for (path, shown) in [
+        ("/usr/bin/a/b", true),
+        ("/usr/sbin/x", true),
+        ("/opt/v/bin/python3.12", true),
+        ("/bin/x", false),
+        ("python", false),
+    ] {
+        assert_eq!(exe.admits(&named("x", path, 0, None)), shown, "{path}");
+    }
+    let spec = Spec { comm: globs(&["a"]), uids: vec![1000], kinds: vec![Kind::Exec, Kind::Exit], ..Spec::default() };
+    let mut all = filter(&spec);
+    assert!(all.admits(&named("a", "/a", 1000, None)));
+    assert!(all.admits(&named("a", "/a", 0, Some(1000))), "the effective user counts too");
+    assert!(!all.admits(&named("a", "/a", 0, None)));
+    assert!(!all.admits(&named("b", "/a", 1000, None)));
+    let mut fork = named("a", "/a", 1000, None);
+    fork.kind = Kind::Fork;
+    assert!(!all.admits(&fork));
+    let unknown = event(Kind::Exec, 1, 0);
+    assert!(
+        !exe.admits(&unknown) && !comm.admits(&unknown) && !all.admits(&unknown),
+        "what is not known does not match"
+    );
+}
+
+#[test]
+fn descendants_stay_through_exec_and_a_change_of_parent() {
+    let mut filter = subtree(&[10]);
+    assert!(!filter.admits(&event(Kind::Process, 1, 0)));
+    assert!(filter.admits(&event(Kind::Process, 10, 1)));
+    assert!(filter.admits(&event(Kind::Fork, 11, 10)));
+    assert!(filter.admits(&event(Kind::Fork, 12, 11)));
+    assert!(!filter.admits(&event(Kind::Fork, 13, 1)));
+    assert!(filter.admits(&event(Kind::Exec, 12, 11)));
+    assert!(filter.admits(&event(Kind::Exit, 11, 10)));
+    assert!(filter.admits(&event(Kind::Reparent, 12, 1)));
+    assert!(filter.admits(&event(Kind::Fork, 14, 12)), "below one that was adopted from outside");
+    assert!(filter.admits(&event(Kind::Exit, 12, 1)));
+    assert!(!filter.admits(&event(Kind::Exec, 13, 1)));
+}
+
+#[test]
+fn a_sibling_made_with_clone_parent_belongs_to_its_creator() {
+    let mut filter = subtree(&[10]);
+    assert!(filter.admits(&event(Kind::Process, 10, 1)));
+    let mut sibling = event(Kind::Fork, 11, 1);
+    sibling.process.as_mut().unwrap().creator_id = Some(id(10));
+    assert!(filter.admits(&sibling));
+}
+
+#[test]
+fn a_pid_that_is_used_again_is_another_process() {
+    let mut filter = subtree(&[10]);
+    assert!(filter.admits(&event(Kind::Process, 10, 1)));
+    assert!(filter.admits(&event(Kind::Exit, 10, 1)));
+    let mut later = event(Kind::Fork, 10, 1);
+    later.process.as_mut().unwrap().id = ProcessId::from_ticks(8, 10);
+    assert!(!filter.admits(&later));
+}
+
+#[test]
+fn what_is_not_shown_still_makes_descendants() {
+    let mut filter = filter(&Spec { pids: vec![10], kinds: vec![Kind::Exec], ..Spec::default() });
+    assert!(!filter.admits(&event(Kind::Process, 10, 1)));
+    assert!(!filter.admits(&event(Kind::Fork, 11, 10)));
+    assert!(filter.admits(&event(Kind::Exec, 11, 10)));
+    assert!(!filter.admits(&event(Kind::Exec, 12, 1)));
+}
+
+proptest! {
+    /// A snapshot says the same in whatever order it names processes.
+    #[test]
+    fn a_snapshot_may_come_in_any_order(
+        parents in proptest::collection::vec(0usize..30, 30),
+        root in 1u32..30,
+        order in Just((1u32..30).collect::<Vec<_>>()).prop_shuffle(),
+    ) {
+        // The parent of each has a smaller pid: a tree.
+        let parent = |pid: u32| if pid <= 1 { 0 } else { 1 + parents[pid as usize] as u32 % (pid - 1) };
+        let below = |pid: u32| std::iter::successors(Some(pid), |&pid| (pid > 1).then(|| parent(pid))).any(|pid| pid == root);
+        let snapshot: Vec<_> = order.iter().map(|&pid| event(Kind::Process, pid, parent(pid))).collect();
+        let mut filter = subtree(&[root]);
+        filter.learn(&snapshot);
+        for process in &snapshot {
+            let pid = process.process.as_ref().unwrap().pid;
+            prop_assert_eq!(filter.admits(process), below(pid), "{}", pid);
+        }
+    }
+}
+
+#[test]
+fn with_engines_what_daemons_start_is_in_too() {
+    let ran = |pid: u32, parent: u32, argv: &[&str]| {
+        let mut event = event(Kind::Exec, pid, parent);
+        event.process.as_mut().unwrap().image_mut().argv = Some(argv.iter().collect());
+        event
+    };
+    let about = |kind, process: Option<Event>| {
+        let mut event = process.unwrap_or_else(|| Event::new(kind, Timestamp(0)));
+        event.kind = kind;
+        event.container = Some(Box::new(crate::event::Container::new("abc".into(), "/abc".into())));
+        event
+    };
+    for engines in [true, false] {
+        let mut filter = filter(&Spec { pids: vec![5], engines, ..Spec::default() });
+        assert!(filter.admits(&ran(5, 1, &["docker", "run", "web"])));
+        assert!(!filter.admits(&ran(6, 1, &["cron"])) && !filter.admits(&about(Kind::ContainerInfo, None)));
+        assert_eq!(filter.admits(&ran(10, 1, &["/usr/bin/containerd"])), engines);
+        let runtime = ran(11, 10, &["runc", "create", "abc"]);
+        assert_eq!(filter.admits(&runtime), engines);
+        assert_eq!(filter.admits(&about(Kind::ContainerCreate, Some(runtime))), engines);
+        assert_eq!(filter.admits(&about(Kind::ContainerExit, None)), engines);
+        assert_eq!(filter.admits(&about(Kind::ContainerRemove, None)), engines);
+        assert!(!filter.admits(&about(Kind::ContainerExit, None)), "it is no more");
+    }
+}

@@ -1,0 +1,71 @@
+//! How often the kernel passed over the programs that are attached: what it says nobody else tells.
+
+use std::fs::File;
+use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::unix::fs::FileExt as _;
+
+use aya::programs::ProgramFd;
+use tracer_common::record::{
+    KIND_CGROUP, KIND_EXEC, KIND_EXEC_FAILED, KIND_EXECAT_FAILED, KIND_EXIT, KIND_FORK, KIND_REAP, KIND_SIGNAL,
+};
+
+use super::hook::Hook;
+use crate::record::skipped::Untold;
+
+/// What a program tells. None if it tells nothing by itself.
+fn kind(program: &str) -> Option<u16> {
+    Some(match program {
+        "fork" | "fork_waking" => KIND_FORK,
+        "exec" | "exec_event" => KIND_EXEC,
+        "exit" | "exit_by_live" | "exit_event" => KIND_EXIT,
+        "signal" => KIND_SIGNAL,
+        "cgroup_mkdir" | "cgroup_attach" | "cgroup_rmdir" => KIND_CGROUP,
+        "reap" => KIND_REAP,
+        "execve_failed" | "execve_exit" => KIND_EXEC_FAILED,
+        "execveat_failed" | "execveat_exit" => KIND_EXECAT_FAILED,
+        _ => return None,
+    })
+}
+
+/// One program that is attached.
+struct Attached {
+    kind: u16,
+    /// What the kernel tells of it. Lasts as long as the descriptor.
+    info: File,
+    _program: ProgramFd,
+}
+
+/// How often the kernel passed over each program that is attached.
+#[derive(Default)]
+pub(super) struct Misses {
+    programs: Vec<Attached>,
+}
+
+impl Misses {
+    /// One more program.
+    pub(super) fn watch(&mut self, hook: &Hook, program: ProgramFd) {
+        // Where it cannot be read there is nothing to tell: before 5.12 nothing is passed over.
+        let info = File::open(format!("/proc/self/fdinfo/{}", program.as_fd().as_raw_fd()));
+        if let (Some(kind), Ok(info)) = (kind(hook.program), info) {
+            self.programs.push(Attached { kind, info, _program: program });
+        }
+    }
+
+    /// What nobody has told.
+    pub(super) fn untold(&self) -> Untold {
+        let mut out = Untold::default();
+        for program in &self.programs {
+            out[usize::from(program.kind)] += count(&program.info);
+        }
+        out
+    }
+}
+
+/// `recursion_misses` (kernel/bpf/syscall.c, `bpf_prog_show_fdinfo`), by which the kernel means any other reason too.
+fn count(info: &File) -> u64 {
+    let mut text = [0; 1024];
+    let Ok(length) = info.read_at(&mut text, 0) else { return 0 };
+    let text = std::str::from_utf8(&text[..length]).unwrap_or_default();
+    let value = text.lines().find_map(|line| line.strip_prefix("recursion_misses:"));
+    value.and_then(|value| value.trim().parse().ok()).unwrap_or(0)
+}

@@ -1,0 +1,220 @@
+//! The processes that are there when tracing begins, from `/proc`.
+//!
+//! Nothing here is an error but a missing `/proc`: processes come and go while they are read. Everything of one process is
+//! read through one descriptor of its directory, which goes on meaning that process (and fails once it is gone) even
+//! if its pid is used again.
+
+mod dir;
+
+use std::io;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+use rustc_hash::FxHashMap;
+use tracer_common::record::ID_UNSET;
+
+use self::dir::{Dir, Stat, Status, number, twice};
+use crate::clock::boot_ns;
+use crate::event::id::{ProcessId, TICK_NS};
+use crate::event::time::Timestamp;
+use crate::event::{Image, Process, Source};
+use crate::kernel::hierarchy::Hierarchy;
+use crate::record::text::Text;
+use crate::sys::tty;
+
+/// `task_struct.flags`: a kernel thread.
+const PF_KTHREAD: u32 = 0x20_0000;
+
+/// The ancestor of all kernel threads.
+const KTHREADD: u32 = 2;
+
+/// How often processes are read again whose parent is just ending, and how long to wait before. One that needs longer is
+/// looked at again later ([`crate::table::Table::unsettled`]).
+const SECOND_LOOKS: u32 = 20;
+const SECOND_LOOK_AFTER: Duration = Duration::from_millis(1);
+
+/// [`Seed::ppid`] of a process that nothing is told of but that it was there.
+pub const PPID_UNKNOWN: u32 = u32::MAX;
+
+/// A process found in `/proc`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Seed {
+    /// All that was found out about it.
+    pub process: Process,
+    /// Pid of its parent; 0 for none, [`PPID_UNKNOWN`] if not even that is known.
+    pub ppid: u32,
+    /// Field 22 of `/proc/PID/stat`.
+    pub start_ticks: u64,
+    /// Its terminal, as [`crate::sys::tty::mkdev`] has it.
+    pub tty: u32,
+    /// Number of its mount namespace, 0 if unknown.
+    pub mnt_ns: u32,
+    /// Number of its pid namespace, 0 if unknown, or the initial one.
+    pub pid_ns: u32,
+    /// All its threads are ending or have ended (`PF_EXITING`): its exit is told already, or within microseconds.
+    pub exiting: bool,
+    /// It was waited for before all of it was read.
+    pub gone: bool,
+    /// `CLOCK_BOOTTIME` before the first of it was read.
+    pub read_from_ns: u64,
+    /// `CLOCK_BOOTTIME` after the last of it was read.
+    pub read_until_ns: u64,
+}
+
+impl Seed {
+    /// Forgets what it runs.
+    pub fn forget_image(&mut self) {
+        self.process.image = Image::none();
+    }
+
+    /// False if another look may show another parent: the one that was seen is just ending, or gone, or it took over the pid
+    /// of the right one after this process was read.
+    pub fn is_settled(&self, parent: Option<&Self>) -> bool {
+        let good = |parent: &Self| {
+            let older = parent.start_ticks < self.start_ticks;
+            let read_before = parent.start_ticks == self.start_ticks && parent.read_from_ns < self.read_until_ns;
+            !parent.exiting && !parent.gone && (older || read_before)
+        };
+        self.ppid == 0 || self.gone || parent.is_some_and(good)
+    }
+}
+
+/// Reads all processes. Fails only if `/proc` cannot be listed.
+pub fn snapshot(utc_minus_boot_ns: i64, hierarchy: &Hierarchy) -> io::Result<Vec<Seed>> {
+    let mut seeds = Vec::new();
+    for entry in std::fs::read_dir("/proc")? {
+        let Ok(entry) = entry else { continue };
+        let pid = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        seeds.extend(pid.and_then(|pid| read(pid, utc_minus_boot_ns, hierarchy)));
+    }
+    settle_parents(&mut seeds);
+    Ok(seeds)
+}
+
+/// Reads one process; none if there is no such process (or only a thread of that number).
+pub fn read(pid: u32, utc_minus_boot_ns: i64, hierarchy: &Hierarchy) -> Option<Seed> {
+    let look = || read_once(pid, utc_minus_boot_ns, hierarchy);
+    let seed = twice(look)?;
+    // That it is gone may be as little true as that nobody is there.
+    let again = if seed.gone { look() } else { None };
+    Some(again.filter(|again| again.start_ticks == seed.start_ticks).unwrap_or(seed))
+}
+
+fn read_once(pid: u32, utc_minus_boot_ns: i64, hierarchy: &Hierarchy) -> Option<Seed> {
+    let read_from_ns = boot_ns();
+    let mut dir = Dir::open(pid)?;
+    let stat = dir.stat()?;
+    let status = Status::parse(dir.read(c"status")?)?;
+    if status.tgid != pid {
+        return None;
+    }
+    let start_ns = stat.start_ticks.saturating_mul(TICK_NS);
+    let mut process = Process::new(ProcessId::from_ticks(stat.start_ticks, pid), Source::Procfs);
+    process.kthread = stat.flags & PF_KTHREAD != 0;
+    (process.uid, process.gid) = (Some(status.uid), Some(status.gid));
+    process.euid = Some(status.euid).filter(|&euid| euid != status.uid);
+    process.egid = Some(status.egid).filter(|&egid| egid != status.gid);
+    process.ns_pids = (status.ns_pids.len() > 1).then(|| status.ns_pids.into());
+    process.start_time = Some(Timestamp(utc_minus_boot_ns.saturating_add_unsigned(start_ns)));
+
+    // A leader that has ended has no memory, no directories, and with version 1 no control group; another thread of it has.
+    let living = if stat.is_ending() { dir.living_thread() } else { Some(pid) };
+    let mut thread = living.filter(|&tid| tid != pid).and_then(|tid| dir.thread(tid));
+    let from = thread.as_mut().unwrap_or(&mut dir);
+    process.cgroup =
+        from.read(c"cgroup").and_then(|lines| Some(hierarchy.path_in(&String::from_utf8_lossy(lines))?.into()));
+    process.loginuid = from.read(c"loginuid").and_then(number).filter(|&uid| uid != ID_UNSET);
+    let (mut mnt_ns, mut pid_ns) = (0, 0);
+    if living.is_some() && !process.kthread {
+        from.image(&mut process);
+        mnt_ns = from.namespace(c"ns/mnt");
+        pid_ns = if process.ns_pids.is_some() { from.namespace(c"ns/pid") } else { 0 };
+    } else if pid == KTHREADD {
+        mnt_ns = from.namespace(c"ns/mnt");
+    }
+
+    // Last, so that what it says about the end is as fresh as can be.
+    let (last, gone) = match dir.stat() {
+        Some(last) => (last, false),
+        None => (stat, true),
+    };
+    let exiting = gone || (last.is_ending() && dir.living_thread().is_none());
+    process.image_mut().set_comm(Text::new(&last.comm));
+    (process.sid, process.pgid) = (last.sid, last.pgid);
+    process.tty = tty::name(last.tty).map(Into::into);
+    process.zombie = exiting && last.is_zombie();
+    process.ppid = Some(last.ppid);
+    Some(Seed {
+        process,
+        ppid: last.ppid,
+        start_ticks: last.start_ticks,
+        tty: last.tty,
+        mnt_ns,
+        pid_ns,
+        exiting,
+        gone,
+        read_from_ns,
+        read_until_ns: boot_ns(),
+    })
+}
+
+/// What is left of a process that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remains {
+    /// It still ends: it may have files to close, or a namespace's members to wait for. Or it cannot be seen.
+    Ending,
+    /// It is to be waited for.
+    Zombie,
+    /// Nothing: it has been waited for.
+    None,
+}
+
+/// Looks at what is left of one.
+pub fn remains(id: ProcessId) -> Remains {
+    match std::fs::read(format!("/proc/{}/stat", id.pid())) {
+        Ok(bytes) => remains_by(&bytes, id),
+        // Of others' processes `/proc` may show nothing (`hidepid`).
+        Err(_) if kill(Pid::from_raw(id.pid() as i32), None) == Err(Errno::ESRCH) => Remains::None,
+        Err(_) => Remains::Ending,
+    }
+}
+
+fn remains_by(stat: &[u8], id: ProcessId) -> Remains {
+    match Stat::parse(stat) {
+        Some(stat) if ProcessId::from_ticks(stat.start_ticks, id.pid()) != id => Remains::None,
+        // A leader is one before the last of its threads has ended; until then nobody can wait for it.
+        Some(Stat { state: b'Z', threads: 1, .. }) => Remains::Zombie,
+        _ => Remains::Ending,
+    }
+}
+
+/// Looks again at processes whose parent is doubtful: the kernel gives them another one soon, or has already.
+fn settle_parents(seeds: &mut [Seed]) {
+    let at: FxHashMap<u32, usize> = seeds.iter().enumerate().map(|(at, seed)| (seed.process.pid, at)).collect();
+    for look in 0..SECOND_LOOKS {
+        let unsettled = |seed: &Seed| !seed.is_settled(at.get(&seed.ppid).map(|&at| &seeds[at]));
+        let again: Vec<usize> = (0..seeds.len()).filter(|&at| unsettled(&seeds[at])).collect();
+        if again.is_empty() {
+            return;
+        }
+        if look != 0 {
+            std::thread::sleep(SECOND_LOOK_AFTER);
+        }
+        for at in again {
+            let seed = &mut seeds[at];
+            let stat = twice(|| Dir::open(seed.process.pid)?.stat());
+            if let Some(stat) = stat.filter(|stat| stat.start_ticks == seed.start_ticks) {
+                seed.ppid = stat.ppid;
+            } else {
+                (seed.gone, seed.exiting) = (true, true);
+            }
+            seed.process.ppid = Some(seed.ppid);
+            seed.read_until_ns = boot_ns();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,116 @@
+//! A record of the ring buffer, decoded: still what the kernel side saw, nothing added.
+
+pub mod decode;
+pub mod gaps;
+pub(crate) mod intern;
+pub mod skipped;
+pub mod text;
+
+use std::sync::Arc;
+
+use tracer_common::record as raw;
+
+use crate::event::{Capture, Image};
+use crate::record::text::{Argv, Text};
+
+/// One decoded record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Record {
+    /// `sched_process_fork`.
+    Fork(Fork),
+    /// `sched_process_exec`.
+    Exec(Box<Exec>),
+    /// `sched_process_exit`.
+    Exit(Box<raw::Exit>),
+    /// `signal_generate`, of a signal that ends its target by default.
+    Signal(raw::Signal),
+    /// An `execve` or `execveat` that failed.
+    ExecFailed(Box<ExecFailed>),
+    /// `cgroup_mkdir`, `cgroup_attach_task`, `cgroup_rmdir`.
+    Cgroup(Cgroup),
+    /// `sched_process_free`: a dead process was waited for.
+    Reap(raw::Reap),
+    /// A kind that this build does not know: a newer kernel side. Counted, not lost.
+    Unknown(raw::Header),
+}
+
+impl Record {
+    /// The part that every record has.
+    pub fn header(&self) -> &raw::Header {
+        match self {
+            Self::Fork(fork) => &fork.raw.header,
+            Self::Exec(exec) => &exec.raw.header,
+            Self::Exit(exit) => &exit.header,
+            Self::Signal(signal) => &signal.header,
+            Self::ExecFailed(failed) => &failed.raw.header,
+            Self::Cgroup(cgroup) => &cgroup.raw.header,
+            Self::Reap(reap) => &reap.header,
+            Self::Unknown(header) => header,
+        }
+    }
+}
+
+/// A fork with the child's pids.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fork {
+    /// The fixed part.
+    pub raw: raw::Fork,
+    /// The child's pid in each namespace, outermost first; none when it is in the initial one.
+    pub ns_pids: Option<Arc<[u32]>>,
+}
+
+/// An exec with its strings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exec {
+    /// The fixed part.
+    pub raw: raw::Exec,
+    /// Its name, its arguments, the executable and the working directory, both absolute in its mount namespace.
+    pub image: Arc<Image>,
+    /// Path as given.
+    pub filename: Option<Text>,
+    /// Interpreter, if another program than `filename` runs.
+    pub interpreter: Option<Text>,
+    /// Why the path of the executable is not whole, if so.
+    pub exe_capture: Option<Capture>,
+    /// Likewise of the working directory.
+    pub cwd_capture: Option<Capture>,
+    /// Likewise of the arguments.
+    pub argv_capture: Option<Capture>,
+}
+
+impl Exec {
+    /// An exec whose image is whole, and of which nothing else is known.
+    pub fn new(raw: raw::Exec, image: Arc<Image>) -> Self {
+        Self { raw, image, filename: None, interpreter: None, exe_capture: None, cwd_capture: None, argv_capture: None }
+    }
+}
+
+/// A failed exec with its strings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExecFailed {
+    /// The fixed part.
+    pub raw: raw::ExecFailed,
+    /// Path as given.
+    pub filename: Field<Text>,
+    /// Arguments as given.
+    pub argv: Field<Argv>,
+}
+
+/// What befell a cgroup, with its path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cgroup {
+    /// The fixed part.
+    pub raw: raw::Cgroup,
+    /// Its path, from the root of the hierarchy; empty if it could not be read.
+    pub path: Arc<str>,
+}
+
+/// A captured field: what there is of it, and what is missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Field<T> {
+    /// What there is; none if it could not be read or does not apply.
+    pub value: Option<T>,
+    /// Why it is not whole, if so.
+    pub capture: Option<Capture>,
+}

@@ -1,0 +1,272 @@
+//! How to trace, and how it begins.
+
+use std::io;
+use std::time::Duration;
+
+use super::intake::Intake;
+use super::kernel_filter::Narrow;
+use super::outbox::Outbox;
+use super::recheck::Again;
+use super::{Tracer, containers, look_at_cgroups};
+use crate::clock;
+use crate::event::Filtering;
+use crate::filter::pushdown::Scope;
+use crate::kernel::error::LoadError;
+use crate::kernel::hierarchy::Hierarchy;
+use crate::kernel::load::{Kernel, KernelFilter, KernelOptions, Tracked};
+use crate::kernel::preflight::{self, PlaceError};
+use crate::proc::{self, Seed};
+use crate::record::skipped::PassedOver;
+use crate::table::merge;
+use crate::table::{Table, TableOptions};
+
+/// Why tracing did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The kernel side.
+    #[error(transparent)]
+    Kernel(#[from] LoadError),
+    /// It cannot be done from here.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    /// `/proc`.
+    #[error("cannot read /proc ({0}); mount it with `mount -t proc proc /proc`")]
+    Proc(#[source] io::Error),
+}
+
+/// Whether execs that fail are told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ExecFailures {
+    /// No: it costs something.
+    #[default]
+    No,
+    /// Each of them.
+    All,
+    /// Looking for a program along `PATH` is one: see [`crate::analysis::path_search`].
+    Summary,
+}
+
+/// How to trace; ends in [`Builder::start`].
+#[derive(Clone, Debug)]
+pub struct Builder {
+    kernel: KernelOptions,
+    only: Option<u32>,
+    summarise: bool,
+    zombie_after: Option<Duration>,
+    ancestors: bool,
+    scope: Scope,
+    filtering: Option<Filtering>,
+    max_dead: usize,
+    max_memory: usize,
+}
+
+/// Most memory that a trace takes unless told otherwise: see [`Builder::max_memory`].
+pub const MAX_MEMORY: usize = 64 << 20;
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            kernel: KernelOptions::default(),
+            only: None,
+            summarise: false,
+            zombie_after: None,
+            ancestors: false,
+            scope: Scope::Machine,
+            filtering: None,
+            max_dead: TableOptions::default().max_dead,
+            max_memory: MAX_MEMORY,
+        }
+    }
+}
+
+impl Builder {
+    /// Size of the ring buffer in bytes, a power of two and a multiple of the page size; 8 MiB by default.
+    #[must_use]
+    pub fn ring_bytes(mut self, bytes: u32) -> Self {
+        self.kernel.ring_bytes = bytes;
+        self
+    }
+
+    /// Most bytes of argv to capture; 64 KiB by default, 6 MiB at most.
+    #[must_use]
+    pub fn argv_max(mut self, bytes: u32) -> Self {
+        self.kernel.argv_max = bytes;
+        self
+    }
+
+    /// Report the start and end of threads too.
+    #[must_use]
+    pub fn threads(mut self, threads: bool) -> Self {
+        self.kernel.threads = threads;
+        self
+    }
+
+    /// Tell execs that fail. Where the kernel allows no BPF at the system calls' own functions, it takes their
+    /// tracepoints, and then every system call of the machine is slower: [`crate::event::Hello::fallbacks`] says so.
+    #[must_use]
+    pub fn exec_failures(mut self, failures: ExecFailures) -> Self {
+        self.kernel.exec_failed = failures != ExecFailures::No;
+        self.summarise = failures == ExecFailures::Summary;
+        self
+    }
+
+    /// Whether execs that fail are told by the functions of the system calls, or by their tracepoints. Unless said, by the
+    /// first that the kernel allows.
+    #[must_use]
+    pub fn exec_failures_by_function(mut self, by_function: bool) -> Self {
+        self.kernel.exec_failed_by_function = Some(by_function);
+        self
+    }
+
+    /// Tell when the dead are waited for, and of those that are not in so long a time.
+    #[must_use]
+    pub fn zombie_after(mut self, after: Option<Duration>) -> Self {
+        self.kernel.reap = after.is_some();
+        self.zombie_after = after;
+        self
+    }
+
+    /// A file with the running kernel's BTF. Another kernel's is refused.
+    #[must_use]
+    pub fn btf(mut self, file: Option<std::path::PathBuf>) -> Self {
+        self.kernel.btf = file;
+        self
+    }
+
+    /// Whether births, execs and deaths are taken from hooks at which no program is preempted, which cost a little more. Unless
+    /// said, they are where the kernel passes over programs that are preempted (Linux 7). What is passed over is told as lost.
+    #[must_use]
+    pub fn unpreempted(mut self, unpreempted: bool) -> Self {
+        self.kernel.unpreempted = Some(unpreempted);
+        self
+    }
+
+    /// Report only this process and what it forks from now on. The kernel side itself leaves out the rest.
+    #[must_use]
+    pub fn only(mut self, pid: u32) -> Self {
+        self.only = Some(pid);
+        self.kernel.filter = KernelFilter::Only;
+        self
+    }
+
+    /// Have the kernel side leave out what is not asked for, and say so in `hello` ([`crate::filter::pushdown::of`] gives both). What comes
+    /// is still more than that: the events are to be passed through a [`Filter`](crate::filter::Filter), which asks for the same.
+    #[must_use]
+    pub fn scope(mut self, scope: Scope, filtering: Option<Filtering>) -> Self {
+        self.kernel.filter = scope.kernel_filter();
+        (self.scope, self.filtering) = (scope, filtering);
+        self
+    }
+
+    /// Add to each event the ancestors of its process.
+    #[must_use]
+    pub fn ancestors(mut self, ancestors: bool) -> Self {
+        self.ancestors = ancestors;
+        self
+    }
+
+    /// How many of the dead are remembered.
+    #[must_use]
+    pub fn max_dead(mut self, processes: usize) -> Self {
+        self.max_dead = processes;
+        self
+    }
+
+    /// Most bytes that what is remembered and what is handed on may take; 64 MiB by default. Three quarters are for the
+    /// process table: [`crate::table::TableStats`] says what it had to give up. The rest is for the events that wait to be
+    /// taken. The ring, which is the kernel's, is not in it.
+    #[must_use]
+    pub fn max_memory(mut self, bytes: usize) -> Self {
+        self.max_memory = bytes;
+        self
+    }
+
+    /// Loads and attaches the kernel side, then takes the snapshot of what already runs. Needs a tokio runtime.
+    pub fn start(self) -> Result<Tracer, StartError> {
+        preflight::check()?;
+        let began_ns = clock::boot_ns();
+        let (mut kernel, mut ring) = Kernel::start(&self.kernel)?;
+        let started_ns = clock::boot_ns();
+        let utc_minus_boot_ns = clock::utc_minus_boot_ns();
+        let seeds = match self.only {
+            Some(pid) => {
+                kernel.track(pid, Tracked::Asked)?;
+                line_of(pid, utc_minus_boot_ns, &kernel.hierarchy)
+            }
+            None => proc::snapshot(utc_minus_boot_ns, &kernel.hierarchy).map_err(StartError::Proc)?,
+        };
+        let page_size = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten().unwrap_or(4096);
+        let mut table = Table::new(TableOptions {
+            max_dead: self.max_dead,
+            max_bytes: self.max_memory / 4 * 3,
+            utc_minus_boot_ns,
+            ancestors: self.ancestors,
+            zombie_after_ns: self.zombie_after.map(|after| u64::try_from(after.as_nanos()).unwrap_or(u64::MAX)),
+            page_size: page_size as u64,
+            look_up: true,
+        });
+        let narrow = self.kernel.filter.kin().then(|| Box::new(Narrow::new(self.scope, kernel.hierarchy.clone())));
+        if narrow.is_some() {
+            table.watch_cgroups();
+        }
+        // Cgroups that come later are told, and this one has what is there: none is missed.
+        look_at_cgroups(&mut table, &kernel.hierarchy);
+        let intake = Intake::new();
+        tracing::info!(
+            "attached within {} ms; {} processes read from /proc within {} ms",
+            (started_ns - began_ns) / 1_000_000,
+            seeds.len(),
+            (clock::boot_ns() - started_ns) / 1_000_000,
+        );
+        // What happened while `/proc` was read has to be known before it can be told what was there before.
+        let (told, _) = intake.look_ahead(&mut ring);
+        let mut tracer = Tracer {
+            kernel,
+            ring,
+            emptied_ns: None,
+            table,
+            intake,
+            snapshot: Vec::new(),
+            outbox: Outbox::new(self.summarise),
+            single: Vec::new().into_iter(),
+            began_ns,
+            started_ns,
+            clock_checked_ns: started_ns,
+            settle: Again::at_once(),
+            timer: None,
+            passed_over: PassedOver::default(),
+            passed_over_checked_ns: 0,
+            resync: Again::never(),
+            narrow,
+            filtering: self.filtering.map(Box::new),
+            names: None,
+            answers: Vec::new(),
+            rescan_at_ns: 0,
+            options: self.kernel,
+            max_memory: self.max_memory,
+        };
+        tracer.table.seed(merge::reconcile(seeds, &told), &mut tracer.snapshot);
+        // Before the processes: who asks for a container by name has to know whose they are.
+        let mut found = Vec::new();
+        tracer.names = containers::begin(&mut tracer.table, &mut found);
+        tracer.snapshot.splice(0..0, found);
+        tracer.take_batch();
+        tracer.close_filter()?;
+        // There is something to hand on.
+        tracer.emptied_ns = None;
+        Ok(tracer)
+    }
+}
+
+/// A process that is held before its exec, after its line of ancestors, the oldest first. What it runs is not known yet.
+fn line_of(pid: u32, utc_minus_boot_ns: i64, hierarchy: &Hierarchy) -> Vec<Seed> {
+    let read = |pid| proc::read(pid, utc_minus_boot_ns, hierarchy);
+    let parent = |&pid: &u32| read(pid).map(|seed| seed.ppid).filter(|&ppid| ppid != 0);
+    let mut line: Vec<u32> = std::iter::successors(Some(pid), parent).collect();
+    line.reverse();
+    let mut out: Vec<Seed> = line.into_iter().filter_map(read).collect();
+    if let Some(seed) = out.last_mut().filter(|seed| seed.process.pid == pid) {
+        seed.forget_image();
+    }
+    out
+}

@@ -1,0 +1,263 @@
+//! The kernel side is told what is asked for, and leaves out the rest.
+//!
+//! At first it reports everything, so that what was there before is joined with what happens meanwhile as ever. Then it is told
+//! who of those that are there is asked for, and from that moment on it filters; the others are forgotten. Control
+//! groups go on being decided on as they are made: until then the kernel side reports who is in a new one.
+
+use std::sync::Arc;
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::Tracer;
+use crate::enrich::{Cgroup, Container, oci};
+use crate::event::id::ProcessId;
+use crate::event::{Filtering, Source};
+use crate::filter::Filter;
+use crate::filter::pushdown::{Name, Places, Scope, Verdict};
+use crate::kernel::error::LoadError;
+use crate::kernel::filter_maps::is_aide;
+use crate::kernel::hierarchy::Hierarchy;
+use crate::kernel::load::{KernelFilter, Tracked};
+use crate::proc::{self, PPID_UNKNOWN, Seed};
+use crate::record::Record;
+use crate::record::text::Text;
+use crate::table::{KTHREADD, ProcessRef, Stranger, Table};
+
+/// So often it is looked who has come meanwhile before the filter is closed.
+const ROUNDS: u32 = 10;
+
+/// So long a runtime may take to say that a new control group is that of a container, in nanoseconds.
+const NAMING_NS: u64 = 10_000_000_000;
+
+/// So many strangers are looked at in a second. Of more no more is known than their records tell.
+const LOOKS: u32 = 1000;
+const SECOND_NS: u64 = 1_000_000_000;
+
+impl Scope {
+    /// What the kernel side has to be told of it.
+    pub(super) fn kernel_filter(&self) -> KernelFilter {
+        match self {
+            Self::Machine => KernelFilter::None,
+            Self::Subtree(_) => KernelFilter::Subtree,
+            Self::Users(users) => KernelFilter::Users(users.clone()),
+            Self::Places(places) if places.by_container() => KernelFilter::Containers,
+            Self::Places(_) => KernelFilter::Cgroups,
+        }
+    }
+}
+
+/// What is needed while the kernel side leaves out who is not asked for.
+pub(super) struct Narrow {
+    scope: Scope,
+    /// Control groups of which it is not certain yet that they are not asked for, and until when those wait that belong to no
+    /// container.
+    open: FxHashMap<u64, u64>,
+    looked_at_open_ns: u64,
+    /// Namespaces of containers of which that is not certain.
+    open_namespaces: FxHashSet<u32>,
+    hierarchy: Hierarchy,
+    /// How many strangers were looked at in the second that began then.
+    looks: (u32, u64),
+}
+
+impl Narrow {
+    pub(super) fn new(scope: Scope, hierarchy: Hierarchy) -> Self {
+        let (open, open_namespaces) = (FxHashMap::default(), FxHashSet::default());
+        Self { scope, open, looked_at_open_ns: 0, open_namespaces, hierarchy, looks: (0, 0) }
+    }
+
+    /// Looks at a process that a record is about and that was left out until now.
+    pub(super) fn meet(this: &mut Option<Box<Self>>, table: &mut Table, record: &Record) {
+        let Some(narrow) = this else { return };
+        let Some(stranger) = table.stranger(record) else { return };
+        let now = record.header().boot_ns;
+        if now.saturating_sub(narrow.looks.1) > SECOND_NS {
+            narrow.looks = (0, now);
+        }
+        if narrow.looks.0 == LOOKS {
+            return;
+        }
+        narrow.looks.0 += 1;
+        for seed in narrow.look_at(stranger, table) {
+            table.introduce(seed);
+        }
+    }
+
+    /// It, after its parent if nobody knows that.
+    fn look_at(&self, stranger: Stranger, table: &Table) -> Vec<Seed> {
+        let offset = crate::clock::utc_minus_boot_ns();
+        let Some(mut seed) = proc::read(stranger.pid, offset, &self.hierarchy) else { return Vec::new() };
+        let Some(comm) = stranger.comm else {
+            // Its record tells all else, as of then.
+            seed.forget_image();
+            (seed.process.source, seed.ppid) = (Source::Kernel, PPID_UNKNOWN);
+            return vec![seed];
+        };
+        // It may be another program by now, which its name would tell.
+        if seed.process.image.comm != Some(Text::from_padded(&comm).lossy) {
+            seed.forget_image();
+        }
+        let parent = Some(seed.ppid).filter(|&ppid| ppid != 0 && table.by_pid(ppid).is_none());
+        let parent = parent.and_then(|ppid| proc::read(ppid, offset, &self.hierarchy));
+        parent.into_iter().chain([seed]).collect()
+    }
+}
+
+impl Tracer {
+    /// Tells the kernel side who was there before and is asked for, and has it leave out the others.
+    pub(super) fn close_filter(&mut self) -> Result<(), LoadError> {
+        let Some(narrow) = &self.narrow else { return Ok(()) };
+        let scope = narrow.scope.clone();
+        if matches!(scope, Scope::Places(_)) && !self.kernel.tells_cgroups() {
+            self.give_up_filter("the kernel side is not told of control groups here");
+            return Ok(());
+        }
+        let mut subtree = if let Scope::Subtree(pids) = &scope { Filter::of_subtrees(pids) } else { None };
+        if let Some(subtree) = &mut subtree {
+            subtree.learn(&self.snapshot);
+        }
+        let mut noted: FxHashMap<ProcessId, Tracked> = FxHashMap::default();
+        let (mut heard, mut round) = (0, 0);
+        loop {
+            self.decide_cgroups(self.started_ns, true)?;
+            self.take_all();
+            if let Some(subtree) = &mut subtree {
+                for event in &self.outbox.waiting()[heard..] {
+                    // What it is shown it follows.
+                    let _ = subtree.admits(event);
+                }
+            }
+            heard = self.outbox.waiting().len();
+            let wanted = wanted(&self.table, &scope, subtree.as_ref());
+            let news: Vec<_> = wanted.into_iter().filter(|(id, what)| noted.get(id) < Some(what)).collect();
+            for &(id, what) in &news {
+                self.kernel.track(id.pid(), what)?;
+            }
+            round += 1;
+            let over = news.is_empty() || round == ROUNDS;
+            noted.extend(news);
+            if over {
+                break;
+            }
+        }
+        self.kernel.close()?;
+        // What was reported before that may still be on its way.
+        self.take_all();
+        // Who ended meanwhile had been taken out before it was put in.
+        for id in noted.keys() {
+            if self.table.by_pid(id.pid()).is_none() {
+                self.kernel.untrack(id.pid())?;
+            }
+        }
+        self.forget_others();
+        tracing::info!(
+            "the kernel side leaves out what is not asked for: {} of {} processes are known to it, after {} events",
+            noted.len(),
+            self.snapshot.len(),
+            self.outbox.waiting().len()
+        );
+        Ok(())
+    }
+
+    /// Forgets of whom nothing will be told.
+    pub(super) fn forget_others(&mut self) {
+        let tracked: FxHashSet<u32> = self.kernel.tracked().into_iter().collect();
+        self.table.leave_out(|process| tracked.contains(&process.pid()));
+    }
+
+    /// Tells the kernel side which control groups are asked for, of those that have come or changed. At the `start` those that
+    /// belong to no container will not come to.
+    pub(super) fn decide_cgroups(&mut self, now: u64, start: bool) -> Result<(), LoadError> {
+        let Self { narrow: Some(narrow), table, kernel, .. } = self else { return Ok(()) };
+        let Scope::Places(places) = &narrow.scope else { return Ok(()) };
+        let mut changed = table.take_changed_cgroups();
+        let mut namespaces = table.take_changed_namespaces();
+        let due = now.saturating_sub(narrow.looked_at_open_ns) > SECOND_NS;
+        if changed.is_empty() && namespaces.is_empty() && !due {
+            return Ok(());
+        }
+        narrow.looked_at_open_ns = now;
+        namespaces.extend(narrow.open_namespaces.drain().map(|number| (number, table.namespace(number))));
+        for (number, container) in namespaces.into_iter().filter(|_| places.by_container()) {
+            let verdict =
+                |container: Arc<Container>| places.container_verdict(&container, table.container_name(&container));
+            let verdict = container.map_or(Verdict::No, verdict);
+            if verdict == Verdict::Open {
+                narrow.open_namespaces.insert(number);
+            }
+            if verdict == Verdict::No {
+                kernel.leave_out_namespace(number)?;
+            } else {
+                kernel.admit_namespace(number)?;
+            }
+        }
+        changed.extend(narrow.open.keys().map(|&id| (id, table.cgroup_of(id))));
+        for (id, cgroup) in changed {
+            let verdict = cgroup.map_or(Verdict::No, |cgroup| verdict(places, table, &cgroup));
+            let until = *narrow.open.entry(id).or_insert(if start { now } else { now + NAMING_NS });
+            let of_container = table.cgroup_of(id).is_some_and(|cgroup| cgroup.container.is_some());
+            if verdict == Verdict::Open && (of_container || until > now) {
+                if start {
+                    kernel.admit_cgroup(id)?;
+                }
+                continue;
+            }
+            narrow.open.remove(&id);
+            if verdict == Verdict::Yes {
+                kernel.admit_cgroup(id)?;
+            } else {
+                kernel.leave_out_cgroup(id)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// That the kernel side cannot filter after all: it reports everything, and who is asked for is looked at here.
+    fn give_up_filter(&mut self, why: &str) {
+        tracing::info!("the kernel side leaves nothing out: {why}");
+        (self.narrow, self.options.filter) = (None, KernelFilter::None);
+        if let Some(filtering) = &mut self.filtering {
+            let options: Vec<String> = filtering.kernel.drain(..).chain(filtering.user.drain(..)).collect();
+            **filtering = Filtering { kernel: Vec::new(), user: options, why: Some(why.to_owned()) };
+        }
+    }
+}
+
+fn verdict(places: &Places, table: &Table, cgroup: &Cgroup) -> Verdict {
+    places.verdict(cgroup, name_in(table, cgroup))
+}
+
+/// What the container of a control group is called.
+fn name_in<'a>(table: &'a Table, cgroup: &Cgroup) -> Name<'a> {
+    cgroup.container.as_ref().map_or(Name::Unknown, |container| table.container_name(container))
+}
+
+/// Of whom the kernel side has to report what: those that are asked for, those that may put others there, and whose children
+/// both are.
+fn wanted(table: &Table, scope: &Scope, subtree: Option<&Filter>) -> Vec<(ProcessId, Tracked)> {
+    let mut wanted: FxHashMap<ProcessId, Tracked> = FxHashMap::default();
+    let mut parents: Vec<ProcessId> = Vec::new();
+    let state = |process: ProcessRef<'_>| {
+        let shown = process.process();
+        let name = process.cgroup().map_or(Name::Unknown, |cgroup| name_in(table, cgroup));
+        let by_descent = subtree.is_some_and(|subtree| subtree.follows(shown.id));
+        if by_descent || scope.asks_for(&shown, process.cgroup(), name) {
+            return Some(Tracked::Asked);
+        }
+        let argv = shown.image.argv.as_ref();
+        let runtime = argv.is_some_and(|argv| oci::read(argv).is_some() || oci::is_init(argv));
+        (runtime || shown.image.comm.as_deref().is_some_and(is_aide)).then_some(Tracked::Aide)
+    };
+    for process in table.living() {
+        if let Some(what) = state(process) {
+            wanted.insert(process.id(), what);
+            parents.extend(process.parent_id());
+        }
+    }
+    // By their namespaces those of containers are told from the host's.
+    parents.extend([1, KTHREADD].into_iter().filter_map(|pid| Some(table.by_pid(pid)?.id())));
+    for parent in parents {
+        wanted.entry(parent).or_insert(Tracked::Kin);
+    }
+    wanted.into_iter().collect()
+}

@@ -1,0 +1,402 @@
+//! The live source: the running kernel and `/proc`, as a stream of events.
+
+mod builder;
+mod containers;
+mod intake;
+mod kernel_filter;
+mod outbox;
+mod recheck;
+
+use std::future::{Future as _, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use std::vec;
+
+use futures_core::Stream;
+use nix::sys::utsname::{UtsName, uname};
+use tokio::time::{Sleep, sleep};
+use tracer_common::limits::ARGV_DEFAULT_BYTES;
+use tracer_common::stats::CpuStats;
+
+use self::intake::Intake;
+use self::kernel_filter::Narrow;
+use self::outbox::Outbox;
+use self::recheck::Again;
+use crate::clock;
+use crate::enrich::container_info::Names;
+use crate::enrich::info::Answer;
+use crate::enrich::runtime_state;
+use crate::event::time::Timestamp;
+use crate::event::{Event, Filtering, Hello, Kind, Lost};
+use crate::kernel::error::LoadError;
+use crate::kernel::hierarchy::Hierarchy;
+use crate::kernel::load::{Kernel, KernelOptions, RING_DEFAULT_BYTES};
+use crate::kernel::ring::{Ring, Taken};
+use crate::proc;
+use crate::record::Record;
+use crate::record::skipped::PassedOver;
+use crate::table::Table;
+pub use builder::{Builder, ExecFailures, MAX_MEMORY, StartError};
+
+/// Records taken from the ring before the events they make are handed on.
+const BATCH: usize = 4096;
+
+/// Which part of the memory is for events that wait to be handed on.
+const QUEUE_SHARE: usize = 16;
+
+/// UTC is compared with the boot clock this often, in nanoseconds: a clock that is set shows within it.
+const CLOCK_CHECK_NS: u64 = 1_000_000_000;
+
+/// Cgroups whose making was not told are looked for at most this often, in nanoseconds.
+const RESCAN_NS: u64 = 50_000_000;
+
+/// How often the kernel passed over a program is looked at no more often than that, in nanoseconds; in a storm that has no
+/// pause, after twenty times as long.
+const PASSED_OVER_NS: u64 = 50_000_000;
+
+/// After so long the ring is looked at again whatever it held then, in nanoseconds: as long as a look is put off at most.
+const HELD_UP_NS: u64 = 3_500_000;
+
+/// At the end, records that are on their way are waited for so often, and so long each time.
+const STOP_LOOKS: u32 = 2500;
+const STOP_PAUSE: Duration = Duration::from_micros(200);
+
+/// A running trace: a [`Stream`] of [`Event`]s.
+///
+/// ```no_run
+/// use std::future::poll_fn;
+/// use std::pin::Pin;
+///
+/// use futures_core::Stream;
+/// use tracer::Tracer;
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut tracer = Tracer::builder().argv_max(4096).start()?;
+/// while let Some(event) = poll_fn(|cx| Pin::new(&mut tracer).poll_next(cx)).await {
+///     println!("{}", serde_json::to_string(&event?)?);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub struct Tracer {
+    kernel: Kernel,
+    ring: Ring,
+    /// When all that the ring held was taken, and nothing was waited for since. What has come meanwhile waits for the next look: to
+    /// look for it at once, while a storm goes on, would be a look for each few records.
+    emptied_ns: Option<u64>,
+    table: Table,
+    intake: Intake,
+    snapshot: Vec<Event>,
+    outbox: Outbox,
+    /// Taken from these for those who take them one by one.
+    single: vec::IntoIter<Event>,
+    /// Before the first program was attached: no event is older.
+    began_ns: u64,
+    started_ns: u64,
+    clock_checked_ns: u64,
+    /// When to look again at those that [`Table::unsettled`] lists; never, once there are none.
+    settle: Again,
+    /// The time that is waited for, and the wait for it.
+    timer: Option<(u64, Pin<Box<Sleep>>)>,
+    /// What the kernel passed over, and when that was last looked at.
+    passed_over: PassedOver,
+    passed_over_checked_ns: u64,
+    /// When to hold the table against `/proc`, because records were lost; never, while none are.
+    resync: Again,
+    /// What the kernel side is asked for, where that is not everything.
+    narrow: Option<Box<Narrow>>,
+    /// … as it is told.
+    filtering: Option<Box<Filtering>>,
+    /// Who looks for names of containers; nobody, if there could be no thread.
+    names: Option<Names>,
+    /// What it answered while nobody asked.
+    answers: Vec<Answer>,
+    /// Not before then are the cgroups looked through again.
+    rescan_at_ns: u64,
+    options: KernelOptions,
+    max_memory: usize,
+}
+
+impl Tracer {
+    /// How to trace.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// The processes that ran already, as `process` events. Once taken they do not come with the stream.
+    pub fn take_snapshot(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.snapshot)
+    }
+
+    /// The process table, as of the last event handed out or waiting to be.
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// Records lost so far.
+    pub fn lost(&self) -> u64 {
+        self.intake.gaps.lost()
+    }
+
+    /// What the kernel side could not do so far, summed over the CPUs; of sequence numbers and losses there is nothing.
+    pub fn shortfalls(&self) -> CpuStats {
+        let stats = self.kernel.stats();
+        stats.iter().fold(CpuStats::default(), |sum, cpu| CpuStats {
+            argv_degraded: sum.argv_degraded + cpu.argv_degraded,
+            paths_degraded: sum.paths_degraded + cpu.paths_degraded,
+            untracked: sum.untracked + cpu.untracked,
+            ..sum
+        })
+    }
+
+    /// Records that could not be understood, so far.
+    pub fn malformed(&self) -> u64 {
+        self.intake.malformed
+    }
+
+    /// Time traced so far, in nanoseconds.
+    pub fn duration_ns(&self) -> u64 {
+        clock::boot_ns().saturating_sub(self.started_ns)
+    }
+
+    /// Appends what there is now, at least one event; waits for it if need be.
+    pub async fn next_batch(&mut self, out: &mut Vec<Event>) -> io::Result<()> {
+        loop {
+            let left = self.single.len() != 0 || !self.snapshot.is_empty();
+            if (left || self.is_worth_a_look()) && self.gather(out) {
+                return Ok(());
+            }
+            poll_fn(|cx| self.poll_wait(cx)).await?;
+        }
+    }
+
+    /// Appends what there is now, if anything, without waiting.
+    pub fn gather(&mut self, out: &mut Vec<Event>) -> bool {
+        self.fill();
+        let had = out.len();
+        out.extend(&mut self.single);
+        out.append(&mut self.snapshot);
+        self.outbox.hand_on(out);
+        out.len() > had
+    }
+
+    /// Ends tracing: detaches the kernel side, then appends everything that had happened by then.
+    pub fn stop(&mut self, out: &mut Vec<Event>) -> Result<(), LoadError> {
+        // Until now all programs were on. They go one by one: a birth told after the last death is one half of the truth.
+        self.intake.end_ns = clock::boot_ns();
+        self.kernel.detach();
+        // A program that ran at the moment of detaching may still be writing its record; since Linux 7 it can be preempted
+        // over that.
+        for _ in 0..STOP_LOOKS {
+            while self.gather(out) {}
+            if self.intake.gaps.in_flight(&self.kernel.stats()) == 0 {
+                break;
+            }
+            std::thread::sleep(STOP_PAUSE);
+        }
+        let now = clock::boot_ns();
+        self.tell_passed_over(now);
+        let late = std::mem::take(&mut self.intake.late);
+        for lost in late.into_iter().chain(self.intake.gaps.tail(&self.kernel.stats())) {
+            self.outbox.push(lost_event(lost, now));
+            self.resync.at(now);
+        }
+        if self.resync.due_ns().is_some() {
+            self.resync(now);
+        }
+        while self.gather(out) {}
+        self.await_answers(out);
+        self.outbox.end();
+        self.outbox.hand_on(out);
+        Ok(())
+    }
+
+    /// The first line of a stream.
+    pub fn hello(&self) -> Event {
+        let name = uname();
+        let text = |field: Option<&std::ffi::OsStr>| field.unwrap_or_default().to_string_lossy().into_owned();
+        let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let mut event = Event::new(Kind::Hello, Timestamp(self.began_ns as i64 + clock::utc_minus_boot_ns()));
+        event.hello = Some(Box::new(Hello {
+            version: env!("CARGO_PKG_VERSION").into(),
+            kernel: text(name.as_ref().ok().map(UtsName::release)),
+            arch: text(name.as_ref().ok().map(UtsName::machine)),
+            host: text(name.as_ref().ok().map(UtsName::nodename)),
+            boot_id: boot_id.trim().into(),
+            hooks: self.kernel.hook_names(),
+            fallbacks: self.kernel.fallbacks.clone(),
+            ring_bytes: self.kernel.ring_bytes.into(),
+            argv_max: self.options.argv_max.into(),
+            max_memory: self.max_memory as u64,
+            filter: self.filtering.as_deref().cloned(),
+        }));
+        event
+    }
+
+    /// Now, as events are stamped.
+    pub fn now(&self) -> Timestamp {
+        Timestamp(clock::boot_ns() as i64 + clock::utc_minus_boot_ns())
+    }
+
+    /// Takes a batch of records from the ring and queues what becomes of them.
+    fn fill(&mut self) {
+        let now = clock::boot_ns();
+        if now.saturating_sub(self.clock_checked_ns) > CLOCK_CHECK_NS {
+            self.clock_checked_ns = now;
+            self.table.set_utc_offset(clock::utc_minus_boot_ns());
+        }
+        let Taken { records, mut all } = self.take_batch();
+        if records == 0 && !self.ring.is_busy() {
+            self.notice_losses(now);
+        }
+        if now >= self.passed_over_checked_ns + if all { PASSED_OVER_NS } else { 20 * PASSED_OVER_NS } {
+            self.tell_passed_over(now);
+        }
+        // Not while there is more to come: what the ring holds is older than what `/proc` shows.
+        if all && self.resync.is_due(now) {
+            self.resync(now);
+            // It stands for how things were before what the ring holds by now.
+            all = self.take_batch().all;
+        }
+        self.look_up(now);
+        // Nor this: that one was waited for may stand there.
+        if all {
+            self.outbox.take(|out| self.table.look_at_the_dead(now, proc::remains, out));
+        }
+        self.outbox.take(|out| self.table.tick(now, out));
+        self.outbox.tick(now);
+        if self.settle.is_due(now) {
+            self.settle(now);
+        }
+        if let Err(error) = self.decide_cgroups(now, false) {
+            tracing::warn!("{error}");
+        }
+        if now >= self.rescan_at_ns && self.table.wants_cgroups() {
+            self.rescan_at_ns = now + RESCAN_NS;
+            look_at_cgroups(&mut self.table, &self.kernel.hierarchy);
+        }
+    }
+
+    /// False while the ring was emptied just now: whoever was held up since, by a slow reader say, looks without a wait.
+    fn is_worth_a_look(&self) -> bool {
+        self.emptied_ns.is_none_or(|then| clock::boot_ns() >= then + HELD_UP_NS)
+    }
+
+    /// Waits until there is something to look at, or something is due.
+    fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let waited = ready!(self.poll_due(cx));
+        self.emptied_ns = None;
+        Poll::Ready(waited)
+    }
+
+    fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Poll::Ready(ready) = self.ring.poll_readable(cx) {
+            return Poll::Ready(ready);
+        }
+        if let Some(Poll::Ready(answer)) = self.names.as_mut().map(|names| names.poll_answer(cx)) {
+            self.answers.push(answer);
+            return Poll::Ready(Ok(()));
+        }
+        let due = [self.outbox.due_ns(), self.table.due_ns(), self.settle.due_ns(), self.resync.due_ns()];
+        let Some(due_ns) = due.into_iter().flatten().min() else { return Poll::Pending };
+        if self.timer.as_ref().is_none_or(|(waited_for, _)| *waited_for != due_ns) {
+            let left = Duration::from_nanos(due_ns.saturating_sub(clock::boot_ns()));
+            self.timer = Some((due_ns, Box::pin(sleep(left))));
+        }
+        if let Some((_, timer)) = &mut self.timer {
+            ready!(timer.as_mut().poll(cx));
+        }
+        self.timer = None;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Takes a batch of what the ring holds, and queues what becomes of it.
+    fn take_batch(&mut self) -> Taken {
+        self.take(BATCH, self.max_memory / QUEUE_SHARE)
+    }
+
+    /// Takes all that it holds.
+    fn take_all(&mut self) {
+        self.take(usize::MAX, usize::MAX);
+    }
+
+    /// Takes up to `most` records from the ring, fewer if what becomes of them fills the `room`, and queues that.
+    fn take(&mut self, most: usize, room: usize) -> Taken {
+        let Self { ring, emptied_ns, intake, table, outbox, resync, narrow, .. } = self;
+        if outbox.bytes() >= room {
+            return Taken { records: 0, all: false };
+        }
+        let (mut left, mut argv_bytes) = (most, 0);
+        let taken = ring.drain_while(|bytes| {
+            if let Some((lost, record)) = intake.take(bytes) {
+                if lost.is_some() {
+                    resync.at(record.header().boot_ns);
+                    table.note_loss();
+                }
+                Narrow::meet(narrow, table, &record);
+                argv_bytes += argv_bytes_of(&record);
+                apply(table, outbox, lost, record);
+            }
+            left -= 1;
+            left > 0 && argv_bytes + outbox.bytes() < room
+        });
+        *emptied_ns = taken.all.then(clock::boot_ns);
+        taken
+    }
+}
+
+/// Memory that the arguments of an exec take.
+fn argv_bytes_of(record: &Record) -> usize {
+    let Record::Exec(exec) = record else { return 0 };
+    [&exec.image.argv, &exec.image.argv_b64].into_iter().flatten().map(|list| list.as_bytes().len()).sum()
+}
+
+/// Tells the table of the cgroups that are there.
+fn look_at_cgroups(table: &mut Table, hierarchy: &Hierarchy) {
+    table.name_containers(runtime_state::containers(hierarchy));
+    table.learn_cgroups(hierarchy.scan());
+}
+
+/// Queues what becomes of a record, after what was lost before it.
+fn apply(table: &mut Table, outbox: &mut Outbox, lost: Option<Lost>, record: Record) {
+    if let Some(lost) = lost {
+        outbox.push(lost_event(lost, record.header().boot_ns));
+    }
+    outbox.take(|out| table.apply(record, out));
+}
+
+fn lost_event(lost: Lost, boot_ns: u64) -> Event {
+    let mut event = Event::new(Kind::Lost, Timestamp(boot_ns as i64 + clock::utc_minus_boot_ns()));
+    event.boot_ns = Some(boot_ns);
+    event.cpu = (lost.passed_over == 0).then_some(lost.cpu);
+    event.lost = Some(Box::new(lost));
+    event
+}
+
+impl Stream for Tracer {
+    type Item = io::Result<Event>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            if let Some(event) = self.single.next() {
+                return Poll::Ready(Some(Ok(event)));
+            }
+            let mut next = self.take_snapshot();
+            if next.is_empty() && self.is_worth_a_look() {
+                self.fill();
+                self.outbox.hand_on(&mut next);
+            }
+            if !next.is_empty() {
+                self.single = next.into_iter();
+                continue;
+            }
+            if let Err(error) = ready!(self.poll_wait(cx)) {
+                return Poll::Ready(Some(Err(error)));
+            }
+        }
+    }
+}
+
+const _: () = assert!(RING_DEFAULT_BYTES > ARGV_DEFAULT_BYTES);
