@@ -8,6 +8,8 @@ pub(crate) struct Tally {
     pub(crate) passed: usize,
     pub(crate) failed: Vec<String>,
     pub(crate) skipped: Vec<String>,
+    /// Tests that failed, were run once more alone, and then passed. They count as passed.
+    pub(crate) flaky: Vec<String>,
 }
 
 impl Tally {
@@ -15,17 +17,26 @@ impl Tally {
         self.passed + self.failed.len() + self.skipped.len()
     }
 
+    /// Moves a failed test to the flaky ones, because it passed when it ran again.
+    pub(crate) fn passed_alone(&mut self, name: &str) {
+        self.failed.retain(|failed| failed != name);
+        self.passed += 1;
+        self.flaky.push(name.to_owned());
+    }
+
     pub(crate) fn add(&mut self, other: Self) {
         self.passed += other.passed;
         self.failed.extend(other.failed);
         self.skipped.extend(other.skipped);
+        self.flaky.extend(other.flaky);
     }
 }
 
 /// The names, then the counts on a line of their own.
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (title, names) in [("failed", &self.failed), ("skipped", &self.skipped)] {
+        let flaky = "flaky (failed once, passed alone; each is a defect to mend)";
+        for (title, names) in [("failed", &self.failed), ("skipped", &self.skipped), (flaky, &self.flaky)] {
             if !names.is_empty() {
                 writeln!(f, "{title}:\n  {}", names.join("\n  "))?;
             }
@@ -100,7 +111,12 @@ impl Reader {
         let unnamed = || format!("{}: (its name was lost in the output)", binary.name);
         binary.failed.resize_with(count("failed"), unnamed);
         binary.skipped.resize_with(count("ignored"), unnamed);
-        self.tally.add(Tally { passed: count("passed"), failed: binary.failed, skipped: binary.skipped });
+        self.tally.add(Tally {
+            passed: count("passed"),
+            failed: binary.failed,
+            skipped: binary.skipped,
+            ..Tally::default()
+        });
     }
 
     fn end_without_result(&mut self) {
@@ -127,7 +143,7 @@ fn header(line: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::Reader;
+    use super::{Reader, Tally};
 
     fn read(output: &str) -> String {
         let mut reader = Reader::default();
@@ -181,6 +197,20 @@ failed:
   tests/b.rs: it ended without a result
 0 passed, 2 failed, 0 skipped";
         assert_eq!(read(output), expected);
+    }
+
+    #[test]
+    fn a_test_that_passes_alone_is_flaky() {
+        let mut tally =
+            Tally { passed: 3, failed: vec!["live: a".to_owned(), "live: b".to_owned()], ..Tally::default() };
+        tally.passed_alone("live: a");
+        let expected = "\
+failed:
+  live: b
+flaky (failed once, passed alone; each is a defect to mend):
+  live: a
+4 passed, 1 failed, 0 skipped";
+        assert_eq!(tally.to_string(), expected);
     }
 
     #[test]

@@ -17,8 +17,9 @@ use crate::{build, dist, packages, process, run, setup, vm, workspace};
 ///
 /// Set-up, format, lints, licences and advisories of dependencies, docs, all tests, the fuzz targets, the static binary,
 /// and on five other kernels the live tests that depend on the kernel (`cargo xtask vm --help` tells which). A step that
-/// fails does not keep the next from running. What cannot be checked on this machine is skipped, and named. The exit
-/// status is 0 only if nothing failed.
+/// fails does not keep the next from running. What cannot be checked on this machine is skipped, and named. A live test
+/// that fails runs once more, alone, at the end. If it passes then, it is named as flaky and does not fail the run. The
+/// exit status is 0 only if nothing failed.
 ///
 /// The live tests load programs into the running kernel. As root they just run; else they are started by sudo where it
 /// asks for no password, and skip themselves where it does.
@@ -207,18 +208,23 @@ fn docs(run: &mut Run<'_>) -> Result<Outcome> {
 /// Where random histories begin.
 const PROPTEST_SEED: &str = "7919";
 
-fn tests(run: &mut Run<'_>) -> Result<Outcome> {
-    let args = ["test", "--no-fail-fast"].into_iter().chain(HOST);
-    let filter = run.args.filter.iter().flat_map(|filter| ["--", filter]);
-    // What is random elsewhere is the same here each time, so that what fails does so by a change.
-    let mut cargo = process::cargo(args.chain(filter)).env("PROPTEST_RNG_SEED", PROPTEST_SEED);
+/// `cargo test` of the tests in `which`, with arguments for the test binaries.
+fn test_command(which: &[&str], arguments: &[&str]) -> Result<duct::Expression> {
+    let args = ["test", "--no-fail-fast"].iter().chain(which).chain(&["--"]).chain(arguments).copied();
+    // Random tests begin with the same seed in every run, so a failure comes from a change.
+    let cargo = process::cargo(args).env("PROPTEST_RNG_SEED", PROPTEST_SEED);
     if !process::is_root() && process::command("sudo", ["-n", "true"]).stderr_null().run().is_ok() {
-        cargo = through_sudo(&cargo)?;
+        return through_sudo(&cargo);
     }
+    Ok(cargo)
+}
+
+fn tests(run: &mut Run<'_>) -> Result<Outcome> {
+    let filter: Vec<&str> = run.args.filter.iter().map(String::as_str).collect();
+    let cargo = test_command(&HOST, &filter)?;
     with_object(run, || {
-        let mut reader = Reader::default();
-        let status = process::tee(&cargo, |line| reader.line(line))?;
-        let mut tally = reader.finish();
+        let (mut tally, status) = read(&cargo)?;
+        run_failed_live_tests_again(&mut tally)?;
         if !status.success() && tally.failed.is_empty() {
             tally.failed.push(format!("tests: cargo test ended with {status}"));
         } else if let (Some(filter), 0) = (&run.args.filter, tally.count()) {
@@ -226,6 +232,35 @@ fn tests(run: &mut Run<'_>) -> Result<Outcome> {
         }
         Ok(Outcome::Tests(tally))
     })
+}
+
+/// Runs tests, shows what they print, and counts.
+fn read(cargo: &duct::Expression) -> Result<(Tally, std::process::ExitStatus)> {
+    let mut reader = Reader::default();
+    let status = process::tee(cargo, |line| reader.line(line))?;
+    Ok((reader.finish(), status))
+}
+
+/// The live tests, as cargo names their binary.
+const LIVE: &str = "tests/live/main.rs: ";
+/// When more live tests fail, the cause is not chance.
+const MOST_AGAIN: usize = 8;
+
+/// Runs each failed live test once more, alone on the machine. One that passes then is flaky.
+fn run_failed_live_tests_again(tally: &mut Tally) -> Result<()> {
+    let failed: Vec<String> = tally.failed.iter().filter(|name| name.starts_with(LIVE)).cloned().collect();
+    if failed.len() > MOST_AGAIN {
+        return Ok(());
+    }
+    for name in failed {
+        let test = &name[LIVE.len()..];
+        println!("==> once more, alone: {test}");
+        let (again, status) = read(&test_command(&["--package", "tracer", "--test", "live"], &["--exact", test])?)?;
+        if status.success() && again.passed == 1 {
+            tally.passed_alone(&name);
+        }
+    }
+    Ok(())
 }
 
 /// Has cargo start each test binary by `run_test_binary`.

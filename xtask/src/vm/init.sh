@@ -29,8 +29,23 @@ touch /tmp/stderr
 tail -n +1 -f /tmp/stderr >/dev/console 2>/dev/null &
 . ./environment
 # A session of its own, as a terminal would give, so that nothing that a test leaves behind holds the line.
-setsid ./live $(cat arguments) </dev/null >$out 2>/tmp/stderr
+setsid ./live $(cat arguments) </dev/null 2>/tmp/stderr >/tmp/outcomes &
+live=$!
+tail -n +1 -f /tmp/outcomes >$out &
+shown=$!
+wait $live
 status=$?
+sleep 1.5 # the last lines are shown
+kill $shown
+# A test that failed runs once more, alone, unless so many failed that the cause is not chance.
+failed=$(sed -n 's/^test \([^ ]*\) *\.\.\. FAILED$/\1/p' /tmp/outcomes)
+if [ $(echo $failed | wc -w) -le 5 ]; then
+    for test in $failed; do
+        setsid ./live --exact $test </dev/null >/tmp/again 2>>/tmp/stderr
+        echo "@@again $test $?" >$out
+        cat /tmp/again >$out
+    done
+fi
 echo "@@reasons" >$out
 grep ': skipped, ' /tmp/stderr >$out
 echo "@@status $status" >$out

@@ -16,6 +16,8 @@ pub(super) struct Guest {
     pub(super) doctor: Option<Doctor>,
     groups: BTreeMap<String, Counts>,
     failed: Vec<String>,
+    /// Those that failed and passed when they ran again, alone.
+    flaky: Vec<String>,
     /// What each that failed said.
     said: BTreeMap<String, Vec<String>>,
     skipped: Vec<(String, String)>,
@@ -45,12 +47,14 @@ impl Guest {
         let mut tests = Vec::new();
         let mut reasons = BTreeMap::new();
         let mut status = None;
+        let mut passed_alone = Vec::new();
         for line in output.lines().map(str::trim_end) {
             if let Some(marker) = line.strip_prefix("@@") {
                 let (name, value) = marker.split_once(' ').unwrap_or((marker, ""));
                 match name {
                     "release" => value.clone_into(&mut guest.release),
                     "status" => status = Some(value.to_owned()),
+                    "again" => passed_alone.extend(value.strip_suffix(" 0").map(ToOwned::to_owned)),
                     _ => {}
                 }
                 section = name;
@@ -91,15 +95,31 @@ impl Guest {
                 }
             }
         }
-        if guest.doctor.as_ref().is_none_or(|doctor| !doctor.works) {
-            guest.trouble("doctor does not say that tracing works");
-        }
         if guest.groups.is_empty() {
             guest.trouble("no test ran");
         } else if status.as_deref() != Some("0") && guest.failed.is_empty() {
             guest.trouble("the tests did not end well");
         }
+        for name in passed_alone {
+            guest.passed_alone(&name);
+        }
+        if guest.doctor.as_ref().is_none_or(|doctor| !doctor.works) {
+            guest.trouble("doctor does not say that tracing works");
+        }
         guest
+    }
+
+    /// Counts a failed test as passed, and names it as flaky.
+    fn passed_alone(&mut self, name: &str) {
+        let before = self.failed.len();
+        self.failed.retain(|failed| failed != name);
+        if self.failed.len() == before {
+            return;
+        }
+        let counts = self.groups.entry(group(name).to_owned()).or_default();
+        counts.failed -= 1;
+        counts.passed += 1;
+        self.flaky.push(name.to_owned());
     }
 
     /// Says that something went wrong besides tests.
@@ -125,6 +145,7 @@ impl Guest {
             passed: self.groups.values().map(|counts| counts.passed).sum(),
             failed: self.failed.iter().chain(&self.trouble).map(named).collect(),
             skipped: self.skipped.iter().map(|(name, why)| format!("Linux {}: {name}: {why}", self.release)).collect(),
+            flaky: self.flaky.iter().map(named).collect(),
         }
     }
 }
@@ -181,8 +202,9 @@ pub(super) fn table(guests: &[Guest]) -> String {
         row(group, &mut guests.iter().map(cell));
     }
     for guest in guests {
-        for what in guest.failed.iter().chain(&guest.trouble) {
-            let _ = writeln!(out, "FAILED on {}: {what}", guest.release);
+        let failed = guest.failed.iter().chain(&guest.trouble).map(|what| ("FAILED", what));
+        for (how, what) in failed.chain(guest.flaky.iter().map(|what| ("flaky", what))) {
+            let _ = writeln!(out, "{how} on {}: {what}", guest.release);
             let said = guest.said.get(what).map_or(&[][..], Vec::as_slice);
             for line in said.iter().take(MOST_LINES) {
                 let cut: String = line.chars().take(MOST_CHARS).collect();
@@ -258,6 +280,19 @@ FAILED on 5.10.0-46-cloud-amd64: run::status
 skipped on all: exit::oom_kill: no memory cgroup
 ";
         assert_eq!(table(&[guest]), expected);
+    }
+
+    #[test]
+    fn a_test_that_passes_alone_is_flaky() {
+        let again = "@@again run::status 0\nrunning 1 test\ntest run::status ... ok\n@@reasons\n";
+        let guest = Guest::read("5.10", &OUTPUT.replace("@@reasons\n", again));
+        assert!(guest.is_well());
+        assert_eq!(guest.summary(), "2 passed, 0 failed, 1 skipped");
+        assert_eq!(guest.tally().flaky, ["Linux 5.10.0-46-cloud-amd64: run::status"]);
+        let again = again.replace("status 0", "status 101");
+        let guest = Guest::read("5.10", &OUTPUT.replace("@@reasons\n", &again));
+        assert_eq!(guest.summary(), "1 passed, 1 failed, 1 skipped");
+        assert_eq!(guest.tally().flaky, [""; 0]);
     }
 
     #[test]
