@@ -1,6 +1,6 @@
-//! `cargo xtask`: all that is done with this repository, one file a command.
+//! `cargo xtask`: the commands of this repository, one file each.
 //!
-//! Chatter goes to stderr; stdout belongs to what a command was asked for.
+//! Progress goes to stderr. stdout has only a command's result.
 
 mod apt;
 mod bench;
@@ -9,6 +9,8 @@ mod dist;
 mod packages;
 mod probe;
 mod process;
+mod prose;
+mod regen;
 mod run;
 mod setup;
 mod tally;
@@ -23,8 +25,8 @@ use clap::{Parser, Subcommand};
 
 /// Build, run and test tracer.
 ///
-/// Every command first installs what it needs and is not there yet, so a fresh clone needs nothing but rustup's stable
-/// toolchain: start with `cargo xtask run` or `cargo xtask test`.
+/// Every command first installs what it needs, so a fresh clone needs only rustup's stable toolchain. Start with
+/// `cargo xtask run` or `cargo xtask test`.
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Cli {
@@ -40,6 +42,8 @@ enum Command {
     Test(test::Args),
     Vm(vm::Args),
     Bench(bench::Args),
+    Regen(regen::Args),
+    Prose(prose::Args),
     Dist(dist::Args),
     #[command(hide = true)]
     RunTestBinary(test::RunnerArgs),
@@ -53,6 +57,8 @@ fn main() -> ExitCode {
         Command::Test(args) => return test::run(&args),
         Command::Vm(args) => vm::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Regen(args) => regen::run(&args),
+        Command::Prose(args) => prose::run(&args),
         Command::Dist(args) => dist::run(&args),
         Command::RunTestBinary(args) => test::run_test_binary(&args),
     };

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -11,7 +12,7 @@ use anyhow::{Context, Result};
 
 use crate::tally::{Reader, Tally};
 use crate::toolchain::Toolchain;
-use crate::{build, dist, packages, process, run, setup, vm, workspace};
+use crate::{build, dist, packages, process, prose, run, setup, vm, workspace};
 
 /// Run every check there is; ends with `N passed, N failed, N skipped`
 ///
@@ -73,6 +74,7 @@ const STEPS: &[Step] = &[
     step("deny: bans, licenses, sources", |_| check(&process::cargo(["deny", "check", "bans", "licenses", "sources"]))),
     step("deny: advisories", advisories),
     step("docs", docs),
+    step("docs: plain sentences", plain_sentences),
     Step { always: true, ..step("tests", tests) },
     Step { slow: true, ..step("fuzz targets", fuzz_targets) },
     Step { slow: true, ..step("static binary", static_binary) },
@@ -203,6 +205,21 @@ fn advisories(_: &mut Run<'_>) -> Result<Outcome> {
 fn docs(run: &mut Run<'_>) -> Result<Outcome> {
     let args = ["doc", "--no-deps"].into_iter().chain(HOST);
     with_object(run, || check(&process::cargo(args).env("RUSTDOCFLAGS", "-Dwarnings")))
+}
+
+/// Documents for a first read, and the mean sentence length that they keep.
+const FIRST_READ: [&str; 2] = ["README.md", "ARCHITECTURE.md"];
+const MOST_WORDS: f64 = 20.0;
+
+fn plain_sentences(_: &mut Run<'_>) -> Result<Outcome> {
+    for file in FIRST_READ {
+        let mean = prose::mean_of(&fs::read_to_string(workspace::root().join(file))?);
+        if mean > MOST_WORDS {
+            let why = format!("{file} has {mean:.1} words a sentence, more than {MOST_WORDS}: see `cargo xtask prose`");
+            return Ok(Outcome::Failed(why));
+        }
+    }
+    Ok(Outcome::Passed)
 }
 
 /// Where random histories begin.

@@ -94,6 +94,13 @@ pub(crate) fn all() -> Result<Tally> {
     matrix(&Args { kernels: Vec::new(), arch, newest: false, last: false, update: false, all: false, filter: None })
 }
 
+/// Boots all kernels of the machine's own architecture and writes what they provide into the documents.
+pub(crate) fn update() -> Result<()> {
+    let arch = if cfg!(target_arch = "aarch64") { Arch::Aarch64 } else { Arch::X86_64 };
+    let update = Args { kernels: Vec::new(), arch, newest: false, last: false, update: true, all: false, filter: None };
+    run(&update)
+}
+
 fn matrix(args: &Args) -> Result<Tally> {
     let arch = args.arch;
     packages::ensure_qemu(arch == Arch::Aarch64)?;
