@@ -11,15 +11,24 @@ use object::{Endianness, elf};
 
 use crate::{build, process, setup, workspace};
 
-/// Build the one binary to hand out: static, stripped, the BPF object inside
+/// Build the binary to hand out: static, stripped, with the BPF object, man pages and completions
 ///
-/// Leaves `target/dist/tracer`, which runs on any Linux of this architecture with nothing else installed, and checks
-/// that it asks for no dynamic loader and tells its version.
+/// Writes `target/dist/tracer`, which runs on any Linux of this architecture without other files, `target/dist/man` and
+/// `target/dist/completions`. Checks that the binary needs no dynamic loader and prints its version.
 #[derive(clap::Args)]
 pub(crate) struct Args {}
 
 pub(crate) fn run(_: &Args) -> Result<()> {
     let (binary, version) = static_binary()?;
+    let dir = workspace::target_dir().join("dist");
+    let man = dir.join("man");
+    process::command(&binary, ["man".as_ref(), "--dir".as_ref(), man.as_os_str()]).run().context("man pages")?;
+    let completions = dir.join("completions");
+    fs::create_dir_all(&completions)?;
+    for shell in ["bash", "zsh", "fish"] {
+        let script = process::command(&binary, ["completions", shell]).read().context("completions")?;
+        fs::write(completions.join(shell), script + "\n")?;
+    }
     println!("{version}: {}", workspace::shown_with_size(&binary));
     Ok(())
 }

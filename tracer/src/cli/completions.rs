@@ -1,4 +1,4 @@
-//! `tracer completions`: for the shell.
+//! `tracer completions`: completion scripts for shells.
 
 use std::io::Write as _;
 
@@ -20,11 +20,11 @@ pub(super) struct CompletionsArgs {
 }
 
 pub(super) fn execute(args: &CompletionsArgs, globals: &Globals) -> anyhow::Result<ExitCode> {
-    // Some shells are also told of what is hidden: it is left out here.
+    // Some shells would list hidden commands too.
     let all = Cli::command();
     let shown = all.get_subcommands().filter(|command| !command.is_hide_set());
     let mut shown = Command::new("tracer").args(all.get_arguments()).subcommands(shown);
-    // clap_complete panics when it cannot write: memory can always be written.
+    // clap_complete panics if it cannot write, so it writes to memory.
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut shown, "tracer", &mut script);
     globals.open()?.write_all(&script)?;

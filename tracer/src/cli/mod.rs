@@ -1,8 +1,7 @@
-//! What is typed, and where it leads: one file a subcommand.
+//! The command line: one file per subcommand.
 //!
-//! The structs that clap fills hold what was typed (low arguments). Each command turns its own into what it
-//! means (high arguments, e.g. [`stream::Plan`]) before it does anything; what cannot mean anything ends there,
-//! as wrong usage.
+//! clap fills structs with the words that were typed (low arguments). Each command turns them into their meaning (high
+//! arguments, for example [`stream::Plan`]) before it does anything. Words without a meaning are wrong usage.
 
 mod args;
 mod completions;
@@ -11,6 +10,7 @@ pub mod doctor;
 mod drain;
 mod exit;
 mod live_view;
+mod man;
 pub mod run;
 mod schema;
 mod screen;
@@ -36,62 +36,63 @@ pub use exit::{ExitCode, UsageError};
 use crate::sink::{Output, Target};
 
 const LONG_ABOUT: &str = "\
-tracer shows every process of a Linux machine from birth to death: who made it, what it ran with which \
-arguments, how it ended, why, and what it cost. Small eBPF programs on the kernel's fork, exec and exit \
-tracepoints see each process, however short-lived; nothing is sampled, cut short or dropped without being told.
+tracer reports every process of a Linux machine from fork to exit: its parent, its program and arguments, how it ended, \
+why, and what it cost. Small eBPF programs sit on the kernel's fork, exec and exit tracepoints. tracer does not \
+sample, so a process that lives one millisecond is recorded. Anything truncated or lost is reported.
 
-It needs root, or the capabilities CAP_BPF and CAP_PERFMON (with CAP_SYS_PTRACE it also knows exe and cwd of what others \
-run already), and a kernel with BTF: `tracer doctor` tells what is missing. `tracer tree` needs neither, except with --watch.";
+tracer needs root, or the capabilities CAP_BPF and CAP_PERFMON, and a kernel with BTF. With CAP_SYS_PTRACE it also knows exe \
+and cwd of other users' running processes. `tracer doctor` reports what is missing. `tracer tree` needs no privilege, except \
+with --watch.";
 
 const AFTER_HELP: &str = "\
 Examples:
-  tracer run -- make -j4           what did this build run, and what did each process cost?
-  tracer tree -p --watch           the process tree, live
-  tracer top                       who spawns all these processes?
-  tracer containers --audit        what does it take to start a container?
-  tracer stream                    every fork, exec and exit of the machine, as JSON lines
-  tracer stream --format text      … for people
+  tracer run -- make -j4           show what a build runs, and what each process costs
+  tracer tree -p --watch           show the process tree, live
+  tracer top                       show what spawns all these processes
+  tracer containers --audit        show how a container starts, step by step
+  tracer stream                    write every fork, exec and exit of the machine as JSON lines
+  tracer stream --format text      the same as text
   tracer stream --event exec --exe '*/curl' | jq -r .process.argv
-  tracer doctor                    will it work here?";
+  tracer doctor                    check whether tracing works here";
 
 const AFTER_LONG_HELP: &str = "\
 Examples:
   tracer run -- make -j4
-      Run a build; then show the tree of all it ran, with time, memory and exit status of each process.
+      Run a build. Then show the tree of all its processes, with time, memory and exit status of each.
   tracer run -o build.jsonl -- make -j4
-      The same, with every event as a JSON line in a file.
+      The same, but write every event as a JSON line to a file.
   tracer tree -p --watch
-      The process tree with pids, redrawn as processes come and go.
+      Show the process tree with pids, and redraw it when a process starts or ends.
   tracer top
-      Who spawns how much, with every short-lived process counted.
+      Show which processes spawn others, and count every short-lived process.
   tracer containers --audit
-      Each step of every container that is started, with what it took.
+      Show each step of every container start, and how long it takes.
   tracer stream --format text --event exec,exit
-      What starts and ends on this machine, for people.
+      Show what starts and ends on this machine.
   tracer stream --event exec --exe '*/curl' | jq -r '.process.argv | join(\" \")'
-      Every command line of curl, from now on.
+      Print every command line of curl from now on.
   tracer stream --pid $$ -o here.jsonl
-      All that happens in this shell and below it.
+      Record this shell and all its descendants.
 
 Exit status:
-  0  done; also after SIGINT, SIGTERM, or when the reader of standard output went away
-  1  it could not be done: one line on standard error says what, and the remedy
+  0  done; also after SIGINT, SIGTERM or SIGHUP, or when the reader of standard output closed it
+  1  failed; one line on standard error names the cause and the remedy
   2  wrong usage
-  `tracer run` ends with the status of its command: 128+n when signal n killed it, 126 when it could not be
-  executed, 127 when it was not found.
+  `tracer run` ends with the status of its command: 128+n if signal n killed it, 126 if it could not be
+  executed, 127 if it was not found.
 
 Environment:
-  NO_COLOR             when set and not empty, no colours (unless --color always)
+  NO_COLOR             if set and not empty, no colours (unless --color always)
   LC_ALL, LC_CTYPE, LANG
-                       whether lines of trees are drawn in UTF-8 or ASCII
+                       select UTF-8 or ASCII for the lines of trees
   TZ                   time zone of --format text";
 
-/// Every process from birth to death.
+/// Every process from fork to exit.
 #[derive(Debug, Parser)]
 #[command(
     name = "tracer",
     version,
-    about = "Every Linux process from birth to death: exact events, an exact tree, JSON lines",
+    about = "Every Linux process from fork to exit: exact events, an exact tree, JSON lines",
     long_about = LONG_ABOUT,
     after_help = AFTER_HELP,
     after_long_help = AFTER_LONG_HELP,
@@ -105,7 +106,7 @@ struct Cli {
     command: Command,
 }
 
-/// Options that every command has.
+/// Options of every command.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub struct Globals {
@@ -121,23 +122,23 @@ pub struct Globals {
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     color: ColorChoice,
 
-    /// Tell on standard error what is being done; -vv tells more
+    /// Report progress on standard error; -vv reports more
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
 }
 
 impl Globals {
-    /// What `-o` says, if it was given.
+    /// The value of `-o`.
     pub fn target(&self) -> Option<Target> {
         self.output.clone().map(Target::from)
     }
 
-    /// Opens what `-o` says, or standard output.
+    /// Opens the file of `-o`, or standard output.
     pub fn open(&self) -> io::Result<Output> {
         Output::open(self.target().unwrap_or_default())
     }
 
-    /// Whether to colour what goes to an output, or to standard error.
+    /// Whether output to `stream` gets colours.
     pub fn colours(&self, stream: &impl AsFd) -> bool {
         let unwanted = || {
             let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
@@ -161,11 +162,12 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     Schema(schema::SchemaArgs),
     Completions(completions::CompletionsArgs),
+    Man(man::ManArgs),
     #[command(name = run::hold::NAME, hide = true)]
     Hold(run::hold::HoldArgs),
 }
 
-/// Does what the command line says.
+/// Runs the command line.
 pub fn main() -> process::ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
     let colour = typed_colour(&words);
@@ -176,7 +178,7 @@ pub fn main() -> process::ExitCode {
             exit::conclude(execute(cli.command, &cli.globals), colour)
         }
         Err(error) if error.use_stderr() => {
-            // Nothing is left to be done if standard error cannot be written.
+            // If standard error cannot be written, there is no other place to report it.
             let _ = error.print();
             ExitCode::Usage
         }
@@ -196,10 +198,11 @@ fn execute(command: Command, globals: &Globals) -> anyhow::Result<ExitCode> {
         Command::Schema(args) => schema::execute(&args, globals),
         Command::Hold(args) => run::hold::execute(args),
         Command::Completions(args) => completions::execute(&args, globals),
+        Command::Man(args) => man::execute(&args, globals),
     }
 }
 
-/// Help and version are output like any other: asked for, pipeable, and an error when they cannot be written.
+/// Help and version are ordinary output: they can be piped, and it is an error if they cannot be written.
 fn print_help(help: &clap::Error, colour: ColorChoice) -> anyhow::Result<ExitCode> {
     let globals = Globals { output: None, color: colour, verbose: 0 };
     let mut output = globals.open()?;
@@ -210,7 +213,7 @@ fn print_help(help: &clap::Error, colour: ColorChoice) -> anyhow::Result<ExitCod
     Ok(ExitCode::Done)
 }
 
-/// `--color` as typed, for what clap itself prints: help and errors come before all arguments are understood.
+/// `--color` as typed. clap prints help and errors before it has parsed all arguments.
 fn typed_colour(words: &[OsString]) -> ColorChoice {
     let words: Vec<_> = words.iter().take_while(|word| *word != "--").filter_map(|word| word.to_str()).collect();
     let value = words.iter().enumerate().find_map(|(i, word)| match word.strip_prefix("--color") {
@@ -221,7 +224,7 @@ fn typed_colour(words: &[OsString]) -> ColorChoice {
     value.and_then(|value| value.parse().ok()).unwrap_or(ColorChoice::Auto)
 }
 
-/// Diagnostics go to standard error: warnings always, more with `-v`.
+/// Sends diagnostics to standard error: warnings always, more with `-v`.
 fn log_to_stderr(globals: &Globals) {
     let level = match globals.verbose {
         0 => LevelFilter::WARN,
@@ -229,7 +232,7 @@ fn log_to_stderr(globals: &Globals) {
         2 => LevelFilter::DEBUG,
         _ => LevelFilter::TRACE,
     };
-    // It is set once, here; a failure would mean that it is set already.
+    // It is set once, here. An error means that it was set before.
     let _ = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(io::stderr)

@@ -8,7 +8,7 @@ use unicode_width::UnicodeWidthStr as _;
 use crate::{complaint, output, printed, text, tracer};
 
 /// Commands that are for people, each with something its long help must teach.
-const COMMANDS: [(&str, &str); 8] = [
+const COMMANDS: [(&str, &str); 9] = [
     ("stream", "process.id"),
     ("run", "127"),
     ("tree", "--dead"),
@@ -17,6 +17,7 @@ const COMMANDS: [(&str, &str); 8] = [
     ("doctor", "remedy"),
     ("schema", "JSON Schema"),
     ("completions", "bash_completion"),
+    ("man", "man1"),
 ];
 
 #[test]
@@ -142,4 +143,20 @@ fn doctors_findings_as_json() {
         assert!(check["name"].is_string() && check["detail"].is_string() && check["area"].is_string(), "{check}");
         assert!(check["status"] != "failed" || check["remedy"].is_string(), "what fails has a remedy: {check}");
     }
+}
+
+/// Each page is well-formed roff with a name section, and every command that help lists has one.
+#[test]
+fn man_pages_exist_for_every_command() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(tracer(&["man", "--dir", dir.path().to_str().unwrap()]).output().unwrap().status.success());
+    for name in std::iter::once("tracer".to_owned()).chain(COMMANDS.iter().map(|(name, _)| format!("tracer-{name}"))) {
+        let page = std::fs::read_to_string(dir.path().join(format!("{name}.1"))).unwrap();
+        assert!(page.contains(&format!(".TH {name} 1")), "{name}");
+        assert!(page.contains(".SH NAME") && page.contains(".SH SYNOPSIS"), "{name}");
+    }
+    let page = printed(&["man", "run"]);
+    assert!(page.contains(r"\-\-exec\-failed"), "{page}");
+    let said = complaint(&mut tracer(&["man", "nosuch"]), 2);
+    assert!(said.contains("there is no page tracer-nosuch"), "{said}");
 }
