@@ -41,11 +41,11 @@ fn a_recorded_ring_gives_the_same_lines_to_the_byte() {
 #[test]
 fn a_recorded_ring_tells_the_whole_story() {
     let events = replay(CAPTURE);
-    let count = |kind: Kind| events.iter().filter(|event| event.kind == kind).count();
+    let count = |kind: Kind| events.iter().filter(|event| event.kind() == kind).count();
     // The shell itself was there before: it is put in as `process`, and exits like those it forked.
     assert_eq!(count(Kind::Exit), count(Kind::Fork) + 1);
-    assert!(events.iter().any(|event| event.reparent.is_some()));
-    let killed = events.iter().filter_map(|event| event.exit.as_ref()).find(|exit| exit.signal.is_some()).unwrap();
+    assert!(events.iter().any(|event| event.reparent().is_some()));
+    let killed = events.iter().filter_map(|event| event.exit()).find(|exit| exit.signal.is_some()).unwrap();
     assert_eq!(killed.signal.as_deref(), Some("SIGTERM"));
     assert_eq!(killed.cause.as_ref().unwrap().sender_comm.as_deref(), Some("sh"));
 }

@@ -10,7 +10,7 @@ use tracer::event::id::ProcessId;
 use tracer::event::schema;
 use tracer::event::time::Timestamp;
 use tracer::event::{
-    Ancestor, ArgvInfo, Bye, Capture, Cause, Container, ContainerEnd, Dropped, Event, Exec, ExecFailed, Exit,
+    Ancestor, ArgvInfo, Bye, Capture, Cause, Container, ContainerEnd, Detail, Dropped, Event, Exec, ExecFailed, Exit,
     Filtering, Hello, Image, Kind, Kubernetes, Lost, Origin, Process, Reap, Reparent, ReparentReason, Source, Storm,
     StormCommand, StormPhase, StormStatus, Usage, Zombie,
 };
@@ -20,81 +20,69 @@ const TIME: Timestamp = Timestamp(1_700_000_000_123_456_789);
 
 /// An event of each kind, with every key that it can have.
 fn samples() -> Vec<Event> {
-    Kind::ALL.into_iter().enumerate().map(|(seq, kind)| sample(kind, seq as u64)).collect()
+    let events: Vec<_> = details().into_iter().zip(0..).map(|(detail, seq)| sample(detail, seq)).collect();
+    assert_eq!(events.iter().map(Event::kind).collect::<Vec<_>>(), Kind::ALL, "one of each kind");
+    events
 }
 
-fn sample(kind: Kind, seq: u64) -> Event {
-    let mut event = Event::new(kind, TIME);
-    event.seq = seq;
-    if !kind.is_framing() {
+fn sample(detail: Detail, seq: u64) -> Event {
+    let mut event = Event { seq, ..Event::new(detail, TIME) };
+    let kind = event.kind();
+    if !kind.is_framing() || kind == Kind::Storm {
         event.boot_ns = Some(123_456_789_012);
-        event.cpu = Some(1);
-        event.process = Some(process());
-        event.ancestors = Some(vec![Ancestor { id: id(1), pid: 1, comm: text("init"), exe: text("/sbin/init") }]);
-    }
-    match kind {
-        Kind::Hello => event.hello = Some(Box::new(hello())),
-        Kind::Exec => {
-            let reason = Some(Capture::Cut);
-            event.argv_info = Some(ArgvInfo { argc: 3, bytes: 99, captured: 64, truncated: true, reason });
-            event.exec = Some(exec().into());
-        }
-        Kind::ExecFailed => event.exec_failed = Some(Box::new(exec_failed())),
-        Kind::Exit | Kind::ThreadExit => event.exit = Some(Box::new(exit())),
-        Kind::Reparent => {
-            let reason = ReparentReason::Subreaper;
-            event.reparent = Some(Reparent { from_id: id(4700), to_id: Some(id(1)), to_pid: 1, reason }.into());
-        }
-        Kind::Reap => {
-            let (by_pid, by_id, by_comm) = (Some(1), Some(id(1)), text("init"));
-            event.reap = Some(Reap { zombie_ns: Some(7), by_pid, by_id, by_comm, inferred: true }.into());
-        }
-        Kind::Zombie => {
-            let (parent_pid, parent_id, parent_comm) = (Some(4700), Some(id(4700)), text("lazy"));
-            event.zombie = Some(Zombie { zombie_ns: 10, parent_pid, parent_id, parent_comm, unreaped: 3 }.into());
-        }
-        Kind::ContainerCreate | Kind::ContainerStart | Kind::ContainerExec => {
-            event.container = Some(Box::new(container(None)));
-        }
-        Kind::ContainerInfo => {
-            event.process = None;
-            event.ancestors = None;
-            event.container = Some(Box::new(container_info()));
-        }
-        Kind::ContainerExit | Kind::ContainerRemove => {
-            event.process = None;
-            event.ancestors = None;
-            event.container = Some(Box::new(container(Some(end()))));
-        }
-        Kind::Lost => {
-            let (after_boot_ns, before_boot_ns) = (Some(1), Some(2));
-            let counts = Lost {
-                cpu: 1,
-                total: 10,
-                forks: 1,
-                execs: 2,
-                exits: 3,
-                signals: 4,
-                passed_over: 10,
-                ..Lost::default()
-            };
-            event.lost = Some(Lost { after_boot_ns, before_boot_ns, ..counts }.into());
-        }
-        Kind::Dropped => {
-            let (after_boot_ns, before_boot_ns) = (Some(1), Some(2));
-            event.dropped =
-                Some(Dropped { total: 7, forks: 1, execs: 2, exits: 3, after_boot_ns, before_boot_ns }.into());
-        }
-        Kind::Storm => {
-            event.boot_ns = Some(123_456_789_012);
+        event.cpu = (kind != Kind::Storm).then_some(1);
+        if !matches!(kind, Kind::ContainerInfo | Kind::ContainerExit | Kind::ContainerRemove) {
             event.process = Some(process());
             event.ancestors = Some(vec![Ancestor { id: id(1), pid: 1, comm: text("init"), exe: text("/sbin/init") }]);
-            event.storm = Some(Box::new(storm()));
         }
-        Kind::Bye => event.bye = Some(Box::new(Bye { seen: 3, emitted: 2, filtered: 1, ..Bye::default() })),
-        _ => {}
     }
     event
+}
+
+fn details() -> Vec<Detail> {
+    let (after_boot_ns, before_boot_ns) = (Some(1), Some(2));
+    let reason = ReparentReason::Subreaper;
+    let reparent = Reparent { from_id: id(4700), to_id: Some(id(1)), to_pid: 1, reason };
+    let (by_pid, by_id, by_comm) = (Some(1), Some(id(1)), text("init"));
+    let reap = Reap { zombie_ns: Some(7), by_pid, by_id, by_comm, inferred: true };
+    let (parent_pid, parent_id, parent_comm) = (Some(4700), Some(id(4700)), text("lazy"));
+    let zombie = Zombie { zombie_ns: 10, parent_pid, parent_id, parent_comm, unreaped: 3 };
+    let lost = Lost {
+        cpu: 1,
+        total: 10,
+        forks: 1,
+        execs: 2,
+        exits: 3,
+        signals: 4,
+        passed_over: 10,
+        after_boot_ns,
+        before_boot_ns,
+        ..Lost::default()
+    };
+    let dropped = Dropped { total: 7, forks: 1, execs: 2, exits: 3, after_boot_ns, before_boot_ns };
+    vec![
+        Detail::Hello(hello().into()),
+        Detail::Process,
+        Detail::Fork,
+        Detail::Exec(Some(exec().into())),
+        Detail::ExecFailed(exec_failed().into()),
+        Detail::Exit(exit().into()),
+        Detail::Reparent(reparent.into()),
+        Detail::Reap(reap.into()),
+        Detail::Zombie(zombie.into()),
+        Detail::ThreadStart,
+        Detail::ThreadExit(exit().into()),
+        Detail::ContainerCreate(container(None).into()),
+        Detail::ContainerInfo(container_info().into()),
+        Detail::ContainerStart(container(None).into()),
+        Detail::ContainerExec(container(None).into()),
+        Detail::ContainerExit(container(Some(end())).into()),
+        Detail::ContainerRemove(container(Some(end())).into()),
+        Detail::Lost(lost.into()),
+        Detail::Dropped(dropped.into()),
+        Detail::Storm(storm().into()),
+        Detail::Bye(Bye { seen: 3, emitted: 2, filtered: 1, ..Bye::default() }.into()),
+    ]
 }
 
 fn container(end: Option<ContainerEnd>) -> Container {
@@ -189,7 +177,9 @@ fn process() -> Process {
 }
 
 fn exec() -> Exec {
+    let reason = Some(Capture::Cut);
     Exec {
+        argv_info: Some(ArgvInfo { argc: 3, bytes: 99, captured: 64, truncated: true, reason }),
         filename: text("./caf\u{fffd}"),
         filename_b64: text("Li9jYWbp"),
         interpreter: text("/bin/sh"),
@@ -208,6 +198,7 @@ fn exec() -> Exec {
 
 fn exec_failed() -> ExecFailed {
     ExecFailed {
+        argv_info: None,
         errno: "ENOENT".into(),
         code: 2,
         filename: text("./caf\u{fffd}"),
@@ -322,19 +313,25 @@ fn events_of_every_kind_are_valid() {
 #[test]
 fn an_event_of_which_little_is_known_is_valid() {
     let validator = validator();
-    for kind in Kind::ALL {
-        let mut event = sample(kind, 0);
-        event.process = event.process.map(|_| Process::new(id(1), Source::Procfs));
-        event.exit = event.exit.map(|_| Box::new(Exit::default()));
-        (event.boot_ns, event.cpu, event.exec, event.argv_info, event.ancestors) = (None, None, None, None, None);
-        assert_eq!(complaints(&validator, &serde_json::to_value(&event).unwrap()), [""; 0]);
+    for event in samples() {
+        let detail = match event.detail {
+            Detail::Exec(_) => Detail::Exec(None),
+            Detail::Exit(_) => Detail::Exit(Box::default()),
+            Detail::ThreadExit(_) => Detail::ThreadExit(Box::default()),
+            detail => detail,
+        };
+        let process = event.process.map(|_| Process::new(id(1), Source::Procfs));
+        let event = Event { process, ..Event::new(detail, TIME) };
+        let line = serde_json::to_value(&event).unwrap();
+        assert_eq!(complaints(&validator, &line), [""; 0]);
+        assert_eq!(serde_json::from_value::<Event>(line).unwrap(), event);
     }
 }
 
 #[test]
 fn what_is_not_in_the_schema_is_not_valid() {
     let validator = validator();
-    let valid = serde_json::to_value(sample(Kind::Exit, 0)).unwrap();
+    let valid = serde_json::to_value(sample(Detail::Exit(exit().into()), 0)).unwrap();
     let with = |path: &str, value: Value| {
         let mut line = valid.clone();
         let (parent, key) = path.rsplit_once('/').unwrap();
@@ -359,6 +356,37 @@ fn what_is_not_in_the_schema_is_not_valid() {
     let mut without = valid.clone();
     without.as_object_mut().unwrap().remove("exit");
     assert!(!validator.is_valid(&without), "an exit without its exit");
+}
+
+#[test]
+fn each_kind_has_its_own_keys_and_no_others() {
+    let validator = validator();
+    let lines: Vec<Value> = samples().iter().map(|event| serde_json::to_value(event).unwrap()).collect();
+    for (line, kind) in lines.iter().zip(Kind::ALL) {
+        // Every key of the details of every other kind.
+        for (key, value) in lines.iter().flat_map(|other| other.as_object().unwrap()) {
+            if line.get(key).is_none() && !["boot_ns", "cpu", "process", "ancestors"].contains(&key.as_str()) {
+                let mut with = line.clone();
+                with[key] = value.clone();
+                assert!(!validator.is_valid(&with), "{kind} with {key}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_line_without_its_details_is_refused() {
+    for event in samples() {
+        let line = serde_json::to_value(&event).unwrap();
+        for key in ["exec_failed", "exit", "reparent", "reap", "zombie", "container", "lost", "dropped", "storm", "bye"]
+        {
+            let mut without = line.clone();
+            if without.as_object_mut().unwrap().remove(key).is_some() {
+                let error = serde_json::from_value::<Event>(without).unwrap_err().to_string();
+                assert_eq!(error, format!("missing field `{key}`"), "{}", event.kind());
+            }
+        }
+    }
 }
 
 #[test]

@@ -340,9 +340,9 @@ fn size(text: &str) -> Result<u32, String> {
 }
 
 fn kinds() -> impl TypedValueParser<Value = Kind> {
-    let possible = Kind::ALL.map(|kind| PossibleValue::new(kind.name()).hide(kind.is_framing()));
+    let possible = Kind::ALL.iter().map(|kind| PossibleValue::new(kind.name()).hide(kind.is_framing()));
     PossibleValuesParser::new(possible)
-        .try_map(|name| Kind::ALL.into_iter().find(|kind| kind.name() == name).ok_or("no such kind of event"))
+        .try_map(|name| Kind::ALL.iter().copied().find(|kind| kind.name() == name).ok_or("no such kind of event"))
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use super::run::launch::{Held, Released};
 use super::{Capture, ExitCode, exit, run, stream};
 use crate::clock;
 use crate::event::time::Timestamp;
-use crate::event::{Bye, Event, Kind, Process};
+use crate::event::{Bye, Detail, Event, Kind, Process};
 use crate::filter::{Filter, Spec};
 use crate::kernel::preflight;
 use crate::pipeline::{self, Wanted};
@@ -168,13 +168,12 @@ impl Report {
 impl Sink for Report {
     fn write(&mut self, event: &Event) -> std::io::Result<()> {
         let looks_for_command = |process: &Process| process.pid == self.root && process.execs == 0;
-        if event.kind == Kind::ExecFailed && event.process.as_ref().is_some_and(looks_for_command) {
+        if event.kind() == Kind::ExecFailed && event.process.as_ref().is_some_and(looks_for_command) {
             // It was tracer that looked along PATH for the command.
             return Ok(());
         }
-        let of_root =
-            event.kind == Kind::Exit && event.process.as_ref().is_some_and(|process| process.pid == self.root);
-        let Some(exit) = event.exit.as_ref().filter(|_| of_root) else {
+        let of_root = event.process.as_ref().is_some_and(|process| process.pid == self.root);
+        let (Detail::Exit(exit), true) = (&event.detail, of_root) else {
             self.summary.apply(event);
             return Ok(());
         };
@@ -186,7 +185,7 @@ impl Sink for Report {
             usage.user_ns -= user_ns;
             usage.system_ns = usage.system_ns.saturating_sub(before_ns - user_ns);
         }
-        self.summary.apply(&Event { exit: Some(exit), ..event.clone() });
+        self.summary.apply(&Event { detail: Detail::Exit(exit), ..event.clone() });
         Ok(())
     }
 

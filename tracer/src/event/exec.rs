@@ -39,6 +39,9 @@ pub struct ArgvInfo {
 /// Details of an exec.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Exec {
+    /// How much of argv was captured. In JSON it stands beside `exec`.
+    #[serde(skip)]
+    pub argv_info: Option<ArgvInfo>,
     /// Path as it was given to execve (for execveat on a descriptor: `/dev/fd/N`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filename: Option<Arc<str>>,
@@ -83,6 +86,9 @@ pub struct Exec {
 /// An exec that failed: what was asked for, and what the kernel said. `process` is who asked, as it still is.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ExecFailed {
+    /// How much of argv was captured. In JSON it stands beside `exec_failed`.
+    #[serde(skip)]
+    pub argv_info: Option<ArgvInfo>,
     /// Why: the name of the error, e.g. `ENOENT`.
     pub errno: String,
     /// Its number on this machine.

@@ -195,7 +195,11 @@ const MOST_KEYS: usize = 33;
 /// A key that is left out where nothing is known.
 #[expect(clippy::ref_option, reason = "fields are")]
 #[inline]
-fn known<S: SerializeStruct, T: Serialize>(to: &mut S, key: &'static str, value: &Option<T>) -> Result<(), S::Error> {
+pub(super) fn known<S: SerializeStruct, T: Serialize>(
+    to: &mut S,
+    key: &'static str,
+    value: &Option<T>,
+) -> Result<(), S::Error> {
     match value {
         Some(value) => to.serialize_field(key, value),
         None => Ok(()),

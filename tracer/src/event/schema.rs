@@ -1,7 +1,7 @@
 //! The JSON Schema of the JSON lines, generated from the types of [`crate::event`].
 //!
-//! What the types cannot say is added: that a key is left out rather than null, that there are no other keys, and which
-//! keys each kind of event has for sure.
+//! What the types cannot say is added: a key is left out rather than null, there are no other keys, and each kind of event
+//! has its own keys.
 
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
@@ -26,7 +26,7 @@ pub fn value() -> Value {
         let known = |key: &String| matches!(key.as_str(), "$schema" | "title");
         root.extend(rest.into_iter().filter(|(key, _)| !known(key)));
     }
-    root.insert("allOf".into(), Kind::ALL.into_iter().map(needed).collect());
+    root.insert("allOf".into(), Kind::ALL.iter().copied().map(keys_of).collect());
     Value::Object(root)
 }
 
@@ -58,24 +58,39 @@ fn titled<T: JsonSchema>(title: &str) -> String {
     format!("{schema:#}\n")
 }
 
-/// The keys that a kind of event has for sure.
-fn needed(kind: Kind) -> Value {
-    let keys: &[&str] = match kind {
-        Kind::Hello => &["hello"],
-        Kind::Process | Kind::Fork | Kind::Exec | Kind::ThreadStart | Kind::ThreadExit => &["process"],
-        Kind::ExecFailed => &["process", "exec_failed"],
-        Kind::Exit => &["process", "exit"],
-        Kind::Reparent => &["process", "reparent"],
-        Kind::Reap => &["process", "reap"],
-        Kind::Zombie => &["process", "zombie"],
-        Kind::ContainerCreate | Kind::ContainerInfo | Kind::ContainerExit | Kind::ContainerRemove => &["container"],
-        Kind::ContainerStart | Kind::ContainerExec => &["process", "container"],
-        Kind::Lost => &["lost"],
-        Kind::Dropped => &["dropped"],
-        Kind::Storm => &["process", "storm"],
-        Kind::Bye => &["bye"],
-    };
-    json!({ "if": { "properties": { "event": { "const": kind.name() } } }, "then": { "required": keys } })
+/// Keys that every line can have.
+const HEAD: [&str; 6] = ["v", "event", "seq", "time", "boot_ns", "cpu"];
+
+/// The keys of a kind of event beside those of the head: those that it always has, and those that it can have.
+const fn keys(kind: Kind) -> (&'static [&'static str], &'static [&'static str]) {
+    match kind {
+        Kind::Hello => (&["hello"], &[]),
+        Kind::Process | Kind::Fork | Kind::ThreadStart => (&["process"], &["ancestors"]),
+        Kind::Exec => (&["process"], &["argv_info", "exec", "ancestors"]),
+        Kind::ExecFailed => (&["process", "exec_failed"], &["argv_info", "ancestors"]),
+        Kind::Exit | Kind::ThreadExit => (&["process", "exit"], &["ancestors"]),
+        Kind::Reparent => (&["process", "reparent"], &["ancestors"]),
+        Kind::Reap => (&["process", "reap"], &["ancestors"]),
+        Kind::Zombie => (&["process", "zombie"], &["ancestors"]),
+        Kind::ContainerCreate | Kind::ContainerInfo | Kind::ContainerExit | Kind::ContainerRemove => {
+            (&["container"], &["process", "ancestors"])
+        }
+        Kind::ContainerStart | Kind::ContainerExec => (&["process", "container"], &["ancestors"]),
+        Kind::Lost => (&["lost"], &[]),
+        Kind::Dropped => (&["dropped"], &[]),
+        Kind::Storm => (&["process", "storm"], &["ancestors"]),
+        Kind::Bye => (&["bye"], &[]),
+    }
+}
+
+/// What the schema says about the keys of a kind of event.
+fn keys_of(kind: Kind) -> Value {
+    let (always, sometimes) = keys(kind);
+    let all: Vec<&str> = [&HEAD, always, sometimes].concat();
+    json!({
+        "if": { "properties": { "event": { "const": kind.name() } } },
+        "then": { "required": always, "propertyNames": { "enum": all } },
+    })
 }
 
 /// No null, no other keys, no defaults: absent says it all.

@@ -8,10 +8,11 @@ use serde::{Deserialize, Serialize};
 use super::is_zero64;
 
 /// Where in a storm a line stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StormPhase {
     /// The rate was just passed. The period of this line is empty: what led to it was shown.
+    #[default]
     Begin,
     /// It goes on.
     Ongoing,
@@ -22,7 +23,7 @@ pub enum StormPhase {
 }
 
 /// What one process and its descendants spawned in a period, above a rate. `process` is the culprit.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Storm {
     /// Where in the storm this line stands.
     pub phase: StormPhase,

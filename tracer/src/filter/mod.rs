@@ -65,7 +65,7 @@ pub struct Filter {
 impl Filter {
     /// Compiles what is asked for.
     pub fn new(spec: &Spec) -> Result<Self, globset::Error> {
-        let kinds = if spec.kinds.is_empty() { &Kind::ALL[..] } else { &spec.kinds[..] };
+        let kinds = if spec.kinds.is_empty() { Kind::ALL } else { &spec.kinds[..] };
         Ok(Self {
             subtree: (!spec.pids.is_empty()).then(|| Subtree::new(&spec.pids, spec.engines)),
             uids: spec.uids.clone(),
@@ -106,7 +106,7 @@ impl Filter {
         if self.containers.is_empty() {
             return;
         }
-        let Some(container) = &event.container else { return };
+        let Some(container) = event.container() else { return };
         if container.name.as_ref().is_some_and(|name| self.containers.iter().any(|wanted| **wanted == **name)) {
             self.named.insert(container.id.clone());
         }
@@ -120,12 +120,12 @@ impl Filter {
         let related = match (&mut self.subtree, &event.process) {
             (Some(subtree), Some(process)) => {
                 let member = subtree.contains(process);
-                if member && let Some(container) = &event.container {
+                if member && let Some(container) = event.container() {
                     subtree.learn_container(&container.id);
                 }
                 // A dead process is told of again when it is waited for, if that is asked for.
                 let last = if self.until_reaped { Kind::Reap } else { Kind::Exit };
-                if event.kind == last {
+                if event.kind() == last {
                     subtree.remove(process.id);
                 }
                 member
@@ -133,13 +133,13 @@ impl Filter {
             (Some(subtree), None) => subtree.knows_container(event),
             (None, _) => true,
         };
-        event.kind.is_framing() || related && self.kinds & bit(event.kind) != 0 && self.matches(event)
+        event.kind().is_framing() || related && self.kinds & bit(event.kind()) != 0 && self.matches(event)
     }
 
     fn matches(&self, event: &Event) -> bool {
         let process = event.process.as_ref();
         // A line about a container is about that, whoever made it.
-        let container = event.container.as_ref().map(|container| &*container.id);
+        let container = event.container().map(|container| &*container.id);
         let container = container.or_else(|| process?.container.as_deref());
         let of_user = |uid: Option<u32>| uid.is_some_and(|uid| self.uids.contains(&uid));
         let named = |globs: &Option<GlobSet>, name: fn(&Process) -> Option<&str>| {
@@ -205,10 +205,10 @@ impl Subtree {
 
     /// Whether an event that has no process is about a container of those that are in.
     fn knows_container(&mut self, event: &Event) -> bool {
-        let Some(id) = event.container.as_ref().map(|container| &container.id).filter(|_| self.engines) else {
+        let Some(id) = event.container().map(|container| &container.id).filter(|_| self.engines) else {
             return false;
         };
-        if event.kind == Kind::ContainerRemove { self.containers.remove(id) } else { self.containers.contains(id) }
+        if event.kind() == Kind::ContainerRemove { self.containers.remove(id) } else { self.containers.contains(id) }
     }
 
     /// Whether the process is in: asked for, in already, or made or adopted by one that is in.

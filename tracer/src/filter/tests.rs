@@ -11,7 +11,7 @@ fn id(pid: u32) -> ProcessId {
 fn event(kind: Kind, pid: u32, parent: u32) -> Event {
     let mut process = Process::new(id(pid), Source::Kernel);
     process.parent_id = Some(id(parent));
-    let mut event = Event::new(kind, Timestamp(0));
+    let mut event = Event::new(kind.into(), Timestamp(0));
     event.process = Some(process);
     event
 }
@@ -62,8 +62,8 @@ fn places_are_containers_units_and_control_groups() {
 #[test]
 fn nothing_asked_for_is_everything() {
     let mut filter = filter(&Spec::default());
-    assert!(Kind::ALL.into_iter().all(|kind| filter.admits(&event(kind, 1, 0))));
-    assert!(filter.admits(&Event::new(Kind::Fork, Timestamp(0))));
+    assert!(Kind::ALL.iter().all(|&kind| filter.admits(&event(kind, 1, 0))));
+    assert!(filter.admits(&Event::new(Kind::Fork.into(), Timestamp(0))));
 }
 
 #[test]
@@ -71,8 +71,8 @@ fn framing_passes_every_filter() {
     let kinds = vec![Kind::Exec];
     let mut filter =
         filter(&Spec { pids: vec![1], uids: vec![1], comm: vec![glob("x").unwrap()], kinds, ..Spec::default() });
-    for kind in Kind::ALL {
-        assert_eq!(filter.admits(&Event::new(kind, Timestamp(0))), kind.is_framing(), "{kind}");
+    for &kind in Kind::ALL {
+        assert_eq!(filter.admits(&Event::new(kind.into(), Timestamp(0))), kind.is_framing(), "{kind}");
     }
 }
 
@@ -102,7 +102,7 @@ fn alternatives_of_one_option_and_all_options_together() {
     assert!(!all.admits(&named("a", "/a", 0, None)));
     assert!(!all.admits(&named("b", "/a", 1000, None)));
     let mut fork = named("a", "/a", 1000, None);
-    fork.kind = Kind::Fork;
+    fork.detail = Kind::Fork.into();
     assert!(!all.admits(&fork));
     let unknown = event(Kind::Exec, 1, 0);
     assert!(
@@ -183,10 +183,10 @@ fn with_engines_what_daemons_start_is_in_too() {
         event.process.as_mut().unwrap().image_mut().argv = Some(argv.iter().collect());
         event
     };
-    let about = |kind, process: Option<Event>| {
-        let mut event = process.unwrap_or_else(|| Event::new(kind, Timestamp(0)));
-        event.kind = kind;
-        event.container = Some(Box::new(crate::event::Container::new("abc".into(), "/abc".into())));
+    let about = |kind: Kind, process: Option<Event>| {
+        let mut event = process.unwrap_or_else(|| Event::new(kind.into(), Timestamp(0)));
+        event.detail = kind.into();
+        *event.detail.container_mut().unwrap() = crate::event::Container::new("abc".into(), "/abc".into());
         event
     };
     for engines in [true, false] {

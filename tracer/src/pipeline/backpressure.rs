@@ -2,7 +2,8 @@
 
 use clap::ValueEnum;
 
-use crate::event::{Dropped, Event, Kind};
+use crate::event::time::Timestamp;
+use crate::event::{Detail, Dropped, Event, Kind};
 
 /// What is done when the reader of the output is slow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -24,8 +25,8 @@ pub const COLLAPSE_RATE: u64 = 10;
 pub struct Slow {
     behind: bool,
     dropped: Dropped,
-    /// The line that is to tell it.
-    line: Option<Event>,
+    /// When the last of them happened, until the line is written that counts them.
+    last: Option<Timestamp>,
     total: u64,
 }
 
@@ -51,7 +52,7 @@ impl Slow {
         let Dropped { total, forks, execs, exits, after_boot_ns, before_boot_ns } = &mut self.dropped;
         self.total += 1;
         *total += 1;
-        match event.kind {
+        match event.kind() {
             Kind::Fork => *forks += 1,
             Kind::Exec => *execs += 1,
             Kind::Exit => *exits += 1,
@@ -59,17 +60,12 @@ impl Slow {
         }
         *after_boot_ns = after_boot_ns.or(event.boot_ns);
         *before_boot_ns = event.boot_ns.or(*before_boot_ns);
-        if self.line.is_none() {
-            self.line = Some(Event::new(Kind::Dropped, event.time));
-        }
-        if let Some(line) = &mut self.line {
-            line.time = event.time;
-        }
+        self.last = Some(event.time);
     }
 
-    /// True while something was left out that is not told yet.
+    /// True while the stream does not say yet that something was left out.
     pub const fn has_left_out(&self) -> bool {
-        self.line.is_some()
+        self.last.is_some()
     }
 
     /// The line, if the reader is no longer behind.
@@ -77,18 +73,16 @@ impl Slow {
         if self.behind { None } else { self.line() }
     }
 
-    /// The line that stands in the place of what was left out, if anything was.
+    /// The line that takes the place of the events that were left out, if any were.
     pub fn line(&mut self) -> Option<Event> {
-        let mut line = self.line.take()?;
-        line.dropped = Some(Box::new(std::mem::take(&mut self.dropped)));
-        Some(line)
+        let time = self.last.take()?;
+        Some(Event::new(Detail::Dropped(Box::new(std::mem::take(&mut self.dropped))), time))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::time::Timestamp;
 
     #[test]
     fn what_is_left_out_is_told_once_with_its_interval() {
@@ -100,14 +94,14 @@ mod tests {
             slow.look(60, 100);
             assert!(slow.is_behind(), "half of it is to be free again");
             let boot_ns = Some(10 + n as u64);
-            slow.leave_out(&Event { boot_ns, ..Event::new(kind, Timestamp(n as i64)) });
+            slow.leave_out(&Event { boot_ns, ..Event::new(kind.into(), Timestamp(n as i64)) });
         }
         slow.look(50, 100);
         assert!(!slow.is_behind());
         let line = slow.line().unwrap();
         let (after_boot_ns, before_boot_ns) = (Some(10), Some(14));
         let dropped = Dropped { total: 5, forks: 2, execs: 1, exits: 1, after_boot_ns, before_boot_ns };
-        assert_eq!((line.kind, line.time, line.dropped), (Kind::Dropped, Timestamp(4), Some(dropped.into())));
+        assert_eq!((line.time, line.detail), (Timestamp(4), Detail::Dropped(dropped.into())));
         assert!(slow.line().is_none());
         assert_eq!(slow.total(), 5);
     }

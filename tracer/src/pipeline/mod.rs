@@ -12,7 +12,7 @@ use tracer_common::stats::CpuStats;
 
 use crate::analysis::storm::{self, Mode, Storms};
 use crate::clock;
-use crate::event::{Bye, Event, Kind};
+use crate::event::{Bye, Detail, Event, Kind};
 use crate::filter::Filter;
 use crate::kernel::error::LoadError;
 use crate::sink::{Backlog, Sink};
@@ -157,7 +157,7 @@ impl Stage<'_> {
         for event in batch.iter_mut() {
             event.seq = self.seq;
             self.seq += 1;
-            if let Some(lost) = &event.lost {
+            if let Some(lost) = event.lost() {
                 self.bye.seen += lost.total;
                 self.bye.lost += lost.total;
                 self.sink.write(event).map_err(PipelineError::Output)?;
@@ -187,7 +187,7 @@ impl Stage<'_> {
             }
             self.left -= 1;
             self.bye.emitted += 1;
-            match event.kind {
+            match event.kind() {
                 Kind::Process => self.bye.processes += 1,
                 Kind::Fork => self.bye.forks += 1,
                 Kind::Exec => self.bye.execs += 1,
@@ -308,9 +308,7 @@ impl Stage<'_> {
             bye.system_ns = usage.system_time().num_nanoseconds() as u64;
             bye.max_rss_bytes = usage.max_rss() as u64 * 1024;
         }
-        let mut event = Event::new(Kind::Bye, tracer.now());
-        event.bye = Some(Box::new(bye.clone()));
-        self.frame(event)?;
+        self.frame(Event::new(Detail::Bye(Box::new(bye.clone())), tracer.now()))?;
         self.sink.flush().map_err(PipelineError::Output)?;
         Ok(bye)
     }

@@ -7,7 +7,7 @@ use super::images::ImageId;
 use super::reparent::Inherits;
 use super::store::Slot;
 use super::{Moment, Table};
-use crate::event::{self, ArgvInfo, Capture, Event, Kind, Source};
+use crate::event::{self, ArgvInfo, Capture, Detail, Event, Source};
 use crate::record::{Exec, Fork};
 use crate::sys::signals;
 use crate::table::usage::{Used, used};
@@ -18,7 +18,7 @@ impl Table {
         let at = Moment::of(&raw.header);
         if raw.flags & raw::FORK_THREAD != 0 {
             if let Some(slot) = self.resolve(raw.creator, at, out) {
-                set_tid(self.tell(Kind::ThreadStart, slot, at, out), raw.child.tid);
+                set_tid(self.tell(Detail::ThreadStart, slot, at, out), raw.child.tid);
             }
             return;
         }
@@ -56,7 +56,7 @@ impl Table {
         if let Some(parent) = parent {
             self.store.link(child, parent);
         }
-        self.tell(Kind::Fork, child, at, out);
+        self.tell(Detail::Fork, child, at, out);
         let Some(parent) = parent.filter(|&parent| !self.store[parent].is_living()) else { return };
         // Born (CLONE_PARENT) to one whose exit was already told: the kernel is about to move the child on.
         let from = self.store[parent].id();
@@ -110,7 +110,7 @@ impl Table {
         let memfd = internal && image.exe.as_ref().is_some_and(|exe| exe.starts_with("/memfd:"));
         let raised = raw.old_euid != raw.ids.euid || raw.old_egid != raw.ids.egid;
         let (filename, filename_b64) = filename.map_or((None, None), |text| (Some(text.lossy), text.b64));
-        let argv_info = argv_info(&raw, argv_capture);
+        let argv_info = Some(argv_info(&raw, argv_capture));
 
         let entry = &mut self.store[slot];
         (entry.kthread, entry.bare) = (false, false);
@@ -119,9 +119,8 @@ impl Table {
         let image = self.store.images.share(image);
         self.store.set_image(slot, image);
 
-        let event = self.tell(Kind::Exec, slot, at, out);
-        event.argv_info = Some(argv_info);
-        event.exec = Some(Box::new(event::Exec {
+        let exec = Box::new(event::Exec {
+            argv_info,
             filename,
             filename_b64,
             interpreter: interpreter.map(|text| text.lossy),
@@ -135,7 +134,8 @@ impl Table {
             from_tid: (raw.task.tid != raw.task.tgid).then_some(raw.task.tid),
             exe_capture,
             cwd_capture,
-        }));
+        });
+        self.tell(Detail::Exec(Some(exec)), slot, at, out);
         self.container_execed(slot, at, out);
         self.ask_by_runtime(slot);
     }
@@ -144,9 +144,8 @@ impl Table {
         let at = Moment::of(&exit.header);
         let Some(slot) = self.resolve_with(exit.task, exit.parent, &exit.ids, Some(exit), at, out) else { return };
         if exit.flags & raw::EXIT_GROUP == 0 {
-            let event = self.tell(Kind::ThreadExit, slot, at, out);
-            set_tid(event, exit.task.tid);
-            event.exit = Some(Box::new(status(exit.status)));
+            let ended = Detail::ThreadExit(Box::new(status(exit.status)));
+            set_tid(self.tell(ended, slot, at, out), exit.task.tid);
             return;
         }
         if self.store[slot].end.is_some_and(|end| end.told) {
@@ -167,14 +166,15 @@ impl Table {
         let cause = self.causes.take(slot, signal, exit.flags & raw::EXIT_OOM != 0);
         let Used { both, own } = used(&exit.usage, self.clock.remaining(exit), self.options.page_size);
         let spent = own.clone().unwrap_or_else(|| both.clone());
-        self.tell(Kind::Exit, slot, at, out).exit = Some(Box::new(event::Exit {
+        let ended = Box::new(event::Exit {
             duration_ns: (start_ns != 0).then(|| at.boot_ns.saturating_sub(start_ns)),
             cause,
             usage: Some(both),
             own_usage: own,
             usage_partial: exit.flags & raw::EXIT_USAGE_PARTIAL != 0,
             ..status(exit.status)
-        }));
+        });
+        self.tell(Detail::Exit(ended), slot, at, out);
 
         let heir = match exit.reaper {
             // It is its own reaper only as the init of its namespace, whatever the flag says.

@@ -11,10 +11,20 @@ use crate::enrich::info::Ask;
 use crate::enrich::{Container, oci};
 use crate::event::id::ProcessId;
 use crate::event::time::Timestamp;
-use crate::event::{self, ContainerEnd, Event, Kind, Origin};
+use crate::event::{self, ContainerEnd, Detail, Event, Origin};
 
 /// Containers by id.
 pub(super) type Lives = FxHashMap<Arc<str>, Life>;
+
+/// A step in the life of a container, which becomes a line.
+pub(super) enum Step {
+    Create,
+    Info,
+    Start,
+    Exec,
+    Exit(ContainerEnd),
+    Remove,
+}
 
 /// What is known of a container that is there.
 #[derive(Debug)]
@@ -128,7 +138,7 @@ impl Table {
         }
         // It may have been known by its runtime's word only.
         life.container = container.clone();
-        self.tell_container(Kind::ContainerCreate, &container, maker, None, at, out);
+        self.tell_container(Step::Create, &container, maker, at, out);
         if self.infos.contains_key(&container.id) {
             self.tell_info(&container.id, at, out);
         } else {
@@ -150,12 +160,12 @@ impl Table {
             .origin
             .or_else(|| self.origin_by_exec(slot).filter(|origin| *origin != Origin::Entrypoint || started.is_none()));
         self.store[slot].origin = origin;
-        let kind = match (origin, started) {
+        let step = match (origin, started) {
             (Some(Origin::Entrypoint), None) if self.is_first(slot) => {
                 self.begin_life(slot, &container);
-                Kind::ContainerStart
+                Step::Start
             }
-            (Some(Origin::Exec), _) if execs == 1 => Kind::ContainerExec,
+            (Some(Origin::Exec), _) if execs == 1 => Step::Exec,
             (_, Some((init, _))) if init == id => {
                 // It may be in other ones by now.
                 self.keep_namespaces(slot, &container);
@@ -165,10 +175,10 @@ impl Table {
         };
         // A child of what was put into it execs for the first time too; only who came from outside was put there.
         let creator = self.store[slot].creator.and_then(|creator| self.store.by_id(creator));
-        if kind == Kind::ContainerExec && creator.is_some_and(|creator| self.store[creator].origin == origin) {
+        if matches!(step, Step::Exec) && creator.is_some_and(|creator| self.store[creator].origin == origin) {
             return;
         }
-        self.tell_container(kind, &container, Some(slot), None, at, out);
+        self.tell_container(step, &container, Some(slot), at, out);
     }
 
     /// False for what descends from a container's first process: hooks run before that has become the entrypoint.
@@ -224,7 +234,7 @@ impl Table {
         }
         self.forget_namespaces(&container.id);
         self.lives.remove(&container.id);
-        self.tell_container(Kind::ContainerRemove, container, None, None, at, out);
+        self.tell_container(Step::Remove, container, None, at, out);
         self.infos.remove(&container.id);
         self.ask(Ask::Forget { id: container.id.clone() });
     }
@@ -262,36 +272,42 @@ impl Table {
             ..life.sums.clone()
         };
         let container = life.container.clone();
-        self.tell_container(Kind::ContainerExit, &container, None, Some(end), at, out);
+        self.tell_container(Step::Exit(end), &container, None, at, out);
     }
 
     pub(super) fn tell_container(
         &self,
-        kind: Kind,
+        step: Step,
         of: &Container,
         process: Option<Slot>,
-        end: Option<ContainerEnd>,
         at: Moment,
         out: &mut Vec<Event>,
     ) {
-        let mut container = event::Container {
+        let mut container = Box::new(event::Container {
             engine: of.engine.clone(),
             pod: of.pod.clone(),
-            end,
             ..event::Container::new(of.id.clone(), of.cgroup.clone())
-        };
+        });
         if let Some(info) = self.infos.get(&of.id) {
-            info::fill(&mut container, info, kind == Kind::ContainerInfo);
+            info::fill(&mut container, info, matches!(step, Step::Info));
         }
-        let event = if let Some(slot) = process.filter(|&slot| self.store[slot].is_living()) {
-            self.tell(kind, slot, at, out)
+        let detail = match step {
+            Step::Create => Detail::ContainerCreate(container),
+            Step::Info => Detail::ContainerInfo(container),
+            Step::Start => Detail::ContainerStart(container),
+            Step::Exec => Detail::ContainerExec(container),
+            Step::Exit(end) => {
+                container.end = Some(end);
+                Detail::ContainerExit(container)
+            }
+            Step::Remove => Detail::ContainerRemove(container),
+        };
+        if let Some(slot) = process.filter(|&slot| self.store[slot].is_living()) {
+            self.tell(detail, slot, at, out);
         } else {
             let time = Timestamp(boot_to_utc(at.boot_ns, self.options.utc_minus_boot_ns));
             let (boot_ns, cpu) = (at.cpu.map(|_| at.boot_ns), at.cpu);
-            out.push(Event { boot_ns, cpu, ..Event::new(kind, time) });
-            let last = out.len() - 1;
-            &mut out[last]
-        };
-        event.container = Some(Box::new(container));
+            out.push(Event { boot_ns, cpu, ..Event::new(detail, time) });
+        }
     }
 }

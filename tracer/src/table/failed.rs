@@ -4,7 +4,7 @@ use tracer_common::record as raw;
 
 use super::entry::UNKNOWN_IDS;
 use super::{Moment, Table};
-use crate::event::{self, ArgvInfo, Event, Kind};
+use crate::event::{self, ArgvInfo, Detail, Event};
 use crate::record::ExecFailed;
 use crate::sys::errno;
 
@@ -31,9 +31,8 @@ impl Table {
             truncated: argv.capture.is_some(),
             reason: argv.capture,
         };
-        let event = self.tell(Kind::ExecFailed, slot, at, out);
-        event.argv_info = Some(argv_info);
-        event.exec_failed = Some(Box::new(event::ExecFailed {
+        let failed = Box::new(event::ExecFailed {
+            argv_info: Some(argv_info),
             errno: errno::name(raw.errno as i32),
             code: raw.errno as i32,
             filename_b64: filename.as_ref().and_then(|text| text.b64.clone()),
@@ -45,6 +44,7 @@ impl Table {
             from_tid: (raw.task.tid != raw.task.tgid).then_some(raw.task.tid),
             attempts: None,
             paths: None,
-        }));
+        });
+        self.tell(Detail::ExecFailed(failed), slot, at, out);
     }
 }

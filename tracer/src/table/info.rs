@@ -6,11 +6,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::container::Step;
 use super::store::Slot;
 use super::{Moment, Table};
 use crate::enrich::info::{Answer, Ask, Info};
 use crate::enrich::oci;
-use crate::event::{self, Event, Image, Kind};
+use crate::event::{self, Event, Image};
 
 /// So long may the end of a container wait for what is still to be found out of it, in nanoseconds.
 const WAIT_NS: u64 = 1_000_000_000;
@@ -91,7 +92,7 @@ impl Table {
     pub(super) fn tell_info(&self, id: &str, at: Moment, out: &mut Vec<Event>) {
         let Some(life) = self.lives.get(id).filter(|life| life.created) else { return };
         if self.infos.contains_key(id) {
-            self.tell_container(Kind::ContainerInfo, &life.container, None, None, at, out);
+            self.tell_container(Step::Info, &life.container, None, at, out);
         }
     }
 

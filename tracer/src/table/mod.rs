@@ -51,7 +51,7 @@ use self::zombies::Zombies;
 use crate::enrich::info::{Ask, Info};
 use crate::enrich::{Cgroups, Container};
 use crate::event::time::Timestamp;
-use crate::event::{Ancestor, Event, Kind, Process};
+use crate::event::{Ancestor, Detail, Event, Process};
 use crate::record::Record;
 use crate::sys::tty;
 use crate::table::usage::SchedClock;
@@ -208,14 +208,14 @@ impl Table {
         self.store.forget();
     }
 
-    /// Tells an event about a process, with all that is known of that; the details are the caller's.
-    fn tell<'a>(&self, kind: Kind, about: Slot, at: Moment, out: &'a mut Vec<Event>) -> &'a mut Event {
+    /// Appends an event about a process, with all that is known of the process.
+    fn tell<'a>(&self, detail: Detail, about: Slot, at: Moment, out: &'a mut Vec<Event>) -> &'a mut Event {
         out.push(Event {
             boot_ns: at.cpu.map(|_| at.boot_ns),
             cpu: at.cpu,
             process: Some(self.process(about)),
             ancestors: self.options.ancestors.then(|| self.ancestors(about)),
-            ..Event::new(kind, Timestamp(boot_to_utc(at.boot_ns, self.options.utc_minus_boot_ns)))
+            ..Event::new(detail, Timestamp(boot_to_utc(at.boot_ns, self.options.utc_minus_boot_ns)))
         });
         let last = out.len() - 1;
         &mut out[last]

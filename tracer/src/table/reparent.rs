@@ -11,7 +11,7 @@ use super::entry::{End, Heir, Parent};
 use super::store::Slot;
 use super::{MAX_ANCESTORS, Moment, ProcessRef, Table};
 use crate::event::id::ProcessId;
-use crate::event::{Event, Kind, Reparent, ReparentReason};
+use crate::event::{Detail, Event, Reparent, ReparentReason};
 use crate::proc::Seed;
 
 /// Who inherits, and why that one.
@@ -41,7 +41,7 @@ impl Table {
         }
     }
 
-    /// Moves one process to a new parent and tells it.
+    /// Moves one process to a new parent and reports it.
     pub(super) fn reparent(&mut self, child: Slot, from: ProcessId, to: Inherits, at: Moment, out: &mut Vec<Event>) {
         if !self.adopt(child, to.slot) {
             self.store.unlink(child);
@@ -49,8 +49,8 @@ impl Table {
         }
         let parent = &self.store[to.slot];
         let (to_id, to_pid) = (Some(parent.id()), parent.pid);
-        let reparent = Reparent { from_id: from, to_id, to_pid, reason: to.reason };
-        self.tell(Kind::Reparent, child, at, out).reparent = Some(Box::new(reparent));
+        let reparent = Box::new(Reparent { from_id: from, to_id, to_pid, reason: to.reason });
+        self.tell(Detail::Reparent(reparent), child, at, out);
     }
 
     /// Who has what a dead process left: its heir, or if that is dead too its heir's heir. The dead one itself

@@ -8,7 +8,7 @@ use super::entry::{End, Heir, Parent};
 use super::store::Slot;
 use super::{Moment, Table, seeding};
 use crate::event::id::ProcessId;
-use crate::event::{self, Event, Kind};
+use crate::event::{self, Detail, Event};
 use crate::proc::Seed;
 
 impl Table {
@@ -72,8 +72,7 @@ impl Table {
     pub(super) fn end_unseen(&mut self, slot: Slot, heir: Heir, at: Moment, out: &mut Vec<Event>) {
         self.stats.retired += 1;
         self.causes.take(slot, None, false);
-        let event = self.tell(Kind::Exit, slot, at, out);
-        event.exit = Some(Box::default());
+        let event = self.tell(Detail::Exit(Box::default()), slot, at, out);
         if let Some(process) = &mut event.process {
             process.inferred = true;
         }
@@ -92,7 +91,7 @@ impl Table {
         (entry.kthread, entry.ids, entry.ns_pids) = (found.kthread, found.ids, found.ns_pids);
         self.store.set_image(slot, image);
         self.find_in_cgroup(slot, cgroup.as_deref());
-        self.tell(Kind::Process, slot, at, out);
+        self.tell(Detail::Process, slot, at, out);
     }
 
     /// Takes the image that a process shows now. If that is another program, an exec was missed.
@@ -109,7 +108,7 @@ impl Table {
         self.store.set_image(slot, seen);
         if missed {
             self.store[slot].execs += 1;
-            let event = self.tell(Kind::Exec, slot, at, out);
+            let event = self.tell(Detail::Exec(None), slot, at, out);
             if let Some(process) = &mut event.process {
                 process.inferred = true;
             }

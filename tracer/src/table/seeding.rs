@@ -9,7 +9,7 @@ use super::entry::{End, Entry, Heir, Parent};
 use super::store::Slot;
 use super::{Moment, Table};
 use crate::event::id::TICK_NS;
-use crate::event::{Event, Image, Kind, Source};
+use crate::event::{Detail, Event, Image, Source};
 use crate::proc::{PPID_UNKNOWN, Seed};
 
 impl Table {
@@ -89,7 +89,7 @@ impl Table {
             next = self.parent_of(slot);
         }
         for (slot, at) in line.into_iter().rev() {
-            self.tell(Kind::Process, slot, at, out);
+            self.tell(Detail::Process, slot, at, out);
         }
     }
 }

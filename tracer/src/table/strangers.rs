@@ -9,7 +9,7 @@ use super::entry::{Parent, UNKNOWN_IDS};
 use super::store::Slot;
 use super::{Moment, ProcessRef, Table, seeding};
 use crate::enrich::{Cgroup, Container};
-use crate::event::{Event, Kind, Source};
+use crate::event::{Detail, Event, Source};
 use crate::filter::pushdown::Name;
 use crate::proc::{PPID_UNKNOWN, Seed};
 use crate::record::Record;
@@ -72,7 +72,7 @@ impl Table {
     /// Tells of a process that a record named and nobody knew, unless it was left out on purpose.
     pub(super) fn tell_made_up(&self, slot: Slot, at: Moment, out: &mut Vec<Event>) {
         if self.was_missed() {
-            self.tell(Kind::Process, slot, at, out);
+            self.tell(Detail::Process, slot, at, out);
         }
     }
 

@@ -10,7 +10,7 @@ use super::store::Slot;
 use super::{Moment, Table};
 use crate::event::id::ProcessId;
 use crate::event::time::Timestamp;
-use crate::event::{Event, Kind, Process, Reap, Zombie};
+use crate::event::{Detail, Event, Process, Reap, Zombie};
 use crate::proc::Remains;
 
 /// After this time it is taken for sure that the kernel does not tell of one that is gone: it does when no CPU looks at the
@@ -104,10 +104,8 @@ impl Table {
         // Who is named by memory that is another's by now is gone: whoever had the child when it died, not the heir of that.
         let by = named.or_else(|| self.store.by_id(dead.process.parent_id?));
         let zombie_ns = seen.then(|| at.boot_ns.saturating_sub(dead.since_ns));
-        let mut event = self.about(Kind::Reap, dead.process, at.boot_ns, known);
-        event.cpu = at.cpu;
-        event.reap = Some(Box::new(Reap { zombie_ns, ..self.reap_by(by) }));
-        out.push(event);
+        let reap = Detail::Reap(Box::new(Reap { zombie_ns, ..self.reap_by(by) }));
+        out.push(Event { cpu: at.cpu, ..self.about(reap, dead.process, at.boot_ns, known) });
     }
 
     fn reap_by(&self, by: Option<Slot>) -> Reap {
@@ -162,9 +160,8 @@ impl Table {
         let by = process.parent_id.and_then(|parent| self.store.by_id(parent));
         let by = by.filter(|&by| self.store[by].is_living());
         let known = self.store.by_id(process.id);
-        let mut event = self.about(Kind::Reap, process, now_ns, known);
-        event.reap = Some(Box::new(Reap { inferred: true, ..self.reap_by(by) }));
-        out.push(event);
+        let reap = Detail::Reap(Box::new(Reap { inferred: true, ..self.reap_by(by) }));
+        out.push(self.about(reap, process, now_ns, known));
     }
 
     fn tell_zombies(&self, overdue: &[ProcessId], now_ns: u64, out: &mut Vec<Event>) {
@@ -179,15 +176,14 @@ impl Table {
         for dead in overdue.iter().filter_map(|id| self.zombies.dead.get(id)) {
             let (process, zombie_ns) = (dead.process.clone(), now_ns.saturating_sub(dead.since_ns));
             let (parent, known) = (self.parent_now(&process), self.store.by_id(process.id));
-            let mut event = self.about(Kind::Zombie, process, now_ns, known);
-            event.zombie = Some(Box::new(Zombie {
+            let zombie = Box::new(Zombie {
                 zombie_ns,
                 parent_pid: parent.map(|parent| self.store[parent].pid),
                 parent_id: parent.map(|parent| self.store[parent].id()),
                 parent_comm: parent.and_then(|parent| self.comm(parent)),
                 unreaped: parent.and_then(|parent| left.get(&parent).copied()).unwrap_or(1),
-            }));
-            out.push(event);
+            });
+            out.push(self.about(Detail::Zombie(zombie), process, now_ns, known));
         }
     }
 
@@ -215,12 +211,12 @@ impl Table {
         self.store.image(slot).comm.clone()
     }
 
-    fn about(&self, kind: Kind, process: Process, boot_ns: u64, known: Option<Slot>) -> Event {
+    fn about(&self, detail: Detail, process: Process, boot_ns: u64, known: Option<Slot>) -> Event {
         Event {
             boot_ns: Some(boot_ns),
             process: Some(process),
             ancestors: known.filter(|_| self.options.ancestors).map(|slot| self.ancestors(slot)),
-            ..Event::new(kind, Timestamp(boot_to_utc(boot_ns, self.options.utc_minus_boot_ns)))
+            ..Event::new(detail, Timestamp(boot_to_utc(boot_ns, self.options.utc_minus_boot_ns)))
         }
     }
 }

@@ -48,7 +48,7 @@ pub(super) struct Failures {
 impl Failures {
     /// Takes in a failed exec.
     pub(super) fn add(&mut self, event: &Event) {
-        let (Some(failed), Some(process)) = (&event.exec_failed, &event.process) else { return };
+        let (Some(failed), Some(process)) = (event.exec_failed(), &event.process) else { return };
         let times = failed.attempts.unwrap_or(1);
         self.total += times;
         let (errno, meaning) = label::refusal(failed);
@@ -110,13 +110,13 @@ impl Failures {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{ExecFailed, Kind};
+    use crate::event::{Detail, ExecFailed, Kind};
     use crate::view::glyphs::UNICODE;
     use crate::view::samples::event;
 
     fn failed(path: &str, code: i32, attempts: Option<u64>) -> Event {
         let mut event = event(Kind::ExecFailed, 7, 1, "make");
-        event.exec_failed = Some(Box::new(ExecFailed {
+        event.detail = Detail::ExecFailed(Box::new(ExecFailed {
             errno: crate::sys::errno::name(code),
             code,
             filename: Some(path.into()),

@@ -6,7 +6,7 @@ use rustc_hash::FxHashMap;
 
 use crate::event::id::ProcessId;
 use crate::event::time::Timestamp;
-use crate::event::{Event, Exit, Kind, Process};
+use crate::event::{Detail, Event, Exit, Kind, Process};
 
 /// Which parent a process stands under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,11 +81,11 @@ impl Forest {
     /// Takes in what an event tells. Events about processes never heard of are as good as their birth.
     pub fn apply(&mut self, event: &Event) {
         let Some(process) = &event.process else { return };
-        if matches!(event.kind, Kind::ThreadStart | Kind::ThreadExit) {
+        if matches!(event.kind(), Kind::ThreadStart | Kind::ThreadExit) {
             return;
         }
         if let Some(node) = self.nodes.get_mut(&process.id) {
-            match event.kind {
+            match event.kind() {
                 Kind::Fork => node.change = Some((Change::Born, event.time)),
                 Kind::Exec => {
                     if node.process.execs > 0
@@ -100,7 +100,7 @@ impl Forest {
             }
             node.process = process.clone();
         } else {
-            let change = match event.kind {
+            let change = match event.kind() {
                 Kind::Fork => Some((Change::Born, event.time)),
                 Kind::Exec => Some((Change::Exec, event.time)),
                 _ => None,
@@ -111,7 +111,7 @@ impl Forest {
                     process: process.clone(),
                     parent: None,
                     start: process.start_time.unwrap_or(event.time),
-                    first_exec: (event.kind == Kind::Exec).then_some(event.time),
+                    first_exec: (event.kind() == Kind::Exec).then_some(event.time),
                     earlier: Vec::new(),
                     end: None,
                     change,
@@ -124,11 +124,10 @@ impl Forest {
         if self.shape == Shape::Current {
             self.link(process.id, process.parent_id);
         }
-        if event.kind == Kind::Exit
+        if let Detail::Exit(exit) = &event.detail
             && let Some(node) = self.nodes.get_mut(&process.id)
         {
-            let exit = event.exit.as_deref().cloned().unwrap_or_default();
-            node.end = Some(Box::new(End { time: event.time, exit }));
+            node.end = Some(Box::new(End { time: event.time, exit: (**exit).clone() }));
             node.change = Some((Change::Died, event.time));
         }
     }

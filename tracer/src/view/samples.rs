@@ -2,7 +2,7 @@
 
 use crate::event::id::ProcessId;
 use crate::event::time::Timestamp;
-use crate::event::{Event, Exit, Kind, Process, Source, Usage};
+use crate::event::{Detail, Event, Exit, Kind, Process, Source, Usage};
 
 /// All start in the same tick: a pid is enough to tell them apart.
 pub(crate) fn id(pid: u32) -> ProcessId {
@@ -15,7 +15,7 @@ pub(crate) fn event(kind: Kind, pid: u32, parent: u32, comm: &str) -> Event {
     process.parent_id = (parent != 0).then(|| id(parent));
     process.image_mut().comm = Some(comm.into());
     process.uid = Some(0);
-    let mut event = Event::new(kind, Timestamp(1_700_000_000_000_000_000));
+    let mut event = Event::new(kind.into(), Timestamp(1_700_000_000_000_000_000));
     event.process = Some(process);
     event
 }
@@ -23,8 +23,8 @@ pub(crate) fn event(kind: Kind, pid: u32, parent: u32, comm: &str) -> Event {
 pub(crate) fn ended(pid: u32, parent: u32, comm: &str, code: u8) -> Event {
     let mut event = event(Kind::Exit, pid, parent, comm);
     let usage = Usage { user_ns: 2_000_000, system_ns: 1_000_000, max_rss_bytes: 3 << 20, ..Usage::default() };
-    event.exit =
-        Some(Box::new(Exit { code: Some(code), duration_ns: Some(5_000_000), usage: Some(usage), ..Exit::default() }));
+    let exit = Exit { code: Some(code), duration_ns: Some(5_000_000), usage: Some(usage), ..Exit::default() };
+    event.detail = Detail::Exit(Box::new(exit));
     event
 }
 

@@ -58,11 +58,11 @@ impl Scene {
     pub fn apply(&mut self, event: &Event) {
         self.forest.apply(event);
         let shown = u64::from(event.process.as_ref().is_some_and(|process| self.shows(process.id)));
-        match event.kind {
+        match event.kind() {
             Kind::Fork => self.counts.forks += shown,
             Kind::Exec => self.counts.execs += shown,
             Kind::Exit => self.counts.exits += shown,
-            Kind::Lost => self.counts.lost += event.lost.as_ref().map_or(0, |lost| lost.total),
+            Kind::Lost => self.counts.lost += event.lost().map_or(0, |lost| lost.total),
             _ => {}
         }
         if let Some(process) = event.process.as_ref().filter(|process| self.wanted == Some(process.pid)) {

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use tracer::analysis::audit::role::Role;
 use tracer::analysis::audit::{Start, Starts, Tie};
-use tracer::event::{Event, Kind};
+use tracer::event::{Detail, Event, Kind, Lost};
 use tracer::view::{glyphs, start};
 
 fn file(name: &str) -> String {
@@ -62,8 +62,8 @@ fn steps_are_in_order_and_add_up() {
         assert!(start.others.iter().all(|other| Some(other.at_ns) < start.total_ns), "{name}");
         // What the recording itself says of both ends.
         let events = events(&format!("{name}.jsonl"));
-        let ready = events.iter().find(|event| event.kind == Kind::ContainerStart).unwrap();
-        let client = events.iter().find(|event| event.kind == Kind::Exec).unwrap();
+        let ready = events.iter().find(|event| event.kind() == Kind::ContainerStart).unwrap();
+        let client = events.iter().find(|event| event.kind() == Kind::Exec).unwrap();
         assert_eq!(ready.boot_ns.unwrap() - client.boot_ns.unwrap(), took, "{name}");
     }
 }
@@ -90,8 +90,17 @@ fn each_runtime_has_its_own_way() {
 fn a_client_is_known_by_the_line_or_by_what_it_asked() {
     assert_eq!(one("docker.jsonl").client, Some(Tie::Id), "it says --name");
     let mut nameless = events("docker.jsonl");
-    nameless.retain(|event| event.kind != Kind::ContainerInfo);
-    nameless.iter_mut().filter_map(|event| event.container.as_mut()).for_each(|container| container.name = None);
+    nameless.retain(|event| event.kind() != Kind::ContainerInfo);
+    for event in &mut nameless {
+        if let Detail::ContainerCreate(container)
+        | Detail::ContainerStart(container)
+        | Detail::ContainerExec(container)
+        | Detail::ContainerExit(container)
+        | Detail::ContainerRemove(container) = &mut event.detail
+        {
+            container.name = None;
+        }
+    }
     assert_eq!(starts(&nameless)[0].client, Some(Tie::Argv), "its last arguments are the entrypoint's");
     assert_eq!(one("podman.jsonl").client, Some(Tie::Line));
     assert_eq!(one("runc.jsonl").client, Some(Tie::Line));
@@ -120,7 +129,7 @@ fn a_start_without_its_client_begins_with_the_first_step() {
 fn a_client_that_was_there_before_begins_with_its_exec() {
     for name in ["docker.jsonl", "podman.jsonl", "runc.jsonl"] {
         let mut events = events(name);
-        events.retain(|event| event.kind != Kind::Process);
+        events.retain(|event| event.kind() != Kind::Process);
         let [start] = &starts(&events)[..] else { panic!("one start") };
         let whole = one(name);
         assert_eq!((start.total_ns, start.steps.len()), (whole.total_ns, whole.steps.len()), "{name}");
@@ -131,12 +140,12 @@ fn a_client_that_was_there_before_begins_with_its_exec() {
 #[test]
 fn a_start_that_comes_to_nothing_is_told_as_such() {
     let mut events = events("docker.jsonl");
-    let ready = events.iter().position(|event| event.kind == Kind::ContainerStart).unwrap();
+    let ready = events.iter().position(|event| event.kind() == Kind::ContainerStart).unwrap();
     let init = events[ready].process.as_ref().unwrap().id;
     // Its entrypoint, and all after that, never came to be.
     events.retain(|event| {
         let inside = event.process.as_ref().is_some_and(|process| process.id == init && process.execs > 0);
-        let after = matches!(event.kind, Kind::ContainerStart | Kind::ContainerExit);
+        let after = matches!(event.kind(), Kind::ContainerStart | Kind::ContainerExit);
         !inside && !after
     });
     let all = starts(&events);
@@ -148,10 +157,9 @@ fn a_start_that_comes_to_nothing_is_told_as_such() {
 #[test]
 fn a_loss_meanwhile_is_told() {
     let mut events = events("docker.jsonl");
-    let ready = events.iter().position(|event| event.kind == Kind::ContainerStart).unwrap();
-    let mut lost = Event::new(Kind::Lost, events[ready].time);
-    lost.lost = Some(tracer::event::Lost { total: 1, ..Default::default() }.into());
-    events.insert(ready, lost);
+    let ready = events.iter().position(|event| event.kind() == Kind::ContainerStart).unwrap();
+    let lost = Detail::Lost(Lost { total: 1, ..Lost::default() }.into());
+    events.insert(ready, Event::new(lost, events[ready].time));
     assert!(starts(&events)[0].incomplete && !one("docker.jsonl").incomplete);
 }
 

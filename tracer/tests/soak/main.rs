@@ -73,7 +73,7 @@ impl Flow {
         self.table.apply(record, &mut self.events);
         for event in self.events.drain(..) {
             self.all += 1;
-            let kind = [Kind::Fork, Kind::Exec, Kind::Exit].iter().position(|&kind| kind == event.kind);
+            let kind = [Kind::Fork, Kind::Exec, Kind::Exit].iter().position(|&kind| kind == event.kind());
             if let Some(kind) = kind {
                 self.told[kind] += 1;
             }

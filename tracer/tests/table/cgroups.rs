@@ -92,7 +92,7 @@ fn who_is_put_into_a_cgroup_is_there_from_then_on() {
     assert_eq!(whose(&events, 61), (Some("/lxc.payload.web"), Some("web")));
     assert_eq!(whose(&events, 60), (Some("/lxc.payload.web"), Some("web")));
     // No event but those of processes.
-    assert!(events.iter().all(|event| event.kind != Kind::Lost));
+    assert!(events.iter().all(|event| event.kind() != Kind::Lost));
 }
 
 /// crun puts its child into the cgroup after its birth; `runc exec` does so after the birth of its last child.

@@ -40,8 +40,8 @@ fn ends_having_used(
 }
 
 fn ends(world: &World) -> Vec<&ContainerEnd> {
-    let of = world.events.iter().filter(|event| event.kind == Kind::ContainerExit);
-    of.map(|event| event.container.as_ref().unwrap().end.as_ref().unwrap()).collect()
+    let of = world.events.iter().filter(|event| event.kind() == Kind::ContainerExit);
+    of.map(|event| event.container().unwrap().end.as_ref().unwrap()).collect()
 }
 
 /// The entrypoint, two children of which one was waited for by the other, one that `runc exec` put there, and one from outside: each

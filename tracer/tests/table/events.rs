@@ -22,9 +22,9 @@ fn a_fork_inherits_the_image_and_tells_when_and_where() {
     let mut raw = fork(task(51, 110 * MS), father);
     raw.comm = padded("worker");
     let event = seen.apply(forked(raw)).remove(0);
-    assert_eq!((event.kind, event.boot_ns, event.cpu, event.seq), (Kind::Fork, Some(110 * MS + 1000), Some(2), 0));
+    assert_eq!((event.kind(), event.boot_ns, event.cpu, event.seq), (Kind::Fork, Some(110 * MS + 1000), Some(2), 0));
     assert_eq!(event.time, Timestamp(1_000_000_000_110_001_000));
-    let process = event.process.unwrap();
+    let process = event.process.as_ref().unwrap();
     assert_eq!(process.image.exe.as_deref(), Some("/bin/ls"));
     assert_eq!(process.image.cwd.as_deref(), Some("/tmp"));
     assert_eq!(process.image.argv.as_ref().map(|argv| argv.iter().collect()), Some(vec!["ls", "-l"]));
@@ -32,7 +32,7 @@ fn a_fork_inherits_the_image_and_tells_when_and_where() {
     assert_eq!(process.execs, 0, "its own");
     assert_eq!(process.start_time, Some(Timestamp(1_000_000_000_110_000_000)));
     assert_eq!((process.uid, process.gid, process.euid, process.egid), (Some(1000), Some(100), None, None));
-    assert_eq!((process.loginuid, process.sid, process.pgid, process.tty), (None, Some(10), Some(11), None));
+    assert_eq!((process.loginuid, process.sid, process.pgid, process.tty.as_deref()), (None, Some(10), Some(11), None));
     let found = seen.table.by_pid(51).unwrap();
     assert_eq!((found.cgroup_id(), found.parent().map(|parent| parent.pid())), (77, Some(50)));
     assert_eq!(seen.table.by_pid(50).unwrap().process().image.comm.as_deref(), Some("ls"), "its father's is another");
@@ -73,16 +73,16 @@ fn an_exec_tells_before_and_after() {
     next.interpreter = text("/lib/x");
     (next.raw.argv_bytes, next.raw.argv_captured) = (100, 6);
     let event = seen.apply(execed(next)).remove(0);
-    let told = event.exec.unwrap();
+    let told = event.exec().unwrap();
     assert_eq!((told.previous_exe.as_deref(), told.filename.as_deref()), (Some("/bin/ls"), Some("./ls")));
     assert_eq!(told.interpreter.as_deref(), Some("/lib/x"));
     assert_eq!((told.setid, told.previous_euid, told.previous_egid), (true, Some(1000), Some(100)));
     assert!(told.caps_gained && told.deleted && !told.memfd);
     assert_eq!((told.exe_capture, told.cwd_capture), (Some(Capture::Cut), Some(Capture::Unreadable)));
-    let info = event.argv_info.unwrap();
+    let info = event.argv_info().unwrap();
     assert_eq!((info.argc, info.bytes, info.captured, info.truncated), (2, 100, 6, true));
     assert_eq!(info.reason, Some(Capture::Cut));
-    let process = event.process.unwrap();
+    let process = event.process.as_ref().unwrap();
     assert_eq!((process.image.comm.as_deref(), process.image.exe.as_deref()), (Some("su"), Some("…/su")));
     assert_eq!((process.image.cwd.as_deref(), process.execs, process.euid, process.egid), (None, 2, Some(0), Some(0)));
 }
@@ -99,7 +99,7 @@ fn a_memfd_is_known_by_its_mount_and_its_name() {
         Arc::make_mut(&mut exec.image).set_exe(Text::new(exe.as_bytes()));
         exec.raw.flags = flags;
         let event = seen.apply(execed(exec)).pop().unwrap();
-        assert_eq!(event.exec.unwrap().memfd, memfd, "{exe} {flags}");
+        assert_eq!(event.exec().unwrap().memfd, memfd, "{exe} {flags}");
     }
 }
 
@@ -107,7 +107,7 @@ fn a_memfd_is_known_by_its_mount_and_its_name() {
 fn told_exit(status: u32) -> Exit {
     let mut seen = Seen::new();
     let raw = raw::Exit { status, ..exit(task(50, 100 * MS), INIT_TASK, 110 * MS) };
-    *seen.apply(exited(raw)).pop().and_then(|event| event.exit).unwrap()
+    seen.apply(exited(raw)).pop().unwrap().exit().unwrap().clone()
 }
 
 #[test]
@@ -135,10 +135,10 @@ fn an_exit_stands_alone() {
     raw.flags |= raw::EXIT_USAGE_PARTIAL;
     raw.usage = raw::Usage { runtime: 3 * MS, maxrss_pages: 10, minflt: 4, cminflt: 1, ..raw::Usage::default() };
     let event = seen.apply(exited(raw)).remove(0);
-    let process = event.process.unwrap();
+    let process = event.process.as_ref().unwrap();
     assert_eq!((process.image.exe.as_deref(), process.image.comm.as_deref()), (Some("/bin/ls"), Some("renamed")));
     assert_eq!((process.image.argv.as_ref().map(Arguments::len), process.euid, process.execs), (Some(2), Some(0), 1));
-    let exit = event.exit.unwrap();
+    let exit = event.exit().unwrap();
     assert_eq!((exit.duration_ns, exit.usage_partial, exit.cause.clone()), (Some(30 * MS), true, None));
     let usage = exit.usage.as_ref().unwrap();
     assert_eq!((usage.user_ns, usage.max_rss_bytes, usage.minor_faults), (3 * MS, 40_960, 5));
@@ -160,7 +160,7 @@ fn time_since_the_last_tick_is_counted() {
     raw.rq_clock_task = 590 * MS;
     raw.exec_start = 589 * MS;
     raw.usage.maxrss_pages = 2;
-    let usage = seen.apply(exited(raw)).remove(0).exit.and_then(|exit| exit.usage).unwrap();
+    let usage = seen.apply(exited(raw)).remove(0).exit().unwrap().usage.clone().unwrap();
     let expected = 2 * MS;
     assert!(
         usage.user_ns.abs_diff(expected) < 1_000,
@@ -191,7 +191,7 @@ fn the_last_sender_of_the_deadly_signal_is_the_cause() {
         assert!(seen.apply(Record::Signal(signal(target, number, sender))).is_empty());
     }
     let raw = raw::Exit { status: 9, ..exit(target, INIT_TASK, 110 * MS) };
-    let cause = seen.apply(exited(raw)).remove(0).exit.and_then(|exit| exit.cause).unwrap();
+    let cause = seen.apply(exited(raw)).remove(0).exit().unwrap().cause.clone().unwrap();
     let expected = Cause {
         sender_pid: Some(62),
         sender_id: Some(ProcessId::from_ns(70 * MS, 62)),
@@ -207,7 +207,7 @@ fn the_last_sender_of_the_deadly_signal_is_the_cause() {
 fn signals_that_did_not_kill_are_no_cause() {
     let mut seen = Seen::new();
     let target = task(50, 100 * MS);
-    let die = |seen: &mut Seen, raw: raw::Exit| seen.apply(exited(raw)).remove(0).exit.unwrap().cause;
+    let die = |seen: &mut Seen, raw: raw::Exit| seen.apply(exited(raw)).remove(0).exit().unwrap().cause.clone();
     seen.apply(forked(fork(target, INIT_TASK)));
     seen.apply(Record::Signal(signal(target, 15, 60)));
     assert_eq!(die(&mut seen, exit(target, INIT_TASK, 110 * MS)), None, "it exited");
@@ -228,7 +228,12 @@ fn the_kernel_and_the_oom_killer_are_told_apart() {
             seen.apply(Record::Signal(sent));
         }
         let raw = exit(target, INIT_TASK, 110 * MS);
-        seen.apply(exited(raw::Exit { status, flags: raw.flags | flags, ..raw })).remove(0).exit.unwrap().cause
+        seen.apply(exited(raw::Exit { status, flags: raw.flags | flags, ..raw }))
+            .remove(0)
+            .exit()
+            .unwrap()
+            .cause
+            .clone()
     };
     let by_kernel = raw::Signal { flags: raw::SIGNAL_KERNEL, ..signal(task(50, 100 * MS), 11, 50) };
     assert_eq!(cause(0, Some(by_kernel), 11), Some(Cause { kernel: true, ..Cause::default() }));
@@ -260,7 +265,7 @@ fn ancestors_are_told_nearest_first() {
     let line = |event: &Event| event.ancestors.iter().flatten().map(|ancestor| ancestor.pid).collect::<Vec<_>>();
     let pid = |nr: Nr| kernel.procs[nr].pid;
     for event in &events[3..] {
-        assert_eq!(line(event), [pid(b), pid(a), 1], "{}", event.kind);
+        assert_eq!(line(event), [pid(b), pid(a), 1], "{}", event.kind());
     }
     let first = &events[3].ancestors.as_ref().unwrap()[1];
     assert_eq!((first.comm.as_deref(), first.exe.as_deref()), (Some("x1"), Some("/bin/x1")));

@@ -15,7 +15,7 @@ fn a_failed_exec_tells_what_was_asked_for_and_changes_nothing() {
     seen.apply(execed(exec(shell, INIT_TASK, 101 * MS)));
     let events = seen.apply(Record::ExecFailed(exec_failed(shell, INIT_TASK, 102 * MS).into()));
     assert_eq!(kinds(&events), [Kind::ExecFailed]);
-    let (process, failed) = (events[0].process.as_ref().unwrap(), events[0].exec_failed.as_ref().unwrap());
+    let (process, failed) = (events[0].process.as_ref().unwrap(), events[0].exec_failed().unwrap());
     assert_eq!(
         (process.pid, process.execs, process.image.exe.as_deref()),
         (50, 1, Some("/bin/ls")),
@@ -25,7 +25,7 @@ fn a_failed_exec_tells_what_was_asked_for_and_changes_nothing() {
     assert_eq!(failed.argv, Some(["nothing", "-x"].iter().collect()));
     assert_eq!((failed.dirfd, failed.from_tid, failed.attempts), (None, None, None));
     let whole = ArgvInfo { argc: 2, bytes: 11, captured: 11, truncated: false, reason: None };
-    assert_eq!(events[0].argv_info, Some(whole));
+    assert_eq!(events[0].argv_info(), Some(&whole));
     assert_eq!((events[0].boot_ns, events[0].cpu), (Some(102 * MS), Some(2)));
 }
 
@@ -40,12 +40,12 @@ fn what_is_not_plain_about_it_is_told() {
     failed.argv.capture = Some(Capture::Cut);
     failed.filename = Field { value: Some(Text::new(b"\xff")), capture: Some(Capture::Cut) };
     let event = seen.apply(Record::ExecFailed(failed.into())).remove(0);
-    let failed = event.exec_failed.unwrap();
+    let failed = event.exec_failed().unwrap();
     assert_eq!((failed.dirfd, failed.from_tid, &*failed.errno), (Some(7), Some(52), "E511"));
     assert_eq!((failed.filename.as_deref(), failed.filename_b64.as_deref()), (Some("\u{fffd}"), Some("/w==")));
     assert_eq!(failed.filename_capture, Some(Capture::Cut));
-    assert!(event.argv_info.is_some_and(|info| info.truncated && info.reason == Some(Capture::Cut)));
-    assert_eq!(event.process.unwrap().euid, Some(0), "as whom it tried");
+    assert!(event.argv_info().is_some_and(|info| info.truncated && info.reason == Some(Capture::Cut)));
+    assert_eq!(event.process.as_ref().unwrap().euid, Some(0), "as whom it tried");
 }
 
 #[test]

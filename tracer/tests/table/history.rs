@@ -21,7 +21,7 @@ impl Watched {
         let mut table = Table::new(TableOptions { max_dead: 512, ancestors: true, ..TableOptions::default() });
         let mut events = Vec::new();
         table.seed((0..kernel.procs.len()).map(|nr| kernel.seed_of(nr)).collect(), &mut events);
-        assert_eq!(events.iter().map(|event| event.kind).collect::<Vec<_>>(), [Kind::Process; 2]);
+        assert_eq!(events.iter().map(|event| event.kind()).collect::<Vec<_>>(), [Kind::Process; 2]);
         events.clear();
         Self { kernel, table, events }
     }
@@ -104,21 +104,21 @@ fn said(event: &Event) -> Said {
     let process = event.process.as_ref().expect("it is about a process");
     assert_eq!(process.source, if process.pid < 3 { Source::Procfs } else { Source::Kernel });
     let id = process.id;
-    match event.kind {
+    match event.kind() {
         Kind::Fork => Said::Fork { id, parent: process.parent_id, creator: process.creator_id },
         Kind::Exec => {
-            let exec = event.exec.as_ref().expect("it tells of an exec");
+            let exec = event.exec().expect("it tells of an exec");
             let previous = exec.previous_exe.as_deref().map(str::to_owned);
             Said::Exec { id, execs: process.execs, from_tid: exec.from_tid, previous }
         }
         Kind::Exit => {
-            let exit = event.exit.as_ref().expect("it tells of an exit");
+            let exit = event.exit().expect("it tells of an exit");
             let signal = exit.signal.as_deref().map(str::to_owned);
             let exe = process.image.exe.as_deref().map(str::to_owned);
             Said::Exit { id, code: exit.code, signal, exe, duration_ns: exit.duration_ns.unwrap_or_default() }
         }
         Kind::Reparent => {
-            let to = event.reparent.as_ref().expect("it tells of a reparenting");
+            let to = event.reparent().expect("it tells of a reparenting");
             assert_eq!(process.parent_id, to.to_id);
             assert_eq!(event.ancestors.as_ref().and_then(|line| line.first()).map(|parent| parent.id), to.to_id);
             let reason = format!("{:?}", to.reason);

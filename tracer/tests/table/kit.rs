@@ -57,13 +57,13 @@ impl Seen {
 }
 
 pub(crate) fn kinds(events: &[Event]) -> Vec<Kind> {
-    events.iter().map(|event| event.kind).collect()
+    events.iter().map(|event| event.kind()).collect()
 }
 
 /// Pid, old and new parent's pid, and reason of each reparenting.
 pub(crate) fn moves(events: &[Event]) -> Vec<(u32, u32, u32, ReparentReason)> {
     let of = |event: &Event| {
-        let to = event.reparent.as_ref()?;
+        let to = event.reparent()?;
         Some((event.process.as_ref()?.pid, to.from_id.pid(), to.to_pid, to.reason))
     };
     events.iter().filter_map(of).collect()

@@ -20,7 +20,7 @@ impl Story {
     fn tell(&mut self, events: &[Event]) {
         for event in events {
             let process = event.process.as_ref().expect("it is about a process");
-            match event.kind {
+            match event.kind() {
                 Kind::Process | Kind::Fork => {
                     // One of which only the name was known is told again.
                     let known = self.0.insert(process.id, process.parent_id).flatten();
@@ -139,7 +139,7 @@ fn what_was_missed_is_told_as_inferred() {
     let events = resync(&mut seen, &kernel);
     let told: Vec<(Kind, u32, bool)> = events
         .iter()
-        .map(|event| event.process.as_ref().map(|process| (event.kind, process.pid, process.inferred)).unwrap())
+        .map(|event| event.process.as_ref().map(|process| (event.kind(), process.pid, process.inferred)).unwrap())
         .collect();
     let pid = |nr: usize| kernel.procs[nr].pid;
     assert_eq!(
@@ -151,8 +151,8 @@ fn what_was_missed_is_told_as_inferred() {
             (Kind::Exec, pid(parent), true),
         ]
     );
-    let exit = events[2].exit.as_ref().unwrap();
+    let exit = events[2].exit().unwrap();
     assert_eq!((exit.code, exit.signal.clone(), exit.duration_ns), (None, None, None));
     assert_eq!(events[3].process.as_ref().unwrap().image.exe.as_deref(), kernel.procs[parent].exe.as_deref());
-    assert_eq!((events[3].exec.is_some(), events[3].boot_ns), (false, None));
+    assert_eq!((events[3].exec().is_some(), events[3].boot_ns), (false, None));
 }

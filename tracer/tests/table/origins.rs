@@ -136,16 +136,16 @@ impl World {
 
     /// Container and origin on each line of a process, but for changes of its parent.
     fn lines(&self, pid: u32) -> Vec<(Kind, Option<&str>, Option<Origin>)> {
-        let own = |event: &&Event| event.container.is_none() && event.kind != Kind::Reparent;
+        let own = |event: &&Event| event.container().is_none() && event.kind() != Kind::Reparent;
         let of = self.events.iter().filter(own).filter_map(|event| {
             let process = event.process.as_ref().filter(|process| process.pid == pid)?;
-            Some((event.kind, process.container.as_deref(), process.origin))
+            Some((event.kind(), process.container.as_deref(), process.origin))
         });
         of.collect()
     }
 
     fn told(&self, kind: Kind) -> Vec<u32> {
-        let of = self.events.iter().filter(|event| event.kind == kind);
+        let of = self.events.iter().filter(|event| event.kind() == kind);
         of.map(|event| event.process.as_ref().map_or(0, |process| process.pid)).collect()
     }
 }
@@ -383,7 +383,7 @@ fn the_end_of_a_first_process_that_nobody_saw_is_the_containers() {
     let none = raw::TaskRef::default();
     let alive = vec![ON_HOST.found(INIT, none, "init"), ON_HOST.found(SHELL, INIT, "sh")];
     world.table.resync(alive, &rustc_hash::FxHashSet::default(), 500 * MS, &mut world.events);
-    let end = world.events.iter().find(|event| event.kind == Kind::ContainerExit).unwrap();
-    let end = end.container.as_ref().unwrap().end.as_ref().unwrap();
+    let end = world.events.iter().find(|event| event.kind() == Kind::ContainerExit).unwrap();
+    let end = end.container().unwrap().end.as_ref().unwrap();
     assert_eq!((end.code, end.signal.as_deref(), end.lifetime_ns), (None, None, Some(300 * MS)));
 }

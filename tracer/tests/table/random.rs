@@ -126,13 +126,16 @@ fn check(table: &Table) {
 fn check_event(event: &Event) {
     let process = event.process.as_ref().expect("the table speaks of processes only");
     assert!(matches!(
-        event.kind,
+        event.kind(),
         Kind::Process | Kind::Fork | Kind::Exec | Kind::Exit | Kind::Reparent | Kind::ThreadStart | Kind::ThreadExit
     ));
     assert_eq!(process.pid, process.id.pid());
-    assert_eq!(event.kind == Kind::Reparent, event.reparent.is_some());
-    assert_eq!(matches!(event.kind, Kind::Exit | Kind::ThreadExit), event.exit.is_some());
-    assert_eq!(event.kind == Kind::Exec && !event.is_inferred(), event.exec.is_some() && event.argv_info.is_some());
+    assert_eq!(event.kind() == Kind::Reparent, event.reparent().is_some());
+    assert_eq!(matches!(event.kind(), Kind::Exit | Kind::ThreadExit), event.exit().is_some());
+    assert_eq!(
+        event.kind() == Kind::Exec && !event.is_inferred(),
+        event.exec().is_some() && event.argv_info().is_some()
+    );
 }
 
 proptest! {

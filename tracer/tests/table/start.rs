@@ -77,7 +77,10 @@ fn count(ids: impl Iterator<Item = ProcessId>) -> BTreeMap<ProcessId, u32> {
 
 fn about(events: &[Event], kinds: &[Kind]) -> BTreeMap<ProcessId, u32> {
     count(
-        events.iter().filter(|event| kinds.contains(&event.kind)).filter_map(|event| Some(event.process.as_ref()?.id)),
+        events
+            .iter()
+            .filter(|event| kinds.contains(&event.kind()))
+            .filter_map(|event| Some(event.process.as_ref()?.id)),
     )
 }
 
@@ -206,7 +209,7 @@ fn run(pid_max: u32, subreapers: u16, before: Vec<Deed>, during: Vec<(Deed, u8)>
 
     // What is said of the images from before is right.
     for event in &events {
-        let Some(process) = event.process.as_ref().filter(|_| event.kind == Kind::Process) else { continue };
+        let Some(process) = event.process.as_ref().filter(|_| event.kind() == Kind::Process) else { continue };
         let same: Vec<Nr> = (0..exes.len()).filter(|&nr| kernel.id(nr) == process.id).collect();
         if let ([nr], Some(exe)) = (&same[..], process.image.exe.as_deref()) {
             assert_eq!(exes[*nr].as_deref(), Some(exe));

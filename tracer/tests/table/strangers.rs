@@ -96,7 +96,7 @@ fn who_killed_a_stranger_is_known() {
     };
     assert!(seen.apply(tracer::record::Record::Signal(signal)).is_empty());
     let events = seen.apply(exited(raw::Exit { status: 15, ..exit(victim, INIT_TASK, 120 * MS) }));
-    let cause = events[0].exit.as_ref().unwrap().cause.as_ref().expect("it was told before");
+    let cause = events[0].exit().unwrap().cause.as_ref().expect("it was told before");
     assert_eq!((cause.sender_pid, cause.sender_comm.as_deref()), (Some(40), Some("killer")));
 }
 

@@ -237,7 +237,7 @@ fn a_pid_used_again_within_a_tick_has_the_same_id_but_is_not_confused() {
     assert_eq!(process.id, ProcessId::from_ns(first.start_ns, 50), "the limit of the public id");
     assert_eq!((process.execs, process.image.exe.as_deref()), (0, None), "the second has nothing of the first");
     let events = seen.apply(exited(exit(second, INIT_TASK, 106 * MS)));
-    assert_eq!(events[0].exit.as_ref().unwrap().duration_ns, Some(2 * MS));
+    assert_eq!(events[0].exit().unwrap().duration_ns, Some(2 * MS));
     assert_eq!((seen.table.len_dead(), seen.table.stats().merged), (2, 0));
 }
 
@@ -272,13 +272,13 @@ fn a_leader_that_ends_first_does_not_end_the_process() {
     let tid = kernel.procs[process].threads[0];
     assert_eq!(events[1].process.as_ref().unwrap().tid, Some(tid));
     assert_eq!(events[2].process.as_ref().unwrap().tid, None, "the leader's tid is the pid");
-    assert_eq!(events[2].exit.as_ref().unwrap().code, Some(0));
+    assert_eq!(events[2].exit().unwrap().code, Some(0));
     assert!(seen.table.by_pid(pid).is_some());
     kernel.exit(process, 3 << 8);
     let events = seen.follow(&mut kernel);
     assert_eq!(kinds(&events), [Kind::Exit, Kind::Reparent]);
     assert_eq!((events[0].process.as_ref().unwrap().pid, events[0].process.as_ref().unwrap().tid), (pid, None));
-    assert_eq!(events[0].exit.as_ref().unwrap().code, Some(3));
+    assert_eq!(events[0].exit().unwrap().code, Some(3));
     assert_eq!(seen.parent(kernel.procs[child].pid), Some(1));
 }
 
@@ -291,7 +291,7 @@ fn an_exec_by_another_thread_tells_its_tid() {
     kernel.exec_begin(process, 1);
     kernel.submit(process);
     let events = seen.follow(&mut kernel);
-    assert_eq!(events.last().unwrap().exec.as_ref().unwrap().from_tid, Some(tid));
+    assert_eq!(events.last().unwrap().exec().unwrap().from_tid, Some(tid));
     assert_eq!(events.last().unwrap().process.as_ref().unwrap().tid, None);
 }
 

@@ -48,7 +48,7 @@ fn an_exec_of_somebody_unknown_makes_it_known_first() {
     );
     assert_eq!((before.uid, before.euid), (Some(1000), None), "as it was before");
     assert_eq!((after.euid, after.execs, after.inferred), (Some(0), 1, true));
-    assert_eq!(events[2].exec.as_ref().unwrap().previous_exe, None);
+    assert_eq!(events[2].exec().unwrap().previous_exe, None);
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn an_exit_of_somebody_unknown_makes_it_known_first() {
     let events = seen.apply(exited(exit(task(50, 100 * MS), INIT_TASK, 110 * MS)));
     assert_eq!(kinds(&events), [Kind::Process, Kind::Process, Kind::Exit]);
     assert_eq!(events[1].process.as_ref().unwrap().image.comm.as_deref(), Some("ls"));
-    assert_eq!(events[2].exit.as_ref().unwrap().duration_ns, Some(10 * MS));
+    assert_eq!(events[2].exit().unwrap().duration_ns, Some(10 * MS));
     assert_eq!((seen.table.len_living(), seen.table.len_dead()), (1, 1));
 }
 
@@ -69,7 +69,7 @@ fn whose_pid_another_has_is_dead_without_an_exit() {
     let events = seen.apply(forked(fork(task(50, 200 * MS), INIT_TASK)));
     assert_eq!(kinds(&events), [Kind::Exit, Kind::Reparent, Kind::Fork]);
     assert!(events[0].process.as_ref().unwrap().inferred);
-    assert_eq!(events[0].exit.as_deref(), Some(&tracer::event::Exit::default()), "how it ended is not known");
+    assert_eq!(events[0].exit(), Some(&tracer::event::Exit::default()), "how it ended is not known");
     assert_eq!(moves(&events), [(51, 50, 1, ReparentReason::Init)]);
     let old = seen.table.by_id(ProcessId::from_ns(100 * MS, 50)).unwrap();
     assert_eq!((old.is_living(), old.status(), old.end_ns()), (false, None, Some(200 * MS + 1000)));

@@ -49,7 +49,7 @@ fn tick_with(seen: &mut Seen, ms: u64, remains: Remains, of: &[u32]) -> Vec<Even
 /// Pid, time as a zombie, and who reaped it.
 fn reapings(events: &[Event]) -> Vec<(u32, Option<u64>, Option<u32>)> {
     let of = |event: &Event| {
-        let reap = event.reap.as_ref()?;
+        let reap = event.reap()?;
         Some((event.process.as_ref()?.pid, reap.zombie_ns.map(|ns| ns / MS), reap.by_pid))
     };
     events.iter().filter_map(of).collect()
@@ -58,7 +58,7 @@ fn reapings(events: &[Event]) -> Vec<(u32, Option<u64>, Option<u32>)> {
 /// Pid, time as a zombie, parent, and how many that one has left.
 fn neglected(events: &[Event]) -> Vec<(u32, u64, Option<u32>, u64)> {
     let of = |event: &Event| {
-        let zombie = event.zombie.as_ref()?;
+        let zombie = event.zombie()?;
         Some((event.process.as_ref()?.pid, zombie.zombie_ns / MS, zombie.parent_pid, zombie.unreaped))
     };
     events.iter().filter_map(of).collect()
@@ -70,7 +70,7 @@ fn one_that_is_waited_for_says_by_whom_and_after_how_long() {
     let son = child(&mut seen, 60, 110, 120);
     let events = seen.apply(reaped(son, FATHER, 150 * MS));
     assert_eq!((kinds(&events), reapings(&events)), (vec![Kind::Reap], vec![(60, Some(30), Some(50))]));
-    let reap = events[0].reap.as_ref().unwrap();
+    let reap = events[0].reap().unwrap();
     assert_eq!(reap.by_comm.as_deref(), Some("ls"));
     assert_eq!(events[0].process.as_ref().unwrap().parent_id, reap.by_id);
     assert!(tick(&mut seen, 5000).is_empty(), "it is gone");
@@ -175,7 +175,7 @@ fn one_that_is_gone_untold_is_told_a_little_later() {
     assert!(tick(&mut seen, 2299).is_empty());
     let events = tick(&mut seen, 2300);
     assert_eq!(reapings(&events), [(60, None, Some(50))], "its father lives: nobody else can have waited for it");
-    assert!(events[0].is_inferred() && events[0].reap.as_ref().unwrap().inferred);
+    assert!(events[0].is_inferred() && events[0].reap().unwrap().inferred);
     assert!(seen.apply(reaped(task(60, 110 * MS), FATHER, 2301 * MS)).is_empty(), "once is enough");
     seen.apply(reaped(task(62, 110 * MS), FATHER, 2302 * MS));
     assert_eq!(seen.table.due_ns(), None);

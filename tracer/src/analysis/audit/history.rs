@@ -87,11 +87,11 @@ pub(super) struct History {
 
 impl History {
     pub(super) fn apply(&mut self, event: &Event, at_ns: u64) {
-        if event.lost.is_some() {
+        if event.lost().is_some() {
             self.gaps_until_ns = self.gaps_until_ns.max(at_ns);
         }
         let Some(process) = &event.process else { return };
-        match event.kind {
+        match event.kind() {
             Kind::Fork => self.born(process, Some(at_ns)),
             Kind::Process if !self.processes.contains_key(&process.id) => self.born(process, None),
             Kind::Exec => self.execed(process, at_ns),
@@ -156,7 +156,7 @@ impl History {
     fn ended(&mut self, event: &Event, process: &Process, at_ns: u64) {
         self.seen(process);
         let Some(past) = self.processes.get_mut(&process.id) else { return };
-        let (code, signal) = event.exit.as_ref().map_or((None, None), |exit| (exit.code, exit.signal.clone()));
+        let (code, signal) = event.exit().map_or((None, None), |exit| (exit.code, exit.signal.clone()));
         past.ended = Some(End { at_ns, code, signal });
         let class = usize::from(!past.related);
         self.dead[class].push_back((process.id, at_ns));

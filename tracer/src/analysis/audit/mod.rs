@@ -65,25 +65,25 @@ impl Starts {
         self.now_ns = self.now_ns.max(event.boot_ns.unwrap_or_default());
         let at = event.boot_ns.unwrap_or(self.now_ns);
         self.history.apply(event, at);
-        if event.kind == Kind::Exit
+        if event.kind() == Kind::Exit
             && let Some(process) = &event.process
         {
             self.clients.remove(&process.id);
             self.shims.remove(&process.id);
         }
-        if event.kind == Kind::Fork
+        if event.kind() == Kind::Fork
             && let Some(process) = &event.process
         {
             let creator = process.creator_id.or(process.parent_id);
             let childless = |pending: &&mut Pending| Some(pending.init) == creator && pending.first_child.is_none();
             self.pending.iter_mut().filter(childless).for_each(|pending| pending.first_child = Some(process.id));
         }
-        let Some(container) = event.container.as_deref() else { return };
+        let Some(container) = event.container() else { return };
         let about = Container { end: None, args: None, annotations: None, ..container.clone() };
         self.pending.iter_mut().filter(|pending| pending.container.id == about.id).for_each(|pending| {
             pending.learn(&about);
         });
-        match event.kind {
+        match event.kind() {
             Kind::ContainerCreate => {
                 let Some(maker) = &event.process else { return };
                 if self.created.len() == CREATED_KEPT {

@@ -6,7 +6,7 @@
 use rustc_hash::FxHashMap;
 
 use crate::event::id::ProcessId;
-use crate::event::{Event, ExecFailed};
+use crate::event::{Detail, Event, ExecFailed};
 use crate::sys::errno;
 
 /// A search that began so long ago is told as far as it has come, in nanoseconds: one that never ends is told of too.
@@ -85,8 +85,8 @@ impl Searches {
 
 impl Search {
     fn add(&mut self, mut attempt: Event) {
-        let before = self.event.exec_failed.take();
-        if let (Some(before), Some(this)) = (before, &mut attempt.exec_failed) {
+        let before = std::mem::replace(&mut self.event.detail, Detail::Process);
+        if let (Detail::ExecFailed(before), Detail::ExecFailed(this)) = (before, &mut attempt.detail) {
             let ExecFailed { filename, attempts, paths, .. } = *before;
             this.attempts = Some(attempts.unwrap_or(1) + 1);
             let mut paths = paths.unwrap_or_else(|| filename.into_iter().collect());
@@ -101,7 +101,7 @@ impl Search {
 
 /// The attempt, if it failed because there was nothing.
 fn miss(event: &Event) -> Option<&ExecFailed> {
-    event.exec_failed.as_deref().filter(|failed| matches!(failed.code, errno::ENOENT | errno::ENOTDIR))
+    event.exec_failed().filter(|failed| matches!(failed.code, errno::ENOENT | errno::ENOTDIR))
 }
 
 /// True if one attempt is for the same as the one before: by the same thread, with the same argv[0].

@@ -1,11 +1,11 @@
 use super::*;
 use crate::event::time::Timestamp;
-use crate::event::{Kind, Process, Source};
+use crate::event::{Detail, Kind, Process, Source};
 
 const MS: u64 = 1_000_000;
 
 fn event(kind: Kind, pid: u32, ms: u64) -> Event {
-    let mut event = Event::new(kind, Timestamp((ms * MS) as i64));
+    let mut event = Event::new(kind.into(), Timestamp((ms * MS) as i64));
     event.boot_ns = Some(ms * MS);
     event.process = Some(Process::new(ProcessId::from_ticks(1, pid), Source::Kernel));
     event
@@ -13,7 +13,7 @@ fn event(kind: Kind, pid: u32, ms: u64) -> Event {
 
 fn failed(pid: u32, ms: u64, code: i32, path: &str, argv0: &str) -> Event {
     let mut event = event(Kind::ExecFailed, pid, ms);
-    event.exec_failed = Some(Box::new(ExecFailed {
+    event.detail = Detail::ExecFailed(Box::new(ExecFailed {
         errno: errno::name(code),
         code,
         filename: Some(path.into()),
@@ -36,10 +36,10 @@ fn told(events: &[Event]) -> Vec<(Kind, u32, Option<u64>, Vec<&str>)> {
     events
         .iter()
         .map(|event| {
-            let failed = event.exec_failed.as_deref();
+            let failed = event.exec_failed();
             let all = failed.filter(|failed| paths(failed)).and_then(|failed| failed.paths.as_deref());
             (
-                event.kind,
+                event.kind(),
                 of(event),
                 failed.and_then(|failed| failed.attempts),
                 all.into_iter().flatten().map(|path| &**path).collect(),
@@ -68,7 +68,8 @@ fn a_search_is_one_line_before_what_ends_it() {
 fn another_error_another_name_or_another_thread_ends_it() {
     let mut searches = Searches::default();
     let mut by_thread = failed(7, 4, errno::ENOENT, "/a/z", "y");
-    by_thread.exec_failed.as_mut().unwrap().from_tid = Some(9);
+    let Detail::ExecFailed(attempt) = &mut by_thread.detail else { panic!("{by_thread:?}") };
+    attempt.from_tid = Some(9);
     let out = pass(
         &mut searches,
         [
@@ -90,7 +91,7 @@ fn another_error_another_name_or_another_thread_ends_it() {
             (Kind::Exit, 7, None, vec![]),
         ]
     );
-    assert_eq!(out[1].exec_failed.as_ref().unwrap().code, 13, "what is not a miss is told at once, as it is");
+    assert_eq!(out[1].exec_failed().unwrap().code, 13, "what is not a miss is told at once, as it is");
 }
 
 #[test]
@@ -119,9 +120,7 @@ fn nothing_is_lost_and_bounds_hold() {
     ));
     assert!(searches.held.len() <= MAX_HELD);
     searches.end(&mut out);
-    let attempts: u64 = out.iter().map(|event| event.exec_failed.as_ref().unwrap().attempts.unwrap_or(1)).sum();
+    let attempts: u64 = out.iter().map(|event| event.exec_failed().unwrap().attempts.unwrap_or(1)).sum();
     assert_eq!(attempts, 200 + 2 * MAX_HELD as u64);
-    assert!(
-        out.iter().all(|event| event.exec_failed.as_ref().unwrap().paths.as_ref().is_none_or(|p| p.len() <= MAX_PATHS))
-    );
+    assert!(out.iter().all(|event| event.exec_failed().unwrap().paths.as_ref().is_none_or(|p| p.len() <= MAX_PATHS)));
 }

@@ -57,23 +57,23 @@ impl Roster {
     pub fn apply(&mut self, event: &Event) {
         let (first, last) = self.span.get_or_insert((event.time, event.time));
         (*first, *last) = ((*first).min(event.time), (*last).max(event.time));
-        self.lost += event.lost.as_ref().map_or(0, |lost| lost.total);
-        if let Some(container) = event.container.as_deref() {
+        self.lost += event.lost().map_or(0, |lost| lost.total);
+        if let Some(container) = event.container() {
             self.learn(event, container);
         }
         let Some(process) = &event.process else { return };
-        match event.kind {
+        match event.kind() {
             Kind::Process if process.zombie => {}
             Kind::Process | Kind::Fork | Kind::Exec | Kind::Reparent => {
                 self.place(process, process.container.as_ref());
-                if event.kind == Kind::Process {
+                if event.kind() == Kind::Process {
                     self.find(process);
                 }
             }
             Kind::Exit => self.place(process, None),
             _ => {}
         }
-        if event.kind == Kind::Exec
+        if event.kind() == Kind::Exec
             && !is_stage(process)
             && let Some(life) = process.container.as_ref().and_then(|id| self.lives.get_mut(id))
         {
@@ -86,7 +86,7 @@ impl Roster {
         let id = &container.id;
         let life = self.lives.entry(id.clone()).or_insert_with(|| Life::new(container.clone()));
         life.learn(container);
-        match event.kind {
+        match event.kind() {
             Kind::ContainerCreate => {
                 if life.begin_anew(event.time) {
                     self.gone.retain(|gone| gone != id);

@@ -21,14 +21,16 @@ fn process(pid: u32, container: Option<&str>, argv: &str) -> Process {
 }
 
 fn line(kind: Kind, seconds: i64, process: Process) -> Event {
-    Event { process: Some(process), ..Event::new(kind, at(seconds)) }
+    Event { process: Some(process), ..Event::new(kind.into(), at(seconds)) }
 }
 
 fn about(kind: Kind, seconds: i64, id: &str, change: impl FnOnce(&mut Container)) -> Event {
-    let mut container = Container::new(id.into(), format!("/docker/{id}").into());
+    let mut event = Event::new(kind.into(), at(seconds));
+    let container = event.detail.container_mut().unwrap();
+    *container = Container::new(id.into(), format!("/docker/{id}").into());
     container.engine = Some("docker".into());
-    change(&mut container);
-    Event { container: Some(Box::new(container)), ..Event::new(kind, at(seconds)) }
+    change(container);
+    event
 }
 
 fn roster(events: &[Event]) -> Roster {

@@ -20,7 +20,7 @@ use rustc_hash::FxHashMap;
 use crate::analysis::lineage::Lineage;
 use crate::event::id::ProcessId;
 use crate::event::time::Timestamp;
-use crate::event::{Ancestor, Event, Kind, Process, Storm, StormPhase};
+use crate::event::{Ancestor, Detail, Event, Kind, Process, Storm, StormPhase};
 use blame::Below;
 use tally::Tally;
 
@@ -123,11 +123,11 @@ impl Storms {
             self.utc_minus_boot_ns = event.time.0 - boot_ns as i64;
             self.tick(boot_ns, out);
         }
-        let Some(process) = event.process.as_ref().filter(|_| is_of_a_life(event.kind)) else { return true };
-        let storm = self.storm_of(event.kind, process);
-        self.lineage.learn(event.kind, process, Below::born(storm));
+        let Some(process) = event.process.as_ref().filter(|_| is_of_a_life(event.kind())) else { return true };
+        let storm = self.storm_of(event.kind(), process);
+        self.lineage.learn(event.kind(), process, Below::born(storm));
         let shown = if wanted { self.judge(event, process, storm, out) } else { true };
-        if event.kind == Kind::Exit {
+        if event.kind() == Kind::Exit {
             self.lineage.end(process.id);
         }
         shown
@@ -138,14 +138,14 @@ impl Storms {
         if let Some(going) = storm.and_then(|storm| self.going.get_mut(&storm)) {
             going.tally.add(event);
             going.total += 1;
-            if event.kind == Kind::Exec && process.id == going.culprit.id {
+            if event.kind() == Kind::Exec && process.id == going.culprit.id {
                 going.culprit = process.clone();
             }
             let fold = self.options.mode == Mode::Fold;
             self.folded += u64::from(fold);
             return !fold;
         }
-        if let Some(boot_ns) = event.boot_ns.filter(|_| event.kind != Kind::Process) {
+        if let Some(boot_ns) = event.boot_ns.filter(|_| event.kind() != Kind::Process) {
             self.second = self.second.max(boot_ns / SECOND_NS);
             self.lineage.line(process.id, &mut self.line);
             // What goes on below a culprit and is not of the storm is no reason for another one.
@@ -243,11 +243,7 @@ impl Storms {
     fn line_of(&self, storm: &Going, sums: Storm, now_ns: u64, rate: Option<u64>) -> Event {
         let period_ns = now_ns.saturating_sub(storm.since_ns);
         let per_second = u128::from(sums.events) * u128::from(SECOND_NS) / u128::from(period_ns.max(1));
-        let mut event = Event::new(Kind::Storm, Timestamp(self.utc_minus_boot_ns.saturating_add_unsigned(now_ns)));
-        event.boot_ns = Some(now_ns);
-        event.process = Some(storm.culprit.clone());
-        event.ancestors = Some(storm.ancestors.clone());
-        event.storm = Some(Box::new(Storm {
+        let sums = Storm {
             rate: rate.unwrap_or(u64::try_from(per_second).unwrap_or(u64::MAX)),
             threshold: storm.threshold,
             began_boot_ns: storm.began_ns,
@@ -255,8 +251,14 @@ impl Storms {
             folded: if self.options.mode == Mode::Fold { sums.events } else { 0 },
             total_events: storm.total,
             ..sums
-        }));
-        event
+        };
+        let time = Timestamp(self.utc_minus_boot_ns.saturating_add_unsigned(now_ns));
+        Event {
+            boot_ns: Some(now_ns),
+            process: Some(storm.culprit.clone()),
+            ancestors: Some(storm.ancestors.clone()),
+            ..Event::new(Detail::Storm(Box::new(sums)), time)
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use crate::event::{Event, Kind, Storm, StormCommand, StormPhase, StormStatus};
+use crate::event::{Detail, Event, Exit, Storm, StormCommand, StormPhase, StormStatus};
 
 /// Commands that one line names.
 const LISTED: usize = 16;
@@ -35,11 +35,11 @@ impl Tally {
     /// Counts an event.
     pub(super) fn add(&mut self, event: &Event) {
         self.events += 1;
-        match event.kind {
-            Kind::Fork => self.forks += 1,
-            Kind::Exec => self.add_exec(event),
-            Kind::Exit => self.add_exit(event),
-            Kind::Reparent => self.reparents += 1,
+        match &event.detail {
+            Detail::Fork => self.forks += 1,
+            Detail::Exec(_) => self.add_exec(event),
+            Detail::Exit(exit) => self.add_exit(exit),
+            Detail::Reparent(_) => self.reparents += 1,
             _ => self.others += 1,
         }
     }
@@ -57,12 +57,8 @@ impl Tally {
         }
     }
 
-    fn add_exit(&mut self, event: &Event) {
+    fn add_exit(&mut self, exit: &Exit) {
         self.exits += 1;
-        let Some(exit) = &event.exit else {
-            *self.statuses.entry((None, None)).or_default() += 1;
-            return;
-        };
         *self.statuses.entry((exit.code, exit.signal.clone())).or_default() += 1;
         self.failed += u64::from(exit.failed());
         if let Some(usage) = exit.own() {

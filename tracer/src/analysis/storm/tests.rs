@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
-use crate::event::{Exit, Image, Source, Usage};
+use crate::event::{Detail, Exit, Image, Source, Usage};
 
 const MS: u64 = 1_000_000;
 const START: u64 = 100 * SECOND_NS;
@@ -22,7 +22,7 @@ fn process(pid: u32, parent: u32) -> Process {
 }
 
 fn event(kind: Kind, pid: u32, parent: u32, at_ns: u64) -> Event {
-    let mut event = Event::new(kind, Timestamp(at_ns as i64 + 7));
+    let mut event = Event::new(kind.into(), Timestamp(at_ns as i64 + 7));
     event.boot_ns = Some(at_ns);
     event.process = Some(process(pid, parent));
     if kind == Kind::Exec {
@@ -30,7 +30,8 @@ fn event(kind: Kind, pid: u32, parent: u32, at_ns: u64) -> Event {
     }
     if kind == Kind::Exit {
         let usage = Usage { user_ns: u64::from(pid), system_ns: 1, ..Usage::default() };
-        event.exit = Some(Box::new(Exit { code: Some((pid % 3) as u8), usage: Some(usage), ..Exit::default() }));
+        event.detail =
+            Detail::Exit(Box::new(Exit { code: Some((pid % 3) as u8), usage: Some(usage), ..Exit::default() }));
     }
     event
 }
@@ -61,11 +62,11 @@ fn fold(rate: u64) -> Options {
 }
 
 fn sums(lines: &[Event]) -> impl Iterator<Item = &Storm> {
-    lines.iter().filter_map(|line| line.storm.as_deref())
+    lines.iter().filter_map(|line| line.storm())
 }
 
 fn culprits(lines: &[Event]) -> Vec<u32> {
-    let begun = lines.iter().filter(|line| line.storm.as_ref().is_some_and(|storm| storm.phase == StormPhase::Begin));
+    let begun = lines.iter().filter(|line| line.storm().is_some_and(|storm| storm.phase == StormPhase::Begin));
     begun.filter_map(|line| Some(line.process.as_ref()?.pid)).collect()
 }
 
@@ -114,8 +115,9 @@ fn a_calm_second_ends_it_and_survivors_are_shown_again() {
     let outcome = run(fold(100), &machine(), &events);
     let phases: Vec<_> = sums(&outcome.lines).map(|storm| storm.phase).collect();
     assert_eq!(phases, [StormPhase::Begin, StormPhase::Ongoing, StormPhase::End]);
-    let folded =
-        |kind, pid| outcome.folded.iter().any(|event| event.kind == kind && event.process.as_ref().unwrap().pid == pid);
+    let folded = |kind, pid| {
+        outcome.folded.iter().any(|event| event.kind() == kind && event.process.as_ref().unwrap().pid == pid)
+    };
     assert!(folded(Kind::Fork, 999) && !folded(Kind::Exit, 999) && !folded(Kind::Fork, 400));
 }
 
@@ -273,12 +275,12 @@ proptest! {
         }
         if !alert {
             // What was folded, counted one by one, is what the lines say.
-            let folded = |kind| outcome.folded.iter().filter(|event| event.kind == kind).count() as u64;
+            let folded = |kind| outcome.folded.iter().filter(|event| event.kind() == kind).count() as u64;
             prop_assert_eq!(sum(|storm| storm.forks), folded(Kind::Fork));
             prop_assert_eq!(sum(|storm| storm.execs), folded(Kind::Exec));
             prop_assert_eq!(sum(|storm| storm.exits), folded(Kind::Exit));
             prop_assert_eq!(sum(|storm| storm.reparents), folded(Kind::Reparent));
-            let ends = || outcome.folded.iter().filter_map(|event| event.exit.as_ref());
+            let ends = || outcome.folded.iter().filter_map(|event| event.exit());
             let user = ends().map(|exit| exit.own().unwrap().user_ns).sum::<u64>();
             prop_assert_eq!(sum(|storm| storm.user_ns), user);
             prop_assert_eq!(sum(|storm| storm.failed), ends().filter(|exit| exit.code != Some(0)).count() as u64);
@@ -289,7 +291,7 @@ proptest! {
     fn whose_birth_was_shown_has_its_end_shown(steps in steps(), rate in 1u64..60) {
         let outcome = run(fold(rate), &machine(), &play(&steps));
         let pids = |events: &[Event], kind| -> BTreeSet<u32> {
-            let of_kind = events.iter().filter(|event| event.kind == kind);
+            let of_kind = events.iter().filter(|event| event.kind() == kind);
             of_kind.map(|event| event.process.as_ref().unwrap().pid).collect()
         };
         let shown = &pids(&outcome.shown, Kind::Fork) | &pids(&outcome.shown, Kind::Process);
@@ -302,8 +304,8 @@ proptest! {
         let events = play(&steps);
         let outcome = run(fold(events.len() as u64), &machine(), &events);
         prop_assert!(outcome.folded.is_empty() && outcome.lines.is_empty());
-        let gone = events.iter().filter(|event| event.kind == Kind::Exit).count();
-        let born = events.iter().filter(|event| event.kind == Kind::Fork).count();
+        let gone = events.iter().filter(|event| event.kind() == Kind::Exit).count();
+        let born = events.iter().filter(|event| event.kind() == Kind::Fork).count();
         // One who lives keeps at most the dead between it and the next living above: they are passed over when it is
         // looked at.
         let living = 4 + born - gone;

@@ -59,7 +59,7 @@ impl<'a> Caused<'a> {
     fn is_members(&mut self, event: &Event) -> bool {
         let Some(process) = &event.process else { return false };
         let member = self.members.contains(&process.id) || self.joins(process);
-        if member && event.kind == Kind::Exit {
+        if member && event.kind() == Kind::Exit {
             self.living.fetch_sub(1, Ordering::Relaxed);
         }
         member

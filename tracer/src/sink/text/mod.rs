@@ -9,8 +9,8 @@ use unicode_width::UnicodeWidthStr as _;
 use super::Sink;
 use crate::event::time::Timestamp;
 use crate::event::{
-    Bye, Container, Dropped, Event, ExecFailed, Exit, Hello, Kind, Lost, Process, Reap, Reparent, ReparentReason,
-    Storm, StormPhase, Zombie,
+    Bye, Container, Detail, Dropped, Event, ExecFailed, Exit, Hello, Kind, Lost, Process, Reap, Reparent,
+    ReparentReason, Storm, StormPhase, Zombie,
 };
 use crate::view::escape;
 use crate::view::glyphs::Glyphs;
@@ -74,7 +74,7 @@ impl<W: Write> TextSink<W> {
 
 impl<W: Write + Send> Sink for TextSink<W> {
     fn write(&mut self, event: &Event) -> io::Result<()> {
-        if !self.headed && !event.kind.is_framing() {
+        if !self.headed && !event.kind().is_framing() {
             self.headed = true;
             self.push(&Line::new().with(Role::Heading, HEADING));
         }
@@ -93,14 +93,28 @@ impl<W: Write + Send> Sink for TextSink<W> {
 
 impl Look {
     fn line(&self, event: &Event) -> Line {
-        match event {
-            Event { hello: Some(hello), .. } => Line::new().with(Role::Dim, &greeting(hello)),
-            Event { bye: Some(bye), .. } => self.farewell(bye),
-            Event { lost: Some(lost), .. } => self.row(event, None).with(Role::Bad, &loss(lost)),
-            Event { dropped: Some(dropped), .. } => self.row(event, None).with(Role::Bad, &left_out(dropped)),
-            Event { storm: Some(storm), .. } => self.storm(event, storm),
-            Event { container: Some(container), .. } => self.container(event, container),
-            _ => {
+        match &event.detail {
+            Detail::Hello(hello) => Line::new().with(Role::Dim, &greeting(hello)),
+            Detail::Bye(bye) => self.farewell(bye),
+            Detail::Lost(lost) => self.row(event, None).with(Role::Bad, &loss(lost)),
+            Detail::Dropped(dropped) => self.row(event, None).with(Role::Bad, &left_out(dropped)),
+            Detail::Storm(storm) => self.storm(event, storm),
+            Detail::ContainerCreate(container)
+            | Detail::ContainerInfo(container)
+            | Detail::ContainerStart(container)
+            | Detail::ContainerExec(container)
+            | Detail::ContainerExit(container)
+            | Detail::ContainerRemove(container) => self.container(event, container),
+            Detail::Process
+            | Detail::Fork
+            | Detail::Exec(_)
+            | Detail::ExecFailed(_)
+            | Detail::Exit(_)
+            | Detail::Reparent(_)
+            | Detail::Reap(_)
+            | Detail::Zombie(_)
+            | Detail::ThreadStart
+            | Detail::ThreadExit(_) => {
                 let process = event.process.as_ref();
                 let mut line = self.row(event, process);
                 if let Some(process) = process {
@@ -113,17 +127,19 @@ impl Look {
 
     /// The columns that all have.
     fn row(&self, event: &Event, process: Option<&Process>) -> Line {
-        let role = match event.kind {
-            Kind::Fork | Kind::ThreadStart => Role::Good,
-            Kind::Exec => Role::Notice,
-            Kind::Exit if event.exit.as_ref().is_some_and(|exit| label::failed(exit)) => Role::Bad,
-            Kind::Lost | Kind::Dropped | Kind::Storm | Kind::ExecFailed | Kind::Zombie => Role::Bad,
-            Kind::Process | Kind::Reparent | Kind::Reap => Role::Dim,
+        let role = match &event.detail {
+            Detail::Fork | Detail::ThreadStart => Role::Good,
+            Detail::Exec(_) => Role::Notice,
+            Detail::Exit(exit) if label::failed(exit) => Role::Bad,
+            Detail::Lost(_) | Detail::Dropped(_) | Detail::Storm(_) | Detail::ExecFailed(_) | Detail::Zombie(_) => {
+                Role::Bad
+            }
+            Detail::Process | Detail::Reparent(_) | Detail::Reap(_) => Role::Dim,
             _ => Role::Plain,
         };
         let mut line = Line::new();
         line.push(Role::Dim, &self.clock(event.time));
-        line.push(role, &format!(" {:<8}", short(event.kind)));
+        line.push(role, &format!(" {:<8}", short(event.kind())));
         let pid = process.map(|process| process.tid.unwrap_or(process.pid));
         let user = process.and_then(|process| process.euid.or(process.uid)).map(|uid| self.users.name(uid));
         let user = user.as_deref().unwrap_or_default();
@@ -135,32 +151,32 @@ impl Look {
     }
 
     fn details(&self, line: &mut Line, event: &Event, process: &Process) {
-        match event {
-            Event { exit: Some(exit), .. } => self.ending(line, exit, process),
-            Event { exec_failed: Some(failed), .. } => refusal(line, failed, process),
-            Event { reap: Some(reap), .. } => {
+        match &event.detail {
+            Detail::Exit(exit) | Detail::ThreadExit(exit) => self.ending(line, exit, process),
+            Detail::ExecFailed(failed) => refusal(line, failed, process),
+            Detail::Reap(reap) => {
                 line.push(Role::Plain, &label::ran(process));
                 line.push(Role::Dim, &format!("  ({})", self.reaping(reap)));
             }
-            Event { zombie: Some(zombie), .. } => {
+            Detail::Zombie(zombie) => {
                 line.push(Role::Plain, &label::ran(process));
                 line.push(Role::Bad, &format!("  ({})", self.neglect(zombie)));
             }
-            Event { reparent: Some(reparent), .. } => {
+            Detail::Reparent(reparent) => {
                 line.push(Role::Plain, &label::name(process));
                 line.push(Role::Dim, &format!(": {}", self.adoption(reparent)));
             }
-            Event { kind: Kind::Exec, .. } => {
+            Detail::Exec(_) => {
                 line.push(Role::Plain, &label::command(process));
                 let notes = notes(event);
                 if !notes.is_empty() {
                     line.push(Role::Dim, &format!("  ({})", notes.join(", ")));
                 }
             }
-            Event { kind: Kind::Fork | Kind::ThreadStart, .. } => line.push(Role::Plain, &label::name(process)),
+            Detail::Fork | Detail::ThreadStart => line.push(Role::Plain, &label::name(process)),
             _ => line.push(Role::Plain, &label::command(process)),
         }
-        if process.inferred || event.reap.as_ref().is_some_and(|reap| reap.inferred) {
+        if process.inferred || event.reap().is_some_and(|reap| reap.inferred) {
             line.push(Role::Dim, "  (inferred)");
         }
     }
@@ -211,7 +227,7 @@ impl Look {
         let engine = container.engine.as_deref().map(|engine| format!(" ({engine})")).unwrap_or_default();
         let who = format!("{}{}{engine}", label::container(&container.id), also.collect::<String>());
         line.push(Role::Plain, &escape::text(&who));
-        if let Some(process) = process.filter(|_| event.kind != Kind::ContainerCreate) {
+        if let Some(process) = process.filter(|_| event.kind() != Kind::ContainerCreate) {
             line.push(Role::Plain, &format!(": {}", label::command(process)));
         }
         if let Some(end) = &container.end {
@@ -275,7 +291,7 @@ impl Look {
 }
 
 /// The kind in at most eight columns.
-const fn short(kind: Kind) -> &'static str {
+fn short(kind: Kind) -> &'static str {
     match kind {
         Kind::ExecFailed => "execfail",
         Kind::ThreadStart => "thread+",
@@ -311,11 +327,11 @@ fn number(n: Option<u32>) -> String {
 /// What is out of the ordinary about an exec.
 fn notes(event: &Event) -> Vec<String> {
     let mut notes = Vec::new();
-    if let Some(info) = event.argv_info.as_ref().filter(|info| info.truncated) {
+    if let Some(info) = event.argv_info().filter(|info| info.truncated) {
         let missing = u64::from(info.bytes.saturating_sub(info.captured));
         notes.push(format!("{} of arguments", units::counted(missing, "more byte")));
     }
-    let Some(exec) = &event.exec else { return notes };
+    let Some(exec) = event.exec() else { return notes };
     if let Some(interpreter) = &exec.interpreter {
         notes.push(format!("by {}", escape::text(interpreter)));
     }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::event::id::ProcessId;
-use crate::event::{ArgvInfo, Cause, ContainerEnd, Exec, Source, StormCommand, Usage};
+use crate::event::{ArgvInfo, Cause, ContainerEnd, Detail, Exec, Source, StormCommand, Usage};
 use crate::view::glyphs::{ASCII, UNICODE};
 
 /// 22:13:20 UTC.
@@ -11,7 +11,7 @@ fn event(kind: Kind, pid: u32, comm: &str) -> Event {
     process.ppid = Some(4700);
     process.uid = Some(1000);
     process.image_mut().comm = Some(comm.into());
-    let mut event = Event::new(kind, Timestamp(T0));
+    let mut event = Event::new(kind.into(), Timestamp(T0));
     event.process = Some(process);
     event
 }
@@ -26,9 +26,8 @@ fn exec(pid: u32, argv: &[&str]) -> Event {
 
 fn exit(pid: u32, argv: &[&str], exit: Exit) -> Event {
     let mut event = exec(pid, argv);
-    event.kind = Kind::Exit;
     let usage = Usage { user_ns: 2_000_000, system_ns: 340_000, max_rss_bytes: 3_500_000, ..Usage::default() };
-    event.exit = Some(Box::new(Exit { duration_ns: Some(1_234_567_890), usage: Some(usage), ..exit }));
+    event.detail = Detail::Exit(Box::new(Exit { duration_ns: Some(1_234_567_890), usage: Some(usage), ..exit }));
     event
 }
 
@@ -47,8 +46,8 @@ fn lines(look: Look, events: &[Event]) -> String {
 }
 
 fn story() -> Vec<Event> {
-    let mut hello = Event::new(Kind::Hello, Timestamp(T0));
-    hello.hello = Some(Box::new(Hello {
+    let mut hello = Event::new(Kind::Hello.into(), Timestamp(T0));
+    hello.detail = Detail::Hello(Box::new(Hello {
         version: "0.1.0".into(),
         kernel: "6.18.0".into(),
         arch: "x86_64".into(),
@@ -61,21 +60,28 @@ fn story() -> Vec<Event> {
     kthread.process.as_mut().unwrap().kthread = true;
     kthread.process.as_mut().unwrap().uid = Some(0);
     let mut script = exec(4711, &["./build.sh", "all the things", "it's"]);
-    script.exec = Some(Exec { interpreter: Some("/bin/sh".into()), setid: true, ..Exec::default() }.into());
-    script.argv_info = Some(ArgvInfo { argc: 9000, bytes: 70_000, captured: 65_536, truncated: true, reason: None });
+    let argv_info = Some(ArgvInfo { argc: 9000, bytes: 70_000, captured: 65_536, truncated: true, reason: None });
+    let interpreter = Some("/bin/sh".into());
+    script.detail = Detail::Exec(Some(Exec { argv_info, interpreter, setid: true, ..Exec::default() }.into()));
     script.process.as_mut().unwrap().euid = Some(77);
     let mut orphan = event(Kind::Reparent, 4713, "daemon");
     let reason = ReparentReason::Init;
-    orphan.reparent = Some(Reparent { from_id: ProcessId::from_ticks(5, 4711), to_id: None, to_pid: 1, reason }.into());
+    orphan.detail =
+        Detail::Reparent(Reparent { from_id: ProcessId::from_ticks(5, 4711), to_id: None, to_pid: 1, reason }.into());
     let cause = Cause { sender_pid: Some(99), sender_comm: Some("ev\x1bil".into()), ..Cause::default() };
     let killed = Exit { signal: Some("SIGSEGV".into()), core: true, cause: Some(cause), ..Exit::default() };
-    let mut lost = Event::new(Kind::Lost, Timestamp(T0));
-    lost.lost = Some(Lost { cpu: 1, total: 1203, forks: 1200, exits: 3, ..Lost::default() }.into());
+    let mut lost = Event::new(Kind::Lost.into(), Timestamp(T0));
+    lost.detail = Detail::Lost(Lost { cpu: 1, total: 1203, forks: 1200, exits: 3, ..Lost::default() }.into());
     let mut thread = event(Kind::ThreadStart, 4713, "worker");
     thread.process.as_mut().unwrap().tid = Some(4800);
-    let mut bye = Event::new(Kind::Bye, Timestamp(T0));
+    let mut bye = Event::new(Kind::Bye.into(), Timestamp(T0));
     let totals = Bye { seen: 12_345, emitted: 1000, filtered: 10_142, lost: 1203, ..Bye::default() };
-    bye.bye = Some(Box::new(Bye { duration_ns: 61_000_000_000, user_ns: 5_000_000, max_rss_bytes: 9 << 20, ..totals }));
+    bye.detail = Detail::Bye(Box::new(Bye {
+        duration_ns: 61_000_000_000,
+        user_ns: 5_000_000,
+        max_rss_bytes: 9 << 20,
+        ..totals
+    }));
     let mut inferred = event(Kind::Fork, 4714, "sh");
     inferred.process.as_mut().unwrap().inferred = true;
     vec![
@@ -113,13 +119,13 @@ fn a_line_an_event() {
 
 #[test]
 fn the_life_of_a_container_is_a_line_each() {
-    let of = |kind, event: Event, end: Option<ContainerEnd>| {
+    let of = |about: fn(Box<Container>) -> Detail, event: Event, end: Option<ContainerEnd>| {
         let mut container = Container::new("0123456789abcdef".repeat(4).into(), "/docker/x".into());
         (container.engine, container.name) = (Some("docker".into()), Some("web\x1b".into()));
         container.end = end;
-        Event { kind, container: Some(container.into()), ..event }
+        Event { detail: about(container.into()), ..event }
     };
-    let without = || Event::new(Kind::ContainerExit, Timestamp(T0));
+    let without = || Event::new(Kind::ContainerExit.into(), Timestamp(T0));
     let end = ContainerEnd {
         code: Some(3),
         lifetime_ns: Some(2_700_000_000),
@@ -138,11 +144,11 @@ fn the_life_of_a_container_is_a_line_each() {
         ..ContainerEnd::default()
     };
     let events = [
-        of(Kind::ContainerCreate, exec(4711, &["runc", "create"]), None),
-        of(Kind::ContainerStart, exec(4712, &["nginx", "-g"]), None),
-        of(Kind::ContainerExit, without(), Some(end)),
-        of(Kind::ContainerExit, without(), Some(killed)),
-        of(Kind::ContainerRemove, without(), None),
+        of(Detail::ContainerCreate, exec(4711, &["runc", "create"]), None),
+        of(Detail::ContainerStart, exec(4712, &["nginx", "-g"]), None),
+        of(Detail::ContainerExit, without(), Some(end)),
+        of(Detail::ContainerExit, without(), Some(killed)),
+        of(Detail::ContainerRemove, without(), None),
     ];
     insta::assert_snapshot!(lines(look(false, &UNICODE), &events), @r#"
     TIME         EVENT       PID    PPID USER       DETAILS
@@ -156,8 +162,7 @@ fn the_life_of_a_container_is_a_line_each() {
 
 #[test]
 fn a_storm_is_a_line() {
-    let mut storm = exec(4711, &["make", "-j8"]);
-    storm.kind = Kind::Storm;
+    let storm = exec(4711, &["make", "-j8"]);
     let sums = |phase| Storm {
         phase,
         rate: 1234,
@@ -180,14 +185,14 @@ fn a_storm_is_a_line() {
         total_events: 1234,
     };
     let phases = [StormPhase::Begin, StormPhase::Ongoing, StormPhase::End, StormPhase::Cut];
-    let story = phases.map(|phase| Event { storm: Some(Box::new(sums(phase))), ..storm.clone() });
+    let story = phases.map(|phase| Event { detail: Detail::Storm(Box::new(sums(phase))), ..storm.clone() });
     insta::assert_snapshot!(lines(look(false, &UNICODE), &story));
 }
 
 #[test]
 fn what_failed_and_what_was_left_lying_is_told() {
     let mut refused = event(Kind::ExecFailed, 4711, "sh");
-    refused.exec_failed = Some(Box::new(ExecFailed {
+    refused.detail = Detail::ExecFailed(Box::new(ExecFailed {
         errno: "ENOENT".into(),
         code: 2,
         filename: Some("/bin/no\x1bthing".into()),
@@ -197,7 +202,7 @@ fn what_failed_and_what_was_left_lying_is_told() {
         ..ExecFailed::default()
     }));
     let mut by_descriptor = event(Kind::ExecFailed, 4711, "sh");
-    by_descriptor.exec_failed = Some(Box::new(ExecFailed {
+    by_descriptor.detail = Detail::ExecFailed(Box::new(ExecFailed {
         errno: "EACCES".into(),
         code: 13,
         filename: Some("".into()),
@@ -205,15 +210,15 @@ fn what_failed_and_what_was_left_lying_is_told() {
         ..ExecFailed::default()
     }));
     let mut reaped = exec(4712, &["sleep", "1"]);
-    reaped.kind = Kind::Reap;
     let (by_pid, by_comm) = (Some(4700), Some("ba\x1bsh".into()));
-    reaped.reap = Some(Reap { zombie_ns: Some(1_500_000), by_pid, by_id: None, by_comm, inferred: false }.into());
+    reaped.detail =
+        Detail::Reap(Reap { zombie_ns: Some(1_500_000), by_pid, by_id: None, by_comm, inferred: false }.into());
     let mut gone = reaped.clone();
-    gone.reap = Some(Reap { inferred: true, ..Reap::default() }.into());
+    gone.detail = Detail::Reap(Reap { inferred: true, ..Reap::default() }.into());
     let mut lies = exec(4713, &["sleep", "2"]);
-    lies.kind = Kind::Zombie;
-    lies.zombie =
-        Some(Zombie { zombie_ns: 10_000_000_000, parent_pid: Some(4700), unreaped: 3, ..Zombie::default() }.into());
+    lies.detail = Detail::Zombie(
+        Zombie { zombie_ns: 10_000_000_000, parent_pid: Some(4700), unreaped: 3, ..Zombie::default() }.into(),
+    );
     insta::assert_snapshot!(lines(look(false, &UNICODE), &[refused, by_descriptor, reaped, gone, lies]), @r#"
     TIME         EVENT       PID    PPID USER       DETAILS
     22:13:20.123 execfail    4711    4700 alice      ENOENT   $'/bin/no\x1bthing': $'no\x1bthing' -x  (No such file or directory; by sh)  (2 attempts: /usr/bin/nothing, $'/bin/no\x1bthing')
@@ -234,7 +239,7 @@ fn colours_only_when_asked_for() {
 
 #[test]
 fn ascii_is_enough() {
-    let events: Vec<_> = story().into_iter().filter(|event| event.kind != Kind::Hello).collect();
+    let events: Vec<_> = story().into_iter().filter(|event| event.kind() != Kind::Hello).collect();
     assert!(lines(look(false, &ASCII), &events).is_ascii());
 }
 

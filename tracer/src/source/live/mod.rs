@@ -29,7 +29,7 @@ use crate::enrich::container_info::Names;
 use crate::enrich::info::Answer;
 use crate::enrich::runtime_state;
 use crate::event::time::Timestamp;
-use crate::event::{Event, Filtering, Hello, Kind, Lost};
+use crate::event::{Detail, Event, Filtering, Hello, Lost};
 use crate::kernel::error::LoadError;
 use crate::kernel::hierarchy::Hierarchy;
 use crate::kernel::load::{Kernel, KernelOptions, RING_DEFAULT_BYTES};
@@ -218,8 +218,7 @@ impl Tracer {
         let name = uname();
         let text = |field: Option<&std::ffi::OsStr>| field.unwrap_or_default().to_string_lossy().into_owned();
         let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        let mut event = Event::new(Kind::Hello, Timestamp(self.began_ns as i64 + clock::utc_minus_boot_ns()));
-        event.hello = Some(Box::new(Hello {
+        let hello = Hello {
             version: env!("CARGO_PKG_VERSION").into(),
             kernel: text(name.as_ref().ok().map(UtsName::release)),
             arch: text(name.as_ref().ok().map(UtsName::machine)),
@@ -231,8 +230,9 @@ impl Tracer {
             argv_max: self.options.argv_max.into(),
             max_memory: self.max_memory as u64,
             filter: self.filtering.as_deref().cloned(),
-        }));
-        event
+        };
+        let time = Timestamp(self.began_ns as i64 + clock::utc_minus_boot_ns());
+        Event::new(Detail::Hello(Box::new(hello)), time)
     }
 
     /// Now, as events are stamped.
@@ -368,11 +368,9 @@ fn apply(table: &mut Table, outbox: &mut Outbox, lost: Option<Lost>, record: Rec
 }
 
 fn lost_event(lost: Lost, boot_ns: u64) -> Event {
-    let mut event = Event::new(Kind::Lost, Timestamp(boot_ns as i64 + clock::utc_minus_boot_ns()));
-    event.boot_ns = Some(boot_ns);
-    event.cpu = (lost.passed_over == 0).then_some(lost.cpu);
-    event.lost = Some(Box::new(lost));
-    event
+    let time = Timestamp(boot_ns as i64 + clock::utc_minus_boot_ns());
+    let cpu = (lost.passed_over == 0).then_some(lost.cpu);
+    Event { boot_ns: Some(boot_ns), cpu, ..Event::new(Detail::Lost(Box::new(lost)), time) }
 }
 
 impl Stream for Tracer {

@@ -11,7 +11,7 @@ use rustc_hash::FxHashMap;
 
 use crate::event::id::ProcessId;
 use crate::event::time::Timestamp;
-use crate::event::{Bye, Event, Image, Kind, Process};
+use crate::event::{Bye, Detail, Event, Image, Process};
 use crate::view::failures::Failures;
 use crate::view::forest::{Forest, Shape};
 use crate::view::glyphs::Glyphs;
@@ -69,21 +69,20 @@ impl Summary {
     /// Takes in an event.
     pub fn apply(&mut self, event: &Event) {
         let Some(process) = &event.process else { return };
-        self.forest.apply(&Event {
-            process: Some(slim(process)),
-            exit: event.exit.clone(),
-            ..Event::new(event.kind, event.time)
-        });
-        match event.kind {
-            Kind::Exec => self.execs += 1,
-            Kind::ExecFailed => self.failures.add(event),
-            Kind::Exit => {
+        let detail = match &event.detail {
+            // The tree needs no more of them than which they are.
+            Detail::Exec(_) => Detail::Exec(None),
+            detail => detail.clone(),
+        };
+        self.forest.apply(&Event { process: Some(slim(process)), ..Event::new(detail, event.time) });
+        match &event.detail {
+            Detail::Exec(_) => self.execs += 1,
+            Detail::ExecFailed(_) => self.failures.add(event),
+            Detail::Exit(exit) => {
                 self.last_end = self.last_end.max(Some(event.time));
-                if let Some(exit) = &event.exit {
-                    self.signalled += u64::from(exit.signal.is_some());
-                    self.user_ns += exit.own().map_or(0, |usage| usage.user_ns);
-                    self.system_ns += exit.own().map_or(0, |usage| usage.system_ns);
-                }
+                self.signalled += u64::from(exit.signal.is_some());
+                self.user_ns += exit.own().map_or(0, |usage| usage.user_ns);
+                self.system_ns += exit.own().map_or(0, |usage| usage.system_ns);
                 if self.forest.len() > self.max_kept {
                     self.fold(process.id);
                 }

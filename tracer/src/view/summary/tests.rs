@@ -1,5 +1,5 @@
 use super::*;
-use crate::event::{Cause, Exit, Usage};
+use crate::event::{Cause, Detail, Exit, Kind, Usage};
 use crate::view::glyphs::{ASCII, UNICODE};
 use crate::view::samples::{event, id, with_argv};
 
@@ -38,7 +38,7 @@ impl Story {
         let duration_ns = ((ms - self.born[&pid]) * MS) as u64;
         let user_ns = duration_ns / 2;
         let usage = Usage { user_ns, system_ns: user_ns / 4, max_rss_bytes: 3 << 20, ..Usage::default() };
-        event.exit = Some(Box::new(Exit { duration_ns: Some(duration_ns), usage: Some(usage), ..exit }));
+        event.detail = Detail::Exit(Box::new(Exit { duration_ns: Some(duration_ns), usage: Some(usage), ..exit }));
         self.tell(event, pid, ms);
     }
 

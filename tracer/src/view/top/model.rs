@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 use crate::analysis::lineage::Lineage;
 use crate::event::id::ProcessId;
 use crate::event::time::Timestamp;
-use crate::event::{Event, Kind, Process};
+use crate::event::{Detail, Event, Kind, Process};
 
 /// A process that lived no longer than this is short-lived: its CPU time was used within the last few pictures.
 pub const SHORT_LIFE_NS: u64 = 10_000_000_000;
@@ -45,16 +45,14 @@ pub struct Sums {
 impl Sums {
     fn of(event: &Event) -> Self {
         let mut sums = Self::default();
-        match event.kind {
-            Kind::Fork => sums.forks = 1,
-            Kind::Exec => sums.execs = 1,
-            Kind::Exit => {
+        match &event.detail {
+            Detail::Fork => sums.forks = 1,
+            Detail::Exec(_) => sums.execs = 1,
+            Detail::Exit(exit) => {
                 sums.exits = 1;
-                if let Some(exit) = &event.exit {
-                    sums.failures = u64::from(exit.failed());
-                    let short = exit.duration_ns.is_some_and(|ns| ns <= SHORT_LIFE_NS);
-                    sums.cpu_ns = exit.own().filter(|_| short).map_or(0, |usage| usage.user_ns + usage.system_ns);
-                }
+                sums.failures = u64::from(exit.failed());
+                let short = exit.duration_ns.is_some_and(|ns| ns <= SHORT_LIFE_NS);
+                sums.cpu_ns = exit.own().filter(|_| short).map_or(0, |usage| usage.user_ns + usage.system_ns);
             }
             _ => {}
         }
@@ -236,23 +234,23 @@ impl Top {
 
     /// Takes in an event; one that is not wanted counts for nothing.
     pub fn apply(&mut self, event: &Event, wanted: bool) {
-        self.lost += event.lost.as_ref().map_or(0, |lost| lost.total);
-        if let Some((id, name)) = event.container.as_ref().and_then(|about| Some((&about.id, about.name.as_ref()?)))
+        self.lost += event.lost().map_or(0, |lost| lost.total);
+        if let Some((id, name)) = event.container().and_then(|about| Some((&about.id, about.name.as_ref()?)))
             && self.names.get(id) != Some(name)
             && self.names.len() < DISTINCT
         {
             Arc::make_mut(&mut self.names).insert(id.clone(), name.clone());
         }
         let Some(process) = &event.process else { return };
-        if !matches!(event.kind, Kind::Process | Kind::Fork | Kind::Exec | Kind::Exit | Kind::Reparent) {
+        if !matches!(event.kind(), Kind::Process | Kind::Fork | Kind::Exec | Kind::Exit | Kind::Reparent) {
             return;
         }
-        self.lineage.learn(event.kind, process, Spawner::default());
+        self.lineage.learn(event.kind(), process, Spawner::default());
         let sums = Sums::of(event);
         if wanted && sums.events() > 0 {
             self.count(event, process, &sums);
         }
-        if event.kind == Kind::Exit {
+        if event.kind() == Kind::Exit {
             self.bury(process.id);
         }
     }
@@ -272,13 +270,13 @@ impl Top {
                 continue;
             }
             noted.own.add(sums, interval);
-            match (event.kind, &event.exit) {
-                (Kind::Exec, _) => {
+            match &event.detail {
+                Detail::Exec(_) => {
                     if let Some(command) = process.image.exe.as_ref().or(process.image.comm.as_ref()) {
                         note(&mut noted.commands, command);
                     }
                 }
-                (Kind::Exit, Some(exit)) => {
+                Detail::Exit(exit) => {
                     let code = || exit.code.map(|code| Arc::from(code.to_string()));
                     exit.signal.clone().or_else(code).iter().for_each(|ending| note(&mut noted.endings, ending));
                 }

@@ -11,7 +11,7 @@ use super::rows::{Row, rows};
 use super::state::{Group, Over, Shown, Sort, State, Wish};
 use crate::event::id::ProcessId;
 use crate::event::time::Timestamp;
-use crate::event::{Event, Exit, Image, Kind, Process, Source, Usage};
+use crate::event::{Detail, Event, Exit, Image, Kind, Process, Source, Usage};
 use crate::view::glyphs::{ASCII, UNICODE};
 use crate::view::users::Users;
 
@@ -36,13 +36,13 @@ fn event(kind: Kind, pid: u32, parent: u32, comm: &str) -> Event {
         container: (parent == 12).then(|| "0123456789ab".into()),
         ..Process::new(id(pid), Source::Kernel)
     };
-    Event { process: Some(process), ..Event::new(kind, T0) }
+    Event { process: Some(process), ..Event::new(kind.into(), T0) }
 }
 
 fn exit(pid: u32, parent: u32, comm: &str, code: u8, (cpu_ns, lived_ns): (u64, u64)) -> Event {
     let usage = Usage { user_ns: cpu_ns, ..Usage::default() };
     let ending = Exit { code: Some(code), duration_ns: Some(lived_ns), usage: Some(usage), ..Exit::default() };
-    Event { exit: Some(Box::new(ending)), ..event(Kind::Exit, pid, parent, comm) }
+    Event { detail: Detail::Exit(Box::new(ending)), ..event(Kind::Exit, pid, parent, comm) }
 }
 
 /// A process that runs a program and ends, 5 ms of CPU later.
@@ -340,11 +340,9 @@ fn menus_are_for_choosing() {
 #[test]
 fn a_container_has_its_name() {
     let (mut top, _) = stormy();
-    let mut info = Event::new(Kind::ContainerInfo, T0);
     let mut container = crate::event::Container::new("0123456789abcdef".into(), "/x".into());
     container.name = Some("web\x1b".into());
-    info.container = Some(Box::new(container));
-    top.apply(&info, true);
+    top.apply(&Event::new(Detail::ContainerInfo(container.into()), T0), true);
     let mut born = event(Kind::Fork, 40, 12, "php");
     born.process.as_mut().unwrap().container = Some("0123456789abcdef".into());
     top.apply(&born, true);

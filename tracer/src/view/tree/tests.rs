@@ -1,5 +1,5 @@
 use super::*;
-use crate::event::{Event, Kind};
+use crate::event::{Detail, Event, Exit, Kind};
 use crate::view::forest::Shape;
 use crate::view::glyphs::{ASCII, UNICODE};
 use crate::view::samples::{ended, event, id, with_argv};
@@ -130,8 +130,7 @@ fn ancestors_stand_before_without_their_other_children() {
 #[test]
 fn the_dead_say_how_they_ended() {
     let mut killed = ended(3, 1, "sleep", 0);
-    let exit = killed.exit.as_mut().unwrap();
-    (exit.code, exit.signal) = (None, Some("SIGTERM".into()));
+    killed.detail = Detail::Exit(Exit { signal: Some("SIGTERM".into()), ..Exit::default() }.into());
     let events = [event(Kind::Process, 1, 0, "sh"), ended(2, 1, "false", 1), killed, event(Kind::Fork, 4, 1, "sleep")];
     let forest = Forest::from_events(Shape::Current, &events);
     let options = Options { changes_since: Some(Timestamp(0)), ..Options::new(&UNICODE) };

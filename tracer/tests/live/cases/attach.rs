@@ -163,7 +163,7 @@ pub(super) fn check_storm(trace: &Trace, log: &TruthLog, from: u64, to: u64) {
         let events = by_process.get(&id).map_or(&[][..], Vec::as_slice);
         // Born while tracer was starting or before: if it is known at all, so is that it is no more.
         let found_dead = events.first().and_then(|event| event.process.as_ref()).is_some_and(|process| process.zombie);
-        let over = found_dead || events.iter().any(|event| event.kind == Kind::Exit);
+        let over = found_dead || events.iter().any(|event| event.kind() == Kind::Exit);
         assert!(
             events.is_empty() || seen_ended >= to || over,
             "it has ended, and the stream does not say so: {said:?}"
@@ -175,7 +175,7 @@ pub(super) fn check_storm(trace: &Trace, log: &TruthLog, from: u64, to: u64) {
         }
         let Some(parent) = born.get(&id) else { continue };
         compared += 1;
-        let kinds: Vec<Kind> = events.iter().map(|event| event.kind).collect();
+        let kinds: Vec<Kind> = events.iter().map(|event| event.kind()).collect();
         let expected: &[Kind] = if adopted.contains_key(&id) {
             &[Kind::Fork, Kind::Reparent, Kind::Exit]
         } else {
@@ -186,7 +186,7 @@ pub(super) fn check_storm(trace: &Trace, log: &TruthLog, from: u64, to: u64) {
         assert_eq!(parent_of(0), Some(parent.id()), "{said:?}");
         let last = adopted.get(&id).unwrap_or(parent);
         assert_eq!(parent_of(events.len() - 1), Some(last.id()), "{said:?}");
-        assert_status(events[events.len() - 1].exit.as_ref().expect("an exit line has `exit`"), said.get("status"));
+        assert_status(events[events.len() - 1].exit().expect("an exit line has `exit`"), said.get("status"));
     }
     assert!(compared > 50, "the storm blew while it was traced: {compared}");
 }
@@ -196,9 +196,9 @@ fn relation(events: &[Event]) -> BTreeMap<ProcessId, &Process> {
     let mut living = BTreeMap::new();
     for event in events {
         let Some(process) = &event.process else { continue };
-        if event.kind == Kind::Exit || process.zombie {
+        if event.kind() == Kind::Exit || process.zombie {
             living.remove(&process.id);
-        } else if event.kind != Kind::Reparent || living.contains_key(&process.id) {
+        } else if event.kind() != Kind::Reparent || living.contains_key(&process.id) {
             living.insert(process.id, process);
         }
     }
@@ -240,7 +240,7 @@ pub(super) fn check_relation(stream: &Stream) -> Vec<Stat> {
     assert!(finished.status.success(), "{finished:?}");
     let mark = TruthLog::read(&mut truth::reopen(&place.path().join("mark"))).one("deed").id();
     let events = stream.events_until(&|event| {
-        event.kind == Kind::Exit && event.process.as_ref().is_some_and(|process| process.id == mark)
+        event.kind() == Kind::Exit && event.process.as_ref().is_some_and(|process| process.id == mark)
     });
     let after = proc::all();
     let living = relation(&events);

@@ -49,7 +49,7 @@ fn adds_up(start: &Start, events: &[Event]) {
     assert_eq!(Some(took), start.total_ns, "{start:?}");
     let boot_ns = |process, exe: Option<&str>| {
         let exec = |event: &&Event| {
-            let of = event.process.as_ref().filter(|p| event.kind == Kind::Exec && p.id == process);
+            let of = event.process.as_ref().filter(|p| event.kind() == Kind::Exec && p.id == process);
             of.is_some_and(|process| process.image.exe.as_deref() == exe)
         };
         events.iter().find(exec).and_then(|event| event.boot_ns).expect("its exec was told")

@@ -77,15 +77,15 @@ fn works(uid: u32, capabilities: &'static [u32]) {
     let finished = restricted(uid, capabilities, &["run", "-o", path, "--", "sh", "-c", "exit 3"]);
     assert_eq!((finished.code(), &*finished.stderr), (3, ""), "{finished:?}");
     let lines = parse_lines(&fs::read(&events).expect("it was written"));
-    let of = |kind| lines.iter().filter(move |line| line.event.kind == kind).map(|line| &line.event);
-    let ends: Vec<_> = of(Kind::Exit).filter_map(|event| event.exit.as_ref().map(|exit| exit.code)).collect();
+    let of = |kind| lines.iter().filter(move |line| line.event.kind() == kind).map(|line| &line.event);
+    let ends: Vec<_> = of(Kind::Exit).filter_map(|event| event.exit().map(|exit| exit.code)).collect();
     assert_eq!(ends, [Some(3)]);
     assert_eq!(of(Kind::Exec).count(), 1);
     let streamed = restricted(uid, capabilities, &["stream", "--duration", "200ms"]);
     assert_eq!((streamed.code(), &*streamed.stderr), (0, ""), "{streamed:?}");
     let lines = parse_lines(&streamed.stdout);
-    assert!(lines.iter().any(|line| line.event.kind == Kind::Process), "what runs already is found");
-    assert_eq!(lines.last().map(|line| line.event.kind), Some(Kind::Bye));
+    assert!(lines.iter().any(|line| line.event.kind() == Kind::Process), "what runs already is found");
+    assert_eq!(lines.last().map(|line| line.event.kind()), Some(Kind::Bye));
 }
 
 fn doctor() {

@@ -53,13 +53,13 @@ fn of_one_that_runs() {
     let trace = stream.stop();
     let events = events(&trace);
     let first = about(&events, &id).next().expect("it is told of");
-    assert_eq!(first.kind, Kind::ContainerInfo);
-    let known = first.container.as_ref().unwrap();
+    assert_eq!(first.kind(), Kind::ContainerInfo);
+    let known = first.container().unwrap();
     assert_eq!((known.name.as_deref(), known.image.as_deref()), (Some(name.as_str()), Some("tracer-test")));
     assert_eq!(known.hostname.as_deref(), Some(&id[..12]));
     let processes: Vec<&Event> = events.iter().filter(|event| event.process.is_some()).collect();
     assert!(processes.iter().all(|line| container(line).is_none_or(|of| of == id)), "nobody else's");
-    let kinds: Vec<Kind> = processes.iter().map(|line| line.kind).collect();
+    let kinds: Vec<Kind> = processes.iter().map(|line| line.kind()).collect();
     assert!([Kind::Process, Kind::Exec, Kind::Exit].iter().all(|kind| kinds.contains(kind)), "{kinds:?}");
     is_named_at_its_end(&events, &id, &name);
 }
@@ -77,18 +77,18 @@ fn with_open_exec() {
     check_schema(&trace);
     let events = events(&trace);
     let first = about(&events, &id).next().expect("it is told of");
-    let known = first.container.as_ref().unwrap();
-    assert_eq!(first.kind, Kind::ContainerInfo);
+    let known = first.container().unwrap();
+    assert_eq!(first.kind(), Kind::ContainerInfo);
     assert_eq!((known.name.as_deref(), known.image.as_deref()), (Some(name.as_str()), podman.image()));
     is_named_at_its_end(&events, &id, &name);
-    let sleeps = events.iter().filter(|event| event.kind == Kind::Process && container(event) == Some(&id));
+    let sleeps = events.iter().filter(|event| event.kind() == Kind::Process && container(event) == Some(&id));
     let origins: Vec<_> = sleeps.map(|event| event.process.as_ref().unwrap().origin).collect();
     assert!(origins.contains(&Some(Origin::Entrypoint)) && origins.contains(&Some(Origin::Exec)), "{origins:?}");
 }
 
 fn is_named_at_its_end(events: &[Event], id: &str, name: &str) {
-    let end = about(events, id).find(|event| event.kind == Kind::ContainerExit).expect("it was killed");
-    let container = end.container.as_ref().unwrap();
+    let end = about(events, id).find(|event| event.kind() == Kind::ContainerExit).expect("it was killed");
+    let container = end.container().unwrap();
     assert_eq!(container.name.as_deref(), Some(name));
     assert_eq!(container.end.as_ref().unwrap().signal.as_deref(), Some("SIGKILL"));
 }
@@ -116,8 +116,8 @@ fn bundle() {
     let trace = stream.stop();
     check_schema(&trace);
     let events = events(&trace);
-    let info = about(&events, &name).find(|event| event.kind == Kind::ContainerInfo).expect("its bundle was read");
-    let info = info.container.as_ref().unwrap();
+    let info = about(&events, &name).find(|event| event.kind() == Kind::ContainerInfo).expect("its bundle was read");
+    let info = info.container().unwrap();
     assert_eq!(info.bundle.as_deref(), bundle.to_str());
     assert_eq!((info.hostname.as_deref(), info.name.as_deref()), (Some("box"), Some("web")));
     assert_eq!((info.image.as_deref(), info.runtime.as_deref()), (Some("nginx:1"), Some("runc")));
@@ -144,7 +144,7 @@ fn peak_memory() {
     // Detached: the cgroup stays until it is deleted, so there is time to ask.
     run(&["run", "--detach", "--bundle", &bundle.display().to_string(), &name]);
     stream.events_until(&|event| {
-        event.kind == Kind::ContainerExit && event.container.as_ref().is_some_and(|container| *container.id == *name)
+        event.kind() == Kind::ContainerExit && event.container().is_some_and(|container| *container.id == *name)
     });
     let kernel = std::fs::read_to_string(format!("/sys/fs/cgroup/memory/{name}/memory.max_usage_in_bytes"))
         .or_else(|_| std::fs::read_to_string(format!("/sys/fs/cgroup/{name}/memory.peak")));
@@ -156,7 +156,7 @@ fn peak_memory() {
     }
     let trace = stream.stop();
     let events = events(&trace);
-    let end = about(&events, &name).find_map(|event| event.container.as_ref()?.end.clone()).expect("it ended");
+    let end = about(&events, &name).find_map(|event| event.container()?.end.clone()).expect("it ended");
     let kernel: Option<u64> = kernel.ok().and_then(|text| text.trim().parse().ok());
     assert_eq!(end.peak_memory_bytes, kernel);
     assert!(kernel.is_none_or(|peak| peak > 32 << 20), "{kernel:?}");

@@ -99,10 +99,10 @@ type Seen = Vec<(Option<String>, Option<Origin>)>;
 
 fn lines_of(events: &[Event], wanted: &str) -> Vec<Seen> {
     let ours = |lines: &&Vec<&Event>| {
-        lines.iter().rfind(|line| line.kind == Kind::Exec).and_then(|line| mark(line)) == Some(wanted)
+        lines.iter().rfind(|line| line.kind() == Kind::Exec).and_then(|line| mark(line)) == Some(wanted)
     };
     let seen = |lines: &Vec<&Event>| {
-        let own = lines.iter().filter(|line| line.container.is_none() && line.kind != Kind::Reparent);
+        let own = lines.iter().filter(|line| line.container().is_none() && line.kind() != Kind::Reparent);
         own.map(|line| (container(line).map(ToOwned::to_owned), line.process.as_ref().unwrap().origin)).collect()
     };
     by_process(events).values().filter(ours).map(seen).collect()
@@ -136,8 +136,8 @@ fn are_told_apart(trace: &Trace, id: &str, name: &str) {
     for seen in lines_of(&events, &by_nsenter(&["-n"], name)) {
         assert!(seen.iter().all(|line| *line == (None, None)), "in its network is not in it: {seen:?}");
     }
-    let entered = events.iter().filter(|event| event.kind == Kind::ContainerExec);
-    let entered: Vec<_> = entered.filter(|event| event.container.as_ref().unwrap().id.as_ref() == id).collect();
+    let entered = events.iter().filter(|event| event.kind() == Kind::ContainerExec);
+    let entered: Vec<_> = entered.filter(|event| event.container().unwrap().id.as_ref() == id).collect();
     assert_eq!(entered.len(), 1, "only the runtime's exec: {entered:?}");
 }
 
@@ -231,7 +231,7 @@ fn already_inside() {
     let events = events(&trace);
     let found: BTreeMap<&str, _> = events
         .iter()
-        .filter(|event| event.kind == Kind::Process && container(event) == Some(&name))
+        .filter(|event| event.kind() == Kind::Process && container(event) == Some(&name))
         .map(|event| (mark(event).unwrap(), event.process.as_ref().unwrap().origin))
         .collect();
     let wanted = [("3110", Origin::Entrypoint), ("3111", Origin::Host), ("3112", Origin::Host), ("3113", Origin::Exec)];
@@ -303,7 +303,7 @@ fn storm_inside() {
     let mut run = runtime.command();
     run.args(["run", "--bundle"]).arg(bundle).arg(&name).stdin(Stdio::null()).stdout(File::create(&counted).unwrap());
     let mut storm = Guarded::spawn(&mut run);
-    let goes_on = |event: &Event| event.storm.as_ref().is_some_and(|storm| storm.phase == StormPhase::Ongoing);
+    let goes_on = |event: &Event| event.storm().is_some_and(|storm| storm.phase == StormPhase::Ongoing);
     stream.events_until(&|event| goes_on(event) && container(event) == Some(&name));
     for n in 0..FEW {
         let outside = run_bounded(Command::new("/bin/true").arg(format!("outside-{n}")), BOUND);
@@ -314,7 +314,7 @@ fn storm_inside() {
     let many: u64 = std::fs::read_to_string(&counted).unwrap().trim().parse().expect("it counts");
     assert!(many < MOST, "it went on while others ran");
     stream.events_until(&|event| {
-        event.kind == Kind::ContainerExit && event.container.as_ref().is_some_and(|of| *of.id == *name)
+        event.kind() == Kind::ContainerExit && event.container().is_some_and(|of| *of.id == *name)
     });
     let trace = stream.stop();
     check_schema(&trace);
@@ -324,19 +324,19 @@ fn storm_inside() {
     let events = events(&trace);
     // What the storm folds with what is shown of the container is all that happened in it. Others on the machine may storm too.
     let own = |event: &&Event| container(event) == Some(&name);
-    let storms: Vec<&Event> = events.iter().filter(own).filter(|event| event.kind == Kind::Storm).collect();
-    let inside = |event: &&Event| own(event) && event.kind == Kind::Exec && mark(event) == Some("inside");
-    let folded: u64 = storms.iter().map(|line| line.storm.as_ref().unwrap().execs).sum();
+    let storms: Vec<&Event> = events.iter().filter(own).filter(|event| event.kind() == Kind::Storm).collect();
+    let inside = |event: &&Event| own(event) && event.kind() == Kind::Exec && mark(event) == Some("inside");
+    let folded: u64 = storms.iter().map(|line| line.storm().unwrap().execs).sum();
     assert_eq!(events.iter().filter(inside).count() as u64 + folded, many);
     assert!(folded > many / 2, "{folded} of {many}");
-    let end = events.iter().find(|event| event.kind == Kind::ContainerExit).unwrap().container.as_ref().unwrap();
+    let end = events.iter().find(|event| event.kind() == Kind::ContainerExit).unwrap().container().unwrap();
     let end = end.end.as_ref().unwrap();
     assert_eq!(end.execs, many + 1, "the shell and what it runs");
     let all = by_process(&events);
     for n in 0..FEW {
         let wanted = format!("outside-{n}");
         let of = all.values().find(|lines| lines.iter().any(|line| mark(line) == Some(&wanted))).expect("it is shown");
-        let kinds: Vec<Kind> = of.iter().map(|line| line.kind).collect();
+        let kinds: Vec<Kind> = of.iter().map(|line| line.kind()).collect();
         assert_eq!(kinds, [Kind::Fork, Kind::Exec, Kind::Exit], "{wanted}");
         assert!(of.iter().all(|line| container(line).is_none()), "{of:?}");
     }

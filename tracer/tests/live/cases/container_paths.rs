@@ -93,7 +93,7 @@ fn inside(events: &[Event], wanted: &str, id: &str) {
     let all = by_process(events);
     let ours: Vec<_> = all.values().filter(|lines| lines.iter().any(|line| mark(line) == Some(wanted))).collect();
     assert_eq!(ours.len(), 1, "{wanted} ran once");
-    let kinds: Vec<Kind> = ours[0].iter().map(|line| line.kind).collect();
+    let kinds: Vec<Kind> = ours[0].iter().map(|line| line.kind()).collect();
     assert_eq!(kinds, [Kind::Fork, Kind::Exec, Kind::Exit], "{wanted}");
     for line in ours[0] {
         assert_eq!(container(line), Some(id), "{line:?}");
@@ -117,13 +117,13 @@ fn by_path() {
     inside(&events, &format!("{name}-1"), &placed.id);
     inside(&events, &format!("{name}-2"), &placed.id);
     let shell = by_process(&events).remove(&the(&events, &format!("{name}-3"))).unwrap();
-    let seen: Vec<_> = shell.iter().map(|line| (line.kind, container(line))).collect();
+    let seen: Vec<_> = shell.iter().map(|line| (line.kind(), container(line))).collect();
     let id = Some(&*placed.id);
     assert_eq!(seen, [(Kind::Fork, None), (Kind::Exec, None), (Kind::Exec, id), (Kind::Exit, id)]);
-    let life: Vec<Kind> = about(&events, &placed.id).map(|event| event.kind).collect();
+    let life: Vec<Kind> = about(&events, &placed.id).map(|event| event.kind()).collect();
     // Nobody in it is its first process, so it neither starts nor ends.
     assert_eq!(life, [Kind::ContainerCreate, Kind::ContainerRemove]);
-    let made = about(&events, &placed.id).next().unwrap().container.as_ref().unwrap();
+    let made = about(&events, &placed.id).next().unwrap().container().unwrap();
     assert_eq!((made.engine.as_deref(), &*made.cgroup), (Some("docker"), &*format!("/docker/{}", placed.id)));
 }
 
@@ -148,11 +148,11 @@ fn found_by_path() {
     placed.remove();
     let events = events(&stream.stop());
     let of_shell: Vec<_> = events.iter().filter(|event| pid(event) == Some(waiting.pid())).collect();
-    let kinds: Vec<Kind> = of_shell.iter().map(|event| event.kind).collect();
+    let kinds: Vec<Kind> = of_shell.iter().map(|event| event.kind()).collect();
     assert_eq!(kinds, [Kind::Process, Kind::Exit]);
     assert!(of_shell.iter().all(|event| container(event) == Some(&placed.id)));
     let child = by_process(&events).remove(&the(&events, &name)).unwrap();
-    let child: Vec<_> = child.iter().map(|line| (line.kind, container(line))).collect();
+    let child: Vec<_> = child.iter().map(|line| (line.kind(), container(line))).collect();
     assert_eq!(child, [Kind::Fork, Kind::Exec, Kind::Exit].map(|kind| (kind, Some(&*placed.id))));
 }
 

@@ -80,14 +80,15 @@ fn all_are_known(called: &str, engine: &dyn Engine, count: usize) {
     let events = events(&trace);
     let mut seen = BTreeSet::new();
     for lines in by_process(&events).values() {
-        let Some(id) = lines.iter().filter(|line| line.kind == Kind::Exec).find_map(|line| ids.get(mark(line)?)) else {
+        let Some(id) = lines.iter().filter(|line| line.kind() == Kind::Exec).find_map(|line| ids.get(mark(line)?))
+        else {
             continue;
         };
         // The command line of what starts the container ends like that too; it is outside.
         if !is_inside(lines) {
             continue;
         }
-        assert_eq!(lines[0].kind, Kind::Fork, "its birth was seen");
+        assert_eq!(lines[0].kind(), Kind::Fork, "its birth was seen");
         for line in lines {
             assert_eq!(container(line), Some(id.as_str()), "{line:?}");
             assert_eq!(line.process.as_ref().unwrap().origin, Some(Origin::Entrypoint), "{line:?}");
@@ -107,25 +108,25 @@ const WHOLE_LIFE: [Kind; 4] = [Kind::ContainerCreate, Kind::ContainerStart, Kind
 
 /// The lines about a container itself.
 pub(super) fn about<'a>(events: &'a [Event], id: &str) -> impl Iterator<Item = &'a Event> {
-    events.iter().filter(move |event| event.container.as_ref().is_some_and(|container| *container.id == *id))
+    events.iter().filter(move |event| event.container().is_some_and(|container| *container.id == *id))
 }
 
 /// What happened to it. When it is told what its files say depends on when they were read.
 pub(super) fn life_of(events: &[Event], id: &str) -> Vec<Kind> {
-    about(events, id).map(|event| event.kind).filter(|kind| *kind != Kind::ContainerInfo).collect()
+    about(events, id).map(|event| event.kind()).filter(|kind| *kind != Kind::ContainerInfo).collect()
 }
 
 /// The end of a container has the name and image that its engine gave it, and what its files say was told before.
 pub(super) fn is_named(events: &[Event], id: &str, wanted: Option<(&str, &str)>) {
     let lines: Vec<&Event> = about(events, id).collect();
-    let end = lines.iter().find(|line| line.kind == Kind::ContainerExit).expect("it ended");
-    let known = end.container.as_ref().unwrap();
+    let end = lines.iter().find(|line| line.kind() == Kind::ContainerExit).expect("it ended");
+    let known = end.container().unwrap();
     let (name, image) = wanted.unzip();
     assert_eq!((known.name.as_deref(), known.image.as_deref()), (name, image), "{known:?}");
     assert!(known.runtime.as_deref().is_some_and(|runtime| ["runc", "crun"].contains(&runtime)), "{known:?}");
-    let told = lines.iter().take_while(|line| line.kind != Kind::ContainerExit);
-    let told = told.filter(|line| line.kind == Kind::ContainerInfo).last().expect("its files were read");
-    let told = told.container.as_ref().unwrap();
+    let told = lines.iter().take_while(|line| line.kind() != Kind::ContainerExit);
+    let told = told.filter(|line| line.kind() == Kind::ContainerInfo).last().expect("its files were read");
+    let told = told.container().unwrap();
     assert!(told.args.as_ref().is_some_and(|args| !args.is_empty()) && told.bundle.is_some(), "{told:?}");
 }
 
@@ -138,8 +139,8 @@ pub(super) fn is_inside(lines: &[&Event]) -> bool {
 fn nobody_is_unknown(events: &[Event], ids: &BTreeSet<&str>) {
     let mut inside = 0;
     let all = by_process(events);
-    let born = |id: String| all.get(&id).is_some_and(|lines| lines[0].kind == Kind::Fork);
-    for lines in all.values().filter(|lines| lines[0].kind == Kind::Fork && is_inside(lines)) {
+    let born = |id: String| all.get(&id).is_some_and(|lines| lines[0].kind() == Kind::Fork);
+    for lines in all.values().filter(|lines| lines[0].kind() == Kind::Fork && is_inside(lines)) {
         // One that another test was half done with making when tracing began: README's limits.
         let parent = lines[0].process.as_ref().and_then(|process| process.parent_id);
         if !parent.is_some_and(|parent| born(parent.to_string())) {
@@ -175,7 +176,7 @@ fn children() {
     let ours: Vec<_> =
         all.values().filter(|lines| lines.iter().any(|line| mark(line) == Some(&name) && is_inside(lines))).collect();
     let trues =
-        ours.iter().filter(|lines| lines.iter().any(|line| line.kind == Kind::Exec && mark(line) == Some(&name)));
+        ours.iter().filter(|lines| lines.iter().any(|line| line.kind() == Kind::Exec && mark(line) == Some(&name)));
     assert!(trues.count() >= 3, "three programs ran");
     for line in ours.iter().copied().flatten() {
         assert_eq!(container(line), Some(name.as_str()), "{line:?}");
@@ -204,7 +205,7 @@ fn found() {
             event.process.as_ref().and_then(|process| process.cgroup.as_deref()) == Some(&format!("/{name}"))
         })
         .collect();
-    let kinds: Vec<Kind> = sleeps.iter().map(|event| event.kind).collect();
+    let kinds: Vec<Kind> = sleeps.iter().map(|event| event.kind()).collect();
     assert!(kinds.contains(&Kind::Process) && kinds.contains(&Kind::Exit), "{kinds:?}");
     for line in sleeps {
         assert_eq!(container(line), Some(name.as_str()), "{line:?}");
@@ -239,7 +240,7 @@ fn put_into() {
     }
     let [create, start, exit, remove] = WHOLE_LIFE;
     assert_eq!(life_of(&events, &name), [create, start, Kind::ContainerExec, exit, remove]);
-    let ended = events.iter().filter_map(|event| event.container.as_ref()?.end.as_ref());
+    let ended = events.iter().filter_map(|event| event.container()?.end.as_ref());
     let ended: Vec<_> = ended.filter(|end| end.execs == 2).map(|end| end.signal.as_deref()).collect();
     assert!(ended.contains(&Some("SIGKILL")), "`delete --force` kills the entrypoint: {ended:?}");
 }
@@ -278,12 +279,12 @@ fn filters() {
             .lines
             .iter()
             .map(|line| &line.event)
-            .filter(|event| event.process.is_some() && event.container.is_none())
+            .filter(|event| event.process.is_some() && event.container().is_none())
             .collect();
         for line in &lines {
             assert_eq!(container(line), Some(wanted.as_str()), "{line:?}");
         }
-        let child = lines.iter().filter(|line| mark(line) == Some(&wanted)).map(|line| line.kind).collect::<Vec<_>>();
+        let child = lines.iter().filter(|line| mark(line) == Some(&wanted)).map(|line| line.kind()).collect::<Vec<_>>();
         assert_eq!(child, [Kind::Exec, Kind::Exit], "the child of the shell");
         assert!(trace.bye().filtered > 0);
     }

@@ -165,8 +165,11 @@ fn from_thread_ends_others() {
     // The leader's tid is the pid, and so left out.
     ended.insert(0, None);
     assert_eq!(tids(Kind::ThreadExit), ended);
-    let last_thread = trace.about(id).iter().rposition(|event| event.kind == Kind::ThreadExit);
-    assert!(last_thread < trace.about(id).iter().position(|event| event.kind == Kind::Exec), "before the exec is done");
+    let last_thread = trace.about(id).iter().rposition(|event| event.kind() == Kind::ThreadExit);
+    assert!(
+        last_thread < trace.about(id).iter().position(|event| event.kind() == Kind::Exec),
+        "before the exec is done"
+    );
 }
 
 /// argv and exe are the interpreter's, the file name is the script's.
@@ -192,7 +195,7 @@ fn chain() {
     let counted: Vec<u32> = execs.iter().filter_map(|event| Some(event.process.as_ref()?.execs)).collect();
     assert_eq!(counted, [1, 2, 3, 4]);
     for (event, left) in execs.iter().zip(["3", "2", "1", "0"]) {
-        let (process, exec) = (event.process.as_ref().expect("a process"), event.exec.as_ref().expect("an exec"));
+        let (process, exec) = (event.process.as_ref().expect("a process"), event.exec().expect("an exec"));
         assert_eq!(process.image.argv.as_ref().and_then(|argv| argv.last()), Some(left));
         assert_eq!(exec.previous_exe, process.image.exe, "it was the same program each time");
     }
@@ -220,7 +223,7 @@ fn vfork_works() {
     assert_ends(&trace);
     let process = assert_whole(&trace, &true_argv(&trace));
     assert_eq!(process.parent_id, Some(trace.deed()));
-    let kinds: Vec<Kind> = trace.about(process.id).iter().map(|event| event.kind).collect();
+    let kinds: Vec<Kind> = trace.about(process.id).iter().map(|event| event.kind()).collect();
     assert_eq!(kinds, [Kind::Fork, Kind::Exec, Kind::Exit]);
 }
 
@@ -229,7 +232,7 @@ fn vfork_fails() {
     check_sound(&trace);
     let id = assert_ends(&trace)[0].id();
     assert_eq!(trace.exit(id).code, Some(127));
-    let kinds: Vec<Kind> = trace.about(id).iter().map(|event| event.kind).collect();
+    let kinds: Vec<Kind> = trace.about(id).iter().map(|event| event.kind()).collect();
     assert_eq!(kinds, [Kind::Fork, Kind::Exit]);
     let parent = trace.about(trace.deed()).last().and_then(|event| event.process.clone()).expect("the deed ended");
     assert_eq!(trace.process(id, Kind::Exit).image.exe, parent.image.exe, "it never was another program");

@@ -42,7 +42,7 @@ fn run(name: &str, arguments: &[&str]) -> Trace {
 }
 
 fn failure(event: &Event) -> &ExecFailed {
-    event.exec_failed.as_deref().expect("an exec_failed line has `exec_failed`")
+    event.exec_failed().expect("an exec_failed line has `exec_failed`")
 }
 
 /// A text as tracer tells it, in bytes.
@@ -93,7 +93,7 @@ fn assert_tells_all(events: &[&Event], tried: &[&Said]) {
     for (event, tried) in events.iter().zip(tried) {
         assert_tells(event, tried);
         assert_eq!(arguments(failure(event)), Some(argv(tried)));
-        let info = event.argv_info.as_ref().expect("it tells how much there is");
+        let info = event.argv_info().expect("it tells how much there is");
         assert_eq!((info.argc as usize, info.truncated), (argv(tried).len(), false));
         errors.push(failure(event).errno.as_str());
     }
@@ -110,7 +110,7 @@ fn by_tracepoint() {
     let events = runtime.block_on(async {
         let builder = Tracer::builder().exec_failures(ExecFailures::All).exec_failures_by_function(false);
         let mut tracer = builder.start().expect("tracing begins");
-        let hooks = tracer.hello().hello.expect("what is in use").hooks;
+        let hooks = tracer.hello().hello().expect("what is in use").hooks.clone();
         for hook in ["syscalls:sys_exit_execve", "syscalls:sys_exit_execveat"] {
             assert!(hooks.iter().any(|name| name == hook), "{hook} is one of {hooks:?}");
         }
@@ -125,7 +125,7 @@ fn by_tracepoint() {
     let truth = TruthLog::read(&mut truth::reopen(&log));
     let id = truth.one("ended").id();
     let is_of = |event: &&Event| event.process.as_ref().is_some_and(|process| process.id == id);
-    let failures: Vec<&Event> = events.iter().filter(|event| event.kind == Kind::ExecFailed).filter(is_of).collect();
+    let failures: Vec<&Event> = events.iter().filter(|event| event.kind() == Kind::ExecFailed).filter(is_of).collect();
     assert_tells_all(&failures, &truth.all("tried"));
 }
 
@@ -134,7 +134,7 @@ fn strange() {
     let id = trace.truth.one("ended").id();
     let events = trace.of(id, Kind::ExecFailed);
     let [bad_path, no_argv, bad_argument, bad_list, many, long, large] = events[..] else { panic!("{events:#?}") };
-    let info = |event: &Event| event.argv_info.clone().expect("it tells how much there is");
+    let info = |event: &Event| event.argv_info().cloned().expect("it tells how much there is");
     for (event, what) in
         [(bad_path, "bad path"), (no_argv, "no argv"), (bad_argument, "bad argument"), (bad_list, "bad list")]
     {
@@ -169,7 +169,7 @@ fn not_resident() {
     for (event, tried) in events.into_iter().zip(tried) {
         assert_eq!(count(tried, "before", "mapped"), 0, "the deed has touched them: {tried:?}");
         assert_tells(event, tried);
-        let info = event.argv_info.as_ref().expect("it tells how much there is");
+        let info = event.argv_info().expect("it tells how much there is");
         let (truth, told) = (argv(tried), arguments(failure(event)));
         if info.truncated {
             assert_eq!(info.reason, Some(Capture::Unreadable), "{info:?}");
@@ -276,7 +276,7 @@ fn search() {
         assert_eq!(failure(event).errno, "ENOENT");
         assert_eq!(event.process.as_ref().map(|process| process.id), Some(id), "who looked");
     }
-    assert_eq!(trace.about(id).last().map(|event| event.kind), Some(Kind::Exit), "told before its end");
+    assert_eq!(trace.about(id).last().map(|event| event.kind()), Some(Kind::Exit), "told before its end");
 }
 
 /// Without `-o`: what failed, after the tree.

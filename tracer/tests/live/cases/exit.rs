@@ -156,11 +156,11 @@ fn leader_first_on_request() {
     let trace = Run::deed_with("exit-leader-first", &["group"]).option("--threads").trace();
     check_sound(&trace);
     let id = assert_ends(&trace)[0].id();
-    let kinds: Vec<Kind> = trace.about(id).iter().map(|event| event.kind).collect();
+    let kinds: Vec<Kind> = trace.about(id).iter().map(|event| event.kind()).collect();
     assert_eq!(kinds, [Kind::Fork, Kind::ThreadStart, Kind::ThreadExit, Kind::Exit]);
     let leader = trace.one(id, Kind::ThreadExit);
     assert_eq!(leader.process.as_ref().and_then(|process| process.tid), None, "its tid is the pid");
-    assert_eq!(leader.exit.as_ref().and_then(|exit| exit.code), Some(5));
+    assert_eq!(leader.exit().and_then(|exit| exit.code), Some(5));
 }
 
 fn killed(signal: Signal) {

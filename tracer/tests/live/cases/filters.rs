@@ -128,12 +128,12 @@ fn orphaned() {
     let over = TruthLog::read(&mut truth::reopen(&held.truth_file()));
     let over = over.one("over");
     let moves: Vec<u32> =
-        trace.of(root.id(), Kind::Reparent).iter().filter_map(|event| Some(event.reparent.as_ref()?.to_pid)).collect();
+        trace.of(root.id(), Kind::Reparent).iter().filter_map(|event| Some(event.reparent()?.to_pid)).collect();
     assert_eq!(moves, [over.get::<u32>("second"), over.get("last")], "each time it is told who took it over");
 }
 
 pub(super) fn is_exit_of(event: &Event, id: ProcessId) -> bool {
-    event.kind == Kind::Exit && event.process.as_ref().is_some_and(|process| process.id == id)
+    event.kind() == Kind::Exit && event.process.as_ref().is_some_and(|process| process.id == id)
 }
 
 /// busybox has one that changes no user.
@@ -170,7 +170,7 @@ fn adopted() {
     let entered = ["--target", &pid, "--pid", "sh", "-c", script];
     assert!(run_bounded(Command::new("nsenter").args(entered).stdin(Stdio::null()), BOUND).status.success());
     pair.kernel().events_until(&|event| {
-        event.kind == Kind::Exec
+        event.kind() == Kind::Exec
             && event.process.as_ref().is_some_and(|process| process.image.comm.as_deref() == Some("true"))
     });
     init.child().stdin.take().expect("it was piped").write_all(b"go\n").expect("it reads");
@@ -225,7 +225,7 @@ fn turns() {
     assert!(child.image.argv.as_ref().is_some_and(|argv| argv.iter().any(|word| word == "turns")), "{child:?}");
     let quiet = trace.about(log.one("quiet").id());
     let [end] = quiet[..] else { panic!("nothing but its end: {quiet:?}") };
-    assert_eq!((end.exit.as_ref().and_then(|exit| exit.code), end.is_inferred()), (Some(6), false), "{end:?}");
+    assert_eq!((end.exit().and_then(|exit| exit.code), end.is_inferred()), (Some(6), false), "{end:?}");
     let cause = trace.exit(killed).cause.as_ref().expect("who killed it is known");
     assert_eq!(cause.sender_pid, Some(held.deed.pid()), "{cause:?}");
 }
@@ -242,7 +242,7 @@ fn in_user_space() {
         let arguments = [&["stream", "--uid", UID, "--duration", "50ms"], more].concat();
         let finished = run_bounded(&mut command(&arguments), BOUND);
         let lines = crate::support::parse_lines(&finished.stdout);
-        let hello = lines.first().and_then(|line| line.event.hello.as_ref()).expect("it says hello");
+        let hello = lines.first().and_then(|line| line.event.hello()).expect("it says hello");
         let filter = hello.filter.as_ref().expect("something is asked for");
         assert!(filter.kernel.is_empty() && filter.user.contains(&"uid".to_owned()), "{filter:?}");
         assert!(filter.why.as_ref().is_some_and(|text| text.contains(why)), "{filter:?}");
@@ -291,7 +291,7 @@ fn in_a_storm() {
     for _ in 0..3 {
         let stream = Stream::start(&[ROOM, "--pid", &pid]);
         let from = crate::support::proc::boot_ns();
-        stream.events_until_the(300, &|event| event.kind == Kind::Exit && event.boot_ns > Some(from));
+        stream.events_until_the(300, &|event| event.kind() == Kind::Exit && event.boot_ns > Some(from));
         let to = crate::support::proc::boot_ns();
         rounds.push((stream.stop(), from, to));
     }

@@ -174,14 +174,14 @@ fn of_container() {
         Guarded::spawn(command.arg("run").arg("--bundle").arg(bundle).arg(id).stdin(Stdio::null()))
     };
     let mut first = run(&id, &bundle);
-    pair.kernel().events_until(&|event| event.kind == Kind::ContainerStart);
+    pair.kernel().events_until(&|event| event.kind() == Kind::ContainerStart);
     let put = run_bounded(runtime.command().args(["exec", &id, "/bin/true", "put in"]).stdin(Stdio::null()), BOUND);
     assert!(put.status.success(), "{}", put.stderr);
     go.write_all(b"go\n").expect("it is open");
     assert!(run(&format!("{id}-not"), &other).wait(BOUND).success());
     assert!(first.wait(BOUND).success());
     storm.stop();
-    pair.both_told_the(1, &|event| event.kind == Kind::ContainerRemove);
+    pair.both_told_the(1, &|event| event.kind() == Kind::ContainerRemove);
     let trace = pair.alike_but_moments_of_moves(|_| {});
     check_schema(&trace);
     for kind in [Kind::ContainerCreate, Kind::ContainerStart, Kind::ContainerExec, Kind::ContainerExit] {
@@ -210,7 +210,7 @@ fn entered() {
     enter(after.pid());
     after.delete();
     storm.stop();
-    pair.both_told_the(2, &|event| event.kind == Kind::ContainerRemove);
+    pair.both_told_the(2, &|event| event.kind() == Kind::ContainerRemove);
     let trace = pair.alike_but_moments_of_moves(past_unknown);
     check_schema(&trace);
     for joined in JOINED {
@@ -255,7 +255,7 @@ fn of_docker() {
     for id in [&other, &id, &other, &id] {
         run(&["start", "--attach", id]);
     }
-    pair.both_told_the(2, &|event| event.kind == Kind::ContainerRemove);
+    pair.both_told_the(2, &|event| event.kind() == Kind::ContainerRemove);
     let trace = pair.alike_but_moments_of_moves(|_| {});
     check_schema(&trace);
     assert_eq!((trace.count(Kind::ContainerStart), trace.count(Kind::ContainerExit)), (2, 2), "{:?}", trace.lines);

@@ -123,7 +123,8 @@ fn usermode_helper() {
     // The kernel waits for the reader of a core before it lets the process go.
     stream.wait_for("core-helper");
     let said = stream.await_said("helper");
-    stream.events_until(&|event| event.kind == Kind::Exit && event.process.as_ref().is_some_and(|p| p.id == said.id()));
+    stream
+        .events_until(&|event| event.kind() == Kind::Exit && event.process.as_ref().is_some_and(|p| p.id == said.id()));
     drop(pattern);
     let trace = stream.stop();
     check_sound(&trace);

@@ -44,13 +44,13 @@ fn overflow() {
     let trace = overflown();
     check_schema(&trace);
     let bye = trace.bye();
-    let lost: Vec<_> = trace.of_kind(Kind::Lost).filter_map(|event| event.lost.as_ref()).collect();
+    let lost: Vec<_> = trace.of_kind(Kind::Lost).filter_map(|event| event.lost()).collect();
     assert!(!lost.is_empty() && bye.lost > 0, "64 KiB are not enough: {bye:?}");
     assert_eq!(lost.iter().map(|lost| lost.total).sum::<u64>(), bye.lost, "each loss is told where it happened");
     assert_eq!(bye.seen, bye.emitted + bye.filtered + bye.lost, "{bye:?}");
     assert_eq!(
         bye.inferred,
-        trace.events().filter(|event| event.is_inferred() && !event.kind.is_framing()).count() as u64
+        trace.events().filter(|event| event.is_inferred() && !event.kind().is_framing()).count() as u64
     );
     for lost in &lost {
         let by_type = lost.forks + lost.execs + lost.exits + lost.signals + lost.cgroups;
@@ -84,7 +84,7 @@ fn tree_after_a_loss() {
     let last = trace.process(survivor, Kind::Exit);
     assert_eq!(last.parent_id, Some(parent.id()), "whose birth may be lost, its parent is known: {last:?}");
     let first = trace.about(survivor)[0];
-    assert!(first.kind != Kind::Exit, "it is known before it ends: {first:?}");
+    assert!(first.kind() != Kind::Exit, "it is known before it ends: {first:?}");
     // The witness is not shown as alive for ever: its end is told, or inferred.
     assert_eq!(trace.of(witness, Kind::Exit).len(), 1, "it has ended: {:?}", trace.about(witness));
 }
@@ -132,8 +132,8 @@ fn degrades() {
     check_schema(&trace);
     let bye = trace.bye();
     let level = |event: &Event| {
-        let info = event.argv_info.as_ref().expect("an exec has it");
-        let paths = event.exec.as_ref().expect("an exec has it").exe_capture;
+        let info = event.argv_info().expect("an exec has it");
+        let paths = event.exec().expect("an exec has it").exe_capture;
         let degraded = Some(Capture::Degraded);
         match (info.captured, info.reason, paths) {
             (captured, None, None) if captured == info.bytes => 0,
@@ -150,7 +150,7 @@ fn degrades() {
     let [whole, cut, bare] = [0, 1, 2].map(|wanted| levels.iter().filter(|&&level| level == wanted).count() as u64);
     assert!(whole > 0 && cut > 0 && bare > 0, "{levels:?}");
     assert_eq!((bye.argv_degraded, bye.paths_degraded), (cut + bare, bare));
-    let lost: Vec<_> = trace.of_kind(Kind::Lost).filter_map(|event| event.lost.as_ref()).collect();
+    let lost: Vec<_> = trace.of_kind(Kind::Lost).filter_map(|event| event.lost()).collect();
     let sum = |of: fn(&Lost) -> u64| lost.iter().map(|lost| of(lost)).sum::<u64>();
     assert!(sum(|lost| lost.execs) > 0, "{bye:?}");
     assert_eq!(levels.len() as u64 + sum(|lost| lost.execs), many, "{bye:?}");

@@ -37,7 +37,7 @@ fn storm(unpreempted: bool) -> u64 {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let (crowds, events, lost) = runtime.block_on(async {
         let mut tracer = Tracer::builder().unpreempted(unpreempted).start().expect("tracing begins");
-        let hooks = tracer.hello().hello.expect("what is in use").hooks;
+        let hooks = tracer.hello().hello().expect("what is in use").hooks.clone();
         for hook in ["sched:sched_process_exit", "sched:sched_process_exec", "sched_wakeup_new"] {
             assert_eq!(hooks.iter().any(|name| name == hook), unpreempted, "{hook} is one of {hooks:?}");
         }
@@ -60,9 +60,9 @@ fn storm(unpreempted: bool) -> u64 {
         tracer.stop(&mut events).expect("tracing ends");
         (crowds.iter().map(Guarded::pid).collect::<BTreeSet<u32>>(), events, tracer.lost())
     });
-    let losses: Vec<_> = events.iter().filter_map(|event| event.lost.as_ref()).collect();
+    let losses: Vec<_> = events.iter().filter_map(|event| event.lost()).collect();
     assert_eq!(losses.iter().map(|lost| lost.total).sum::<u64>(), lost, "each loss is told: {losses:?}");
-    let told = |kind: Kind| events.iter().filter(|event| event.kind == kind && is_of(event, &crowds)).count() as u64;
+    let told = |kind: Kind| events.iter().filter(|event| event.kind() == kind && is_of(event, &crowds)).count() as u64;
     let many = CROWDS as u64 * MANY;
     for (kind, due, lost) in [
         (Kind::Fork, many, losses.iter().map(|lost| lost.forks).sum::<u64>()),
@@ -75,9 +75,9 @@ fn storm(unpreempted: bool) -> u64 {
     }
     let ended = |born: &Event| {
         let id = born.process.as_ref().map(|process| process.id);
-        events.iter().any(|event| event.kind == Kind::Exit && event.process.as_ref().map(|process| process.id) == id)
+        events.iter().any(|event| event.kind() == Kind::Exit && event.process.as_ref().map(|process| process.id) == id)
     };
-    for born in events.iter().filter(|event| event.kind == Kind::Fork) {
+    for born in events.iter().filter(|event| event.kind() == Kind::Fork) {
         let parent = born.process.as_ref().and_then(|process| process.ppid);
         assert!(parent.is_none_or(|parent| !crowds.contains(&parent)) || ended(born), "it has ended: {born:?}");
     }

@@ -99,9 +99,9 @@ fn without_tracefs() {
         assert!(!finished.stderr.contains("tracer:"), "{what}: {finished:?}");
         let lines = parse_lines(&fs::read(&events).expect("it was written"));
         for kind in told {
-            assert!(lines.iter().any(|line| line.event.kind == *kind), "{what}: no {kind} line");
+            assert!(lines.iter().any(|line| line.event.kind() == *kind), "{what}: no {kind} line");
         }
-        let bye = lines.last().and_then(|line| line.event.bye.as_ref()).expect("`bye` is last");
+        let bye = lines.last().and_then(|line| line.event.bye()).expect("`bye` is last");
         assert_eq!(bye.lost, 0, "{what}: {bye:?}");
     }
 }

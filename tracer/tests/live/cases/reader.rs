@@ -87,7 +87,7 @@ fn wakes() {
     let status = tracer.wait(BOUND);
     assert_eq!(status.code(), Some(0), "{}", complaint(&mut tracer));
     let lines = parse_lines(&bytes);
-    let bye = lines.last().and_then(|line| line.event.bye.as_ref()).expect("`bye` is last");
+    let bye = lines.last().and_then(|line| line.event.bye()).expect("`bye` is last");
     assert_eq!(bye.seen, bye.emitted + bye.filtered + bye.folded + bye.lost);
 }
 
@@ -141,12 +141,12 @@ fn falls_behind() {
     let status = tracer.wait(BOUND);
     assert_eq!(status.code(), Some(6), "{}", complaint(&mut tracer));
     let lines = parse_lines(&bytes);
-    let bye = lines.last().and_then(|line| line.event.bye.as_ref()).expect("`bye` is last");
+    let bye = lines.last().and_then(|line| line.event.bye()).expect("`bye` is last");
     assert_eq!(bye.seen, bye.emitted + bye.filtered + bye.folded + bye.lost);
-    let told: u64 = lines.iter().filter_map(|line| line.event.lost.as_ref()).map(|lost| lost.total).sum();
+    let told: u64 = lines.iter().filter_map(|line| line.event.lost()).map(|lost| lost.total).sum();
     assert_eq!(bye.lost, told, "each loss has its line");
     assert!(bye.lost > 0, "what neither the reader took nor the ring held is lost: {bye:?}");
-    let written = lines.iter().filter(|line| !line.event.kind.is_framing()).count();
+    let written = lines.iter().filter(|line| !line.event.kind().is_framing()).count();
     assert_eq!(bye.emitted, written as u64, "and all that was not is there");
 }
 
@@ -191,21 +191,21 @@ fn stops_for_a_while(how: &str) -> Vec<Line> {
     read.join().expect("it reads");
     assert_eq!(status.code(), Some(0), "{}", complaint(&mut tracer));
     let lines = parse_lines(&text.lock().expect("nobody panics"));
-    let bye = lines.last().and_then(|line| line.event.bye.as_ref()).expect("`bye` is last");
+    let bye = lines.last().and_then(|line| line.event.bye()).expect("`bye` is last");
     assert_eq!(bye.seen, bye.emitted + bye.filtered + bye.folded + bye.dropped + bye.lost, "{bye:?}");
     assert_eq!((bye.dropped, bye.lost), (sum(&lines, |dropped| dropped.total), 0), "{bye:?}");
-    assert_eq!(bye.emitted, lines.iter().filter(|line| !line.event.kind.is_framing()).count() as u64);
+    assert_eq!(bye.emitted, lines.iter().filter(|line| !line.event.kind().is_framing()).count() as u64);
     lines
 }
 
 const DROPPED: &[u8] = b"\"event\":\"dropped\"";
 
 fn sum(lines: &[Line], of: fn(&Dropped) -> u64) -> u64 {
-    lines.iter().filter_map(|line| line.event.dropped.as_deref()).map(of).sum()
+    lines.iter().filter_map(|line| line.event.dropped()).map(of).sum()
 }
 
 fn shown(lines: &[Line], kind: Kind) -> u64 {
-    lines.iter().filter(|line| line.event.kind == kind).count() as u64
+    lines.iter().filter(|line| line.event.kind() == kind).count() as u64
 }
 
 fn dropped() {
@@ -218,8 +218,7 @@ fn dropped() {
 
 fn collapsed() {
     let lines = stops_for_a_while("collapse");
-    let storms =
-        |of: fn(&Storm) -> u64| lines.iter().filter_map(|line| line.event.storm.as_deref()).map(of).sum::<u64>();
+    let storms = |of: fn(&Storm) -> u64| lines.iter().filter_map(|line| line.event.storm()).map(of).sum::<u64>();
     assert!(storms(|storm| storm.forks) > MANY / 2, "most of it is summed up");
     let forks = shown(&lines, Kind::Fork) + sum(&lines, |dropped| dropped.forks) + storms(|storm| storm.forks);
     let exits = shown(&lines, Kind::Exit) + sum(&lines, |dropped| dropped.exits) + storms(|storm| storm.exits);

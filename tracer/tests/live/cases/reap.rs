@@ -27,7 +27,7 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 fn is(event: &Event, kind: Kind, id: ProcessId) -> bool {
-    event.kind == kind && event.process.as_ref().is_some_and(|process| process.id == id)
+    event.kind() == kind && event.process.as_ref().is_some_and(|process| process.id == id)
 }
 
 /// A kernel that hides tasks of its own from all programs does not tell what happens while it interrupts one of those. Then
@@ -59,7 +59,7 @@ fn neglect(before: bool) {
     for &id in &left {
         let events = stream.events_until(&|event| is(event, Kind::Zombie, id));
         let event = events.last().expect("the one that was waited for");
-        let zombie = event.zombie.as_ref().expect("a zombie line has `zombie`");
+        let zombie = event.zombie().expect("a zombie line has `zombie`");
         assert_eq!((zombie.parent_pid, zombie.parent_id), (Some(me.pid()), Some(me)), "{zombie:?}");
         assert!(zombie.parent_comm.is_some());
         assert!(zombie.zombie_ns >= 300_000_000, "not before its time: {zombie:?}");
@@ -71,7 +71,7 @@ fn neglect(before: bool) {
     assert!(parent.wait(BOUND).success());
     for &id in &left {
         let events = stream.events_until(&|event| is(event, Kind::Reap, id));
-        let reap = events.last().and_then(|event| event.reap.as_ref()).expect("a reap line has `reap`");
+        let reap = events.last().and_then(|event| event.reap()).expect("a reap line has `reap`");
         if reap.inferred {
             continue;
         }
@@ -93,7 +93,7 @@ fn adopted() {
     let (me, grandchild) = (stream.truth().one("deed").id(), stream.truth().one("adopted").id());
     let events = stream.events_until(&|event| is(event, Kind::Reap, grandchild));
     let event = events.last().expect("the one that was waited for");
-    assert!(event.reap.as_ref().is_some_and(|reap| is_by(reap, me)), "who inherited it: {event:?}");
+    assert!(event.reap().is_some_and(|reap| is_by(reap, me)), "who inherited it: {event:?}");
     assert_ne!(event.process.as_ref().and_then(|process| process.creator_id), Some(me));
     stream.stop();
 }
@@ -106,7 +106,7 @@ fn ignored() {
     assert_eq!(children.len(), 3);
     for id in children {
         let events = stream.events_until(&|event| is(event, Kind::Reap, id));
-        let reap = events.last().and_then(|event| event.reap.as_ref()).expect("a reap line has `reap`");
+        let reap = events.last().and_then(|event| event.reap()).expect("a reap line has `reap`");
         assert!(is_by(reap, me), "whose children they were, those of {me}: {reap:?}");
     }
     stream.stop();
@@ -128,7 +128,7 @@ fn gone() {
     let events = stream.events_until_the(parents.len(), &|event| parent_of(event).is_some());
     let wrong: Vec<String> = events
         .iter()
-        .filter_map(|event| Some((event.reap.as_ref()?, parent_of(event)?)))
+        .filter_map(|event| Some((event.reap()?, parent_of(event)?)))
         .filter(|(reap, parent)| !is_by(reap, **parent))
         .map(|(reap, parent)| format!("{parent}: {reap:?}"))
         .collect();
@@ -149,7 +149,7 @@ fn of_a_run() {
     storm.stop();
     check_sound(&trace);
     assert_eq!(trace.bye().filtered, 0, "{:?}", trace.bye());
-    let reap = trace.one(trace.truth.one("child").id(), Kind::Reap).reap.clone().expect("a reap line has `reap`");
+    let reap = trace.one(trace.truth.one("child").id(), Kind::Reap).reap().cloned().expect("a reap line has `reap`");
     assert_eq!(reap.by_id, Some(trace.deed()));
 }
 

@@ -172,12 +172,12 @@ pub(super) fn check_caught(mut tracer: Guarded, place: &std::path::Path, signal:
     let log = TruthLog::read(&mut truth::reopen(&place.join("truth")));
     assert_eq!(log.one("caught").get::<i32>("signal"), signal as i32);
     let lines = parse_lines(&fs::read(place.join("events")).expect("it was written"));
-    assert_eq!(lines.last().map(|line| line.event.kind), Some(Kind::Bye), "tracer still reports");
+    assert_eq!(lines.last().map(|line| line.event.kind()), Some(Kind::Bye), "tracer still reports");
     let id = log.one("deed").id();
     let exits: Vec<_> = lines
         .iter()
         .filter(|line| {
-            line.event.kind == Kind::Exit && line.event.process.as_ref().is_some_and(|process| process.id == id)
+            line.event.kind() == Kind::Exit && line.event.process.as_ref().is_some_and(|process| process.id == id)
         })
         .collect();
     assert_eq!(exits.len(), 1, "its end is in the trace");
@@ -319,6 +319,6 @@ fn found_on_path() {
         .trace();
     assert_eq!(trace.finished.code(), 23);
     check_sound(&trace);
-    let first = trace.of_kind(Kind::Exec).next().and_then(|event| event.exec.as_ref()).expect("it was executed");
+    let first = trace.of_kind(Kind::Exec).next().and_then(|event| event.exec()).expect("it was executed");
     assert_eq!(first.filename.as_deref(), program.to_str());
 }

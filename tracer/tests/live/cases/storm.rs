@@ -25,7 +25,7 @@ fn crowd(many: u64, option: &str) -> Trace {
     stream.deed("crowd", &[&many.to_string()]);
     if many >= MANY {
         // Told although nothing more happens.
-        stream.events_until(&|event| event.storm.as_ref().is_some_and(|storm| storm.phase == StormPhase::End));
+        stream.events_until(&|event| event.storm().is_some_and(|storm| storm.phase == StormPhase::End));
     }
     let trace = stream.stop();
     check_schema(&trace);
@@ -38,13 +38,13 @@ fn crowd(many: u64, option: &str) -> Trace {
 }
 
 fn storms(trace: &Trace) -> impl Iterator<Item = &Storm> {
-    trace.events().filter_map(|event| event.storm.as_deref())
+    trace.events().filter_map(|event| event.storm())
 }
 
 /// How often each exit code was shown.
 fn codes(trace: &Trace) -> BTreeMap<u8, u64> {
     let mut codes = BTreeMap::new();
-    for exit in trace.events().filter_map(|event| event.exit.as_ref()) {
+    for exit in trace.events().filter_map(|event| event.exit()) {
         *codes.entry(exit.code.expect("nobody is killed")).or_default() += 1;
     }
     codes

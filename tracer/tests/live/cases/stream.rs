@@ -78,7 +78,7 @@ fn signal_in_a_storm(signal: Signal) {
     let mut storm = Storm::start();
     let stream = Stream::start(&[ROOM]);
     // Well in it.
-    stream.events_until_the(500, &|event| event.kind == Kind::Fork);
+    stream.events_until_the(500, &|event| event.kind() == Kind::Fork);
     let trace = stream.stop_by(signal);
     // That it ends while the storm goes on is what matters.
     assert!(storm.deed.runs());
@@ -206,8 +206,8 @@ fn standard_output() {
     let finished = run_bounded(&mut command(["stream", "--duration", "300ms"]), BOUND);
     assert_eq!((finished.code(), &*finished.stderr), (0, ""));
     let lines = crate::support::parse_lines(&finished.stdout);
-    assert_eq!(lines.first().map(|line| line.event.kind), Some(Kind::Hello));
-    assert_eq!(lines.last().map(|line| line.event.kind), Some(Kind::Bye));
+    assert_eq!(lines.first().map(|line| line.event.kind()), Some(Kind::Hello));
+    assert_eq!(lines.last().map(|line| line.event.kind()), Some(Kind::Bye));
 }
 
 /// Runs the deed of 256 exit codes beside a stream with options.
@@ -227,7 +227,7 @@ fn filtered(options: &[&str]) -> Trace {
 
 fn only_some_events() {
     let trace = filtered(&["--event", "exit"]);
-    assert!(trace.events().all(|event| matches!(event.kind, Kind::Hello | Kind::Exit | Kind::Bye)));
+    assert!(trace.events().all(|event| matches!(event.kind(), Kind::Hello | Kind::Exit | Kind::Bye)));
     assert_eq!(super::exit::assert_ends(&trace).len(), 256);
     let deed = trace.exit(trace.deed());
     assert_eq!(deed.code, Some(0));

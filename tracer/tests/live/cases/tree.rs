@@ -93,8 +93,7 @@ pub(super) fn check_adoptions(trace: &Trace) {
         truth.entry(said.id()).or_default().push(said);
     }
     for (id, adoptions) in truth {
-        let told: Vec<_> =
-            trace.of(id, Kind::Reparent).into_iter().filter_map(|event| event.reparent.as_ref()).collect();
+        let told: Vec<_> = trace.of(id, Kind::Reparent).into_iter().filter_map(|event| event.reparent()).collect();
         assert_eq!(told.len(), adoptions.len(), "{id:?} was adopted so: {adoptions:?}, and the trace tells {told:?}");
         for (told, said) in told.iter().zip(adoptions) {
             let (from, to): (Ident, Ident) = (said.get("from"), said.get("to"));
@@ -155,7 +154,7 @@ fn init_dies() {
         let exit = trace.exit(said.id());
         assert_eq!(exit.signal.as_deref(), Some("SIGKILL"), "the kernel kills them: {exit:?}");
         for event in trace.of(said.id(), Kind::Reparent) {
-            let reparent = event.reparent.as_ref().expect("a reparent line has `reparent`");
+            let reparent = event.reparent().expect("a reparent line has `reparent`");
             assert_eq!((reparent.to_id, reparent.reason), (Some(init.id()), ReparentReason::Init), "{said:?}");
         }
     }
@@ -173,7 +172,7 @@ fn pid_used_again_at_once() {
     assert_eq!(exits.len(), 60);
     for (event, said) in exits.iter().zip(ended) {
         assert_eq!(event.process.as_ref().map(|process| process.id), Some(said.id()), "in order");
-        assert_status(event.exit.as_ref().expect("an exit line has `exit`"), said.get("status"));
+        assert_status(event.exit().expect("an exit line has `exit`"), said.get("status"));
     }
 }
 

@@ -70,8 +70,8 @@ fn of_this() {
 fn assert_streams(finished: &Finished) {
     assert_eq!((finished.code(), &*finished.stderr), (0, ""));
     let lines = parse_lines(&finished.stdout);
-    assert_eq!(lines.first().map(|line| line.event.kind), Some(Kind::Hello));
-    assert!(lines.iter().any(|line| line.event.kind == Kind::Process), "it found what runs");
+    assert_eq!(lines.first().map(|line| line.event.kind()), Some(Kind::Hello));
+    assert!(lines.iter().any(|line| line.event.kind() == Kind::Process), "it found what runs");
 }
 
 /// Nobody sees the kernel's BTF in sysfs, in a mount namespace of the tracer's own.
@@ -133,7 +133,7 @@ fn low_memlock() {
     let finished = run_bounded(&mut stream, BOUND);
     assert_streams(&finished);
     let lines = parse_lines(&finished.stdout);
-    let hello = lines[0].event.hello.as_deref().expect("the first line says what is in use");
+    let hello = lines[0].event.hello().expect("the first line says what is in use");
     let told = hello.fallbacks.iter().any(|fallback| fallback.contains("locked memory"));
     if kernel_version() < (5, 11) {
         assert!(hello.ring_bytes < LOW_MEMLOCK && told, "it does with less, and says so: {hello:?}");

@@ -63,7 +63,7 @@ fn check_balance(trace: &Trace, finished: &Finished) -> BTreeSet<ProcessId> {
     let mut ended = BTreeSet::new();
     for event in trace.events() {
         let Some(process) = &event.process else { continue };
-        match event.kind {
+        match event.kind() {
             Kind::Fork => {
                 let maker = process.creator_id.or(process.parent_id);
                 let of_tree = maker.is_some_and(|maker| tree.contains(&maker));

@@ -130,10 +130,10 @@ fn by_subject(trace: &Trace, tracers: &[u32], but: But) -> BTreeMap<String, Vec<
     let mut out = BTreeMap::<String, Vec<Told>>::new();
     for Line { text, event } in &trace.lines {
         // When the files of a container were read is a matter of luck.
-        if event.kind.is_framing() || event.kind == Kind::ContainerInfo {
+        if event.kind().is_framing() || event.kind() == Kind::ContainerInfo {
             continue;
         }
-        let subject = match (&event.process, &event.container) {
+        let subject = match (&event.process, event.container()) {
             (Some(process), _) if tracers.contains(&process.pid) => continue,
             (Some(process), _) => process.id.to_string(),
             (None, Some(container)) => container.id.to_string(),

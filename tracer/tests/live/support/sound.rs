@@ -39,10 +39,10 @@ fn check_frame(trace: &Trace) {
     assert!(trace.lines.is_sorted_by(|a, b| a.event.seq < b.event.seq), "seq does not grow");
     assert_eq!((trace.count(Kind::Hello), trace.count(Kind::Bye)), (1, 1), "one hello, one bye");
     let losses: Vec<_> =
-        trace.lines.iter().filter(|line| line.event.kind == Kind::Lost).map(|line| &line.text).collect();
+        trace.lines.iter().filter(|line| line.event.kind() == Kind::Lost).map(|line| &line.text).collect();
     assert_eq!((losses.len(), bye.lost), (0, 0), "nothing may be lost: {losses:#?} {bye:?}");
     assert_eq!(bye.seen, bye.emitted + bye.filtered + bye.lost, "{bye:?}");
-    let emitted = trace.events().filter(|event| !event.kind.is_framing()).count() as u64;
+    let emitted = trace.events().filter(|event| !event.kind().is_framing()).count() as u64;
     assert_eq!(bye.emitted, emitted, "bye counts the lines: {bye:?}");
     assert_eq!(
         (bye.processes, bye.forks, bye.execs, bye.exits),
@@ -69,16 +69,16 @@ impl Story {
         let Line { event, text } = line;
         let Some(process) = &event.process else {
             assert!(
-                event.kind.is_framing() || event.container.is_some(),
+                event.kind().is_framing() || event.container().is_some(),
                 "a {} line needs a process: {text}",
-                event.kind
+                event.kind()
             );
             return;
         };
         let id = process.id;
         // `tracer run` tells of the ancestors, and does not watch them: that one has ended is only found when its pid is
         // another's, and then with what status is not known.
-        if event.kind == Kind::Exit && process.inferred && trace.outsiders.contains(&id) {
+        if event.kind() == Kind::Exit && process.inferred && trace.outsiders.contains(&id) {
             return;
         }
         assert_eq!(process.pid, id.pid(), "{text}");
@@ -86,7 +86,7 @@ impl Story {
             assert!(self.lives.contains_key(&named) || trace.outsiders.contains(&named), "unknown {named:?}: {text}");
         }
         assert_eq!(process.ppid.unwrap_or(0), process.parent_id.map_or(0, ProcessId::pid), "{text}");
-        match event.kind {
+        match event.kind() {
             Kind::Process | Kind::Fork => {
                 let born = Life { parent: process.parent_id, ended: process.zombie, execs: process.execs };
                 let before = self.lives.insert(id, born);
@@ -99,24 +99,24 @@ impl Story {
 
     fn live_on(&mut self, id: ProcessId, event: &Event, text: &str) {
         let process = event.process.as_ref().expect("checked by the caller");
-        if matches!(event.kind, Kind::Reap | Kind::Zombie) {
+        if matches!(event.kind(), Kind::Reap | Kind::Zombie) {
             assert!(self.lives.get(&id).is_some_and(|life| life.ended), "only the dead are waited for: {text}");
             return;
         }
         let life = self.lives.get_mut(&id).unwrap_or_else(|| panic!("not born yet: {text}"));
         // A zombie is handed on when its parent dies, like anyone else; what tracer calls an exit precedes that.
-        assert!(!life.ended || event.kind == Kind::Reparent, "already ended: {text}");
-        if let Some(reparent) = &event.reparent {
-            assert_eq!(event.kind, Kind::Reparent, "{text}");
+        assert!(!life.ended || event.kind() == Kind::Reparent, "already ended: {text}");
+        if let Some(reparent) = event.reparent() {
+            assert_eq!(event.kind(), Kind::Reparent, "{text}");
             assert_eq!(life.parent, Some(reparent.from_id), "its parent was another: {text}");
             assert_eq!(process.parent_id, reparent.to_id, "{text}");
             life.parent = reparent.to_id;
         }
         assert_eq!(life.parent, process.parent_id, "its parent changed without a line: {text}");
-        match event.kind {
+        match event.kind() {
             Kind::Exec => life.execs += 1,
             Kind::Exit => {
-                let exit = event.exit.as_ref().unwrap_or_else(|| panic!("an exit line has `exit`: {text}"));
+                let exit = event.exit().unwrap_or_else(|| panic!("an exit line has `exit`: {text}"));
                 assert!(exit.code.is_some() != exit.signal.is_some(), "a code or a signal: {text}");
                 life.ended = true;
             }

@@ -46,7 +46,7 @@ impl Trace {
     }
 
     pub(crate) fn of_kind(&self, kind: Kind) -> impl DoubleEndedIterator<Item = &Event> {
-        self.events().filter(move |event| event.kind == kind)
+        self.events().filter(move |event| event.kind() == kind)
     }
 
     pub(crate) fn count(&self, kind: Kind) -> u64 {
@@ -60,7 +60,7 @@ impl Trace {
 
     /// Its events of one kind.
     pub(crate) fn of(&self, id: ProcessId, kind: Kind) -> Vec<&Event> {
-        self.about(id).into_iter().filter(|event| event.kind == kind).collect()
+        self.about(id).into_iter().filter(|event| event.kind() == kind).collect()
     }
 
     /// The only event of a kind about it.
@@ -78,7 +78,7 @@ impl Trace {
 
     /// Its end.
     pub(crate) fn exit(&self, id: ProcessId) -> &Exit {
-        self.one(id, Kind::Exit).exit.as_ref().expect("an exit line has `exit`")
+        self.one(id, Kind::Exit).exit().expect("an exit line has `exit`")
     }
 
     /// Its only exec.
@@ -88,12 +88,12 @@ impl Trace {
 
     pub(crate) fn hello(&self) -> &Hello {
         let first = self.lines.first().expect("at least `hello` is written");
-        first.event.hello.as_ref().unwrap_or_else(|| panic!("the first line is not `hello`: {}", first.text))
+        first.event.hello().unwrap_or_else(|| panic!("the first line is not `hello`: {}", first.text))
     }
 
     pub(crate) fn bye(&self) -> &Bye {
         let last = self.lines.last().expect("at least `bye` is written");
-        last.event.bye.as_ref().unwrap_or_else(|| panic!("the last line is not `bye`: {}", last.text))
+        last.event.bye().unwrap_or_else(|| panic!("the last line is not `bye`: {}", last.text))
     }
 
     /// The process that a deed's main process was.
@@ -106,8 +106,8 @@ impl Trace {
 pub(crate) fn parts(event: &Event) -> (&Process, &Exec, &ArgvInfo) {
     (
         event.process.as_ref().expect("an exec line has `process`"),
-        event.exec.as_ref().expect("an exec line has `exec`"),
-        event.argv_info.as_ref().expect("an exec line has `argv_info`"),
+        event.exec().expect("an exec line has `exec`"),
+        event.argv_info().expect("an exec line has `argv_info`"),
     )
 }
 

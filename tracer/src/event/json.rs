@@ -1,0 +1,167 @@
+//! An event as a JSON object: flat, as the schema describes it.
+//!
+//! Written by hand, because it is written a million times a second: each kind writes its own key and does not look at the
+//! others. Reading and the schema go through [`Line`], which has every key.
+
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::ser::{Serialize, SerializeStruct, Serializer};
+use serde::{Deserialize, Deserializer, de};
+
+use super::process::known;
+use super::time::Timestamp;
+use super::{
+    Ancestor, ArgvInfo, Bye, Container, Detail, Dropped, Event, Exec, ExecFailed, Exit, Hello, Kind, Lost, Process,
+    Reap, Reparent, Storm, Zombie,
+};
+
+/// Keys of an event at most. JSON has no use for the number.
+const MOST_KEYS: usize = 10;
+
+impl Serialize for Event {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // Taken apart, so that no field can be forgotten.
+        let Self { v, seq, time, boot_ns, cpu, process, detail, ancestors } = self;
+        let mut keys = serializer.serialize_struct("Event", MOST_KEYS)?;
+        let to = &mut keys;
+        to.serialize_field("v", v)?;
+        to.serialize_field("event", &detail.kind())?;
+        to.serialize_field("seq", seq)?;
+        to.serialize_field("time", time)?;
+        known(to, "boot_ns", boot_ns)?;
+        known(to, "cpu", cpu)?;
+        known(to, "process", process)?;
+        match detail {
+            Detail::Process | Detail::Fork | Detail::ThreadStart | Detail::Exec(None) => {}
+            Detail::Exec(Some(exec)) => {
+                known(to, "argv_info", &exec.argv_info)?;
+                to.serialize_field("exec", exec)?;
+            }
+            Detail::ExecFailed(failed) => {
+                known(to, "argv_info", &failed.argv_info)?;
+                to.serialize_field("exec_failed", failed)?;
+            }
+            Detail::Exit(exit) | Detail::ThreadExit(exit) => to.serialize_field("exit", exit)?,
+            Detail::Reparent(reparent) => to.serialize_field("reparent", reparent)?,
+            Detail::Reap(reap) => to.serialize_field("reap", reap)?,
+            Detail::Zombie(zombie) => to.serialize_field("zombie", zombie)?,
+            Detail::ContainerCreate(container)
+            | Detail::ContainerInfo(container)
+            | Detail::ContainerStart(container)
+            | Detail::ContainerExec(container)
+            | Detail::ContainerExit(container)
+            | Detail::ContainerRemove(container) => to.serialize_field("container", container)?,
+            Detail::Lost(lost) => to.serialize_field("lost", lost)?,
+            Detail::Dropped(dropped) => to.serialize_field("dropped", dropped)?,
+            Detail::Storm(storm) => to.serialize_field("storm", storm)?,
+            Detail::Hello(hello) => to.serialize_field("hello", hello)?,
+            Detail::Bye(bye) => to.serialize_field("bye", bye)?,
+        }
+        known(to, "ancestors", ancestors)?;
+        keys.end()
+    }
+}
+
+/// One line of a stream.
+#[derive(Deserialize, JsonSchema)]
+struct Line {
+    /// Schema version, 1.
+    v: u32,
+    /// The kind of event. It says which of the other keys there are.
+    #[serde(rename = "event")]
+    kind: Kind,
+    /// Number of the line in its stream: 0, 1, 2 and so on. A gap is what a filter removed.
+    seq: u64,
+    /// When it happened, in UTC: RFC 3339 with nanoseconds.
+    time: Timestamp,
+    /// `CLOCK_BOOTTIME` of the event, in nanoseconds.
+    boot_ns: Option<u64>,
+    /// CPU on which it happened.
+    cpu: Option<u32>,
+    /// The process that the event is about, as it is after the event.
+    process: Option<Process>,
+    /// How much of argv was captured (exec, exec_failed).
+    argv_info: Option<ArgvInfo>,
+    /// Details of an exec.
+    exec: Option<Box<Exec>>,
+    /// What a process tried to run, and why it could not.
+    exec_failed: Option<Box<ExecFailed>>,
+    /// How a process or thread ended.
+    exit: Option<Box<Exit>>,
+    /// The new parent, and why it is the parent.
+    reparent: Option<Box<Reparent>>,
+    /// The process that reaped a zombie.
+    reap: Option<Box<Reap>>,
+    /// The process that has not reaped a zombie.
+    zombie: Option<Box<Zombie>>,
+    /// The container that the event is about.
+    container: Option<Box<Container>>,
+    /// What was lost.
+    lost: Option<Box<Lost>>,
+    /// What was left out because the reader was too slow.
+    dropped: Option<Box<Dropped>>,
+    /// What a storm spawned (with `--collapse` or `--storm-alert`).
+    storm: Option<Box<Storm>>,
+    /// The ancestors of the process, nearest first (with `--ancestors`, and for a storm).
+    ancestors: Option<Vec<Ancestor>>,
+    /// What is traced, and how.
+    hello: Option<Box<Hello>>,
+    /// The totals of the stream.
+    bye: Option<Box<Bye>>,
+}
+
+impl<'de> Deserialize<'de> for Event {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Line::deserialize(deserializer)?.event().map_err(de::Error::missing_field)
+    }
+}
+
+impl Line {
+    /// The event. Keys that its kind does not have are ignored; a key that it must have and has not is the error.
+    fn event(self) -> Result<Event, &'static str> {
+        let container = self.container.ok_or("container");
+        let detail = match self.kind {
+            Kind::Hello => Detail::Hello(self.hello.ok_or("hello")?),
+            Kind::Process => Detail::Process,
+            Kind::Fork => Detail::Fork,
+            Kind::Exec => Detail::Exec(self.exec.map(|mut exec| {
+                exec.argv_info = self.argv_info;
+                exec
+            })),
+            Kind::ExecFailed => {
+                let mut failed = self.exec_failed.ok_or("exec_failed")?;
+                failed.argv_info = self.argv_info;
+                Detail::ExecFailed(failed)
+            }
+            Kind::Exit => Detail::Exit(self.exit.ok_or("exit")?),
+            Kind::Reparent => Detail::Reparent(self.reparent.ok_or("reparent")?),
+            Kind::Reap => Detail::Reap(self.reap.ok_or("reap")?),
+            Kind::Zombie => Detail::Zombie(self.zombie.ok_or("zombie")?),
+            Kind::ThreadStart => Detail::ThreadStart,
+            Kind::ThreadExit => Detail::ThreadExit(self.exit.ok_or("exit")?),
+            Kind::ContainerCreate => Detail::ContainerCreate(container?),
+            Kind::ContainerInfo => Detail::ContainerInfo(container?),
+            Kind::ContainerStart => Detail::ContainerStart(container?),
+            Kind::ContainerExec => Detail::ContainerExec(container?),
+            Kind::ContainerExit => Detail::ContainerExit(container?),
+            Kind::ContainerRemove => Detail::ContainerRemove(container?),
+            Kind::Lost => Detail::Lost(self.lost.ok_or("lost")?),
+            Kind::Dropped => Detail::Dropped(self.dropped.ok_or("dropped")?),
+            Kind::Storm => Detail::Storm(self.storm.ok_or("storm")?),
+            Kind::Bye => Detail::Bye(self.bye.ok_or("bye")?),
+        };
+        let Self { v, seq, time, boot_ns, cpu, process, ancestors, .. } = self;
+        Ok(Event { v, seq, time, boot_ns, cpu, process, detail, ancestors })
+    }
+}
+
+impl JsonSchema for Event {
+    fn schema_name() -> Cow<'static, str> {
+        "Event".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Line::json_schema(generator)
+    }
+}
