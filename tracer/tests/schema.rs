@@ -11,8 +11,8 @@ use tracer::event::schema;
 use tracer::event::time::Timestamp;
 use tracer::event::{
     Ancestor, ArgvInfo, Bye, Capture, Cause, Container, ContainerEnd, Detail, Dropped, Event, Exec, ExecFailed, Exit,
-    Filtering, Hello, Image, Kind, Kubernetes, Lost, Origin, Process, Reap, Reparent, ReparentReason, Source, Storm,
-    StormCommand, StormPhase, StormStatus, Usage, Zombie,
+    Filtering, Hello, Image, Kind, Kubernetes, Lost, Origin, Process, ProcessContainer, Reap, Reparent, ReparentReason,
+    Source, Storm, StormCommand, StormPhase, StormStatus, Usage, Zombie,
 };
 use tracer::sink::{JsonSink, Sink};
 
@@ -86,14 +86,14 @@ fn details() -> Vec<Detail> {
 }
 
 fn container(end: Option<ContainerEnd>) -> Container {
-    let (engine, pod) = (text("docker"), text("f7d3c1b2-8a49-4a57-9be1-0c2d3e4f5a6b"));
+    let (engine, pod_uid) = (text("docker"), text("f7d3c1b2-8a49-4a57-9be1-0c2d3e4f5a6b"));
     Container {
         name: text("web"),
         image: text("nginx:1"),
         hostname: text("web-1"),
         runtime: text("runc"),
         engine,
-        pod,
+        pod_uid,
         end,
         ..Container::new("0123456789ab".into(), "/docker/0123456789ab".into())
     }
@@ -167,7 +167,13 @@ fn process() -> Process {
         execs: 2,
         cgroup: text("/system.slice/x.service"),
         unit: text("x.service"),
-        container: text("0123456789ab"),
+        container: Some(Arc::new(ProcessContainer {
+            id: "0123456789ab".into(),
+            name: text("web"),
+            image: text("nginx:1"),
+            pod: text("web-1"),
+            namespace: text("default"),
+        })),
         origin: Some(Origin::Exec),
         kthread: true,
         zombie: true,

@@ -14,6 +14,8 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
+use crate::event::ProcessContainer;
+
 /// Cgroups that were removed and are still known: records of processes that were in them may be on their way.
 const REMOVED_KEPT: usize = 1024;
 
@@ -28,6 +30,17 @@ pub struct Container {
     pub pod: Option<Arc<str>>,
     /// The path of its own cgroup.
     pub cgroup: Arc<str>,
+    /// What the lines of its processes say about it while no more is known.
+    pub shown: Arc<ProcessContainer>,
+}
+
+impl Container {
+    /// A container of which no more is known than what its cgroup or its runtime say.
+    pub(crate) fn new(id: &str, engine: Option<&str>, pod: Option<&str>, cgroup: Arc<str>) -> Arc<Self> {
+        let id: Arc<str> = id.into();
+        let shown = Arc::new(ProcessContainer::new(id.clone()));
+        Arc::new(Self { id, engine: engine.map(Into::into), pod: pod.map(Into::into), cgroup, shown })
+    }
 }
 
 /// A cgroup: what the processes in it have in common.
@@ -136,8 +149,7 @@ impl Cgroups {
     /// The cgroup of a path is that of a container.
     pub fn name_path(&mut self, path: &str, container: &str, runtime: &str) {
         let path: Arc<str> = path.into();
-        let engine = Some(runtime.into());
-        let container = Arc::new(Container { id: container.into(), engine, pod: None, cgroup: path.clone() });
+        let container = Container::new(container, Some(runtime), None, path.clone());
         self.named.insert(path, container);
     }
 
@@ -171,12 +183,7 @@ impl Cgroups {
             Some(named) if found.is_none_or(|found| found.cgroup.len() < named.cgroup.len()) => Some(named.clone()),
             _ => found.map(|found| {
                 let Some(known) = self.known_container(found.cgroup, &found.id) else {
-                    return Arc::new(Container {
-                        id: (*found.id).into(),
-                        engine: found.engine.map(Into::into),
-                        pod: found.pod.as_deref().map(Into::into),
-                        cgroup: found.cgroup.into(),
-                    });
+                    return Container::new(&found.id, found.engine, found.pod.as_deref(), found.cgroup.into());
                 };
                 known
             }),

@@ -22,6 +22,32 @@ pub enum Origin {
     Host,
 }
 
+/// The container that a process is in. Every process in it shares one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ProcessContainer {
+    /// Id of the container; its name where the runtime has no ids.
+    pub id: Arc<str>,
+    /// Name of the container, once it is known; in Kubernetes, its name in the pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<Arc<str>>,
+    /// Image of the container, as it was given to the engine, once it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<Arc<str>>,
+    /// Name of its Kubernetes pod, once it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<Arc<str>>,
+    /// Kubernetes namespace of the pod, once it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<Arc<str>>,
+}
+
+impl ProcessContainer {
+    /// A container of which only the id is known.
+    pub fn new(id: Arc<str>) -> Self {
+        Self { id, name: None, image: None, pod: None, namespace: None }
+    }
+}
+
 /// The container that a line is about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Container {
@@ -44,7 +70,7 @@ pub struct Container {
     pub runtime: Option<Arc<str>>,
     /// Uid of its Kubernetes pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pod: Option<Arc<str>>,
+    pub pod_uid: Option<Arc<str>>,
     /// Path of its control group.
     pub cgroup: Arc<str>,
     /// What it is in Kubernetes, once that is known.
@@ -74,7 +100,7 @@ impl Container {
             hostname: None,
             engine: None,
             runtime: None,
-            pod: None,
+            pod_uid: None,
             cgroup,
             kubernetes: None,
             bundle: None,

@@ -19,7 +19,7 @@ mod storm;
 pub mod time;
 
 use crate::event::time::Timestamp;
-pub use container::{Container, ContainerEnd, Kubernetes, Origin};
+pub use container::{Container, ContainerEnd, Kubernetes, Origin, ProcessContainer};
 pub use detail::{Detail, Kind};
 pub use exec::{ArgvInfo, Capture, Exec, ExecFailed};
 pub use exit::{Cause, Exit, Usage};

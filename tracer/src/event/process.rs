@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
-use super::{Image, Origin};
+use super::{Image, Origin, ProcessContainer};
 use crate::event::id::ProcessId;
 use crate::event::time::Timestamp;
 
@@ -82,9 +82,9 @@ pub struct Process {
     /// systemd unit.
     #[serde(default)]
     pub unit: Option<Arc<str>>,
-    /// Container id.
+    /// The container that the process is in.
     #[serde(default)]
-    pub container: Option<Arc<str>>,
+    pub container: Option<Arc<ProcessContainer>>,
     /// How it came into its container.
     #[serde(default)]
     pub origin: Option<Origin>,
@@ -132,6 +132,11 @@ impl Process {
             source,
             inferred: false,
         }
+    }
+
+    /// Id of the container that the process is in.
+    pub fn container_id(&self) -> Option<&Arc<str>> {
+        self.container.as_ref().map(|container| &container.id)
     }
 
     /// Its image, to be changed for it alone.

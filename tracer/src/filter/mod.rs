@@ -140,7 +140,7 @@ impl Filter {
         let process = event.process.as_ref();
         // A line about a container is about that, whoever made it.
         let container = event.container().map(|container| &*container.id);
-        let container = container.or_else(|| process?.container.as_deref());
+        let container = container.or_else(|| Some(&**process?.container_id()?));
         let of_user = |uid: Option<u32>| uid.is_some_and(|uid| self.uids.contains(&uid));
         let named = |globs: &Option<GlobSet>, name: fn(&Process) -> Option<&str>| {
             globs.as_ref().is_none_or(|globs| process.and_then(name).is_some_and(|name| globs.is_match(name)))
@@ -150,8 +150,15 @@ impl Filter {
             && named(&self.exe, |process| process.image.exe.as_deref())
             && named(&self.units, |process| process.unit.as_deref())
             && (container.is_some_and(|id| self.named.contains(id))
+                || process.is_some_and(|process| self.is_named(process))
                 || one_of(&self.containers, container, |id, text| id.starts_with(text)))
             && one_of(&self.cgroups, process.and_then(|process| process.cgroup.as_deref()), is_below)
+    }
+
+    /// Whether the process is in a container whose name is asked for.
+    fn is_named(&self, process: &Process) -> bool {
+        let name = process.container.as_ref().and_then(|container| container.name.as_deref());
+        name.is_some_and(|name| self.containers.iter().any(|wanted| wanted == name))
     }
 }
 
@@ -214,7 +221,7 @@ impl Subtree {
     /// Whether the process is in: asked for, in already, or made or adopted by one that is in.
     fn contains(&mut self, process: &Process) -> bool {
         let member = self.is_member(process);
-        if member && let Some(container) = &process.container {
+        if member && let Some(container) = process.container_id() {
             self.learn_container(container);
         }
         member

@@ -1,8 +1,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::event::Source;
 use crate::event::time::Timestamp;
+use crate::event::{ProcessContainer, Source};
 
 fn id(pid: u32) -> ProcessId {
     ProcessId::from_ticks(7, pid)
@@ -38,7 +38,8 @@ fn placed(cgroup: &str, unit: Option<&str>, container: Option<&str>) -> Event {
     let mut event = event(Kind::Fork, 1, 0);
     let process = event.process.as_mut().unwrap();
     process.cgroup = Some(cgroup.into());
-    (process.unit, process.container) = (unit.map(Into::into), container.map(Into::into));
+    (process.unit, process.container) =
+        (unit.map(Into::into), container.map(|id| Arc::new(ProcessContainer::new(id.into()))));
     event
 }
 
@@ -48,6 +49,10 @@ fn places_are_containers_units_and_control_groups() {
     let mut container = filter(&Spec { containers: texts(&["abc", "web"]), ..Spec::default() });
     assert!(container.admits(&placed("/", None, Some("abcdef"))) && container.admits(&placed("/", None, Some("web"))));
     assert!(!container.admits(&placed("/", None, Some("ab"))) && !container.admits(&placed("/abc", None, None)));
+    let mut called = placed("/", None, Some("0123"));
+    let shown = ProcessContainer { name: Some("web".into()), ..ProcessContainer::new("0123".into()) };
+    called.process.as_mut().unwrap().container = Some(Arc::new(shown));
+    assert!(container.admits(&called), "by its name");
     let mut unit = filter(&Spec { units: vec![glob("ssh@*.service").unwrap()], ..Spec::default() });
     assert!(
         unit.admits(&placed("/", Some("ssh@1.service"), None)) && !unit.admits(&placed("/", Some("ssh.socket"), None))

@@ -132,9 +132,8 @@ impl Table {
             Some(cgroup) => (cgroup.path.clone(), cgroup.unit.clone()),
             None => return,
         };
-        let container =
-            Container { id: line.id.into(), engine: Some(line.runtime.into()), pod: None, cgroup: path.clone() };
-        entry.cgroup = Some(Arc::new(Cgroup { path, unit, container: Some(Arc::new(container)) }));
+        let container = Container::new(line.id, Some(line.runtime), None, path.clone());
+        entry.cgroup = Some(Arc::new(Cgroup { path, unit, container: Some(container) }));
     }
 
     /// The command line by which a runtime made this process, to be the first of a container.

@@ -11,7 +11,7 @@ use crate::enrich::info::Ask;
 use crate::enrich::{Container, oci};
 use crate::event::id::ProcessId;
 use crate::event::time::Timestamp;
-use crate::event::{self, ContainerEnd, Detail, Event, Origin};
+use crate::event::{self, ContainerEnd, Detail, Event, Origin, ProcessContainer};
 
 /// Containers by id.
 pub(super) type Lives = FxHashMap<Arc<str>, Life>;
@@ -30,6 +30,8 @@ pub(super) enum Step {
 #[derive(Debug)]
 pub(super) struct Life {
     pub(super) container: Arc<Container>,
+    /// What the lines of its processes say about it.
+    pub(super) shown: Arc<ProcessContainer>,
     /// Its first process, once that has become the entrypoint.
     pub(super) init: Option<(ProcessId, u64)>,
     /// Numbers of the mount and the pid namespace of that, while it lives; 0 for one that is not the container's own.
@@ -82,8 +84,10 @@ impl Table {
     }
 
     fn life(&mut self, container: &Arc<Container>) -> &mut Life {
+        let info = self.infos.get(&container.id);
         self.lives.entry(container.id.clone()).or_insert_with(|| Life {
             container: container.clone(),
+            shown: info.map_or_else(|| container.shown.clone(), |info| Arc::new(info::shown(&container.id, info))),
             init: None,
             namespaces: [0; 2],
             ended: None,
@@ -285,7 +289,7 @@ impl Table {
     ) {
         let mut container = Box::new(event::Container {
             engine: of.engine.clone(),
-            pod: of.pod.clone(),
+            pod_uid: of.pod.clone(),
             ..event::Container::new(of.id.clone(), of.cgroup.clone())
         });
         if let Some(info) = self.infos.get(&of.id) {

@@ -9,7 +9,7 @@ use super::store::Slot;
 use crate::enrich::Cgroup;
 use crate::event::id::{ProcessId, TICK_NS};
 use crate::event::time::Timestamp;
-use crate::event::{Image, Origin, Process, Source};
+use crate::event::{Image, Origin, Process, ProcessContainer, Source};
 
 /// Who the parent is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,8 +152,14 @@ impl Entry {
         }
     }
 
-    /// As the output shows it. `image` is what it runs, `tty` the name of its terminal.
-    pub(super) fn process(&self, image: Arc<Image>, utc_minus_boot_ns: i64, tty: Option<Arc<str>>) -> Process {
+    /// As the output shows it. `image` is what it runs, `container` what it is in, `tty` the name of its terminal.
+    pub(super) fn process(
+        &self,
+        image: Arc<Image>,
+        container: Option<Arc<ProcessContainer>>,
+        tty: Option<Arc<str>>,
+        utc_minus_boot_ns: i64,
+    ) -> Process {
         let ids = &self.ids;
         let id = self.id();
         let parent_id = self.parent_id();
@@ -183,7 +189,7 @@ impl Entry {
             execs: self.execs,
             cgroup: cgroup.map(|cgroup| cgroup.path.clone()),
             unit: cgroup.and_then(|cgroup| cgroup.unit.clone()),
-            container: cgroup.and_then(|cgroup| Some(cgroup.container.as_ref()?.id.clone())),
+            container,
             origin: self.origin,
             kthread: self.kthread,
             zombie: self.zombie,

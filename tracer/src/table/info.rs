@@ -11,7 +11,7 @@ use super::store::Slot;
 use super::{Moment, Table};
 use crate::enrich::info::{Answer, Ask, Info};
 use crate::enrich::oci;
-use crate::event::{self, Event, Image};
+use crate::event::{self, Event, Image, ProcessContainer};
 
 /// So long may the end of a container wait for what is still to be found out of it, in nanoseconds.
 const WAIT_NS: u64 = 1_000_000_000;
@@ -76,6 +76,9 @@ impl Table {
         let at = Moment { boot_ns, cpu: None };
         let Answer { id, info, last, peak_memory_bytes } = answer;
         if let Some(info) = info {
+            if let Some(life) = self.lives.get_mut(&id) {
+                life.shown = Arc::new(shown(&id, &info));
+            }
             self.infos.insert(id.clone(), info);
             self.tell_info(&id, at, out);
             if self.infos.len() > MOST {
@@ -113,6 +116,18 @@ impl Table {
     /// Tells what waits for no answer any more.
     pub fn give_up_waiting(&mut self, out: &mut Vec<Event>) {
         self.tick(u64::MAX, out);
+    }
+}
+
+/// What the lines of a container's processes say about it.
+pub(super) fn shown(id: &Arc<str>, info: &Info) -> ProcessContainer {
+    let kubernetes = info.kubernetes.as_ref();
+    ProcessContainer {
+        id: id.clone(),
+        name: info.name.clone(),
+        image: info.image.clone(),
+        pod: kubernetes.and_then(|kubernetes| kubernetes.pod.clone()),
+        namespace: kubernetes.and_then(|kubernetes| kubernetes.namespace.clone()),
     }
 }
 

@@ -225,7 +225,12 @@ impl Table {
     fn process(&self, slot: Slot) -> Process {
         let entry = &self.store[slot];
         let tty = if entry.ids.tty == 0 { None } else { self.ttys.get(&entry.ids.tty).cloned() };
-        entry.process(self.store.image(slot).clone(), self.options.utc_minus_boot_ns, tty)
+        let container = entry.cgroup.as_ref().and_then(|cgroup| cgroup.container.as_ref());
+        let container = container.map(|container| match self.lives.get(&container.id) {
+            Some(life) => life.shown.clone(),
+            None => container.shown.clone(),
+        });
+        entry.process(self.store.image(slot).clone(), container, tty, self.options.utc_minus_boot_ns)
     }
 
     /// The line of current parents, nearest first.

@@ -36,7 +36,7 @@ fn born(child: raw::TaskRef, creator: raw::TaskRef, cgroup: u64, inside: Option<
 fn whose(events: &[Event], pid: u32) -> (Option<&str>, Option<&str>) {
     let mut of = events.iter().rev().filter_map(|event| event.process.as_ref());
     let process = of.find(|process| process.pid == pid).unwrap();
-    (process.cgroup.as_deref(), process.container.as_deref())
+    (process.cgroup.as_deref(), process.container_id().map(|id| &**id))
 }
 
 const RUNTIME: raw::TaskRef = raw::TaskRef { start_ns: 100 * MS, tgid: 50, tid: 50 };

@@ -1,7 +1,9 @@
 //! What is summed up at the end of a container, from exits whose usage is known.
 
-use tracer::enrich::info::{Answer, Ask};
-use tracer::event::{ContainerEnd, Kind};
+use std::sync::Arc;
+
+use tracer::enrich::info::{Answer, Ask, Info};
+use tracer::event::{ContainerEnd, Event, Kind, Kubernetes, ProcessContainer};
 use tracer::record::Record;
 use tracer::table::TableOptions;
 use tracer_common::record as raw;
@@ -149,4 +151,44 @@ fn its_end_waits_for_an_answer_from_when_it_was_asked_for() {
     assert!(ends(&world).is_empty());
     world.table.tick(late + 1000 * MS, &mut world.events);
     assert_eq!(ends(&world).len(), 1, "no answer");
+}
+
+/// From the answer on, every line of every process in the container has its names, and all share one copy of them.
+#[test]
+fn every_line_has_the_names_of_the_container_once_they_are_known() {
+    let mut world = World::with_container_and(TableOptions { look_up: true, ..TableOptions::default() });
+    let child = task(70, 700 * MS);
+    let inside = |pid| Place { inside: Some((30, pid)), ..IN_CONTAINER };
+    let kubernetes = Kubernetes { pod: Some("web-0".into()), namespace: Some("shop".into()), ..Kubernetes::default() };
+    let info = Info {
+        name: Some("front".into()),
+        image: Some("nginx:1".into()),
+        kubernetes: Some(kubernetes),
+        ..Info::default()
+    };
+    let shown = |events: &[Event]| -> Vec<Arc<ProcessContainer>> {
+        events.iter().filter_map(|event| event.process.as_ref()?.container.clone()).collect()
+    };
+    let before = shown(&world.events);
+    assert!(!before.is_empty() && before.iter().all(|of| **of == ProcessContainer::new("web".into())), "{before:?}");
+
+    world.events.clear();
+    let answer = Answer { id: "web".into(), info: Some(info.into()), last: false, peak_memory_bytes: None };
+    world.table.answer(answer, 650 * MS, &mut world.events);
+    world.apply([
+        inside(10).born(child, FIRST),
+        IN_CONTAINER.runs(child, "make", 702 * MS),
+        ends_having_used(child, 803 * MS, 0, [MS, MS], [0, 0], 6),
+        ends_having_used(FIRST, 900 * MS, 0, [MS, MS], [0, 0], 1),
+    ]);
+    let after = shown(&world.events);
+    let wanted = ProcessContainer {
+        id: "web".into(),
+        name: Some("front".into()),
+        image: Some("nginx:1".into()),
+        pod: Some("web-0".into()),
+        namespace: Some("shop".into()),
+    };
+    assert_eq!(after.len(), 4, "fork, exec and two exits");
+    assert!(after.iter().all(|of| **of == wanted && Arc::ptr_eq(of, &after[0])), "{after:?}");
 }

@@ -139,7 +139,7 @@ impl World {
         let own = |event: &&Event| event.container().is_none() && event.kind() != Kind::Reparent;
         let of = self.events.iter().filter(own).filter_map(|event| {
             let process = event.process.as_ref().filter(|process| process.pid == pid)?;
-            Some((event.kind(), process.container.as_deref(), process.origin))
+            Some((event.kind(), process.container_id().map(|id| &**id), process.origin))
         });
         of.collect()
     }

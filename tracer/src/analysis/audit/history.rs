@@ -130,7 +130,7 @@ impl History {
             born_ns,
             images: vec![image],
             ended: None,
-            container: process.container.clone(),
+            container: process.container_id().cloned(),
             first_inside: process.ns_pids.as_ref().is_some_and(|pids| pids.last() == Some(&1)),
             related,
         };
@@ -177,8 +177,8 @@ impl History {
     fn seen(&mut self, process: &Process) {
         match self.processes.get_mut(&process.id) {
             Some(past) => {
-                if process.container.is_some() {
-                    past.container.clone_from(&process.container);
+                if let Some(container) = process.container_id() {
+                    past.container = Some(container.clone());
                     past.related = true;
                 }
             }

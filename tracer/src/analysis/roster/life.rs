@@ -3,7 +3,7 @@
 use super::listed::{Listed, State, VERSION};
 use crate::enrich::path;
 use crate::event::time::Timestamp;
-use crate::event::{Container, ContainerEnd, Process};
+use crate::event::{Container, ContainerEnd, Kubernetes, Process, ProcessContainer};
 
 /// A container, from when it was first heard of.
 #[derive(Debug)]
@@ -45,7 +45,18 @@ impl Life {
         if let Some(found) = path::read(cgroup).container.filter(|found| *found.id == *self.container.id) {
             self.container.cgroup = found.cgroup.into();
             self.container.engine = found.engine.map(Into::into);
-            self.container.pod = found.pod.as_deref().map(Into::into);
+            self.container.pod_uid = found.pod.as_deref().map(Into::into);
+        }
+    }
+
+    /// What the line of a process in it says. Nothing that was known is forgotten.
+    pub(super) fn learn_names(&mut self, shown: &ProcessContainer) {
+        let known = &mut self.container;
+        known.name = known.name.take().or_else(|| shown.name.clone());
+        known.image = known.image.take().or_else(|| shown.image.clone());
+        if known.kubernetes.is_none() && shown.pod.is_some() {
+            let (pod, namespace) = (shown.pod.clone(), shown.namespace.clone());
+            known.kubernetes = Some(Kubernetes { pod, namespace, ..Kubernetes::default() });
         }
     }
 
@@ -58,7 +69,7 @@ impl Life {
         now.hostname = now.hostname.take().or(known.hostname);
         now.engine = now.engine.take().or(known.engine);
         now.runtime = now.runtime.take().or(known.runtime);
-        now.pod = now.pod.take().or(known.pod);
+        now.pod_uid = now.pod_uid.take().or(known.pod_uid);
         now.kubernetes = now.kubernetes.take().or(known.kubernetes);
         now.bundle = now.bundle.take().or(known.bundle);
         now.args = now.args.take().or(known.args);

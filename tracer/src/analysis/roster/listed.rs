@@ -94,7 +94,7 @@ impl Listed {
             let pod = kubernetes.pod.as_deref()?;
             Some(kubernetes.namespace.as_ref().map_or_else(|| pod.to_owned(), |namespace| format!("{namespace}/{pod}")))
         });
-        named.or_else(|| self.container.pod.as_deref().map(ToOwned::to_owned))
+        named.or_else(|| self.container.pod_uid.as_deref().map(ToOwned::to_owned))
     }
 
     /// How it ended, once it has: its exit code, or the signal. None as well if nobody saw that.

@@ -14,7 +14,7 @@ pub use self::listed::{Listed, State};
 use crate::enrich::oci;
 use crate::event::id::ProcessId;
 use crate::event::time::Timestamp;
-use crate::event::{Container, Event, Kind, Origin, Process};
+use crate::event::{Container, Event, Kind, Origin, Process, ProcessContainer};
 
 /// Containers that are kept after their end, the last ones.
 pub const GONE_KEPT: usize = 1000;
@@ -65,7 +65,7 @@ impl Roster {
         match event.kind() {
             Kind::Process if process.zombie => {}
             Kind::Process | Kind::Fork | Kind::Exec | Kind::Reparent => {
-                self.place(process, process.container.as_ref());
+                self.place(process, process.container.as_deref());
                 if event.kind() == Kind::Process {
                     self.find(process);
                 }
@@ -75,7 +75,7 @@ impl Roster {
         }
         if event.kind() == Kind::Exec
             && !is_stage(process)
-            && let Some(life) = process.container.as_ref().and_then(|id| self.lives.get_mut(id))
+            && let Some(life) = process.container_id().and_then(|id| self.lives.get_mut(id))
         {
             life.count_exec(self.interval);
         }
@@ -111,21 +111,23 @@ impl Roster {
     }
 
     /// A process is in a container, or in none.
-    fn place(&mut self, process: &Process, container: Option<&Arc<str>>) {
+    fn place(&mut self, process: &Process, container: Option<&ProcessContainer>) {
         let before = match container {
-            Some(container) => self.inside.insert(process.id, container.clone()),
+            Some(container) => self.inside.insert(process.id, container.id.clone()),
             None => self.inside.remove(&process.id),
         };
-        if before.as_ref() == container {
+        if before.as_ref() == container.map(|container| &container.id) {
             return;
         }
         if let Some(life) = before.and_then(|before| self.lives.get_mut(&before)) {
             life.leave();
         }
-        if let Some(id) = container {
+        if let Some(container) = container {
+            let id = &container.id;
             let life = self.lives.entry(id.clone());
             let life = life.or_insert_with(|| Life::new(Container::new(id.clone(), "".into())));
             life.enter();
+            life.learn_names(container);
             if process.origin != Some(Origin::Host) {
                 life.learn_cgroup(process);
             }
@@ -134,7 +136,7 @@ impl Roster {
 
     /// A process that was there at the start: so its container was.
     fn find(&mut self, process: &Process) {
-        let Some(life) = process.container.as_ref().and_then(|id| self.lives.get_mut(id)) else { return };
+        let Some(life) = process.container_id().and_then(|id| self.lives.get_mut(id)) else { return };
         if !is_stage(process) && process.origin != Some(Origin::Host) {
             life.found_running(process.start_time);
         }

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::event::{ContainerEnd, Source};
+use crate::event::{ContainerEnd, ProcessContainer, Source};
 
 const S: i64 = 1_000_000_000;
 
@@ -13,7 +13,7 @@ fn at(seconds: i64) -> Timestamp {
 
 fn process(pid: u32, container: Option<&str>, argv: &str) -> Process {
     let mut process = Process::new(ProcessId::from_ticks(u64::from(pid), pid), Source::Kernel);
-    process.container = container.map(Into::into);
+    process.container = container.map(|id| Arc::new(ProcessContainer::new(id.into())));
     process.cgroup = container.map(|id| format!("/docker/{id}").into());
     process.image_mut().argv = Some(argv.split(' ').collect());
     process.start_time = Some(at(i64::from(pid)));

@@ -16,8 +16,7 @@ fn names(names: &[&str]) -> Vec<String> {
 }
 
 fn cgroup(path: &str, unit: Option<&str>, container: Option<&str>) -> Cgroup {
-    let container =
-        container.map(|id| Arc::new(Container { id: id.into(), engine: None, pod: None, cgroup: path.into() }));
+    let container = container.map(|id| Container::new(id, None, None, path.into()));
     Cgroup { path: path.into(), unit: unit.map(Into::into), container }
 }
 

@@ -235,13 +235,13 @@ impl Top {
     /// Takes in an event; one that is not wanted counts for nothing.
     pub fn apply(&mut self, event: &Event, wanted: bool) {
         self.lost += event.lost().map_or(0, |lost| lost.total);
-        if let Some((id, name)) = event.container().and_then(|about| Some((&about.id, about.name.as_ref()?)))
-            && self.names.get(id) != Some(name)
-            && self.names.len() < DISTINCT
-        {
-            Arc::make_mut(&mut self.names).insert(id.clone(), name.clone());
+        if let Some(about) = event.container() {
+            self.name_container(&about.id, about.name.as_ref());
         }
         let Some(process) = &event.process else { return };
+        if let Some(container) = &process.container {
+            self.name_container(&container.id, container.name.as_ref());
+        }
         if !matches!(event.kind(), Kind::Process | Kind::Fork | Kind::Exec | Kind::Exit | Kind::Reparent) {
             return;
         }
@@ -255,12 +255,21 @@ impl Top {
         }
     }
 
+    fn name_container(&mut self, id: &Arc<str>, name: Option<&Arc<str>>) {
+        if let Some(name) = name
+            && self.names.get(id) != Some(name)
+            && self.names.len() < DISTINCT
+        {
+            Arc::make_mut(&mut self.names).insert(id.clone(), name.clone());
+        }
+    }
+
     fn count(&mut self, event: &Event, process: &Process, sums: &Sums) {
         let interval = self.interval;
         self.all.add(sums, interval);
         add(&mut self.commands, process.image.comm.clone(), sums, interval);
         add(&mut self.users, process.euid.or(process.uid), sums, interval);
-        add(&mut self.containers, process.container.clone(), sums, interval);
+        add(&mut self.containers, process.container_id().cloned(), sums, interval);
         add(&mut self.units, process.unit.clone(), sums, interval);
         self.lineage.line(process.id, &mut self.line);
         for (i, id) in self.line.iter().enumerate().skip(1) {

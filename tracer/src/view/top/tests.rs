@@ -11,7 +11,7 @@ use super::rows::{Row, rows};
 use super::state::{Group, Over, Shown, Sort, State, Wish};
 use crate::event::id::ProcessId;
 use crate::event::time::Timestamp;
-use crate::event::{Detail, Event, Exit, Image, Kind, Process, Source, Usage};
+use crate::event::{Detail, Event, Exit, Image, Kind, Process, ProcessContainer, Source, Usage};
 use crate::view::glyphs::{ASCII, UNICODE};
 use crate::view::users::Users;
 
@@ -33,7 +33,7 @@ fn event(kind: Kind, pid: u32, parent: u32, comm: &str) -> Event {
         parent_id: (parent > 0).then(|| id(parent)),
         uid: Some(if parent == 12 { 33 } else { 0 }),
         image: image.into(),
-        container: (parent == 12).then(|| "0123456789ab".into()),
+        container: (parent == 12).then(|| Arc::new(ProcessContainer::new("0123456789ab".into()))),
         ..Process::new(id(pid), Source::Kernel)
     };
     Event { process: Some(process), ..Event::new(kind.into(), T0) }
@@ -344,7 +344,7 @@ fn a_container_has_its_name() {
     container.name = Some("web\x1b".into());
     top.apply(&Event::new(Detail::ContainerInfo(container.into()), T0), true);
     let mut born = event(Kind::Fork, 40, 12, "php");
-    born.process.as_mut().unwrap().container = Some("0123456789abcdef".into());
+    born.process.as_mut().unwrap().container = Some(Arc::new(ProcessContainer::new("0123456789abcdef".into())));
     top.apply(&born, true);
     let picture = top.tick(4 * S, T0);
     let names: Vec<String> = table(&picture, &state(Group::Container)).into_iter().map(|row| row.name).collect();

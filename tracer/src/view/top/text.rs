@@ -192,7 +192,7 @@ pub(super) fn details(key: Key, rows: &[Row], picture: &Picture, look: &Look) ->
         ("user", user),
         ("exe", path(&process.image.exe)),
         ("cwd", path(&process.image.cwd)),
-        ("container", path(&process.container)),
+        ("container", path(&process.container_id().cloned())),
         ("unit", path(&process.unit)),
         ("cgroup", path(&process.cgroup)),
         ("started", process.start_time.map(|time| time.to_string())),

@@ -59,6 +59,9 @@ fn of_one_that_runs() {
     assert_eq!(known.hostname.as_deref(), Some(&id[..12]));
     let processes: Vec<&Event> = events.iter().filter(|event| event.process.is_some()).collect();
     assert!(processes.iter().all(|line| container(line).is_none_or(|of| of == id)), "nobody else's");
+    for of in processes.iter().filter_map(|line| line.process.as_ref()?.container.as_ref()) {
+        assert_eq!((of.name.as_deref(), of.image.as_deref()), (Some(name.as_str()), Some("tracer-test")), "{of:?}");
+    }
     let kinds: Vec<Kind> = processes.iter().map(|line| line.kind()).collect();
     assert!([Kind::Process, Kind::Exec, Kind::Exit].iter().all(|kind| kinds.contains(kind)), "{kinds:?}");
     is_named_at_its_end(&events, &id, &name);

@@ -45,7 +45,7 @@ pub(super) fn by_process(events: &[Event]) -> BTreeMap<String, Vec<&Event>> {
 }
 
 pub(super) fn container(event: &Event) -> Option<&str> {
-    event.process.as_ref()?.container.as_deref()
+    Some(event.process.as_ref()?.container_id()?)
 }
 
 /// The last argument of a process: the tests give each container one of its own.
