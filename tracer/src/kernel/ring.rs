@@ -6,7 +6,6 @@
 //! is handled at once, and idleness costs nothing. What follows a single event, a few within some milliseconds, is looked
 //! for at quick pauses, of which there are so many in a second and no more.
 
-use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd, RawFd};
 use std::task::{Context, Poll, ready};
@@ -132,12 +131,7 @@ impl Ring {
         self.rest == Rest::Busy
     }
 
-    /// Waits until it is worth looking. May return for nothing.
-    pub async fn readable(&mut self) -> io::Result<()> {
-        poll_fn(|cx| self.poll_readable(cx)).await
-    }
-
-    /// The same as a poll.
+    /// Waits until it is worth looking. May return without a reason.
     pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.rest {
             Rest::Busy => {

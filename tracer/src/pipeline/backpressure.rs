@@ -1,12 +1,11 @@
 //! What becomes of events while the reader of the output is behind: pure.
 
-use clap::ValueEnum;
-
 use crate::event::time::Timestamp;
 use crate::event::{Detail, Dropped, Event, Kind};
 
 /// What is done when the reader of the output is slow.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum OnSlow {
     /// Wait for it; what the ring cannot hold meanwhile is lost
     #[default]

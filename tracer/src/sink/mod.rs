@@ -3,16 +3,18 @@
 mod json;
 mod outlet;
 mod output;
+#[cfg(feature = "cli")]
 mod text;
 
 use std::io;
 
-use clap::ValueEnum;
+#[cfg(feature = "cli")]
 use outlet::Watched;
 
 pub use json::JsonSink;
 pub use outlet::{Backlog, Outlet};
 pub use output::{Output, OutputError, Target};
+#[cfg(feature = "cli")]
 pub use text::{Look, TextSink};
 
 use crate::event::Event;
@@ -30,17 +32,20 @@ pub trait Sink: Send {
 }
 
 /// How events are written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Format {
     /// One JSON object a line (docs/schema/v1.json).
     #[default]
     Json,
     /// Aligned columns for people.
+    #[cfg(feature = "cli")]
     Text,
 }
 
 /// The sink that writes in a format; `colour` is for formats meant for people. It never waits for a reader: its
-/// [`Backlog`] has room for so many bytes.
+/// [`Backlog`] has room for `room` bytes.
+#[cfg(feature = "cli")]
 pub fn open(format: Format, output: Output, colour: bool, room: u64) -> io::Result<Box<dyn Sink>> {
     let outlet = Outlet::new(output, room)?;
     let backlog = outlet.backlog();

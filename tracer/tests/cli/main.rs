@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 mod containers;
+mod features;
 mod outputs;
 #[path = "../pty/mod.rs"]
 mod pty;

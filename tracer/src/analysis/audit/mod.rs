@@ -118,11 +118,6 @@ impl Starts {
         self.pending.push(Pending { container, init, first_child: None, ready_ns, utc_minus_boot_ns, ended });
     }
 
-    /// True while there are starts that are not told yet.
-    pub fn is_waiting(&self) -> bool {
-        !self.pending.is_empty()
-    }
-
     /// Those of which all is known by now (`CLOCK_BOOTTIME`, nanoseconds), in the order in which they became ready.
     pub fn take(&mut self, now_ns: u64) -> Vec<Start> {
         self.take_if(|history, pending| {
