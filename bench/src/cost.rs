@@ -33,7 +33,7 @@ fn system_call() -> f64 {
     began.elapsed().as_nanos() as f64 / f64::from(CALLS)
 }
 
-/// The price of a system call with a peer that runs beside, held against before and after.
+/// The price of a system call while a peer runs, compared with before and after.
 pub(crate) fn syscall(place: &Place, peer: &Peer, at: &Path) -> Result<Syscall> {
     let before = system_call();
     let running = Running::start(peer, at, &place.path("out"))?;

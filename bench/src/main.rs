@@ -64,7 +64,7 @@ struct Measure {
     /// Only peers whose names begin so
     #[arg(long, value_delimiter = ',')]
     peer: Vec<String>,
-    /// Only with so many workers; 1 and as many as there are CPUs unless told otherwise
+    /// Only with N workers [default: 1, and the number of CPUs]
     #[arg(long, value_delimiter = ',')]
     workers: Vec<u64>,
     /// Add to what was measured before
@@ -129,7 +129,7 @@ fn storm(place: &mut Place, peers: &[(Peer, PathBuf)], load: Load, round: u32, r
                     peer.name,
                     sample.rate,
                     sample.ratio,
-                    sample.cpu_ns as f64 / 1000.0 / sample.births as f64,
+                    sample.cpu_ns as f64 / 1000.0 / sample.created as f64,
                     sample.seen.map_or("-".into(), |count| count.to_string()),
                     sample.due.map_or("-".into(), |count| count.to_string()),
                 );
@@ -173,7 +173,7 @@ fn save(args: &Measure, results: &Results) -> Result<()> {
     fs::write(&args.results, serde_json::to_vec_pretty(results)?).context("the results cannot be kept")
 }
 
-/// Who is asked for and there, and where.
+/// The requested peers that are installed, and where.
 fn peers(args: &Measure, results: &mut Results) -> Vec<(Peer, PathBuf)> {
     let mut found = Vec::new();
     for peer in PEERS {

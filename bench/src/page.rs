@@ -94,7 +94,7 @@ fn render(results: &Results) -> Result<String> {
                 "| {name} | {} | {} | {} | {} | {} |",
                 figure(|sample| sample.ratio).map_or("–".into(), ratio),
                 samples.len(),
-                figure(|sample| sample.cpu_ns as f64 / 1e3 / sample.births as f64)
+                figure(|sample| sample.cpu_ns as f64 / 1e3 / sample.created as f64)
                     .map_or("–".into(), |cpu| format!("{:.1}", cpu.median)),
                 captured(&samples),
                 figure(|sample| sample.peak_bytes as f64 / 1e6)

@@ -1,4 +1,4 @@
-//! Who is measured: how each is started, and how what it saw is counted in what it wrote.
+//! The tools that are measured: how each starts, and how the events in its output are counted.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ pub(crate) enum Way {
     Around,
 }
 
-/// What a line of output tells, if it is about the workload.
+/// The event in a line of output, if it is about the workload.
 pub(crate) type Reader = fn(line: &str, name: &str) -> Counts;
 
 /// One that is measured.
@@ -24,13 +24,13 @@ pub(crate) struct Peer {
     /// `{out}` is where its output goes. What has none writes to standard output, which goes there too.
     pub(crate) args: &'static [&'static str],
     pub(crate) way: Way,
-    /// What it can see: captured events are held against those alone. None: its output is not events.
+    /// The kinds it can see; captured events are compared with those alone. None: its output has no events.
     pub(crate) sees: Option<(Sees, Reader)>,
     /// How long it takes until it is ready, in milliseconds.
     pub(crate) warm_up_ms: u64,
 }
 
-/// Kinds of events that a peer tells.
+/// Kinds of events that a peer reports.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sees {
     forks: bool,
@@ -173,7 +173,7 @@ fn executes(line: &str, name: &str) -> bool {
     line.contains(name) && !line.contains("workload")
 }
 
-/// Births, execs and deaths are one each, by a word that stands in the line.
+/// A fork, exec or exit counts once, by a word in the line.
 fn by_word(line: &str, [fork, exec, exit]: [&str; 3]) -> Counts {
     let has = |word: &str| u64::from(line.contains(word));
     Counts { forks: has(fork), execs: has(exec), exits: has(exit), threads: 0 }

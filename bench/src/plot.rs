@@ -30,7 +30,7 @@ pub(crate) fn write(path: &Path, results: &Results) -> Result<()> {
         peers.iter().filter_map(|(name, samples)| Some((*name, median(samples)?))).collect()
     };
     let throughput = of(|sample| sample.ratio);
-    let cpu = of(|sample| sample.cpu_ns as f64 / 1e3 / sample.births as f64);
+    let cpu = of(|sample| sample.cpu_ns as f64 / 1e3 / sample.created as f64);
     bars(&left, "Storm of execs: throughput, traced ÷ untraced", &throughput, true, 2).map_err(|why| failed(&why))?;
     bars(&right, "own CPU per process, µs", &cpu, false, 1).map_err(|why| failed(&why))?;
     root.present().map_err(|why| failed(&why))

@@ -29,7 +29,7 @@ pub(crate) struct Sample {
     pub(crate) rate: f64,
     /// Traced ÷ untraced.
     pub(crate) ratio: f64,
-    pub(crate) births: u64,
+    pub(crate) created: u64,
     /// CPU time of the peer, user and system.
     pub(crate) cpu_ns: u64,
     pub(crate) peak_bytes: u64,

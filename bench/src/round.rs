@@ -15,9 +15,9 @@ use nix::unistd::Pid;
 use crate::peer::{Peer, Way};
 use crate::results::Sample;
 use crate::usage;
-use crate::workload::{Counts, Kind, Told, program};
+use crate::workload::{Counts, Figures, Kind, program};
 
-/// How long a peer that was told to end may take; a workload that has not ended by then is ended too.
+/// How long a peer may take to end after its signal; a workload that has not ended by then is ended too.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Where a round's files are, and what the workload of it is called.
@@ -44,7 +44,7 @@ impl Place {
     }
 }
 
-/// A workload as it is asked for.
+/// A requested workload.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Load {
     pub(crate) kind: Kind,
@@ -75,7 +75,7 @@ impl Running {
         self.0.id() as i32
     }
 
-    /// Tells it to end and waits for that.
+    /// Ends it and waits.
     pub(crate) fn end(mut self) -> Result<()> {
         kill(Pid::from_raw(self.pid()), Signal::SIGINT)?;
         ended(&mut self.0)
@@ -112,51 +112,51 @@ fn workload(load: Load, program: &Path, watch: Option<i32>) -> Result<Command> {
     Ok(command)
 }
 
-fn told(command: &mut Command, out: &Path) -> Result<Told> {
-    // A group of its own, so that all of it can be ended at once.
+fn figures(command: &mut Command, out: &Path) -> Result<Figures> {
+    // A separate process group, so that all of it can be ended at once.
     let mut child = command.stdin(Stdio::null()).stdout(File::create(out)?).process_group(0).spawn()?;
     if let Err(why) = ended(&mut child) {
         let _ = kill(Pid::from_raw(-(child.id() as i32)), Signal::SIGKILL);
         return Err(why.context("the workload"));
     }
-    serde_json::from_slice(&fs::read(out)?).context("the workload told nothing")
+    serde_json::from_slice(&fs::read(out)?).context("the workload printed nothing")
 }
 
 /// Processes (or threads) a second of the workload alone.
 pub(crate) fn alone(place: &mut Place, load: Load) -> Result<f64> {
     let program = place.program()?;
-    let told = told(&mut workload(load, &program, None)?, &place.path("told"))?;
+    let figures = figures(&mut workload(load, &program, None)?, &place.path("figures"))?;
     fs::remove_file(program)?;
-    Ok(rate(&told))
+    Ok(rate(&figures))
 }
 
-fn rate(told: &Told) -> f64 {
-    told.counts.births() as f64 * 1e9 / told.wall_ns as f64
+fn rate(figures: &Figures) -> f64 {
+    figures.counts.created() as f64 * 1e9 / figures.wall_ns as f64
 }
 
 /// The workload with a peer; `at` is the peer's program.
 pub(crate) fn traced(place: &mut Place, load: Load, peer: &Peer, at: &Path) -> Result<Sample> {
     let program = place.program()?;
     let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let (out, file) = (place.path("out"), place.path("told"));
+    let (out, file) = (place.path("out"), place.path("figures"));
     drop(fs::remove_file(&out));
-    let told = match peer.way {
+    let figures = match peer.way {
         Way::Beside => {
             let running = Running::start(peer, at, &out)?;
-            let told = told(&mut workload(load, &program, Some(running.pid()))?, &file)?;
+            let figures = figures(&mut workload(load, &program, Some(running.pid()))?, &file)?;
             running.end().with_context(|| peer.name)?;
-            told
+            figures
         }
         Way::Around => {
             let (wrapper, args) = peer.argv(at, &out);
             let inner = workload(load, &program, Some(0))?;
             let mut command = Command::new(wrapper);
             command.args(args).arg(inner.get_program()).args(inner.get_args()).stderr(Stdio::null());
-            told(&mut command, &file)?
+            figures(&mut command, &file)?
         }
     };
     let seen = match peer.sees {
-        Some((sees, reader)) => Some((seen(&out, &name, reader)?, sees.of(&told.counts))),
+        Some((sees, reader)) => Some((seen(&out, &name, reader)?, sees.of(&figures.counts))),
         None => None,
     };
     fs::remove_file(program)?;
@@ -165,11 +165,11 @@ pub(crate) fn traced(place: &mut Place, load: Load, peer: &Peer, at: &Path) -> R
         workload: load.kind,
         workers: load.workers,
         peer: peer.name.into(),
-        rate: rate(&told),
+        rate: rate(&figures),
         ratio: 0.0,
-        births: told.counts.births(),
-        cpu_ns: told.watched_cpu_ns.unwrap_or(0),
-        peak_bytes: told.watched_peak_bytes.unwrap_or(0),
+        created: figures.counts.created(),
+        cpu_ns: figures.watched_cpu_ns.unwrap_or(0),
+        peak_bytes: figures.watched_peak_bytes.unwrap_or(0),
         seen: seen.map(|(counts, _)| counts.forks + counts.execs + counts.exits),
         due: seen.map(|(_, due)| due),
     })

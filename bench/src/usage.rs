@@ -1,4 +1,4 @@
-//! What a process uses, as `/proc` tells it.
+//! What a process uses, as `/proc` reports it.
 
 use std::fs;
 use std::thread::sleep;

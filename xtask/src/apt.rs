@@ -1,4 +1,4 @@
-//! Debian's packages from suites that the machine does not follow: through apt, with package lists of its own.
+//! Debian's packages from suites that the machine does not use: through apt, with separate package lists.
 //!
 //! The machine's own sources are only read, to learn which mirror it uses.
 
@@ -110,9 +110,9 @@ struct Mirrors {
 
 fn mirrors() -> Result<Mirrors> {
     let args = ["indextargets", "--format", "$(ORIGIN)|$(CODENAME)|$(REPO_URI)", "Created-By: Packages"];
-    let told = process::command("apt-get", args).stderr_null().read().context("apt-get tells no mirror")?;
+    let printed = process::command("apt-get", args).stderr_null().read().context("apt-get names no mirror")?;
     let mut mirrors = Mirrors { main: BTreeSet::new(), security: BTreeSet::new() };
-    for (suite, uri) in told.lines().filter_map(|line| line.split_once('|')?.1.split_once('|')) {
+    for (suite, uri) in printed.lines().filter_map(|line| line.split_once('|')?.1.split_once('|')) {
         if suite.ends_with("-security") {
             mirrors.security.insert(uri.to_owned());
         } else if MAIN.contains(&suite) {

@@ -29,7 +29,7 @@ pub(crate) struct Args {
     /// Only peers whose names begin so, e.g. "tracer stream,forkstat"
     #[arg(long, value_name = "LIST")]
     peer: Option<String>,
-    /// Only with so many workers at once
+    /// Only with N workers at once
     #[arg(long, value_name = "LIST")]
     workers: Option<String>,
     /// How often each storm is measured
@@ -114,7 +114,7 @@ fn with_peers() -> Result<OsString> {
             workspace::say(&format!("{why:#}; going on without it"));
         }
     }
-    // In a folder of its own: nobody asked for it on this machine's PATH.
+    // In a separate folder, so that it is not on this machine's PATH.
     let root: PathBuf = workspace::target_dir().join("bench").join("peers");
     if which::which("tracexec").is_err() && !root.join("bin/tracexec").is_file() {
         workspace::say(&format!("installing tracexec {TRACEXEC} (measured beside us)"));

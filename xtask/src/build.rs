@@ -49,7 +49,7 @@ pub(crate) fn tracer(profile: Profile) -> Result<PathBuf> {
 
 /// Builds the BPF object, and touches it only when it has become another one: what embeds it is rebuilt then.
 pub(crate) fn bpf_object(toolchain: &Toolchain) -> Result<PathBuf> {
-    // A build directory of its own: another compiler must not throw away what the host's compiler has built.
+    // A separate build directory: another compiler must not discard what the host's compiler has built.
     let build = bpf_cargo(toolchain, "build");
     process::build_saying_only_news(build).context("the BPF programs")?;
     let new = bpf_build_dir().join("bpfel-unknown-none/release/tracer-ebpf");
@@ -75,7 +75,7 @@ pub(crate) fn bpf_cargo(toolchain: &Toolchain, subcommand: &str) -> duct::Expres
     process::command(&compiler.cargo, args)
         .env("CARGO_TARGET_DIR", bpf_build_dir())
         .env("RUSTC", &compiler.rustc)
-        // A stable compiler is asked for an unstable feature, build-std.
+        // build-std is an unstable feature, and this is a stable compiler.
         .env("RUSTC_BOOTSTRAP", "1")
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
 }

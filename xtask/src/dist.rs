@@ -42,7 +42,7 @@ pub(crate) fn static_binary() -> Result<(PathBuf, String)> {
     fs::create_dir_all(&dir)?;
     let binary = dir.join("tracer");
     fs::copy(&linked, &binary).with_context(|| format!("cannot copy {}", linked.display()))?;
-    let version = process::command(&binary, ["--version"]).read().context("it does not tell its version")?;
+    let version = process::command(&binary, ["--version"]).read().context("it does not print its version")?;
     Ok((binary, version))
 }
 

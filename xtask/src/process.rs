@@ -37,7 +37,7 @@ pub(crate) fn cargo<A: Into<OsString>>(args: impl IntoIterator<Item = A>) -> Exp
     command(cargo_program(), args).env(RETRIES.0, RETRIES.1).env("CARGO_TARGET_DIR", workspace::target_dir())
 }
 
-/// `cargo install …`: in a build directory of its own, so that nothing of it stays.
+/// `cargo install …`: in a separate build directory, so that no file remains.
 pub(crate) fn cargo_install<'a>(args: impl IntoIterator<Item = &'a str>) -> Expression {
     let cargo = command(cargo_program(), ["install"].into_iter().chain(args));
     cargo.env(RETRIES.0, RETRIES.1).stdin_null().stdout_to_stderr()

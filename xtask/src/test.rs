@@ -17,7 +17,7 @@ use crate::{build, dist, packages, process, prose, run, setup, vm, workspace};
 /// Run every check there is; ends with `N passed, N failed, N skipped`
 ///
 /// Set-up, format, lints, licences and advisories of dependencies, docs, all tests, the fuzz targets, the static binary,
-/// and on five other kernels the live tests that depend on the kernel (`cargo xtask vm --help` tells which). A step that
+/// and on five other kernels the live tests that depend on the kernel (`cargo xtask vm --help` lists them). A step that
 /// fails does not keep the next from running. What cannot be checked on this machine is skipped, and named. A live test
 /// that fails runs once more, alone, at the end. If it passes then, it is named as flaky and does not fail the run. The
 /// exit status is 0 only if nothing failed.

@@ -109,7 +109,7 @@ fn compiler(name: &str, rustc: PathBuf, cargo: PathBuf) -> Result<Compiler> {
     core_sources(&rustc)?;
     let about = process::command(&rustc, ["-vV"]).read().with_context(|| format!("cannot run {}", rustc.display()))?;
     let value = |key: &str| about.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);
-    let (release, llvm) = value("release:").zip(value("LLVM version:")).context("rustc does not tell its versions")?;
+    let (release, llvm) = value("release:").zip(value("LLVM version:")).context("rustc does not print its versions")?;
     if version(release) < OLDEST {
         bail!("{} is {release}, and {}.{} or newer is needed", rustc.display(), OLDEST.0, OLDEST.1);
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// The root of the repository.
 pub(crate) fn root() -> PathBuf {
-    // Cargo tells at run time as well; a clone that was moved keeps working with the xtask built before.
+    // Cargo sets it at run time too, so a clone that was moved still works with the xtask built before.
     let xtask =
         env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
     xtask.parent().map_or_else(|| xtask.clone(), Path::to_path_buf)

@@ -1,7 +1,7 @@
 //! Storms of processes that know what they did: `tracer-bench workload`.
 //!
-//! A workload runs in a process of its own, under a name of its own, and tells on standard output how long it took, what
-//! it did, and what whoever traces it used meanwhile.
+//! A workload runs in a separate process under a separate name. It prints on standard output how long it took, what it
+//! did, and what the process that traces it used meanwhile.
 
 mod deeds;
 pub(crate) mod program;
@@ -79,8 +79,8 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    /// Births: what costs are divided by.
-    pub(crate) fn births(&self) -> u64 {
+    /// Processes and threads created: what costs are divided by.
+    pub(crate) fn created(&self) -> u64 {
         self.forks + self.threads
     }
 }
@@ -98,7 +98,7 @@ impl Add for Counts {
     }
 }
 
-/// Do a workload, and tell of it
+/// Run a workload and print its figures
 #[derive(Debug, clap::Args)]
 pub(crate) struct Order {
     /// What
@@ -109,14 +109,14 @@ pub(crate) struct Order {
     workers: u64,
     /// The program to execute; its name is the workload's own, too
     program: PathBuf,
-    /// Tell what this process uses meanwhile; 0 for the parent
+    /// Print what process PID uses meanwhile; 0 for the parent
     #[arg(long)]
     watch: Option<i32>,
 }
 
-/// What a workload tells.
+/// The figures of a workload.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Told {
+pub(crate) struct Figures {
     /// What was done, the workload's own end included.
     pub(crate) counts: Counts,
     pub(crate) wall_ns: u64,
@@ -146,36 +146,36 @@ pub(crate) fn run(order: &Order) -> Result<()> {
         _ => None,
     };
     let mut own_cpu_ns = 0;
-    for who in [UsageWho::RUSAGE_SELF, UsageWho::RUSAGE_CHILDREN] {
-        let usage = getrusage(who)?;
+    for whose in [UsageWho::RUSAGE_SELF, UsageWho::RUSAGE_CHILDREN] {
+        let usage = getrusage(whose)?;
         own_cpu_ns += (usage.user_time() + usage.system_time()).num_nanoseconds() as u64;
     }
-    let told = Told {
+    let figures = Figures {
         counts: counts + Counts { exits: 1, ..Counts::default() },
         wall_ns,
         watched_cpu_ns,
         watched_peak_bytes: watched.map(usage::peak_bytes).transpose()?,
         own_cpu_ns,
     };
-    println!("{}", serde_json::to_string(&told)?);
+    println!("{}", serde_json::to_string(&figures)?);
     Ok(())
 }
 
-/// Each worker does its share in a process of its own.
+/// Each worker does its share in a separate process.
 fn apart(order: &Order, share: u64, path: &str) -> Result<Counts> {
     let mut workers = Vec::new();
     for _ in 0..order.workers {
-        let (told, tell) = std::io::pipe()?;
+        let (read, write) = std::io::pipe()?;
         let pid = deeds::fork_off(|| {
             let counts = deeds::work(order.kind, share, path)?;
-            Ok(serde_json::to_writer(&tell, &counts)?)
+            Ok(serde_json::to_writer(&write, &counts)?)
         })?;
-        workers.push((pid, told));
+        workers.push((pid, read));
     }
     let own = Counts { forks: order.workers, exits: order.workers, ..Counts::default() };
-    workers.into_iter().try_fold(own, |sum, (pid, told)| {
+    workers.into_iter().try_fold(own, |sum, (pid, read)| {
         nix::sys::wait::waitpid(pid, None)?;
-        let counts: Counts = serde_json::from_reader(told)?;
+        let counts: Counts = serde_json::from_reader(read)?;
         Ok(sum + counts)
     })
 }

@@ -64,7 +64,7 @@ impl Arch {
         let file = |id: &str, path: &Path| format!("file,id={id},path={}", path.display());
         let lines = match self {
             Self::X86_64 => ["-serial", "chardev:console", "-serial", "chardev:output"],
-            // The machine has one line of its own; the other sits on PCI, whose driver is built in.
+            // The machine has one serial line; the other is on PCI, whose driver is built in.
             Self::Aarch64 => ["-serial", "chardev:console", "-device", "pci-serial,chardev=output,addr=5"],
         };
         let mut args = vec!["-chardev".to_owned(), file("console", console), "-chardev".into(), file("output", output)];

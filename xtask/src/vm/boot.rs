@@ -136,7 +136,7 @@ mod tests {
     use super::stale_breakpoint;
 
     #[test]
-    fn what_the_emulator_broke_is_told_from_what_we_did() {
+    fn what_the_emulator_broke_is_recognised() {
         let stuck = |code: &str| {
             format!(
                 "[   91.5] RIP: 0010:x+0x5/0x9\n[   91.5] Code: 48 89 {code} 31 f6\n[   91.6] Kernel panic - not syncing: softlockup: hung tasks\n"
@@ -148,7 +148,7 @@ mod tests {
         let waits =
             stuck("<f3> 90").replace("Code:", "Call Trace:\n[   91.5]  text_poke_bp_batch+0x9d/0x1f0\n[   91.5] Code:");
         assert!(stale_breakpoint(&waits));
-        assert!(!stale_breakpoint(&stuck("<48> 8b 00")), "a loop of whoever else");
+        assert!(!stale_breakpoint(&stuck("<48> 8b 00")), "a loop of other code");
         assert!(!stale_breakpoint("[   91.5] Code: <e9> 8f 00 00 00\n[   91.6] BUG: kernel NULL pointer dereference"));
     }
 }

@@ -1,7 +1,7 @@
 //! Which of the live tests run in the guests.
 //!
 //! Everything is emulated there, and five kernels have a quarter of an hour. So what is run there is what depends on the
-//! kernel: what the programs in it tell. What tracer does with that in user space is tested on the machine itself.
+//! kernel: what the programs in it report. What tracer does with that in user space is tested on the machine itself.
 
 use std::fmt;
 
@@ -76,7 +76,7 @@ impl Choice<'_> {
         match self {
             Self::Kernel => LEFT_OUT.iter().map(ToString::to_string).collect(),
             Self::All => Vec::new(),
-            Self::Only(filter) => vec![format!("all without `{filter}` in their names: that was asked for")],
+            Self::Only(filter) => vec![format!("all without `{filter}` in their names: as requested")],
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `docs/kernels.md` and `docs/verifier.md`: what `tracer doctor --json` says in each kernel.
 //!
-//! The first tells what is there and what is not; a run that finds something else fails. The second holds numbers that
-//! change with every build; it is written only when that is asked for.
+//! The first lists what a kernel provides and lacks; a run that finds something else fails. The second holds numbers that
+//! change with every build; it is written only on request.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -132,8 +132,8 @@ fn kernels(guests: &[Guest]) -> String {
     }
     for guest in guests {
         let _ = writeln!(out, "\n**Linux {}**\n", guest.series);
-        let told = ["kernel", "hook", "field"].into_iter().flat_map(|area| guest.checks(area));
-        let mut instead = told.filter(|check| check.status != "ok").peekable();
+        let checks = ["kernel", "hook", "field"].into_iter().flat_map(|area| guest.checks(area));
+        let mut instead = checks.filter(|check| check.status != "ok").peekable();
         if instead.peek().is_none() {
             out += "- Nothing is missing, and nothing is done by another way.\n";
         }
@@ -159,8 +159,8 @@ fn verifier(guests: &[Guest], depths: &BTreeMap<String, u32>) -> String {
             if let Some(depth) = depths.get(&program.name) {
                 rows.set(&program.name, 0, depth.to_string());
             }
-            let told = program.instructions.map_or_else(|| "not told".to_owned(), |count| count.to_string());
-            rows.set(&program.name, column + 1, told);
+            let count = program.instructions.map_or_else(|| "unknown".to_owned(), |count| count.to_string());
+            rows.set(&program.name, column + 1, count);
         }
     }
     let columns = iter::once("stack").chain(guests.iter().map(|guest| &*guest.release));

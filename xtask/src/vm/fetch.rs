@@ -98,7 +98,7 @@ impl Fetcher {
         Ok(kept)
     }
 
-    /// The package lists, fetched when they are first asked for.
+    /// The package lists, fetched when they are first needed.
     pub(super) fn lists(&mut self) -> Result<&Lists> {
         if self.lists.is_none() {
             workspace::say(&format!("fetching lists of kernel packages ({})", self.arch.debian()));

@@ -28,7 +28,7 @@ echo "@@tests" >$out
 touch /tmp/stderr
 tail -n +1 -f /tmp/stderr >/dev/console 2>/dev/null &
 . ./environment
-# A session of its own, as a terminal would give, so that nothing that a test leaves behind holds the line.
+# A separate session, as on a terminal, so that no leftover of a test holds the line.
 setsid ./live $(cat arguments) </dev/null 2>/tmp/stderr >/tmp/outcomes &
 live=$!
 tail -n +1 -f /tmp/outcomes >$out &
@@ -37,7 +37,7 @@ wait $live
 status=$?
 sleep 1.5 # the last lines are shown
 kill $shown
-# A test that failed runs once more, alone, unless so many failed that the cause is not chance.
+# A test that failed runs once more, alone, unless more than five failed: then the cause is not chance.
 failed=$(sed -n 's/^test \([^ ]*\) *\.\.\. FAILED$/\1/p' /tmp/outcomes)
 if [ $(echo $failed | wc -w) -le 5 ]; then
     for test in $failed; do

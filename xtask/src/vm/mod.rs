@@ -34,9 +34,9 @@ const BOOTS: u32 = 3;
 
 /// Run the live tests on other kernels, in virtual machines
 ///
-/// Fetches Debian's packaged kernels by apt, with package lists of its own, and keeps them in target/vm. Boots each in
+/// Fetches Debian's packaged kernels by apt, with separate package lists, and keeps them in target/vm. Boots each in
 /// QEMU, by software emulation, with the static release binary and a static build of the live tests, and prints what
-/// passed, failed and was skipped on each. A kernel that cannot be had is reported as skipped.
+/// passed, failed and was skipped on each. A kernel that is not available is reported as skipped.
 ///
 /// Of the live tests, those run that depend on the kernel: exec, exec_failed, exit, filters, passed_over, reap, tree, types and one seed of oracle,
 /// on all five kernels within a quarter of an hour. What is left out is named at the end; --all runs it too. In a guest there
@@ -51,7 +51,7 @@ pub(crate) struct Args {
     /// Look for newer packages than those that are kept
     #[arg(long)]
     newest: bool,
-    /// Boot nothing: tell again what the last run found
+    /// Boot nothing: print again what the last run found
     #[arg(long)]
     last: bool,
     /// Write what is found into docs/kernels.md and docs/verifier.md
@@ -120,7 +120,7 @@ fn matrix(args: &Args) -> Result<Tally> {
         boot_all(args, &mut fetcher, kernels)?
     };
     if guests.is_empty() {
-        tally.failed.push("no kernel could be had".to_owned());
+        tally.failed.push("no kernel is available".to_owned());
         return Ok(tally);
     }
     print!("{}", report::table(&guests));

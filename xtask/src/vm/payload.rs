@@ -75,7 +75,7 @@ struct Target {
     name: String,
 }
 
-/// The test binary that cargo tells of.
+/// The test binary that cargo reports.
 fn executable(messages: &str) -> Result<PathBuf> {
     let messages = messages.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok());
     let live = messages.filter(|message| message.target.as_ref().is_some_and(|target| target.name == "live"));

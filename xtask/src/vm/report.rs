@@ -78,7 +78,7 @@ impl Guest {
         guest.said = said(parts.next().unwrap_or_default());
         // With one test at a time what a test prints could stand between its name and its outcome.
         if let Some(due) = ran.iter().find_map(|line| number_of_tests(line)).filter(|&due| due != outcomes.len()) {
-            guest.trouble(format!("{due} tests were to run, and the outcome of {} is told", outcomes.len()));
+            guest.trouble(format!("{due} tests should have run, and {} have an outcome", outcomes.len()));
         }
         for (name, outcome) in outcomes {
             let counts = guest.groups.entry(group(name).to_owned()).or_default();
@@ -86,7 +86,7 @@ impl Guest {
                 "ok" => counts.passed += 1,
                 "ignored" => {
                     counts.skipped += 1;
-                    let why = reasons.get(name).cloned().unwrap_or_else(|| "no reason told".to_owned());
+                    let why = reasons.get(name).cloned().unwrap_or_else(|| "no reason given".to_owned());
                     guest.skipped.push((name.to_owned(), why));
                 }
                 _ => {
@@ -179,7 +179,7 @@ fn group(name: &str) -> &str {
     name.split_once("::").map_or(name, |(group, _)| group)
 }
 
-/// So much of what one failed test said is shown; the guest's console has all.
+/// Lines and characters shown of one failed test's output; the guest's console has all of it.
 const MOST_LINES: usize = 40;
 const MOST_CHARS: usize = 400;
 
@@ -302,8 +302,8 @@ skipped on all: exit::oom_kill: no memory cgroup
             "@@release 6.1.0\n@@doctor\n{\"works\":true,\"checks\":[]}\n@@tests\nrunning 2 tests\ntest exit::a ... ok\n",
         );
         assert!(!guest.is_well());
-        let untold = "Linux 6.1.0: 2 tests were to run, and the outcome of 1 is told";
-        assert_eq!(guest.tally().failed, [untold, "Linux 6.1.0: the tests did not end well"]);
+        let missing = "Linux 6.1.0: 2 tests should have run, and 1 have an outcome";
+        assert_eq!(guest.tally().failed, [missing, "Linux 6.1.0: the tests did not end well"]);
         assert!(!Guest::read("6.1", "").is_well());
     }
 }

@@ -1,6 +1,6 @@
 //! How deep each BPF program's stack is, read from its code.
 //!
-//! The kernel tells a program's stack depth in the verifier's log alone, which the loader drops when all went well. So it is
+//! The kernel prints a program's stack depth only in the verifier's log, which the loader drops on success. So it is
 //! worked out from the instructions: the lowest place below the frame pointer that any of them reaches. The verifier counts
 //! the same, over the branches that a kernel and the switches leave in the program: it finds this much at the most.
 
@@ -77,7 +77,7 @@ fn depth(code: &[u8]) -> Result<u32> {
                 places[to] = places[to].map(|place| place + immediate);
                 lowest = lowest.min(places[to].unwrap_or(0));
             }
-            (code::CALL, _) if from == OWN_FUNCTION => bail!("it calls a function of its own: their stacks add up"),
+            (code::CALL, _) if from == OWN_FUNCTION => bail!("it calls another function: their stacks add up"),
             (code::CALL, _) => places[..6].fill(None),
             (_, code::CLASS_LDX) => {
                 reached(places[from]);
