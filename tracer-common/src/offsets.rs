@@ -75,6 +75,8 @@ offsets! {
     task_signal: Needed(8) = "task_struct"."signal",
     /// Signal handlers.
     task_sighand: Useful(8) = "task_struct"."sighand",
+    /// Whether the task can be waited for, or has been (`EXIT_*`, include/linux/sched.h).
+    task_exit_state: Useful(4) = "task_struct"."exit_state",
     /// This thread's exit code.
     task_exit_code: Needed(4) = "task_struct"."exit_code",
     /// Creation time, boot clock; `real_start_time` before 5.5.
@@ -287,6 +289,12 @@ offsets! {
     cgroup_kn: Useful(8) = "cgroup"."kn",
     /// The directory's inode number.
     kernfs_node_id: Useful(8) = "kernfs_node"."id",
+    /// The output of an iterator.
+    iter_meta_seq: Useful(8) = "bpf_iter_meta"."seq",
+    /// Its state.
+    seq_file_private: Useful(8) = "seq_file"."private",
+    /// The pid at which it found the task, in the namespace of who reads.
+    iter_task_tid: Useful(4) = "bpf_iter_seq_task_info"."tid",
     /// Where the path is in the event of an exec: the distance from the event's start in the lower half, the length above.
     event_exec_filename: Event(4) = "trace_event_raw_sched_process_exec"."__data_loc_filename",
     /// The thread that called for it.

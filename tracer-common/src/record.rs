@@ -26,6 +26,8 @@ pub const KIND_EXECAT_FAILED: u16 = 6;
 pub const KIND_CGROUP: u16 = 7;
 /// A dead process was waited for (on request).
 pub const KIND_REAP: u16 = 8;
+/// A process that runs. It comes from an iterator, never through the ring.
+pub const KIND_RUNNING: u16 = 9;
 /// Value of an id that is not set, e.g. the login uid of a service (`INVALID_UID`).
 pub const ID_UNSET: u32 = u32::MAX;
 
@@ -393,7 +395,59 @@ pub struct CgroupRoom {
     pub path: [u8; CGROUP_PATH_BYTES],
 }
 
+/// [`Running::flags`]: a kernel thread.
+pub const RUNNING_KTHREAD: u32 = 1;
+/// [`Running::flags`]: no thread of it is alive; its exit is reported already, or within microseconds.
+pub const RUNNING_ENDED: u32 = 2;
+/// [`Running::flags`]: it has ended and can be waited for.
+pub const RUNNING_ZOMBIE: u32 = 4;
+/// [`Running::flags`]: it has been waited for and is about to vanish.
+pub const RUNNING_GONE: u32 = 8;
+/// [`Running::flags`]: the executable's name has been unlinked.
+pub const RUNNING_EXE_DELETED: u32 = 16;
+/// [`Running::flags`]: the name of the working directory has been unlinked.
+pub const RUNNING_CWD_DELETED: u32 = 32;
+/// [`Running::flags`]: it has no memory: it has ended, or is part of the kernel.
+pub const RUNNING_NO_MM: u32 = 64;
+
+/// One process of an iteration over all of them. Followed by, without gaps: exe (`exe_len` bytes), cwd (`cwd_len`), as in
+/// [`Exec`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Running {
+    /// Common part; `boot_ns` is from before the first of it was read. There are no numbers and no run queue.
+    pub header: Header,
+    /// `CLOCK_BOOTTIME` after the last of it was read, in nanoseconds.
+    pub until_ns: u64,
+    /// The process.
+    pub task: TaskRef,
+    /// Its parent.
+    pub parent: TaskRef,
+    /// Its ids.
+    pub ids: Ids,
+    /// Its name, NUL-padded.
+    pub comm: [u8; COMM_LEN],
+    /// `RUNNING_*` bits.
+    pub flags: u32,
+    /// Depth of its pid namespace, 0 for the initial one.
+    pub ns_level: u32,
+    /// Its pid in each pid namespace, outermost first, when it is in a nested one.
+    pub ns_pids: [u32; MAX_NS_LEVEL + 1],
+    /// Length of exe.
+    pub exe_len: u16,
+    /// Length of cwd.
+    pub cwd_len: u16,
+    /// `FIELD_*` of exe.
+    pub exe_state: u8,
+    /// `FIELD_*` of cwd.
+    pub cwd_state: u8,
+    /// Keeps the size a multiple of eight.
+    pub pad: [u8; 6],
+}
+
 const _: () = {
+    assert!(size_of::<Running>() == 32 + 8 + 32 + 48 + 16 + 8 + 4 * (MAX_NS_LEVEL + 1) + 12);
+    assert!(size_of::<Running>().is_multiple_of(8));
     assert!(size_of::<Cgroup>() == 64);
     assert!(size_of::<CgroupRoom>() == 64 + CGROUP_PATH_BYTES);
     assert!(size_of::<Header>() == 32);

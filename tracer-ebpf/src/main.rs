@@ -23,6 +23,7 @@ mod hook {
     mod exit;
     mod fork;
     mod reap;
+    mod running;
     mod signal;
 }
 mod kernel;

@@ -35,6 +35,10 @@ pub static EXEC_SCRATCH: PerCpuArray<ExecScratch> = PerCpuArray::with_max_entrie
 #[map]
 pub static EXEC_FAILED_SCRATCH: PerCpuArray<ExecScratch> = PerCpuArray::with_max_entries(2, 0);
 
+/// A record of the iterator while it is put together. Only one thread reads an iterator at a time.
+#[map]
+pub static RUNNING_SCRATCH: Array<ExecScratch> = Array::with_max_entries(1, 0);
+
 /// An exec that is under way.
 #[repr(C)]
 #[derive(Clone, Copy)]

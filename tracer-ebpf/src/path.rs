@@ -62,6 +62,13 @@ impl Cursor {
     }
 }
 
+/// What names a file or directory: a mount, and a name in what is mounted. 0 if unknown.
+#[derive(Clone, Copy)]
+pub struct Place {
+    pub mount: u64,
+    pub dentry: u64,
+}
+
 /// Appends the components of a path, innermost first, each with its NUL. Returns how complete it is.
 #[inline(always)]
 pub fn append(cursor: Cursor, mut mount: u64, mut dentry: u64) -> u8 {

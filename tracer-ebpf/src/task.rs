@@ -2,6 +2,7 @@
 //! is known by its address alone.
 
 mod address;
+mod process;
 
 use aya_ebpf::helpers::generated::bpf_get_current_task_btf;
 use tracer_common::config::CGROUP_V2;
@@ -13,6 +14,7 @@ pub use self::address::{
     cgroup_at, current, current_identity, identity_at, identity_if_older, ids_at, namespaces_at, parent_at,
     real_parent_at,
 };
+pub use self::process::{End, process_at};
 use crate::kernel::{Typed, config, offset, read};
 
 /// `PF_KTHREAD`, include/linux/sched.h.

@@ -15,10 +15,11 @@ use crate::kernel::exec_failed::{self, BY_FUNCTION, BY_TRACEPOINT};
 use crate::kernel::filter_maps::KernelFilter;
 use crate::kernel::hierarchy::Hierarchy;
 use crate::kernel::hook::{Hook, REAPS, hooks};
+use crate::kernel::iterator;
 use crate::kernel::load::KernelOptions;
 use crate::kernel::memlock;
 use crate::kernel::nonpreemptible::{self, instead_of};
-use crate::kernel::object::Probe;
+use crate::kernel::object::{Loader, Probe};
 use crate::kernel::preflight::{self, PlaceError};
 use crate::kernel::running_btf;
 
@@ -181,9 +182,9 @@ fn fields(btf: &Btf, out: &mut Vec<Check>) {
 /// Loads each program in all its variations, and attaches it for a moment.
 fn attach(btf: &Btf, btf_file: Option<&Path>, out: &mut Vec<Check>) {
     let mut variations = variations(btf, btf_file).into_iter();
-    let opened = variations
-        .next()
-        .map(|(hierarchy, options)| memlock::within(&options, |options| Probe::open(btf, &hierarchy, options)));
+    let opened = variations.next().map(|(hierarchy, options)| {
+        memlock::within(&options, |options| Probe::open(Loader::begin(), btf, &hierarchy, options))
+    });
     let Some(Ok((mut probe, fitting))) = opened else {
         out.extend(opened.and_then(Result::err).map(|error| failed("BPF maps", Status::Failed, &error)));
         return;
@@ -194,7 +195,10 @@ fn attach(btf: &Btf, btf_file: Option<&Path>, out: &mut Vec<Check>) {
     let mut verified = Verified::default();
     // Attached is the last: what is tracked only, so that nothing comes of it.
     for (hierarchy, options) in variations {
-        verified.load(&mut probe, hooks.iter().chain(&instead));
+        probe.load_ahead(
+            hooks.iter().chain(&instead).chain([&iterator::TASKS]).chain(&BY_FUNCTION).chain(&BY_TRACEPOINT),
+        );
+        verified.load(&mut probe, hooks.iter().chain(&instead).chain([&iterator::TASKS]));
         let KernelOptions { ring_bytes, max_tracked, .. } = fitting;
         let options = KernelOptions { ring_bytes, max_tracked, ..options };
         if let Err(error) = probe.vary(btf, &hierarchy, &options) {
@@ -233,6 +237,13 @@ fn attach(btf: &Btf, btf_file: Option<&Path>, out: &mut Vec<Check>) {
             out.push(check);
         }
     }
+    out.push(match verified.attach(&mut probe, &iterator::TASKS) {
+        Ok(check) => Check { name: iterator::TASKS.name(), ..check },
+        Err(error) => {
+            let detail = format!("{error}; {}", iterator::FALLBACK);
+            Check::new(Area::Hook, iterator::TASKS.name(), Status::Fallback, detail)
+        }
+    });
     filters(btf, out);
     exec_failures(&mut probe, &mut verified, out);
 }

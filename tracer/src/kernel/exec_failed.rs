@@ -14,9 +14,9 @@ pub(crate) const SYSCALL_ARGS: [u32; 5] = [112, 104, 96, 56, 72];
 pub(crate) const SYSCALL_ARGS: [u32; 5] = [272, 8, 16, 24, 32];
 
 #[cfg(target_arch = "x86_64")]
-const FUNCTIONS: [&str; 2] = ["__x64_sys_execve", "__x64_sys_execveat"];
+pub(super) const FUNCTIONS: [&str; 2] = ["__x64_sys_execve", "__x64_sys_execveat"];
 #[cfg(target_arch = "aarch64")]
-const FUNCTIONS: [&str; 2] = ["__arm64_sys_execve", "__arm64_sys_execveat"];
+pub(super) const FUNCTIONS: [&str; 2] = ["__arm64_sys_execve", "__arm64_sys_execveat"];
 
 /// What is missing without it.
 const GIVES: &str = "execs that fail";

@@ -9,6 +9,8 @@ pub enum Way {
     Btf,
     /// To a function of the kernel, as it returns.
     Fexit,
+    /// Not at all: it is read.
+    Iterator,
     /// To a trace event of a group, by its number in tracefs: a tracepoint that `perf` can record.
     Event(&'static str),
 }
@@ -43,6 +45,7 @@ impl Hook {
         match self.way {
             Way::Btf => self.tracepoint.into(),
             Way::Fexit => format!("fexit:{}", self.tracepoint),
+            Way::Iterator => format!("iter:{}", self.tracepoint),
             Way::Event(group) => format!("{group}:{}", self.tracepoint),
         }
     }

@@ -14,13 +14,15 @@ use super::filter_maps::Sets;
 pub use super::filter_maps::{KernelFilter, Tracked};
 use super::hierarchy::Hierarchy;
 use super::hook::{BIRTHS, Hook, REAPS, hooks};
+use super::iterator;
 use super::memlock;
 use super::mmap::{Asleep, Counters};
 use super::nonpreemptible::{self, Ways};
-use super::object::{Probe, cpus, unload};
+use super::object::{Loader, Probe, cpus, unload};
 use super::ring::Ring;
 use super::running_btf;
 use super::skipped::Misses;
+use crate::record::running::Running;
 use crate::record::skipped::Untold;
 
 /// Size of the ring buffer unless told otherwise.
@@ -47,6 +49,8 @@ pub struct KernelOptions {
     pub reap: bool,
     /// Births, execs and deaths by hooks at which no program is preempted. `None`: where the kernel passes over one that is.
     pub unpreempted: Option<bool>,
+    /// What runs already is taken from the kernel's iterator, or from `/proc`. `None`: from the iterator where the kernel has one.
+    pub iterate: Option<bool>,
     /// A file with the running kernel's BTF. Another kernel's is refused.
     pub btf: Option<PathBuf>,
     /// Fields of [`Offsets`](tracer_common::offsets::Offsets) that this kernel is taken not to have, if tracing can do without
@@ -72,6 +76,7 @@ impl Default for KernelOptions {
             exec_failed_by_function: None,
             reap: false,
             unpreempted: None,
+            iterate: None,
             btf: None,
             without: Vec::new(),
         }
@@ -80,11 +85,13 @@ impl Default for KernelOptions {
 
 /// The running kernel side. Dropping it detaches the programs.
 pub struct Kernel {
-    /// Keeps programs and links alive; none once detached.
-    ebpf: Option<Ebpf>,
+    /// Keeps programs and links alive.
+    ebpf: Ebpf,
     stats: Counters,
     sets: Sets,
     misses: Misses,
+    /// What runs can be asked for.
+    iterates: bool,
     /// Hooks that are attached.
     pub hooks: Vec<Hook>,
     /// What this kernel lacks, and what is done instead.
@@ -107,6 +114,7 @@ impl Kernel {
     }
 
     fn start_with(options: &KernelOptions) -> Result<(Self, Ring), LoadError> {
+        let loader = Loader::begin();
         let btf = running_btf::load(options.btf.as_deref())?;
         let hooks: Vec<Hook> = options.reap.then_some(REAPS).into_iter().chain(hooks(&btf)).collect();
         let mut fallbacks = fallbacks(&btf, &hooks);
@@ -117,15 +125,14 @@ impl Kernel {
                 "cgroup {name} is not mounted: of cgroups that are there already only the path is known"
             ));
         }
-        let mut probe = Probe::open(&btf, &hierarchy, options)?;
-        drop(btf);
+        let mut probe = Probe::open(loader, &btf, &hierarchy, options)?;
         let sets = Sets::prepare(&mut probe.ebpf, &options.filter)?;
         // All are loaded before the first is attached: the verifier takes its time.
-        let mut load = |hook: &Hook| {
-            let ways = Ways::of(*hook, options.unpreempted());
-            ways.load(&mut probe, &mut fallbacks).map(|loaded| (ways, loaded))
-        };
-        let loaded: Vec<_> = hooks.iter().map(|hook| (hook, load(hook))).collect();
+        let ways: Vec<Ways> = hooks.iter().map(|hook| Ways::of(*hook, options.unpreempted())).collect();
+        let iterate = options.iterate.unwrap_or(options.filter != KernelFilter::Only);
+        probe.load_ahead(ways.iter().flat_map(Ways::first).chain(iterate.then_some(&iterator::TASKS)));
+        let mut load = |ways: Ways| ways.load(&mut probe, &mut fallbacks).map(|loaded| (ways, loaded));
+        let loaded: Vec<_> = hooks.iter().zip(ways).map(|(hook, ways)| (hook, load(ways))).collect();
         let mut attached = Vec::new();
         for (hook, loaded) in loaded {
             // Whoever's birth is told has this on until tracing ends as well.
@@ -138,19 +145,24 @@ impl Kernel {
                 Err(error) => fallbacks.push(format!("{}: {error}; without {}", hook.tracepoint, hook.gives)),
             }
         }
+        let mut iterates = iterate;
+        if iterate && let Err(error) = probe.load(&iterator::TASKS) {
+            iterates = false;
+            fallbacks.push(format!("{error}; {}", iterator::FALLBACK));
+        }
         let mut misses = Misses::default();
         for hook in &attached {
             misses.watch(hook, probe.descriptor(hook)?);
         }
-        let Probe { mut ebpf, types } = probe;
-        drop(types);
+        let Probe { mut ebpf, types, .. } = probe;
+        drop((btf, types));
         return_freed_memory();
         let missing = |name: &str| refused(name, &"the map is missing from the object");
         let events = ebpf.take_map("EVENTS").ok_or_else(|| missing("EVENTS"))?;
         let ring = Ring::new(events, options.ring_bytes, Asleep::new(ebpf.map("ASLEEP"))?)?;
         let stats = Counters::new(ebpf.map("STATS"), cpus()? as usize)?;
         let ring_bytes = options.ring_bytes;
-        let kernel = Self { ebpf: Some(ebpf), stats, sets, misses, hooks: attached, fallbacks, hierarchy, ring_bytes };
+        let kernel = Self { ebpf, stats, sets, misses, iterates, hooks: attached, fallbacks, hierarchy, ring_bytes };
         let (names, hierarchy) = (kernel.hook_names().join(", "), kernel.hierarchy.name());
         tracing::info!("hooks: {names}; cgroups by {hierarchy}");
         Ok((kernel, ring))
@@ -202,13 +214,27 @@ impl Kernel {
         self.sets.close()
     }
 
+    /// All processes that run; none if this kernel has no iterator over them.
+    pub fn running(&mut self) -> Option<Vec<Running>> {
+        if !self.iterates {
+            return None;
+        }
+        match iterator::read(&mut self.ebpf) {
+            Ok(running) => Some(running),
+            Err(error) => {
+                self.fallbacks.push(format!("{error}; {}", iterator::FALLBACK));
+                self.iterates = false;
+                None
+            }
+        }
+    }
+
     /// Takes the programs off their hooks: nothing more happens in the kernel, and what is in the ring stays. They go one by one:
     /// what is told of the time since this was called is not all that happened.
     pub fn detach(&mut self) {
-        let Some(mut ebpf) = self.ebpf.take() else { return };
         for hook in &self.hooks {
             // What cannot be unloaded is when the rest is dropped.
-            let _ = unload(&mut ebpf, hook);
+            let _ = unload(&mut self.ebpf, hook);
         }
     }
 

@@ -7,6 +7,7 @@ pub mod exec_failed;
 pub mod filter_maps;
 pub mod hierarchy;
 pub mod hook;
+pub mod iterator;
 pub mod load;
 pub(crate) mod memlock;
 mod mmap;

@@ -57,6 +57,11 @@ impl Ways {
         Self { hook, instead: if unpreempted { instead_of(&hook) } else { &[] } }
     }
 
+    /// The hooks of the way that is tried first.
+    pub(super) fn first(&self) -> &[Hook] {
+        if self.instead.is_empty() { std::slice::from_ref(&self.hook) } else { self.instead }
+    }
+
     /// Loads the programs of a way.
     pub(crate) fn load(&self, probe: &mut Probe, fallbacks: &mut Vec<String>) -> Result<Vec<Hook>, LoadError> {
         if !self.instead.is_empty() {

@@ -1,8 +1,13 @@
 //! The object with the programs: opened with the constants that fit a kernel, and loaded, attached and unloaded program by program.
 
+use std::num::NonZero;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
 use aya::maps::Map;
-use aya::programs::{BtfTracePoint, FExit, Program, ProgramError, ProgramFd, TracePoint};
+use aya::programs::{BtfTracePoint, FExit, Iter, Program, ProgramError, ProgramFd, TracePoint};
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
+use rustc_hash::FxHashMap;
 use tracer_common::config::Config;
 use tracer_common::limits::{ARGV_MAX_BYTES, MAX_PREPARED};
 use tracer_common::offsets::Offsets;
@@ -32,31 +37,87 @@ unsafe impl aya::Pod for Plain<Config> {}
 pub(crate) struct Probe {
     pub(crate) ebpf: Ebpf,
     pub(crate) types: aya::Btf,
+    /// The kernel's answers for the programs that [`Probe::load_ahead`] loaded.
+    ahead: FxHashMap<&'static str, Result<(), LoadError>>,
+}
+
+/// aya's loader, made by a thread of its own: it parses all of the kernel's BTF, which is not needed, and takes as long for
+/// that as tracer does for what is needed.
+pub(crate) struct Loader(Option<thread::JoinHandle<EbpfLoader<'static>>>);
+
+impl Loader {
+    /// Begins to make one.
+    pub(crate) fn begin() -> Self {
+        Self(thread::Builder::new().name("bpf-loader".into()).spawn(Self::make).ok())
+    }
+
+    fn make() -> EbpfLoader<'static> {
+        let mut loader = EbpfLoader::new();
+        // Offsets come as constants: no relocation against the kernel's BTF is needed.
+        loader.btf(None);
+        loader
+    }
+
+    fn ready(self) -> EbpfLoader<'static> {
+        self.0.and_then(|thread| thread.join().ok()).unwrap_or_else(Self::make)
+    }
 }
 
 impl Probe {
     /// Opens it for a kernel.
-    pub(crate) fn open(btf: &Btf, hierarchy: &Hierarchy, options: &KernelOptions) -> Result<Self, LoadError> {
-        let types = aya::Btf::parse(btf.data(), aya::Endianness::default());
+    pub(crate) fn open(
+        loader: Loader,
+        btf: &Btf,
+        hierarchy: &Hierarchy,
+        options: &KernelOptions,
+    ) -> Result<Self, LoadError> {
+        let offsets = btf.offsets(&options.without)?;
+        let types = aya::Btf::parse(&btf.attach_points(), aya::Endianness::default());
         let types = types.map_err(|error| refused("its own BTF", &error))?;
-        Ok(Self { ebpf: open(&btf.offsets(&options.without)?, hierarchy, options)?, types })
+        Ok(Self { ebpf: open(loader, &offsets, hierarchy, options)?, types, ahead: FxHashMap::default() })
     }
 
     /// Opens the object anew, with other constants.
     pub(crate) fn vary(&mut self, btf: &Btf, hierarchy: &Hierarchy, options: &KernelOptions) -> Result<(), LoadError> {
-        self.ebpf = open(&btf.offsets(&options.without)?, hierarchy, options)?;
+        self.ebpf = open(Loader::begin(), &btf.offsets(&options.without)?, hierarchy, options)?;
+        self.ahead.clear();
         Ok(())
+    }
+
+    /// Loads the programs of these hooks, as many at a time as there are CPUs: the verifier takes most of the time that tracing
+    /// takes to start. [`Probe::load`] then returns what the kernel said of each.
+    pub(crate) fn load_ahead<'a>(&mut self, hooks: impl Iterator<Item = &'a Hook>) {
+        let Self { ebpf, types, ahead } = self;
+        let hooks: FxHashMap<&str, &Hook> = hooks.map(|hook| (hook.program, hook)).collect();
+        let programs = ebpf.programs_mut().filter_map(|(name, program)| Some((*hooks.get(name)?, program)));
+        let mut programs: Vec<(&Hook, &mut Program)> = programs.collect();
+        // Those that take longest are among those that are needed; they come first.
+        programs.sort_by_key(|(hook, _)| !hook.needed);
+        let threads = thread::available_parallelism().map_or(1, NonZero::get).min(programs.len());
+        let (left, ahead, types) = (Mutex::new(programs.into_iter()), Mutex::new(ahead), &*types);
+        let work = || {
+            loop {
+                let next = left.lock().unwrap_or_else(PoisonError::into_inner).next();
+                let Some((hook, program)) = next else { return };
+                let loaded = load(program, hook, types);
+                ahead.lock().unwrap_or_else(PoisonError::into_inner).insert(hook.program, loaded);
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 1..threads {
+                // Without another thread this one does it all.
+                let _ = thread::Builder::new().name("bpf-loader".into()).spawn_scoped(scope, work);
+            }
+            work();
+        });
     }
 
     /// Loads the program of one hook: the verifier looks through it.
     pub(crate) fn load(&mut self, hook: &Hook) -> Result<(), LoadError> {
-        let Self { ebpf, types } = self;
-        let loaded = match hook.way {
-            Way::Btf => program::<BtfTracePoint>(ebpf, hook)?.load(hook.tracepoint, types),
-            Way::Fexit => program::<FExit>(ebpf, hook)?.load(hook.tracepoint, types),
-            Way::Event(_) => program::<TracePoint>(ebpf, hook)?.load(),
-        };
-        loaded.map_err(|error| classify(&format!("program {}", hook.program), &error))
+        if let Some(loaded) = self.ahead.remove(hook.program) {
+            return loaded;
+        }
+        load(any_program(&mut self.ebpf, hook)?, hook, &self.types)
     }
 
     /// Attaches a program that is loaded.
@@ -66,6 +127,8 @@ impl Probe {
         match hook.way {
             Way::Btf => program::<BtfTracePoint>(ebpf, hook)?.attach().map(drop).map_err(|error| classified(&error)),
             Way::Fexit => program::<FExit>(ebpf, hook)?.attach().map(drop).map_err(|error| classified(&error)),
+            // It is attached anew for each reading.
+            Way::Iterator => Ok(()),
             Way::Event(group) => {
                 let program = program::<TracePoint>(ebpf, hook)?;
                 with_tracefs(|| program.attach(group, hook.tracepoint).map(drop).map_err(|error| classified(&error)))
@@ -92,8 +155,19 @@ impl Probe {
     }
 }
 
+/// Loads a program for its hook.
+fn load(program: &mut Program, hook: &Hook, types: &aya::Btf) -> Result<(), LoadError> {
+    let loaded = match hook.way {
+        Way::Btf => typed::<BtfTracePoint>(program, hook)?.load(hook.tracepoint, types),
+        Way::Fexit => typed::<FExit>(program, hook)?.load(hook.tracepoint, types),
+        Way::Iterator => typed::<Iter>(program, hook)?.load(hook.tracepoint, types),
+        Way::Event(_) => typed::<TracePoint>(program, hook)?.load(),
+    };
+    loaded.map_err(|error| classify(&format!("program {}", hook.program), &error))
+}
+
 /// Opens the object with the constants filled in, and makes its maps.
-fn open(offsets: &Offsets, hierarchy: &Hierarchy, options: &KernelOptions) -> Result<Ebpf, LoadError> {
+fn open(loader: Loader, offsets: &Offsets, hierarchy: &Hierarchy, options: &KernelOptions) -> Result<Ebpf, LoadError> {
     let config = Config {
         argv_max: options.argv_max.min(ARGV_MAX_BYTES),
         threads: options.threads.into(),
@@ -109,13 +183,11 @@ fn open(offsets: &Offsets, hierarchy: &Hierarchy, options: &KernelOptions) -> Re
     // Before Linux 5.11 what might be put into a map counts as memory already.
     let prepared = if options.unpreempted() { MAX_PREPARED } else { 1 };
     let (offsets, config) = (Plain(*offsets), Plain(config));
-    let mut loader = EbpfLoader::new();
+    let mut loader: EbpfLoader<'_> = loader.ready();
     for (name, room) in options.filter.rooms(options.max_tracked, options.reap) {
         loader.map_max_entries(name, room);
     }
     loader
-        // Offsets come as constants: no relocation against the kernel's BTF is needed.
-        .btf(None)
         .override_global("OFFSETS", &offsets, true)
         .override_global("CONFIG", &config, true)
         .map_max_entries("EVENTS", options.ring_bytes)
@@ -139,16 +211,27 @@ fn program<'a, P>(ebpf: &'a mut Ebpf, hook: &Hook) -> Result<&'a mut P, LoadErro
 where
     &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
 {
-    ebpf.program_mut(hook.program)
-        .ok_or_else(|| refused(hook.program, &"the program is missing from the object"))?
-        .try_into()
-        .map_err(|error: ProgramError| refused(hook.program, &error))
+    typed(any_program(ebpf, hook)?, hook)
+}
+
+/// The program of a hook.
+fn any_program<'a>(ebpf: &'a mut Ebpf, hook: &Hook) -> Result<&'a mut Program, LoadError> {
+    ebpf.program_mut(hook.program).ok_or_else(|| refused(hook.program, &"the program is missing from the object"))
+}
+
+/// A program as what it is.
+fn typed<'a, P>(program: &'a mut Program, hook: &Hook) -> Result<&'a mut P, LoadError>
+where
+    &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
+{
+    program.try_into().map_err(|error: ProgramError| refused(hook.program, &error))
 }
 
 pub(crate) fn unload(ebpf: &mut Ebpf, hook: &Hook) -> Result<(), LoadError> {
     let unloaded = match hook.way {
         Way::Btf => program::<BtfTracePoint>(ebpf, hook)?.unload(),
         Way::Fexit => program::<FExit>(ebpf, hook)?.unload(),
+        Way::Iterator => program::<Iter>(ebpf, hook)?.unload(),
         Way::Event(_) => program::<TracePoint>(ebpf, hook)?.unload(),
     };
     unloaded.map_err(|error| refused(hook.program, &error))

@@ -7,10 +7,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 use nix::fcntl::{OFlag, open, openat, readlinkat};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, fstat};
 
 use crate::event::Process;
-use crate::record::text::{Argv, Text};
+use crate::record::text::Text;
 use crate::sys::tty;
 
 /// `task_struct.flags`: on its way through `do_exit` (include/linux/sched.h).
@@ -69,7 +69,15 @@ impl Dir {
     fn link(&self, name: &std::ffi::CStr) -> Option<Text> {
         let target = readlinkat(&self.fd, name).ok()?;
         let target = target.as_bytes();
-        Some(Text::new(target.strip_suffix(b" (deleted)").unwrap_or(target)))
+        let deleted = target.strip_suffix(b" (deleted)").filter(|_| self.is_unlinked(name));
+        Some(Text::new(deleted.unwrap_or(target)))
+    }
+
+    /// Whether what a link leads to has no name any more. A name may end like the mark of one that has none.
+    fn is_unlinked(&self, name: &std::ffi::CStr) -> bool {
+        // It is opened without asking its file system anything, and what is known of it suffices.
+        let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+        openat(&self.fd, name, flags, Mode::empty()).and_then(|file| fstat(&file)).is_ok_and(|stat| stat.st_nlink == 0)
     }
 
     /// Number of a namespace, from a link like `mnt:[4026531841]`; 0 if it cannot be read.
@@ -78,7 +86,7 @@ impl Dir {
         readlinkat(&self.fd, name).ok().and_then(|target| number(&target)).unwrap_or_default()
     }
 
-    /// exe, cwd and argv.
+    /// exe and cwd.
     pub(super) fn image(&mut self, process: &mut Process) {
         let image = process.image_mut();
         if let Some(exe) = self.link(c"exe") {
@@ -86,11 +94,6 @@ impl Dir {
         }
         if let Some(cwd) = self.link(c"cwd") {
             image.set_cwd(cwd);
-        }
-        // No bytes: in the middle of an exec. (An empty list is not to be had since Linux 5.18: execve makes it one
-        // empty string.)
-        if let Some(argv) = self.read(c"cmdline").filter(|bytes| !bytes.is_empty()).map(arguments) {
-            image.set_argv(argv);
         }
     }
 
@@ -140,14 +143,6 @@ pub(super) fn twice<T>(look: impl Fn() -> Option<T>) -> Option<T> {
     look().or_else(&look)
 }
 
-/// The arguments as `/proc/PID/cmdline` has them. One string followed by nothing but NULs is a title that the process
-/// wrote over its arguments (`setproctitle`).
-pub(super) fn arguments(bytes: &[u8]) -> Argv {
-    let title = bytes.trim_ascii_end().iter().rposition(|&b| b != 0).map_or(&b""[..], |last| &bytes[..=last]);
-    let padding = bytes.len() - title.len();
-    if padding > 2 && !title.contains(&0) { Argv::new(title) } else { Argv::new(bytes) }
-}
-
 pub(super) fn number<T: std::str::FromStr>(bytes: &[u8]) -> Option<T> {
     std::str::from_utf8(bytes).ok()?.trim().parse().ok()
 }
@@ -165,6 +160,8 @@ pub(super) struct Stat {
     pub(super) flags: u32,
     pub(super) threads: u32,
     pub(super) start_ticks: u64,
+    /// Where its stack began; 0 if that is not shown.
+    pub(super) start_stack: u64,
 }
 
 impl Stat {
@@ -212,6 +209,7 @@ impl Stat {
             flags: field(9)?.parse().ok()?,
             threads: field(20)?.parse().ok()?,
             start_ticks: field(22)?.parse().ok()?,
+            start_stack: field(28).and_then(|at| at.parse().ok()).unwrap_or_default(),
         })
     }
 }

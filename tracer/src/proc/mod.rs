@@ -4,15 +4,17 @@
 //! read through one descriptor of its directory, which goes on meaning that process (and fails once it is gone) even
 //! if its pid is used again.
 
+mod arguments;
 mod dir;
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use tracer_common::record::ID_UNSET;
 
 use self::dir::{Dir, Stat, Status, number, twice};
@@ -28,7 +30,7 @@ use crate::sys::tty;
 const PF_KTHREAD: u32 = 0x20_0000;
 
 /// The ancestor of all kernel threads.
-const KTHREADD: u32 = 2;
+pub(crate) const KTHREADD: u32 = 2;
 
 /// How often processes are read again whose parent is just ending, and how long to wait before. One that needs longer is
 /// looked at again later ([`crate::table::Table::unsettled`]).
@@ -47,8 +49,12 @@ pub struct Seed {
     pub ppid: u32,
     /// Field 22 of `/proc/PID/stat`.
     pub start_ticks: u64,
+    /// `CLOCK_BOOTTIME` at its creation, in nanoseconds; 0 if only the tick is known.
+    pub start_ns: u64,
     /// Its terminal, as [`crate::sys::tty::mkdev`] has it.
     pub tty: u32,
+    /// Id of its control group; 0 if at most the path is known ([`Process::cgroup`]).
+    pub cgroup_id: u64,
     /// Number of its mount namespace, 0 if unknown.
     pub mnt_ns: u32,
     /// Number of its pid namespace, 0 if unknown, or the initial one.
@@ -61,6 +67,8 @@ pub struct Seed {
     pub read_from_ns: u64,
     /// `CLOCK_BOOTTIME` after the last of it was read.
     pub read_until_ns: u64,
+    /// `CLOCK_BOOTTIME` after what it runs was read: not before `read_until_ns`, since arguments are read last.
+    pub image_until_ns: u64,
 }
 
 impl Seed {
@@ -87,14 +95,42 @@ pub fn snapshot(utc_minus_boot_ns: i64, hierarchy: &Hierarchy) -> io::Result<Vec
     for entry in std::fs::read_dir("/proc")? {
         let Ok(entry) = entry else { continue };
         let pid = entry.file_name().to_str().and_then(|name| name.parse().ok());
-        seeds.extend(pid.and_then(|pid| read(pid, utc_minus_boot_ns, hierarchy)));
+        seeds.extend(pid.and_then(|pid| read_all_but_arguments(pid, utc_minus_boot_ns, hierarchy)));
     }
+    arguments::read(&mut seeds);
     settle_parents(&mut seeds);
     Ok(seeds)
 }
 
+/// Completes what the kernel's iterator found: it does not read the memory of processes, and leaves out some whose children
+/// it shows.
+pub(crate) fn complete(seeds: &mut Vec<Seed>, utc_minus_boot_ns: i64, hierarchy: &Hierarchy) {
+    let mut pids: FxHashSet<u32> = seeds.iter().map(|seed| seed.process.pid).collect();
+    let mut missing: Vec<u32> = Vec::from([1]);
+    let mut next = 0;
+    loop {
+        missing.extend(seeds[next..].iter().map(|seed| seed.ppid));
+        next = seeds.len();
+        missing.retain(|&pid| pid != 0 && pids.insert(pid));
+        if missing.is_empty() {
+            break;
+        }
+        let read = |pid| read_all_but_arguments(pid, utc_minus_boot_ns, hierarchy);
+        seeds.extend(missing.drain(..).filter_map(read));
+    }
+    arguments::read(seeds);
+    settle_parents(seeds);
+}
+
 /// Reads one process; none if there is no such process (or only a thread of that number).
 pub fn read(pid: u32, utc_minus_boot_ns: i64, hierarchy: &Hierarchy) -> Option<Seed> {
+    let mut seed = read_all_but_arguments(pid, utc_minus_boot_ns, hierarchy)?;
+    arguments::read(std::slice::from_mut(&mut seed));
+    Some(seed)
+}
+
+/// What `/proc` shows without waiting for anybody. Its arguments lie in its own memory, which may be held up.
+pub(crate) fn read_all_but_arguments(pid: u32, utc_minus_boot_ns: i64, hierarchy: &Hierarchy) -> Option<Seed> {
     let look = || read_once(pid, utc_minus_boot_ns, hierarchy);
     let seed = twice(look)?;
     // That it is gone may be as little true as that nobody is there.
@@ -146,18 +182,28 @@ fn read_once(pid: u32, utc_minus_boot_ns: i64, hierarchy: &Hierarchy) -> Option<
     process.tty = tty::name(last.tty).map(Into::into);
     process.zombie = exiting && last.is_zombie();
     process.ppid = Some(last.ppid);
+    let read_until_ns = boot_ns();
     Some(Seed {
         process,
         ppid: last.ppid,
         start_ticks: last.start_ticks,
+        start_ns: 0,
         tty: last.tty,
+        cgroup_id: 0,
         mnt_ns,
         pid_ns,
         exiting,
         gone,
         read_from_ns,
-        read_until_ns: boot_ns(),
+        read_until_ns,
+        image_until_ns: read_until_ns,
     })
+}
+
+/// The path of the control group of a process.
+pub(crate) fn cgroup(pid: u32, hierarchy: &Hierarchy) -> Option<Arc<str>> {
+    let lines = std::fs::read(format!("/proc/{pid}/cgroup")).ok()?;
+    Some(hierarchy.path_in(&String::from_utf8_lossy(&lines))?.into())
 }
 
 /// What is left of a process that has ended.

@@ -1,6 +1,5 @@
 use std::process::{Command, Stdio};
 
-use super::dir::arguments;
 use super::*;
 use crate::record::text::Argv;
 
@@ -74,11 +73,38 @@ fn ids_are_read_from_status() {
 }
 
 #[test]
-fn a_title_over_the_arguments_is_one_string() {
-    assert_eq!(strings(&arguments(b"sshd: listener\0\0\0\0\0")), ["sshd: listener"]);
-    assert_eq!(strings(&arguments(b"a\0b\0\0\0\0")), ["a", "b", "", "", ""]);
-    assert_eq!(strings(&arguments(b"sh\0\0")), ["sh", ""]);
-    assert!(strings(&arguments(b"")).is_empty());
+fn empty_arguments_of_a_running_process_are_not_lost() {
+    // It writes to a pipe that nobody reads, and so runs until it is killed.
+    let mut child = Command::new("yes").args(["", "", ""]).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let argv = std::iter::repeat_with(|| read(child.id(), 0, &Hierarchy::of_proc()).unwrap())
+        .inspect(|_| std::thread::sleep(Duration::from_millis(1)))
+        .take(60_000)
+        .filter(|seed| seed.process.image.comm.as_deref() == Some("yes"))
+        .find_map(|seed| seed.process.image.argv.clone());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(argv.unwrap().iter().collect::<Vec<_>>(), ["yes", "", "", ""]);
+}
+
+#[test]
+fn a_name_that_ends_like_the_mark_of_a_deleted_file_is_kept() {
+    let place = tempfile::tempdir().unwrap();
+    let program = place.path().join("s (deleted)");
+    std::fs::copy("/bin/sleep", &program).unwrap();
+    let mut child = Command::new(&program).arg("60").current_dir(place.path()).stdin(Stdio::null()).spawn().unwrap();
+    let look = || read(child.id(), 0, &Hierarchy::of_proc()).unwrap().process.image;
+    let exe = std::iter::repeat_with(look)
+        .inspect(|_| std::thread::sleep(Duration::from_millis(1)))
+        .take(60_000)
+        .filter_map(|image| image.exe.clone())
+        .find(|exe| exe.contains("s (deleted)"));
+    std::fs::remove_file(&program).unwrap();
+    let gone = look().exe.clone();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let real = std::fs::canonicalize(place.path()).unwrap().join("s (deleted)");
+    assert_eq!(exe.as_deref(), real.to_str());
+    assert_eq!(gone, exe, "the mark is not part of the name");
 }
 
 #[test]

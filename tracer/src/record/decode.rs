@@ -88,7 +88,7 @@ pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
 }
 
 #[inline]
-fn header(buf: &mut &[u8]) -> Result<raw::Header, DecodeError> {
+pub(super) fn header(buf: &mut &[u8]) -> Result<raw::Header, DecodeError> {
     Ok(raw::Header {
         len: buf.try_get_u32_ne()?,
         kind: buf.try_get_u16_ne()?,
@@ -100,12 +100,12 @@ fn header(buf: &mut &[u8]) -> Result<raw::Header, DecodeError> {
 }
 
 #[inline]
-fn task_ref(buf: &mut &[u8]) -> Result<raw::TaskRef, DecodeError> {
+pub(super) fn task_ref(buf: &mut &[u8]) -> Result<raw::TaskRef, DecodeError> {
     Ok(raw::TaskRef { start_ns: buf.try_get_u64_ne()?, tgid: buf.try_get_u32_ne()?, tid: buf.try_get_u32_ne()? })
 }
 
 #[inline]
-fn ids(buf: &mut &[u8]) -> Result<raw::Ids, DecodeError> {
+pub(super) fn ids(buf: &mut &[u8]) -> Result<raw::Ids, DecodeError> {
     Ok(raw::Ids {
         uid: buf.try_get_u32_ne()?,
         gid: buf.try_get_u32_ne()?,
@@ -122,7 +122,7 @@ fn ids(buf: &mut &[u8]) -> Result<raw::Ids, DecodeError> {
 }
 
 #[inline]
-fn comm(buf: &mut &[u8]) -> Result<[u8; COMM_LEN], DecodeError> {
+pub(super) fn comm(buf: &mut &[u8]) -> Result<[u8; COMM_LEN], DecodeError> {
     let mut comm = [0; COMM_LEN];
     buf.try_copy_to_slice(&mut comm)?;
     Ok(comm)
@@ -333,7 +333,7 @@ fn capture(state: u8) -> Option<Capture> {
 }
 
 /// A path from its components, innermost first, each ended by a NUL. None at all is the root.
-fn path(components: &[u8], state: u8) -> Option<Text> {
+pub(super) fn path(components: &[u8], state: u8) -> Option<Text> {
     let capture = capture(state);
     let body = components.strip_suffix(b"\0").unwrap_or(components);
     match capture {

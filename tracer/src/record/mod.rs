@@ -3,6 +3,7 @@
 pub mod decode;
 pub mod gaps;
 pub(crate) mod intern;
+pub mod running;
 pub mod skipped;
 pub mod text;
 

@@ -89,9 +89,15 @@ impl Table {
         }
     }
 
-    /// A process was found in the cgroup of a path.
-    pub(super) fn find_in_cgroup(&mut self, slot: Slot, path: Option<&str>) {
-        let Some(path) = path else { return };
+    /// A process was found in a cgroup.
+    pub(super) fn find_in_cgroup(&mut self, slot: Slot, found: &FoundIn) {
+        let Some(path) = found.path.as_deref() else {
+            self.set_cgroup(slot, found.id);
+            if found.id != 0 {
+                self.store[slot].ids.cgroup = found.id;
+            }
+            return;
+        };
         // It may be known better than its path tells.
         if self.store[slot].cgroup.as_ref().is_some_and(|known| &*known.path == path) {
             return;
@@ -162,6 +168,19 @@ impl Table {
         let argv = self.store.image(slot).argv.as_ref()?;
         let line = oci::read(argv).filter(|line| matches!(line.verb, oci::Verb::Create | oci::Verb::Exec))?;
         Some(RuntimeLine { runtime: line.runtime, verb: line.verb, id: line.id.to_owned() })
+    }
+}
+
+/// In which cgroup a process was found: `/proc` shows the path, the kernel side the id.
+pub(super) struct FoundIn {
+    path: Option<Arc<str>>,
+    /// 0 if unknown.
+    id: u64,
+}
+
+impl FoundIn {
+    pub(super) fn of(seed: &Seed) -> Self {
+        Self { path: seed.process.cgroup.clone(), id: seed.cgroup_id }
     }
 }
 

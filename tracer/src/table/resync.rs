@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::cgroup::FoundIn;
 use super::entry::{End, Heir, Parent};
 use super::store::Slot;
 use super::{Moment, Table, seeding};
@@ -47,7 +48,7 @@ impl Table {
             if made_up {
                 self.complete(slot, seed, out);
             } else {
-                self.find_in_cgroup(slot, seed.process.cgroup.as_deref());
+                self.find_in_cgroup(slot, &FoundIn::of(&seed));
                 images.insert(slot, seed.process);
             }
         }
@@ -84,13 +85,13 @@ impl Table {
     fn complete(&mut self, slot: Slot, seed: Seed, out: &mut Vec<Event>) {
         let at = Moment { boot_ns: seed.read_until_ns, cpu: None };
         self.name_tty(seed.tty);
-        let cgroup = seed.process.cgroup.clone();
+        let cgroup = FoundIn::of(&seed);
         let (found, image) = seeding::entry(seed);
         let image = self.store.images.take_in(image);
         let entry = &mut self.store[slot];
         (entry.kthread, entry.ids, entry.ns_pids) = (found.kthread, found.ids, found.ns_pids);
         self.store.set_image(slot, image);
-        self.find_in_cgroup(slot, cgroup.as_deref());
+        self.find_in_cgroup(slot, &cgroup);
         self.tell(Detail::Process, slot, at, out);
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 use tracer_common::record as raw;
 
+use super::cgroup::FoundIn;
 use super::entry::{End, Entry, Heir, Parent};
 use super::store::Slot;
 use super::{Moment, Table};
@@ -22,21 +23,17 @@ impl Table {
         let mut found: Vec<(Slot, Found)> = Vec::with_capacity(seeds.len());
         for seed in seeds {
             let at = Moment { boot_ns: seed.read_until_ns, cpu: None };
-            let task = raw::TaskRef {
-                start_ns: seed.start_ticks.saturating_mul(TICK_NS),
-                tgid: seed.process.pid,
-                tid: seed.process.pid,
-            };
+            let task = raw::TaskRef { start_ns: start_ns(&seed), tgid: seed.process.pid, tid: seed.process.pid };
             if self.store.by_id(seed.process.id).is_some() || !self.make_room(task, at, out) {
                 continue;
             }
             let (ppid, zombie) = (seed.ppid, seed.process.zombie);
             self.name_tty(seed.tty);
-            let cgroup = seed.process.cgroup.clone();
+            let cgroup = FoundIn::of(&seed);
             let (entry, image) = entry(seed);
             let image = self.store.images.take_in(image);
             let slot = self.store.insert(Entry { image, ..entry });
-            self.find_in_cgroup(slot, cgroup.as_deref());
+            self.find_in_cgroup(slot, &cgroup);
             found.push((slot, Found { ppid, zombie, at, told: false }));
         }
         for (slot, found) in &found {
@@ -101,11 +98,17 @@ struct Found {
     told: bool,
 }
 
+/// When it was created, as exactly as is known.
+fn start_ns(seed: &Seed) -> u64 {
+    if seed.start_ns == 0 { seed.start_ticks.saturating_mul(TICK_NS) } else { seed.start_ns }
+}
+
 /// The entry of a process as `/proc` shows it, and the image that is to be held for it.
 pub(super) fn entry(seed: Seed) -> (Entry, Arc<Image>) {
+    let start = start_ns(&seed);
     let process = seed.process;
-    let mut entry = Entry::new(process.pid, seed.start_ticks.saturating_mul(TICK_NS), process.source);
-    entry.exact = false;
+    let mut entry = Entry::new(process.pid, start, process.source);
+    entry.exact = seed.start_ns != 0;
     entry.inferred = process.inferred;
     if process.source == Source::Procfs {
         entry.parent_read_ns = seed.read_until_ns;
@@ -123,7 +126,7 @@ pub(super) fn entry(seed: Seed) -> (Entry, Arc<Image>) {
         sid: unset(process.sid),
         pgid: unset(process.pgid),
         tty: seed.tty,
-        cgroup: 0,
+        cgroup: seed.cgroup_id,
         mnt_ns: seed.mnt_ns,
         pid_ns: seed.pid_ns,
     };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tracer_common::record as raw;
 
+use super::cgroup::FoundIn;
 use super::entry::{Parent, UNKNOWN_IDS};
 use super::store::Slot;
 use super::{Moment, ProcessRef, Table, seeding};
@@ -108,7 +109,7 @@ impl Table {
             return;
         }
         self.name_tty(seed.tty);
-        let (ppid, cgroup) = (seed.ppid, seed.process.cgroup.clone());
+        let (ppid, cgroup) = (seed.ppid, FoundIn::of(&seed));
         let (found, image) = seeding::entry(seed);
         let image = self.store.images.take_in(image);
         let entry = &mut self.store[slot];
@@ -117,7 +118,7 @@ impl Table {
             entry.ids = found.ids;
         }
         self.store.set_image(slot, image);
-        self.find_in_cgroup(slot, cgroup.as_deref());
+        self.find_in_cgroup(slot, &cgroup);
         if self.store[slot].parent == Parent::Unknown && ppid != PPID_UNKNOWN {
             self.find_parent(slot, ppid);
         }

@@ -68,13 +68,16 @@ impl Place {
             process,
             ppid: parent.tgid,
             start_ticks: task.start_ns / 10_000_000,
+            start_ns: 0,
             tty: 0,
+            cgroup_id: 0,
             mnt_ns: self.mnt_ns,
             pid_ns: self.inside.map_or(0, |(number, _)| number),
             exiting: false,
             gone: false,
             read_from_ns: 50 * MS,
             read_until_ns: 50 * MS,
+            image_until_ns: 50 * MS,
         }
     }
 }

@@ -87,8 +87,8 @@ prop_compose! {
         let mut process = Process::new(id, Source::Procfs);
         process.zombie = zombie;
         Seed {
-            process, ppid, start_ticks, tty: pid, mnt_ns: 1 + pid / 4, pid_ns: 0, exiting: zombie, gone: false,
-            read_from_ns: read, read_until_ns: read,
+            process, ppid, start_ticks, start_ns: 0, tty: pid, cgroup_id: 0, mnt_ns: 1 + pid / 4, pid_ns: 0, exiting: zombie, gone: false,
+            read_from_ns: read, read_until_ns: read, image_until_ns: read,
         }
     }
 }

@@ -180,7 +180,9 @@ fn children_of_one_that_was_found_ending_wait_for_news() {
     seen.table.settle(&kernel.seed_of(children[1]), &mut seen.events);
     let reaper = kernel.procs[reaper].pid;
     let father = kernel.procs[father].pid;
-    assert_eq!(moves(&seen.events), pids.map(|pid| (pid, father, reaper, ReparentReason::Subreaper)));
+    let mut found = moves(&seen.events);
+    found.sort_by_key(|&(pid, ..)| pid);
+    assert_eq!(found, pids.map(|pid| (pid, father, reaper, ReparentReason::Subreaper)));
     assert_eq!(seen.table.unsettled().count(), 0);
 }
 

@@ -136,3 +136,12 @@ fn cut_or_foreign_bytes_are_refused_without_panic() {
     }
     assert!(Btf::parse(b"\x7fELF and so on, long enough".to_vec()).is_err());
 }
+
+#[test]
+fn what_a_program_is_attached_to_keeps_its_number() {
+    let whole = Btf::parse(sample()).unwrap();
+    let thin = Btf::parse(whole.attach_points()).unwrap();
+    assert_eq!(thin.typedefs, whole.typedefs);
+    assert!(thin.structs.is_empty() && thin.enums.is_empty());
+    aya::Btf::parse(&whole.attach_points(), aya::Endianness::default()).unwrap();
+}

@@ -7,7 +7,7 @@ use super::intake::Intake;
 use super::kernel_filter::Narrow;
 use super::outbox::Outbox;
 use super::recheck::Again;
-use super::{Tracer, containers, look_at_cgroups};
+use super::{Tracer, containers, look_at_cgroups, running};
 use crate::clock;
 use crate::event::Filtering;
 use crate::filter::pushdown::Scope;
@@ -141,6 +141,14 @@ impl Builder {
         self
     }
 
+    /// Whether what runs already is taken from the kernel's iterator over tasks, or from `/proc`. Unless said, from the iterator
+    /// where the kernel has one.
+    #[must_use]
+    pub fn iterate(mut self, iterate: bool) -> Self {
+        self.kernel.iterate = Some(iterate);
+        self
+    }
+
     /// Report only this process and what it forks from now on. The kernel side itself leaves out the rest.
     #[must_use]
     pub fn only(mut self, pid: u32) -> Self {
@@ -193,7 +201,7 @@ impl Builder {
                 kernel.track(pid, Tracked::Asked)?;
                 line_of(pid, utc_minus_boot_ns, &kernel.hierarchy)
             }
-            None => proc::snapshot(utc_minus_boot_ns, &kernel.hierarchy).map_err(StartError::Proc)?,
+            None => running::snapshot(&mut kernel, utc_minus_boot_ns).map_err(StartError::Proc)?,
         };
         let page_size = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten().unwrap_or(4096);
         let mut table = Table::new(TableOptions {
@@ -213,7 +221,7 @@ impl Builder {
         look_at_cgroups(&mut table, &kernel.hierarchy);
         let intake = Intake::new();
         tracing::info!(
-            "attached within {} ms; {} processes read from /proc within {} ms",
+            "attached within {} ms; {} processes found within {} ms",
             (started_ns - began_ns) / 1_000_000,
             seeds.len(),
             (clock::boot_ns() - started_ns) / 1_000_000,

@@ -6,6 +6,7 @@ mod intake;
 mod kernel_filter;
 mod outbox;
 mod recheck;
+mod running;
 
 use std::future::{Future as _, poll_fn};
 use std::io;

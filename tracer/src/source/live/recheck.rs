@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use rustc_hash::FxHashSet;
 
-use super::{Tracer, look_at_cgroups, lost_event};
+use super::{Tracer, look_at_cgroups, lost_event, running};
 use crate::clock;
 use crate::event::id::ProcessId;
 use crate::kernel::load::{Kernel, Tracked};
@@ -62,7 +62,7 @@ impl Tracer {
             self.settle.later(now);
         }
         for pid in pids {
-            if let Some(seed) = proc::read(pid, clock::utc_minus_boot_ns(), &self.kernel.hierarchy) {
+            if let Some(seed) = proc::read_all_but_arguments(pid, clock::utc_minus_boot_ns(), &self.kernel.hierarchy) {
                 self.outbox.take(|out| self.table.settle(&seed, out));
             }
         }
@@ -99,7 +99,7 @@ impl Tracer {
             let pids: BTreeSet<u32> = self.kernel.tracked().into_iter().chain(known).collect();
             self.look_at(pids, utc_minus_boot_ns)
         } else {
-            proc::snapshot(utc_minus_boot_ns, &self.kernel.hierarchy).unwrap_or_default()
+            running::snapshot(&mut self.kernel, utc_minus_boot_ns).unwrap_or_default()
         };
         if seeds.is_empty() {
             self.resync = Again::never();
@@ -112,7 +112,7 @@ impl Tracer {
             self.resync.later(now);
             return;
         }
-        tracing::info!("records were lost: holding the tree against /proc, {} processes", seeds.len());
+        tracing::info!("records were lost: comparing the tree with what runs, {} processes", seeds.len());
         let ending = |seed: &&Seed| seed.exiting && !seed.gone && !seed.process.zombie;
         let undecided: FxHashSet<ProcessId> = seeds.iter().filter(ending).map(|seed| seed.process.id).collect();
         let found = merge::reconcile(seeds, &told);

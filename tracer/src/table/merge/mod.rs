@@ -48,7 +48,8 @@ pub fn reconcile(seeds: Vec<Seed>, told: &Told) -> Vec<Seed> {
         seed.process.zombie = !ended && (seed.process.zombie || seed.exiting);
         // Two of one pid within one tick: it may be the later one that was looked at.
         let exec = there_before.and_then(|facts| facts.exec.as_ref());
-        if same.len() > 1 || exec.is_some_and(|exec| exec.boot_ns <= seed.read_until_ns.saturating_add(EXEC_TAKES_NS)) {
+        if same.len() > 1 || exec.is_some_and(|exec| exec.boot_ns <= seed.image_until_ns.saturating_add(EXEC_TAKES_NS))
+        {
             seed.forget_image();
             seed.mnt_ns = 0;
         }
@@ -211,13 +212,16 @@ fn add_missing(out: &mut Vec<Seed>, told: &Told) {
             process,
             ppid,
             start_ticks: start_ns / TICK_NS,
+            start_ns,
             tty: 0,
+            cgroup_id: 0,
             mnt_ns: 0,
             pid_ns: 0,
             exiting: !facts.ended,
             gone: false,
             read_from_ns: facts.first_boot_ns,
             read_until_ns: facts.first_boot_ns,
+            image_until_ns: facts.first_boot_ns,
         });
     }
 }

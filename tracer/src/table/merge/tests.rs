@@ -51,13 +51,16 @@ fn seed(pid: u32, start_ns: u64, ppid: u32) -> Seed {
         process,
         ppid,
         start_ticks: start_ns / TICK_NS,
+        start_ns: 0,
         tty: 0,
+        cgroup_id: 0,
         mnt_ns: 0,
         pid_ns: 0,
         exiting: false,
         gone: false,
         read_from_ns: 499 * MS,
         read_until_ns: 500 * MS,
+        image_until_ns: 500 * MS,
     }
 }
 

@@ -99,9 +99,11 @@ fn from_thread(truth: Truth, _: &[String]) {
     });
 }
 
-/// COUNT: so many execs of one process, each from a thread of its own; then it waits for the end of its input.
+/// LEADER COUNT: COUNT execs of one process, each from another thread than the leader, which stays or is gone by then; at last
+/// it waits for the end of its input.
 fn from_threads(truth: Truth, arguments: &[String]) {
-    let count: u32 = arguments[0].parse().expect("a count");
+    let leader_goes = arguments[0] == "gone";
+    let count: u32 = arguments[1].parse().expect("a count");
     if count == 0 {
         truth.say("done", json!({}));
         std::io::stdin().read_line(&mut String::new()).expect("a pipe");
@@ -112,13 +114,27 @@ fn from_threads(truth: Truth, arguments: &[String]) {
     unsafe { libc::fcntl(truth.fd(), libc::F_SETFD, libc::FD_CLOEXEC) };
     let mut again: Vec<_> = std::env::args_os().skip(1).collect();
     *again.last_mut().expect("the count") = (count - 1).to_string().into();
-    thread::scope(|scope| {
-        // All others end by it, in any order, while their process is looked at.
-        for _ in 0..3 {
-            scope.spawn(|| thread::sleep(kit::PATIENCE));
+    // All others end by it, in any order, while their process is looked at.
+    for _ in 0..3 {
+        thread::spawn(|| thread::sleep(kit::PATIENCE));
+    }
+    let leader = kit::gettid();
+    let execs = thread::spawn(move || {
+        while leader_goes && is_alive(leader) {
+            thread::yield_now();
         }
-        scope.spawn(|| panic!("exec: {}", Command::new(this_binary()).args(again).exec()));
+        panic!("exec: {}", Command::new(this_binary()).args(again).exec())
     });
+    if leader_goes {
+        kit::exit_thread(0);
+    }
+    let _ = execs.join();
+}
+
+/// Whether a thread of this process has not ended.
+fn is_alive(thread: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/self/task/{thread}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
 fn write_script(path: &Path, interpreter: &str) {

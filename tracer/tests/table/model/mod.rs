@@ -389,13 +389,17 @@ impl Kernel {
             process,
             ppid,
             start_ticks: proc.start_ns / 10_000_000,
+            // `/proc` shows the tick, the iterator the nanosecond.
+            start_ns: if nr % 2 == 0 { proc.start_ns } else { 0 },
             tty: 0,
+            cgroup_id: 0,
             mnt_ns: 0,
             pid_ns: 0,
             exiting: proc.state != State::Alive,
             gone: false,
             read_from_ns: self.now,
             read_until_ns: self.now,
+            image_until_ns: self.now,
         }
     }
 }

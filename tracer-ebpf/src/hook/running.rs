@@ -1,0 +1,113 @@
+//! An iterator over all tasks (kernel/bpf/task_iter.c): every process that runs, each exactly once.
+//!
+//! The kernel looks up one pid after the other under RCU and hands over the task that has it. While a thread execs, it takes
+//! over the pid of its process (fs/exec.c, `de_thread`), so a task's own numbers may have changed since it was found. The pid
+//! at which it was found has not: a task stands for its process if that pid is the process's. Everything else is read from
+//! whichever task is the leader by now.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::{bpf_ktime_get_boot_ns, bpf_seq_write};
+use tracer_common::limits::MAX_NS_LEVEL;
+use tracer_common::offsets::ABSENT;
+use tracer_common::record::{
+    FIELD_UNREADABLE, Header, KIND_RUNNING, RUNNING_CWD_DELETED, RUNNING_ENDED, RUNNING_EXE_DELETED, RUNNING_GONE,
+    RUNNING_KTHREAD, RUNNING_NO_MM, RUNNING_ZOMBIE, Running,
+};
+
+use crate::kernel::{Typed, offset, read};
+use crate::maps::RUNNING_SCRATCH;
+use crate::path::{self, Cursor, Place};
+use crate::task::{End, Task, identity_at, process_at};
+
+/// Members of `struct bpf_iter__task` (kernel/bpf/task_iter.c).
+const META: u32 = 0;
+const TASK: u32 = 8;
+
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task")]
+extern "C" fn running(context: *mut c_void) -> i32 {
+    let context = Typed(context.cast());
+    // SAFETY: both members are pointers.
+    let (meta, found) = unsafe { (context.follow(META), context.follow(TASK)) };
+    // The last call has no task.
+    if found.is_null() {
+        return 0;
+    }
+    // Without these it shows nothing, and user space reads `/proc`.
+    if offset!(iter_meta_seq) == ABSENT || offset!(seq_file_private) == ABSENT || offset!(iter_task_tid) == ABSENT {
+        return 0;
+    }
+    // SAFETY: the member is a pointer.
+    let seq = unsafe { meta.follow(offset!(iter_meta_seq)) };
+    // SAFETY: as above; to the verifier, what it points to is unknown.
+    let state: u64 = unsafe { seq.load(offset!(seq_file_private)) };
+    let found = Task(found);
+    if read::<u32>(state, offset!(iter_task_tid)) != found.tgid() {
+        return 0;
+    }
+    let Some(scratch) = RUNNING_SCRATCH.get_ptr_mut(0) else { return 0 };
+    let record = scratch.cast::<Running>();
+    // By address from here on: the verifier takes up to a millisecond for each pointer that it follows by type.
+    let process = process_at(found.leader().0.address());
+    // SAFETY: `scratch` points into a map, and nobody else writes there.
+    unsafe {
+        let boot_ns = bpf_ktime_get_boot_ns();
+        (*record).header = Header { len: 0, kind: KIND_RUNNING, cpu: 0, seq: 0, boot_ns, rq_clock: 0 };
+        (*record).task = identity_at(process.leader);
+        (*record).parent = process.parent();
+        (*record).ids = process.ids();
+        (*record).comm = process.comm();
+        let mut flags = match process.end() {
+            End::None => 0,
+            End::Under => RUNNING_ENDED,
+            End::Zombie => RUNNING_ENDED | RUNNING_ZOMBIE,
+            End::Gone => RUNNING_ENDED | RUNNING_GONE,
+        };
+        if process.is_kthread() {
+            flags |= RUNNING_KTHREAD;
+        }
+        if process.mm == 0 {
+            flags |= RUNNING_NO_MM;
+        }
+        let level = process.ns_level();
+        (*record).ns_level = level;
+        for i in 0..=MAX_NS_LEVEL {
+            (*record).ns_pids[i] = if i as u32 <= level && level != 0 { process.pid_at_level(i as u32) } else { 0 };
+        }
+        // The record's own length serves as the cursor's place until the record is done.
+        let cursor = Cursor::new(scratch.cast(), &raw mut (*record).header.len, size_of::<Running>() as u32);
+        ((*record).exe_state, (*record).cwd_state) = (FIELD_UNREADABLE, FIELD_UNREADABLE);
+        let (exe, cwd) = (process.exe(), process.cwd());
+        let at = cursor.at();
+        if process.mm != 0 {
+            (*record).exe_state = path::append(cursor, exe.mount, exe.dentry);
+            if is_deleted(exe) {
+                flags |= RUNNING_EXE_DELETED;
+            }
+        }
+        (*record).exe_len = (cursor.at() - at) as u16;
+        let at = cursor.at();
+        if process.mm != 0 {
+            (*record).cwd_state = path::append(cursor, cwd.mount, cwd.dentry);
+            if is_deleted(cwd) {
+                flags |= RUNNING_CWD_DELETED;
+            }
+        }
+        (*record).cwd_len = (cursor.at() - at) as u16;
+        (*record).flags = flags;
+        (*record).until_ns = bpf_ktime_get_boot_ns();
+        // What finds no room in the reader's buffer is asked for again.
+        bpf_seq_write(seq.0.cast_mut().cast(), scratch.cast(), cursor.at());
+    }
+    0
+}
+
+/// True if a name was taken off its hash chain; a root (or a memfd) was never on one.
+#[inline(always)]
+fn is_deleted(place: Place) -> bool {
+    offset!(dentry_hash_pprev) != ABSENT
+        && place.dentry != 0
+        && read::<u64>(place.dentry, offset!(dentry_hash_pprev)) == 0
+        && read::<u64>(place.dentry, offset!(dentry_parent)) != place.dentry
+}
