@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use futures_core::Stream as _;
 use tracer::Tracer;
-use tracer::event::{Detail, Process};
 use tracer::event::id::TICK_NS;
+use tracer::event::{Detail, Process};
 use tracer::kernel::filter_maps::KernelFilter;
 use tracer::kernel::load::{Kernel, KernelOptions};
 use tracer_common::record::RUNNING_ENDED;
