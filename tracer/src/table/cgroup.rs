@@ -138,7 +138,7 @@ impl Table {
             Some(cgroup) => (cgroup.path.clone(), cgroup.unit.clone()),
             None => return,
         };
-        let container = Container::new(line.id, Some(line.runtime), None, path.clone());
+        let container = Container::new(&line.id, Some(line.runtime), None, path.clone());
         entry.cgroup = Some(Arc::new(Cgroup { path, unit, container: Some(container) }));
     }
 
