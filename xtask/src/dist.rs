@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::iter;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use duct::Expression;
@@ -14,7 +16,8 @@ use crate::{build, process, setup, workspace};
 /// Build the binary to hand out: static, stripped, with the BPF object, man pages and completions
 ///
 /// Writes `target/dist/tracer`, which runs on any Linux of this architecture without other files, `target/dist/man` and
-/// `target/dist/completions`. Checks that the binary needs no dynamic loader and prints its version.
+/// `target/dist/completions`. Checks that the binary needs no dynamic loader, does not contain the C library's name
+/// service, and prints its version.
 #[derive(clap::Args)]
 pub(crate) struct Args {}
 
@@ -58,6 +61,7 @@ pub(crate) fn static_binary_with(
     process::build_saying_only_news(with_flags(build, static_flags())?).context("tracer")?;
     let linked = workspace::target_dir().join(target).join("dist").join("tracer");
     check_static(&linked).with_context(|| workspace::shown(&linked))?;
+    check_users(&linked).with_context(|| workspace::shown(&linked))?;
     Ok(linked)
 }
 
@@ -73,5 +77,56 @@ fn check_static(binary: &Path) -> Result<()> {
     if file.elf_program_headers().iter().any(|header| header.p_type(file.endian()) == elf::PT_INTERP) {
         bail!("it is dynamically linked");
     }
+    match of_name_service(&content) {
+        Some(name) => {
+            bail!("it contains the C library's name service ({name}), which loads libraries: see sys/passwd.rs")
+        }
+        None => Ok(()),
+    }
+}
+
+/// What only the name service of glibc contains: the file that configures it, and the libraries that it loads. They are
+/// linked with `getpwnam`, `getgrgid`, `getaddrinfo` and all their relatives; symbols are stripped, these are not.
+fn of_name_service(content: &[u8]) -> Option<&'static str> {
+    let contains = |text: &str| content.windows(text.len()).any(|window| window == text.as_bytes());
+    ["/etc/nsswitch.conf", "libnss_"].into_iter().find(|text| contains(text))
+}
+
+/// A user that no file names is a number, whatever modules of the name service are configured here.
+fn check_users(binary: &Path) -> Result<()> {
+    const UID: u32 = 61234;
+    if !nix::unistd::geteuid().is_root() || !runs_here(binary)? {
+        return Ok(());
+    }
+    let mut sleeps = Command::new("sleep").arg("1000").uid(UID).stdin(Stdio::null()).spawn().context("sleep")?;
+    let tree = process::command(binary, ["tree", "-u", &sleeps.id().to_string()]).read();
+    let ended = sleeps.kill().and_then(|()| sleeps.wait());
+    let tree = tree.context("`tree -u` of a user that no file names")?;
+    ended.context("sleep")?;
+    if !tree.contains(&UID.to_string()) {
+        bail!("`tree -u` does not show uid {UID}: {tree}");
+    }
     Ok(())
+}
+
+/// False for a binary of another architecture.
+fn runs_here(binary: &Path) -> Result<bool> {
+    let machine = |path: &Path| -> Result<u16> {
+        let content = fs::read(path)?;
+        let file = ElfFile64::<Endianness>::parse(&*content).context("no ELF file")?;
+        Ok(file.elf_header().e_machine.get(file.endian()))
+    };
+    Ok(machine(binary)? == machine(Path::new("/proc/self/exe"))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_service_is_recognised() {
+        assert_eq!(of_name_service(b"\0/etc/nsswitch.conf\0"), Some("/etc/nsswitch.conf"));
+        assert_eq!(of_name_service(b"\0libnss_files.so\0"), Some("libnss_"));
+        assert_eq!(of_name_service(b"\0/etc/passwd\0"), None);
+    }
 }

@@ -46,6 +46,7 @@ pub(crate) const TESTS: &[Package] = &[
     package("gcc", "the tests trace a compiler at work"),
     package("libc6-dev", "C headers, and the static C library"),
     package("libcap2-bin", "setcap: the tests trace a binary with file capabilities"),
+    package("libnss-systemd", "crashes a static binary that uses the C library's name service: ours must not"),
     package("make", "the tests trace make -j"),
     package("podman", "the tests trace its containers"),
     package("procps", "ps, against which the tests compare"),

@@ -7,13 +7,13 @@ use std::time::Duration;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use globset::Glob;
-use nix::unistd::User;
 
 use super::UsageError;
 use crate::event::{Filtering, Kind};
 use crate::filter::pushdown::{self, Beside, Scope};
 use crate::filter::{self, Filter, Spec};
 use crate::source::live::{ExecFailures, MAX_MEMORY};
+use crate::sys::passwd;
 
 /// Which events are shown.
 #[derive(Clone, Debug, Args)]
@@ -296,11 +296,7 @@ pub(super) fn user(text: &str) -> Result<u32, String> {
         // The kernel's "no user".
         Ok(u32::MAX) => Err("it means \"no user\"".into()),
         Ok(uid) => Ok(uid),
-        Err(_) => match User::from_name(text) {
-            Ok(Some(user)) => Ok(user.uid.as_raw()),
-            Ok(None) => Err("no user has this name: give one that `getent passwd` lists, or a number".into()),
-            Err(error) => Err(format!("the user cannot be looked up ({}): give a number", error.desc())),
-        },
+        Err(_) => passwd::uid_of(text).map_err(|error| error.to_string()),
     }
 }
 

@@ -1,35 +1,45 @@
 //! Names of users.
 
 use std::cell::RefCell;
+use std::fmt;
 use std::sync::Arc;
 
-use nix::unistd::{Uid, User};
 use rustc_hash::FxHashMap;
 
 use super::escape;
+use crate::sys::passwd::Passwd;
 
 /// Names of users, each looked up once; a number where there is no name.
-#[derive(Debug)]
 pub struct Users {
     names: RefCell<FxHashMap<u32, Arc<str>>>,
-    lookup: fn(u32) -> Option<String>,
+    lookup: RefCell<Lookup>,
+}
+
+/// Finds the name of a user.
+type Lookup = Box<dyn FnMut(u32) -> Option<String> + Send>;
+
+impl fmt::Debug for Users {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Users").field("names", &self.names).finish_non_exhaustive()
+    }
 }
 
 impl Users {
-    /// As the system knows them.
+    /// As `/etc/passwd` has them.
     pub fn of_system() -> Self {
-        Self::new(|uid| Some(User::from_uid(Uid::from_raw(uid)).ok()??.name))
+        let mut passwd = Passwd::of_system();
+        Self::new(move |uid| passwd.name(uid).map(str::to_owned))
     }
 
     /// As a function knows them.
-    pub fn new(lookup: fn(u32) -> Option<String>) -> Self {
-        Self { names: RefCell::default(), lookup }
+    pub fn new(lookup: impl FnMut(u32) -> Option<String> + Send + 'static) -> Self {
+        Self { names: RefCell::default(), lookup: RefCell::new(Box::new(lookup)) }
     }
 
     /// The name of one, safe for a terminal.
     pub fn name(&self, uid: u32) -> Arc<str> {
         let mut names = self.names.borrow_mut();
-        let name = names.entry(uid).or_insert_with(|| match (self.lookup)(uid) {
+        let name = names.entry(uid).or_insert_with(|| match (self.lookup.borrow_mut())(uid) {
             Some(name) => escape::text(&name).into(),
             None => uid.to_string().into(),
         });

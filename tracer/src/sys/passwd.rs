@@ -1,0 +1,230 @@
+//! Users by name and number, from `/etc/passwd` itself.
+//!
+//! The C library would ask its name service (`getpwnam`, `getpwuid`). That loads further libraries by configuration, and in
+//! a static binary it crashes when one of them does not fit. So this module reads the file, and asks `getent` only for a
+//! name that a user typed and the file does not have.
+
+use std::collections::HashMap;
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::libc::O_NONBLOCK;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+const PASSWD: &str = "/etc/passwd";
+
+/// No more of the file is read: room for some 200,000 users.
+const MAX_BYTES: u64 = 16 << 20;
+
+/// No more of an answer of `getent` is read: it is one line.
+const MAX_ANSWER: u64 = 64 << 10;
+
+/// `getent` may ask a server. It is given up after this time.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Why a name has no number.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UnknownUser {
+    /// Neither the file nor `getent` knows it.
+    #[error("no user has this name: give one that `getent passwd` lists, or a number")]
+    NoSuchName,
+    /// `getent` did not answer.
+    #[error("`getent passwd` does not answer within {} seconds: give a number", PATIENCE.as_secs())]
+    NoAnswer,
+}
+
+/// The number of the user that has this name.
+pub fn uid_of(name: &str) -> Result<u32, UnknownUser> {
+    let listed = Passwd::of_system().read().into_iter().find(|user| user.name == name);
+    listed.map_or_else(|| ask(Command::new("getent"), name, PATIENCE), |user| Ok(user.uid))
+}
+
+/// Names of users by number, as the file has them. It is read again when a number is missing and the file has changed.
+#[derive(Debug)]
+pub struct Passwd {
+    path: PathBuf,
+    names: HashMap<u32, String>,
+    /// Which state of the file the names are from.
+    read: Option<Stamp>,
+}
+
+/// A state of a file.
+#[derive(Debug, PartialEq, Eq)]
+struct Stamp {
+    inode: u64,
+    bytes: u64,
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(meta: &Metadata) -> Self {
+        Self { inode: meta.ino(), bytes: meta.size(), changed: (meta.ctime(), meta.ctime_nsec()) }
+    }
+}
+
+/// One line of the file.
+#[derive(Debug, PartialEq, Eq)]
+struct User {
+    name: String,
+    uid: u32,
+}
+
+impl Passwd {
+    /// That of this machine.
+    pub fn of_system() -> Self {
+        Self::at(PASSWD)
+    }
+
+    fn at(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), names: HashMap::new(), read: None }
+    }
+
+    /// The name of a user, if the file has one.
+    pub fn name(&mut self, uid: u32) -> Option<&str> {
+        if !self.names.contains_key(&uid) && self.has_changed() {
+            let users = self.read();
+            self.names.clear();
+            for User { name, uid } in users {
+                // As with `getpwuid`.
+                self.names.entry(uid).or_insert(name);
+            }
+        }
+        self.names.get(&uid).map(String::as_str)
+    }
+
+    /// Notes the present state of the file; true if it was another before.
+    fn has_changed(&mut self) -> bool {
+        let now = std::fs::metadata(&self.path).ok().map(|meta| Stamp::of(&meta));
+        let changed = self.read != now;
+        self.read = now;
+        changed
+    }
+
+    /// All users in the file; none if it cannot be read.
+    fn read(&self) -> Vec<User> {
+        let open = OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(&self.path);
+        let regular = |file: &File| file.metadata().is_ok_and(|meta| meta.is_file());
+        let mut bytes = Vec::new();
+        if let Some(file) = open.ok().filter(regular) {
+            // What was read before an error is as good.
+            let _ = file.take(MAX_BYTES).read_to_end(&mut bytes);
+        }
+        users(&bytes)
+    }
+}
+
+/// The lines that name a user. `+` and `-` begin those that refer to another service.
+fn users(bytes: &[u8]) -> Vec<User> {
+    let text = String::from_utf8_lossy(bytes);
+    let user = |line: &str| {
+        let mut fields = line.split(':');
+        let (name, uid) = (fields.next()?, fields.nth(1)?.parse().ok()?);
+        let names_one = !name.is_empty() && !name.starts_with(['+', '-', '#']);
+        names_one.then(|| User { name: name.to_owned(), uid })
+    };
+    text.lines().filter_map(user).collect()
+}
+
+/// What `getent passwd NAME` says: users of a directory service are not in the file.
+fn ask(mut getent: Command, name: &str, patience: Duration) -> Result<u32, UnknownUser> {
+    if name.is_empty() || name.starts_with('-') {
+        return Err(UnknownUser::NoSuchName);
+    }
+    getent.args(["passwd", name]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    // Not every system has one.
+    let Ok(mut child) = getent.spawn() else { return Err(UnknownUser::NoSuchName) };
+    let answer = answer(&mut child, Instant::now() + patience);
+    let _ = child.kill();
+    let _ = child.wait();
+    let answer = answer.map_err(|error| match error.kind() {
+        io::ErrorKind::TimedOut => UnknownUser::NoAnswer,
+        _ => UnknownUser::NoSuchName,
+    })?;
+    // It is the same user, though the service may write the name otherwise.
+    users(&answer).first().map(|user| user.uid).ok_or(UnknownUser::NoSuchName)
+}
+
+/// All that a child writes until it closes its output.
+fn answer(child: &mut Child, end: Instant) -> io::Result<Vec<u8>> {
+    let mut answer = Vec::new();
+    let Some(mut output) = child.stdout.take() else { return Ok(answer) };
+    let mut buffer = [0; 4096];
+    while (answer.len() as u64) < MAX_ANSWER {
+        let left = end.saturating_duration_since(Instant::now());
+        let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(output.as_fd(), PollFlags::POLLIN)], left) {
+            Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
+            Err(Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+            Ok(_) => match output.read(&mut buffer)? {
+                0 => break,
+                count => answer.extend_from_slice(&buffer[..count]),
+            },
+        }
+    }
+    Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn lines_that_name_a_user_are_found_among_others() {
+        let file = b"root:x:0:0:root:/root:/bin/bash\n# note\n\n+nis:x:7:7:::\n-bad:x:8:8:::\n+::::::\nshort\n\
+            odd:x:nine:9:::\nwww-data:x:33:33:www-data:/var/www:/usr/sbin/nologin\n\xff:x:44:44:::";
+        let found: Vec<(String, u32)> = users(file).into_iter().map(|user| (user.name, user.uid)).collect();
+        let wanted = [("root", 0), ("www-data", 33), ("\u{fffd}", 44)];
+        assert_eq!(found, wanted.map(|(name, uid)| (name.to_owned(), uid)));
+    }
+
+    #[test]
+    fn a_user_that_is_added_later_is_found() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("passwd");
+        let mut passwd = Passwd::at(&path);
+        assert_eq!(passwd.name(7), None, "there is no file");
+        fs::write(&path, "one:x:7:7:::\ntwo:x:7:7:::\n").unwrap();
+        assert_eq!(passwd.name(7), Some("one"), "the first line counts");
+        assert_eq!(passwd.name(8), None);
+        fs::write(&path, "one:x:7:7:::\nthree:x:8:8:::\n").unwrap();
+        assert_eq!(passwd.name(8), Some("three"));
+    }
+
+    #[test]
+    fn only_a_regular_file_is_read() {
+        let place = tempfile::tempdir().unwrap();
+        let fifo = place.path().join("passwd");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRUSR).unwrap();
+        assert_eq!(Passwd::at(&fifo).name(0), None, "and it does not block");
+        assert_eq!(Passwd::at(place.path()).name(0), None);
+    }
+
+    #[test]
+    fn getent_is_asked_and_given_up() {
+        let program = |script: &str| {
+            let mut command = Command::new("sh");
+            command.args(["-c", script, "getent"]);
+            command
+        };
+        let long = Duration::from_mins(1);
+        let script = "test \"$1 $2\" = 'passwd carol' || exit 2; echo 'CAROL:*:70000:70000::/:/bin/sh'";
+        assert_eq!(ask(program(script), "carol", long), Ok(70000));
+        assert_eq!(ask(program(script), "nobody here", long), Err(UnknownUser::NoSuchName));
+        assert_eq!(ask(program("exit 0"), "-h", long), Err(UnknownUser::NoSuchName));
+        assert_eq!(ask(Command::new("/no/such/getent"), "carol", long), Err(UnknownUser::NoSuchName));
+        let asked = Instant::now();
+        let short = Duration::from_millis(100);
+        assert_eq!(ask(program("exec sleep 300"), "carol", short), Err(UnknownUser::NoAnswer));
+        assert!(asked.elapsed() < long, "it is given up");
+        assert_eq!(ask(program("exec yes"), "carol", long), Err(UnknownUser::NoSuchName), "it is bounded");
+    }
+}
