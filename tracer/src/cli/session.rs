@@ -90,7 +90,7 @@ pub(super) fn run(mut plan: run::Plan) -> anyhow::Result<ExitCode> {
             return Ok(ended.code);
         }
         // Time and CPU time are counted from the same moment on: now that it goes.
-        let summary = Summary::since(tracer.now());
+        let summary = Summary::since(Timestamp(clock::boot_ns().cast_signed()));
         let mut report = Report { root: held.pid(), before_ns: held.cpu_ns(), summary };
         let mut caused = Caused::by(held.pid(), plan.containers, true, &mut report);
         let ended = follow(&plan, tracer, &mut held, &mut caused).await?;
@@ -159,7 +159,7 @@ impl Report {
     /// Writes the picture to standard error, as wide as the terminal.
     fn print(&self, bye: &Bye, colour: bool) -> std::io::Result<()> {
         let width = terminal_size::terminal_size_of(std::io::stderr()).map(|(width, _)| usize::from(width.0));
-        let now = Timestamp(clock::boot_ns() as i64 + clock::utc_minus_boot_ns());
+        let now = Timestamp(clock::boot_ns().cast_signed());
         let lines = self.summary.lines(self.root, bye, now, width, Glyphs::of_locale());
         line::print(&lines, &mut std::io::stderr().lock(), colour)
     }

@@ -10,11 +10,13 @@ use crossterm::event::{Event as Input, KeyCode, KeyEventKind, KeyModifiers};
 use crossterm::terminal::{BeginSynchronizedUpdate, Clear, ClearType, EndSynchronizedUpdate};
 use crossterm::{cursor, queue};
 
-use super::screen::{self, Screen, now};
+use super::screen::{self, Screen};
 use super::session::{builder, runtime, told_to_end};
 use super::tree::TreeArgs;
 use super::{Capture, ExitCode, Globals};
+use crate::clock;
 use crate::event::Event;
+use crate::event::time::Timestamp;
 use crate::pipeline::Wanted;
 use crate::sink::{Output, Sink, Target};
 use crate::view::line::Line;
@@ -67,7 +69,7 @@ fn draw(args: &TreeArgs, scene: &Shared, output: Output, colour: bool, stop: &At
     let mut fresh = true;
     while !stop.load(Ordering::Relaxed) {
         let (columns, rows) = screen.size();
-        let now = now();
+        let now = Timestamp(clock::boot_ns().cast_signed());
         let frame = {
             let mut scene = scene.lock().unwrap_or_else(PoisonError::into_inner);
             let changed = scene.tick(now);

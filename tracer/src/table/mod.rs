@@ -180,6 +180,11 @@ impl Table {
         self.options.utc_minus_boot_ns = utc_minus_boot_ns;
     }
 
+    /// What UTC is ahead of `CLOCK_BOOTTIME`, as it was set last.
+    pub fn utc_offset(&self) -> i64 {
+        self.options.utc_minus_boot_ns
+    }
+
     /// What befell the table that is not an event.
     pub fn stats(&self) -> TableStats {
         let room = &self.store.room;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use crate::event::id::ProcessId;
+use crate::event::id::{ProcessId, TICK_NS};
 use crate::event::time::Timestamp;
 use crate::event::{Detail, Event, Exit, Kind, Process};
 
@@ -65,6 +65,25 @@ pub struct Forest {
     children: FxHashMap<ProcessId, Vec<ProcessId>>,
 }
 
+/// When an event happened, by the boot clock: the wall clock may be set in between, and durations are to be right.
+pub fn moment(event: &Event) -> Timestamp {
+    event.boot_ns.map_or(event.time, |boot_ns| Timestamp(boot_ns.cast_signed()))
+}
+
+/// When its process started, by the same clock.
+fn start(event: &Event, process: &Process) -> Timestamp {
+    match (event.boot_ns, process.start_time) {
+        // Both are of one line: they differ by what passed.
+        (Some(_), Some(start)) => Timestamp(moment(event).0 - (event.time.0 - start.0)),
+        // It was there before: the line has no time of the boot clock, but the id has.
+        (None, Some(_)) if event.kind() == Kind::Process => {
+            Timestamp((process.id.start_ticks() * TICK_NS).cast_signed())
+        }
+        (None, Some(start)) => start,
+        (_, None) => moment(event),
+    }
+}
+
 impl Forest {
     /// An empty one.
     pub fn new(shape: Shape) -> Self {
@@ -81,28 +100,29 @@ impl Forest {
     /// Takes in what an event tells. Events about processes never heard of are as good as their birth.
     pub fn apply(&mut self, event: &Event) {
         let Some(process) = &event.process else { return };
+        let at = moment(event);
         if matches!(event.kind(), Kind::ThreadStart | Kind::ThreadExit) {
             return;
         }
         if let Some(node) = self.nodes.get_mut(&process.id) {
             match event.kind() {
-                Kind::Fork => node.change = Some((Change::Born, event.time)),
+                Kind::Fork => node.change = Some((Change::Born, at)),
                 Kind::Exec => {
                     if node.process.execs > 0
                         && let Some(name) = &node.process.image.comm
                     {
                         node.earlier.push(Arc::clone(name));
                     }
-                    node.first_exec.get_or_insert(event.time);
-                    node.change = Some((Change::Exec, event.time));
+                    node.first_exec.get_or_insert(at);
+                    node.change = Some((Change::Exec, at));
                 }
                 _ => {}
             }
             node.process = process.clone();
         } else {
             let change = match event.kind() {
-                Kind::Fork => Some((Change::Born, event.time)),
-                Kind::Exec => Some((Change::Exec, event.time)),
+                Kind::Fork => Some((Change::Born, at)),
+                Kind::Exec => Some((Change::Exec, at)),
                 _ => None,
             };
             self.nodes.insert(
@@ -110,8 +130,8 @@ impl Forest {
                 Node {
                     process: process.clone(),
                     parent: None,
-                    start: process.start_time.unwrap_or(event.time),
-                    first_exec: (event.kind() == Kind::Exec).then_some(event.time),
+                    start: start(event, process),
+                    first_exec: (event.kind() == Kind::Exec).then_some(at),
                     earlier: Vec::new(),
                     end: None,
                     change,
@@ -127,8 +147,8 @@ impl Forest {
         if let Detail::Exit(exit) = &event.detail
             && let Some(node) = self.nodes.get_mut(&process.id)
         {
-            node.end = Some(Box::new(End { time: event.time, exit: (**exit).clone() }));
-            node.change = Some((Change::Died, event.time));
+            node.end = Some(Box::new(End { time: at, exit: (**exit).clone() }));
+            node.change = Some((Change::Died, at));
         }
     }
 

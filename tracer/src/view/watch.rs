@@ -1,6 +1,6 @@
 //! The live tree, one frame at a time: what is on the screen follows from what was seen, a time and a size.
 
-use super::forest::{Forest, Shape};
+use super::forest::{Forest, Shape, moment};
 use super::glyphs::Glyphs;
 use super::line::{Line, Role};
 use super::order::parents_first;
@@ -69,7 +69,7 @@ impl Scene {
             self.root = Some(process.id);
             self.wanted = None;
         }
-        self.changed = Some(event.time);
+        self.changed = Some(moment(event));
     }
 
     fn shows(&self, id: ProcessId) -> bool {

@@ -2,8 +2,40 @@
 
 use super::listed::{Listed, State, VERSION};
 use crate::enrich::path;
+use crate::event::id::TICK_NS;
 use crate::event::time::Timestamp;
-use crate::event::{Container, ContainerEnd, Kubernetes, Process, ProcessContainer};
+use crate::event::{Container, ContainerEnd, Event, Kubernetes, Process, ProcessContainer};
+
+/// A point in time by both clocks: the wall clock may be set, and durations come from the boot clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Moment {
+    pub(super) boot_ns: u64,
+    pub(super) time: Timestamp,
+}
+
+impl Moment {
+    /// When an event happened. A line of the snapshot has no time of the boot clock, but its process has a start by both;
+    /// lines that frame a stream have neither.
+    pub(super) fn of(event: &Event) -> Option<Self> {
+        let of_snapshot = || {
+            let start = Self::of_snapshot(event.process.as_ref()?)?;
+            Some(start.boot_ns.saturating_add_signed(event.time.0 - start.time.0))
+        };
+        let boot_ns = event.boot_ns.or_else(of_snapshot)?;
+        Some(Self { boot_ns, time: event.time })
+    }
+
+    /// When the process of an event of this moment started.
+    pub(super) fn of_start(self, process: &Process) -> Option<Self> {
+        let time = process.start_time?;
+        Some(Self { boot_ns: self.boot_ns.saturating_add_signed(time.0 - self.time.0), time })
+    }
+
+    /// When a process of the snapshot started: its id has the time of the boot clock.
+    pub(super) fn of_snapshot(process: &Process) -> Option<Self> {
+        Some(Self { boot_ns: process.id.start_ticks() * TICK_NS, time: process.start_time? })
+    }
+}
 
 /// A container, from when it was first heard of.
 #[derive(Debug)]
@@ -12,8 +44,8 @@ pub(super) struct Life {
     state: State,
     removed: bool,
     created: Option<Timestamp>,
-    started: Option<Timestamp>,
-    ended: Option<Timestamp>,
+    started: Option<Moment>,
+    ended: Option<Moment>,
     now: u64,
     ever: u64,
     execs_ever: u64,
@@ -78,23 +110,23 @@ impl Life {
     }
 
     /// It was made. True if another of this id had ended before.
-    pub(super) fn begin_anew(&mut self, at: Timestamp) -> bool {
+    pub(super) fn begin_anew(&mut self, at: Moment) -> bool {
         let again = self.is_gone();
         if again {
             let container = Container { end: None, ..self.container.clone() };
             *self = Self::new(container);
         }
-        self.created = Some(at);
+        self.created = Some(at.time);
         again
     }
 
-    pub(super) fn start(&mut self, at: Timestamp) {
+    pub(super) fn start(&mut self, at: Moment) {
         self.state = State::Running;
         self.started = Some(at);
     }
 
     /// It ran before, and this is when one of its processes was born.
-    pub(super) fn found_running(&mut self, born: Option<Timestamp>) {
+    pub(super) fn found_running(&mut self, born: Option<Moment>) {
         if !self.is_gone() {
             self.state = State::Running;
         }
@@ -104,7 +136,7 @@ impl Life {
         };
     }
 
-    pub(super) fn end(&mut self, at: Timestamp, end: Option<&ContainerEnd>) {
+    pub(super) fn end(&mut self, at: Moment, end: Option<&ContainerEnd>) {
         self.state = State::Exited;
         self.ended = Some(at);
         if let Some(end) = end {
@@ -114,7 +146,7 @@ impl Life {
         self.container.end = end.cloned();
     }
 
-    pub(super) fn remove(&mut self, at: Timestamp) {
+    pub(super) fn remove(&mut self, at: Moment) {
         self.removed = true;
         match self.state {
             State::Created => self.state = State::Removed,
@@ -145,21 +177,21 @@ impl Life {
         self.execs_ever += 1;
     }
 
-    pub(super) fn listed(&self, interval: u64, interval_ns: u64, time: Timestamp) -> Listed {
+    pub(super) fn listed(&self, interval: u64, interval_ns: u64, now: Moment) -> Listed {
         let execs = if self.execs.0 == interval { self.execs.1 } else { 0 };
         let rate = if interval_ns == 0 { 0.0 } else { execs as f64 * 1e9 / interval_ns as f64 };
         let lifetime = self.container.end.as_ref().and_then(|end| end.lifetime_ns);
-        let until = self.ended.unwrap_or(time);
-        let up = self.started.map(|started| u64::try_from(until.0.saturating_sub(started.0)).unwrap_or_default());
+        let until = self.ended.unwrap_or(now);
+        let up = self.started.map(|started| until.boot_ns.saturating_sub(started.boot_ns));
         Listed {
             v: VERSION,
-            time,
+            time: now.time,
             container: self.container.clone(),
             state: self.state,
             removed: self.removed,
             created: self.created,
-            started: self.started,
-            ended: self.ended,
+            started: self.started.map(|at| at.time),
+            ended: self.ended.map(|at| at.time),
             up_ns: lifetime.or(up),
             processes: self.now,
             processes_ever: self.ever,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use self::life::Life;
+use self::life::{Life, Moment};
 pub use self::listed::{Listed, State};
 use crate::enrich::oci;
 use crate::event::id::ProcessId;
@@ -43,8 +43,8 @@ pub struct Roster {
     lost: u64,
     interval: u64,
     since_ns: u64,
-    /// Times of the first and the last event.
-    span: Option<(Timestamp, Timestamp)>,
+    /// When the first and the last event happened.
+    span: Option<(Moment, Moment)>,
 }
 
 impl Roster {
@@ -55,8 +55,10 @@ impl Roster {
 
     /// Takes in an event.
     pub fn apply(&mut self, event: &Event) {
-        let (first, last) = self.span.get_or_insert((event.time, event.time));
-        (*first, *last) = ((*first).min(event.time), (*last).max(event.time));
+        if let Some(at) = Moment::of(event) {
+            let (first, last) = self.span.get_or_insert((at, at));
+            (*first, *last) = ((*first).min(at), (*last).max(at));
+        }
         self.lost += event.lost().map_or(0, |lost| lost.total);
         if let Some(container) = event.container() {
             self.learn(event, container);
@@ -84,20 +86,21 @@ impl Roster {
     /// What a line about a container itself says.
     fn learn(&mut self, event: &Event, container: &Container) {
         let id = &container.id;
+        let at = Moment::of(event).unwrap_or(Moment { boot_ns: 0, time: event.time });
         let life = self.lives.entry(id.clone()).or_insert_with(|| Life::new(container.clone()));
         life.learn(container);
         match event.kind() {
             Kind::ContainerCreate => {
-                if life.begin_anew(event.time) {
+                if life.begin_anew(at) {
                     self.gone.retain(|gone| gone != id);
                 }
             }
             Kind::ContainerStart => {
-                let born = event.process.as_ref().and_then(|process| process.start_time);
-                life.start(born.unwrap_or(event.time));
+                let born = event.process.as_ref().and_then(|process| at.of_start(process));
+                life.start(born.unwrap_or(at));
             }
-            Kind::ContainerExit => life.end(event.time, container.end.as_ref()),
-            Kind::ContainerRemove => life.remove(event.time),
+            Kind::ContainerExit => life.end(at, container.end.as_ref()),
+            Kind::ContainerRemove => life.remove(at),
             _ => return,
         }
         if life.is_gone() && !self.gone.contains(id) {
@@ -138,32 +141,32 @@ impl Roster {
     fn find(&mut self, process: &Process) {
         let Some(life) = process.container_id().and_then(|id| self.lives.get_mut(id)) else { return };
         if !is_stage(process) && process.origin != Some(Origin::Host) {
-            life.found_running(process.start_time);
+            life.found_running(Moment::of_snapshot(process));
         }
     }
 
     /// Ends the interval: all containers, and what happened in it. `now_ns` is of `CLOCK_BOOTTIME`.
     pub fn tick(&mut self, now_ns: u64, time: Timestamp) -> Picture {
-        let picture = self.picture(now_ns.saturating_sub(self.since_ns).max(1), time);
+        let picture = self.picture(now_ns.saturating_sub(self.since_ns).max(1), Moment { boot_ns: now_ns, time });
         self.interval += 1;
         self.since_ns = now_ns;
         picture
     }
 
     /// All containers as they are before the first interval is over.
-    pub fn first(&self, time: Timestamp) -> Picture {
-        self.picture(0, time)
+    pub fn first(&self, now_ns: u64, time: Timestamp) -> Picture {
+        self.picture(0, Moment { boot_ns: now_ns, time })
     }
 
     /// All containers as they were in the end: of a whole recording, which is one interval.
     pub fn last(&self) -> Picture {
         let (first, last) = self.span.unwrap_or_default();
-        self.picture(u64::try_from(last.0.saturating_sub(first.0)).unwrap_or_default(), last)
+        self.picture(last.boot_ns.saturating_sub(first.boot_ns), last)
     }
 
-    fn picture(&self, interval_ns: u64, time: Timestamp) -> Picture {
-        let containers = self.lives.values().map(|life| life.listed(self.interval, interval_ns, time)).collect();
-        Picture { time, interval_ns, lost: self.lost, containers }
+    fn picture(&self, interval_ns: u64, at: Moment) -> Picture {
+        let containers = self.lives.values().map(|life| life.listed(self.interval, interval_ns, at)).collect();
+        Picture { time: at.time, interval_ns, lost: self.lost, containers }
     }
 }
 

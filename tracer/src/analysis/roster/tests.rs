@@ -12,7 +12,7 @@ fn at(seconds: i64) -> Timestamp {
 }
 
 fn process(pid: u32, container: Option<&str>, argv: &str) -> Process {
-    let mut process = Process::new(ProcessId::from_ticks(u64::from(pid), pid), Source::Kernel);
+    let mut process = Process::new(ProcessId::from_ticks(100 * u64::from(pid), pid), Source::Kernel);
     process.container = container.map(|id| Arc::new(ProcessContainer::new(id.into())));
     process.cgroup = container.map(|id| format!("/docker/{id}").into());
     process.image_mut().argv = Some(argv.split(' ').collect());
@@ -21,7 +21,9 @@ fn process(pid: u32, container: Option<&str>, argv: &str) -> Process {
 }
 
 fn line(kind: Kind, seconds: i64, process: Process) -> Event {
-    Event { process: Some(process), ..Event::new(kind.into(), at(seconds)) }
+    // A snapshot has no time of the boot clock.
+    let boot_ns = (kind != Kind::Process).then_some((seconds * S) as u64);
+    Event { process: Some(process), boot_ns, ..Event::new(kind.into(), at(seconds)) }
 }
 
 fn about(kind: Kind, seconds: i64, id: &str, change: impl FnOnce(&mut Container)) -> Event {
@@ -30,6 +32,7 @@ fn about(kind: Kind, seconds: i64, id: &str, change: impl FnOnce(&mut Container)
     *container = Container::new(id.into(), format!("/docker/{id}").into());
     container.engine = Some("docker".into());
     change(container);
+    event.boot_ns = Some((seconds * S) as u64);
     event
 }
 
@@ -60,7 +63,7 @@ fn a_container_is_followed_from_its_making_to_its_end() {
         line(Kind::Fork, 10, process(10, web, "runc init")),
         line(Kind::Exec, 10, process(10, web, "runc init")),
     ]);
-    let first = only(roster.first(at(11)));
+    let first = only(roster.first(11 * S as u64, at(11)));
     assert_eq!((first.state, first.created, first.started, first.up_ns), (State::Created, Some(at(9)), None, None));
     assert_eq!((first.processes, first.execs_ever), (1, 0), "the runtime's own exec does not count");
     let start = Event { process: Some(process(10, web, "sh")), ..about(Kind::ContainerStart, 12, "web", |_| {}) };
@@ -77,10 +80,10 @@ fn a_container_is_followed_from_its_making_to_its_end() {
     ] {
         roster.apply(&event);
     }
-    let running = only(roster.tick(2_000_000_000, at(20)));
+    let running = only(roster.tick(20 * S as u64, at(20)));
     assert_eq!((running.state, running.up_ns), (State::Running, Some(10 * S as u64)));
     assert_eq!((running.processes, running.processes_ever, running.execs_ever), (1, 2, 2));
-    assert!((running.execs_per_second - 1.0).abs() < 1e-9);
+    assert!((running.execs_per_second - 0.1).abs() < 1e-9);
     assert_eq!((&**running.called(), running.runtime().as_deref()), ("blog", Some("docker/runc")));
     for event in [
         line(Kind::Exit, 21, process(10, web, "sh")),
@@ -89,16 +92,34 @@ fn a_container_is_followed_from_its_making_to_its_end() {
     ] {
         roster.apply(&event);
     }
-    let gone = only(roster.tick(4_000_000_000, at(30)));
+    let gone = only(roster.tick(30 * S as u64, at(30)));
     assert_eq!((gone.state, gone.removed, gone.ended, gone.up_ns), (State::Exited, true, Some(at(21)), Some(5)));
     assert_eq!((gone.status().as_deref(), gone.failed()), (Some("3"), true));
     assert_eq!((gone.processes, gone.processes_ever, gone.execs_per_second), (0, 4, 0.0));
     assert_eq!(&**gone.called(), "blog", "what was known is not forgotten");
     // Made again, it is another; its name is not told again.
     roster.apply(&about(Kind::ContainerCreate, 40, "web", |_| {}));
-    let again = only(roster.first(at(41)));
+    let again = only(roster.first(41 * S as u64, at(41)));
     assert_eq!((again.state, again.removed, again.status(), again.processes_ever), (State::Created, false, None, 0));
     assert_eq!(&**again.called(), "blog");
+}
+
+#[test]
+fn how_long_one_is_up_does_not_depend_on_the_wall_clock() {
+    let mut roster = roster(&[
+        Event { process: Some(process(10, Some("web"), "sh")), ..about(Kind::ContainerStart, 10, "web", |_| {}) },
+        line(Kind::Process, 11, process(7, Some("old"), "sh")),
+    ]);
+    for step in [3600, -3600] {
+        let picture = roster.tick(20 * S as u64, at(20 + step));
+        let up: BTreeMap<_, _> = picture.containers.iter().map(|one| (&*one.container.id, one.up_ns)).collect();
+        assert_eq!(up, BTreeMap::from([("old", Some(13 * S as u64)), ("web", Some(10 * S as u64))]), "{step}");
+    }
+    let end = Event { time: at(-3580), ..about(Kind::ContainerExit, 20, "web", |_| {}) };
+    roster.apply(&end);
+    let up: Vec<_> =
+        roster.last().containers.iter().filter(|one| &*one.container.id == "web").map(|one| one.up_ns).collect();
+    assert_eq!(up, [Some(10 * S as u64)]);
 }
 
 #[test]
@@ -115,7 +136,7 @@ fn those_that_run_already_are_known_by_their_processes() {
         line(Kind::Process, 50, process(31, Some(&id), "nginx")),
         line(Kind::Process, 50, stage),
     ]);
-    let mut all = roster.first(at(60)).containers;
+    let mut all = roster.first(60 * S as u64, at(60)).containers;
     all.sort_by_key(|one| one.processes);
     let [created, running] = &all[..] else { panic!("{all:?}") };
     assert_eq!((running.state, running.started, running.processes), (State::Running, Some(at(31)), 3));
@@ -128,7 +149,7 @@ fn those_that_run_already_are_known_by_their_processes() {
 fn one_that_never_started_was_removed() {
     let roster =
         roster(&[about(Kind::ContainerCreate, 1, "web", |_| {}), about(Kind::ContainerRemove, 2, "web", |_| {})]);
-    let one = only(roster.first(at(3)));
+    let one = only(roster.first(3 * S as u64, at(3)));
     assert_eq!((one.state, one.status(), one.failed()), (State::Removed, None, false));
 }
 
@@ -143,7 +164,7 @@ fn the_gone_are_kept_up_to_a_bound_and_the_living_all() {
             roster.apply(&about(Kind::ContainerRemove, 2, &id, |_| {}));
         }
     }
-    let all = roster.first(at(3)).containers;
+    let all = roster.first(3 * S as u64, at(3)).containers;
     assert_eq!(all.iter().filter(|one| one.state == State::Created).count(), 10);
     assert_eq!(all.len(), 10 + GONE_KEPT);
     let known = |id: &str| all.iter().any(|one| &*one.container.id == id);
@@ -185,7 +206,7 @@ proptest! {
                 *entered.entry(container).or_default() += 1;
             }
         }
-        for one in roster.first(at(2)).containers {
+        for one in roster.first(2 * S as u64, at(2)).containers {
             let id = &*one.container.id;
             prop_assert_eq!(one.processes, model.values().filter(|of| **of == id).count() as u64);
             prop_assert_eq!(one.processes_ever, entered[id]);

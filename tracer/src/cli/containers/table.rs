@@ -112,7 +112,7 @@ impl Show for ShowRoster {
     type Picture = Picture;
 
     fn first(&self) -> Picture {
-        self.roster.lock().unwrap_or_else(PoisonError::into_inner).first(now())
+        self.roster.lock().unwrap_or_else(PoisonError::into_inner).first(clock::boot_ns(), now())
     }
 
     fn next(&self) -> Picture {

@@ -47,8 +47,11 @@ const BATCH: usize = 4096;
 /// Which part of the memory is for events that wait to be handed on.
 const QUEUE_SHARE: usize = 16;
 
-/// UTC is compared with the boot clock this often, in nanoseconds: a clock that is set shows within it.
+/// How far UTC is ahead of the boot clock is taken over this often, in nanoseconds.
 const CLOCK_CHECK_NS: u64 = 1_000_000_000;
+
+/// A larger difference, in nanoseconds, is a clock that was set.
+const CLOCK_STEP_NS: u64 = 1_000_000;
 
 /// Cgroups whose making was not told are looked for at most this often, in nanoseconds.
 const RESCAN_NS: u64 = 50_000_000;
@@ -244,9 +247,13 @@ impl Tracer {
     /// Takes a batch of records from the ring and queues what becomes of them.
     fn fill(&mut self) {
         let now = clock::boot_ns();
-        if now.saturating_sub(self.clock_checked_ns) > CLOCK_CHECK_NS {
+        let offset_ns = clock::utc_minus_boot_ns();
+        // A clock that is set shows in the very next event. Smaller changes are taken over seldom: they are mostly what the
+        // comparison of two clocks is off by, and times are to grow with the events.
+        let stepped = offset_ns.abs_diff(self.table.utc_offset()) > CLOCK_STEP_NS;
+        if stepped || now.saturating_sub(self.clock_checked_ns) > CLOCK_CHECK_NS {
             self.clock_checked_ns = now;
-            self.table.set_utc_offset(clock::utc_minus_boot_ns());
+            self.table.set_utc_offset(offset_ns);
         }
         let Taken { records, mut all } = self.take_batch();
         if records == 0 && !self.ring.is_busy() {

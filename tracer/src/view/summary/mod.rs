@@ -13,7 +13,7 @@ use crate::event::id::ProcessId;
 use crate::event::time::Timestamp;
 use crate::event::{Bye, Detail, Event, Image, Process};
 use crate::view::failures::Failures;
-use crate::view::forest::{Forest, Shape};
+use crate::view::forest::{Forest, Shape, moment};
 use crate::view::glyphs::Glyphs;
 use crate::view::line::{Line, Role};
 use crate::view::units;
@@ -61,7 +61,7 @@ impl Default for Summary {
 }
 
 impl Summary {
-    /// Of a command that was let go at a time; what it used before is not in the events.
+    /// Of a command that was let go at a time of the boot clock; what it used before is not in the events.
     pub fn since(began: Timestamp) -> Self {
         Self { began: Some(began), ..Self::default() }
     }
@@ -74,12 +74,16 @@ impl Summary {
             Detail::Exec(_) => Detail::Exec(None),
             detail => detail.clone(),
         };
-        self.forest.apply(&Event { process: Some(slim(process)), ..Event::new(detail, event.time) });
+        self.forest.apply(&Event {
+            process: Some(slim(process)),
+            boot_ns: event.boot_ns,
+            ..Event::new(detail, event.time)
+        });
         match &event.detail {
             Detail::Exec(_) => self.execs += 1,
             Detail::ExecFailed(_) => self.failures.add(event),
             Detail::Exit(exit) => {
-                self.last_end = self.last_end.max(Some(event.time));
+                self.last_end = self.last_end.max(Some(moment(event)));
                 self.signalled += u64::from(exit.signal.is_some());
                 self.user_ns += exit.own().map_or(0, |usage| usage.user_ns);
                 self.system_ns += exit.own().map_or(0, |usage| usage.system_ns);
@@ -108,7 +112,7 @@ impl Summary {
         }
     }
 
-    /// The picture of all that descends from a pid: `now` is when those that still run were last looked at.
+    /// The view of all that descends from a pid: `now` (boot clock) is when those that still run were last looked at.
     pub fn lines(&self, root: u32, bye: &Bye, now: Timestamp, width: Option<usize>, glyphs: &Glyphs) -> Vec<Line> {
         let same_pid = self.forest.nodes().filter(|node| node.process.pid == root);
         let Some(root) = same_pid.min_by_key(|node| node.process.id) else { return Vec::new() };
