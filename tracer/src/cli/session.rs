@@ -20,7 +20,9 @@ use crate::clock;
 use crate::event::time::Timestamp;
 use crate::event::{Bye, Detail, Event, Kind, Process};
 use crate::filter::{Filter, Spec};
+use crate::kernel::hierarchy::Hierarchy;
 use crate::kernel::preflight;
+use crate::kernel::visibility::{self, Unseen, What};
 use crate::pipeline::{self, Wanted};
 use crate::sink::{self, Output, Sink};
 use crate::source::live::{Builder, Tracer};
@@ -200,6 +202,26 @@ pub(super) fn must_exist(pid: u32) -> anyhow::Result<()> {
         anyhow::bail!("there is no process {pid}: `tracer tree -p` shows those there are");
     }
     Ok(())
+}
+
+/// An error if a control group is only in a hierarchy that is not followed.
+pub(super) fn must_count(cgroups: &[String]) -> anyhow::Result<()> {
+    if cgroups.is_empty() {
+        return Ok(());
+    }
+    let hierarchy = Hierarchy::of_proc();
+    match cgroups.iter().find_map(|path| hierarchy.lacks(path)) {
+        Some(wrong) => anyhow::bail!("{wrong}"),
+        None => Ok(()),
+    }
+}
+
+/// Says on standard error what a view cannot show, before it is drawn.
+pub(super) fn say_unseen(what: &[What]) {
+    for Unseen { what, why, remedy } in visibility::unseen().iter().filter(|unseen| what.contains(&unseen.what)) {
+        // Not `eprintln!`, which panics when standard error cannot be written.
+        let _ = writeln!(std::io::stderr(), "tracer: {} are not shown: {why}; {remedy}", what.words());
+    }
 }
 
 /// Bytes that may wait for a slow reader.

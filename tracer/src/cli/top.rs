@@ -10,11 +10,12 @@ use ratatui::Frame;
 
 use super::live_view::{self, Canvas, Pace, Show};
 use super::screen::now;
-use super::session::{builder, must_exist, runtime, told_to_end};
+use super::session::{builder, must_exist, runtime, say_unseen, told_to_end};
 use super::{Capture, CaptureArgs, ExitCode, FilterArgs, Globals, UsageError};
 use crate::clock;
 use crate::event::Event;
 use crate::filter::Filter;
+use crate::kernel::visibility::What;
 use crate::pipeline::Wanted;
 use crate::sink::{Output, Sink};
 use crate::source::live::ExecFailures;
@@ -127,6 +128,7 @@ type Shared = Arc<Mutex<Top>>;
 /// Shows picture after picture.
 pub fn execute(plan: Plan) -> anyhow::Result<ExitCode> {
     plan.pids.iter().try_for_each(|&pid| must_exist(pid))?;
+    say_unseen(&[What::Processes]);
     let output = plan.globals.open()?;
     let colour = plan.globals.colours(&output);
     runtime()?.block_on(async {

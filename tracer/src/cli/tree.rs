@@ -7,12 +7,14 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::args;
+use super::session::say_unseen;
 use super::{ExitCode, Globals, UsageError};
 use crate::clock;
 use crate::event::Event;
 use crate::event::id::ProcessId;
 use crate::kernel::hierarchy::Hierarchy;
 use crate::kernel::preflight;
+use crate::kernel::visibility::What;
 use crate::proc;
 use crate::sink::Output;
 use crate::table::{Table, TableOptions};
@@ -130,6 +132,7 @@ pub(super) fn execute(args: &TreeArgs, globals: &Globals) -> anyhow::Result<Exit
     }
     let mut output = globals.open()?;
     let events = snapshot()?;
+    say_unseen(&[What::Processes]);
     let forest = Forest::from_events(Shape::Current, &events);
     let users = Users::of_system();
     let mut options = args.options(&users);

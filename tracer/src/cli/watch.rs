@@ -11,12 +11,13 @@ use crossterm::terminal::{BeginSynchronizedUpdate, Clear, ClearType, EndSynchron
 use crossterm::{cursor, queue};
 
 use super::screen::{self, Screen};
-use super::session::{builder, runtime, told_to_end};
+use super::session::{builder, must_exist, runtime, say_unseen, told_to_end};
 use super::tree::TreeArgs;
 use super::{Capture, ExitCode, Globals};
 use crate::clock;
 use crate::event::Event;
 use crate::event::time::Timestamp;
+use crate::kernel::visibility::What;
 use crate::pipeline::Wanted;
 use crate::sink::{Output, Sink, Target};
 use crate::view::line::Line;
@@ -32,8 +33,9 @@ type Shared = Arc<Mutex<Scene>>;
 /// Shows the live tree until it is told to end.
 pub(super) fn watch(args: &TreeArgs, globals: &Globals) -> anyhow::Result<ExitCode> {
     if let Some(pid) = args.pid() {
-        super::session::must_exist(pid)?;
+        must_exist(pid)?;
     }
+    say_unseen(&[What::Processes]);
     let output = Output::open(Target::Stdout)?;
     let colour = globals.colours(&output);
     let scene: Shared = Arc::new(Mutex::new(Scene::new(args.pid(), args.keeps_dead())));

@@ -22,12 +22,19 @@ use crate::kernel::nonpreemptible::{self, instead_of};
 use crate::kernel::object::{Loader, Probe};
 use crate::kernel::preflight::{self, PlaceError};
 use crate::kernel::running_btf;
+use crate::kernel::visibility::{self, Unseen, What};
+use crate::sys::procfs::{self, BOOT_ID, Mounted};
 
 /// What capabilities are for, and what it means to be without.
-const CAPABILITIES: [(Capability, &str, Status); 4] = [
+const CAPABILITIES: [(Capability, &str, Status); 5] = [
     (capabilities::BPF, "loading BPF programs", Status::Failed),
     (capabilities::PERFMON, "attaching them to tracepoints", Status::Failed),
-    (capabilities::SYS_PTRACE, "exe and cwd of what already runs", Status::Missing),
+    (capabilities::SYS_PTRACE, "exe and cwd of other users' processes that run already", Status::Missing),
+    (
+        capabilities::DAC_READ_SEARCH,
+        "names and images of containers, which are in files that only root can read",
+        Status::Missing,
+    ),
     (capabilities::SYS_RESOURCE, "raising the memlock limit before 5.11", Status::Fallback),
 ];
 
@@ -80,15 +87,22 @@ fn detail(error: PlaceError) -> String {
 }
 
 fn kernel(out: &mut Vec<Check>) {
-    // Without `/proc` it is not known, and that is said elsewhere.
-    if let Err(error @ PlaceError::Namespace) = preflight::check() {
-        let check = Check::new(Area::Kernel, "pid namespace", Status::Failed, detail(error));
-        out.push(check.remedy(error.remedy()));
-    } else if preflight::check().is_ok() {
-        out.push(Check::new(Area::Kernel, "pid namespace", Status::Ok, "the initial one"));
+    // Without `/proc` they are not known, and that is said elsewhere.
+    let failed = |name: &str, error: PlaceError| {
+        Check::new(Area::Kernel, name, Status::Failed, detail(error)).remedy(error.remedy())
+    };
+    let good = |name: &str| Check::new(Area::Kernel, name, Status::Ok, "the initial one");
+    match preflight::check() {
+        Ok(()) => out.extend([good("pid namespace"), good("time namespace")]),
+        Err(error @ PlaceError::Namespace) => out.push(failed("pid namespace", error)),
+        Err(error @ PlaceError::TimeNamespace) => {
+            out.extend([good("pid namespace"), failed("time namespace", error)]);
+        }
+        Err(PlaceError::NoProc | PlaceError::ForeignProc) => {}
     }
     let read = |path: &str| fs::read_to_string(path).map(|text| text.trim().to_owned());
-    let release = read("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let name = nix::sys::utsname::uname();
+    let release = name.map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default();
     let version: Vec<u32> = release.split(['.', '-']).map_while(|part| part.parse().ok()).take(2).collect();
     let (status, remedy) = match version[..] {
         [major, minor] if (major, minor) < (5, 10) => (Status::Failed, Some("boot Linux 5.10 or newer")),
@@ -105,8 +119,8 @@ fn kernel(out: &mut Vec<Check>) {
         let check = Check::new(Area::Kernel, "lockdown", if locked { Status::Failed } else { Status::Ok }, lockdown);
         out.push(if locked { check.remedy("boot with lockdown=integrity or lockdown=none") } else { check });
     }
-    match read("/proc/sys/net/core/bpf_jit_enable").as_deref() {
-        Ok("0") => out.push(
+    match procfs::read("sys/net/core/bpf_jit_enable").as_deref() {
+        Some("0") => out.push(
             Check::new(
                 Area::Kernel,
                 "BPF JIT",
@@ -115,20 +129,38 @@ fn kernel(out: &mut Vec<Check>) {
             )
             .remedy("sysctl net.core.bpf_jit_enable=1"),
         ),
-        Ok(_) => out.push(Check::new(Area::Kernel, "BPF JIT", Status::Ok, "on")),
-        Err(_) => {}
+        Some(_) => out.push(Check::new(Area::Kernel, "BPF JIT", Status::Ok, "on")),
+        None => {}
     }
 }
 
 fn mounts(out: &mut Vec<Check>) {
-    out.push(match preflight::proc_is_mounted() {
-        Ok(()) => Check::new(Area::Mount, "/proc", Status::Ok, "mounted: what already runs is known"),
-        Err(error) => Check::new(Area::Mount, "/proc", Status::Failed, detail(error)).remedy(error.remedy()),
+    let hidden = visibility::unseen().into_iter().find(|unseen| unseen.what == What::Processes);
+    out.push(match (preflight::proc_is_mounted(), hidden) {
+        (Err(error), _) => Check::new(Area::Mount, "/proc", Status::Failed, detail(error)).remedy(error.remedy()),
+        (Ok(()), Some(unseen)) => missing(Area::Mount, "/proc", &unseen),
+        (Ok(()), None) => Check::new(Area::Mount, "/proc", Status::Ok, "mounted: what already runs is known"),
     });
-    let cgroup2 = ["/sys/fs/cgroup/cgroup.controllers", "/sys/fs/cgroup/unified/cgroup.controllers"];
-    out.push(match cgroup2.iter().find(|path| Path::new(path).exists()) {
-        Some(path) => Check::new(Area::Mount, "cgroup2", Status::Ok, path.trim_end_matches("/cgroup.controllers")),
-        None => Check::new(Area::Mount, "cgroup2", Status::Missing, "not mounted: control groups have no ids"),
+    if Mounted::now().processes_only {
+        let (status, where_from) = match procfs::read(BOOT_ID) {
+            Some(_) => (Status::Fallback, "the boot id comes from a mount that only tracer sees"),
+            None => (Status::Missing, "`hello` has no boot id: a private mount takes CAP_SYS_ADMIN"),
+        };
+        let detail = format!("it shows processes only (subset=pid); {where_from}");
+        out.push(Check::new(Area::Mount, "/proc/sys", status, detail));
+    }
+    let hierarchy = Hierarchy::of_proc();
+    let name = format!("control groups are those of {}", hierarchy.name());
+    let outside = visibility::unseen().into_iter().find(|unseen| unseen.what == What::Paths);
+    out.push(match (&hierarchy.mount, outside) {
+        (_, Some(unseen)) => missing(Area::Mount, "cgroup", &unseen),
+        (Some(mount), None) => {
+            Check::new(Area::Mount, "cgroup", Status::Ok, format!("{name}, at {}", mount.at.display()))
+        }
+        (None, None) => {
+            let detail = format!("{name}, which is not mounted: of those that are there only the path is known");
+            Check::new(Area::Mount, "cgroup", Status::Missing, detail)
+        }
     });
     out.push(Check::new(
         Area::Mount,
@@ -136,6 +168,11 @@ fn mounts(out: &mut Vec<Check>) {
         Status::Ok,
         "not needed: BTF tracepoints are attached by their type; where trace events are, it is mounted privately",
     ));
+}
+
+fn missing(area: Area, name: &str, unseen: &Unseen) -> Check {
+    let detail = format!("{} are not seen: {}", unseen.what.words(), unseen.why);
+    Check::new(area, name, Status::Missing, detail).remedy(&*unseen.remedy)
 }
 
 fn limits(out: &mut Vec<Check>) {

@@ -132,7 +132,8 @@ mod tests {
         write("run/runc/broken/state.json", "{");
         write("run/crun/db/status", r#"{"pid": 7, "cgroup-path": "/db", "scope": "", "bundle": "/b"}"#);
         let mount = Mount { at: "/sys/fs/cgroup/pids".into(), root: "/".into() };
-        let hierarchy = Hierarchy { subsys: 3, number: 8, controller: Some("pids"), mount: Some(mount) };
+        let hierarchy =
+            Hierarchy { subsys: 3, number: 8, controller: Some("pids"), mount: Some(mount), base: String::new() };
         let mut found: Vec<_> = below(root.path(), &hierarchy)
             .into_iter()
             .map(|state| (state.id, state.runtime, state.cgroup, state.bundle))

@@ -14,11 +14,13 @@ pub(crate) struct Capability {
 pub(crate) const BPF: Capability = Capability { bit: 39, name: "CAP_BPF" };
 pub(crate) const PERFMON: Capability = Capability { bit: 38, name: "CAP_PERFMON" };
 pub(crate) const SYS_PTRACE: Capability = Capability { bit: 19, name: "CAP_SYS_PTRACE" };
+pub(crate) const DAC_READ_SEARCH: Capability = Capability { bit: 2, name: "CAP_DAC_READ_SEARCH" };
 pub(crate) const SYS_RESOURCE: Capability = Capability { bit: 24, name: "CAP_SYS_RESOURCE" };
+const DAC_OVERRIDE: Capability = Capability { bit: 1, name: "CAP_DAC_OVERRIDE" };
 const SYS_ADMIN: Capability = Capability { bit: 21, name: "CAP_SYS_ADMIN" };
 
 /// All that tracer has a use for.
-const ALL: [Capability; 5] = [BPF, PERFMON, SYS_PTRACE, SYS_RESOURCE, SYS_ADMIN];
+const ALL: [Capability; 7] = [BPF, PERFMON, SYS_PTRACE, SYS_RESOURCE, SYS_ADMIN, DAC_READ_SEARCH, DAC_OVERRIDE];
 
 /// The initial user namespace (include/linux/proc_ns.h, `PROC_USER_INIT_INO`): what is held in another does not count.
 const INITIAL: &str = "user:[4026531837]";
@@ -67,7 +69,9 @@ impl Held {
         let has = |bit: u32| self.effective >> bit & 1 != 0;
         // CAP_SYS_ADMIN stands for both, as before 5.8 (include/linux/capability.h, `bpf_capable`, `perfmon_capable`).
         let stands_in = matches!(capability, BPF | PERFMON) && has(SYS_ADMIN.bit);
-        has(capability.bit) || stands_in
+        // Root owns the files that are to be read.
+        let reads = capability == DAC_READ_SEARCH && (has(DAC_OVERRIDE.bit) || self.who == Who::Root);
+        has(capability.bit) || stands_in || reads
     }
 
     /// What programs cannot be loaded without, if that is it.

@@ -22,6 +22,7 @@ use super::object::{Loader, Probe, cpus, unload};
 use super::ring::Ring;
 use super::running_btf;
 use super::skipped::Misses;
+use super::visibility::{self, Unseen};
 use crate::record::running::Running;
 use crate::record::skipped::Untold;
 
@@ -107,6 +108,8 @@ impl Kernel {
     pub fn start(options: &KernelOptions) -> Result<(Self, Ring), LoadError> {
         let ((mut kernel, ring), fitting) = memlock::within(options, Self::start_with)?;
         kernel.fallbacks.extend(memlock::fallback(options, &fitting));
+        let unseen = visibility::unseen().into_iter();
+        kernel.fallbacks.extend(unseen.map(|Unseen { what, why, .. }| format!("{} are not seen: {why}", what.words())));
         for fallback in &kernel.fallbacks {
             tracing::info!("fallback: {fallback}");
         }

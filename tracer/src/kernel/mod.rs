@@ -21,3 +21,4 @@ pub mod running_btf;
 mod skipped;
 mod timer;
 mod tracefs;
+pub mod visibility;

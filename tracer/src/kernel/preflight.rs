@@ -10,7 +10,10 @@ use nix::sys::statfs::{PROC_SUPER_MAGIC, statfs};
 /// Inode of the initial pid namespace (`PROC_PID_INIT_INO`, include/linux/proc_ns.h).
 const INITIAL_PID_NS: u64 = 0xEFFF_FFFC;
 
-/// Why one cannot trace from here.
+/// Inode of the initial time namespace (`PROC_TIME_INIT_INO`, include/linux/proc_ns.h).
+const INITIAL_TIME_NS: u64 = 0xEFFF_FFFA;
+
+/// Why tracing from here is not possible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlaceError {
     /// `/proc` is empty, or something else.
@@ -22,6 +25,9 @@ pub enum PlaceError {
     /// A container, most likely.
     #[error("this is a pid namespace of its own (a container), where the kernel's pids have other numbers: {}", self.remedy())]
     Namespace,
+    /// `unshare -T`.
+    #[error("this is a time namespace: its boot clock is not the kernel's, so times and ids would be wrong: {}", self.remedy())]
+    TimeNamespace,
 }
 
 impl PlaceError {
@@ -33,6 +39,7 @@ impl PlaceError {
                 "run tracer on the host, start the container with `docker run --pid=host`, or go to the host's with \
                  `nsenter -t 1 -p`"
             }
+            Self::TimeNamespace => "run tracer outside of it, e.g. with `nsenter -t 1 -T`",
         }
     }
 }
@@ -50,8 +57,38 @@ pub fn proc_is_mounted() -> Result<(), PlaceError> {
 pub fn check() -> Result<(), PlaceError> {
     proc_is_mounted()?;
     match fs::metadata("/proc/self/ns/pid") {
-        Ok(namespace) if namespace.ino() != INITIAL_PID_NS => Err(PlaceError::Namespace),
+        Ok(namespace) if namespace.ino() != INITIAL_PID_NS => return Err(PlaceError::Namespace),
         // A kernel without pid namespaces has none but the initial one.
-        _ => Ok(()),
+        _ => {}
+    }
+    if boot_clock_is_shifted() { Err(PlaceError::TimeNamespace) } else { Ok(()) }
+}
+
+/// Whether this process's `CLOCK_BOOTTIME` and the start times in its `/proc` differ from the kernel's own.
+fn boot_clock_is_shifted() -> bool {
+    let namespace = |name: &str| fs::metadata(format!("/proc/self/ns/{name}")).ok().map(|namespace| namespace.ino());
+    // Since Linux 5.6, if it was built with them.
+    let Some(own) = namespace("time").filter(|&own| own != INITIAL_TIME_NS) else { return false };
+    // These are the offsets of the namespace for children, which need not be our own.
+    let offsets = fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default();
+    namespace("time_for_children") != Some(own) || has_boot_offset(&offsets)
+}
+
+/// `boottime  86400  0`: seconds and nanoseconds (time_namespaces(7)).
+fn has_boot_offset(offsets: &str) -> bool {
+    let mut lines = offsets.lines().map(str::split_ascii_whitespace);
+    // The number of the clock before the names were shown.
+    lines.any(|mut line| matches!(line.next(), Some("boottime" | "7")) && line.any(|number| number != "0"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_boot_clock_matters() {
+        assert!(has_boot_offset("monotonic           0         0\nboottime        86400         0\n"));
+        assert!(has_boot_offset("monotonic 0 0\nboottime 0 5\n") && has_boot_offset("7 -60 0\n"));
+        assert!(!has_boot_offset("monotonic 5 5\nboottime 0 0\n") && !has_boot_offset(""));
     }
 }

@@ -1,6 +1,7 @@
-//! Numbers of the kernel and their names, users.
+//! Numbers of the kernel and their names, users, and how `/proc` is mounted.
 
 pub mod errno;
 pub mod passwd;
+pub mod procfs;
 pub mod signals;
 pub mod tty;

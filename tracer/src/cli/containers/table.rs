@@ -12,10 +12,11 @@ use super::recording::read;
 use crate::analysis::roster::{Picture, Roster};
 use crate::cli::live_view::{self, Canvas, Pace, Show};
 use crate::cli::screen::now;
-use crate::cli::session::{builder, runtime, told_to_end};
+use crate::cli::session::{builder, runtime, say_unseen, told_to_end};
 use crate::cli::{Capture, ExitCode, Globals};
 use crate::clock;
 use crate::event::Event;
+use crate::kernel::visibility::What;
 use crate::pipeline::Wanted;
 use crate::sink::{Output, Sink};
 use crate::view::containers::draw::draw;
@@ -72,6 +73,7 @@ pub(super) fn execute(wish: Wish<'_>, globals: &Globals) -> anyhow::Result<ExitC
         delay: wish.delay,
         iterations: wish.count.unwrap_or(u64::MAX),
     };
+    say_unseen(&[What::Processes, What::Containers]);
     runtime()?.block_on(async {
         let told = told_to_end()?;
         let tracer = builder(&Capture::default()).start()?;

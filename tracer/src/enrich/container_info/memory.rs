@@ -2,12 +2,7 @@
 
 use std::fs;
 
-use crate::kernel::hierarchy::{Mount, memory};
-
-/// Where the memory controller is.
-pub(super) fn mount() -> Option<Mount> {
-    memory(&fs::read_to_string("/proc/self/mountinfo").ok()?, &fs::read_to_string("/proc/cgroups").ok()?)
-}
+use crate::kernel::hierarchy::Mount;
 
 /// Of a cgroup, by its path: v2 counts it from Linux 5.19 on. None if it is gone.
 pub(super) fn peak(mount: &Mount, cgroup: &str) -> Option<u64> {

@@ -16,7 +16,7 @@ use std::thread;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::enrich::info::{Answer, Ask};
-use crate::kernel::hierarchy::Mount;
+use crate::kernel::hierarchy::{self, Mount};
 pub use worker::Worker;
 
 /// Questions that may wait for the thread. What finds no room is kept by the caller.
@@ -66,5 +66,5 @@ impl Names {
 
 /// Where the memory controller is mounted.
 pub fn memory_mount() -> Option<Mount> {
-    memory::mount()
+    hierarchy::memory()
 }

@@ -38,6 +38,7 @@ use crate::kernel::ring::{Ring, Taken};
 use crate::proc;
 use crate::record::Record;
 use crate::record::skipped::PassedOver;
+use crate::sys::procfs;
 use crate::table::Table;
 pub use builder::{Builder, ExecFailures, MAX_MEMORY, StartError};
 
@@ -221,13 +222,12 @@ impl Tracer {
     pub fn hello(&self) -> Event {
         let name = uname();
         let text = |field: Option<&std::ffi::OsStr>| field.unwrap_or_default().to_string_lossy().into_owned();
-        let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         let hello = Hello {
             version: env!("CARGO_PKG_VERSION").into(),
             kernel: text(name.as_ref().ok().map(UtsName::release)),
             arch: text(name.as_ref().ok().map(UtsName::machine)),
             host: text(name.as_ref().ok().map(UtsName::nodename)),
-            boot_id: boot_id.trim().into(),
+            boot_id: procfs::read(procfs::BOOT_ID).unwrap_or_default(),
             hooks: self.kernel.hook_names(),
             fallbacks: self.kernel.fallbacks.clone(),
             ring_bytes: self.kernel.ring_bytes.into(),
