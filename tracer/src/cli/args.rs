@@ -1,17 +1,20 @@
 //! Options that several commands share, and what they mean.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use clap::{Args, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{Arg, Args, Command, ValueEnum};
 use globset::Glob;
 
 use super::UsageError;
 use crate::event::{Filtering, Kind};
 use crate::filter::pushdown::{self, Beside, Scope};
-use crate::filter::{self, Filter, Spec};
+use crate::filter::{self, Filter, Not, Spec};
+use crate::kernel::hierarchy::Hierarchy;
 use crate::source::live::{ExecFailures, MAX_MEMORY};
 use crate::sys::passwd;
 
@@ -21,74 +24,96 @@ use crate::sys::passwd;
 pub struct FilterArgs {
     /// Show only this process and all its descendants
     ///
-    /// A descendant stays one when its parent ends and another process adopts it. May be given more than once.
-    #[arg(short, long, value_name = "PID", value_parser = pid)]
-    pid: Vec<u32>,
+    /// A descendant stays one when its parent ends and another process adopts it. May be given more than once. With a leading !
+    /// (quote it: '!4711') they are left out instead, as with every filter below.
+    #[arg(short, long, value_name = "PID", value_parser = term(pid))]
+    pid: Vec<Term<u32>>,
 
     /// Show only processes of this user (name or number, real or effective)
     ///
-    /// May be given more than once, or as a list with commas.
-    #[arg(short, long, value_name = "USER", value_parser = user, value_delimiter = ',', value_hint = clap::ValueHint::Username)]
-    uid: Vec<u32>,
+    /// May be given more than once, or as a list with commas. A leading ! means "not": '!root'.
+    #[arg(short, long, value_name = "USER", value_parser = term(user), value_delimiter = ',', value_hint = clap::ValueHint::Username)]
+    uid: Vec<Term<u32>>,
 
     /// Show only processes with such a name, e.g. 'ssh*'
     ///
-    /// The name is the kernel's (`comm`, as in ps -o comm and top): at most 15 bytes. Globs know *, ?, [a-z] and
-    /// {a,b}. May be given more than once: one has to match.
-    #[arg(short, long, value_name = "GLOB", value_parser = glob)]
-    comm: Vec<Glob>,
+    /// The name is the kernel's (`comm`, as in ps -o comm and top): at most 15 bytes. A longer name matches too where the
+    /// executable or an argument shows it. Globs know *, ?, [a-z] and {a,b}; \ before a character takes it as it is. May be
+    /// given more than once: one has to match. A leading ! means "not": '!cron*'.
+    #[arg(short, long, value_name = "GLOB", value_parser = term(glob))]
+    comm: Vec<Term<Glob>>,
 
     /// Show only processes with such an executable, e.g. '/usr/bin/*'
     ///
     /// The path is that of the file that runs, with all symbolic links followed. * and ? match / as well. May be
-    /// given more than once: one has to match.
-    #[arg(short = 'x', long, value_name = "GLOB", value_parser = glob)]
-    exe: Vec<Glob>,
+    /// given more than once: one has to match. A leading ! means "not".
+    #[arg(short = 'x', long, value_name = "GLOB", value_parser = term(glob))]
+    exe: Vec<Term<Glob>>,
 
     /// Show only processes of this container: its name, id, or how that begins
     ///
     /// By its id it works from a container's first process on, with every runtime (systemd-nspawn and LXC have names for
-    /// ids). By its name, what comes before that is known is not chosen. May be given more than once.
-    #[arg(long, value_name = "NAME|ID", value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    container: Vec<String>,
+    /// ids). By its name, what comes before that is known is not chosen. May be given more than once. A leading ! means "not".
+    #[arg(long, value_name = "NAME|ID", value_parser = term(container))]
+    container: Vec<Term<String>>,
 
     /// Show only processes of this systemd unit, e.g. ssh.service or 'user@*'
     ///
-    /// A name without a kind is a service, as with systemctl. A glob; may be given more than once.
-    #[arg(long, value_name = "UNIT", value_parser = unit)]
-    unit: Vec<Glob>,
+    /// A name without a kind is a service, as with systemctl. A name is written as systemctl shows it ('foo\x2dbar.service').
+    /// A slice (user.slice) is all that runs below it; a user's own unit is found by its name or with the slice before it
+    /// (app.slice/foo.service). A glob; may be given more than once. A leading ! means "not".
+    #[arg(long, value_name = "UNIT", value_parser = term(unit))]
+    unit: Vec<Term<Glob>>,
 
     /// Show only processes in this control group, and in those below it
     ///
-    /// The path from the root of its hierarchy, e.g. /system.slice. May be given more than once.
-    #[arg(long, value_name = "PATH", value_parser = cgroup)]
-    cgroup: Vec<String>,
+    /// The path from the root of its hierarchy, e.g. /system.slice, or the path of its directory. May be given more than once.
+    /// A leading ! means "not".
+    #[arg(long, value_name = "PATH", value_parser = term(cgroup))]
+    cgroup: Vec<Term<String>>,
 
     /// Show only events of these kinds
     ///
-    /// A list with commas. `hello`, `lost`, `dropped`, `storm` and `bye` are always shown.
-    #[arg(short, long, value_name = "KIND,…", value_delimiter = ',', value_parser = kinds())]
-    event: Vec<Kind>,
+    /// A list with commas. A leading ! means "not". `hello`, `lost`, `dropped`, `storm` and `bye` are always shown.
+    #[arg(short, long, value_name = "KIND,…", value_delimiter = ',', value_parser = Kinds)]
+    event: Vec<Term<Kind>>,
 }
 
 impl FilterArgs {
-    /// What is asked for.
+    /// What is to be shown.
     pub fn spec(&self) -> Spec {
-        Spec {
-            pids: self.pid.clone(),
-            engines: false,
-            uids: self.uid.clone(),
-            comm: self.comm.clone(),
-            exe: self.exe.clone(),
-            containers: self.container.clone(),
-            units: self.unit.clone(),
-            cgroups: self.cgroup.clone(),
-            kinds: self.event.clone(),
-            until_reaped: false,
-        }
+        let (pids, not_pids) = split(&self.pid);
+        let (uids, not_uids) = split(&self.uid);
+        let (comm, not_comm) = split(&self.comm);
+        let (exe, not_exe) = split(&self.exe);
+        let (containers, not_containers) = split(&self.container);
+        let (units, not_units) = split(&self.unit);
+        let (cgroups, not_cgroups) = split(&self.cgroup);
+        let (kinds, not_kinds) = split(&self.event);
+        let not = Not {
+            pids: not_pids,
+            uids: not_uids,
+            comm: not_comm,
+            exe: not_exe,
+            containers: not_containers,
+            units: not_units,
+            cgroups: not_cgroups,
+            kinds: not_kinds,
+        };
+        Spec { pids, engines: false, uids, comm, exe, containers, units, cgroups, kinds, not, until_reaped: false }
     }
 
-    /// True when nothing is asked for: everything is shown.
+    /// Every pid that is named: they have to exist.
+    pub fn pids(&self) -> Vec<u32> {
+        self.pid.iter().map(|term| term.value).collect()
+    }
+
+    /// Every control group that is named.
+    pub fn cgroups(&self) -> Vec<String> {
+        self.cgroup.iter().map(|term| term.value.clone()).collect()
+    }
+
+    /// True when there is no filter: everything is shown.
     pub const fn is_empty(&self) -> bool {
         let Self { pid, uid, comm, exe, container, unit, cgroup, event } = self;
         let of_process = pid.is_empty() && uid.is_empty() && comm.is_empty() && exe.is_empty();
@@ -96,7 +121,7 @@ impl FilterArgs {
         of_process && of_place && event.is_empty()
     }
 
-    /// … compiled, for events that are captured so; `command` is for the error.
+    /// The same compiled, for events that are captured so; `command` is for the error.
     pub fn filter(&self, capture: &Capture, command: &'static str) -> Result<Filter, UsageError> {
         Filter::new(&Spec { until_reaped: capture.zombie_after.is_some(), ..self.spec() })
             .map_err(|error| UsageError::new(command, error.to_string()))
@@ -107,10 +132,41 @@ impl FilterArgs {
         pushdown::of(&self.spec(), beside).map_err(|error| UsageError::new(command, error.to_string()))
     }
 
-    /// True when the kinds asked for only exist if threads are traced.
+    /// True when a kind is named that only exists if threads are traced.
     fn needs_threads(&self) -> bool {
-        self.event.iter().any(|kind| matches!(kind, Kind::ThreadStart | Kind::ThreadExit))
+        self.names_kind(&[Kind::ThreadStart, Kind::ThreadExit])
     }
+
+    fn names_kind(&self, kinds: &[Kind]) -> bool {
+        self.event.iter().any(|term| !term.not && kinds.contains(&term.value))
+    }
+}
+
+/// One value of a filter, wanted or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Term<T> {
+    /// It has a leading `!`.
+    not: bool,
+    value: T,
+}
+
+/// A text without a leading `!`, and whether it had one.
+fn negated(text: &str) -> (bool, &str) {
+    text.strip_prefix('!').map_or((false, text), |rest| (true, rest))
+}
+
+/// Reads a value that may have a leading `!`.
+fn term<T>(value: fn(&str) -> Result<T, String>) -> impl Fn(&str) -> Result<Term<T>, String> + Clone {
+    move |text| {
+        let (not, text) = negated(text);
+        Ok(Term { not, value: value(text)? })
+    }
+}
+
+/// The values that are wanted, and those that are not.
+fn split<T: Clone>(terms: &[Term<T>]) -> (Vec<T>, Vec<T>) {
+    let of = |not| terms.iter().filter(|term| term.not == not).map(|term| term.value.clone()).collect();
+    (of(false), of(true))
 }
 
 const ARGV_MAX: u32 = 64 << 10;
@@ -263,12 +319,11 @@ impl CaptureArgs {
             argv_max: self.argv_max,
             ring_bytes: self.ring_size,
             max_memory: self.max_memory as usize,
-            zombie_after: (self.reap || filter.event.iter().any(|kind| matches!(kind, Kind::Reap | Kind::Zombie)))
-                .then_some(self.zombie_after),
+            zombie_after: (self.reap || filter.names_kind(&[Kind::Reap, Kind::Zombie])).then_some(self.zombie_after),
             exec_failures: match self.exec_failed {
                 Some(HowFailed::All) => ExecFailures::All,
                 Some(HowFailed::Summary) => ExecFailures::Summary,
-                None if filter.event.contains(&Kind::ExecFailed) => ExecFailures::All,
+                None if filter.names_kind(&[Kind::ExecFailed]) => ExecFailures::All,
                 None => ExecFailures::No,
             },
             btf: self.btf.clone(),
@@ -306,18 +361,25 @@ fn glob(text: &str) -> Result<Glob, String> {
     })
 }
 
-/// A unit, of the kind service unless it says another.
-fn unit(text: &str) -> Result<Glob, String> {
-    if text.contains('.') { glob(text) } else { glob(&format!("{text}.service")) }
+fn container(text: &str) -> Result<String, String> {
+    if text.is_empty() { Err("a container has a name or an id".into()) } else { Ok(text.to_owned()) }
 }
 
-/// A path from the root of a hierarchy, not of the file system.
+/// A unit, of the kind service unless it names another. systemd's escapes (`\x2d`) stand for themselves.
+fn unit(text: &str) -> Result<Glob, String> {
+    let name = text.rsplit('/').next().unwrap_or(text);
+    let kind = if name.contains('.') { "" } else { ".service" };
+    glob(&format!("{}{kind}", text.replace("\\x", "\\\\x")))
+}
+
+/// A path from the root of a hierarchy, or of a directory in the file system.
 fn cgroup(text: &str) -> Result<String, String> {
-    let mounted = text.starts_with("/sys/fs/cgroup");
-    if text.starts_with('/') && !mounted {
-        return Ok(text.to_owned());
+    if !text.starts_with('/') {
+        return Err(
+            "the path of a control group begins with /: as in /proc/PID/cgroup, or that of its directory".into()
+        );
     }
-    Err("a control group's path is as in /proc/PID/cgroup: it begins with / and leaves out where it is mounted".into())
+    Hierarchy::of_proc().path_of(text)
 }
 
 /// Bytes, with a suffix or without.
@@ -335,10 +397,32 @@ fn size(text: &str) -> Result<u32, String> {
     number.checked_mul(unit).ok_or_else(|| "the size is too large: less than 4096M is possible".to_owned())
 }
 
-fn kinds() -> impl TypedValueParser<Value = Kind> {
-    let possible = Kind::ALL.iter().map(|kind| PossibleValue::new(kind.name()).hide(kind.is_framing()));
-    PossibleValuesParser::new(possible)
-        .try_map(|name| Kind::ALL.iter().copied().find(|kind| kind.name() == name).ok_or("no such kind of event"))
+/// Reads kinds of events, each of which may have a leading `!`.
+#[derive(Clone)]
+struct Kinds;
+
+impl Kinds {
+    fn possible() -> impl Iterator<Item = PossibleValue> {
+        Kind::ALL.iter().map(|kind| PossibleValue::new(kind.name()).hide(kind.is_framing()))
+    }
+}
+
+impl TypedValueParser for Kinds {
+    type Value = Term<Kind>;
+
+    fn parse_ref(&self, command: &Command, arg: Option<&Arg>, value: &OsStr) -> Result<Term<Kind>, clap::Error> {
+        let (not, name) = value.to_str().map_or((false, value), |text| {
+            let (not, name) = negated(text);
+            (not, OsStr::new(name))
+        });
+        let name = PossibleValuesParser::new(Self::possible()).parse_ref(command, arg, name)?;
+        let kind = Kind::ALL.iter().copied().find(|kind| kind.name() == name);
+        kind.map(|value| Term { not, value }).ok_or_else(|| clap::Error::new(ErrorKind::InvalidValue).with_cmd(command))
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(Self::possible()))
+    }
 }
 
 #[cfg(test)]
@@ -370,12 +454,29 @@ mod tests {
         let matches = |text: &str, name: &str| unit(text).unwrap().compile_matcher().is_match(name);
         assert!(matches("ssh", "ssh.service") && matches("user@*", "user@1000.service"));
         assert!(matches("session-*.scope", "session-2.scope") && !matches("ssh", "ssh.socket"));
+        assert!(matches(r"foo\x2dbar.service", r"foo\x2dbar.service"), "as systemctl shows it");
+        assert!(matches(r"a\x5bb\x5d", r"a\x5bb\x5d.service"), "brackets are escaped too");
+        assert!(matches("app.slice/foo", "app.slice/foo.service"));
     }
 
     #[test]
     fn control_groups_are_paths_of_their_hierarchy() {
         assert_eq!(cgroup("/system.slice"), Ok("/system.slice".to_owned()));
-        assert!(cgroup("system.slice").is_err() && cgroup("/sys/fs/cgroup/system.slice").is_err());
+        assert!(cgroup("system.slice").is_err());
+    }
+
+    #[test]
+    fn a_leading_exclamation_mark_means_not() {
+        let parse = |text: &str| term(pid)(text).unwrap();
+        assert_eq!((parse("!7"), parse("7")), (Term { not: true, value: 7 }, Term { not: false, value: 7 }));
+        assert!(term(pid)("!!7").is_err());
+        assert_eq!(split(&[parse("!7"), parse("8")]), (vec![8], vec![7]));
+        let literal = term(glob)(r"\!x").unwrap();
+        assert!(!literal.not && literal.value.compile_matcher().is_match("!x"));
+        let command = Command::new("tracer");
+        let kind = |text: &str| Kinds.parse_ref(&command, None, OsStr::new(text));
+        assert_eq!(kind("!exec").unwrap(), Term { not: true, value: Kind::Exec });
+        assert!(!kind("exec").unwrap().not && kind("!no").is_err() && kind("").is_err());
     }
 
     #[test]

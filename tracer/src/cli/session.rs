@@ -33,6 +33,7 @@ use crate::view::summary::Summary;
 /// Streams until it is told to end.
 pub(super) fn stream(plan: stream::Plan) -> anyhow::Result<ExitCode> {
     plan.pids.iter().try_for_each(|&pid| must_exist(pid))?;
+    must_count(&plan.cgroups)?;
     let output = Output::open(plan.target.clone())?;
     let colour = plan.globals.colours(&output);
     let mut sink = sink::open(plan.format, output, colour, room(&plan.capture))?;
@@ -51,7 +52,13 @@ pub(super) fn stream(plan: stream::Plan) -> anyhow::Result<ExitCode> {
             }
         };
         let tracer = builder(&plan.capture).ancestors(plan.ancestors).scope(plan.scope, plan.filtering).start()?;
-        let wanted = Wanted { snapshot: plan.snapshot, count: plan.count, storm: plan.storm, on_slow: plan.on_slow };
+        let wanted = Wanted {
+            snapshot: plan.snapshot,
+            count: plan.count,
+            storm: plan.storm,
+            on_slow: plan.on_slow,
+            until_over: !plan.keep_going,
+        };
         pipeline::run(tracer, plan.filter, &mut *sink, &wanted, shutdown, |_| true).await?;
         deliver(&*sink, &plan.target, async || again.next().await).await?;
         Ok(ExitCode::Done)
@@ -196,8 +203,14 @@ impl Sink for Report {
     }
 }
 
-/// An error if there is no such process.
+/// An error if there is no such process, or only a thread of that number.
 pub(super) fn must_exist(pid: u32) -> anyhow::Result<()> {
+    // A thread's number is good for kill(2) too.
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let process = status.lines().find_map(|line| line.strip_prefix("Tgid:")?.trim().parse::<u32>().ok());
+    if let Some(process) = process.filter(|&process| process != pid) {
+        anyhow::bail!("{pid} is a thread of process {process}: give that");
+    }
     if kill(Pid::from_raw(pid as i32), None) == Err(Errno::ESRCH) {
         anyhow::bail!("there is no process {pid}: `tracer tree -p` shows those there are");
     }

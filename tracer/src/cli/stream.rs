@@ -18,7 +18,8 @@ use crate::sink::{Format, Target};
 /// Writes an event a line, as it happens: first `hello` (what is traced, and how), then a `process` line for each
 /// process that runs already, then every `fork`, `exec`, `exit` and `reparent`; last `bye`, with the counts: seen =
 /// emitted + filtered + folded + dropped + lost. Where events were lost, a `lost` line stands in their place and says how many of which
-/// kind. It ends with SIGINT (Ctrl-C) or SIGTERM, with --count or --duration, or when nobody reads on.
+/// kind. It ends with SIGINT (Ctrl-C) or SIGTERM, with --count or --duration, when nobody reads on, or when the processes
+/// of --pid and all their descendants have ended.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES, after_long_help = after_long_help())]
 pub struct StreamArgs {
@@ -56,6 +57,10 @@ pub struct StreamArgs {
     /// As with --collapse, but every event keeps its line.
     #[arg(long, value_name = "RATE", value_parser = clap::value_parser!(u64).range(1..))]
     storm_alert: Option<u64>,
+
+    /// Go on when the processes of --pid and all their descendants have ended
+    #[arg(long, requires = "pid")]
+    keep_going: bool,
 
     /// What to do when the reader of standard output (or of a pipe given with -o) is slow
     ///
@@ -119,7 +124,7 @@ Examples:
 Fields of an event (a field that is absent is unknown or does not apply; `tracer schema` prints the JSON Schema):
 {}
 Exit status:
-  0  ended by SIGINT, SIGTERM, --count or --duration, or because the reader went away
+  0  ended by SIGINT, SIGTERM, --count or --duration, because the reader went away or all processes of --pid ended
   1  tracing is not possible (see `tracer doctor`), or the output could not be written
   2  wrong usage",
         field::help()
@@ -149,8 +154,12 @@ pub struct Plan {
     pub scope: Scope,
     /// See [`Plan::scope`].
     pub filtering: Option<Filtering>,
-    /// Processes of which one was asked for: they have to exist.
+    /// Processes that are named: they have to exist.
     pub pids: Vec<u32>,
+    /// Control groups that are named: they have to be in the hierarchy that is followed.
+    pub cgroups: Vec<String>,
+    /// Whether it goes on when no process is left that is followed by descent.
+    pub keep_going: bool,
     /// What is captured.
     pub capture: Capture,
     /// Whether processes that run already are listed.
@@ -195,7 +204,9 @@ impl StreamArgs {
             filter: self.filter.filter(&capture, "stream")?,
             scope,
             filtering,
-            pids: self.filter.spec().pids,
+            pids: self.filter.pids(),
+            cgroups: self.filter.cgroups(),
+            keep_going: self.keep_going,
             capture,
             snapshot: !self.no_snapshot,
             ancestors: self.ancestors,

@@ -10,7 +10,7 @@ use ratatui::Frame;
 
 use super::live_view::{self, Canvas, Pace, Show};
 use super::screen::now;
-use super::session::{builder, must_exist, runtime, say_unseen, told_to_end};
+use super::session::{builder, must_count, must_exist, runtime, say_unseen, told_to_end};
 use super::{Capture, CaptureArgs, ExitCode, FilterArgs, Globals, UsageError};
 use crate::clock;
 use crate::event::Event;
@@ -97,6 +97,7 @@ pub struct Plan {
     width: Option<usize>,
     filter: Filter,
     pids: Vec<u32>,
+    cgroups: Vec<String>,
     capture: Capture,
     globals: Globals,
 }
@@ -115,7 +116,8 @@ impl TopArgs {
             state: State { group: self.group, sort: self.sort, ..State::default() },
             width: self.width.map(usize::from),
             filter: self.filter.filter(&capture, "top")?,
-            pids: self.filter.spec().pids,
+            pids: self.filter.pids(),
+            cgroups: self.filter.cgroups(),
             capture,
             globals: globals.clone(),
         })
@@ -128,6 +130,7 @@ type Shared = Arc<Mutex<Top>>;
 /// Shows picture after picture.
 pub fn execute(plan: Plan) -> anyhow::Result<ExitCode> {
     plan.pids.iter().try_for_each(|&pid| must_exist(pid))?;
+    must_count(&plan.cgroups)?;
     say_unseen(&[What::Processes]);
     let output = plan.globals.open()?;
     let colour = plan.globals.colours(&output);

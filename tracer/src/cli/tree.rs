@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::args;
-use super::session::say_unseen;
+use super::session::{must_exist, say_unseen};
 use super::{ExitCode, Globals, UsageError};
 use crate::clock;
 use crate::event::Event;
@@ -202,7 +202,11 @@ fn snapshot() -> anyhow::Result<Vec<Event>> {
 }
 
 fn find(forest: &Forest, pid: u32) -> anyhow::Result<ProcessId> {
-    forest.find(pid).with_context(|| format!("there is no process {pid}: `tracer tree -p` shows those there are"))
+    if let Some(id) = forest.find(pid) {
+        return Ok(id);
+    }
+    must_exist(pid)?;
+    anyhow::bail!("process {pid} cannot be seen: `tracer tree -p` shows those that can")
 }
 
 /// Columns of a terminal; none for anything else, or a terminal that does not know.

@@ -1,15 +1,19 @@
 //! Which events are shown.
 //!
-//! Values of one option are alternatives; different options must all agree. Events that frame a stream
-//! (`hello`, `lost`, `dropped`, `bye`) always pass: a reader has to know what it sees and what is missing.
+//! Values of one option are alternatives; different options must all agree. A value that is not wanted (`!` before it)
+//! leaves out what it matches, whatever else matches. Events that frame a stream (`hello`, `lost`, `dropped`, `bye`)
+//! always pass: a reader has to know what it sees and what is missing.
 
 pub mod pushdown;
+mod values;
 
 use std::sync::Arc;
 
-use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
+use globset::{Glob, GlobBuilder};
 use rustc_hash::{FxHashMap, FxHashSet};
 
+pub(crate) use self::values::Units;
+use self::values::Values;
 use crate::analysis::audit::role::{self, Role};
 use crate::event::id::ProcessId;
 use crate::event::{Event, Kind, Process};
@@ -20,7 +24,7 @@ pub fn glob(pattern: &str) -> Result<Glob, globset::Error> {
     GlobBuilder::new(pattern).literal_separator(false).backslash_escape(true).build()
 }
 
-/// What is asked for; an empty list asks for everything.
+/// What is shown; an empty list shows everything.
 #[derive(Clone, Debug, Default)]
 pub struct Spec {
     /// These processes and all their descendants.
@@ -35,47 +39,63 @@ pub struct Spec {
     pub exe: Vec<Glob>,
     /// Processes of containers whose id is one of these, or begins so, or whose name it is.
     pub containers: Vec<String>,
-    /// Processes of such systemd units.
+    /// Processes of such systemd units, slices and units of users.
     pub units: Vec<Glob>,
     /// Processes in one of these control groups, or below.
     pub cgroups: Vec<String>,
     /// Events of these kinds.
     pub kinds: Vec<Kind>,
+    /// What is left out of that.
+    pub not: Not,
     /// There are `reap` events: with them, not with its exit, a process is over.
     pub until_reaped: bool,
+}
+
+/// What is left out: each value means the same as in [`Spec`].
+#[derive(Clone, Debug, Default)]
+pub struct Not {
+    /// These processes and all their descendants.
+    pub pids: Vec<u32>,
+    /// Users.
+    pub uids: Vec<u32>,
+    /// Names.
+    pub comm: Vec<Glob>,
+    /// Executables.
+    pub exe: Vec<Glob>,
+    /// Containers.
+    pub containers: Vec<String>,
+    /// systemd units.
+    pub units: Vec<Glob>,
+    /// Control groups.
+    pub cgroups: Vec<String>,
+    /// Kinds of events.
+    pub kinds: Vec<Kind>,
 }
 
 /// A compiled [`Spec`]. It follows processes through the events it is shown, so it must be shown all of them.
 #[derive(Clone, Debug)]
 pub struct Filter {
     subtree: Option<Subtree>,
-    uids: Vec<u32>,
-    comm: Option<GlobSet>,
-    exe: Option<GlobSet>,
-    containers: Vec<String>,
-    /// Ids of containers that have such a name.
-    named: FxHashSet<Arc<str>>,
-    units: Option<GlobSet>,
-    cgroups: Vec<String>,
-    /// A bit for each kind.
+    not_subtree: Option<Subtree>,
+    values: Values,
+    not: Values,
+    /// A bit for each kind that is shown.
     kinds: u32,
     until_reaped: bool,
 }
 
 impl Filter {
-    /// Compiles what is asked for.
+    /// Compiles it.
     pub fn new(spec: &Spec) -> Result<Self, globset::Error> {
+        let Spec { pids, uids, comm, exe, containers, units, cgroups, not, .. } = spec;
+        let bits = |kinds: &[Kind]| kinds.iter().fold(0, |bits, &kind| bits | bit(kind));
         let kinds = if spec.kinds.is_empty() { Kind::ALL } else { &spec.kinds[..] };
         Ok(Self {
-            subtree: (!spec.pids.is_empty()).then(|| Subtree::new(&spec.pids, spec.engines)),
-            uids: spec.uids.clone(),
-            comm: set(&spec.comm)?,
-            exe: set(&spec.exe)?,
-            containers: spec.containers.clone(),
-            named: FxHashSet::default(),
-            units: set(&spec.units)?,
-            cgroups: spec.cgroups.iter().map(|path| cgroup_root(path).to_owned()).collect(),
-            kinds: kinds.iter().map(|&kind| bit(kind)).sum(),
+            subtree: (!pids.is_empty()).then(|| Subtree::new(pids, spec.engines)),
+            not_subtree: (!not.pids.is_empty()).then(|| Subtree::new(&not.pids, false)),
+            values: Values::new(uids, comm, exe, containers, units, cgroups)?,
+            not: Values::new(&not.uids, &not.comm, &not.exe, &not.containers, &not.units, &not.cgroups)?,
+            kinds: bits(kinds) & !bits(&not.kinds),
             until_reaped: spec.until_reaped,
         })
     }
@@ -90,75 +110,43 @@ impl Filter {
         self.subtree.as_ref().is_some_and(|subtree| subtree.members.contains(&id))
     }
 
-    /// Learns who descends from whom, from a snapshot that is about to be shown to [`Filter::admits`]: it may
+    /// True when processes are followed by descent and none of them is left. Only a filter that was shown the snapshot
+    /// knows.
+    pub fn is_over(&self) -> bool {
+        self.subtree.as_ref().is_some_and(|subtree| {
+            // The exit of a zombie came before; only that it is reaped will be reported.
+            let ended = if self.until_reaped { 0 } else { subtree.zombies };
+            subtree.members.len() == ended
+        })
+    }
+
+    /// Learns which processes descend from which, from a snapshot that is about to be shown to [`Filter::admits`]: it may
     /// name children before their parents, which events that happen never do.
     pub fn learn(&mut self, snapshot: &[Event]) {
         for event in snapshot {
             self.learn_name(event);
         }
-        if let Some(subtree) = &mut self.subtree {
+        for subtree in [&mut self.subtree, &mut self.not_subtree].into_iter().flatten() {
             subtree.learn(snapshot);
         }
     }
 
-    /// Learns who has a name that is asked for. Only what comes later is chosen by it.
+    /// Learns which containers have a name that is filtered by. It applies to later events only.
     fn learn_name(&mut self, event: &Event) {
-        if self.containers.is_empty() {
-            return;
-        }
-        let Some(container) = event.container() else { return };
-        if container.name.as_ref().is_some_and(|name| self.containers.iter().any(|wanted| **wanted == **name)) {
-            self.named.insert(container.id.clone());
-        }
+        self.values.learn_name(event);
+        self.not.learn_name(event);
     }
 
     /// Whether the event is to be shown.
     pub fn admits(&mut self, event: &Event) -> bool {
         self.learn_name(event);
-        // Membership is followed before anything else is asked: an event that is not shown can still
+        // Membership is followed before anything else is looked at: an event that is not shown can still
         // be the one that makes a process a descendant, or the one that ends it.
-        let related = match (&mut self.subtree, &event.process) {
-            (Some(subtree), Some(process)) => {
-                let member = subtree.contains(process);
-                if member && let Some(container) = event.container() {
-                    subtree.learn_container(&container.id);
-                }
-                // A dead process is told of again when it is waited for, if that is asked for.
-                let last = if self.until_reaped { Kind::Reap } else { Kind::Exit };
-                if event.kind() == last {
-                    subtree.remove(process.id);
-                }
-                member
-            }
-            (Some(subtree), None) => subtree.knows_container(event),
-            (None, _) => true,
-        };
-        event.kind().is_framing() || related && self.kinds & bit(event.kind()) != 0 && self.matches(event)
-    }
-
-    fn matches(&self, event: &Event) -> bool {
-        let process = event.process.as_ref();
-        // A line about a container is about that, whoever made it.
-        let container = event.container().map(|container| &*container.id);
-        let container = container.or_else(|| Some(&**process?.container_id()?));
-        let of_user = |uid: Option<u32>| uid.is_some_and(|uid| self.uids.contains(&uid));
-        let named = |globs: &Option<GlobSet>, name: fn(&Process) -> Option<&str>| {
-            globs.as_ref().is_none_or(|globs| process.and_then(name).is_some_and(|name| globs.is_match(name)))
-        };
-        (self.uids.is_empty() || process.is_some_and(|process| of_user(process.uid) || of_user(process.euid)))
-            && named(&self.comm, |process| process.image.comm.as_deref())
-            && named(&self.exe, |process| process.image.exe.as_deref())
-            && named(&self.units, |process| process.unit.as_deref())
-            && (container.is_some_and(|id| self.named.contains(id))
-                || process.is_some_and(|process| self.is_named(process))
-                || one_of(&self.containers, container, |id, text| id.starts_with(text)))
-            && one_of(&self.cgroups, process.and_then(|process| process.cgroup.as_deref()), is_below)
-    }
-
-    /// Whether the process is in a container whose name is asked for.
-    fn is_named(&self, process: &Process) -> bool {
-        let name = process.container.as_ref().and_then(|container| container.name.as_deref());
-        name.is_some_and(|name| self.containers.iter().any(|wanted| wanted == name))
+        let last = if self.until_reaped { Kind::Reap } else { Kind::Exit };
+        let related = self.subtree.as_mut().is_none_or(|subtree| subtree.follow(event, last));
+        let unrelated = self.not_subtree.as_mut().is_none_or(|subtree| !subtree.follow(event, last));
+        let shown = related && unrelated && self.kinds & bit(event.kind()) != 0;
+        event.kind().is_framing() || shown && self.values.all_fit(event) && !self.not.any_fits(event)
     }
 }
 
@@ -172,24 +160,8 @@ pub(crate) fn is_below(path: &str, root: &str) -> bool {
     path.strip_prefix(root).is_some_and(|below| below.is_empty() || below.starts_with('/'))
 }
 
-/// Whether a value fits one of those asked for, if any are.
-fn one_of(wanted: &[String], value: Option<&str>, fits: impl Fn(&str, &str) -> bool) -> bool {
-    wanted.is_empty() || value.is_some_and(|value| wanted.iter().any(|wanted| fits(value, wanted)))
-}
-
 const fn bit(kind: Kind) -> u32 {
     1 << kind as u32
-}
-
-fn set(globs: &[Glob]) -> Result<Option<GlobSet>, globset::Error> {
-    if globs.is_empty() {
-        return Ok(None);
-    }
-    let mut builder = GlobSetBuilder::new();
-    for glob in globs {
-        builder.add(glob.clone());
-    }
-    builder.build().map(Some)
 }
 
 /// Processes and their descendants: once in, a process stays in through exec and a change of parent.
@@ -199,6 +171,8 @@ struct Subtree {
     /// for a later one that gets the same number.
     roots: Vec<u32>,
     members: FxHashSet<ProcessId>,
+    /// How many of them had ended before they were seen.
+    zombies: usize,
     /// Daemons that start containers are roots too.
     engines: bool,
     /// With that, the containers in which members were.
@@ -207,7 +181,27 @@ struct Subtree {
 
 impl Subtree {
     fn new(pids: &[u32], engines: bool) -> Self {
-        Self { roots: pids.to_vec(), members: FxHashSet::default(), engines, containers: FxHashSet::default() }
+        Self {
+            roots: pids.to_vec(),
+            members: FxHashSet::default(),
+            zombies: 0,
+            engines,
+            containers: FxHashSet::default(),
+        }
+    }
+
+    /// Whether the event is about one of these processes, or about a container of theirs; `last` is the kind of event after
+    /// which a process is over.
+    fn follow(&mut self, event: &Event, last: Kind) -> bool {
+        let Some(process) = &event.process else { return self.knows_container(event) };
+        let member = self.contains(process);
+        if member && let Some(container) = event.container() {
+            self.learn_container(&container.id);
+        }
+        if event.kind() == last {
+            self.remove(process.id);
+        }
+        member
     }
 
     /// Whether an event that has no process is about a container of those that are in.
@@ -253,7 +247,8 @@ impl Subtree {
     fn learn(&mut self, events: &[Event]) {
         let mut children = FxHashMap::<ProcessId, Vec<ProcessId>>::default();
         let mut joined = Vec::new();
-        for process in events.iter().filter_map(|event| event.process.as_ref()) {
+        let processes = || events.iter().filter_map(|event| event.process.as_ref());
+        for process in processes() {
             if self.contains(process) {
                 joined.push(process.id);
             } else {
@@ -268,6 +263,7 @@ impl Subtree {
                 joined.push(child);
             }
         }
+        self.zombies = processes().filter(|process| process.zombie && self.members.contains(&process.id)).count();
     }
 
     fn remove(&mut self, id: ProcessId) {

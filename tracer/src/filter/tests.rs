@@ -207,3 +207,99 @@ fn with_engines_what_daemons_start_is_in_too() {
         assert!(!filter.admits(&about(Kind::ContainerExit, None)), "it is no more");
     }
 }
+
+#[test]
+fn what_is_not_wanted_is_left_out_whatever_else_fits() {
+    let globs = |text: &str| vec![glob(text).unwrap()];
+    let mut cron = filter(&Spec { not: Not { comm: globs("cron*"), ..Not::default() }, ..Spec::default() });
+    assert!(!cron.admits(&named("crond", "/usr/sbin/crond", 0, None)) && cron.admits(&named("sh", "/bin/sh", 0, None)));
+    assert!(cron.admits(&Event::new(Kind::Hello.into(), Timestamp(0))), "what frames a stream passes");
+    let both =
+        Spec { uids: vec![7], not: Not { exe: globs("/bin/*"), uids: vec![0], ..Not::default() }, ..Spec::default() };
+    let mut both = filter(&both);
+    assert!(both.admits(&named("x", "/opt/x", 7, None)) && !both.admits(&named("x", "/bin/x", 7, None)));
+    assert!(!both.admits(&named("x", "/opt/x", 7, Some(0))) && !both.admits(&named("x", "/opt/x", 8, None)));
+    let not = Not { cgroups: vec!["/a".to_owned()], containers: vec!["web".to_owned()], ..Not::default() };
+    let mut places = filter(&Spec { not, ..Spec::default() });
+    assert!(!places.admits(&placed("/a/b", None, None)) && places.admits(&placed("/ab", None, None)));
+    assert!(!places.admits(&placed("/", None, Some("web1"))) && places.admits(&placed("/", None, Some("db"))));
+    let mut kinds =
+        filter(&Spec { not: Not { kinds: vec![Kind::Exec, Kind::Hello], ..Not::default() }, ..Spec::default() });
+    assert!(!kinds.admits(&event(Kind::Exec, 1, 0)) && kinds.admits(&event(Kind::Fork, 1, 0)));
+}
+
+#[test]
+fn descendants_that_are_not_wanted_are_left_out_of_others() {
+    let mut all_but = filter(&Spec { pids: vec![1], not: Not { pids: vec![5], ..Not::default() }, ..Spec::default() });
+    all_but.learn(&[event(Kind::Process, 1, 0), event(Kind::Process, 5, 1), event(Kind::Process, 6, 5)]);
+    for (pid, parent, shown) in [(1, 0, true), (5, 1, false), (6, 5, false), (7, 6, false), (8, 1, true), (9, 0, false)]
+    {
+        assert_eq!(all_but.admits(&event(Kind::Fork, pid, parent)), shown, "{pid}");
+    }
+    assert!(!all_but.admits(&event(Kind::Exit, 7, 6)));
+    assert!(all_but.admits(&event(Kind::Fork, 7, 1)), "the number is another process's now");
+}
+
+#[test]
+fn it_is_over_when_no_descendant_is_left() {
+    let mut of = subtree(&[5]);
+    of.learn(&[event(Kind::Process, 5, 1)]);
+    assert!(!of.is_over());
+    for (kind, pid, parent, over) in [
+        (Kind::Fork, 6, 5, false),
+        (Kind::Exit, 5, 1, false),
+        (Kind::Fork, 7, 6, false),
+        (Kind::Exit, 6, 1, false),
+        (Kind::Exit, 9, 1, false),
+        (Kind::Exit, 7, 1, true),
+    ] {
+        of.admits(&event(kind, pid, parent));
+        assert_eq!(of.is_over(), over, "{kind} of {pid}");
+    }
+    assert!(!filter(&Spec { uids: vec![0], ..Spec::default() }).is_over());
+    // Of a zombie there is nothing left to report, unless it is that it is reaped.
+    let mut zombie = event(Kind::Process, 5, 1);
+    zombie.process.as_mut().unwrap().zombie = true;
+    for until_reaped in [false, true] {
+        let mut of = filter(&Spec { pids: vec![5], until_reaped, ..Spec::default() });
+        of.learn(std::slice::from_ref(&zombie));
+        assert_eq!(of.is_over(), !until_reaped);
+        assert!(of.admits(&zombie));
+    }
+}
+
+#[test]
+fn a_name_that_the_kernel_cut_is_found_whole() {
+    let shim = named("containerd-shim", "/usr/bin/containerd-shim-runc-v2", 0, None);
+    let by = |text: &str| filter(&Spec { comm: vec![glob(text).unwrap()], ..Spec::default() });
+    for text in ["containerd-shim-runc-v2", "containerd-shim-runc-*", "containerd-shim", "containerd*"] {
+        assert!(by(text).admits(&shim), "{text}");
+    }
+    assert!(!by("containerd-shim-runc-v1").admits(&shim) && !by("containerd-shim-").admits(&shim));
+    let mut script = named("unattended-upgr", "/usr/bin/python3.11", 0, None);
+    script.process.as_mut().unwrap().image_mut().argv =
+        Some(["/usr/bin/python3", "/usr/bin/unattended-upgrade", "x"].into_iter().collect());
+    assert!(by("unattended-upgrade").admits(&script) && !by("python3.11").admits(&script));
+    assert!(!by("/usr/bin/unattended-upgrade").admits(&script));
+    // A shorter name is whole: what it was started by does not count.
+    assert!(!by("containerd-shim-runc-v2").admits(&named("shim", "/usr/bin/containerd-shim-runc-v2", 0, None)));
+}
+
+#[test]
+fn units_are_those_that_systemctl_shows() {
+    let path = "/user.slice/user-1000.slice/user@1000.service/app.slice/foo.service/below.service";
+    let user = placed(path, Some("user@1000.service"), None);
+    let by = |text: &str| filter(&Spec { units: vec![glob(text).unwrap()], ..Spec::default() });
+    for text in
+        ["user@1000.service", "user.slice", "user-1000.slice", "app.slice", "foo.service", "app.slice/foo.service"]
+    {
+        assert!(by(text).admits(&user), "{text}");
+    }
+    assert!(by("user@*.service/app.slice/foo.service").admits(&user) && !by("below.service").admits(&user));
+    assert!(!by("slice/foo.service").admits(&user) && !by("system.slice").admits(&user));
+    let inside = placed("/system.slice/docker-abc.scope/system.slice/ssh.service", Some("docker-abc.scope"), None);
+    assert!(!by("ssh.service").admits(&inside), "a unit of the container's own systemd");
+    assert!(by("system.slice").admits(&inside));
+    let escaped = placed(r"/system.slice/foo\x2dbar.service", Some(r"foo\x2dbar.service"), None);
+    assert!(by(r"foo\\x2dbar.service").admits(&escaped));
+}

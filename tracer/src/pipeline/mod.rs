@@ -45,6 +45,8 @@ pub struct Wanted {
     pub storm: Option<storm::Options>,
     /// What is done when the reader of the output is slow.
     pub on_slow: OnSlow,
+    /// Whether it ends when no process is left that the filter follows by descent.
+    pub until_over: bool,
 }
 
 /// Writes events to the sink until `shutdown` is done (or enough were written), then drains what had happened by
@@ -91,7 +93,7 @@ pub async fn run(
     // A reader that is behind is waited for, unless events are to be left out instead.
     let awaited = backlog.as_ref().filter(|_| waits);
     let mut shutdown = std::pin::pin!(shutdown);
-    while stage.left > 0 && go_on(&tracer) {
+    while stage.left > 0 && go_on(&tracer) && !(wanted.until_over && stage.filter.is_over()) {
         let due = stage.storm_line_is_due();
         let caught_up = stage.reader_caught_up();
         tokio::select! {

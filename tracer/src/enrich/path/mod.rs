@@ -46,6 +46,19 @@ pub fn read(path: &str) -> Place<'_> {
     Place { unit: unit(path), container: container(path) }
 }
 
+/// What systemd shows of a path: its slices, the unit, and below the manager of a user that one's slices and unit. Each
+/// with the path down to it. What lies below a unit is its own affair, or that of a container.
+pub fn units(path: &str) -> impl Iterator<Item = (&str, &str)> {
+    let mut over = false;
+    components(path).map_while(move |(name, path)| {
+        if over {
+            return None;
+        }
+        over = name.strip_suffix(".slice").is_none() && !(name.starts_with("user@") && name.ends_with(".service"));
+        Some((name.strip_prefix('_').unwrap_or(name), path))
+    })
+}
+
 /// The unit as systemd itself finds it (`cg_path_get_unit`, src/basic/cgroup-util.c): what follows the slices.
 fn unit(path: &str) -> Option<Cow<'_, str>> {
     const KINDS: [&str; 7] = [".service", ".scope", ".socket", ".mount", ".swap", ".timer", ".path"];

@@ -6,11 +6,9 @@
 
 use std::fmt;
 
-use globset::{GlobSet, GlobSetBuilder};
-
 use crate::enrich::{Cgroup, Container};
 use crate::event::{Filtering, Process};
-use crate::filter::{self, Spec};
+use crate::filter::{self, Spec, Units};
 
 /// What is reported by the kernel side.
 #[derive(Clone, Debug, Default)]
@@ -54,6 +52,8 @@ pub enum Why {
     Init,
     /// It knows no such thing.
     Names,
+    /// It leaves out what does not match, not what does.
+    Negation,
 }
 
 impl fmt::Display for Why {
@@ -65,6 +65,7 @@ impl fmt::Display for Why {
             Self::Reaps => "--reap tells of parents that are not asked for",
             Self::Init => "every process may come to be a child of init",
             Self::Names => "the kernel side knows neither names nor kinds of events",
+            Self::Negation => "what a filter with ! leaves out, the kernel side reports",
         })
     }
 }
@@ -82,7 +83,20 @@ pub fn of(spec: &Spec, beside: Beside) -> Result<(Scope, Option<Filtering>), glo
         ("cgroup", !spec.cgroups.is_empty()),
         ("event", !spec.kinds.is_empty()),
     ];
-    let given: Vec<&str> = options.into_iter().filter_map(|(name, given)| given.then_some(name)).collect();
+    let not = &spec.not;
+    let negated = [
+        ("!pid", !not.pids.is_empty()),
+        ("!uid", !not.uids.is_empty()),
+        ("!comm", !not.comm.is_empty()),
+        ("!exe", !not.exe.is_empty()),
+        ("!container", !not.containers.is_empty()),
+        ("!unit", !not.units.is_empty()),
+        ("!cgroup", !not.cgroups.is_empty()),
+        ("!event", !not.kinds.is_empty()),
+    ];
+    let only_negated = options.iter().all(|(_, given)| !given);
+    let given: Vec<&str> =
+        options.into_iter().chain(negated).filter_map(|(name, given)| given.then_some(name)).collect();
     if given.is_empty() {
         return Ok((Scope::Machine, None));
     }
@@ -108,7 +122,7 @@ pub fn of(spec: &Spec, beside: Beside) -> Result<(Scope, Option<Filtering>), glo
     } else if !spec.uids.is_empty() {
         (Scope::Users(spec.uids.clone()), &["uid"])
     } else {
-        return none(Why::Names);
+        return none(if only_negated { Why::Negation } else { Why::Names });
     };
     let (kernel, user) = given.iter().partition(|name| by.contains(name));
     Ok((scope, Some(Filtering { kernel: owned(kernel), user: owned(user), why: None })))
@@ -159,20 +173,15 @@ pub enum Verdict {
 #[derive(Clone, Debug, Default)]
 pub struct Places {
     containers: Vec<String>,
-    units: Option<GlobSet>,
+    units: Option<Units>,
     cgroups: Vec<String>,
 }
 
 impl Places {
     fn new(spec: &Spec) -> Result<Self, globset::Error> {
-        let mut units = GlobSetBuilder::new();
-        for glob in &spec.units {
-            units.add(glob.clone());
-        }
-        let units = units.build()?;
         Ok(Self {
             containers: spec.containers.clone(),
-            units: (!units.is_empty()).then_some(units),
+            units: Units::new(&spec.units)?,
             cgroups: spec.cgroups.iter().map(|path| filter::cgroup_root(path).to_owned()).collect(),
         })
     }
@@ -183,7 +192,7 @@ impl Places {
 
     /// Whether the processes of a control group are asked for; `name` is that of its container.
     pub fn verdict(&self, cgroup: &Cgroup, name: Name<'_>) -> Verdict {
-        let of_unit = |units: &GlobSet| cgroup.unit.as_deref().is_some_and(|unit| units.is_match(unit));
+        let of_unit = |units: &Units| units.fit(cgroup.unit.as_deref(), Some(&cgroup.path));
         if !self.units.as_ref().is_none_or(of_unit)
             || !self.cgroups.is_empty() && !self.cgroups.iter().any(|root| filter::is_below(&cgroup.path, root))
         {

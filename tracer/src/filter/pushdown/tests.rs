@@ -1,7 +1,6 @@
-use std::sync::Arc;
-
 use super::*;
 use crate::enrich::Container;
+use crate::filter::Not;
 
 fn spec() -> Spec {
     Spec::default()
@@ -103,4 +102,27 @@ fn a_user_is_the_real_or_the_effective_one() {
     assert!(scope.asks_for(&process, None, Name::Unknown));
     (process.uid, process.euid) = (Some(0), None);
     assert!(!scope.asks_for(&process, None, Name::Unknown));
+}
+
+#[test]
+fn what_is_not_wanted_is_left_out_in_user_space() {
+    let not = Not { uids: vec![0], kinds: vec![crate::event::Kind::Exec], ..Not::default() };
+    let (scope, filtering) = told(&Spec { not: not.clone(), ..spec() }, Beside::default());
+    let filtering = filtering.unwrap();
+    assert!(matches!(scope, Scope::Machine) && filtering.kernel.is_empty());
+    assert_eq!(filtering.user, names(&["!uid", "!event"]));
+    assert!(filtering.why.is_some_and(|why| why.contains('!')));
+    let (scope, filtering) = told(&Spec { uids: vec![7], not, ..spec() }, Beside::default());
+    assert!(matches!(scope, Scope::Users(uids) if uids == [7]));
+    assert_eq!(filtering.unwrap().user, names(&["!uid", "!event"]));
+}
+
+#[test]
+fn units_of_users_and_slices_are_places() {
+    let path = "/user.slice/user-7.slice/user@7.service/app.slice/foo.service";
+    for unit in ["user.slice", "foo.service", "app.slice/foo.service", "user@7.service"] {
+        let places = Places::new(&Spec { units: vec![filter::glob(unit).unwrap()], ..spec() }).unwrap();
+        assert_eq!(places.verdict(&cgroup(path, Some("user@7.service"), None), Name::Unknown), Verdict::Yes, "{unit}");
+        assert_eq!(places.verdict(&cgroup("/other.slice", None, None), Name::Unknown), Verdict::No, "{unit}");
+    }
 }

@@ -29,6 +29,7 @@ mod saturating;
 mod session;
 mod storm;
 mod stream;
+mod surroundings;
 mod top;
 mod tree;
 mod types;
@@ -50,6 +51,7 @@ pub(crate) fn all() -> Vec<Case> {
         session::cases(),
         kernel::cases(),
         stream::cases(),
+        surroundings::cases(),
         capabilities::cases(),
         filters::cases(),
         filters_by_cgroup::cases(),
