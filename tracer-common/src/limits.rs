@@ -57,7 +57,7 @@ pub const FAILED_ARGV_BYTES: u32 = 8 << 10;
 /// Most threads of a dying process whose counters are summed one by one.
 pub const MAX_EXIT_THREADS: u32 = 128;
 
-/// Most ancestors looked at for a child subreaper.
+/// Most ancestors that the kernel side looks at for a child subreaper. Of a deeper process user space asks `/proc`.
 pub const MAX_REAPER_DEPTH: u32 = 64;
 
 /// Room in the set of processes that are reported, where not all are.
@@ -77,3 +77,6 @@ pub const CGROUP_PATH_BYTES: usize = 1024;
 
 /// Room for execs that are under way, where the program that tells them has to be told of them ahead.
 pub const MAX_PREPARED: u32 = 1 << 14;
+
+/// Signals that their targets handle, kept in case a target sends one of them to itself.
+pub const MAX_HANDLED: u32 = 1 << 10;

@@ -227,6 +227,10 @@ offsets! {
     cred_egid: Needed(4) = "cred"."egid",
     /// Permitted capabilities (64 bits).
     cred_cap_permitted: Useful(8) = "cred"."cap_permitted",
+    /// Ambient capabilities (64 bits).
+    cred_cap_ambient: Useful(8) = "cred"."cap_ambient",
+    /// Supplementary groups.
+    cred_group_info: Useful(8) = "cred"."group_info",
     /// Start of argv.
     mm_arg_start: Needed(8) = "mm_struct"."arg_start",
     /// End of argv.

@@ -308,6 +308,10 @@ pub const EXIT_KTHREAD: u32 = 8;
 pub const EXIT_REAPER_SUBREAPER: u32 = 16;
 /// [`Exit::flags`]: the process was the init of its pid namespace: everything in that dies with it.
 pub const EXIT_NS_INIT: u32 = 32;
+/// [`Exit::flags`]: the status is a signal that was never sent: the kernel ended the process directly.
+pub const EXIT_DIRECT: u32 = 64;
+/// [`Exit::flags`]: there are more ancestors than the kernel side looks at, so the reaper is not known.
+pub const EXIT_REAPER_DEEP: u32 = 128;
 
 /// `sched_process_exit`.
 #[repr(C)]
@@ -321,7 +325,7 @@ pub struct Exit {
     pub parent: TaskRef,
     /// Who inherits its children, as the kernel would choose now; `tgid` 0 if unknown.
     pub reaper: TaskRef,
-    /// Its ids at the end.
+    /// Its ids at the end: its leader's, as all that describes it.
     pub ids: Ids,
     /// Its name at the end, NUL-padded.
     pub comm: [u8; COMM_LEN],
@@ -339,6 +343,8 @@ pub struct Exit {
 
 /// [`Signal::flags`]: sent by the kernel itself, not by a process.
 pub const SIGNAL_KERNEL: u32 = 1;
+/// [`Signal::flags`]: the target handled this signal, then sent it to itself. The sender is that of the first one.
+pub const SIGNAL_RAISED_AGAIN: u32 = 2;
 
 /// `signal_generate` of a signal that ends its target (default action, or `SIGKILL`).
 #[repr(C)]
@@ -350,7 +356,7 @@ pub struct Signal {
     pub target: TaskRef,
     /// Who sent it (the task that ran; meaningless with [`SIGNAL_KERNEL`]).
     pub sender: TaskRef,
-    /// The sender's name, NUL-padded.
+    /// The name of the sender's process, NUL-padded.
     pub sender_comm: [u8; COMM_LEN],
     /// Signal number.
     pub signal: u32,
@@ -369,7 +375,10 @@ pub const CGROUP_JOINED: u32 = 2;
 /// [`Cgroup::deed`]: it was removed (`cgroup_rmdir`); the task removed it.
 pub const CGROUP_REMOVED: u32 = 3;
 
-/// `cgroup_mkdir`, `cgroup_attach_task`, `cgroup_rmdir`. Followed by the path from the root of the hierarchy, with its NUL.
+/// [`Cgroup::deed`]: it was renamed (`cgroup_rename`, v1 only), and has this path now; the task renamed it.
+pub const CGROUP_RENAMED: u32 = 4;
+
+/// `cgroup_mkdir`, `cgroup_attach_task`, `cgroup_rmdir`, `cgroup_rename`. Followed by the path from the root of the hierarchy, with its NUL.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cgroup {

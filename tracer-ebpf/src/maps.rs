@@ -2,7 +2,8 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
-use tracer_common::limits::{ARGV_STAGED_BYTES, COMM_LEN, EXEC_HEAD_BYTES, MAX_AIDES, MAX_PREPARED};
+use tracer_common::limits::{ARGV_STAGED_BYTES, COMM_LEN, EXEC_HEAD_BYTES, MAX_AIDES, MAX_HANDLED, MAX_PREPARED};
+use tracer_common::record::TaskRef;
 use tracer_common::stats::CpuStats;
 
 /// `BPF_F_NO_PREALLOC` (include/uapi/linux/bpf.h): room is taken as it is needed.
@@ -55,6 +56,39 @@ pub struct Prepared {
 /// becomes of none is forgotten as room is needed.
 #[map]
 pub static PREPARED: LruHashMap<u64, Prepared> = LruHashMap::with_max_entries(MAX_PREPARED, 0);
+
+/// Who sent a signal, and how.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Sent {
+    /// The task that ran.
+    pub sender: TaskRef,
+    /// The name of its process.
+    pub comm: [u8; COMM_LEN],
+    /// Its real user id.
+    pub uid: u32,
+    /// `si_code`.
+    pub code: i32,
+    /// `SIGNAL_*` bits.
+    pub flags: u32,
+    /// Keeps the size a multiple of eight.
+    pub pad: u32,
+}
+
+/// A signal that its target handles.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Handled {
+    /// When the target was created: its pid may have a new owner by then.
+    pub start_ns: u64,
+    /// Who sent it.
+    pub sent: Sent,
+}
+
+/// The last signal of each number that a process handles, by pid (upper half) and signal. A program that cleans up in its
+/// handler and then sends the same signal to itself is ended by the first sender.
+#[map]
+pub static HANDLED: LruHashMap<u64, Handled> = LruHashMap::with_max_entries(MAX_HANDLED, 0);
 
 /// Processes that user space knows of, when only some are reported: what is, in bits (`TRACKED_ASKED` and its like). Forks
 /// and execs put in, exits take away. User space makes room where there is a filter, here and below.

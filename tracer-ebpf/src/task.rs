@@ -12,7 +12,7 @@ use tracer_common::record::{ID_UNSET, Ids, TaskRef};
 
 pub use self::address::{
     cgroup_at, current, current_identity, identity_at, identity_if_older, ids_at, namespaces_at, parent_at,
-    real_parent_at,
+    process_name_at, real_parent_at,
 };
 pub use self::process::{End, process_at};
 use crate::kernel::{Typed, config, offset, read};
@@ -239,6 +239,15 @@ impl Task {
         }
     }
 
+    /// True if a signal is the status of the whole process and yet none was delivered to it: the kernel ended its last
+    /// thread directly (`do_exit(SIGKILL)` of strict seccomp, an oops). Before 5.17 this also holds for a process of one
+    /// thread that unblocked a signal that was pending.
+    #[inline(always)]
+    pub fn ended_without_signal(self) -> bool {
+        let flags: u32 = unsafe { self.signal().load(offset!(signal_flags)) };
+        flags & SIGNAL_GROUP_EXIT == 0 && self.group_status() & 0x7f != 0
+    }
+
     /// This thread's own exit code.
     #[inline(always)]
     pub fn thread_status(self) -> u32 {
@@ -306,15 +315,20 @@ pub struct Reaper {
     pub subreaper: bool,
     /// The process is itself the namespace's init.
     pub is_self: bool,
+    /// There are more ancestors than are looked at: it is not known.
+    pub deep: bool,
 }
 
 /// As `find_new_reaper` (kernel/exit.c) once no thread of the process is left: the nearest living ancestor
 /// in the same pid namespace that is a child subreaper, else the namespace's init.
 #[inline(always)]
 pub fn reaper(task: Task) -> Reaper {
-    let none = Reaper { task: TaskRef::default(), subreaper: false, is_self: false };
+    let none = Reaper { task: TaskRef::default(), subreaper: false, is_self: false, deep: false };
     let level = task.ns_level();
-    if bit(task.signal(), offset!(signal_has_child_subreaper)) {
+    'subreaper: {
+        if !bit(task.signal(), offset!(signal_has_child_subreaper)) {
+            break 'subreaper;
+        }
         // By address, not by type: for each typed load the verifier looks through the members of the structure, which
         // times the depth took it half a second.
         let mut ancestor = task.real_parent().0.address();
@@ -324,13 +338,14 @@ pub fn reaper(task: Task) -> Reaper {
             let tgid: u32 = read(ancestor, offset!(task_tgid));
             // The idle task is the root of everything.
             if tgid == 0 || read::<u32>(pid, offset!(pid_level)) != level {
-                break;
+                break 'subreaper;
             }
             if is_child_subreaper(signal) && read::<u32>(signal, offset!(signal_live)) != 0 {
-                return Reaper { task: identity_at(ancestor), subreaper: true, is_self: false };
+                return Reaper { task: identity_at(ancestor), subreaper: true, ..none };
             }
             ancestor = read(ancestor, offset!(task_real_parent));
         }
+        return Reaper { deep: true, ..none };
     }
     if offset!(task_thread_pid) == ABSENT
         || offset!(upid_ns) == ABSENT
@@ -340,7 +355,7 @@ pub fn reaper(task: Task) -> Reaper {
         return none;
     }
     let init = task.ns_init(level);
-    Reaper { task: init, subreaper: false, is_self: init.tgid == task.tgid() }
+    Reaper { task: init, is_self: init.tgid == task.tgid(), ..none }
 }
 
 /// The top bit of each byte that is zero; of those behind the first such it may be set as well.

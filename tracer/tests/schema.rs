@@ -226,6 +226,7 @@ fn exit() -> Exit {
         sender_comm: text("init"),
         sender_uid: Some(0),
         kernel: true,
+        raised_again: true,
         oom: true,
     };
     Exit {
@@ -304,6 +305,31 @@ fn the_committed_schema_is_up_to_date() {
         committed == schema::text(),
         "docs/schema/v1.json is stale: cargo run -p tracer -- schema > docs/schema/v1.json"
     );
+}
+
+/// Readers that take every number for a floating-point one must be warned wherever one can be larger than these hold.
+#[test]
+fn numbers_beyond_2_53_are_exact_and_said_to_be_such() {
+    let boot_ns = (1u64 << 53) + 1;
+    let event = Event { boot_ns: Some(boot_ns), ..Event::new(Detail::Lost(Box::default()), Timestamp(0)) };
+    let line = serde_json::to_string(&event).unwrap();
+    assert!(line.contains("9007199254740993"), "{line}");
+    assert_eq!(serde_json::from_str::<Event>(&line).unwrap().boot_ns, Some(boot_ns));
+    let mut left = vec![schema::value()];
+    let mut found = 0;
+    while let Some(value) = left.pop() {
+        for (name, property) in value["properties"].as_object().into_iter().flatten() {
+            if name.ends_with("boot_ns") {
+                found += 1;
+                assert!(
+                    property["description"].as_str().is_some_and(|text| text.contains("2^53")),
+                    "{name}: {property}"
+                );
+            }
+        }
+        left.extend(value.as_object().into_iter().flatten().map(|(_, below)| below.clone()));
+    }
+    assert!(found >= 6, "{found}");
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! `cgroup_mkdir(cgrp, path)`, `cgroup_attach_task(dst_cgrp, path, task, threadgroup)`, `cgroup_rmdir(cgrp, path)`:
-//! kernel/cgroup/cgroup.c and, for v1, cgroup-v1.c.
+//! kernel/cgroup/cgroup.c and, for v1, cgroup-v1.c, which alone has `cgroup_rename(cgrp, path)`.
 //!
 //! A cgroup is reported before its directory can be opened (`cgroup_mkdir`, before `kernfs_activate`), so before any process
 //! can be in it. Only those of one hierarchy are: v1 has many, and the same deed is done in each.
@@ -12,7 +12,9 @@ use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use tracer_common::limits::CGROUP_PATH_BYTES;
 use tracer_common::offsets::ABSENT;
-use tracer_common::record::{CGROUP_JOINED, CGROUP_MADE, CGROUP_REMOVED, Cgroup, CgroupRoom, KIND_CGROUP, TaskRef};
+use tracer_common::record::{
+    CGROUP_JOINED, CGROUP_MADE, CGROUP_REMOVED, CGROUP_RENAMED, Cgroup, CgroupRoom, KIND_CGROUP, TaskRef,
+};
 
 use crate::emit;
 use crate::filter;
@@ -53,6 +55,15 @@ fn cgroup_rmdir(ctx: BtfTracePointContext) -> i32 {
     report(&ctx, CGROUP_REMOVED, current_identity())
 }
 
+/// Comes after the deed (`cgroup1_rename`), with the new path.
+#[btf_tracepoint(function = "cgroup_rename")]
+fn cgroup_rename(ctx: BtfTracePointContext) -> i32 {
+    if !is_of_hierarchy(&ctx) {
+        return 0;
+    }
+    report(&ctx, CGROUP_RENAMED, current_identity())
+}
+
 /// True if the cgroup is one of the hierarchy that was chosen.
 #[inline(always)]
 fn is_of_hierarchy(ctx: &BtfTracePointContext) -> bool {
@@ -64,7 +75,7 @@ fn is_of_hierarchy(ctx: &BtfTracePointContext) -> bool {
     hierarchy == config!(cgroup_hierarchy)
 }
 
-/// The three never interrupt each other: the kernel holds a spinlock for the path while it calls them.
+/// The four never interrupt each other: the kernel holds a spinlock for the path while it calls them.
 #[inline(always)]
 fn report(ctx: &BtfTracePointContext, deed: u32, task: TaskRef) -> i32 {
     let cgroup = Typed(ctx.arg::<*const u8>(CGROUP));

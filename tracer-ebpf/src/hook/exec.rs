@@ -157,6 +157,10 @@ pub fn report(task: Task, asked: &Asked, interpreter: impl FnOnce() -> u64) {
 
 /// Ids before, and whether capabilities were gained. The new image's file was opened by the task with the
 /// credentials it had before the exec (fs/exec.c, `do_open_execat`), and an open file keeps them.
+///
+/// Not so an interpreter of binfmt_misc with flag `F`: that was opened when it was registered, with the credentials of the
+/// task that did that. An exec changes neither real ids nor supplementary groups, so credentials that differ in these are
+/// another's. Then the effective ids before the exec are taken to be the real ones.
 #[inline(always)]
 unsafe fn credentials(record: *mut Exec, task: Task, file: Typed) -> u32 {
     unsafe {
@@ -170,10 +174,22 @@ unsafe fn credentials(record: *mut Exec, task: Task, file: Typed) -> u32 {
         if old.is_null() {
             return 0;
         }
-        (*record).old_euid = old.load(offset!(cred_euid));
-        (*record).old_egid = old.load(offset!(cred_egid));
-        let had: u64 = read(old.address(), offset!(cred_cap_permitted));
+        let (uid, gid): (u32, u32) = (new.load(offset!(cred_uid)), new.load(offset!(cred_gid)));
+        let groups = |cred: Typed| cred.follow(offset!(cred_group_info)).address();
+        let own = old.load::<u32>(offset!(cred_uid)) == uid
+            && old.load::<u32>(offset!(cred_gid)) == gid
+            && groups(old) == groups(new);
         let has: u64 = read(new.address(), offset!(cred_cap_permitted));
+        let had: u64 = if own {
+            (*record).old_euid = old.load(offset!(cred_euid));
+            (*record).old_egid = old.load(offset!(cred_egid));
+            read(old.address(), offset!(cred_cap_permitted))
+        } else {
+            (*record).old_euid = uid;
+            (*record).old_egid = gid;
+            // Root had them all. Others keep those that are ambient, and get the rest from the file.
+            if uid == 0 { has } else { read(new.address(), offset!(cred_cap_ambient)) }
+        };
         if has & !had != 0 { EXEC_CAPS_GAINED } else { 0 }
     }
 }

@@ -14,8 +14,8 @@ use aya_ebpf::programs::BtfTracePointContext;
 use tracer_common::limits::MAX_EXIT_THREADS;
 use tracer_common::offsets::ABSENT;
 use tracer_common::record::{
-    EXIT_GROUP, EXIT_KTHREAD, EXIT_NS_INIT, EXIT_OOM, EXIT_REAPER_SUBREAPER, EXIT_USAGE_PARTIAL, Exit, KIND_EXIT,
-    TaskRef, Usage,
+    EXIT_DIRECT, EXIT_GROUP, EXIT_KTHREAD, EXIT_NS_INIT, EXIT_OOM, EXIT_REAPER_DEEP, EXIT_REAPER_SUBREAPER,
+    EXIT_USAGE_PARTIAL, Exit, KIND_EXIT, TaskRef, Usage,
 };
 
 use crate::emit;
@@ -59,7 +59,9 @@ fn exit_by_live(ctx: BtfTracePointContext) -> i32 {
 #[inline(always)]
 fn report(task: Task, group: bool) -> i32 {
     let tgid = task.tgid();
-    if group && !filter::admits_end(task) || !group && (config!(threads) == 0 || !filter::admits(task)) {
+    // The process is described by its leader, as `/proc/PID` does, whichever of its threads is the last to end.
+    let leader = task.leader();
+    if group && !filter::admits_end(leader) || !group && (config!(threads) == 0 || !filter::admits(leader)) {
         return 0;
     }
     if let Some((mut entry, header)) = emit::reserve::<Exit>(KIND_EXIT, size_of::<Exit>() as u32, task.rq_clock()) {
@@ -67,9 +69,9 @@ fn report(task: Task, group: bool) -> i32 {
         unsafe {
             (*record).header = header;
             (*record).task = task.identity();
-            (*record).parent = task.leader().real_parent().identity();
-            (*record).ids = task.ids();
-            (*record).comm = task.comm();
+            (*record).parent = leader.real_parent().identity();
+            (*record).ids = leader.ids();
+            (*record).comm = leader.comm();
             (*record).exec_start = task.0.load(offset!(task_exec_start));
             (*record).rq_clock_task =
                 if task.run_queue().is_null() { 0 } else { task.run_queue().load(offset!(rq_clock_task)) };
@@ -81,6 +83,9 @@ fn report(task: Task, group: bool) -> i32 {
             if group {
                 flags.set(EXIT_GROUP);
                 (*record).status = task.group_status();
+                if task.ended_without_signal() {
+                    flags.set(EXIT_DIRECT);
+                }
                 if !task.signal().follow(offset!(signal_oom_mm)).is_null() {
                     flags.set(EXIT_OOM);
                 }
@@ -90,6 +95,9 @@ fn report(task: Task, group: bool) -> i32 {
                 filter::track_kin(heir.task.tgid);
                 if heir.subreaper {
                     flags.set(EXIT_REAPER_SUBREAPER);
+                }
+                if heir.deep {
+                    flags.set(EXIT_REAPER_DEEP);
                 }
                 if heir.is_self {
                     flags.set(EXIT_NS_INIT);
@@ -102,7 +110,7 @@ fn report(task: Task, group: bool) -> i32 {
         entry.submit(emit::wake_up());
     }
     if group {
-        filter::forget(tgid, task.leader().0.address());
+        filter::forget(tgid, leader.0.address());
     }
     0
 }

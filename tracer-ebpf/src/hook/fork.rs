@@ -1,7 +1,9 @@
 //! `sched_process_fork(parent, child)`: kernel/fork.c, `kernel_clone`, before the child first runs.
 //!
 //! Where a program there can be preempted, and passed over (Linux 7): `sched_wakeup_new(child)`, kernel/sched/core.c,
-//! `wake_up_new_task`, which the creator calls right after. It comes with the run queue locked: nothing preempts it.
+//! `wake_up_new_task`, which the creator calls right after. It comes with the run queue locked: nothing preempts it. It also
+//! comes for threads that the kernel makes for a process (`create_io_thread`, `vhost_task_start`), which never pass
+//! `sched_process_fork`.
 
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
@@ -24,7 +26,7 @@ fn fork(ctx: BtfTracePointContext) -> i32 {
     report(Task::new(ctx.arg::<*const u8>(CREATOR)), Task::new(ctx.arg::<*const u8>(CHILD)))
 }
 
-/// For kernels on which programs at tracepoints can be preempted.
+/// For kernels on which programs at tracepoints can be preempted, and for threads that the kernel makes for a process.
 #[btf_tracepoint(function = "sched_wakeup_new")]
 fn fork_waking(ctx: BtfTracePointContext) -> i32 {
     report(Task::running(), Task::new(ctx.arg::<*const u8>(WOKEN)))
@@ -33,7 +35,7 @@ fn fork_waking(ctx: BtfTracePointContext) -> i32 {
 #[inline(always)]
 fn report(creator: Task, child: Task) -> i32 {
     let thread = creator.tgid() == child.tgid();
-    if thread && (config!(threads) == 0 || !filter::admits(creator)) {
+    if thread && (config!(threads) == 0 || !filter::admits(creator.leader())) {
         return 0;
     }
     if !thread && !filter::admits_birth(creator, child) {

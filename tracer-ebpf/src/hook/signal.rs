@@ -1,20 +1,20 @@
 //! `signal_generate(sig, info, task, group, result)`: kernel/signal.c, `__send_signal_locked`.
 //!
-//! Only signals that will end their target are reported: the cause of a death is known before it happens.
+//! Only signals that will end their target are reported: the cause of an exit is known before it happens. Signals with a
+//! handler are kept in the kernel, in case the handler raises the same signal again with its default action.
 
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::helpers::bpf_get_current_uid_gid;
-use aya_ebpf::helpers::generated::bpf_get_current_comm;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
-use tracer_common::limits::COMM_LEN;
 use tracer_common::offsets::ABSENT;
-use tracer_common::record::{KIND_SIGNAL, SIGNAL_KERNEL, Signal};
+use tracer_common::record::{KIND_SIGNAL, SIGNAL_KERNEL, SIGNAL_RAISED_AGAIN, Signal};
 
 use crate::emit;
 use crate::filter;
 use crate::kernel::{Typed, offset, read};
-use crate::task::{Task, current_identity};
+use crate::maps::{HANDLED, Handled, Sent};
+use crate::task::{Task, current, identity_at, process_name_at};
 
 const SIGNAL: usize = 0;
 const INFO: u64 = 1;
@@ -29,7 +29,12 @@ const SIGKILL: u32 = 9;
 /// Signals whose default action is not to end the process: CHLD, CONT, STOP, TSTP, TTIN, TTOU, URG, WINCH.
 const HARMLESS: u64 = 1 << 17 | 1 << 18 | 1 << 19 | 1 << 20 | 1 << 21 | 1 << 22 | 1 << 23 | 1 << 28;
 
-/// `SEND_SIG_PRIV`, include/linux/sched/signal.h: the kernel itself, instead of a pointer.
+/// `SIG_DFL` and `SIG_IGN`, include/uapi/asm-generic/signal-defs.h.
+const SIG_DFL: u64 = 0;
+const SIG_IGN: u64 = 1;
+
+/// `SEND_SIG_NOINFO` and `SEND_SIG_PRIV`, include/linux/sched/signal.h: code of the kernel, instead of a pointer.
+const SEND_SIG_NOINFO: u64 = 0;
 const SEND_SIG_PRIV: u64 = 1;
 /// `si_code`s by which one process signals another: kill, sigqueue, tkill (include/uapi/asm-generic/siginfo.h).
 const SI_USER: i32 = 0;
@@ -48,40 +53,79 @@ fn signal(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     let target = Task::new(ctx.arg::<*const u8>(TARGET));
-    if (signal != SIGKILL && !is_default(target, signal)) || !filter::admits(target) {
+    let handler = if signal == SIGKILL { SIG_DFL } else { handler(target, signal) };
+    if handler == SIG_IGN || !filter::admits(target.leader()) {
         return 0;
     }
     // Read as a number, not as an argument: it may be 0 or 1 instead of a pointer.
     let info: u64 = read(ctx.as_ptr() as u64, (8 * INFO) as u32);
-    let code = match info {
-        0 => SI_USER,
-        SEND_SIG_PRIV => SI_KERNEL,
-        _ => read(info, offset!(siginfo_code)),
-    };
+    let mut sent = sent(target, signal, info);
+    let key = u64::from(target.tgid()) << 32 | u64::from(signal);
+    let raised = sent.sender.tgid == target.tgid() && sent.flags & SIGNAL_KERNEL == 0;
+    if handler != SIG_DFL {
+        if !raised {
+            // One that cannot be kept leaves the process as the sender, if it raises the signal again.
+            let _ = HANDLED.insert(key, Handled { start_ns: target.identity().start_ns, sent }, 0);
+        }
+        return 0;
+    }
+    if raised && let Some(handled) = HANDLED.get_ptr(key) {
+        // SAFETY: it points into the map. A signal of the same number that comes at this moment is as good.
+        let handled = unsafe { *handled };
+        if handled.start_ns == target.identity().start_ns {
+            sent = handled.sent;
+            sent.flags |= SIGNAL_RAISED_AGAIN;
+        }
+    }
     if let Some((mut entry, header)) = emit::reserve::<Signal>(KIND_SIGNAL, size_of::<Signal>() as u32, 0) {
         let record = emit::fields(&mut entry);
+        // SAFETY: it points to the reserved record, all of which is written.
         unsafe {
             (*record).header = header;
             (*record).target = target.identity();
-            (*record).sender = current_identity();
-            bpf_get_current_comm((*record).sender_comm.as_mut_ptr().cast(), COMM_LEN as u32);
+            (*record).sender = sent.sender;
+            (*record).sender_comm = sent.comm;
             (*record).signal = signal;
-            (*record).code = code;
-            (*record).flags = if matches!(code, SI_USER | SI_QUEUE | SI_TKILL) { 0 } else { SIGNAL_KERNEL };
-            (*record).sender_uid = bpf_get_current_uid_gid() as u32;
+            (*record).code = sent.code;
+            (*record).flags = sent.flags;
+            (*record).sender_uid = sent.uid;
         }
         entry.submit(emit::wake_up());
     }
     0
 }
 
-/// True when the target has not set a handler for it (nor ignores it). `SIG_DFL` is 0.
+/// Who sends a signal, and how.
 #[inline(always)]
-fn is_default(target: Task, signal: u32) -> bool {
-    if offset!(task_sighand) == ABSENT || offset!(sighand_action) == ABSENT || offset!(k_sigaction_size) == ABSENT {
-        return true;
+fn sent(target: Task, signal: u32, info: u64) -> Sent {
+    let sender = current();
+    let code = match info {
+        // What the kernel sends to the running task for what that does (a pipe without a reader, a file at its size limit)
+        // looks like `kill`, but no system call sends it this way. A process that writes to `cgroup.kill` does, and
+        // means it: that is SIGKILL.
+        SEND_SIG_NOINFO if sender == target.0.address() && signal != SIGKILL => SI_KERNEL,
+        SEND_SIG_NOINFO => SI_USER,
+        SEND_SIG_PRIV => SI_KERNEL,
+        _ => read(info, offset!(siginfo_code)),
+    };
+    Sent {
+        sender: identity_at(sender),
+        comm: process_name_at(sender),
+        uid: bpf_get_current_uid_gid() as u32,
+        code,
+        flags: if matches!(code, SI_USER | SI_QUEUE | SI_TKILL) { 0 } else { SIGNAL_KERNEL },
+        pad: 0,
     }
+}
+
+/// What the target has set for a signal: the address of a function, or one of `SIG_…`.
+#[inline(always)]
+fn handler(target: Task, signal: u32) -> u64 {
+    if offset!(task_sighand) == ABSENT || offset!(sighand_action) == ABSENT || offset!(k_sigaction_size) == ABSENT {
+        return SIG_DFL;
+    }
+    // SAFETY: the member is a pointer to a structure.
     let sighand: Typed = unsafe { target.0.follow(offset!(task_sighand)) };
     let entry = u64::from(offset!(sighand_action)) + u64::from(signal - 1) * u64::from(offset!(k_sigaction_size));
-    read::<u64>(sighand.address() + entry, offset!(k_sigaction_handler)) == 0
+    read(sighand.address() + entry, offset!(k_sigaction_handler))
 }

@@ -2,6 +2,7 @@
 
 use aya_ebpf::helpers::bpf_get_current_task;
 use tracer_common::config::CGROUP_V2;
+use tracer_common::limits::COMM_LEN;
 use tracer_common::offsets::ABSENT;
 use tracer_common::record::TaskRef;
 
@@ -50,6 +51,13 @@ fn is_in_list_of_its_pid(task: u64) -> bool {
 #[inline(always)]
 pub fn current_identity() -> TaskRef {
     identity_at(current())
+}
+
+/// Name of the process that a task belongs to: that of its leader.
+#[inline(always)]
+pub fn process_name_at(task: u64) -> [u8; COMM_LEN] {
+    let leader: u64 = read(task, offset!(task_group_leader));
+    read(leader, offset!(task_comm))
 }
 
 /// Address of the running task.

@@ -136,7 +136,7 @@ pub fn execute(plan: Plan) -> anyhow::Result<ExitCode> {
     let colour = plan.globals.colours(&output);
     runtime()?.block_on(async {
         let told = told_to_end()?;
-        let mut tracer = builder(&plan.capture).start()?;
+        let mut tracer = builder(&plan.capture).refresh_every(plan.pace.delay).start()?;
         let snapshot = tracer.take_snapshot();
         let mut filter = plan.filter.clone();
         filter.learn(&snapshot);

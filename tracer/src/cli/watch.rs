@@ -27,6 +27,9 @@ use crate::view::watch::Scene;
 /// Time between two pictures, unless a key is pressed.
 const FRAME: Duration = Duration::from_millis(100);
 
+/// Time after which names and users that have changed show.
+const REFRESH: Duration = Duration::from_secs(1);
+
 /// What both threads look at.
 type Shared = Arc<Mutex<Scene>>;
 
@@ -41,7 +44,7 @@ pub(super) fn watch(args: &TreeArgs, globals: &Globals) -> anyhow::Result<ExitCo
     let scene: Shared = Arc::new(Mutex::new(Scene::new(args.pid(), args.keeps_dead())));
     runtime()?.block_on(async {
         let told = told_to_end()?;
-        let tracer = builder(&Capture::default()).start()?;
+        let tracer = builder(&Capture::default()).refresh_every(REFRESH).start()?;
         let wanted = Wanted { snapshot: true, ..Wanted::default() };
         let (args, watched) = (args.clone(), Arc::clone(&scene));
         let artist = move |stop: &AtomicBool| draw(&args, &watched, output, colour, stop);

@@ -14,7 +14,7 @@ use crate::kernel::error::LoadError;
 use crate::kernel::exec_failed::{self, BY_FUNCTION, BY_TRACEPOINT};
 use crate::kernel::filter_maps::KernelFilter;
 use crate::kernel::hierarchy::Hierarchy;
-use crate::kernel::hook::{Hook, REAPS, hooks};
+use crate::kernel::hook::{Hook, REAPS, RENAMES, hooks};
 use crate::kernel::iterator;
 use crate::kernel::load::KernelOptions;
 use crate::kernel::memlock;
@@ -226,7 +226,7 @@ fn attach(btf: &Btf, btf_file: Option<&Path>, out: &mut Vec<Check>) {
         out.extend(opened.and_then(Result::err).map(|error| failed("BPF maps", Status::Failed, &error)));
         return;
     };
-    let hooks: Vec<Hook> = hooks(btf).into_iter().chain([REAPS]).collect();
+    let hooks: Vec<Hook> = hooks(btf).into_iter().chain([REAPS, RENAMES]).collect();
     let instead_of = if nonpreemptible::is_needed() { instead_of } else { |_: &Hook| -> &'static [Hook] { &[] } };
     let instead: Vec<Hook> = hooks.iter().flat_map(instead_of).copied().collect();
     let mut verified = Verified::default();

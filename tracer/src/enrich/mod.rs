@@ -83,6 +83,35 @@ impl Cgroups {
         cgroup
     }
 
+    /// A cgroup has another path than before, as version 1 allows, and with it all below it. Returns the path that it had;
+    /// none if it has no other.
+    pub fn rename(&mut self, id: u64, to: &str) -> Option<Arc<str>> {
+        let from = self.there(id)?.path.clone();
+        if &*from == to {
+            return None;
+        }
+        let renamed: Vec<Arc<str>> = self.named.keys().filter(|path| below(path, &from).is_some()).cloned().collect();
+        for old in renamed {
+            if let (Some(container), Some(rest)) = (self.named.remove(&old), below(&old, &from)) {
+                let path: Arc<str> = format!("{to}{rest}").into();
+                let container = Container { cgroup: path.clone(), ..(*container).clone() };
+                self.named.insert(path, Arc::new(container));
+            }
+        }
+        let mut moved: Vec<(String, u64)> = Vec::new();
+        self.ids.retain(|path, &mut id| {
+            let rest = below(path, &from);
+            moved.extend(rest.map(|rest| (format!("{to}{rest}"), id)));
+            rest.is_none()
+        });
+        // Those above first: what is below a container shares that.
+        moved.sort_unstable();
+        for (path, id) in moved {
+            self.learn(id, &path);
+        }
+        Some(from)
+    }
+
     /// From now on it is noted which cgroups there are and are not.
     pub fn watch(&mut self) {
         self.changed.get_or_insert_default();
@@ -198,6 +227,11 @@ impl Cgroups {
     }
 }
 
+/// What a path has after another, if that is the same or above it.
+pub fn below<'a>(path: &'a str, above: &str) -> Option<&'a str> {
+    path.strip_prefix(above).filter(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 /// A path and those above it.
 fn above(path: &str) -> impl Iterator<Item = &str> {
     std::iter::successors(Some(path), |path| path.rsplit_once('/').map(|(above, _)| above))
@@ -253,6 +287,26 @@ mod tests {
         }
         assert!(!cgroups.take_wanted());
         assert!(cgroups.get(1).is_none() && cgroups.take_wanted() && !cgroups.take_wanted());
+    }
+
+    #[test]
+    fn a_renamed_cgroup_takes_along_all_below_it() {
+        let mut cgroups = Cgroups::default();
+        for (id, path) in [(1, "/a"), (2, "/a/x"), (3, "/a/x/y"), (4, "/ab")] {
+            cgroups.learn(id, path);
+        }
+        cgroups.name(2, "web", "runc");
+        assert_eq!(cgroups.rename(1, "/b").as_deref(), Some("/a"));
+        let mut path = |id| cgroups.get(id).unwrap().path.to_string();
+        assert_eq!([1, 2, 3, 4].map(&mut path), ["/b", "/b/x", "/b/x/y", "/ab"]);
+        let container =
+            |cgroup: &Cgroup| cgroup.container.as_ref().map(|found| (found.id.to_string(), found.cgroup.to_string()));
+        let web = Some(("web".to_owned(), "/b/x".to_owned()));
+        assert_eq!([2, 3].map(|id| container(&cgroups.get(id).unwrap())), [web.clone(), web]);
+        assert_eq!(cgroups.of_path("/a/x").1, None, "the path is free");
+        assert_eq!(cgroups.of_path("/b/x").1, Some(2));
+        assert_eq!(cgroups.rename(1, "/b"), None, "that is its path");
+        assert_eq!(cgroups.rename(9, "/c"), None, "nobody knows it");
     }
 
     #[test]

@@ -64,9 +64,12 @@ pub struct Cause {
     /// Real user id of the sender.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sender_uid: Option<u32>,
-    /// True when the kernel sent it by itself (a fault, a timer, a limit).
+    /// True when the kernel sent it (a fault, a timer, a limit, a pipe without a reader), or ended the process directly.
     #[serde(default, skip_serializing_if = "is_false")]
     pub kernel: bool,
+    /// True when the process handled the signal, or had blocked it, and then sent it to itself. The sender is the first one.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub raised_again: bool,
     /// True when the OOM killer chose this process.
     #[serde(default, skip_serializing_if = "is_false")]
     pub oom: bool,

@@ -37,10 +37,10 @@ pub struct Lost {
     /// does not tell what they were, nor on which CPU; `cpu` is 0 then.
     #[serde(default, skip_serializing_if = "is_zero64")]
     pub passed_over: u64,
-    /// Boot time of the last record of this CPU before the gap.
+    /// Boot time of the last record of this CPU before the gap; may be beyond 2^53, as `boot_ns`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after_boot_ns: Option<u64>,
-    /// Boot time of the first one after it.
+    /// Boot time of the first one after it; may be beyond 2^53, as `boot_ns`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before_boot_ns: Option<u64>,
 }
@@ -59,10 +59,10 @@ pub struct Dropped {
     /// … of them exits.
     #[serde(default, skip_serializing_if = "is_zero64")]
     pub exits: u64,
-    /// Boot time of the first of them.
+    /// Boot time of the first of them; may be beyond 2^53, as `boot_ns`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after_boot_ns: Option<u64>,
-    /// Boot time of the last of them.
+    /// Boot time of the last of them; may be beyond 2^53, as `boot_ns`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before_boot_ns: Option<u64>,
 }

@@ -10,7 +10,8 @@ use crate::record::text::{Arguments, Argv, Text};
 /// What an exec gives a process and a fork hands down. All that have it in common share it, events and table alike.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct Image {
-    /// Name (`task_struct.comm`, at most 15 bytes).
+    /// Name of the process, which is that of its leader: `task_struct.comm`, at most 15 bytes. Kernel threads too, whose names
+    /// `/proc` may show longer.
     #[serde(default)]
     pub comm: Option<Arc<str>>,
     /// The bytes of `comm` in base64, when it is not UTF-8.

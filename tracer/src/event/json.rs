@@ -73,9 +73,12 @@ struct Line {
     kind: Kind,
     /// Number of the line in its stream: 0, 1, 2 and so on. A gap is what a filter removed.
     seq: u64,
-    /// When it happened, in UTC: RFC 3339 with nanoseconds.
+    /// When it happened, in UTC: RFC 3339 with nanoseconds. Lines come in the order of cause and effect. The times of what one
+    /// process does, and of what one CPU sees, never go back, unless the wall clock does. Between CPUs they can go back by the
+    /// time that writing a record takes: microseconds, and less than 1 ms unless an interrupt or a hypervisor holds up a CPU.
     time: Timestamp,
-    /// `CLOCK_BOOTTIME` of the event, in nanoseconds.
+    /// `CLOCK_BOOTTIME` of the event, in nanoseconds. After 104 days of uptime this is beyond 2^53: programs that read every
+    /// number as a floating-point one (JavaScript, jq before 1.7) round it by one nanosecond or a few. `time` has them all.
     boot_ns: Option<u64>,
     /// CPU on which it happened.
     cpu: Option<u32>,

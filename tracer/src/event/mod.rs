@@ -39,7 +39,7 @@ pub struct Event {
     pub v: u32,
     /// Number of the line in its stream: 0, 1, 2 and so on. A gap is what a filter removed.
     pub seq: u64,
-    /// When it happened, in UTC.
+    /// When it happened, in UTC. The schema says how far the times of two lines can be out of order.
     pub time: Timestamp,
     /// `CLOCK_BOOTTIME` of the event, in nanoseconds.
     pub boot_ns: Option<u64>,

@@ -31,7 +31,8 @@ pub struct Storm {
     pub rate: u64,
     /// Events a second that make a storm.
     pub threshold: u64,
-    /// When it began (`CLOCK_BOOTTIME`, nanoseconds). Together with the culprit's id it names the storm.
+    /// When it began (`CLOCK_BOOTTIME`, nanoseconds; may be beyond 2^53, as `boot_ns`). Together with the culprit's id it
+    /// names the storm.
     pub began_boot_ns: u64,
     /// Length of the period that this line sums up, which ends at `boot_ns`.
     pub period_ns: u64,

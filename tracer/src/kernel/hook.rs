@@ -54,6 +54,9 @@ impl Hook {
 /// The hook of `--reap`. It comes before all others: one that is gone has been told as dead before.
 pub const REAPS: Hook = Hook::tracepoint("sched_process_free", "reap", true, "when the dead are waited for");
 
+/// The hook of version 1 of control groups, the only one in which they can be renamed.
+pub const RENAMES: Hook = Hook::tracepoint("cgroup_rename", "cgroup_rename", false, "renamed cgroups at once");
+
 /// The program that tells births, always the last to be attached.
 pub(super) const BIRTHS: &str = "fork";
 

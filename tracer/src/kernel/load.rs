@@ -13,7 +13,7 @@ use super::exec_failed;
 use super::filter_maps::Sets;
 pub use super::filter_maps::{KernelFilter, Tracked};
 use super::hierarchy::Hierarchy;
-use super::hook::{BIRTHS, Hook, REAPS, hooks};
+use super::hook::{BIRTHS, Hook, REAPS, RENAMES, hooks};
 use super::iterator;
 use super::memlock;
 use super::mmap::{Asleep, Counters};
@@ -119,9 +119,10 @@ impl Kernel {
     fn start_with(options: &KernelOptions) -> Result<(Self, Ring), LoadError> {
         let loader = Loader::begin();
         let btf = running_btf::load(options.btf.as_deref())?;
-        let hooks: Vec<Hook> = options.reap.then_some(REAPS).into_iter().chain(hooks(&btf)).collect();
-        let mut fallbacks = fallbacks(&btf, &hooks);
         let hierarchy = Hierarchy::choose(&btf);
+        let renames = hierarchy.controller.is_some().then_some(RENAMES);
+        let hooks: Vec<Hook> = options.reap.then_some(REAPS).into_iter().chain(renames).chain(hooks(&btf)).collect();
+        let mut fallbacks = fallbacks(&btf, &hooks);
         if hierarchy.mount.is_none() {
             let name = hierarchy.name();
             fallbacks.push(format!(
@@ -131,7 +132,7 @@ impl Kernel {
         let mut probe = Probe::open(loader, &btf, &hierarchy, options)?;
         let sets = Sets::prepare(&mut probe.ebpf, &options.filter)?;
         // All are loaded before the first is attached: the verifier takes its time.
-        let ways: Vec<Ways> = hooks.iter().map(|hook| Ways::of(*hook, options.unpreempted())).collect();
+        let ways: Vec<Ways> = hooks.iter().map(|hook| Ways::of(*hook, options)).collect();
         let iterate = options.iterate.unwrap_or(options.filter != KernelFilter::Only);
         probe.load_ahead(ways.iter().flat_map(Ways::first).chain(iterate.then_some(&iterator::TASKS)));
         let mut load = |ways: Ways| ways.load(&mut probe, &mut fallbacks).map(|loaded| (ways, loaded));

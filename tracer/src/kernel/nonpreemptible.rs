@@ -7,11 +7,19 @@
 //! only those of births, execs and deaths need that: the others are hit with interrupts or preemption off.
 
 use super::error::LoadError;
-use super::hook::{Hook, Way};
+use super::hook::{BIRTHS, Hook, Way};
+use super::load::KernelOptions;
 use super::object::Probe;
 use super::release::release;
 
 const SINCE: u32 = 7;
+
+/// Since this version the kernel makes threads of a process itself (io_uring, later vhost): those come without
+/// `sched_process_fork` (kernel/fork.c, `create_io_thread`).
+const KERNEL_MADE_THREADS_SINCE: (u32, u32) = (5, 12);
+
+/// The hook at which every new task passes, whatever made it.
+const WAKING: Hook = Hook::tracepoint("sched_wakeup_new", "fork_waking", true, "births");
 
 /// True if the running kernel passes over programs that are preempted.
 pub(crate) fn is_needed() -> bool {
@@ -21,7 +29,7 @@ pub(crate) fn is_needed() -> bool {
 /// The hooks that stand for another there, in the order in which they are attached: the last tells what the other would.
 pub(crate) fn instead_of(hook: &Hook) -> &'static [Hook] {
     match hook.program {
-        "fork" => const { &[Hook::tracepoint("sched_wakeup_new", "fork_waking", true, "births")] },
+        "fork" => &[WAKING],
         "exec" => {
             const {
                 &[
@@ -49,12 +57,26 @@ pub(crate) fn instead_of(hook: &Hook) -> &'static [Hook] {
 pub(crate) struct Ways {
     hook: Hook,
     instead: &'static [Hook],
+    /// What is missing with the hook itself.
+    lacks: &'static str,
 }
 
 impl Ways {
-    /// The hook itself, and before it what stands for it if programs are not to be preempted.
-    pub(crate) fn of(hook: Hook, unpreempted: bool) -> Self {
-        Self { hook, instead: if unpreempted { instead_of(&hook) } else { &[] } }
+    /// The hook itself, and before it what stands for it if programs are not to be preempted, or if it does not report every
+    /// thread that it should.
+    pub(crate) fn of(hook: Hook, options: &KernelOptions) -> Self {
+        let by_kernel = || release().is_some_and(|release| release >= KERNEL_MADE_THREADS_SINCE);
+        if options.unpreempted() {
+            Self { hook, instead: instead_of(&hook), lacks: PASSED_OVER }
+        } else if options.threads && hook.program == BIRTHS && by_kernel() {
+            Self {
+                hook,
+                instead: &[WAKING],
+                lacks: "The starts of threads that the kernel makes (io_uring) are missing",
+            }
+        } else {
+            Self { hook, instead: &[], lacks: "" }
+        }
     }
 
     /// The hooks of the way that is tried first.
@@ -93,7 +115,7 @@ impl Ways {
     }
 
     fn fallback(&self, error: &LoadError) -> String {
-        format!("{error}; {} instead. {PASSED_OVER}", self.hook.name())
+        format!("{error}; {} instead. {}", self.hook.name(), self.lacks)
     }
 }
 

@@ -19,7 +19,7 @@ fn kind(program: &str) -> Option<u16> {
         "exec" | "exec_event" => KIND_EXEC,
         "exit" | "exit_by_live" | "exit_event" => KIND_EXIT,
         "signal" => KIND_SIGNAL,
-        "cgroup_mkdir" | "cgroup_attach" | "cgroup_rmdir" => KIND_CGROUP,
+        "cgroup_mkdir" | "cgroup_attach" | "cgroup_rmdir" | "cgroup_rename" => KIND_CGROUP,
         "reap" => KIND_REAP,
         "execve_failed" | "execve_exit" => KIND_EXEC_FAILED,
         "execveat_failed" | "execveat_exit" => KIND_EXECAT_FAILED,

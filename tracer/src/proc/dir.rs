@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use nix::fcntl::{OFlag, open, openat, readlinkat};
 use nix::sys::stat::{Mode, fstat};
+use tracer_common::limits::COMM_LEN;
 
 use crate::event::Process;
 use crate::record::text::Text;
@@ -141,6 +142,19 @@ impl Dir {
 /// first, then asks for its pid (`proc_pid_lookup`, `proc_pid_make_inode`, fs/proc/base.c).
 pub(super) fn twice<T>(look: impl Fn() -> Option<T>) -> Option<T> {
     look().or_else(&look)
+}
+
+/// `task_struct.comm` of a kernel thread, from the name that `/proc` shows. That can be longer: a worker's has what it works on
+/// behind it (kernel/workqueue.c, `wq_worker_comm`), and since 5.17 other names are shown in full
+/// (kernel/kthread.c, `get_kthread_comm`).
+pub(super) fn kernel_name(shown: &[u8]) -> &[u8] {
+    let end = match shown.strip_prefix(b"kworker/") {
+        // A rescuer is named after its workqueue, which may have a `-` in its name.
+        Some([b'R', b'-', ..]) => shown.iter().position(|&b| b == b'+'),
+        Some(_) => shown.iter().position(|&b| matches!(b, b'-' | b'+')),
+        None => None,
+    };
+    &shown[..end.unwrap_or(shown.len()).min(COMM_LEN - 1)]
 }
 
 pub(super) fn number<T: std::str::FromStr>(bytes: &[u8]) -> Option<T> {

@@ -17,7 +17,7 @@ use nix::unistd::Pid;
 use rustc_hash::{FxHashMap, FxHashSet};
 use tracer_common::record::ID_UNSET;
 
-use self::dir::{Dir, Stat, Status, number, twice};
+use self::dir::{Dir, Stat, Status, kernel_name, number, twice};
 use crate::clock::boot_ns;
 use crate::event::id::{ProcessId, TICK_NS};
 use crate::event::time::Timestamp;
@@ -177,7 +177,8 @@ fn read_once(pid: u32, utc_minus_boot_ns: i64, hierarchy: &Hierarchy) -> Option<
         None => (stat, true),
     };
     let exiting = gone || (last.is_ending() && dir.living_thread().is_none());
-    process.image_mut().set_comm(Text::new(&last.comm));
+    let comm = if process.kthread { kernel_name(&last.comm) } else { &last.comm };
+    process.image_mut().set_comm(Text::new(comm));
     (process.sid, process.pgid) = (last.sid, last.pgid);
     process.tty = tty::name(last.tty).map(Into::into);
     process.zombie = exiting && last.is_zombie();

@@ -1,5 +1,6 @@
 use std::process::{Command, Stdio};
 
+use super::dir::kernel_name;
 use super::*;
 use crate::record::text::Argv;
 
@@ -14,6 +15,23 @@ fn a_name_may_hold_anything() {
     assert_eq!(stat.comm, b"a) R 1\n(\xff");
     assert_eq!((stat.state, stat.ppid, stat.pgid, stat.sid), (b'S', 7, Some(42), None));
     assert_eq!((stat.tty, stat.flags, stat.start_ticks), (tty::mkdev(136, 0), 0x40_0000, 987_654));
+}
+
+#[test]
+fn kernel_threads_have_the_name_that_the_kernel_keeps() {
+    for (shown, kept) in [
+        ("kthreadd", "kthreadd"),
+        ("kworker/0:1", "kworker/0:1"),
+        ("kworker/0:1-events", "kworker/0:1"),
+        ("kworker/u8:2+flush-254:0", "kworker/u8:2"),
+        ("kworker/1:0H-kblockd", "kworker/1:0H"),
+        ("kworker/R-dm-crypt", "kworker/R-dm-cr"),
+        ("kworker/R-mld+mld", "kworker/R-mld"),
+        ("jbd2/vda1-8", "jbd2/vda1-8"),
+        ("rcu_tasks_rude_kthread", "rcu_tasks_rude_"),
+    ] {
+        assert_eq!(kernel_name(shown.as_bytes()), kept.as_bytes());
+    }
 }
 
 #[test]

@@ -18,6 +18,7 @@ impl Table {
         let at = Moment::of(&raw.header);
         if raw.flags & raw::FORK_THREAD != 0 {
             if let Some(slot) = self.resolve(raw.creator, at, out) {
+                self.learn_from_child(slot, &raw);
                 set_tid(self.tell(Detail::ThreadStart, slot, at, out), raw.child.tid);
             }
             return;
@@ -36,7 +37,10 @@ impl Table {
         if !self.make_room(raw.child, at, out) {
             return;
         }
-        let mut entry = Entry::new(raw.child.tgid, raw.child.start_ns, Source::Kernel);
+        if let Some(creator) = creator {
+            self.learn_from_child(creator, &raw);
+        }
+        let mut entry = Entry::new(raw.child.tgid, raw.child.start_ns, self.options.utc_minus_boot_ns, Source::Kernel);
         let image = creator.map_or(ImageId::NONE, |creator| self.store[creator].image);
         entry.image = self.store.images.named(image, &raw.comm);
         entry.kthread = raw.flags & raw::FORK_KTHREAD != 0;
@@ -65,6 +69,19 @@ impl Table {
             Some(_) => {}
             None => self.store.unlink(child),
         }
+    }
+
+    /// A child begins as a copy of the thread that makes it. If that is the leader, its process has this name and these ids
+    /// by now: it may have changed them since it was last heard of.
+    fn learn_from_child(&mut self, creator: Slot, fork: &raw::Fork) {
+        if fork.creator.tid != fork.creator.tgid {
+            return;
+        }
+        let entry = &mut self.store[creator];
+        let raw::Ids { cgroup, mnt_ns, pid_ns, .. } = entry.ids;
+        entry.ids = raw::Ids { cgroup, mnt_ns, pid_ns, ..fork.ids };
+        self.name_tty(fork.ids.tty);
+        self.store.set_comm(creator, &fork.comm);
     }
 
     /// The parent of a child that was made with CLONE_PARENT: its creator's own. If nobody knows the one that is named, that
@@ -115,6 +132,7 @@ impl Table {
         let entry = &mut self.store[slot];
         (entry.kthread, entry.bare) = (false, false);
         entry.execs += 1;
+        entry.exec_ns = at.boot_ns;
         let previous_exe = self.store.image(slot).exe.clone();
         let image = self.store.images.share(image);
         self.store.set_image(slot, image);
@@ -163,7 +181,7 @@ impl Table {
         self.store.set_comm(slot, &exit.comm);
 
         let signal = Some(exit.status & 0x7f).filter(|&signal| signal != 0);
-        let cause = self.causes.take(slot, signal, exit.flags & raw::EXIT_OOM != 0);
+        let cause = self.causes.take(slot, signal, exit.flags);
         let Used { both, own } = used(&exit.usage, self.clock.remaining(exit), self.options.page_size);
         let spent = own.clone().unwrap_or_else(|| both.clone());
         let ended = Box::new(event::Exit {
@@ -179,6 +197,7 @@ impl Table {
         let heir = match exit.reaper {
             // It is its own reaper only as the init of its namespace, whatever the flag says.
             reaper if exit.flags & raw::EXIT_NS_INIT != 0 || reaper.tgid == exit.task.tgid => Heir::Nobody,
+            raw::TaskRef { tgid: 0, .. } if exit.flags & raw::EXIT_REAPER_DEEP != 0 => Heir::Later,
             raw::TaskRef { tgid: 0, .. } => Heir::Unknown,
             reaper => Heir::Process(reaper, exit.flags & raw::EXIT_REAPER_SUBREAPER != 0),
         };
@@ -199,6 +218,7 @@ impl Table {
 
     /// Buries a process and gives its children to its heir.
     pub(super) fn end(&mut self, slot: Slot, end: End, at: Moment, out: &mut Vec<Event>) {
+        self.has_unsettled |= end.heir == Heir::Later && self.store[slot].first_child.is_some();
         self.store.bury(slot, end);
         self.bequeath(slot, at, out);
     }
@@ -257,7 +277,7 @@ impl Table {
     }
 
     pub(super) fn make_up(&mut self, task: raw::TaskRef) -> Slot {
-        let mut entry = Entry::new(task.tgid, task.start_ns, Source::Kernel);
+        let mut entry = Entry::new(task.tgid, task.start_ns, self.options.utc_minus_boot_ns, Source::Kernel);
         (entry.inferred, entry.bare) = (self.was_missed(), !self.was_missed());
         self.stats.inferred += u64::from(entry.inferred);
         self.store.insert(entry)

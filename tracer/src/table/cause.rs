@@ -1,4 +1,4 @@
-//! Why processes die by a signal: the last few signals that each was sent.
+//! Why processes end by a signal: the last few signals that each was sent.
 
 use rustc_hash::FxHashMap;
 use tracer_common::record as raw;
@@ -11,30 +11,49 @@ use crate::record::text::Text;
 /// Signals of different numbers remembered for one process. One that kills is as a rule the last.
 const KEPT: usize = 4;
 
+/// include/uapi/asm-generic/signal.h.
+const SIGSYS: u32 = 31;
+
 /// Signals that may yet kill someone.
 #[derive(Debug, Default)]
 pub(super) struct Causes(FxHashMap<Slot, Vec<raw::Signal>>);
 
 impl Causes {
-    /// A signal was sent.
+    /// A signal was sent. One that a process sends to itself after it had come from elsewhere (it waited, blocked) keeps
+    /// its first sender.
     pub(super) fn note(&mut self, target: Slot, signal: &raw::Signal) {
         let sent = self.0.entry(target).or_default();
-        sent.retain(|earlier| earlier.signal != signal.signal);
+        let earlier = sent.iter().position(|earlier| earlier.signal == signal.signal).map(|at| sent.remove(at));
         if sent.len() == KEPT {
             sent.remove(0);
         }
-        sent.push(*signal);
+        let raised = |signal: &raw::Signal| {
+            signal.flags & (raw::SIGNAL_KERNEL | raw::SIGNAL_RAISED_AGAIN) == 0
+                && signal.sender.tgid == signal.target.tgid
+        };
+        sent.push(match earlier {
+            Some(first) if raised(signal) && !raised(&first) => {
+                raw::Signal { flags: first.flags | raw::SIGNAL_RAISED_AGAIN, ..first }
+            }
+            _ => *signal,
+        });
     }
 
-    /// Its target ended, by this signal if by any: who sent that. Forgets all that it was sent.
-    pub(super) fn take(&mut self, target: Slot, killed_by: Option<u32>, oom: bool) -> Option<Cause> {
+    /// Its target ended: how, and by which signal if by any. Gives who sent that, and forgets all that it was sent.
+    pub(super) fn take(&mut self, target: Slot, killed_by: Option<u32>, flags: u32) -> Option<Cause> {
         let sent = if self.0.is_empty() { None } else { self.0.remove(&target) };
         let killed_by = killed_by?;
+        let oom = flags & raw::EXIT_OOM != 0;
         let signal = sent.and_then(|sent| sent.into_iter().rev().find(|sent| sent.signal == killed_by));
+        let raised_again = signal.is_some_and(|signal| signal.flags & raw::SIGNAL_RAISED_AGAIN != 0);
         match signal {
+            // Before 5.16 seccomp ends a process with SIGSYS and sends none.
+            None if flags & raw::EXIT_DIRECT != 0 || killed_by == SIGSYS => {
+                Some(Cause { kernel: true, oom, ..Cause::default() })
+            }
             None => oom.then(|| Cause { oom, ..Cause::default() }),
             Some(signal) if signal.flags & raw::SIGNAL_KERNEL != 0 || signal.sender.tgid == 0 => {
-                Some(Cause { kernel: true, oom, ..Cause::default() })
+                Some(Cause { kernel: true, raised_again, oom, ..Cause::default() })
             }
             Some(signal) => Some(Cause {
                 sender_pid: Some(signal.sender.tgid),
@@ -43,6 +62,7 @@ impl Causes {
                 sender_comm: Some(Text::from_padded(&signal.sender_comm).lossy),
                 sender_uid: (signal.sender_uid != raw::ID_UNSET).then_some(signal.sender_uid),
                 kernel: false,
+                raised_again,
                 oom,
             }),
         }

@@ -8,7 +8,7 @@ use super::store::Slot;
 use super::{Moment, Table};
 use crate::enrich::info::Ask;
 use crate::enrich::runtime_state::State;
-use crate::enrich::{Cgroup, Container, oci};
+use crate::enrich::{Cgroup, Container, below, oci};
 use crate::event::Event;
 use crate::proc::Seed;
 use crate::record;
@@ -20,7 +20,27 @@ impl Table {
     /// These cgroups are there: id and path.
     pub fn learn_cgroups(&mut self, cgroups: impl IntoIterator<Item = (u64, String)>) {
         for (id, path) in cgroups {
-            self.cgroups.learn(id, &path);
+            self.learn_cgroup(id, &path);
+        }
+    }
+
+    /// A cgroup has this path. It may have had another, which processes in it and below it then have no more.
+    fn learn_cgroup(&mut self, id: u64, path: &str) {
+        let Some(from) = self.cgroups.rename(id, path) else {
+            self.cgroups.learn(id, path);
+            return;
+        };
+        let slots: Vec<Slot> = self.store.living().collect();
+        for slot in slots {
+            let Some(known) = self.store[slot].cgroup.clone() else { continue };
+            let Some(rest) = below(&known.path, &from) else { continue };
+            let (cgroup, _) = self.cgroups.of_path(&format!("{path}{rest}"));
+            let before = known.container.clone();
+            // A container that no path shows is still that of the process.
+            let container = cgroup.container.clone().or_else(|| before.clone());
+            let cgroup = Cgroup { path: cgroup.path.clone(), unit: cgroup.unit.clone(), container };
+            self.store[slot].cgroup = Some(Arc::new(cgroup));
+            self.look_again_where(slot, before.as_deref());
         }
     }
 
@@ -57,7 +77,7 @@ impl Table {
             return;
         }
         if !path.is_empty() {
-            self.cgroups.learn(raw.id, path);
+            self.learn_cgroup(raw.id, path);
         }
         // Who makes a cgroup is nobody's first sight; who joins one is.
         let known = if raw.task.tgid == 0 { None } else { self.store.find(raw.task) };

@@ -28,7 +28,8 @@ pub(super) enum Parent {
 pub(super) enum Heir {
     /// Nobody told: its exit was lost, or its record does not say.
     Unknown,
-    /// Nobody yet: it was found ending. They are its own until a record, or another look at `/proc`, says more.
+    /// Nobody yet: it was found ending, or its reaper is too far up for the kernel side. They are its own until a record, or
+    /// another look at `/proc`, says more.
     Later,
     /// Nobody: the init of a pid namespace takes all in it along (`zap_pid_ns_processes`, kernel/pid_namespace.c);
     /// until they are gone they stay its children.
@@ -56,6 +57,9 @@ pub(super) struct Entry {
     pub(super) start_ns: u64,
     /// `start_ns` comes from the kernel side, not from `/proc`.
     pub(super) exact: bool,
+    /// When it was created, in UTC, as every event says it: `start_ns` may become exact and the wall clock be set, but a
+    /// process has one start. 0 if unknown.
+    pub(super) start_utc_ns: i64,
     pub(super) source: Source,
     pub(super) inferred: bool,
     /// Nothing is known of it but who it is: what it did before was left out ([`Table::leave_out`](super::Table::leave_out)).
@@ -65,6 +69,8 @@ pub(super) struct Entry {
     /// Was chosen as reaper because it is a child subreaper.
     pub(super) subreaper: bool,
     pub(super) execs: u32,
+    /// `CLOCK_BOOTTIME` of its last exec, in nanoseconds: what was read before says nothing of its image. 0 for none.
+    pub(super) exec_ns: u64,
     pub(super) parent: Parent,
     /// When `/proc` was asked for the parent (`CLOCK_BOOTTIME`): what records from before say of it is older. 0 for never.
     pub(super) parent_read_ns: u64,
@@ -90,10 +96,11 @@ pub(super) struct Entry {
 
 impl Entry {
     /// A process of which no more is known than which one it is.
-    pub(super) fn new(pid: u32, start_ns: u64, source: Source) -> Self {
+    pub(super) fn new(pid: u32, start_ns: u64, utc_minus_boot_ns: i64, source: Source) -> Self {
         Self {
             pid,
             start_ns,
+            start_utc_ns: if start_ns == 0 { 0 } else { boot_to_utc(start_ns, utc_minus_boot_ns) },
             exact: source == Source::Kernel,
             source,
             inferred: false,
@@ -102,6 +109,7 @@ impl Entry {
             zombie: false,
             subreaper: false,
             execs: 0,
+            exec_ns: 0,
             parent: Parent::Unknown,
             parent_read_ns: 0,
             creator: None,
@@ -158,7 +166,6 @@ impl Entry {
         image: Arc<Image>,
         container: Option<Arc<ProcessContainer>>,
         tty: Option<Arc<str>>,
-        utc_minus_boot_ns: i64,
     ) -> Process {
         let ids = &self.ids;
         let id = self.id();
@@ -185,7 +192,7 @@ impl Entry {
             pgid: known(ids.pgid),
             tty,
             image,
-            start_time: (self.start_ns != 0).then(|| Timestamp(boot_to_utc(self.start_ns, utc_minus_boot_ns))),
+            start_time: (self.start_utc_ns != 0).then_some(Timestamp(self.start_utc_ns)),
             execs: self.execs,
             cgroup: cgroup.map(|cgroup| cgroup.path.clone()),
             unit: cgroup.and_then(|cgroup| cgroup.unit.clone()),

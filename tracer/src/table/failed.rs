@@ -19,9 +19,12 @@ impl Table {
             return;
         }
         self.correct_parent(slot, raw.parent, at, out);
-        // It may have changed them since it was last heard of: a login does, right before its exec.
-        let known = self.store[slot].ids;
-        self.store[slot].ids = raw::Ids { uid: raw.uid, gid: raw.gid, euid: raw.euid, egid: raw.egid, ..known };
+        // It may have changed them since it was last heard of: a login does, right before its exec. Those of another thread
+        // than the leader are not the process's.
+        if raw.task.tid == raw.task.tgid {
+            let known = self.store[slot].ids;
+            self.store[slot].ids = raw::Ids { uid: raw.uid, gid: raw.gid, euid: raw.euid, egid: raw.egid, ..known };
+        }
 
         let (filename, filename_capture) = (filename.value, filename.capture);
         let argv_info = ArgvInfo {

@@ -64,6 +64,16 @@ impl<'a> ProcessRef<'a> {
         }
     }
 
+    /// True for a kernel thread.
+    pub fn is_kthread(&self) -> bool {
+        self.entry().kthread
+    }
+
+    /// Its name.
+    pub fn comm(&self) -> Option<&'a str> {
+        self.table.store.image(self.slot).comm.as_deref()
+    }
+
     /// Its parent, unless forgotten.
     pub fn parent(&self) -> Option<Self> {
         self.table.parent_of(self.slot).map(|slot| Self { slot, ..*self })

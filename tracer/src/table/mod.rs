@@ -27,6 +27,7 @@ mod look;
 pub mod merge;
 mod origin;
 mod pids;
+mod refresh;
 mod reparent;
 mod resync;
 mod room;
@@ -135,6 +136,8 @@ pub struct Table {
     asks: Vec<Ask>,
     /// Names of the terminals that have been seen, by device number.
     ttys: FxHashMap<u32, Arc<str>>,
+    /// There are new ones among those that [`Table::unsettled`] lists.
+    has_unsettled: bool,
     /// Whether everybody is told of.
     told: strangers::Told,
     stats: TableStats,
@@ -170,6 +173,7 @@ impl Table {
             infos: FxHashMap::default(),
             asks: Vec::new(),
             ttys: FxHashMap::default(),
+            has_unsettled: false,
             told: strangers::Told::All,
             stats: TableStats::default(),
         }
@@ -235,7 +239,7 @@ impl Table {
             Some(life) => life.shown.clone(),
             None => container.shown.clone(),
         });
-        entry.process(self.store.image(slot).clone(), container, tty, self.options.utc_minus_boot_ns)
+        entry.process(self.store.image(slot).clone(), container, tty)
     }
 
     /// The line of current parents, nearest first.

@@ -190,8 +190,9 @@ impl Table {
         self.store[child].parent_read_ns = seed.read_until_ns;
     }
 
-    /// The living processes whose parent was found ending and has given them to nobody yet, as far as is known. The kernel
-    /// may have done so unheard: look at them in `/proc` again, and tell [`Table::settle`].
+    /// The living processes whose parent was found ending, or has ended deep below its reaper, and has given them to nobody
+    /// yet, as far as is known. The kernel may have done so unheard: look at them in `/proc` again, and call
+    /// [`Table::settle`].
     pub fn unsettled(&self) -> impl Iterator<Item = ProcessRef<'_>> {
         let later = |slot: Slot| matches!(self.store[slot].end, Some(End { heir: Heir::Later, .. }));
         self.store
@@ -199,6 +200,11 @@ impl Table {
             .filter(move |&slot| later(slot))
             .flat_map(|dead| self.store.children(dead))
             .map(|child| self.process_ref(child))
+    }
+
+    /// True if there are new ones among those, since this was last called.
+    pub fn take_unsettled(&mut self) -> bool {
+        std::mem::take(&mut self.has_unsettled)
     }
 
     /// The process itself while it lives, else its heir.

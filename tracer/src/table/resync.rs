@@ -72,7 +72,7 @@ impl Table {
     /// An end that was not seen. Its status is not to be had; who has its children now is said by them.
     pub(super) fn end_unseen(&mut self, slot: Slot, heir: Heir, at: Moment, out: &mut Vec<Event>) {
         self.stats.retired += 1;
-        self.causes.take(slot, None, false);
+        self.causes.take(slot, None, 0);
         let event = self.tell(Detail::Exit(Box::default()), slot, at, out);
         if let Some(process) = &mut event.process {
             process.inferred = true;
@@ -86,7 +86,7 @@ impl Table {
         let at = Moment { boot_ns: seed.read_until_ns, cpu: None };
         self.name_tty(seed.tty);
         let cgroup = FoundIn::of(&seed);
-        let (found, image) = seeding::entry(seed);
+        let (found, image) = seeding::entry(seed, self.options.utc_minus_boot_ns);
         let image = self.store.images.take_in(image);
         let entry = &mut self.store[slot];
         (entry.kthread, entry.ids, entry.ns_pids) = (found.kthread, found.ids, found.ns_pids);

@@ -30,7 +30,7 @@ impl Table {
             let (ppid, zombie) = (seed.ppid, seed.process.zombie);
             self.name_tty(seed.tty);
             let cgroup = FoundIn::of(&seed);
-            let (entry, image) = entry(seed);
+            let (entry, image) = entry(seed, self.options.utc_minus_boot_ns);
             let image = self.store.images.take_in(image);
             let slot = self.store.insert(Entry { image, ..entry });
             self.find_in_cgroup(slot, &cgroup);
@@ -104,10 +104,10 @@ fn start_ns(seed: &Seed) -> u64 {
 }
 
 /// The entry of a process as `/proc` shows it, and the image that is to be held for it.
-pub(super) fn entry(seed: Seed) -> (Entry, Arc<Image>) {
+pub(super) fn entry(seed: Seed, utc_minus_boot_ns: i64) -> (Entry, Arc<Image>) {
     let start = start_ns(&seed);
     let process = seed.process;
-    let mut entry = Entry::new(process.pid, start, process.source);
+    let mut entry = Entry::new(process.pid, start, utc_minus_boot_ns, process.source);
     entry.exact = seed.start_ns != 0;
     entry.inferred = process.inferred;
     if process.source == Source::Procfs {

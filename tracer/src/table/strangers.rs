@@ -42,7 +42,7 @@ impl Table {
         }
         let others: Vec<Slot> = self.store.living().filter(|&slot| !keep(self.process_ref(slot))).collect();
         for slot in others {
-            self.causes.take(slot, None, false);
+            self.causes.take(slot, None, 0);
             self.store.forget_living(slot);
         }
         self.store.forget();
@@ -110,7 +110,7 @@ impl Table {
         }
         self.name_tty(seed.tty);
         let (ppid, cgroup) = (seed.ppid, FoundIn::of(&seed));
-        let (found, image) = seeding::entry(seed);
+        let (found, image) = seeding::entry(seed, self.options.utc_minus_boot_ns);
         let image = self.store.images.take_in(image);
         let entry = &mut self.store[slot];
         (entry.kthread, entry.ns_pids, entry.bare) = (found.kthread, found.ns_pids, false);

@@ -89,6 +89,9 @@ pub fn cause(process: &Process, exit: &Exit) -> Option<String> {
             (Some(pid), None) => facts.push(format!("by {pid}")),
             (None, _) => {}
         }
+        if cause.raised_again {
+            facts.push("raised again by itself".into());
+        }
     }
     (!facts.is_empty()).then(|| facts.join(", "))
 }
@@ -134,6 +137,8 @@ mod tests {
         assert_eq!(by(sender(42, Some("sh"))).unwrap(), "by itself");
         assert_eq!(by(Cause { oom: true, ..sender(7, None) }).unwrap(), "out of memory");
         assert_eq!(by(Cause { kernel: true, ..Cause::default() }).unwrap(), "by the kernel");
+        let raised = Cause { raised_again: true, ..sender(7, Some("sh")) };
+        assert_eq!(by(raised).unwrap(), "by 7 (sh), raised again by itself");
         assert_eq!(by(Cause::default()), None);
         assert_eq!(cause_of(Exit { core: true, ..Exit::default() }).unwrap(), "core dumped");
     }

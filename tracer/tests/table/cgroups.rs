@@ -131,3 +131,30 @@ fn a_cgroup_that_nobody_told_of_is_asked_for_and_then_known() {
     let events = apply(&mut table, [exited(raw)]);
     assert_eq!(whose(&events, 60), (Some("/docker/x"), None));
 }
+
+#[test]
+fn a_renamed_cgroup_is_where_its_processes_are_from_then_on() {
+    let mut table = Table::new(TableOptions::default());
+    let (inside, below) = (task(60, 112 * MS), task(61, 113 * MS));
+    let mut raw = exit(below, RUNTIME, 130 * MS);
+    raw.ids.cgroup = 901;
+    let events = apply(
+        &mut table,
+        [
+            forked(fork(RUNTIME, INIT_TASK)),
+            cgroup(raw::CGROUP_MADE, 900, "/a", RUNTIME, 111 * MS),
+            cgroup(raw::CGROUP_MADE, 901, "/a/x.service", RUNTIME, 111 * MS),
+            born(inside, RUNTIME, 900, None),
+            born(below, RUNTIME, 901, None),
+            cgroup(raw::CGROUP_RENAMED, 900, "/b", RUNTIME, 120 * MS),
+            born(task(62, 125 * MS), inside, 900, None),
+            exited(raw),
+        ],
+    );
+    assert_eq!(whose(&events, 62), (Some("/b"), None), "born there");
+    assert_eq!(whose(&events, 61), (Some("/b/x.service"), None), "it was there before");
+    let mut exec = exec(inside, RUNTIME, 140 * MS);
+    exec.raw.ids.cgroup = 900;
+    assert_eq!(whose(&apply(&mut table, [execed(exec)]), 60), (Some("/b"), None), "it was there before, too");
+    assert_eq!(table.by_pid(62).unwrap().process().cgroup.as_deref(), Some("/b"));
+}

@@ -198,9 +198,36 @@ fn the_last_sender_of_the_deadly_signal_is_the_cause() {
         sender_comm: Some("killer".into()),
         sender_uid: Some(33),
         kernel: false,
+        raised_again: false,
         oom: false,
     };
     assert_eq!(cause, expected);
+}
+
+#[test]
+fn a_signal_raised_again_keeps_its_first_sender() {
+    let cause = |sent: &[raw::Signal], status: u32| {
+        let mut seen = Seen::new();
+        let target = task(50, 100 * MS);
+        seen.apply(forked(fork(target, INIT_TASK)));
+        for sent in sent {
+            seen.apply(Record::Signal(*sent));
+        }
+        let raw = raw::Exit { status, ..exit(target, INIT_TASK, 110 * MS) };
+        let cause = seen.apply(exited(raw)).remove(0).exit().unwrap().cause.clone().unwrap();
+        (cause.sender_pid, cause.kernel, cause.raised_again)
+    };
+    let target = task(50, 100 * MS);
+    let (other, itself) = (signal(target, 15, 60), signal(target, 15, 50));
+    let kernel = raw::Signal { flags: raw::SIGNAL_KERNEL, ..itself };
+    assert_eq!(cause(&[other, itself], 15), (Some(60), false, true), "it had blocked the first one");
+    assert_eq!(cause(&[other, itself, itself], 15), (Some(60), false, true));
+    assert_eq!(cause(&[kernel, itself], 15), (None, true, true), "a timer, say");
+    let handled = raw::Signal { flags: raw::SIGNAL_RAISED_AGAIN, ..other };
+    assert_eq!(cause(&[handled], 15), (Some(60), false, true), "the kernel side kept the first one");
+    assert_eq!(cause(&[itself], 15), (Some(50), false, false), "nobody sent it one before");
+    assert_eq!(cause(&[other, itself, signal(target, 15, 61)], 15), (Some(61), false, false), "the last one counts");
+    assert_eq!(cause(&[signal(target, 2, 60), itself], 15), (Some(50), false, false), "that was another signal");
 }
 
 #[test]
@@ -242,6 +269,15 @@ fn the_kernel_and_the_oom_killer_are_told_apart() {
     assert_eq!(cause(raw::EXIT_OOM, None, 9), Some(Cause { oom: true, ..Cause::default() }));
     assert_eq!(cause(raw::EXIT_OOM, None, 0), None, "marked, but it exited by itself");
     assert_eq!(cause(0, None, 9), None);
+    let kernel = Some(Cause { kernel: true, ..Cause::default() });
+    assert_eq!(cause(raw::EXIT_DIRECT, None, 9), kernel, "strict seccomp sends no signal");
+    assert_eq!(cause(0, None, 31), kernel, "nor do filters before 5.16");
+    let by_another = Some(signal(task(50, 100 * MS), 9, 60));
+    assert_eq!(
+        cause(raw::EXIT_DIRECT, by_another, 9).unwrap().sender_pid,
+        Some(60),
+        "5.10 says the same of a blocked one"
+    );
 }
 
 #[test]
@@ -338,4 +374,88 @@ fn many_that_had_one_pid_are_kept_apart_and_forgotten_one_by_one() {
         }
     }
     assert_eq!(seen.table.len_dead(), 64);
+}
+
+#[test]
+fn a_process_has_one_start_time() {
+    let (mut seen, mut kernel) = Seen::booted();
+    let start = |event: &Event| event.process.as_ref().and_then(|process| process.start_time);
+    // Found in `/proc`, which knows the tick; records know the nanosecond.
+    let old = kernel.fork(INIT);
+    kernel.ring.clear();
+    seen.table.seed(vec![kernel.seed_of(old)], &mut seen.events);
+    let found = start(&seen.events.remove(0));
+    kernel.exec(old);
+    // The wall clock is set, or only adjusted.
+    seen.table.set_utc_offset(12_345);
+    let young = kernel.fork(old);
+    kernel.exec(young);
+    seen.follow(&mut kernel);
+    seen.table.set_utc_offset(-77);
+    kernel.exit(young, 0);
+    kernel.exit(old, 0);
+    let events = seen.follow(&mut kernel);
+    let of = |kind: Kind| events.iter().filter(|event| event.kind() == kind).map(start).collect::<Vec<_>>();
+    let born = i64::try_from(kernel.procs[young].start_ns).unwrap() + 12_345;
+    assert_eq!(of(Kind::Exit), [Some(Timestamp(born)), found]);
+    assert!(found.is_some());
+}
+
+#[test]
+fn a_process_that_changed_its_name_and_user_is_known_by_both_when_it_forks() {
+    let mut seen = Seen::new();
+    let server = task(50, 100 * MS);
+    seen.apply(forked(fork(server, INIT_TASK)));
+    let known = |seen: &Seen| {
+        let process = seen.table.by_pid(50).unwrap().process();
+        (process.image.comm.as_deref().map(str::to_owned), process.uid, process.euid)
+    };
+    let mut raw = fork(task(51, 110 * MS), server);
+    (raw.comm, raw.ids.uid, raw.ids.euid) = (padded("renamed"), 65534, 65534);
+    seen.apply(forked(raw));
+    assert_eq!(known(&seen), (Some("renamed".into()), Some(65534), None));
+    // A thread that is not the leader has a name of its own, and may have a user of its own.
+    let mut raw = fork(task(52, 120 * MS), raw::TaskRef { tid: 53, ..server });
+    (raw.comm, raw.ids.uid) = (padded("a-thread"), 1000);
+    let child = seen.apply(forked(raw)).remove(0).process.unwrap();
+    assert_eq!((child.image.comm.as_deref(), child.uid), (Some("a-thread"), Some(1000)));
+    assert_eq!(known(&seen), (Some("renamed".into()), Some(65534), None));
+}
+
+#[test]
+fn what_proc_shows_of_a_living_process_is_reported_if_it_is_new() {
+    let (mut seen, mut kernel) = Seen::booted();
+    let server = kernel.fork(INIT);
+    kernel.exec(server);
+    seen.follow(&mut kernel);
+    let pid = kernel.procs[server].pid;
+    let known = seen.table.by_pid(pid).unwrap().process();
+    let mut seed = kernel.seed_of(server);
+    (seed.process.image, seed.process.uid) = (known.image.clone(), known.uid);
+    (seed.process.gid, seed.process.loginuid) = (known.gid, known.loginuid);
+    (seed.process.sid, seed.process.pgid) = (known.sid, known.pgid);
+    (seed.read_from_ns, seed.read_until_ns) = (kernel.now + 1, kernel.now + 2);
+    let refresh = |seen: &mut Seen, seed: &tracer::proc::Seed| {
+        seen.table.refresh(seed.clone(), &mut seen.events);
+        std::mem::take(&mut seen.events)
+    };
+    assert!(refresh(&mut seen, &seed).is_empty(), "that is known");
+
+    seed.process.uid = Some(65534);
+    seed.process.image_mut().set_comm(Text::new(b"renamed"));
+    seed.process.image_mut().set_argv(Argv::new(b"renamed\0"));
+    let mut stale = seed.clone();
+    stale.read_from_ns = 1;
+    assert!(refresh(&mut seen, &stale).is_empty(), "it has exec'd since that was read");
+    let mut ending = seed.clone();
+    ending.exiting = true;
+    assert!(refresh(&mut seen, &ending).is_empty(), "its exit says how it ended");
+
+    let events = refresh(&mut seen, &seed);
+    let process = events[0].process.as_ref().unwrap();
+    assert_eq!((events.len(), events[0].kind(), process.uid), (1, Kind::Process, Some(65534)));
+    assert_eq!((process.image.comm.as_deref(), process.image.exe.clone()), (Some("renamed"), known.image.exe.clone()));
+    assert_eq!(process.image.argv.iter().flatten().collect::<Vec<_>>(), ["renamed"]);
+    assert_eq!(process.start_time, known.start_time);
+    assert!(refresh(&mut seen, &seed).is_empty(), "once");
 }

@@ -2,6 +2,7 @@
 
 use tracer::event::id::ProcessId;
 use tracer::event::{Kind, ReparentReason};
+use tracer::record::Record;
 use tracer_common::record as raw;
 
 use crate::kit::{INIT_TASK, MS, Seen, exec, execed, exit, exited, fork, forked, kinds, moves, task};
@@ -321,4 +322,31 @@ fn the_model_frees_pids_only_when_they_are_waited_for() {
     let c = kernel.fork(INIT);
     assert_eq!(kernel.procs[c].pid, kernel.procs[a].pid);
     assert_ne!(kernel.procs[c].pid, kernel.procs[b].pid);
+}
+
+#[test]
+fn an_orphan_too_far_below_its_reaper_waits_for_proc() {
+    let (mut seen, mut kernel) = Seen::booted();
+    let subreaper = kernel.fork(INIT);
+    kernel.set_subreaper(subreaper, true);
+    let father = kernel.fork(subreaper);
+    let child = kernel.fork(father);
+    seen.follow(&mut kernel);
+    assert!(!seen.table.take_unsettled());
+    kernel.exit(father, 0);
+    for record in &mut kernel.ring {
+        if let Record::Exit(exit) = record {
+            exit.reaper = raw::TaskRef::default();
+            exit.flags = exit.flags & !raw::EXIT_REAPER_SUBREAPER | raw::EXIT_REAPER_DEEP;
+        }
+    }
+    let pid = |nr: Nr| kernel.procs[nr].pid;
+    let (pids, seed) = ([child, father, subreaper].map(pid), kernel.seed_of(child));
+    assert!(moves(&seen.follow(&mut kernel)).is_empty(), "nobody guesses");
+    assert!(seen.table.take_unsettled() && !seen.table.take_unsettled());
+    assert_eq!(seen.table.unsettled().map(|process| process.pid()).collect::<Vec<_>>(), [pids[0]]);
+    seen.table.settle(&seed, &mut seen.events);
+    let [child, father, subreaper] = pids;
+    assert_eq!(moves(&std::mem::take(&mut seen.events)), [(child, father, subreaper, ReparentReason::Subreaper)]);
+    assert_eq!(seen.table.unsettled().count(), 0);
 }

@@ -7,6 +7,7 @@ use super::intake::Intake;
 use super::kernel_filter::Narrow;
 use super::outbox::Outbox;
 use super::recheck::Again;
+use super::refresh::Refresh;
 use super::{Tracer, containers, look_at_cgroups, running};
 use crate::clock;
 use crate::event::Filtering;
@@ -58,6 +59,7 @@ pub struct Builder {
     filtering: Option<Filtering>,
     max_dead: usize,
     max_memory: usize,
+    refresh: Option<Duration>,
 }
 
 /// Most memory that a trace takes unless told otherwise: see [`Builder::max_memory`].
@@ -75,6 +77,7 @@ impl Default for Builder {
             filtering: None,
             max_dead: TableOptions::default().max_dead,
             max_memory: MAX_MEMORY,
+            refresh: None,
         }
     }
 }
@@ -189,6 +192,14 @@ impl Builder {
         self
     }
 
+    /// Read the names, arguments and ids of running processes again, so often: these can change without an event. A process
+    /// that has others by then is reported again, as `process`. Of many processes, 512 are read each time.
+    #[must_use]
+    pub fn refresh_every(mut self, time: Duration) -> Self {
+        self.refresh = Some(time);
+        self
+    }
+
     /// Loads and attaches the kernel side, then takes the snapshot of what already runs. Needs a tokio runtime.
     pub fn start(self) -> Result<Tracer, StartError> {
         preflight::check()?;
@@ -228,6 +239,7 @@ impl Builder {
         );
         // What happened while `/proc` was read has to be known before it can be told what was there before.
         let (told, _) = intake.look_ahead(&mut ring);
+        let refresh = self.refresh.and_then(|every| Refresh::start(every, kernel.hierarchy.clone()));
         let mut tracer = Tracer {
             kernel,
             ring,
@@ -245,6 +257,7 @@ impl Builder {
             passed_over: PassedOver::default(),
             passed_over_checked_ns: 0,
             resync: Again::never(),
+            refresh,
             narrow,
             filtering: self.filtering.map(Box::new),
             names: None,

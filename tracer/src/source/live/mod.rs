@@ -6,6 +6,7 @@ mod intake;
 mod kernel_filter;
 mod outbox;
 mod recheck;
+mod refresh;
 mod running;
 
 use std::future::{Future as _, poll_fn};
@@ -24,7 +25,8 @@ use tracer_common::stats::CpuStats;
 use self::intake::Intake;
 use self::kernel_filter::Narrow;
 use self::outbox::Outbox;
-use self::recheck::Again;
+use self::recheck::{Again, SETTLE_NS};
+use self::refresh::Refresh;
 use crate::clock;
 use crate::enrich::container_info::Names;
 use crate::enrich::info::Answer;
@@ -110,6 +112,8 @@ pub struct Tracer {
     passed_over_checked_ns: u64,
     /// When to hold the table against `/proc`, because records were lost; never, while none are.
     resync: Again,
+    /// Reads again what changes without an event, for live views.
+    refresh: Option<Refresh>,
     /// What the kernel side is asked for, where that is not everything.
     narrow: Option<Box<Narrow>>,
     /// … as it is told.
@@ -273,8 +277,18 @@ impl Tracer {
         if all {
             self.outbox.take(|out| self.table.look_at_the_dead(now, proc::remains, out));
         }
+        if let Some(refresh) = &mut self.refresh {
+            if all {
+                let found = refresh.take_found();
+                self.outbox.take(|out| found.into_iter().for_each(|seed| self.table.refresh(seed, out)));
+            }
+            refresh.tick(now, &self.table);
+        }
         self.outbox.take(|out| self.table.tick(now, out));
         self.outbox.tick(now);
+        if self.table.take_unsettled() {
+            self.settle.at(now + SETTLE_NS);
+        }
         if self.settle.is_due(now) {
             self.settle(now);
         }
@@ -307,7 +321,8 @@ impl Tracer {
             self.answers.push(answer);
             return Poll::Ready(Ok(()));
         }
-        let due = [self.outbox.due_ns(), self.table.due_ns(), self.settle.due_ns(), self.resync.due_ns()];
+        let refresh = self.refresh.as_ref().map(Refresh::due_ns);
+        let due = [self.outbox.due_ns(), self.table.due_ns(), self.settle.due_ns(), self.resync.due_ns(), refresh];
         let Some(due_ns) = due.into_iter().flatten().min() else { return Poll::Pending };
         if self.timer.as_ref().is_none_or(|(waited_for, _)| *waited_for != due_ns) {
             let left = Duration::from_nanos(due_ns.saturating_sub(clock::boot_ns()));

@@ -13,7 +13,7 @@ use crate::table::merge;
 
 /// What was found in doubt is looked at again after this time, in nanoseconds: processes with a parent that was just
 /// ending, and all of them after a loss.
-const SETTLE_NS: u64 = 50_000_000;
+pub(super) const SETTLE_NS: u64 = 50_000_000;
 /// And at the longest after this one: some take their time to end, the init of a pid namespace all that its members need.
 const SELDOM_NS: u64 = 6_400_000_000;
 

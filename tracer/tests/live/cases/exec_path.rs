@@ -35,12 +35,19 @@ pub(super) fn cases() -> Vec<Case> {
         case("exec::setuid_root", setuid),
         case("exec::setgid", setgid),
         case("exec::file_capabilities", file_capabilities),
+        case("exec::of_a_file_with_a_registered_interpreter", registered).needs(&[Need::Check(no_binfmt_misc)]),
+        case("exec::setuid_with_a_registered_interpreter", registered_setuid).needs(&[Need::Check(no_binfmt_misc)]),
     ]
 }
 
 fn no_overlayfs() -> Option<String> {
     let known = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
     (!known.lines().any(|line| line.ends_with("\toverlay"))).then(|| "the kernel has no overlayfs".to_owned())
+}
+
+fn no_binfmt_misc() -> Option<String> {
+    let known = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    (!known.lines().any(|line| line.ends_with("\tbinfmt_misc"))).then(|| "the kernel has no binfmt_misc".to_owned())
 }
 
 fn bytes<'a>(text: Option<&'a str>, encoded: Option<&str>) -> Option<std::borrow::Cow<'a, [u8]>> {
@@ -204,4 +211,20 @@ fn file_capabilities() {
     assert_eq!(ids(process), [NOBODY; 4].map(Some));
     assert_eq!((exec.setid, exec.previous_euid, exec.previous_egid), (false, None, None));
     assert!(exec.caps_gained, "CAP_NET_RAW");
+}
+
+/// The interpreter was opened by root, when it was registered; nobody runs it.
+fn registered() {
+    let trace = cred("registered");
+    let (process, exec) = assert_ids(&trace);
+    assert_eq!(ids(process), [NOBODY; 4].map(Some));
+    assert_eq!((exec.setid, exec.caps_gained, exec.previous_euid, exec.previous_egid), (false, false, None, None));
+}
+
+fn registered_setuid() {
+    let trace = cred("registered-setuid");
+    let (process, exec) = assert_ids(&trace);
+    assert_eq!(ids(process), [NOBODY, 0, NOBODY, NOBODY].map(Some), "the truth, or the filesystem is mounted nosuid");
+    assert_eq!((exec.setid, exec.previous_euid, exec.previous_egid), (true, Some(NOBODY), None));
+    assert!(exec.caps_gained, "root's");
 }

@@ -6,6 +6,7 @@ use nix::libc;
 use nix::sys::signal::Signal;
 use tracer::event::{Exit, Kind};
 
+use crate::deeds::exit::ring_with_a_thread;
 use crate::support::{BOUND, Case, Need, Run, Said, Trace, case, check_sound, run_bounded};
 
 pub(super) fn cases() -> Vec<Case> {
@@ -17,6 +18,8 @@ pub(super) fn cases() -> Vec<Case> {
         case("exit::exit_group_from_a_thread", exit_group_from_thread),
         case("exit::threads_that_end_alone_are_no_exit", threads_alone),
         case("exit::threads_are_told_on_request", threads_on_request),
+        case("exit::threads_that_the_kernel_makes_are_told_on_request", kernel_made_thread)
+            .needs(&[Need::Kernel(5, 12), Need::Check(no_ring_with_a_thread)]),
         case("exit::leader_first_as_a_thread_on_request", leader_first_on_request),
         case("exit::hook_is_chosen_by_the_prototype", chosen_by_prototype).needs(&[
             Need::Tool("unshare"),
@@ -28,6 +31,15 @@ pub(super) fn cases() -> Vec<Case> {
         case("exit::killed_with_threads", killed_threaded),
         case("exit::segv_with_core", || fault("segv", "core", Signal::SIGSEGV)),
         case("exit::segv_without_core", || fault("segv", "none", Signal::SIGSEGV)),
+        case("exit::is_described_by_the_leader", described_by_the_leader),
+        case("exit::handled_and_raised_again", || raised_again("handled")),
+        case("exit::waited_for_and_raised_again", || raised_again("waited-for")),
+        case("exit::raised_again_after_a_timer", || raised_again("timer")),
+        case("exit::by_the_kernel_for_a_broken_pipe", || by_kernel("pipe", Signal::SIGPIPE)),
+        case("exit::by_the_kernel_for_a_large_file", || by_kernel("file-size", Signal::SIGXFSZ)),
+        case("exit::by_the_kernel_for_its_cpu_time", || by_kernel("cpu", Signal::SIGXCPU)),
+        case("exit::by_the_kernel_for_a_system_call", || by_kernel("seccomp", Signal::SIGKILL))
+            .needs(&[Need::Check(no_seccomp)]),
         case("exit::abort_with_core", || fault("abort", "core", Signal::SIGABRT)),
     ]
 }
@@ -127,6 +139,20 @@ fn threads_on_request() {
     assert_eq!(trace.exit(id).code, Some(0), "and one exit of the process");
 }
 
+fn no_ring_with_a_thread() -> Option<String> {
+    ring_with_a_thread().err().map(|errno| format!("io_uring has no threads of its own here: error {errno}"))
+}
+
+fn kernel_made_thread() {
+    let trace = Run::deed("exit-kernel-made-thread").option("--threads").trace();
+    check_sound(&trace);
+    let id = assert_ends(&trace)[0].id();
+    let tids =
+        |kind| trace.of(id, kind).iter().map(|event| event.process.as_ref().and_then(|p| p.tid)).collect::<Vec<_>>();
+    let truth = [Some(trace.truth.one("thread").get::<u32>("tid"))];
+    assert_eq!((tids(Kind::ThreadStart), tids(Kind::ThreadExit)), (truth.to_vec(), truth.to_vec()));
+}
+
 /// What tracefs shows of the tracepoint, mounted for a moment where nobody else sees it.
 fn format_of_exits() -> String {
     let script = "test -d /sys/kernel/tracing/events || mount -t tracefs tracefs /sys/kernel/tracing
@@ -201,4 +227,45 @@ fn fault(how: &str, core: &str, signal: Signal) {
         assert!(cause.kernel, "a fault's signal comes from the kernel: {cause:?}");
         assert_eq!(cause.sender_pid, None, "a fault has no sender: {cause:?}");
     }
+}
+
+/// The last thread to end has another name and another user than the process.
+fn described_by_the_leader() {
+    let trace = Run::deed("exit-last-thread").trace();
+    check_sound(&trace);
+    let id = assert_ends(&trace)[0].id();
+    let (process, truth) = (trace.process(id, Kind::Exit), trace.truth.one("proc"));
+    assert_eq!(process.image.comm.as_deref(), Some(truth.get::<String>("comm").as_str()));
+    assert_eq!((process.uid, process.euid), (Some(truth.get("uid")), None));
+}
+
+fn raised_again(how: &str) {
+    let trace = Run::deed_with("exit-raised-again", &[how]).trace();
+    check_sound(&trace);
+    let id = trace.truth.one("ended").id();
+    let exit = trace.exit(id);
+    assert_status(exit, trace.truth.one("ended").get("status"));
+    let cause = exit.cause.as_ref().expect("someone sent the signal");
+    assert!(cause.raised_again, "{cause:?}");
+    if how == "timer" {
+        assert!(cause.kernel, "{cause:?}");
+    } else {
+        let sender = trace.truth.one("sender");
+        assert_eq!((cause.sender_id, cause.sender_comm.as_deref()), (Some(sender.id()), Some("assassin")), "{cause:?}");
+    }
+}
+
+fn no_seccomp() -> Option<String> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    (!status.contains("Seccomp:")).then(|| "the kernel has no seccomp".to_owned())
+}
+
+fn by_kernel(how: &str, signal: Signal) {
+    let trace = Run::deed_with("exit-by-kernel", &[how]).trace();
+    check_sound(&trace);
+    let id = assert_ends(&trace)[0].id();
+    let exit = trace.exit(id);
+    assert_eq!(exit.signal.as_deref(), Some(signal.as_str()));
+    let cause = exit.cause.as_ref().expect("a signal has a cause");
+    assert!(cause.kernel && cause.sender_pid.is_none() && !cause.raised_again, "{cause:?}");
 }

@@ -34,6 +34,7 @@ mod top;
 mod tree;
 mod types;
 mod usage;
+mod values;
 mod watch;
 mod workloads;
 
@@ -43,6 +44,7 @@ pub(crate) fn all() -> Vec<Case> {
     [
         exit::cases(),
         usage::cases(),
+        values::cases(),
         exec_argv::cases(),
         exec_failed::cases(),
         exec_path::cases(),

@@ -4,15 +4,16 @@ use std::ffi::CString;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{PermissionsExt as _, chown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::libc;
 
 use super::Deed;
+use super::kit;
 use super::report::Stage;
 use crate::support::{Truth, this_binary};
 
-pub(super) const DEEDS: &[(&str, Deed)] = &[("cred-exec", cred)];
+pub(super) const DEEDS: &[(&str, Deed)] = &[("cred-exec", cred), ("changing", changing)];
 
 /// A user and group that own nothing.
 pub(crate) const NOBODY: u32 = 65534;
@@ -25,7 +26,43 @@ fn net_raw() -> Vec<u8> {
     words.iter().flat_map(|word| word.to_le_bytes()).collect()
 }
 
-/// Nobody execs a program that is setuid root, setgid, has file capabilities, or is plain.
+/// What binfmt_misc recognizes files by.
+const MAGIC: &str = "TRACERTEST";
+
+/// An interpreter that binfmt_misc runs for files that begin with [`MAGIC`]. It is opened here and now (flag `F`).
+struct Registered {
+    entry: PathBuf,
+}
+
+impl Registered {
+    fn new(directory: &Path, interpreter: &Path, flags: &str) -> Self {
+        let mount_point = directory.join("binfmt_misc");
+        fs::create_dir(&mount_point).expect("a new directory");
+        let path = CString::new(mount_point.as_os_str().as_bytes()).expect("no NUL");
+        // SAFETY: C strings, and no data.
+        let mounted = unsafe {
+            libc::unshare(libc::CLONE_NEWNS) == 0
+                && libc::mount(c"none".as_ptr(), c"/".as_ptr(), std::ptr::null(), PRIVATE, std::ptr::null()) == 0
+                && libc::mount(path.as_ptr(), path.as_ptr(), c"binfmt_misc".as_ptr(), 0, std::ptr::null()) == 0
+        };
+        assert!(mounted, "binfmt_misc: {}", std::io::Error::last_os_error());
+        let name = format!("tracer-test-{}", std::process::id());
+        let line = format!(":{name}:M::{MAGIC}::{}:{flags}", interpreter.display());
+        fs::write(mount_point.join("register"), line).expect("root may register");
+        Self { entry: mount_point.join(name) }
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        let _ = fs::write(&self.entry, "-1");
+    }
+}
+
+const PRIVATE: libc::c_ulong = libc::MS_REC | libc::MS_PRIVATE;
+
+/// Nobody execs a program that is setuid root, setgid, has file capabilities, or is plain; or a file for which the program is
+/// registered as interpreter, with the credentials of the interpreter or those of the file, which is setuid root.
 fn cred(truth: Truth, arguments: &[String]) {
     let [directory, kind] = arguments else { panic!("DIRECTORY KIND") };
     // A copy: a link would change the original's mode.
@@ -49,6 +86,19 @@ fn cred(truth: Truth, arguments: &[String]) {
         }
         _ => {}
     }
+    let directory = Path::new(directory);
+    let file = directory.join("file");
+    let registered = match kind.as_str() {
+        "registered" => Some(("F", 0o755)),
+        "registered-setuid" => Some(("CF", 0o4755)),
+        _ => None,
+    }
+    .map(|(flags, mode)| {
+        fs::write(&file, MAGIC).expect("a new file");
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).expect("a file of ours");
+        Registered::new(directory, &program, flags)
+    });
+    let path = if registered.is_some() { &file } else { &program };
     Stage::new(truth).play(|stage| {
         // SAFETY: integers; no supplementary groups stay.
         unsafe {
@@ -56,6 +106,31 @@ fn cred(truth: Truth, arguments: &[String]) {
             assert_eq!(libc::setresgid(NOBODY, NOBODY, NOBODY), 0, "setresgid");
             assert_eq!(libc::setresuid(NOBODY, NOBODY, NOBODY), 0, "setresuid");
         }
-        stage.exec(program.as_os_str().as_bytes(), &[b"program"])
+        stage.exec(path.as_os_str().as_bytes(), &[b"program"])
     });
+}
+
+/// Once a line comes on its standard input, a process changes its name, its arguments and its user, and it ends with the
+/// input.
+fn changing(truth: Truth, _: &[String]) {
+    let mut line = String::new();
+    println!("ready");
+    std::io::stdin().read_line(&mut line).expect("standard input is open");
+    kit::set_name(b"renamed-now");
+    // As criu and some `setproctitle` do: the arguments lie elsewhere from now on.
+    let arguments: &'static [u8] = b"changed-argv\0one\0".to_vec().leak();
+    let from = arguments.as_ptr() as libc::c_ulong;
+    // SAFETY: integers; the memory is never given back.
+    unsafe {
+        let end =
+            [(libc::PR_SET_MM_ARG_START, from), (libc::PR_SET_MM_ARG_END, from + arguments.len() as libc::c_ulong)];
+        for (what, address) in end {
+            let done =
+                libc::prctl(libc::PR_SET_MM, what as libc::c_ulong, address, 0 as libc::c_ulong, 0 as libc::c_ulong);
+            assert_eq!(done, 0, "PR_SET_MM: {}", std::io::Error::last_os_error());
+        }
+        assert_eq!(libc::setresuid(1234, 1234, 1234), 0, "setresuid");
+    }
+    truth.say("changed", serde_json::json!({ "pid": std::process::id() }));
+    std::io::stdin().read_line(&mut line).expect("standard input is open");
 }

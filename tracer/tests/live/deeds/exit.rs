@@ -18,6 +18,10 @@ pub(super) const DEEDS: &[(&str, Deed)] = &[
     ("exit-killed-threaded", killed_threaded),
     ("exit-every-signal", every_signal),
     ("exit-fault", fault),
+    ("exit-last-thread", last_thread),
+    ("exit-raised-again", raised_again),
+    ("exit-by-kernel", by_kernel),
+    ("exit-kernel-made-thread", kernel_made_thread),
 ];
 
 /// Children that end with each of the codes.
@@ -161,6 +165,172 @@ fn fault(truth: Truth, arguments: &[String]) {
             "abort" => std::process::abort(),
             other => panic!("no such fault: {other}"),
         }
+        0
+    });
+    wait_and_say(truth, "ended", child);
+}
+
+/// The last thread to end has another name and another user than the leader, whom `/proc` shows.
+fn last_thread(truth: Truth, _: &[String]) {
+    let ready = Gate::new();
+    let child = fork(|| {
+        kit::set_name(b"the-leader");
+        let leader = std::process::id();
+        thread::spawn(move || {
+            kit::set_name(b"worker-thread");
+            // SAFETY: integers. The system call itself changes this thread only; the C library would change all.
+            let changed = unsafe { libc::syscall(libc::SYS_setresuid, 1234, 1234, 1234) };
+            assert_eq!(changed, 0, "setresuid");
+            kit::until("the leader is a zombie", || {
+                proc::stat(format!("{leader}/task/{leader}")).is_some_and(|stat| stat.is_zombie())
+            });
+            kit::exit_group(0)
+        });
+        ready.open();
+        kit::exit_thread(0)
+    });
+    ready.pass();
+    kit::await_end(child);
+    let status = std::fs::read_to_string(format!("/proc/{child}/status")).expect("a zombie has a status");
+    let field = |key: &str| status.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default().trim();
+    let uid: u32 = field("Uid:").split_whitespace().next().and_then(|uid| uid.parse().ok()).expect("a uid");
+    truth.say("proc", json!({ "comm": field("Name:"), "uid": uid }));
+    wait_and_say(truth, "ended", child);
+}
+
+extern "C" fn raise_again(signal: libc::c_int) {
+    // SAFETY: both may be called by a handler (signal-safety(7)).
+    unsafe {
+        libc::signal(signal, libc::SIG_DFL);
+        libc::kill(libc::getpid(), signal);
+    }
+}
+
+/// A process gets a signal, cleans up, and ends itself by the same signal. It handles the first one, takes it with
+/// `sigwait`, or gets it from the kernel.
+fn raised_again(truth: Truth, arguments: &[String]) {
+    let how = arguments[0].as_str();
+    let ready = Gate::new();
+    let victim = fork(|| {
+        // SAFETY: the handler only calls what handlers may call; the set is initialized before it is used.
+        unsafe {
+            libc::signal(libc::SIGTERM, raise_again as *const () as libc::sighandler_t);
+            match how {
+                "handled" => {
+                    ready.open();
+                    thread::sleep(kit::PATIENCE);
+                }
+                "waited-for" => {
+                    let (mut set, mut signal) = (std::mem::zeroed(), 0);
+                    libc::signal(libc::SIGTERM, libc::SIG_DFL);
+                    libc::sigemptyset(&raw mut set);
+                    libc::sigaddset(&raw mut set, libc::SIGTERM);
+                    libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
+                    ready.open();
+                    libc::sigwait(&raw const set, &raw mut signal);
+                    libc::sigprocmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut());
+                    libc::kill(libc::getpid(), signal);
+                }
+                "timer" => {
+                    libc::signal(libc::SIGALRM, raise_again as *const () as libc::sighandler_t);
+                    ready.open();
+                    libc::alarm(1);
+                    thread::sleep(kit::PATIENCE);
+                }
+                other => panic!("no such way: {other}"),
+            }
+        }
+        0
+    });
+    ready.pass();
+    if how != "timer" {
+        let sender = fork(|| {
+            kit::set_name(b"assassin");
+            // Whoever sends a signal is a process, whatever its thread is called.
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    kit::set_name(b"a-thread");
+                    kit::kill(victim, libc::SIGTERM);
+                });
+            });
+            0
+        });
+        wait_and_say(truth, "sender", sender);
+    }
+    wait_and_say(truth, "ended", victim);
+}
+
+/// The kernel ends a process for what that does.
+fn by_kernel(truth: Truth, arguments: &[String]) {
+    let how = arguments[0].as_str();
+    let child = fork(|| {
+        let limit = |what, soft: u64, hard: u64| {
+            let limit = libc::rlimit { rlim_cur: soft, rlim_max: hard };
+            // SAFETY: reads one rlimit.
+            assert_eq!(unsafe { libc::setrlimit(what, &raw const limit) }, 0, "setrlimit");
+        };
+        // SAFETY: integers, and buffers of this stack with their lengths.
+        unsafe {
+            for signal in [libc::SIGPIPE, libc::SIGXFSZ, libc::SIGXCPU] {
+                libc::signal(signal, libc::SIG_DFL);
+            }
+            match how {
+                "pipe" => {
+                    let mut ends = [0; 2];
+                    assert_eq!(libc::pipe(ends.as_mut_ptr()), 0, "pipe");
+                    libc::close(ends[0]);
+                    libc::write(ends[1], b"x".as_ptr().cast(), 1);
+                }
+                "file-size" => {
+                    limit(libc::RLIMIT_FSIZE, 1, 1);
+                    let file = tempfile::tempfile().expect("a file");
+                    libc::write(std::os::fd::AsRawFd::as_raw_fd(&file), b"xx".as_ptr().cast(), 1);
+                    libc::write(std::os::fd::AsRawFd::as_raw_fd(&file), b"xx".as_ptr().cast(), 1);
+                }
+                "cpu" => {
+                    limit(libc::RLIMIT_CPU, 1, 2);
+                    kit::burn(kit::PATIENCE);
+                }
+                "seccomp" => {
+                    libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_STRICT);
+                    libc::syscall(libc::SYS_getppid);
+                }
+                other => panic!("no such way: {other}"),
+            }
+        }
+        0
+    });
+    wait_and_say(truth, "ended", child);
+}
+
+/// An `io_uring` with a thread of its own (`IORING_SETUP_SQPOLL`); the errno if there is none.
+pub(crate) fn ring_with_a_thread() -> Result<std::os::fd::OwnedFd, i32> {
+    const SQPOLL: u32 = 1 << 1;
+    // `struct io_uring_params`, include/uapi/linux/io_uring.h: 120 bytes, the flags are the third word.
+    let mut params = [0u32; 30];
+    params[2] = SQPOLL;
+    // SAFETY: a number and a structure of the size that the kernel expects.
+    let fd = unsafe { libc::syscall(libc::SYS_io_uring_setup, 8, params.as_mut_ptr()) };
+    if fd < 0 {
+        return Err(std::io::Error::last_os_error().raw_os_error().unwrap_or_default());
+    }
+    // SAFETY: the descriptor is new, and nobody else's.
+    Ok(unsafe { std::os::fd::FromRawFd::from_raw_fd(fd as i32) })
+}
+
+/// The kernel makes a thread for a process, and ends it.
+fn kernel_made_thread(truth: Truth, _: &[String]) {
+    let child = fork(|| {
+        let me = std::process::id();
+        let ring = ring_with_a_thread().expect("it was tried before");
+        let other = || {
+            let threads = std::fs::read_dir("/proc/self/task").expect("/proc is mounted");
+            threads.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok()).find(|&tid| tid != me)
+        };
+        kit::until("the kernel makes a thread", || other().is_some());
+        truth.say("thread", json!({ "tid": other() }));
+        drop(ring);
+        kit::until("the thread is gone", || other().is_none());
         0
     });
     wait_and_say(truth, "ended", child);

@@ -4,7 +4,7 @@ mod exec_argv;
 pub(crate) mod exec_cred;
 mod exec_failed;
 mod exec_path;
-mod exit;
+pub(crate) mod exit;
 mod filters;
 mod kit;
 mod loss;

@@ -22,6 +22,7 @@ pub(super) const DEEDS: &[(&str, Deed)] = &[
     ("resting", resting),
     ("core-helper", core_helper),
     ("nothing", nothing),
+    ("pinned-storms", pinned),
 ];
 
 /// Most processes of one worker, should nobody stop it.
@@ -197,3 +198,34 @@ fn core_helper(truth: Truth, _: &[String]) {
 
 /// Starts and ends: a mark in the stream.
 fn nothing(_: Truth, _: &[String]) {}
+
+/// Two workers, each on a CPU of its own where there are two, make a number of short-lived processes.
+fn pinned(truth: Truth, arguments: &[String]) {
+    let count: u32 = arguments[0].parse().expect("a number");
+    let may = |set: &libc::cpu_set_t, cpu: &usize| {
+        // SAFETY: it reads a bit of the set, which is as large as its type says.
+        unsafe { libc::CPU_ISSET(*cpu, set) }
+    };
+    // SAFETY: all zero is an empty set, and both calls are given its size.
+    let cpus: Vec<usize> = unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        assert_eq!(libc::sched_getaffinity(0, size_of_val(&set), &raw mut set), 0, "sched_getaffinity");
+        (0..libc::CPU_SETSIZE as usize).filter(|cpu| may(&set, cpu)).collect()
+    };
+    for worker in 0..2 {
+        let cpu = cpus[worker % cpus.len()];
+        fork(|| {
+            // SAFETY: as above.
+            unsafe {
+                let mut set: libc::cpu_set_t = std::mem::zeroed();
+                libc::CPU_SET(cpu, &mut set);
+                assert_eq!(libc::sched_setaffinity(0, size_of_val(&set), &raw const set), 0, "sched_setaffinity");
+            }
+            for _ in 0..count {
+                kit::wait(fork(|| 0));
+            }
+            0
+        });
+    }
+    wait_for_all(truth);
+}

@@ -19,6 +19,7 @@ pub(super) const DEEDS: &[(&str, Deed)] = &[
     ("tree-thread", thread_parent),
     ("tree-clone-parent", clone_parent),
     ("tree-left-behind", left_behind),
+    ("tree-deep", deep),
 ];
 
 /// Makes this process a child subreaper, or none any more.
@@ -358,4 +359,44 @@ fn left_behind(truth: Truth, arguments: &[String]) {
         0
     });
     wait_and_say(truth, "ended", middle);
+}
+
+/// An orphan has more ancestors below its subreaper than the kernel side looks at.
+fn deep(truth: Truth, arguments: &[String]) {
+    let depth: u32 = arguments[0].parse().expect("a number");
+    let (mut read, mut write) = std::io::pipe().expect("a pipe");
+    let mut bottom = || {
+        let (ready, lonely) = (Gate::new(), Gate::new());
+        let middle = fork(|| {
+            let from = say_born(truth);
+            fork(|| {
+                let me = say_born(truth);
+                ready.open();
+                await_adoption(truth, from);
+                send(&mut write, me);
+                0
+            });
+            lonely.pass();
+            0
+        });
+        ready.pass();
+        lonely.open();
+        wait_and_say(truth, "ended", middle);
+    };
+    set_subreaper(true);
+    descend(depth, &mut bottom);
+    let orphan = receive(&mut read);
+    wait_and_say(truth, "ended", orphan.pid);
+}
+
+/// Runs `body` in a descendant, so many generations down, and waits for it.
+fn descend(depth: u32, body: &mut dyn FnMut()) {
+    if depth == 0 {
+        return body();
+    }
+    let child = fork(|| {
+        descend(depth - 1, body);
+        0
+    });
+    assert_eq!(kit::wait(child).status, 0, "a generation failed");
 }
