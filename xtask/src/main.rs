@@ -13,6 +13,7 @@ mod prose;
 mod regen;
 mod run;
 mod setup;
+mod soak;
 mod tally;
 mod test;
 mod toolchain;
@@ -41,6 +42,7 @@ enum Command {
     Run(run::Args),
     Test(test::Args),
     Vm(vm::Args),
+    Soak(soak::Args),
     Bench(bench::Args),
     Regen(regen::Args),
     Prose(prose::Args),
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
         Command::Build(args) => build::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Test(args) => return test::run(&args),
+        Command::Soak(args) => return soak::run(&args),
         Command::Vm(args) => vm::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Regen(args) => regen::run(&args),

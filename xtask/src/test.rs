@@ -222,14 +222,13 @@ fn plain_sentences(_: &mut Run<'_>) -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// Where random histories begin.
+/// Random tests begin with the same seed in every run, so a failure comes from a change.
 const PROPTEST_SEED: &str = "7919";
 
-/// `cargo test` of the tests in `which`, with arguments for the test binaries.
-fn test_command(which: &[&str], arguments: &[&str]) -> Result<duct::Expression> {
+/// `cargo test` of the tests in `which`, with arguments for the test binaries and the seed of random tests.
+pub(crate) fn test_command(which: &[&str], arguments: &[&str], seed: &str) -> Result<duct::Expression> {
     let args = ["test", "--no-fail-fast"].iter().chain(which).chain(&["--"]).chain(arguments).copied();
-    // Random tests begin with the same seed in every run, so a failure comes from a change.
-    let cargo = process::cargo(args).env("PROPTEST_RNG_SEED", PROPTEST_SEED);
+    let cargo = process::cargo(args).env("PROPTEST_RNG_SEED", seed);
     if !process::is_root() && process::command("sudo", ["-n", "true"]).stderr_null().run().is_ok() {
         return through_sudo(&cargo);
     }
@@ -238,7 +237,7 @@ fn test_command(which: &[&str], arguments: &[&str]) -> Result<duct::Expression> 
 
 fn tests(run: &mut Run<'_>) -> Result<Outcome> {
     let filter: Vec<&str> = run.args.filter.iter().map(String::as_str).collect();
-    let cargo = test_command(&HOST, &filter)?;
+    let cargo = test_command(&HOST, &filter, PROPTEST_SEED)?;
     with_object(run, || {
         let (mut tally, status) = read(&cargo)?;
         run_failed_live_tests_again(&mut tally)?;
@@ -252,7 +251,7 @@ fn tests(run: &mut Run<'_>) -> Result<Outcome> {
 }
 
 /// Runs tests, shows what they print, and counts.
-fn read(cargo: &duct::Expression) -> Result<(Tally, std::process::ExitStatus)> {
+pub(crate) fn read(cargo: &duct::Expression) -> Result<(Tally, std::process::ExitStatus)> {
     let mut reader = Reader::default();
     let status = process::tee(cargo, |line| reader.line(line))?;
     Ok((reader.finish(), status))
@@ -272,7 +271,8 @@ fn run_failed_live_tests_again(tally: &mut Tally) -> Result<()> {
     for name in failed {
         let test = &name[LIVE.len()..];
         println!("==> once more, alone: {test}");
-        let (again, status) = read(&test_command(&["--package", "tracer", "--test", "live"], &["--exact", test])?)?;
+        let (again, status) =
+            read(&test_command(&["--package", "tracer", "--test", "live"], &["--exact", test], PROPTEST_SEED)?)?;
         if status.success() && again.passed == 1 {
             tally.passed_alone(&name);
         }
