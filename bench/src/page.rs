@@ -85,7 +85,7 @@ fn render(results: &Results) -> Result<String> {
     for (kind, workers) in storms(results) {
         let plural = if workers == 1 { "worker" } else { "workers" };
         writeln!(out, "### {}, {workers} {plural}\n", title(kind))?;
-        out += "| | traced ÷ untraced (the half in the middle) | rounds | own CPU, µs each | events captured | peak RSS, MB |\n";
+        out += "| | traced ÷ untraced (middle half) | rounds | own CPU, µs each | events captured | peak RSS, MB |\n";
         out += "|---|---|---|---|---|---|\n";
         for (name, samples) in by_peer(results, kind, workers) {
             let figure = |of: fn(&Sample) -> f64| spread(samples.iter().map(|sample| of(sample)));

@@ -11,7 +11,7 @@ use crate::page::{self, Part};
 use crate::results::Results;
 
 /// The records that are sent through, and how each is called in the table.
-const RINGS: [(&str, &str); 2] = [("make", "a build that was recorded"), ("storm", "a storm that is made up")];
+const RINGS: [(&str, &str); 2] = [("make", "recorded build"), ("storm", "synthetic storm")];
 
 /// How far they go.
 const STAGES: [&str; 3] = ["decode", "decode, table", "decode, table, JSON"];

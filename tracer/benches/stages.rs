@@ -2,7 +2,7 @@
 //!
 //! `cargo xtask bench --stages` runs it and writes the figures into docs/benchmarks.md. The records are a ring that was
 //! recorded while `make -j2` built a small C program (`tests/captures/make.ring`, made by `examples/capture.rs` from `make.sh` beside it), and those of
-//! a storm that is made up (`tests/soak/storm.rs`), long enough that the table forgets the dead as it goes.
+//! a synthetic storm (`tests/soak/storm.rs`), long enough that the table forgets exited processes as it goes.
 #![expect(clippy::expect_used, reason = "a benchmark fails by panicking")]
 #![allow(missing_docs, reason = "criterion makes a public function")]
 
