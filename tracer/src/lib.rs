@@ -21,6 +21,7 @@ pub mod sink;
 pub mod source;
 pub mod sys;
 pub mod table;
+pub mod untrusted;
 #[cfg(feature = "cli")]
 pub mod view;
 

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::event::Kubernetes;
+use crate::event::id::ProcessId;
 use crate::record::text::Arguments;
 
 /// What is known of a container besides its id and cgroup.
@@ -27,6 +28,19 @@ pub struct Info {
     pub args: Option<Arguments>,
     /// Annotations of its bundle.
     pub annotations: Option<Arc<BTreeMap<Arc<str>, Arc<str>>>>,
+    /// Its control group is frozen (`docker pause`).
+    pub paused: bool,
+}
+
+/// A bundle, as the command line of a runtime names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bundle {
+    /// Its directory.
+    pub path: Arc<str>,
+    /// The runtime, a process of root: the path means what it means to that.
+    pub runtime: ProcessId,
+    /// The runtime runs inside a container itself, with this control group: it describes only what lies below that.
+    pub within: Option<Arc<str>>,
 }
 
 /// What is to be looked for.
@@ -36,21 +50,21 @@ pub enum Ask {
     Look {
         /// Its id.
         id: Arc<str>,
-        /// Directory of its bundle, where the runtime's command line tells.
-        bundle: Option<Arc<str>>,
+        /// Its cgroup, once there is one.
+        cgroup: Option<Arc<str>>,
+        /// Its bundle, where the runtime's command line names it.
+        bundle: Option<Bundle>,
         /// The runtime, where that was seen.
         runtime: Option<Arc<str>>,
-        /// Pid of the runtime, 0 if unknown: the bundle lies where that sees it.
-        pid: u32,
     },
     /// Its first process has ended: now, or never.
     Last {
         /// Its id.
         id: Arc<str>,
-        /// Its cgroup, to be asked for the memory.
-        cgroup: Arc<str>,
+        /// Its own cgroup, if it has one: the memory is that cgroup's.
+        cgroup: Option<Arc<str>>,
     },
-    /// It is no more.
+    /// It does not exist any more.
     Forget {
         /// Its id.
         id: Arc<str>,

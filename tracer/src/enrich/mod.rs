@@ -5,6 +5,7 @@
 
 pub mod container_info;
 pub mod info;
+mod lenient;
 pub mod oci;
 pub mod path;
 pub mod runtime_state;
@@ -61,6 +62,9 @@ pub struct Cgroups {
     ids: FxHashMap<Arc<str>, u64>,
     /// Containers whose paths do not tell, by the path of their own cgroup.
     named: FxHashMap<Arc<str>, Arc<Container>>,
+    /// Which cgroup has the id of a container in its path: the first that had it, while that is there. Users to whom a part
+    /// of the hierarchy is delegated can call theirs like the containers of others.
+    claimed: FxHashMap<Arc<str>, Arc<str>>,
     removed: VecDeque<u64>,
     /// An id came up that has no path.
     wanted: bool,
@@ -77,6 +81,9 @@ impl Cgroups {
             return known.clone();
         }
         let cgroup = Arc::new(self.read(path));
+        if let Some(container) = &cgroup.container {
+            self.claimed.entry(container.id.clone()).or_insert_with(|| container.cgroup.clone());
+        }
         self.ids.insert(cgroup.path.clone(), id);
         self.by_id.insert(id, cgroup.clone());
         self.changed.iter_mut().for_each(|changed| changed.push(id));
@@ -98,6 +105,8 @@ impl Cgroups {
                 self.named.insert(path, Arc::new(container));
             }
         }
+        // The new paths claim what they name.
+        self.claimed.retain(|_, path| below(path, &from).is_none());
         let mut moved: Vec<(String, u64)> = Vec::new();
         self.ids.retain(|path, &mut id| {
             let rest = below(path, &from);
@@ -153,17 +162,22 @@ impl Cgroups {
     }
 
     /// The cgroup of an id was made for a container, as its runtime's command line says.
-    pub fn name(&mut self, id: u64, container: &str, runtime: &str) -> Option<Arc<Cgroup>> {
+    pub fn name(&mut self, id: u64, container: &str, runtime: Option<&str>) -> Option<Arc<Cgroup>> {
         let cgroup = self.by_id.get(&id)?;
         if cgroup.container.is_some() {
             return None;
         }
         let path = cgroup.path.clone();
         self.name_path(&path, container, runtime);
-        let cgroup = Arc::new(self.read(&path));
-        self.by_id.insert(id, cgroup.clone());
-        self.changed.iter_mut().for_each(|changed| changed.push(id));
-        Some(cgroup)
+        let below = |of: &str| of.strip_prefix(&*path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let ids: Vec<(u64, Arc<str>)> =
+            self.by_id.iter().filter(|(_, of)| below(&of.path)).map(|(&id, of)| (id, of.path.clone())).collect();
+        for (id, path) in ids {
+            let cgroup = Arc::new(self.read(&path));
+            self.by_id.insert(id, cgroup);
+            self.changed.iter_mut().for_each(|changed| changed.push(id));
+        }
+        self.by_id.get(&id).cloned()
     }
 
     /// A container is being made, as its runtime's command line says: the cgroup that is named after it is its.
@@ -171,14 +185,14 @@ impl Cgroups {
         let named = |path: &str| oci::is_named_after(path, container);
         let ids: Vec<u64> = self.ids.iter().filter(|(path, _)| named(path)).map(|(_, &id)| id).collect();
         for id in ids {
-            self.name(id, container, runtime);
+            self.name(id, container, Some(runtime));
         }
     }
 
     /// The cgroup of a path is that of a container.
-    pub fn name_path(&mut self, path: &str, container: &str, runtime: &str) {
+    pub fn name_path(&mut self, path: &str, container: &str, runtime: Option<&str>) {
         let path: Arc<str> = path.into();
-        let container = Container::new(container, Some(runtime), None, path.clone());
+        let container = Container::new(container, runtime, None, path.clone());
         self.named.insert(path, container);
     }
 
@@ -188,6 +202,11 @@ impl Cgroups {
         if self.ids.get(&gone.path) == Some(&id) {
             self.ids.remove(&gone.path);
             self.named.remove(&gone.path);
+            if let Some(container) = &gone.container
+                && self.claimed.get(&container.id) == Some(&gone.path)
+            {
+                self.claimed.remove(&container.id);
+            }
         }
         self.changed.iter_mut().for_each(|changed| changed.push(id));
         self.removed.push_back(id);
@@ -195,6 +214,20 @@ impl Cgroups {
             && let Some(oldest) = self.removed.pop_front()
         {
             self.by_id.remove(&oldest);
+        }
+    }
+
+    /// Whether the cgroup of a path is in this container.
+    pub fn is_of(&self, path: &str, container: &str) -> bool {
+        let known = self.ids.get(path).and_then(|id| self.by_id.get(id));
+        known.and_then(|cgroup| cgroup.container.as_ref()).is_some_and(|of| &*of.id == container)
+    }
+
+    /// Notes that something about a container has changed which decides whether it is wanted: what it is called.
+    pub fn touch(&mut self, container: &str) {
+        if let Some(changed) = &mut self.changed {
+            let of = |cgroup: &Cgroup| cgroup.container.as_ref().is_some_and(|of| &*of.id == container);
+            changed.extend(self.by_id.iter().filter(|(_, cgroup)| of(cgroup)).map(|(&id, _)| id));
         }
     }
 
@@ -206,7 +239,7 @@ impl Cgroups {
     /// What a path tells, by itself and by what is known of the cgroups above it.
     fn read(&self, text: &str) -> Cgroup {
         let place = path::read(text);
-        let found = place.container.as_ref();
+        let found = place.container.as_ref().filter(|found| !self.is_anothers(&found.id, found.cgroup));
         let named = above(text).find_map(|path| self.named.get(path));
         let container = match named {
             Some(named) if found.is_none_or(|found| found.cgroup.len() < named.cgroup.len()) => Some(named.clone()),
@@ -218,6 +251,12 @@ impl Cgroups {
             }),
         };
         Cgroup { path: text.into(), unit: place.unit.as_deref().map(Into::into), container }
+    }
+
+    /// Whether the container of this id is in another cgroup, which is there.
+    fn is_anothers(&self, id: &str, cgroup: &str) -> bool {
+        let Some(own) = self.claimed.get(id).filter(|own| self.ids.contains_key(*own)) else { return false };
+        !above(cgroup).any(|path| path == &**own)
     }
 
     /// The container of a cgroup that is known: those below it share it.
@@ -250,7 +289,7 @@ mod tests {
     fn what_lies_below_a_container_is_in_it() {
         let mut cgroups = Cgroups::default();
         assert_eq!(container(&cgroups.learn(7, "/web")), None);
-        assert_eq!(container(&cgroups.name(7, "web", "runc").unwrap()), Some("web"));
+        assert_eq!(container(&cgroups.name(7, "web", Some("runc")).unwrap()), Some("web"));
         let below = cgroups.learn(8, "/web/a/b");
         assert_eq!(
             (container(&below), below.container.as_ref().unwrap().engine.as_deref()),
@@ -261,15 +300,35 @@ mod tests {
     }
 
     #[test]
+    fn a_cgroup_that_is_called_like_anothers_container_is_not_that() {
+        let id = "a".repeat(64);
+        let own = format!("/system.slice/docker-{id}.scope");
+        let false_one = format!("/user.slice/user-1000.slice/user@1000.service/docker-{id}.scope");
+        let mut cgroups = Cgroups::default();
+        assert_eq!(container(&cgroups.learn(1, &own)), Some(&*id));
+        assert_eq!(container(&cgroups.learn(2, &false_one)), None);
+        assert_eq!(container(&cgroups.learn(3, &format!("{false_one}/below"))), None);
+        assert_eq!(container(&cgroups.learn(4, &format!("{own}/below"))), Some(&*id));
+        // It starts again, elsewhere.
+        cgroups.remove(4);
+        cgroups.remove(1);
+        assert_eq!(container(&cgroups.learn(5, &format!("/docker/{id}"))), Some(&*id));
+        // It gets another path, and is still the one.
+        cgroups.rename(5, &own);
+        assert_eq!(cgroups.get(5).as_deref().map(container), Some(Some(&*id)));
+        assert_eq!(container(&cgroups.learn(6, &false_one)), None);
+    }
+
+    #[test]
     fn the_innermost_container_counts() {
         let id = "a".repeat(64);
         let mut cgroups = Cgroups::default();
         cgroups.learn(1, "/node");
-        cgroups.name(1, "node", "runc");
+        cgroups.name(1, "node", Some("runc"));
         assert_eq!(container(&cgroups.learn(2, &format!("/node/docker/{id}/x"))), Some(&*id));
         cgroups.learn(3, &format!("/docker/{id}"));
         cgroups.learn(4, &format!("/docker/{id}/in"));
-        cgroups.name(4, "in", "crun");
+        cgroups.name(4, "in", Some("crun"));
         assert_eq!(container(&cgroups.get(4).unwrap()), Some(&*id), "the path says it: nothing is put over that");
     }
 
@@ -277,7 +336,7 @@ mod tests {
     fn the_removed_are_remembered_for_a_while_and_their_paths_are_free() {
         let mut cgroups = Cgroups::default();
         cgroups.learn(1, "/web");
-        cgroups.name(1, "web", "runc");
+        cgroups.name(1, "web", Some("runc"));
         cgroups.remove(1);
         assert_eq!(container(&cgroups.get(1).unwrap()), Some("web"));
         assert_eq!(container(&cgroups.learn(2, "/web")), None);
@@ -295,7 +354,7 @@ mod tests {
         for (id, path) in [(1, "/a"), (2, "/a/x"), (3, "/a/x/y"), (4, "/ab")] {
             cgroups.learn(id, path);
         }
-        cgroups.name(2, "web", "runc");
+        cgroups.name(2, "web", Some("runc"));
         assert_eq!(cgroups.rename(1, "/b").as_deref(), Some("/a"));
         let mut path = |id| cgroups.get(id).unwrap().path.to_string();
         assert_eq!([1, 2, 3, 4].map(&mut path), ["/b", "/b/x", "/b/x/y", "/ab"]);

@@ -56,6 +56,14 @@ pub enum Verb {
     Other,
 }
 
+/// Whether a program that runs can be the runtime that its command line names: another one's file has another name. What
+/// cannot be read is no reason to doubt; a copy of itself in memory is called `/memfd:runc_cloned:…`.
+pub fn is_program_of(exe: Option<&str>, runtime: &str) -> bool {
+    exe.is_none_or(|exe| {
+        exe.starts_with("/memfd:") || exe.rsplit('/').next().is_some_and(|name| name.contains(runtime))
+    })
+}
+
 /// A runtime's command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Line<'a> {
@@ -168,6 +176,19 @@ mod tests {
                 (runtime, verb, id.to_owned(), bundle.map(str::to_owned))
             });
             assert_eq!(line(text), wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_program_is_the_runtime_that_its_command_line_names() {
+        for exe in
+            ["/usr/sbin/runc", "/opt/bin/runc.amd64", "/usr/bin/docker-runc", "/memfd:runc_cloned:/proc/self/exe"]
+        {
+            assert!(is_program_of(Some(exe), "runc"), "{exe}");
+        }
+        assert!(is_program_of(None, "runc"));
+        for exe in ["/usr/bin/unshare", "/home/runc/sh", "/usr/bin/su"] {
+            assert!(!is_program_of(Some(exe), "runc"), "{exe}");
         }
     }
 

@@ -7,6 +7,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use serde_json::Value;
+
+use super::lenient::lenient;
 
 use crate::kernel::hierarchy::Hierarchy;
 
@@ -70,15 +73,16 @@ fn entries(directory: &Path) -> Vec<PathBuf> {
 #[derive(Deserialize)]
 struct Runc {
     /// Directory of the cgroup, by v1 controller; v2 has an empty name.
-    cgroup_paths: std::collections::HashMap<String, String>,
+    cgroup_paths: std::collections::HashMap<String, Value>,
+    #[serde(default, deserialize_with = "lenient")]
     config: Option<RuncConfig>,
 }
 
 #[derive(Deserialize)]
 struct RuncConfig {
     /// `bundle=DIRECTORY` among them (libcontainer/specconv/spec_linux.go).
-    #[serde(default)]
-    labels: Vec<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    labels: Option<Vec<String>>,
 }
 
 /// What is used of crun's `status` (src/libcrun/status.c).
@@ -86,6 +90,7 @@ struct RuncConfig {
 struct Crun {
     #[serde(rename = "cgroup-path")]
     cgroup_path: String,
+    #[serde(default, deserialize_with = "lenient")]
     bundle: Option<String>,
 }
 
@@ -98,10 +103,10 @@ fn parse(runtime: &str, file: &Path, hierarchy: &Hierarchy) -> Option<(String, O
         return serde_json::from_slice(&text).ok().map(|crun: Crun| (crun.cgroup_path, crun.bundle));
     }
     let runc: Runc = serde_json::from_slice(&text).ok()?;
-    let directory = Path::new(runc.cgroup_paths.get(hierarchy.controller.unwrap_or_default())?);
+    let directory = Path::new(runc.cgroup_paths.get(hierarchy.controller.unwrap_or_default())?.as_str()?);
     let mount = hierarchy.mount.as_ref()?;
     let inside = directory.strip_prefix(&mount.at).ok()?.to_str()?;
-    let labels = runc.config.map(|config| config.labels).unwrap_or_default();
+    let labels = runc.config.and_then(|config| config.labels).unwrap_or_default();
     let bundle = labels.iter().find_map(|label| label.strip_prefix("bundle=")).map(ToOwned::to_owned);
     Some((format!("{}/{inside}", mount.root.trim_end_matches('/')), bundle))
 }
@@ -124,13 +129,13 @@ mod tests {
             format!(
                 r#"{{"id":"{id}","init_process_pid":7,"cgroup_paths":{{"":"/sys/fs/cgroup/unified/{id}",
                 "memory":"/sys/fs/cgroup/memory/part/{id}","pids":"/sys/fs/cgroup/pids/{id}"}},
-                "config":{{"rootless_euid":false,"labels":["bundle=/bundles/{id}"]}}}}"#
+                "rootless":"?","config":{{"rootless_euid":7,"labels":["bundle=/bundles/{id}"]}}}}"#
             )
         };
         write("run/runc/web/state.json", &runc("web"));
         write("run/containerd/runc/default/box/state.json", &runc("box"));
         write("run/runc/broken/state.json", "{");
-        write("run/crun/db/status", r#"{"pid": 7, "cgroup-path": "/db", "scope": "", "bundle": "/b"}"#);
+        write("run/crun/db/status", r#"{"pid": 7, "cgroup-path": "/db", "scope": 7, "bundle": "/b"}"#);
         let mount = Mount { at: "/sys/fs/cgroup/pids".into(), root: "/".into() };
         let hierarchy =
             Hierarchy { subsys: 3, number: 8, controller: Some("pids"), mount: Some(mount), base: String::new() };

@@ -76,6 +76,9 @@ pub struct Container {
     /// What it is in Kubernetes, once that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kubernetes: Option<Kubernetes>,
+    /// True while its control group is frozen, as `docker pause` does it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
     /// Directory of its OCI bundle (`container_info`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bundle: Option<Arc<str>>,
@@ -103,6 +106,7 @@ impl Container {
             pod_uid: None,
             cgroup,
             kubernetes: None,
+            paused: false,
             bundle: None,
             args: None,
             annotations: None,

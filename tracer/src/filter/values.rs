@@ -54,8 +54,15 @@ impl Values {
             return;
         }
         let Some(container) = event.container() else { return };
-        if container.name.as_ref().is_some_and(|name| self.containers.iter().any(|wanted| **wanted == **name)) {
-            self.named.insert(container.id.clone());
+        // It may have been renamed.
+        match &container.name {
+            Some(name) if self.containers.iter().any(|wanted| **wanted == **name) => {
+                self.named.insert(container.id.clone());
+            }
+            Some(_) => {
+                self.named.remove(&container.id);
+            }
+            None => {}
         }
     }
 

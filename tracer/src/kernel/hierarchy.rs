@@ -262,12 +262,12 @@ fn is_root(directory: &Path) -> bool {
             && !directory.join("notify_on_release").exists()
 }
 
-/// Where the memory controller is: a v1 hierarchy, or v2.
-pub fn memory() -> Option<Mount> {
+/// Where a controller is: a v1 hierarchy, or v2.
+pub fn of_controller(name: &str) -> Option<Mount> {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let (own, mounts) = (read(OWN), read(MOUNTS));
-    let number = number_of_v1(&own, "memory");
-    let mut mount = mount(&mounts, number.map(|_| "memory"))?;
+    let number = number_of_v1(&own, name);
+    let mut mount = mount(&mounts, number.map(|_| name))?;
     let base = base(&mount, path_of(&own, number.unwrap_or_default()).unwrap_or_default(), std::process::id());
     mount.root = resolve(&base, &mount.root).into_owned();
     Some(mount)

@@ -218,6 +218,13 @@ pub enum Remains {
     None,
 }
 
+/// Which process a `stat` file is about.
+pub fn start_of(stat: &std::path::Path) -> Option<ProcessId> {
+    let bytes = std::fs::read(stat).ok()?;
+    let pid = std::str::from_utf8(bytes.split(|byte| *byte == b' ').next()?).ok()?.parse().ok()?;
+    Some(ProcessId::from_ticks(Stat::parse(&bytes)?.start_ticks, pid))
+}
+
 /// Looks at what is left of one.
 pub fn remains(id: ProcessId) -> Remains {
     match std::fs::read(format!("/proc/{}/stat", id.pid())) {

@@ -43,6 +43,7 @@ impl Table {
         let mut entry = Entry::new(raw.child.tgid, raw.child.start_ns, self.options.utc_minus_boot_ns, Source::Kernel);
         let image = creator.map_or(ImageId::NONE, |creator| self.store[creator].image);
         entry.image = self.store.images.named(image, &raw.comm);
+        entry.by_root = creator.is_some_and(|creator| self.store[creator].by_root);
         entry.kthread = raw.flags & raw::FORK_KTHREAD != 0;
         entry.creator = creator_id;
         entry.ns_pids = ns_pids;
@@ -131,6 +132,8 @@ impl Table {
 
         let entry = &mut self.store[slot];
         (entry.kthread, entry.bare) = (false, false);
+        // A program with the set-user-ID bit keeps the command line that its user chose, whatever it becomes later.
+        entry.by_root = raw.old_euid == 0 && raw.ids.uid == 0 && raw.ids.euid == 0;
         entry.execs += 1;
         entry.exec_ns = at.boot_ns;
         let previous_exe = self.store.image(slot).exe.clone();
@@ -155,7 +158,7 @@ impl Table {
         });
         self.tell(Detail::Exec(Some(exec)), slot, at, out);
         self.container_execed(slot, at, out);
-        self.ask_by_runtime(slot);
+        self.runtime_execed(slot);
     }
 
     pub(super) fn exit(&mut self, exit: &raw::Exit, out: &mut Vec<Event>) {

@@ -6,12 +6,16 @@ use tracer_common::record as raw;
 
 use super::store::Slot;
 use super::{Moment, Table};
-use crate::enrich::info::Ask;
+use crate::enrich::info::{Ask, Bundle};
 use crate::enrich::runtime_state::State;
 use crate::enrich::{Cgroup, Container, below, oci};
 use crate::event::Event;
+use crate::event::id::ProcessId;
 use crate::proc::Seed;
 use crate::record;
+
+/// No process: the first pid is 1.
+const GONE: ProcessId = ProcessId::from_ticks(0, 0);
 
 /// runc becomes `runc init`, and that makes two more, one after the other: so far is it from the command line.
 const INITS: usize = 4;
@@ -44,21 +48,27 @@ impl Table {
         }
     }
 
-    /// These cgroups are those of containers. To be told before the cgroups themselves.
+    /// These cgroups are those of containers. To be called before [`Table::learn_cgroups`].
     pub fn name_containers(&mut self, containers: impl IntoIterator<Item = State>) {
         for State { id, runtime, cgroup, bundle } in containers {
-            self.cgroups.name_path(&cgroup, &id, runtime);
+            self.cgroups.name_path(&cgroup, &id, Some(runtime));
             if let Some(bundle) = bundle.filter(|_| !self.infos.contains_key(&*id)) {
-                let (id, bundle, runtime) = (id.into(), Some(bundle.into()), Some(runtime.into()));
-                self.ask(Ask::Look { id, bundle, runtime, pid: 0 });
+                // A process that is gone: the path means what it means to tracer.
+                let bundle = Some(Bundle { path: bundle.into(), runtime: GONE, within: None });
+                self.ask(Ask::Look { id: id.into(), cgroup: None, bundle, runtime: Some(runtime.into()) });
             }
         }
     }
 
-    /// Containers that runtimes are just making, as their command lines say.
+    /// Containers that runtimes of root are just making, as their command lines say.
     pub(super) fn name_by_runtimes(&mut self, seeds: &[Seed]) {
-        for argv in seeds.iter().filter_map(|seed| seed.process.image.argv.as_ref()) {
-            if let Some(line) = oci::read(argv).filter(|line| line.verb == oci::Verb::Create) {
+        for seed in seeds {
+            let process = &seed.process;
+            let by_root = process.uid == Some(0) && process.euid.is_none_or(|euid| euid == 0);
+            if let Some(argv) = process.image.argv.as_ref().filter(|_| by_root)
+                && let Some(line) = oci::read(argv).filter(|line| line.verb == oci::Verb::Create)
+                && oci::is_program_of(process.image.exe.as_deref(), line.runtime)
+            {
                 self.cgroups.name_after(line.id, line.runtime);
             }
         }
@@ -79,24 +89,27 @@ impl Table {
         if !path.is_empty() {
             self.learn_cgroup(raw.id, path);
         }
-        // Who makes a cgroup is nobody's first sight; who joins one is.
+        // A process that makes a cgroup is not reported for that; one that joins is.
         let known = if raw.task.tgid == 0 { None } else { self.store.find(raw.task) };
         match raw.deed {
             raw::CGROUP_MADE => {
-                if let Some(line) = known.and_then(|maker| self.runtime_line(maker))
+                let line = known.and_then(|maker| self.runtime_line(maker));
+                if let Some(line) = &line
                     && oci::is_named_after(path, &line.id)
                 {
-                    self.cgroups.name(raw.id, &line.id, line.runtime);
+                    self.cgroups.name(raw.id, &line.id, Some(line.runtime));
                 }
+                self.confirm(raw.id, line.as_ref());
                 self.container_created(raw.id, known, Moment::of(&raw.header), out);
             }
             raw::CGROUP_JOINED => {
                 let at = Moment::of(&raw.header);
                 let Some(slot) = known.or_else(|| self.resolve(raw.task, at, out)) else { return };
                 // A runtime puts the container's first process where it wants it.
-                if let Some(line) = self.line_that_made(slot)
-                    && self.cgroups.name(raw.id, &line.id, line.runtime).is_some()
-                {
+                let line = self.line_that_made(slot);
+                let named = line.as_ref().and_then(|line| self.cgroups.name(raw.id, &line.id, Some(line.runtime)));
+                self.confirm(raw.id, line.as_ref());
+                if named.is_some() {
                     self.container_created(raw.id, None, at, out);
                 }
                 let before = self.container_of(slot);
@@ -142,24 +155,42 @@ impl Table {
         }
     }
 
-    /// One that was born into a deeper pid namespace by a runtime, which is to make a container (or to run something in one),
-    /// belongs to that. runc puts its child into the cgroup first; crun does after the birth.
+    /// A process that a runtime of root forks into a deeper pid namespace belongs to the container that the runtime makes, or
+    /// runs something in. runc puts its child into the cgroup first; crun does so after the fork, and an engine can do
+    /// without a cgroup. A runtime that is in a container itself proves no more than its cgroup does.
     pub(super) fn born_into_container(&mut self, child: Slot, creator: Slot) {
         if self.depth(child) <= self.depth(creator) {
             return;
         }
         let Some(line) = self.line_above(creator) else { return };
-        let entry = &mut self.store[child];
+        let entry = &self.store[child];
         let inside = entry.cgroup.as_ref().and_then(|cgroup| cgroup.container.as_ref());
-        if inside.is_some_and(|container| *container.id == *line.id) {
+        if inside.is_some_and(|container| *container.id == *line.id) || self.container_of(line.slot).is_some() {
             return;
         }
         let (path, unit) = match &entry.cgroup {
             Some(cgroup) => (cgroup.path.clone(), cgroup.unit.clone()),
             None => return,
         };
-        let container = Container::new(&line.id, Some(line.runtime), None, path.clone());
-        entry.cgroup = Some(Arc::new(Cgroup { path, unit, container: Some(container) }));
+        // One that is there has a cgroup of its own already.
+        let known = self.lives.get(&*line.id).map(|life| life.container.clone());
+        let container = known.unwrap_or_else(|| Container::new(&line.id, Some(line.runtime), None, path.clone()));
+        self.store[child].cgroup = Some(Arc::new(Cgroup { path, unit, container: Some(container) }));
+        if line.verb == oci::Verb::Create {
+            self.ask_by_runtime(line.slot);
+        }
+    }
+
+    /// A runtime has succeeded in making a container: what its command line says of that is true, whatever another one
+    /// that failed said of the same id.
+    fn confirm(&mut self, cgroup: u64, line: Option<&RuntimeLine>) {
+        let Some(line) = line.filter(|line| line.verb == oci::Verb::Create) else { return };
+        let cgroup = self.cgroups.get(cgroup);
+        let own = cgroup.as_ref().and_then(|cgroup| cgroup.container.as_ref());
+        let begun = self.lives.get(&*line.id).is_some_and(|life| life.init.is_some());
+        if own.is_some_and(|container| *container.id == *line.id) && !begun {
+            self.ask_by_runtime(line.slot);
+        }
     }
 
     /// The command line by which a runtime made this process, to be the first of a container.
@@ -176,18 +207,33 @@ impl Table {
             if let Some(line) = self.runtime_line(slot) {
                 return Some(line);
             }
-            self.store.image(slot).argv.as_ref().filter(|argv| oci::is_init(argv))?;
+            if !self.is_runtime_init(slot) {
+                return None;
+            }
             let entry = &self.store[slot];
             next = entry.creator.or(entry.parent_id()).and_then(|above| self.store.by_id(above));
         }
         None
     }
 
-    /// What a process was told to do, if it is a container runtime and that is about a container.
-    fn runtime_line(&self, slot: Slot) -> Option<RuntimeLine> {
-        let argv = self.store.image(slot).argv.as_ref()?;
+    /// True for `runc init`, which becomes the container's program.
+    pub(super) fn is_runtime_init(&self, slot: Slot) -> bool {
+        self.store[slot].by_root && self.store.image(slot).argv.as_ref().is_some_and(oci::is_init)
+    }
+
+    /// What a process was told to do, if it is a container runtime of root and that is about a container. What others call
+    /// themselves proves nothing.
+    pub(super) fn runtime_line(&self, slot: Slot) -> Option<RuntimeLine> {
+        let image = self.store.image(slot);
+        let argv = image.argv.as_ref().filter(|_| self.store[slot].by_root)?;
         let line = oci::read(argv).filter(|line| matches!(line.verb, oci::Verb::Create | oci::Verb::Exec))?;
-        Some(RuntimeLine { runtime: line.runtime, verb: line.verb, id: line.id.to_owned() })
+        oci::is_program_of(image.exe.as_deref(), line.runtime).then(|| RuntimeLine {
+            slot,
+            runtime: line.runtime,
+            verb: line.verb,
+            id: line.id.to_owned(),
+            bundle: line.bundle.map(ToOwned::to_owned),
+        })
     }
 }
 
@@ -204,9 +250,11 @@ impl FoundIn {
     }
 }
 
-/// An [`oci::Line`] that borrows nothing.
+/// An [`oci::Line`] that borrows nothing, and the process whose it is.
 pub(super) struct RuntimeLine {
-    runtime: &'static str,
+    pub(super) slot: Slot,
+    pub(super) runtime: &'static str,
     pub(super) verb: oci::Verb,
-    id: String,
+    pub(super) id: String,
+    pub(super) bundle: Option<String>,
 }

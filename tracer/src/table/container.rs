@@ -7,8 +7,8 @@ use rustc_hash::FxHashMap;
 use super::entry::boot_to_utc;
 use super::store::Slot;
 use super::{Moment, Table, info};
+use crate::enrich::Container;
 use crate::enrich::info::Ask;
-use crate::enrich::{Container, oci};
 use crate::event::id::ProcessId;
 use crate::event::time::Timestamp;
 use crate::event::{self, ContainerEnd, Detail, Event, Origin, ProcessContainer};
@@ -47,6 +47,8 @@ pub(super) struct Life {
     /// When it ended, and when its cgroup was removed, while that is not told because an answer is waited for.
     waiting: Option<Moment>,
     removed: Option<Moment>,
+    /// It has no cgroup of its own: it goes with the last of its processes.
+    bare: bool,
     /// When the last question about it was handed out.
     pub(super) asked_ns: Option<u64>,
     living: u64,
@@ -54,6 +56,11 @@ pub(super) struct Life {
 }
 
 impl Life {
+    /// True from when it was made until its cgroup is removed: no runtime makes another of this id.
+    pub(super) fn is_there(&self) -> bool {
+        self.created && self.removed.is_none()
+    }
+
     /// Since when its end waits for an answer.
     pub(super) fn waits_since(&self) -> Option<u64> {
         let ended_ns = self.waiting.or(self.removed)?.boot_ns;
@@ -95,6 +102,7 @@ impl Table {
             told: false,
             answered: false,
             waiting: None,
+            bare: false,
             asked_ns: None,
             removed: None,
             living: 0,
@@ -109,8 +117,13 @@ impl Table {
             self.count_in(slot, None);
         }
         if !std::mem::replace(&mut self.life(&container).created, true) {
-            self.ask(Ask::Look { id: container.id.clone(), bundle: None, runtime: None, pid: 0 });
+            self.ask_for(&container);
         }
+    }
+
+    fn ask_for(&mut self, container: &Container) {
+        let (id, cgroup) = (container.id.clone(), Some(container.cgroup.clone()));
+        self.ask(Ask::Look { id, cgroup, bundle: None, runtime: None });
     }
 
     /// A process is the first of its container. False if there is one already.
@@ -143,17 +156,27 @@ impl Table {
         // It may have been known by its runtime's word only.
         life.container = container.clone();
         self.tell_container(Step::Create, &container, maker, at, out);
-        if self.infos.contains_key(&container.id) {
-            self.tell_info(&container.id, at, out);
-        } else {
-            self.ask(Ask::Look { id: container.id.clone(), bundle: None, runtime: None, pid: 0 });
+        self.tell_info(&container.id, at, out);
+        self.ask_for(&container);
+    }
+
+    /// A container starts whose making was not seen: its engine does without a cgroup (`podman --cgroups=disabled`).
+    fn create_bare(&mut self, container: &Arc<Container>, at: Moment, out: &mut Vec<Event>) {
+        let own = |cgroup: &str| self.cgroups.is_of(cgroup, &container.id);
+        let bare = !own(&container.cgroup);
+        let life = self.life(container);
+        if !bare || std::mem::replace(&mut life.created, true) {
+            return;
         }
+        life.bare = true;
+        self.tell_container(Step::Create, container, None, at, out);
+        self.tell_info(&container.id, at, out);
     }
 
     /// A process in a container has another image: the entrypoint's, or that of a program that was put into it.
     pub(super) fn container_execed(&mut self, slot: Slot, at: Moment, out: &mut Vec<Event>) {
         let Some(container) = self.container_of(slot) else { return };
-        if self.store.image(slot).argv.as_ref().is_some_and(oci::is_init) {
+        if self.is_runtime_init(slot) {
             return;
         }
         let (id, execs) = (self.store[slot].id(), self.store[slot].execs);
@@ -166,6 +189,7 @@ impl Table {
         self.store[slot].origin = origin;
         let step = match (origin, started) {
             (Some(Origin::Entrypoint), None) if self.is_first(slot) => {
+                self.create_bare(&container, at, out);
                 self.begin_life(slot, &container);
                 Step::Start
             }
@@ -177,7 +201,7 @@ impl Table {
             }
             _ => return,
         };
-        // A child of what was put into it execs for the first time too; only who came from outside was put there.
+        // A child of what was put into it execs for the first time too; only one from outside was put there.
         let creator = self.store[slot].creator.and_then(|creator| self.store.by_id(creator));
         if matches!(step, Step::Exec) && creator.is_some_and(|creator| self.store[creator].origin == origin) {
             return;
@@ -207,7 +231,9 @@ impl Table {
         life.sums.user_ns += usage.user_ns;
         life.sums.system_ns += usage.system_ns;
         life.sums.max_rss_bytes = life.sums.max_rss_bytes.max(usage.max_rss_bytes);
-        let (none_left, own) = (life.living == 0, life.container.cgroup.clone());
+        let (none_left, bare) = (life.living == 0, life.bare);
+        // The cgroup of one that has none is others' too.
+        let own = Some(life.container.cgroup.clone()).filter(|_| !bare);
         if life.init.is_some_and(|(init, _)| init == id) {
             life.ended = Some((status, at.boot_ns));
             self.ask(Ask::Last { id: container.id.clone(), cgroup: own });
@@ -215,6 +241,10 @@ impl Table {
         }
         if none_left {
             self.tell_end(&container, at, out);
+            let ended = self.lives.get(&container.id).is_some_and(|life| life.ended.is_some());
+            if bare && ended {
+                self.remove(&container, at, out);
+            }
         }
     }
 
@@ -240,6 +270,7 @@ impl Table {
         self.lives.remove(&container.id);
         self.tell_container(Step::Remove, container, None, at, out);
         self.infos.remove(&container.id);
+        self.bundles_by.remove(&container.id);
         self.ask(Ask::Forget { id: container.id.clone() });
     }
 

@@ -82,6 +82,8 @@ pub(super) struct Entry {
     /// How it came into its container.
     pub(super) origin: Option<Origin>,
     pub(super) image: ImageId,
+    /// Root executed that image: only then does its command line say anything about others.
+    pub(super) by_root: bool,
     pub(super) ns_pids: Option<Arc<[u32]>>,
     pub(super) end: Option<End>,
     /// The living children, in the order in which they became such (`task_struct.children`), and the place
@@ -117,6 +119,7 @@ impl Entry {
             cgroup: None,
             origin: None,
             image: ImageId::NONE,
+            by_root: false,
             ns_pids: None,
             end: None,
             first_child: None,

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use super::container::Step;
 use super::store::Slot;
 use super::{Moment, Table};
-use crate::enrich::info::{Answer, Ask, Info};
+use crate::enrich::info::{Answer, Ask, Bundle, Info};
 use crate::enrich::oci;
-use crate::event::{self, Event, Image, ProcessContainer};
+use crate::event::{self, Event, ProcessContainer};
 
 /// So long may the end of a container wait for what is still to be found out of it, in nanoseconds.
 const WAIT_NS: u64 = 1_000_000_000;
@@ -54,21 +54,42 @@ impl Table {
         }
     }
 
-    /// A process has another image: if that is a runtime that is to make a container, its bundle is where to look.
+    /// A process has another image: if that is a runtime of root that is to make a container, its bundle is where to look.
+    /// If there is such a container already the runtime will refuse, and its bundle describes nothing.
+    pub(super) fn runtime_execed(&mut self, slot: Slot) {
+        if !self.options.look_up {
+            return;
+        }
+        let Some(line) = self.runtime_line(slot).filter(|line| line.verb == oci::Verb::Create) else { return };
+        if self.lives.get(&*line.id).is_some_and(super::container::Life::is_there) {
+            return;
+        }
+        self.ask_by_runtime(slot);
+    }
+
+    /// Asks for the bundle that a runtime names.
     pub(super) fn ask_by_runtime(&mut self, slot: Slot) {
         if !self.options.look_up {
             return;
         }
-        let Image { argv: Some(argv), cwd, .. } = &**self.store.image(slot) else { return };
-        let Some(line) = oci::read(argv).filter(|line| line.verb == oci::Verb::Create) else { return };
-        let cwd = cwd.as_deref();
-        let bundle = match (line.bundle, cwd) {
+        let Some(line) = self.runtime_line(slot) else { return };
+        let cwd = self.store.image(slot).cwd.clone();
+        let path = match (line.bundle.as_deref(), cwd.as_deref()) {
             (Some(given), Some(cwd)) => Path::new(cwd).join(given).to_str().map(Into::into),
             (given, cwd) => given.or(cwd).map(Into::into),
         };
-        let (id, runtime) = (line.id.into(), Some(line.runtime.into()));
-        let pid = self.store[slot].pid;
-        self.ask(Ask::Look { id, bundle, runtime, pid });
+        let within = self.container_of(slot).map(|container| container.cgroup.clone());
+        let bundle = path.map(|path| Bundle { path, runtime: self.store[slot].id(), within });
+        let id: Arc<str> = line.id.into();
+        let asked_by = self.store[slot].id();
+        if self.bundles_by.insert(id.clone(), asked_by) != Some(asked_by) {
+            // What another one said of this id is not true of the one that is made now.
+            self.infos.remove(&id);
+        }
+        if self.bundles_by.len() > MOST {
+            self.bundles_by.retain(|id, _| self.lives.contains_key(id));
+        }
+        self.ask(Ask::Look { id, cgroup: None, bundle, runtime: Some(line.runtime.into()) });
     }
 
     /// What was looked for, at a time that is given as `CLOCK_BOOTTIME`.
@@ -79,7 +100,10 @@ impl Table {
             if let Some(life) = self.lives.get_mut(&id) {
                 life.shown = Arc::new(shown(&id, &info));
             }
-            self.infos.insert(id.clone(), info);
+            let before = self.infos.insert(id.clone(), info.clone());
+            if before.is_none_or(|before| before.name != info.name) {
+                self.name_changed(&id);
+            }
             self.tell_info(&id, at, out);
             if self.infos.len() > MOST {
                 self.infos.retain(|id, _| self.lives.contains_key(id));
@@ -88,6 +112,15 @@ impl Table {
         if last && let Some(life) = self.lives.get_mut(&id) {
             life.sums.peak_memory_bytes = peak_memory_bytes;
             self.stop_waiting(&id, out);
+        }
+    }
+
+    /// What a container is called has changed: whoever chooses by name decides again.
+    fn name_changed(&mut self, id: &str) {
+        self.cgroups.touch(id);
+        let namespaces = self.lives.get(id).map_or([0; 2], |life| life.namespaces);
+        for number in namespaces.into_iter().filter(|&number| number != 0) {
+            self.note_namespace(number);
         }
     }
 
@@ -138,6 +171,7 @@ pub(super) fn fill(container: &mut event::Container, info: &Info, whole: bool) {
     container.hostname.clone_from(&info.hostname);
     container.runtime.clone_from(&info.runtime);
     container.kubernetes.clone_from(&info.kubernetes);
+    container.paused = info.paused;
     if whole {
         container.bundle.clone_from(&info.bundle);
         container.args.clone_from(&info.args);

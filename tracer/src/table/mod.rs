@@ -132,6 +132,8 @@ pub struct Table {
     namespaces_changed: Vec<u32>,
     /// What the files of containers say, by id.
     infos: FxHashMap<Arc<str>, Arc<Info>>,
+    /// Which runtime named the bundle of a container last.
+    bundles_by: FxHashMap<Arc<str>, crate::event::id::ProcessId>,
     /// What is to be looked for.
     asks: Vec<Ask>,
     /// Names of the terminals that have been seen, by device number.
@@ -171,6 +173,7 @@ impl Table {
             namespaces: FxHashMap::default(),
             namespaces_changed: Vec::new(),
             infos: FxHashMap::default(),
+            bundles_by: FxHashMap::default(),
             asks: Vec::new(),
             ttys: FxHashMap::default(),
             has_unsettled: false,

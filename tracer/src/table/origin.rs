@@ -7,6 +7,8 @@
 
 use std::sync::Arc;
 
+use rustc_hash::FxHashMap;
+
 use super::store::Slot;
 use super::{MAX_ANCESTORS, Table};
 use crate::enrich::{Cgroup, Container, oci};
@@ -95,6 +97,7 @@ impl Table {
 
     /// Containers that are there already. `slots` are the processes in the order of their births, each with its parent.
     pub(super) fn find_containers(&mut self, slots: &[Slot]) {
+        self.find_unnamed(slots);
         for &slot in slots {
             self.find_container(slot);
         }
@@ -129,6 +132,43 @@ impl Table {
         }
     }
 
+    /// Containers whose runtime keeps its state where nobody looks (`runc --root`): the first process of a pid namespace, in
+    /// a mount namespace of its own, in a cgroup in which nobody from outside is. runc and crun name that after the container.
+    /// systemd's units are none: they may have such namespaces too, and users can make them.
+    fn find_unnamed(&mut self, slots: &[Slot]) {
+        let hosts = [1, KTHREADD].into_iter().filter_map(|pid| self.store.by_pid(pid));
+        let hosts: Vec<u32> = hosts.map(|slot| self.store[slot].ids.mnt_ns).filter(|&number| number != 0).collect();
+        let mut shallowest: FxHashMap<Arc<str>, usize> = FxHashMap::default();
+        for &slot in slots {
+            if let Some(cgroup) = &self.store[slot].cgroup {
+                let depth = self.depth(slot);
+                shallowest.entry(cgroup.path.clone()).and_modify(|least| *least = depth.min(*least)).or_insert(depth);
+            }
+        }
+        let is_container = |slot: Slot| {
+            let entry = &self.store[slot];
+            let cgroup = entry.cgroup.as_ref().filter(|cgroup| cgroup.container.is_none() && cgroup.unit.is_none())?;
+            let own = !hosts.is_empty() && entry.ids.mnt_ns != 0 && !hosts.contains(&entry.ids.mnt_ns);
+            let alone = shallowest.get(&cgroup.path) == Some(&self.depth(slot));
+            let (_, name) = cgroup.path.rsplit_once('/').filter(|(_, name)| !name.is_empty())?;
+            (entry.is_living() && self.is_init(slot) && own && alone).then(|| (cgroup.path.clone(), Arc::from(name)))
+        };
+        let found: Vec<(Arc<str>, Arc<str>)> = slots.iter().filter_map(|&slot| is_container(slot)).collect();
+        for (path, name) in found {
+            let (_, Some(id)) = self.cgroups.of_path(&path) else { continue };
+            if self.cgroups.name(id, &name, None).is_none() {
+                continue;
+            }
+            for &slot in slots {
+                let inside = self.store[slot].cgroup.as_ref().is_some_and(|cgroup| is_within(&cgroup.path, &path));
+                if inside {
+                    let id = self.store[slot].ids.cgroup;
+                    self.store[slot].cgroup = self.cgroups.get(id).or(self.store[slot].cgroup.take());
+                }
+            }
+        }
+    }
+
     /// As far as it can be told of one that was there before. Who lost its parent has the container's first process for one,
     /// whatever way it came: of its children nothing is said.
     fn found_origin(&self, container: &Container, slot: Slot) -> Option<Origin> {
@@ -147,7 +187,7 @@ impl Table {
 
     /// What is not yet the program that a runtime is to start.
     fn is_stage(&self, slot: Slot) -> bool {
-        let argv = self.store.image(slot).argv.as_ref();
+        let argv = self.store.image(slot).argv.as_ref().filter(|_| self.store[slot].by_root);
         argv.is_some_and(|argv| oci::is_init(argv) || oci::read(argv).is_some())
     }
 

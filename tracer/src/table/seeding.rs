@@ -117,6 +117,7 @@ pub(super) fn entry(seed: Seed, utc_minus_boot_ns: i64) -> (Entry, Arc<Image>) {
     entry.zombie = process.zombie;
     entry.ns_pids.clone_from(&process.ns_pids);
     let unset = |id: Option<u32>| id.unwrap_or(raw::ID_UNSET);
+    entry.by_root = process.uid == Some(0) && process.euid.is_none_or(|euid| euid == 0);
     entry.ids = raw::Ids {
         uid: unset(process.uid),
         gid: unset(process.gid),

@@ -6,6 +6,7 @@ use tracer::table::{Table, TableOptions};
 use tracer_common::record as raw;
 
 use crate::kit::{IDS, INIT_TASK, MS, exec, execed, exit, exited, fork, forked, header, task, with_argv};
+use crate::origins::image_of;
 
 fn cgroup(deed: u32, id: u64, path: &str, task: raw::TaskRef, boot_ns: u64) -> Record {
     let header = header(raw::KIND_CGROUP, boot_ns);
@@ -14,7 +15,11 @@ fn cgroup(deed: u32, id: u64, path: &str, task: raw::TaskRef, boot_ns: u64) -> R
 }
 
 fn command(task: raw::TaskRef, argv: &[u8], boot_ns: u64) -> Record {
-    execed(with_argv(exec(task, INIT_TASK, boot_ns), argv))
+    let mut exec = exec(task, INIT_TASK, boot_ns);
+    // Root's, and the program that the command line names.
+    (exec.raw.old_euid, exec.raw.ids.uid, exec.raw.ids.euid) = (0, 0, 0);
+    exec.image = image_of(std::str::from_utf8(argv.split(|byte| *byte == 0).next().unwrap()).unwrap());
+    execed(with_argv(exec, argv))
 }
 
 fn apply(table: &mut Table, records: impl IntoIterator<Item = Record>) -> Vec<Event> {

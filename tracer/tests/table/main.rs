@@ -15,5 +15,6 @@ mod random;
 mod start;
 mod strangers;
 mod tree;
+mod trust;
 mod unseen;
 mod zombies;

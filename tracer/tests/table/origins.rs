@@ -1,13 +1,15 @@
 //! How a process came into its container: as its first, by the runtime's `exec`, or from outside.
 
+use std::sync::Arc;
 use tracer::event::id::ProcessId;
-use tracer::event::{Event, Kind, Origin, Process, Source};
+
+use tracer::event::{Event, Image, Kind, Origin, Process, Source};
 use tracer::proc::Seed;
 use tracer::record::{Cgroup, Exec, Fork, Record};
 use tracer::table::{Table, TableOptions};
 use tracer_common::record as raw;
 
-use crate::kit::{IDS, MS, exec, execed, exit, exited, fork, header, task, with_argv};
+use crate::kit::{IDS, MS, exec, execed, exit, exited, fork, header, task, text, with_argv};
 
 /// Numbers of mount and pid namespaces.
 const HOST: u32 = 10;
@@ -37,7 +39,8 @@ pub(crate) const IN_CONTAINER: Place = Place { cgroup: INSIDE, mnt_ns: MOUNTS, i
 impl Place {
     fn ids(self) -> raw::Ids {
         let pid_ns = self.inside.map_or(0, |(number, _)| number);
-        raw::Ids { cgroup: self.cgroup, mnt_ns: self.mnt_ns, pid_ns, ..IDS }
+        // Of root's processes.
+        raw::Ids { uid: 0, euid: 0, cgroup: self.cgroup, mnt_ns: self.mnt_ns, pid_ns, ..IDS }
     }
 
     pub(crate) fn born(self, child: raw::TaskRef, creator: raw::TaskRef) -> Record {
@@ -47,21 +50,23 @@ impl Place {
 
     /// It execs; of pid namespaces the record says nothing.
     pub(crate) fn runs(self, task: raw::TaskRef, argv: &str, boot_ns: u64) -> Record {
-        let plain = exec(task, INIT, boot_ns);
+        let mut plain = exec(task, INIT, boot_ns);
+        plain.image = image_of(argv);
         let argv: Vec<u8> = argv.split(' ').flat_map(|word| word.bytes().chain([0])).collect();
-        let raw = raw::Exec { ids: raw::Ids { pid_ns: 0, ..self.ids() }, ..plain.raw };
+        let raw = raw::Exec { ids: raw::Ids { pid_ns: 0, ..self.ids() }, old_euid: 0, ..plain.raw };
         execed(with_argv(Exec { raw, ..plain }, &argv))
     }
 
     /// It ends; of namespaces the record says nothing.
-    fn ends(self, task: raw::TaskRef, boot_ns: u64) -> Record {
+    pub(crate) fn ends(self, task: raw::TaskRef, boot_ns: u64) -> Record {
         exited(raw::Exit { ids: raw::Ids { mnt_ns: 0, pid_ns: 0, ..self.ids() }, ..exit(task, INIT, boot_ns) })
     }
 
     /// It is there when tracing begins.
-    fn found(self, task: raw::TaskRef, parent: raw::TaskRef, argv: &str) -> Seed {
+    pub(crate) fn found(self, task: raw::TaskRef, parent: raw::TaskRef, argv: &str) -> Seed {
         let mut process = Process::new(ProcessId::from_ns(task.start_ns, task.tgid), Source::Procfs);
         process.image_mut().argv = Some(argv.split(' ').collect());
+        process.uid = Some(0);
         process.cgroup = Some(if self.cgroup == INSIDE { "/web" } else { "/user" }.into());
         process.ns_pids = self.inside.map(|(_, pid)| [task.tgid, pid].into());
         Seed {
@@ -82,6 +87,13 @@ impl Place {
     }
 }
 
+/// The program that a command line names.
+pub(crate) fn image_of(argv: &str) -> Arc<Image> {
+    let program = argv.split(' ').next().unwrap_or_default();
+    let exe = if program.starts_with('/') { program.to_owned() } else { format!("/usr/bin/{program}") };
+    Image::new(text(program), text(&exe), text("/w"), None).into()
+}
+
 pub(crate) fn cgroup(deed: u32, id: u64, path: &str, task: raw::TaskRef, boot_ns: u64) -> Record {
     let header = header(raw::KIND_CGROUP, boot_ns);
     let raw = raw::Cgroup { header, id, task, deed, path_len: path.len() as u32 + 1 };
@@ -98,7 +110,7 @@ impl World {
         Self::with(TableOptions::default())
     }
 
-    fn with(options: TableOptions) -> Self {
+    pub(crate) fn with(options: TableOptions) -> Self {
         let mut world = Self { table: Table::new(options), events: Vec::new() };
         world.table.learn_cgroups([(OUTSIDE, "/user".to_owned())]);
         let none = raw::TaskRef::default();
@@ -138,7 +150,7 @@ impl World {
     }
 
     /// Container and origin on each line of a process, but for changes of its parent.
-    fn lines(&self, pid: u32) -> Vec<(Kind, Option<&str>, Option<Origin>)> {
+    pub(crate) fn lines(&self, pid: u32) -> Vec<(Kind, Option<&str>, Option<Origin>)> {
         let own = |event: &&Event| event.container().is_none() && event.kind() != Kind::Reparent;
         let of = self.events.iter().filter(own).filter_map(|event| {
             let process = event.process.as_ref().filter(|process| process.pid == pid)?;

@@ -150,7 +150,7 @@ impl Life {
         self.removed = true;
         match self.state {
             State::Created => self.state = State::Removed,
-            State::Running => self.state = State::Exited,
+            State::Running | State::Paused => self.state = State::Exited,
             State::Exited | State::Removed => {}
         }
         self.ended.get_or_insert(at);
@@ -187,7 +187,7 @@ impl Life {
             v: VERSION,
             time: now.time,
             container: self.container.clone(),
-            state: self.state,
+            state: if self.state == State::Running && self.container.paused { State::Paused } else { self.state },
             removed: self.removed,
             created: self.created,
             started: self.started.map(|at| at.time),

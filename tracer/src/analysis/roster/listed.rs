@@ -17,7 +17,9 @@ pub(super) const VERSION: u32 = 1;
 pub enum State {
     /// Its first process has become its entrypoint.
     Running,
-    /// Its cgroup is there, and its entrypoint not yet.
+    /// It runs, and its processes are frozen (`docker pause`).
+    Paused,
+    /// It was made; its entrypoint is not started yet.
     #[default]
     Created,
     /// Its first process has ended.
@@ -31,6 +33,7 @@ impl State {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Running => "running",
+            Self::Paused => "paused",
             Self::Created => "created",
             Self::Exited => "exited",
             Self::Removed => "removed",

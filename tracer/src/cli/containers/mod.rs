@@ -114,7 +114,7 @@ Examples:
 
 Columns:
   ID       its id, or how that begins; a name where the runtime has no ids
-  STATE    running, created (its entrypoint has not been exec'd yet), exited, removed (it never was)
+  STATE    running, paused, created (its entrypoint has not been exec'd yet), exited, removed (it never was)
   UP       since its first process was born, or until that ended
   PROCS    processes that are in it, those that came by nsenter too; EVER: that were since it was made or tracing began
   EXEC/s   programs that were started in it, a second

@@ -5,36 +5,40 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::files::read;
+use super::files::name;
 use crate::enrich::info::Info;
+use crate::enrich::lenient::lenient;
 
-/// Where it is unless dockerd was told otherwise.
+/// Where it is by default.
 pub(super) const DATA_ROOT: &str = "/var/lib/docker";
-/// Its settings, unless it was told otherwise.
+/// Its settings by default.
 const CONFIG_FILE: &str = "/etc/docker/daemon.json";
 
 #[derive(Deserialize)]
 struct Settings {
     /// `graph` until 17.05.
-    #[serde(rename = "data-root", alias = "graph")]
+    #[serde(default, rename = "data-root", alias = "graph", deserialize_with = "lenient")]
     data_root: Option<PathBuf>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Container {
+    #[serde(default, deserialize_with = "lenient")]
     name: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
     config: Option<Config>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Config {
+    #[serde(default, deserialize_with = "lenient")]
     image: Option<Arc<str>>,
 }
 
-/// The data root of a daemon, by its command line, environment and settings; `root` is the file system as it sees it.
-pub(super) fn data_root(argv: &[&str], environment: &[&str], root: &Path) -> PathBuf {
+/// The data root of a daemon, by its command line, environment and settings; `read` reads a file as the daemon sees it.
+pub(super) fn data_root(argv: &[&str], environment: &[&str], read: impl FnOnce(&Path) -> Option<Vec<u8>>) -> PathBuf {
     let given = value(argv, &["--data-root", "-g", "--graph"]).map(PathBuf::from);
     let variable = |name: &str| {
         let value = environment.iter().find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
@@ -51,7 +55,7 @@ pub(super) fn data_root(argv: &[&str], environment: &[&str], root: &Path) -> Pat
             Some(CONFIG_FILE.into())
         };
         let file = value(argv, &["--config-file"]).map(PathBuf::from).or(usual)?;
-        serde_json::from_slice::<Settings>(&read(&inside(root, &file))?).ok()?.data_root
+        serde_json::from_slice::<Settings>(&read(&file)?).ok()?.data_root
     };
     let own = || below_home("XDG_DATA_HOME", ".local/share").filter(|_| rootless).map(|home| home.join("docker"));
     given.or_else(settings).or_else(own).unwrap_or_else(|| DATA_ROOT.into())
@@ -68,20 +72,13 @@ fn value<'a>(argv: &[&'a str], names: &[&str]) -> Option<&'a str> {
     })
 }
 
-/// An absolute path, below another root.
-pub(super) fn inside(root: &Path, path: &Path) -> PathBuf {
-    root.join(path.strip_prefix("/").unwrap_or(path))
-}
-
 /// Takes what Docker says of a container: name and image. False if it does not know it (yet).
 pub(super) fn container(json: &[u8], info: &mut Info) -> bool {
-    let Ok(container) = serde_json::from_slice::<Container>(json) else { return false };
-    let Some(name) = container.name.as_deref().map(|name| name.trim_start_matches('/')) else { return false };
-    if name.is_empty() {
-        return false;
-    }
-    info.name = Some(name.into());
-    info.image = container.config.and_then(|config| config.image).or(info.image.take());
+    let Ok(container) = serde_json::from_str::<Container>(&String::from_utf8_lossy(json)) else { return false };
+    let called = container.name.as_deref().map(|name| name.trim_start_matches('/').into());
+    let Some(called) = name(called) else { return false };
+    info.name = Some(called);
+    info.image = container.config.and_then(|config| name(config.image)).or(info.image.take());
     true
 }
 
@@ -100,10 +97,26 @@ mod tests {
         assert!(!container(b"{}", &mut Info::default()));
     }
 
+    /// A member of another type than we know loses no other.
     #[test]
-    fn the_data_root_is_where_the_daemon_was_told() {
+    fn one_strange_member_loses_no_other() {
+        let mut info = Info::default();
+        let strange = br#"{"Name": "/web", "Config": {"Image": 7, "Env": 8}, "State": "?"}"#;
+        assert!(container(strange, &mut info));
+        assert_eq!((info.name.as_deref(), info.image), (Some("web"), None));
+        let mut info = Info::default();
+        assert!(container(b"{\"Name\": \"/w\xffb\", \"Config\": 7}", &mut info));
+        assert_eq!(info.name.as_deref(), Some("w\u{fffd}b"));
+    }
+
+    fn below(root: &Path) -> impl FnOnce(&Path) -> Option<Vec<u8>> {
+        |path| std::fs::read(root.join(path.strip_prefix("/").unwrap())).ok()
+    }
+
+    #[test]
+    fn the_data_root_is_where_the_daemon_was_configured() {
         let root = tempfile::tempdir().unwrap();
-        let of = |line: &str| data_root(&line.split(' ').collect::<Vec<_>>(), &["HOME=/root"], root.path());
+        let of = |line: &str| data_root(&line.split(' ').collect::<Vec<_>>(), &["HOME=/root"], below(root.path()));
         assert_eq!(of("dockerd -H fd://"), Path::new(DATA_ROOT));
         assert_eq!(of("dockerd --data-root /d -H fd://"), Path::new("/d"));
         assert_eq!(of("dockerd --data-root=/d"), Path::new("/d"));
@@ -123,7 +136,7 @@ mod tests {
         let of = |line: &str, more: &str| {
             let environment = format!("ROOTLESSKIT_STATE_DIR=/run/user/1000/dockerd-rootless HOME=/home/ann {more}");
             let environment: Vec<&str> = environment.split_whitespace().collect();
-            data_root(&line.split(' ').collect::<Vec<_>>(), &environment, root.path())
+            data_root(&line.split(' ').collect::<Vec<_>>(), &environment, below(root.path()))
         };
         assert_eq!(of("dockerd", ""), Path::new("/home/ann/.local/share/docker"));
         assert_eq!(of("dockerd", "XDG_DATA_HOME=/data/ann"), Path::new("/data/ann/docker"));

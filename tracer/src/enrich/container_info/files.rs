@@ -1,39 +1,59 @@
-//! Files of a bundle, and of Podman's store.
+//! Files of a bundle, and of Podman's store: only what is used of them, and leniently.
+//!
+//! A word that is not known in one place (a capability, a namespace, a mount option) loses nothing elsewhere: a runtime that
+//! accepted the file knows more words than we do.
 
-use std::fs::File;
-use std::io::Read as _;
-use std::path::Path;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use oci_spec::runtime::Spec;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::Value;
 
 use crate::enrich::info::Info;
+use crate::enrich::lenient::lenient;
 
-/// Larger files are none of theirs.
-const MAX_BYTES: u64 = 64 << 20;
+/// Longer names of anything are nobody's.
+const MAX_NAME_BYTES: usize = 4096;
 
-/// A whole file, unless that is absurdly large.
-pub(super) fn read(path: &Path) -> Option<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path).ok()?.take(MAX_BYTES + 1).read_to_end(&mut bytes).ok()?;
-    (bytes.len() as u64 <= MAX_BYTES).then_some(bytes)
+/// A name, if it is one.
+pub(super) fn name(text: Option<Arc<str>>) -> Option<Arc<str>> {
+    text.filter(|text| !text.is_empty() && text.len() <= MAX_NAME_BYTES)
+}
+
+/// What is used of a bundle's `config.json` (opencontainers/runtime-spec, config.md).
+#[derive(Deserialize)]
+struct Spec {
+    /// It must be there, or this is some other file.
+    #[serde(rename = "ociVersion")]
+    _version: IgnoredAny,
+    #[serde(default, deserialize_with = "lenient")]
+    process: Option<Process>,
+    #[serde(default, deserialize_with = "lenient")]
+    hostname: Option<Arc<str>>,
+    #[serde(default, deserialize_with = "lenient")]
+    annotations: Option<BTreeMap<Arc<str>, Value>>,
+}
+
+#[derive(Deserialize)]
+struct Process {
+    #[serde(default, deserialize_with = "lenient")]
+    args: Option<Vec<String>>,
 }
 
 /// Takes what a bundle's `config.json` says: host name, arguments and annotations. False if it is none (yet).
 pub(super) fn bundle(json: &[u8], info: &mut Info) -> bool {
-    let spec: Spec = match serde_json::from_slice(json) {
+    let spec: Spec = match serde_json::from_str(&String::from_utf8_lossy(json)) {
         Ok(spec) => spec,
         Err(error) => {
             tracing::debug!("a bundle's config.json is not understood: {error}");
             return false;
         }
     };
-    let args = spec.process().as_ref().and_then(|process| process.args().as_ref());
-    info.args = args.map(|args| args.iter().collect());
-    info.hostname = spec.hostname().as_deref().filter(|name| !name.is_empty()).map(Into::into);
-    let annotations = spec.annotations().iter().flatten();
-    info.annotate(annotations.map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect());
+    info.args = spec.process.and_then(|process| process.args).map(|args| args.iter().map(String::as_str).collect());
+    info.hostname = name(spec.hostname);
+    let text = |(key, value): (Arc<str>, Value)| Some((key, Arc::from(value.as_str()?)));
+    info.annotate(spec.annotations.into_iter().flatten().filter_map(text).collect());
     true
 }
 
@@ -42,28 +62,40 @@ pub(super) fn bundle(json: &[u8], info: &mut Info) -> bool {
 struct Stored {
     id: String,
     /// JSON again (containers/podman, libpod/storage.go: `RuntimeContainerMetadata`).
-    #[serde(default)]
-    metadata: String,
+    #[serde(default, deserialize_with = "lenient")]
+    metadata: Option<String>,
+    /// What it is called now: `podman rename` changes these alone.
+    #[serde(default, deserialize_with = "lenient")]
+    names: Option<Vec<Arc<str>>>,
 }
 
 #[derive(Deserialize)]
 struct Metadata {
+    #[serde(default, deserialize_with = "lenient")]
     name: Option<Arc<str>>,
-    #[serde(rename = "image-name")]
+    #[serde(default, rename = "image-name", deserialize_with = "lenient")]
     image: Option<Arc<str>>,
-    #[serde(rename = "image-id")]
+    #[serde(default, rename = "image-id", deserialize_with = "lenient")]
     image_id: Option<Arc<str>>,
 }
 
+/// One of a list, or nothing where something else stands.
+#[derive(Deserialize)]
+struct Item(#[serde(deserialize_with = "lenient")] Option<Stored>);
+
 /// Takes what `containers.json` of Podman's store says of a container. False if it is not in it.
 pub(super) fn podman(json: &[u8], id: &str, info: &mut Info) -> bool {
-    let Ok(all) = serde_json::from_slice::<Vec<Stored>>(json) else { return false };
-    let Some(stored) = all.into_iter().find(|stored| stored.id == id) else { return false };
-    let Ok(data) = serde_json::from_str::<Metadata>(&stored.metadata) else { return false };
-    let full = |text: &Arc<str>| !text.is_empty();
-    info.name = data.name.filter(full).or(info.name.take());
-    // One that was made from an image without a name.
-    info.image = data.image.filter(full).or(data.image_id.filter(full)).or(info.image.take());
+    let Ok(all) = serde_json::from_str::<Vec<Item>>(&String::from_utf8_lossy(json)) else { return false };
+    let Some(stored) = all.into_iter().filter_map(|item| item.0).find(|stored| stored.id == id) else { return false };
+    let data = stored.metadata.and_then(|text| serde_json::from_str::<Metadata>(&text).ok());
+    let (called, image) = match data {
+        // One that was made from an image without a name has its id.
+        Some(data) => (name(data.name), name(data.image).or(name(data.image_id))),
+        None => (None, None),
+    };
+    let now = stored.names.and_then(|names| name(names.into_iter().next()));
+    info.name = now.or(called).or(info.name.take());
+    info.image = image.or(info.image.take());
     info.name.is_some()
 }
 
@@ -94,6 +126,49 @@ mod tests {
         assert!(podman.kubernetes.is_none());
     }
 
+    /// Every member of the file in turn, at every depth, is something that nobody has heard of: what is used of the others
+    /// stays.
+    #[test]
+    fn one_unknown_word_loses_nothing_else() {
+        let whole: Value = serde_json::from_slice(PODMAN).unwrap();
+        let mut known = Info::default();
+        assert!(bundle(PODMAN, &mut known));
+        let mut tried = 0;
+        for pointer in pointers(&whole, String::new()) {
+            for strange in [Value::from("TRACER_UNKNOWN"), Value::from(-1), serde_json::json!({"a": []}), Value::Null] {
+                let mut changed = whole.clone();
+                *changed.pointer_mut(&pointer).unwrap() = strange.clone();
+                let mut info = Info::default();
+                assert!(bundle(changed.to_string().as_bytes(), &mut info), "{pointer} is {strange}");
+                let same = |at: &[&str]| at.iter().any(|at| pointer == *at || pointer.starts_with(&format!("{at}/")));
+                assert!(info.hostname == known.hostname || same(&["/hostname"]), "{pointer} is {strange}");
+                assert!(info.args == known.args || same(&["/process/args"]) || pointer == "/process", "{pointer}");
+                assert!(info.annotations == known.annotations || same(&["/annotations"]), "{pointer} is {strange}");
+                tried += 1;
+            }
+        }
+        assert!(tried > 1000, "{tried}");
+        let mut spec = whole;
+        spec["process"]["capabilities"]["bounding"] = serde_json::json!(["CAP_UNKNOWN"]);
+        spec["linux"]["namespaces"] = serde_json::json!([{"type": "galaxy"}]);
+        let mut info = Info::default();
+        assert!(bundle(spec.to_string().as_bytes(), &mut info) && info == known);
+    }
+
+    /// Where each member is.
+    fn pointers(value: &Value, at: String) -> Vec<String> {
+        let below: Vec<(String, &Value)> = match value {
+            Value::Object(map) => {
+                map.iter().map(|(key, value)| (key.replace('~', "~0").replace('/', "~1"), value)).collect()
+            }
+            Value::Array(list) => list.iter().enumerate().map(|(at, value)| (at.to_string(), value)).collect(),
+            _ => Vec::new(),
+        };
+        let more = below.into_iter().flat_map(|(key, value)| pointers(value, format!("{at}/{key}")));
+        let more: Vec<String> = more.collect();
+        if at.is_empty() { more } else { [vec![at], more].concat() }
+    }
+
     #[test]
     fn podmans_store_names_container_and_image() {
         let id = serde_json::from_slice::<Vec<Stored>>(STORE).unwrap().remove(0).id;
@@ -102,6 +177,18 @@ mod tests {
         assert_eq!(info.name.as_deref(), Some("pweb"));
         assert_eq!(info.image.as_deref(), Some("localhost/tracer-test:latest"));
         assert!(!podman(STORE, "another", &mut Info::default()));
+        // Another container of which something is strange is no matter.
+        let mut store: Value = serde_json::from_slice(STORE).unwrap();
+        let list = store.as_array_mut().unwrap();
+        list.insert(0, serde_json::json!({"id": 7, "flags": "?"}));
+        list.insert(0, serde_json::json!("?"));
+        list[2]["layer"] = Value::from(7);
+        let mut info = Info::default();
+        assert!(podman(store.to_string().as_bytes(), &id, &mut info));
+        assert_eq!(info.name.as_deref(), Some("pweb"));
+        store[2]["names"] = serde_json::json!(["renamed"]);
+        assert!(podman(store.to_string().as_bytes(), &id, &mut info));
+        assert_eq!(info.name.as_deref(), Some("renamed"));
     }
 
     #[test]

@@ -75,7 +75,9 @@ fn container(path: &str) -> Option<Found<'_>> {
         let (name, cgroup) = parts[at];
         let above = at.checked_sub(1).map(|above| parts[above].0);
         let below = parts.get(at + 1).map(|below| below.0);
-        let (id, engine) = named(name).or_else(|| machine(name, below)).or_else(|| lxc(name, above)).or_else(|| {
+        let found = named(name).or_else(|| machine(name, below)).or_else(|| lxc(name, above));
+        let found = found.or_else(|| scheduled(name, parts[..at].iter().rev().map(|above| above.0)));
+        let (id, engine) = found.or_else(|| {
             let engine = match above {
                 Some("docker") => Some("docker"),
                 _ => None,
@@ -153,6 +155,58 @@ fn lxc<'a>(name: &'a str, above: Option<&str>) -> Option<(Cow<'a, str>, Option<&
     (!name.is_empty()).then_some((Cow::Borrowed(name), Some("lxc")))
 }
 
+/// What schedulers call theirs, by the directory that they keep them in; `above` are the names above, the innermost first.
+/// ECS: `ecs/TASK/TASK-NUMBER`. Nomad: `ALLOCATION.TASK.scope` in `nomad.slice` or a partition of that,
+/// `nomad/ALLOCATION.TASK`. Cloud Foundry's Garden, Mesos and BuildKit: `garden/HANDLE`, `mesos/UUID`, `buildkit/ID`.
+fn scheduled<'a>(
+    name: &'a str,
+    mut above: impl Iterator<Item = &'a str> + Clone,
+) -> Option<(Cow<'a, str>, Option<&'static str>)> {
+    let id = Cow::Borrowed;
+    if is_garden(name) {
+        return Some((id(name), Some("garden")));
+    }
+    let parent = above.clone().next()?;
+    match parent {
+        "garden" => return Some((id(name), Some("garden"))),
+        "mesos" if is_uuid(name) => return Some((id(name), Some("mesos"))),
+        "buildkit" if name.bytes().all(|b| b.is_ascii_alphanumeric()) => return Some((id(name), Some("buildkit"))),
+        _ => {}
+    }
+    if is_of_task(name, parent) {
+        return Some((id(name), Some("ecs")));
+    }
+    let bare = name.strip_suffix(".scope").unwrap_or(name);
+    let allocation = bare.split_once('.').map_or(bare, |(allocation, _)| allocation);
+    let in_nomad = above.any(|name| matches!(name, "nomad" | "nomad.slice"));
+    (in_nomad && is_uuid(allocation)).then_some((Cow::Borrowed(bare), Some("nomad")))
+}
+
+/// `TASK-NUMBER` in the directory of that task of ECS: 32 hexadecimal digits and a decimal number.
+fn is_of_task(name: &str, task: &str) -> bool {
+    name.strip_prefix(task).and_then(|rest| rest.strip_prefix('-')).is_some_and(|number| {
+        task.len() == 32 && is_hex(task) && !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())
+    })
+}
+
+/// A UUID: groups of 8, 4, 4, 4 and 12 hexadecimal digits.
+fn is_uuid(text: &str) -> bool {
+    has_groups(text, [8, 4, 4, 4, 12])
+}
+
+/// As Garden makes them, wherever they are: the last group has four digits.
+fn is_garden(text: &str) -> bool {
+    has_groups(text, [8, 4, 4, 4, 4])
+}
+
+fn has_groups(text: &str, lengths: [usize; 5]) -> bool {
+    text.split('-').map(str::len).eq(lengths) && text.split('-').all(is_hex)
+}
+
+fn is_hex(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+}
+
 /// `podUID`, or `…-podUID.slice` with underscores instead of dashes.
 fn pod(name: &str) -> Option<Cow<'_, str>> {
     let name = name.split(':').next().unwrap_or(name);
@@ -168,7 +222,7 @@ fn pod(name: &str) -> Option<Cow<'_, str>> {
 
 /// As Docker, containerd, Podman and CRI-O make them: 256 bits in hexadecimal.
 fn is_id(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    text.len() == 64 && is_hex(text)
 }
 
 /// Undoes systemd's escapes, `\x2d` for `-` (`unit_name_unescape`).

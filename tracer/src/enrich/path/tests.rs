@@ -69,6 +69,31 @@ const ROWS: &[Row] = &[
         Some(("ID", Some("podman"), None)),
     ),
     ("/system.slice/nginx.service/runtime", Some("nginx.service"), None),
+    // ECS, also on Fargate: amazon-ecs-agent, agent/taskresource/cgroup; ids as the task metadata endpoint gives them.
+    (
+        "/ecs/0123456789abcdef0123456789abcdef/0123456789abcdef0123456789abcdef-1234567890",
+        None,
+        Some(("0123456789abcdef0123456789abcdef-1234567890", Some("ecs"), None)),
+    ),
+    ("/ecs/0123456789abcdef0123456789abcdef/ID", None, Some(("ID", None, None))),
+    ("/ecs/0123456789abcdef0123456789abcdef/fedcba9876543210fedcba9876543210-1234567890", None, None),
+    ("/ecs/0123456789abcdef0123456789abcdef", None, None),
+    // Nomad: client/lib/cgroupslib.
+    ("/nomad.slice/share.slice/UID.web.scope", Some("UID.web.scope"), Some(("UID.web", Some("nomad"), None))),
+    ("/nomad.slice/UID.web.scope/below", Some("UID.web.scope"), Some(("UID.web", Some("nomad"), None))),
+    ("/nomad/UID.web", None, Some(("UID.web", Some("nomad"), None))),
+    ("/nomad.slice/share.slice", None, None),
+    ("/other.slice/UID.web.scope", Some("UID.web.scope"), None),
+    // Cloud Foundry: garden-runc-release. Mesos: src/slave/containerizer/mesos. BuildKit: executor/oci.
+    ("/garden/6f265890-5165-7fab-6b52-18d1", None, Some(("6f265890-5165-7fab-6b52-18d1", Some("garden"), None))),
+    (
+        "/system.slice/garden.service/garden/6f265890-5165-7fab-6b52-18d1",
+        Some("garden.service"),
+        Some(("6f265890-5165-7fab-6b52-18d1", Some("garden"), None)),
+    ),
+    ("/garden/executor-healthcheck-1", None, Some(("executor-healthcheck-1", Some("garden"), None))),
+    ("/mesos/UID", None, Some(("UID", Some("mesos"), None))),
+    ("/buildkit/q0m4x1vbn2k7c8z9l3j5h6g4f", None, Some(("q0m4x1vbn2k7c8z9l3j5h6g4f", Some("buildkit"), None))),
     // Plain runc and crun with systemd: ids are free. runc: libcontainer/cgroups/systemd/common.go (getUnitName); crun:
     // src/libcrun/cgroup-systemd.c.
     ("/system.slice/runc-web.scope", Some("runc-web.scope"), Some(("web", Some("runc"), None))),

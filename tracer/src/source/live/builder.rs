@@ -269,7 +269,7 @@ impl Builder {
         tracer.table.seed(merge::reconcile(seeds, &told), &mut tracer.snapshot);
         // Before the processes: who asks for a container by name has to know whose they are.
         let mut found = Vec::new();
-        tracer.names = containers::begin(&mut tracer.table, &mut found);
+        tracer.names = containers::begin(&mut tracer.table, &tracer.kernel.hierarchy, &mut found);
         tracer.snapshot.splice(0..0, found);
         tracer.take_batch();
         tracer.close_filter()?;

@@ -4,13 +4,14 @@ use std::time::{Duration, Instant};
 
 use super::Tracer;
 use crate::clock;
-use crate::enrich::container_info::{Names, Worker, memory_mount};
-use crate::enrich::info::Answer;
+use crate::enrich::container_info::{Mounts, Names, Worker};
 use crate::event::Event;
+use crate::kernel::hierarchy::Hierarchy;
 use crate::table::Table;
 
-/// So long may answers take once tracing has ended.
-const LAST_WAIT: Duration = Duration::from_secs(1);
+/// How long the start waits for answers, and the end.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+const LAST_WAIT: Duration = Duration::from_millis(500);
 
 impl Tracer {
     /// Asks what is to be looked for, and takes what was found.
@@ -41,20 +42,23 @@ impl Tracer {
     }
 }
 
-/// Looks for what is known of the containers that are there, then goes on as a thread.
-pub(super) fn begin(table: &mut Table, out: &mut Vec<Event>) -> Option<Names> {
-    let mut worker = Worker::new(memory_mount());
-    let asks = table.take_asks(clock::boot_ns());
-    let answers: Vec<Answer> = asks.into_iter().filter_map(|ask| worker.take(ask)).collect();
-    let now = clock::boot_ns();
-    for answer in answers {
-        table.answer(answer, now, out);
-    }
-    match Names::start(worker) {
-        Ok(names) => Some(names),
+/// Starts the thread that looks for names, and waits for what it finds of the containers that are there: whoever asks for a
+/// container by name is to know whose its processes are. What takes longer than [`FIRST_WAIT`] comes later.
+pub(super) fn begin(table: &mut Table, hierarchy: &Hierarchy, out: &mut Vec<Event>) -> Option<Names> {
+    let mut names = match Names::start(Worker::new(Mounts::of_system(hierarchy))) {
+        Ok(names) => names,
         Err(error) => {
             tracing::warn!("names of containers are not looked for: {error}");
-            None
+            return None;
         }
+    };
+    let asks = table.take_asks(clock::boot_ns());
+    if !asks.is_empty() {
+        let left = names.ask_and_wait(asks, FIRST_WAIT);
+        table.keep_asks(left);
     }
+    while let Some(answer) = names.answer() {
+        table.answer(answer, clock::boot_ns(), out);
+    }
+    Some(names)
 }

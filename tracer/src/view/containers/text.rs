@@ -152,7 +152,7 @@ pub(super) fn summary(picture: &Picture, state: &State, look: &Look) -> Line {
     line.push(Role::Plain, &format!(" - {}, ", clock(picture.time, look)));
     line.push(Role::Heading, &units::count(count(roster::State::Running)));
     line.push(Role::Plain, " running");
-    for state in [roster::State::Created, roster::State::Exited, roster::State::Removed] {
+    for state in [roster::State::Paused, roster::State::Created, roster::State::Exited, roster::State::Removed] {
         let many = count(state);
         if many > 0 {
             line.push(Role::Plain, &format!(", {} {}", units::count(many), state.name()));

@@ -15,6 +15,7 @@ mod exec_path;
 mod exit;
 mod filters;
 mod filters_by_cgroup;
+mod hostile;
 mod kernel;
 mod library;
 mod load;
@@ -32,6 +33,7 @@ mod stream;
 mod surroundings;
 mod top;
 mod tree;
+mod trust;
 mod types;
 mod usage;
 mod values;
@@ -69,6 +71,8 @@ pub(crate) fn all() -> Vec<Case> {
         container_paths::cases(),
         container_table::cases(),
         containers::cases(),
+        trust::cases(),
+        hostile::cases(),
         audit::cases(),
         load::cases(),
         saturating::cases(),

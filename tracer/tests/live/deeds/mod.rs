@@ -6,6 +6,7 @@ mod exec_failed;
 mod exec_path;
 pub(crate) mod exit;
 mod filters;
+pub(crate) mod hostile;
 mod kit;
 mod loss;
 mod not_resident;
@@ -50,6 +51,7 @@ const DEEDS: &[&[(&str, Deed)]] = &[
     signal::DEEDS,
     loss::DEEDS,
     filters::DEEDS,
+    hostile::DEEDS,
     saturate::DEEDS,
 ];
 
