@@ -13,7 +13,7 @@ use super::{
 #[derive(Clone, Debug, PartialEq, EnumDiscriminants)]
 #[strum_discriminants(
     name(Kind),
-    doc = "The kind of an [`Event`].",
+    doc = "The kind of an event.",
     derive(Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema, VariantArray, IntoStaticStr, strum::Display),
     serde(rename_all = "snake_case"),
     strum(serialize_all = "snake_case"),
