@@ -38,7 +38,10 @@ pub const FULL_FOR_PATHS: u32 = 6;
 /// From so many eighths on, there is room for births and deaths only.
 pub const FULL_FOR_REST: u32 = 7;
 
-/// argv bytes captured unless told otherwise.
+/// Size of the ring buffer by default.
+pub const RING_DEFAULT_BYTES: u32 = 8 << 20;
+
+/// argv bytes captured by default.
 pub const ARGV_DEFAULT_BYTES: u32 = 64 << 10;
 
 /// Most argv bytes that can be captured: what the kernel lets an exec have at most

@@ -1,34 +1,47 @@
-//! The only file that touches the ring: numbers, reserves, submits, and counts what found no room.
+//! The only module that touches the ring: it numbers, reserves and submits records, and counts those that did not fit.
 
 use core::mem::MaybeUninit;
 use core::ptr::{read_volatile, write_volatile};
+use core::slice;
 
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
-use aya_ebpf::maps::ring_buf::RingBufEntry;
-use tracer_common::limits::FULL_FOR_REST;
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::ring_buf::{RingBufBytes, RingBufEntry};
+use aya_ebpf::maps::{Array, RingBuf};
+use tracer_common::limits::{FULL_FOR_REST, RING_DEFAULT_BYTES};
 use tracer_common::record::{Header, KIND_EXIT, KIND_FORK};
 use tracer_common::stats::CpuStats;
 
 use crate::kernel::config;
-use crate::maps::{ASLEEP, EVENTS, STATS};
+use crate::log;
+use crate::maps::MMAPABLE;
 
-/// `BPF_RB_NO_WAKEUP` and `BPF_RB_FORCE_WAKEUP` (include/uapi/linux/bpf.h).
+/// Where records go. User space sets the size.
+#[map]
+static EVENTS: RingBuf = RingBuf::with_byte_size(RING_DEFAULT_BYTES, 0);
+
+/// 1 while the consumer sleeps until it is woken. It sets this before it goes to sleep.
+#[map]
+static ASLEEP: Array<u32> = Array::with_max_entries(1, MMAPABLE);
+
+/// Sequence numbers and losses, by CPU; user space sets the number of CPUs. A per-CPU array cannot be mapped into memory.
+#[map]
+static STATS: Array<CpuStats> = Array::with_max_entries(1, MMAPABLE);
+
+/// `BPF_RB_NO_WAKEUP`, `BPF_RB_FORCE_WAKEUP` and `BPF_RB_AVAIL_DATA` (bytes that the consumer has not taken yet):
+/// <https://github.com/torvalds/linux/blob/830b3c68c1fb1e9176028d02ef86f3cf76aa2476/include/uapi/linux/bpf.h>
 const NO_WAKEUP: u64 = 1;
 const FORCE_WAKEUP: u64 = 2;
-
-/// What a program on a trace event returns: with 0 the kernel would keep the event from everybody else, `perf` for one
-/// (kernel/events/core.c, `perf_trace_run_bpf_submit`).
-pub const PASS_ON: u32 = 1;
+const AVAIL_DATA: u64 = 0;
 
 /// How to hand over a record: waking the consumer only if it sleeps.
 ///
-/// A wake-up is an interrupt to this CPU itself, many times the cost of the record (some 20 µs on a virtual machine).
-/// While the consumer is busy it looks again by itself; only when it found nothing for a while does it go to
-/// sleep, and then the next record wakes it at once. One that is missed because it was being written at that very
-/// moment is found by the consumer's last look.
+/// A wake-up is an interrupt to this CPU itself and costs many times as much as the record (some 20 µs on a virtual
+/// machine). A busy consumer looks again by itself. It sleeps only when it has found nothing for a while, and then the next
+/// record wakes it at once. A record that was being written at that very moment is found by the consumer's last look.
 #[inline(always)]
-pub fn wake_up() -> u64 {
+fn wake_up() -> u64 {
     let Some(asleep) = ASLEEP.get_ptr_mut(0) else { return FORCE_WAKEUP };
     // SAFETY: it points into the map; a race only wakes twice.
     unsafe {
@@ -40,73 +53,142 @@ pub fn wake_up() -> u64 {
     FORCE_WAKEUP
 }
 
-/// `BPF_RB_AVAIL_DATA` (include/uapi/linux/bpf.h): bytes that the consumer has not taken yet.
-const AVAIL_DATA: u64 = 0;
-
-/// How much of the ring is in use, in bytes: less is told as it fills, so that births and deaths are lost last.
+/// How much of the ring is in use, in bytes. Records carry less as it fills, so that forks and exits are lost last.
 #[inline(always)]
-pub fn used() -> u64 {
+pub(crate) fn used() -> u64 {
     EVENTS.query(AVAIL_DATA)
 }
 
-/// True if so much is in use that what takes `eighths` of the ring has to do without.
+/// True if so much is in use that what takes `eighths` of the ring has to be left out.
 #[inline(always)]
-pub fn is_full_for(used: u64, eighths: u32) -> bool {
+pub(crate) fn is_full_for(used: u64, eighths: u32) -> bool {
     used >= u64::from(eighths) * u64::from(config!(ring_eighth))
 }
 
 /// The counters of this CPU.
-#[inline(always)]
-pub fn stats() -> Option<*mut CpuStats> {
-    STATS.get_ptr_mut(cpu())
+#[derive(Clone, Copy)]
+pub(crate) struct Counters(*mut CpuStats);
+
+impl Counters {
+    #[inline(always)]
+    pub(crate) fn of_this_cpu() -> Option<Self> {
+        STATS.get_ptr_mut(cpu()).map(Self)
+    }
+
+    /// Counts a record that did not fit.
+    #[inline(always)]
+    pub(crate) fn lost(self, kind: u16) {
+        // SAFETY: it points into the map. Only this CPU writes there, and only programs of this kind write this slot.
+        unsafe { (*self.0).lost[kind as usize] += 1 };
+        log::lost(kind);
+    }
+
+    /// Counts an exec whose argv was cut for want of room.
+    #[inline(always)]
+    pub(crate) fn argv_degraded(self) {
+        // SAFETY: as in `lost`; only the exec program counts here.
+        unsafe { (*self.0).argv_degraded += 1 };
+    }
+
+    /// Counts an exec whose paths were left out for want of room.
+    #[inline(always)]
+    pub(crate) fn paths_degraded(self) {
+        // SAFETY: as in `lost`; only the exec program counts here.
+        unsafe { (*self.0).paths_degraded += 1 };
+    }
+
+    /// Counts an entry that did not fit into a set of the filter.
+    #[inline(always)]
+    pub(crate) fn untracked(self) {
+        // SAFETY: it points into the map; a race loses a count of what is only a warning.
+        unsafe { (*self.0).untracked += 1 };
+        log::full();
+    }
 }
 
 #[inline(always)]
 fn cpu() -> u32 {
+    // SAFETY: the helper takes no argument.
     unsafe { bpf_get_smp_processor_id() }
 }
 
 /// Takes the next number of a kind and makes the header of its record.
 #[inline(always)]
-pub fn header(kind: u16, len: u32, rq_clock: u64) -> Option<(Header, *mut CpuStats)> {
+pub(crate) fn header(kind: u16, len: u32, rq_clock: u64) -> Option<(Header, Counters)> {
     let cpu = cpu();
     let stats = STATS.get_ptr_mut(cpu)?;
-    // Only this CPU and only programs of this kind write the slot, and none interrupts itself.
-    let seq = unsafe {
+    // SAFETY: it points into the map. Only this CPU and only programs of this kind write the slot, and none of them
+    // interrupts itself. The second helper takes no argument.
+    let (seq, boot_ns) = unsafe {
         let slot = &raw mut (*stats).seq[kind as usize];
         *slot += 1;
-        *slot
+        (*slot, bpf_ktime_get_boot_ns())
     };
-    let header = Header { len, kind, cpu: cpu as u16, seq, boot_ns: unsafe { bpf_ktime_get_boot_ns() }, rq_clock };
-    Some((header, stats))
+    Some((Header { len, kind, cpu: cpu as u16, seq, boot_ns, rq_clock }, Counters(stats)))
 }
 
-/// Counts a record that found no room.
-#[inline(always)]
-pub fn lost(stats: *mut CpuStats, kind: u16) {
-    unsafe { (*stats).lost[kind as usize] += 1 };
-}
+/// A record of fixed size in the ring, to be filled and submitted.
+pub(crate) struct Reserved<T: 'static>(RingBufEntry<T>);
 
-/// Room for a record of fixed size, with its header ready to be stored.
+/// Reserves a record of fixed size, and makes its header.
 #[inline(always)]
-pub fn reserve<T: 'static>(kind: u16, len: u32, rq_clock: u64) -> Option<(RingBufEntry<T>, Header)> {
-    let (header, stats) = header(kind, len, rq_clock)?;
-    // What is about neither a birth nor a death leaves them the last of the room.
+pub(crate) fn reserve<T: 'static>(kind: u16, len: u32, rq_clock: u64) -> Option<(Reserved<T>, Header)> {
+    let (header, counters) = header(kind, len, rq_clock)?;
+    // Other records leave the last of the room to forks and exits.
     let kept = matches!(kind, KIND_FORK | KIND_EXIT);
     if !kept && is_full_for(used(), FULL_FOR_REST) {
-        lost(stats, kind);
+        counters.lost(kind);
         return None;
     }
     let Some(entry) = EVENTS.reserve::<T>(0) else {
-        lost(stats, kind);
+        counters.lost(kind);
         return None;
     };
-    Some((entry, header))
+    Some((Reserved(entry), header))
 }
 
-/// Pointer to a reserved record.
+impl<T> Reserved<T> {
+    /// The record: valid for writes until it is submitted, and not initialised.
+    #[inline(always)]
+    pub(crate) fn fields(&mut self) -> *mut T {
+        let room: &mut MaybeUninit<T> = &mut self.0;
+        room.as_mut_ptr()
+    }
+
+    #[inline(always)]
+    pub(crate) fn submit(self) {
+        self.0.submit(wake_up());
+    }
+}
+
+/// A record in the ring of a size that is known at compile time, as bytes.
+pub(crate) struct ReservedBytes(RingBufBytes<'static>);
+
+/// Reserves `size` bytes, which is a constant; none if they do not fit.
 #[inline(always)]
-pub fn fields<T>(entry: &mut RingBufEntry<T>) -> *mut T {
-    let room: &mut MaybeUninit<T> = entry;
-    room.as_mut_ptr()
+pub(crate) fn reserve_bytes(size: usize) -> Option<ReservedBytes> {
+    EVENTS.reserve_bytes(size, 0).map(ReservedBytes)
+}
+
+impl ReservedBytes {
+    #[inline(always)]
+    pub(crate) fn start(&mut self) -> *mut u8 {
+        self.0.as_mut_ptr()
+    }
+
+    #[inline(always)]
+    pub(crate) fn submit(self) {
+        self.0.submit(wake_up());
+    }
+}
+
+/// Copies a finished record into the ring. False if it does not fit.
+///
+/// # Safety
+/// `record` is valid for reads of `len` bytes.
+#[inline(always)]
+pub(crate) unsafe fn output(record: *const u8, len: usize) -> bool {
+    // SAFETY: the caller vouches for it.
+    let bytes = unsafe { slice::from_raw_parts(record, len) };
+    EVENTS.output::<[u8]>(bytes, wake_up()).is_ok()
 }

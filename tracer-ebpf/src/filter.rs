@@ -14,7 +14,7 @@ use tracer_common::config::{
     TRACKED_KIN,
 };
 
-use crate::emit;
+use crate::emit::Counters;
 use crate::kernel::config;
 use crate::maps::{AIDES, CGROUPS, NAMESPACES, OPEN, TRACKED, UNREAPED, USERS};
 use crate::task::{Task, cgroup_at, ids_at, namespaces_at};
@@ -30,19 +30,19 @@ const WHOLE: u32 = TRACKED_ASKED | TRACKED_AIDE;
 
 /// True when an event of this process is asked for that is neither its birth nor its end nor an exec.
 #[inline(always)]
-pub fn admits(task: Task) -> bool {
+pub(crate) fn admits(task: Task) -> bool {
     !filters() || is_open() || state(task.tgid()) & WHOLE != 0 || matches(task)
 }
 
 /// The same for a task of which only the address is known.
 #[inline(always)]
-pub fn admits_at(task: u64, tgid: u32) -> bool {
+pub(crate) fn admits_at(task: u64, tgid: u32) -> bool {
     !filters() || is_open() || state(tgid) & WHOLE != 0 || matches_at(task)
 }
 
 /// True when a birth is asked for. From then on the child is tracked.
 #[inline(always)]
-pub fn admits_birth(creator: Task, child: Task) -> bool {
+pub(crate) fn admits_birth(creator: Task, child: Task) -> bool {
     if !filters() {
         return true;
     }
@@ -64,7 +64,7 @@ pub fn admits_birth(creator: Task, child: Task) -> bool {
 
 /// True when an exec is asked for: of who was tracked before it, or is from now on.
 #[inline(always)]
-pub fn admits_exec(task: Task) -> bool {
+pub(crate) fn admits_exec(task: Task) -> bool {
     if !filters() {
         return true;
     }
@@ -96,19 +96,19 @@ pub fn admits_exec(task: Task) -> bool {
 
 /// True when an exec that is under way may come to be asked for: it can make its process another user.
 #[inline(always)]
-pub fn may_admit_exec(task: Task) -> bool {
+pub(crate) fn may_admit_exec(task: Task) -> bool {
     config!(filter) == FILTER_USERS || admits(task)
 }
 
 /// True when the end of a process is asked for.
 #[inline(always)]
-pub fn admits_end(task: Task) -> bool {
+pub(crate) fn admits_end(task: Task) -> bool {
     !filters() || is_open() || state(task.tgid()) != 0 || matches(task)
 }
 
 /// True when it is asked for that a process was put into a cgroup.
 #[inline(always)]
-pub fn admits_move(task: Task, to: u64) -> bool {
+pub(crate) fn admits_move(task: Task, to: u64) -> bool {
     if !filters() {
         return true;
     }
@@ -124,7 +124,7 @@ pub fn admits_move(task: Task, to: u64) -> bool {
 
 /// A cgroup was made: whether it is asked for is for user space to say, so it is until then.
 #[inline(always)]
-pub fn cgroup_made(id: u64) {
+pub(crate) fn cgroup_made(id: u64) {
     if by_cgroup() && CGROUPS.insert(id, 1, 0).is_err() {
         count_untracked();
     }
@@ -132,7 +132,7 @@ pub fn cgroup_made(id: u64) {
 
 /// This process may become the parent of one that is asked for.
 #[inline(always)]
-pub fn track_kin(tgid: u32) {
+pub(crate) fn track_kin(tgid: u32) {
     if config!(kin) != 0
         && tgid != 0
         && TRACKED.get_ptr(tgid).is_none()
@@ -144,13 +144,13 @@ pub fn track_kin(tgid: u32) {
 
 /// True when the events of a process that is no more were asked for; `leader` is its task's address.
 #[inline(always)]
-pub fn was_admitted(leader: u64) -> bool {
+pub(crate) fn was_admitted(leader: u64) -> bool {
     !filters() || UNREAPED.remove(leader).is_ok()
 }
 
 /// A process has ended; its pid may come to mean another. `leader` is its task's address.
 #[inline(always)]
-pub fn forget(tgid: u32, leader: u64) {
+pub(crate) fn forget(tgid: u32, leader: u64) {
     if filters() {
         if config!(reap) != 0 {
             let _ = UNREAPED.insert(leader, 1, 0);
@@ -171,7 +171,7 @@ fn by_cgroup() -> bool {
 
 #[inline(always)]
 fn is_open() -> bool {
-    // SAFETY: it points into the map; who sees a change late reports what it need not.
+    // SAFETY: it points into the map. A program that sees a change late reports more than it must.
     OPEN.get_ptr(0).is_some_and(|open| unsafe { read_volatile(open) } != 0)
 }
 
@@ -191,8 +191,8 @@ fn track(tgid: u32, state: u32) {
 
 #[inline(always)]
 fn count_untracked() {
-    if let Some(stats) = emit::stats() {
-        unsafe { (*stats).untracked += 1 };
+    if let Some(counters) = Counters::of_this_cpu() {
+        counters.untracked();
     }
 }
 

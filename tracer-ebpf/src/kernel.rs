@@ -1,97 +1,140 @@
-//! The constants handed over at load time, and loads from kernel memory at their offsets.
+//! The constants that user space sets at load time, and reads of kernel memory at their offsets.
 
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
 use core::ptr::read_volatile;
 
-use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
+use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_user};
 use tracer_common::config::Config;
 use tracer_common::offsets::{ABSENT, Offsets};
 
 /// Where the members are in the running kernel.
 #[unsafe(no_mangle)]
-pub static OFFSETS: Offsets = Offsets::NONE;
+pub(crate) static OFFSETS: Offsets = Offsets::NONE;
 
-/// What is asked for.
+/// What to report.
 #[unsafe(no_mangle)]
-pub static CONFIG: Config = Config::DEFAULT;
+pub(crate) static CONFIG: Config = Config::DEFAULT;
 
-/// An offset. Read volatile, or the compiler would fold the placeholder in.
+/// An offset. The read is volatile: otherwise the compiler would fold the placeholder in.
 macro_rules! offset {
     ($field:ident) => {
-        $crate::kernel::constant(&raw const $crate::kernel::OFFSETS.$field)
+        $crate::kernel::constant(&$crate::kernel::OFFSETS.$field)
     };
 }
 
 /// A setting.
 macro_rules! config {
     ($field:ident) => {
-        $crate::kernel::constant(&raw const $crate::kernel::CONFIG.$field)
+        $crate::kernel::constant(&$crate::kernel::CONFIG.$field)
     };
 }
 
 pub(crate) use {config, offset};
 
+/// What a program on a trace event returns. With 0 the kernel would hide the event from all other users, `perf` for one
+/// ([`perf_trace_run_bpf_submit`]).
+///
+/// [`perf_trace_run_bpf_submit`]: https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/kernel/events/core.c
+pub(crate) const PASS_ON: u32 = 1;
+
 #[inline(always)]
-pub fn constant(at: *const u32) -> u32 {
-    // SAFETY: `at` points into one of the statics above.
+pub(crate) fn constant(at: &'static u32) -> u32 {
+    // SAFETY: a reference is valid for reads.
     unsafe { read_volatile(at) }
 }
 
-/// A pointer into the kernel that the verifier knows by its BTF type: loads through it need no helper,
-/// and a bad one reads as zero instead of faulting.
+/// A value that any bytes are.
+///
+/// # Safety
+/// Every bit pattern of the type's size is a value of it.
+pub(crate) unsafe trait Plain: Copy + Default {}
+
+macro_rules! plain {
+    ($($type:ty),+) => {
+        // SAFETY: any bytes are an integer, or integers.
+        $(unsafe impl Plain for $type {})+
+    };
+}
+
+plain!(u8, u16, u32, u64, i32, [u8; 16], [u64; 2], [u64; 3]);
+
+/// A pointer into the kernel that the verifier knows by its BTF type: loads through it need no helper, and a bad pointer
+/// reads as zero instead of faulting.
 #[derive(Clone, Copy)]
-pub struct Typed(pub *const u8);
+pub(crate) struct Typed(*const u8);
 
 impl Typed {
-    /// The value at `offset`, zero if this kernel has no such member.
-    ///
-    /// # Safety
-    /// `T` is an integer of the member's size.
+    pub(crate) const NULL: Self = Self(core::ptr::null());
+
     #[inline(always)]
-    pub unsafe fn load<T: Copy + Default>(self, offset: u32) -> T {
+    pub(crate) fn new(pointer: *const u8) -> Self {
+        Self(pointer)
+    }
+
+    /// The value at `offset`, zero if this kernel has no such member. The verifier refuses the program unless a member of
+    /// this size begins there.
+    #[inline(always)]
+    pub(crate) fn load<T: Plain>(self, offset: u32) -> T {
         if offset == ABSENT {
             return T::default();
         }
+        // SAFETY: the verifier proves that the pointer has a BTF type and that the load stays within a member of it. The
+        // kernel's exception table turns a fault into zero, and any bytes are a `T`.
         unsafe { read_volatile(self.0.add(offset as usize).cast::<T>()) }
     }
 
-    /// The pointer at `offset`, null if this kernel has no such member.
-    ///
-    /// # Safety
-    /// The member is a pointer to a structure.
+    /// The pointer at `offset`, null if this kernel has no such member. The verifier refuses the program unless a pointer
+    /// to a structure begins there.
     #[inline(always)]
-    pub unsafe fn follow(self, offset: u32) -> Self {
+    pub(crate) fn follow(self, offset: u32) -> Self {
         if offset == ABSENT {
-            return Self(core::ptr::null());
+            return Self::NULL;
         }
+        // SAFETY: as in `load`.
         Self(unsafe { read_volatile(self.0.add(offset as usize).cast::<*const u8>()) })
     }
 
     #[inline(always)]
-    pub fn is_null(self) -> bool {
+    pub(crate) fn is_null(self) -> bool {
         self.0.is_null()
+    }
+
+    /// The pointer itself, for helpers that take one of its type.
+    #[inline(always)]
+    pub(crate) fn as_mut_ptr<T>(self) -> *mut T {
+        self.0.cast_mut().cast()
     }
 
     /// The address as a number, for reads by helper.
     #[inline(always)]
-    pub fn address(self) -> u64 {
+    pub(crate) fn address(self) -> u64 {
         self.0 as u64
     }
 }
 
-/// The value at an address that the verifier knows nothing of; zero if it cannot be read.
+/// The value at an address that the verifier knows nothing about; zero if it cannot be read.
 #[inline(always)]
-pub fn read<T: Copy + Default>(address: u64, offset: u32) -> T {
+pub(crate) fn read<T: Plain>(address: u64, offset: u32) -> T {
     if offset == ABSENT {
         return T::default();
     }
     let mut value = MaybeUninit::<T>::uninit();
-    // SAFETY: the helper reads any address; where it cannot, it leaves zeroes and an error that says the same. So it
-    // always fills the value. No branch on that error: each would double the verifier's work.
+    // SAFETY: the helper takes any address. Where it cannot read, it writes zeroes and returns an error, so the value is
+    // always initialised, and any bytes are a `T`. There is no branch on that error: each would double the verifier's work.
     unsafe {
         let from = (address + u64::from(offset)) as *const c_void;
         bpf_probe_read_kernel(value.as_mut_ptr().cast(), size_of::<T>() as u32, from);
         value.assume_init()
     }
+}
+
+/// The value at an address of the running program; none if it cannot be read.
+#[inline(always)]
+pub(crate) fn read_user<T: Plain>(address: u64) -> Option<T> {
+    let mut value = T::default();
+    // SAFETY: the helper takes any address and writes as many bytes as the value has; any bytes are a `T`.
+    let failed =
+        unsafe { bpf_probe_read_user((&raw mut value).cast(), size_of::<T>() as u32, address as *const c_void) };
+    if failed == 0 { Some(value) } else { None }
 }

@@ -1,23 +1,26 @@
-//! tracer's kernel side: one small program per hook, each turning what the kernel shows into one record
+//! tracer's kernel side: one small program per hook. Each turns what the kernel shows into one record
 //! (`tracer_common::record`) in the ring buffer.
 //!
-//! - `hook/`: one file a hook: what is read, and into which record.
-//! - `kernel.rs`: the constants handed over at load time, and loads at their offsets.
-//! - `task.rs`, `task/`: the only module that knows `task_struct` and what hangs on it.
-//! - `path.rs`: walks dentries and mounts.
-//! - `emit.rs`: the only file that touches the ring: reserves, numbers, submits, and counts what found no room.
+//! - `hook/`: one file per hook: what it reads, and into which record. A hook reads its own arguments and nothing else.
+//! - `task/`: the only module that reads `task_struct` and the structures that are reached from it.
+//! - `path.rs`: walks dentries and mounts. `cursor.rs`: where the next byte of a record goes.
+//! - `filter.rs`: which processes are reported.
+//! - `emit.rs`: the only module that touches the ring.
+//! - `log.rs`: reports rare faults, in a second object.
+//! - `kernel.rs`: constants from user space, and reads of kernel memory.
 #![no_std]
 #![no_main]
-// No calls to `memset`: bpf-linker does not expand it, so it would be a second subprogram, and up to 6.2 the verifier
-// takes every number of a program that has one for exact, and does not merge the ways through a loop (6.1
-// gave up after a million instructions).
+// No calls to `memset`: bpf-linker does not expand it, so it would be a second subprogram. Up to 6.2 the verifier tracks
+// every number exactly in a program that has one, and does not merge the ways through a loop (6.1 gave up after a million
+// instructions).
 #![no_builtins]
 
+mod cursor;
 mod emit;
 mod filter;
 mod hook {
     mod cgroup;
-    pub mod exec;
+    pub(crate) mod exec;
     mod exec_event;
     mod exec_failed;
     mod exit;
@@ -27,6 +30,7 @@ mod hook {
     mod signal;
 }
 mod kernel;
+mod log;
 mod maps;
 mod path;
 mod task;

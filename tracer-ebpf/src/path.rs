@@ -1,78 +1,34 @@
-//! Paths as the kernel itself would print them from outside: from the root of the mount namespace, across mounts.
+//! Paths as the kernel prints them for a process outside: from the root of the mount namespace, across mounts.
 //!
-//! The same walk as `prepend_path` (fs/d_path.c), without its retry on a concurrent rename.
+//! The same walk as [`prepend_path`], without its retry after a concurrent rename.
+//!
+//! [`prepend_path`]: https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/fs/d_path.c
 
-use core::ffi::c_void;
-use core::ptr::{read_volatile, write_volatile};
-
-use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
-use tracer_common::limits::{EXEC_HEAD_BYTES, NAME_BYTES, PATH_BYTES, PATH_DEPTH};
+use tracer_common::limits::{NAME_BYTES, PATH_BYTES, PATH_DEPTH};
 use tracer_common::offsets::ABSENT;
 use tracer_common::record::{FIELD_COMPLETE, FIELD_CUT, FIELD_UNREADABLE};
 
+use crate::cursor::Cursor;
 use crate::kernel::{offset, read};
 
-/// Where the next byte goes in a record that is being put together.
-///
-/// It lives in memory, not in a register: what the verifier loads from a map is just some number, so the many
-/// ways through the walks below all look alike to it after each step. Kept in a register, and later part of a length
-/// that has to be known exactly, it made the verifier follow each way by itself (6.18: 505,000 instructions
-/// instead of 20,000).
+/// Where a file is: its mount and its dentry.
 #[derive(Clone, Copy)]
-pub struct Cursor {
-    buffer: *mut u8,
-    at: *mut u32,
+pub(crate) struct Place {
+    /// Address of the `struct vfsmount`; 0 if unknown.
+    pub(crate) mount: u64,
+    /// Address of the `struct dentry`; 0 if unknown.
+    pub(crate) dentry: u64,
 }
 
-impl Cursor {
-    /// A cursor over `buffer` that keeps its place in `at`, starting there.
-    ///
-    /// # Safety
-    /// `buffer` has room for `EXEC_HEAD_BYTES` and the largest single write more; `at` lies in a map.
-    #[inline(always)]
-    pub unsafe fn new(buffer: *mut u8, at: *mut u32, start: u32) -> Self {
-        unsafe { write_volatile(at, start) };
-        Self { buffer, at }
-    }
-
-    /// How much is written.
-    #[inline(always)]
-    pub fn at(self) -> u32 {
-        // SAFETY: it lies in a map.
-        unsafe { read_volatile(self.at) & (EXEC_HEAD_BYTES as u32 - 1) }
-    }
-
-    /// Where the next byte goes.
-    #[inline(always)]
-    pub fn next(self) -> *mut c_void {
-        // SAFETY: the mask keeps it within the buffer.
-        unsafe { self.buffer.add(self.at() as usize).cast() }
-    }
-
-    /// So many bytes were written.
-    #[inline(always)]
-    pub fn advance(self, bytes: u32) {
-        self.move_to(self.at() + bytes);
-    }
-
-    /// The next byte goes here.
-    #[inline(always)]
-    pub fn move_to(self, at: u32) {
-        unsafe { write_volatile(self.at, at) };
-    }
-}
-
-/// What names a file or directory: a mount, and a name in what is mounted. 0 if unknown.
-#[derive(Clone, Copy)]
-pub struct Place {
-    pub mount: u64,
-    pub dentry: u64,
+impl Place {
+    pub(crate) const UNKNOWN: Self = Self { mount: 0, dentry: 0 };
 }
 
 /// Appends the components of a path, innermost first, each with its NUL. Returns how complete it is.
 #[inline(always)]
-pub fn append(cursor: Cursor, mut mount: u64, mut dentry: u64) -> u8 {
-    // Only a mount tells where it is mounted.
+pub(crate) fn append(cursor: Cursor, location: Place) -> u8 {
+    let Place { mut mount, mut dentry } = location;
+    // Only from the `struct mount` around it is it known where a file system is mounted.
     if mount == 0 || dentry == 0 || offset!(mount_mnt) == ABSENT {
         return FIELD_UNREADABLE;
     }
@@ -93,12 +49,10 @@ pub fn append(cursor: Cursor, mut mount: u64, mut dentry: u64) -> u8 {
             continue;
         }
         let (parent, name) = parent_and_name(dentry);
-        let written = unsafe { bpf_probe_read_kernel_str(cursor.next(), NAME_BYTES as u32, name as *const c_void) };
-        if written <= 0 {
+        if !cursor.append(name, NAME_BYTES) {
             return FIELD_UNREADABLE;
         }
-        cursor.advance(written as u32);
-        // A dentry that is its own parent but no mount's root has no place in the tree: a memfd, a pipe.
+        // A dentry that is its own parent but no mount's root is not in the tree: a memfd, a pipe.
         if parent == dentry {
             return FIELD_COMPLETE;
         }

@@ -1,8 +1,11 @@
 //! `cgroup_mkdir(cgrp, path)`, `cgroup_attach_task(dst_cgrp, path, task, threadgroup)`, `cgroup_rmdir(cgrp, path)`:
-//! kernel/cgroup/cgroup.c and, for v1, cgroup-v1.c, which alone has `cgroup_rename(cgrp, path)`.
+//! [`cgroup.c`] and, for v1, [`cgroup-v1.c`], which alone has `cgroup_rename(cgrp, path)`.
 //!
 //! A cgroup is reported before its directory can be opened (`cgroup_mkdir`, before `kernfs_activate`), so before any process
-//! can be in it. Only those of one hierarchy are: v1 has many, and the same deed is done in each.
+//! can be in it. Only cgroups of one hierarchy are reported: v1 has many, and a container manager makes one in each.
+//!
+//! [`cgroup.c`]: https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/kernel/cgroup/cgroup.c
+//! [`cgroup-v1.c`]: https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/kernel/cgroup/cgroup-v1.c
 
 use core::ffi::c_void;
 
@@ -31,17 +34,20 @@ fn cgroup_mkdir(ctx: BtfTracePointContext) -> i32 {
     if !is_of_hierarchy(&ctx) {
         return 0;
     }
-    // Before its record is there: user space takes it out again when it reads that.
-    filter::cgroup_made(cgroup_id(Typed(ctx.arg::<*const u8>(CGROUP))));
+    // Before the record is submitted: user space removes it again when it reads that.
+    filter::cgroup_made(cgroup_id(Typed::new(ctx.arg::<*const u8>(CGROUP))));
     report(&ctx, CGROUP_MADE, current_identity())
 }
 
 #[btf_tracepoint(function = "cgroup_attach_task")]
 fn cgroup_attach(ctx: BtfTracePointContext) -> i32 {
     let task = Task::new(ctx.arg::<*const u8>(TASK));
-    // A thread alone may be put elsewhere than its process (v1 `tasks`, threaded v2): its leader says where that is.
+    // A thread may be moved elsewhere than its process (v1 `tasks`, threaded v2): the leader's cgroup is the process's.
     let whole = ctx.arg::<u64>(THREADGROUP) & 1 != 0 || task.tid() == task.tgid();
-    if !whole || !is_of_hierarchy(&ctx) || !filter::admits_move(task, cgroup_id(Typed(ctx.arg::<*const u8>(CGROUP)))) {
+    if !whole
+        || !is_of_hierarchy(&ctx)
+        || !filter::admits_move(task, cgroup_id(Typed::new(ctx.arg::<*const u8>(CGROUP))))
+    {
         return 0;
     }
     report(&ctx, CGROUP_JOINED, task.identity())
@@ -55,7 +61,7 @@ fn cgroup_rmdir(ctx: BtfTracePointContext) -> i32 {
     report(&ctx, CGROUP_REMOVED, current_identity())
 }
 
-/// Comes after the deed (`cgroup1_rename`), with the new path.
+/// Comes after the rename (`cgroup1_rename`), with the new path.
 #[btf_tracepoint(function = "cgroup_rename")]
 fn cgroup_rename(ctx: BtfTracePointContext) -> i32 {
     if !is_of_hierarchy(&ctx) {
@@ -67,22 +73,24 @@ fn cgroup_rename(ctx: BtfTracePointContext) -> i32 {
 /// True if the cgroup is one of the hierarchy that was chosen.
 #[inline(always)]
 fn is_of_hierarchy(ctx: &BtfTracePointContext) -> bool {
-    let cgroup = Typed(ctx.arg::<*const u8>(CGROUP));
+    let cgroup = Typed::new(ctx.arg::<*const u8>(CGROUP));
     if offset!(cgroup_root) == ABSENT || offset!(cgroup_root_hierarchy) == ABSENT {
         return false;
     }
-    let hierarchy: u32 = unsafe { cgroup.follow(offset!(cgroup_root)).load(offset!(cgroup_root_hierarchy)) };
+    let hierarchy: u32 = cgroup.follow(offset!(cgroup_root)).load(offset!(cgroup_root_hierarchy));
     hierarchy == config!(cgroup_hierarchy)
 }
 
 /// The four never interrupt each other: the kernel holds a spinlock for the path while it calls them.
 #[inline(always)]
 fn report(ctx: &BtfTracePointContext, deed: u32, task: TaskRef) -> i32 {
-    let cgroup = Typed(ctx.arg::<*const u8>(CGROUP));
+    let cgroup = Typed::new(ctx.arg::<*const u8>(CGROUP));
     if let Some((mut entry, mut header)) = emit::reserve::<CgroupRoom>(KIND_CGROUP, size_of::<Cgroup>() as u32, 0) {
-        let record = emit::fields(&mut entry);
+        let record = entry.fields();
+        // SAFETY: the record is reserved, and has room for the longest path. User space reads nothing behind its length. The
+        // helper takes any address to read from.
         unsafe {
-            // Read as a number: the verifier of 5.10 knows of no arguments that point to anything but structures.
+            // Read as a number: the verifier of 5.10 knows no arguments that point to anything but structures.
             let path: u64 = read(ctx.as_ptr() as u64, 8 * PATH);
             let to = (&raw mut (*record).path).cast::<c_void>();
             let mut written = bpf_probe_read_kernel_str(to, CGROUP_PATH_BYTES as u32, path as *const c_void);
@@ -96,7 +104,7 @@ fn report(ctx: &BtfTracePointContext, deed: u32, task: TaskRef) -> i32 {
             (*record).cgroup.deed = deed;
             (*record).cgroup.path_len = written as u32;
         }
-        entry.submit(emit::wake_up());
+        entry.submit();
     }
     0
 }

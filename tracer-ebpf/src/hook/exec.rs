@@ -1,37 +1,34 @@
-//! `sched_process_exec(task, old_pid, bprm)`: fs/exec.c, `exec_binprm`, when the new image is in place.
+//! `sched_process_exec(task, old_pid, bprm)`: [`exec_binprm`], when the new image is in place.
 //!
-//! Where a program there can be preempted, and passed over (Linux 7), it is taken as a trace event: `exec_event.rs`.
+//! Where the kernel skips a program that is preempted (Linux 7), the hook is the trace event instead: `exec_event.rs`.
+//!
+//! [`exec_binprm`]: https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/fs/exec.c
 
 use core::ffi::c_void;
-use core::slice;
 
-use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_kernel_str, bpf_probe_read_user};
+use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_user};
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use tracer_common::limits::{
     ARGV_CLASSES, ARGV_STAGED_BYTES, EXEC_HEAD_BYTES, FULL_FOR_ARGV, FULL_FOR_PATHS, FULL_FOR_REST, INTERPRETER_BYTES,
     PATH_BYTES,
 };
-use tracer_common::offsets::ABSENT;
 use tracer_common::record::{
-    EXEC_CAPS_GAINED, EXEC_DELETED, EXEC_INTERNAL_MOUNT, EXEC_NO_MM, Exec, FIELD_COMPLETE, FIELD_CUT, FIELD_DEGRADED,
-    FIELD_UNREADABLE, KIND_EXEC,
+    EXEC_CAPS_GAINED, EXEC_NO_MM, Exec, FIELD_COMPLETE, FIELD_CUT, FIELD_DEGRADED, FIELD_UNREADABLE, KIND_EXEC,
 };
-use tracer_common::stats::CpuStats;
 
-use crate::emit;
+use crate::cursor::Cursor;
+use crate::emit::{self, Counters};
 use crate::filter;
-use crate::kernel::{Typed, config, offset, read};
-use crate::maps::{EVENTS, EXEC_SCRATCH};
-use crate::path::{self, Cursor};
+use crate::kernel::{Typed, config, offset};
+use crate::log;
+use crate::maps::EXEC_SCRATCH;
+use crate::path;
 use crate::task::Task;
 
 const TASK: usize = 0;
 const OLD_TID: usize = 1;
 const BPRM: usize = 2;
-
-/// `MNT_INTERNAL`, include/linux/mount.h.
-const MNT_INTERNAL: u32 = 0x4000;
 
 /// Bounds the fixed part and the paths for the verifier.
 const HEAD_MASK: u64 = EXEC_HEAD_BYTES as u64 - 1;
@@ -43,100 +40,80 @@ fn exec(ctx: BtfTracePointContext) -> i32 {
     if !filter::admits_exec(task) {
         return 0;
     }
-    let bprm = Typed(ctx.arg::<*const u8>(BPRM));
-    let filename: u64 = unsafe { bprm.load(offset!(binprm_filename)) };
-    let asked =
-        Asked { old_tid: ctx.arg::<u64>(OLD_TID) as u32, argc: unsafe { bprm.load(offset!(binprm_argc)) }, filename };
-    report(task, &asked, || {
+    let bprm = Typed::new(ctx.arg::<*const u8>(BPRM));
+    let filename: u64 = bprm.load(offset!(binprm_filename));
+    let request = Request { old_tid: ctx.arg::<u64>(OLD_TID) as u32, argc: bprm.load(offset!(binprm_argc)), filename };
+    report(task, &request, || {
         // The same pointer unless a handler such as binfmt_script put another program in.
-        let interpreter: u64 = unsafe { bprm.load(offset!(binprm_interp)) };
+        let interpreter: u64 = bprm.load(offset!(binprm_interp));
         if interpreter == filename { NO_INTERPRETER } else { interpreter }
     });
     0
 }
 
 /// Instead of the address of an interpreter's path.
-pub const NO_INTERPRETER: u64 = 0;
+pub(crate) const NO_INTERPRETER: u64 = 0;
 
-/// What was asked for, from wherever the program has it.
-pub struct Asked {
-    /// The thread that asked.
-    pub old_tid: u32,
-    /// How many arguments there are.
-    pub argc: u32,
+/// What the program passed to `execve`, from wherever the hook has it.
+pub(crate) struct Request {
+    /// The thread that called.
+    pub(crate) old_tid: u32,
+    /// Number of arguments.
+    pub(crate) argc: u32,
     /// Address of the path as given.
-    pub filename: u64,
+    pub(crate) filename: u64,
 }
 
-/// Tells the exec that `task` has just done. The address of the interpreter's path is asked for late: the verifier would
-/// look through all that comes between once more for each way that leads to one.
+/// Reports the exec that `task` has just done. The address of the interpreter's path is read late: otherwise the verifier
+/// would look through all that comes between once more for each way that leads to one.
 #[inline(always)]
-pub fn report(task: Task, asked: &Asked, interpreter: impl FnOnce() -> u64) {
+pub(crate) fn report(task: Task, request: &Request, interpreter: impl FnOnce() -> u64) {
     let Some(scratch) = EXEC_SCRATCH.get_ptr_mut(0) else { return };
-    let Some((header, stats)) = emit::header(KIND_EXEC, 0, task.rq_clock()) else { return };
+    let Some((header, counters)) = emit::header(KIND_EXEC, 0, task.rq_clock()) else { return };
     let used = emit::used();
     if emit::is_full_for(used, FULL_FOR_REST) {
-        emit::lost(stats, KIND_EXEC);
+        counters.lost(KIND_EXEC);
         return;
     }
     let record = scratch.cast::<Exec>();
-    let buffer = scratch.cast::<u8>();
+    // SAFETY: `scratch` points into a per-CPU map, which only this program uses, and which is large enough for the record
+    // and what the cursor appends; any bytes are a record. `submit` gets what it asks for.
     unsafe {
         (*record).header = header;
         (*record).task = task.identity();
-        (*record).task.tid = asked.old_tid;
+        (*record).task.tid = request.old_tid;
         (*record).parent = task.real_parent().identity();
         (*record).ids = task.ids();
         (*record).ids.mnt_ns = task.mnt_ns();
         (*record).comm = task.comm();
-        (*record).argc = asked.argc;
-        let mm = task.mm();
-        let file = mm.follow(offset!(mm_exe_file));
-        let mut flags = credentials(record, task, file);
+        (*record).argc = request.argc;
+        let image = task.image();
+        let mut flags = if task.before_exec(image, record) { EXEC_CAPS_GAINED } else { 0 };
         // The record's own length serves as the cursor's place until the record is done.
-        let cursor = Cursor::new(buffer, &raw mut (*record).header.len, size_of::<Exec>() as u32);
-        if mm.is_null() {
+        let cursor = Cursor::new(scratch.cast(), &raw mut (*record).header.len, size_of::<Exec>() as u32);
+        if !image.is_there() {
             flags |= EXEC_NO_MM;
         }
-        // A constant null is no pointer to the verifier: nothing may be read through it.
-        let (mut mount, mut dentry) = (0, 0);
-        if offset!(mm_exe_file) != ABSENT && offset!(file_mnt) != ABSENT && offset!(file_dentry) != ABSENT {
-            let (typed_mount, typed_dentry) = (file.follow(offset!(file_mnt)), file.follow(offset!(file_dentry)));
-            if typed_mount.load::<u32>(offset!(vfsmount_flags)) & MNT_INTERNAL != 0 {
-                flags |= EXEC_INTERNAL_MOUNT;
-            }
-            // A name that was taken off its hash chain is gone; a root (or a memfd) was never on one.
-            if typed_dentry.load::<u64>(offset!(dentry_hash_pprev)) == 0
-                && offset!(dentry_hash_pprev) != ABSENT
-                && typed_dentry.follow(offset!(dentry_parent)).address() != typed_dentry.address()
-            {
-                flags |= EXEC_DELETED;
-            }
-            (mount, dentry) = (typed_mount.address(), typed_dentry.address());
-        }
+        let (exe, bits) = image.executable();
+        flags |= bits;
         (*record).exe_state = FIELD_DEGRADED;
         (*record).exe_len = 0;
         (*record).cwd_state = FIELD_DEGRADED;
         (*record).cwd_len = 0;
         if emit::is_full_for(used, FULL_FOR_PATHS) {
-            (*stats).paths_degraded += 1;
+            counters.paths_degraded();
         } else {
             let at = cursor.at();
-            (*record).exe_state = path::append(cursor, mount, dentry);
+            (*record).exe_state = path::append(cursor, exe);
             (*record).exe_len = (cursor.at() - at) as u16;
 
-            let (mut mount, mut dentry) = (0, 0);
-            if offset!(task_fs) != ABSENT {
-                let fs = task.fs();
-                (mount, dentry) = (fs.load(offset!(fs_pwd_mnt)), fs.load(offset!(fs_pwd_dentry)));
-            }
             let at = cursor.at();
-            (*record).cwd_state = path::append(cursor, mount, dentry);
+            (*record).cwd_state = path::append(cursor, task.cwd());
             (*record).cwd_len = (cursor.at() - at) as u16;
         }
 
         let at = cursor.at();
-        (*record).filename_state = string(cursor, asked.filename, PATH_BYTES);
+        (*record).filename_state = cursor.kernel_string(request.filename, PATH_BYTES);
         (*record).filename_len = (cursor.at() - at) as u16;
 
         (*record).interp_len = 0;
@@ -144,86 +121,40 @@ pub fn report(task: Task, asked: &Asked, interpreter: impl FnOnce() -> u64) {
         let interpreter = interpreter();
         if interpreter != NO_INTERPRETER {
             let at = cursor.at();
-            (*record).interp_state = string(cursor, interpreter, INTERPRETER_BYTES);
+            (*record).interp_state = cursor.kernel_string(interpreter, INTERPRETER_BYTES);
             (*record).interp_len = (cursor.at() - at) as u16;
         }
         (*record).flags = flags;
 
-        let from: u64 = mm.load(offset!(mm_arg_start));
-        let until: u64 = mm.load(offset!(mm_arg_end));
-        submit(record, u64::from(cursor.at()), from, until.saturating_sub(from), used, stats);
+        let (argv, bytes) = image.arguments();
+        submit(record, u64::from(cursor.at()), argv, bytes, used, counters);
+        log::exec(record);
     }
 }
 
-/// Ids before, and whether capabilities were gained. The new image's file was opened by the task with the
-/// credentials it had before the exec (fs/exec.c, `do_open_execat`), and an open file keeps them.
-///
-/// Not so an interpreter of binfmt_misc with flag `F`: that was opened when it was registered, with the credentials of the
-/// task that did that. An exec changes neither real ids nor supplementary groups, so credentials that differ in these are
-/// another's. Then the effective ids before the exec are taken to be the real ones.
-#[inline(always)]
-unsafe fn credentials(record: *mut Exec, task: Task, file: Typed) -> u32 {
-    unsafe {
-        let new = task.cred();
-        (*record).old_euid = new.load(offset!(cred_euid));
-        (*record).old_egid = new.load(offset!(cred_egid));
-        if offset!(mm_exe_file) == ABSENT || offset!(file_cred) == ABSENT {
-            return 0;
-        }
-        let old = file.follow(offset!(file_cred));
-        if old.is_null() {
-            return 0;
-        }
-        let (uid, gid): (u32, u32) = (new.load(offset!(cred_uid)), new.load(offset!(cred_gid)));
-        let groups = |cred: Typed| cred.follow(offset!(cred_group_info)).address();
-        let own = old.load::<u32>(offset!(cred_uid)) == uid
-            && old.load::<u32>(offset!(cred_gid)) == gid
-            && groups(old) == groups(new);
-        let has: u64 = read(new.address(), offset!(cred_cap_permitted));
-        let had: u64 = if own {
-            (*record).old_euid = old.load(offset!(cred_euid));
-            (*record).old_egid = old.load(offset!(cred_egid));
-            read(old.address(), offset!(cred_cap_permitted))
-        } else {
-            (*record).old_euid = uid;
-            (*record).old_egid = gid;
-            // Root had them all. Others keep those that are ambient, and get the rest from the file.
-            if uid == 0 { has } else { read(new.address(), offset!(cred_cap_ambient)) }
-        };
-        if has & !had != 0 { EXEC_CAPS_GAINED } else { 0 }
-    }
-}
-
-/// Appends a string of the kernel with its NUL. Returns how complete it is.
-#[inline(always)]
-fn string(cursor: Cursor, from: u64, room: usize) -> u8 {
-    let written = unsafe { bpf_probe_read_kernel_str(cursor.next(), room as u32, from as *const c_void) };
-    if written <= 0 {
-        return FIELD_UNREADABLE;
-    }
-    cursor.advance(written as u32);
-    if written as usize == room { FIELD_CUT } else { FIELD_COMPLETE }
-}
-
-/// Adds argv and hands the record over: staged and exact when argv is small, reserved by class when not.
+/// Adds argv and submits the record: staged and exact when argv is small, reserved by class when not.
 ///
 /// Lengths are u64 all the way: of a u32 the compiler would bound a zero-extended copy, and the verifier
 /// not know that the original is bounded too.
+///
+/// # Safety
+/// `record` is an [`ExecScratch`](crate::maps::ExecScratch) whose first `head` bytes are written.
 #[inline(always)]
-unsafe fn submit(record: *mut Exec, head: u64, argv: u64, bytes: u64, used: u64, stats: *mut CpuStats) {
+unsafe fn submit(record: *mut Exec, head: u64, argv: u64, bytes: u64, used: u64, counters: Counters) {
     let limit = u64::from(config!(argv_max));
     let want = if bytes > limit { limit } else { bytes };
+    // SAFETY: the caller vouches for the record.
     unsafe {
         (*record).argv_bytes = bytes as u32;
         (*record).argv_state = if want < bytes { FIELD_CUT } else { FIELD_COMPLETE };
-        // As the ring fills, long argv are cut first, and told, while nothing is lost yet.
+        // As the ring fills, long argv are cut first, and marked, while nothing is lost yet.
         let room = if emit::is_full_for(used, FULL_FOR_PATHS) { 0 } else { ARGV_STAGED_BYTES as u64 };
         if emit::is_full_for(used, FULL_FOR_ARGV) && want > room {
             (*record).argv_state = FIELD_DEGRADED;
             if staged(record, head, argv, room) {
-                (*stats).argv_degraded += 1;
+                counters.argv_degraded();
             } else {
-                emit::lost(stats, KIND_EXEC);
+                counters.lost(KIND_EXEC);
             }
             return;
         }
@@ -232,7 +163,7 @@ unsafe fn submit(record: *mut Exec, head: u64, argv: u64, bytes: u64, used: u64,
                 return;
             }
         } else {
-            // From the smallest class that holds it downwards: rather a shorter argv than no exec at all.
+            // From the smallest class that holds it downwards: a shorter argv is better than no exec at all.
             if reserved::<{ ARGV_CLASSES[3] }>(record, head, argv, want, ARGV_CLASSES[2])
                 || reserved::<{ ARGV_CLASSES[2] }>(record, head, argv, want, ARGV_CLASSES[1])
                 || reserved::<{ ARGV_CLASSES[1] }>(record, head, argv, want, ARGV_CLASSES[0])
@@ -243,16 +174,21 @@ unsafe fn submit(record: *mut Exec, head: u64, argv: u64, bytes: u64, used: u64,
         }
         (*record).argv_state = FIELD_DEGRADED;
         if staged(record, head, argv, 0) {
-            (*stats).argv_degraded += 1;
+            counters.argv_degraded();
         } else {
-            emit::lost(stats, KIND_EXEC);
+            counters.lost(KIND_EXEC);
         }
     }
 }
 
-/// Puts a small argv behind the rest and copies the whole into the ring.
+/// Appends a small argv and copies the whole record into the ring. False if it does not fit.
+///
+/// # Safety
+/// As for [`submit`].
 #[inline(always)]
 unsafe fn staged(record: *mut Exec, head: u64, argv: u64, want: u64) -> bool {
+    // SAFETY: the caller vouches for the record, whose scratch has room for `ARGV_STAGED_BYTES` behind the head. The helper
+    // takes any address to read from.
     unsafe {
         let buffer = record.cast::<u8>();
         let head = head & HEAD_MASK;
@@ -268,20 +204,25 @@ unsafe fn staged(record: *mut Exec, head: u64, argv: u64, want: u64) -> bool {
         (*record).argv_captured = captured as u32;
         let len = head + captured;
         (*record).header.len = len as u32;
-        EVENTS.output::<[u8]>(slice::from_raw_parts(buffer, len as usize), emit::wake_up()).is_ok()
+        emit::output(buffer, len as usize)
     }
 }
 
 /// Copies argv from user memory straight into a reserved record of one class. False if the class does not
 /// fit (`want` belongs to a smaller one: more than `below` are wanted in this) or the ring has no room.
+///
+/// # Safety
+/// As for [`submit`].
 #[inline(always)]
 unsafe fn reserved<const ROOM: usize>(record: *mut Exec, head: u64, argv: u64, want: u64, below: usize) -> bool {
     if want <= below as u64 {
         return false;
     }
-    let Some(mut entry) = EVENTS.reserve_bytes(EXEC_HEAD_BYTES + ROOM, 0) else { return false };
+    let Some(mut entry) = emit::reserve_bytes(EXEC_HEAD_BYTES + ROOM) else { return false };
+    let to = entry.start();
+    // SAFETY: the caller vouches for the record. The reserved one has room for the largest head and `ROOM` bytes behind it.
+    // The helpers take any address to read from.
     unsafe {
-        let to = entry.as_mut_ptr();
         let head = head & HEAD_MASK;
         let mut captured = want;
         if captured > ROOM as u64 {
@@ -295,7 +236,7 @@ unsafe fn reserved<const ROOM: usize>(record: *mut Exec, head: u64, argv: u64, w
         (*record).argv_captured = captured as u32;
         (*record).header.len = (head + captured) as u32;
         bpf_probe_read_kernel(to.cast(), head as u32, record.cast());
-        entry.submit(emit::wake_up());
     }
+    entry.submit();
     true
 }

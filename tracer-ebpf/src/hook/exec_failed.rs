@@ -1,20 +1,17 @@
-//! `execve` and `execveat` that fail, on request: what was asked for, and why the kernel refused.
+//! `execve` and `execveat` that fail, on request: their path and arguments, and why the kernel refused them.
 //!
-//! Two ways to the same record, of which user space takes the first that the kernel allows:
-//! - fexit on the system calls' own functions, which costs nobody else anything;
+//! Two ways lead to the same record. User space takes the first that the kernel allows:
+//! - fexit on the functions of the two system calls, which slows nothing else down;
 //! - the tracepoints `syscalls:sys_exit_execve` and `sys_exit_execveat`, which put *every* system call of the machine
 //!   on the slow path.
 //!
-//! A failed exec leaves its caller as it was: path and arguments are where the registers point, read when it is over.
+//! A failed exec leaves its caller unchanged: path and arguments are read at the end, from where the registers point.
 
 use core::ffi::c_void;
 use core::ptr::{read_volatile, write_volatile};
-use core::slice;
 
 use aya_ebpf::EbpfContext as _;
-use aya_ebpf::helpers::generated::{
-    bpf_get_current_task_btf, bpf_probe_read_user, bpf_probe_read_user_str, bpf_task_pt_regs,
-};
+use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs};
 use aya_ebpf::macros::fexit;
 use aya_ebpf::programs::FExitContext;
 use tracer_common::limits::{
@@ -24,18 +21,18 @@ use tracer_common::record::{
     DIRFD_CWD, ExecFailed, FIELD_COMPLETE, FIELD_CUT, FIELD_UNREADABLE, KIND_EXEC_FAILED, KIND_EXECAT_FAILED,
 };
 
+use crate::cursor::Cursor;
 use crate::emit;
 use crate::filter;
-use crate::kernel::{config, constant, read};
-use crate::maps::{EVENTS, EXEC_FAILED_SCRATCH};
-use crate::path::Cursor;
+use crate::kernel::{PASS_ON, config, constant, read, read_user};
+use crate::maps::EXEC_FAILED_SCRATCH;
 use crate::task;
 
-/// Highest error a program can be given. Those above are the kernel's own (`ERESTARTSYS` and its like,
-/// include/linux/errno.h): the call begins anew, and has not failed.
+/// Highest error that a program can see. Those above are internal to the kernel (`ERESTARTSYS` and the like): the call is
+/// restarted and has not failed. <https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/include/linux/errno.h>
 const LAST_ERRNO: i64 = 511;
 
-/// Where `struct syscall_trace_exit` has the result (kernel/trace/trace.h).
+/// Where `struct syscall_trace_exit` has the result: <https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/kernel/trace/trace.h>
 const RESULT: usize = 16;
 
 /// Arguments of execve and execveat, in their order.
@@ -59,18 +56,18 @@ fn execveat_failed(ctx: FExitContext) -> i32 {
 #[unsafe(link_section = "tracepoint")]
 fn execve_exit(event: *mut c_void) -> u32 {
     execve(registers(), result(event));
-    emit::PASS_ON
+    PASS_ON
 }
 
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "tracepoint")]
 fn execveat_exit(event: *mut c_void) -> u32 {
     execveat(registers(), result(event));
-    emit::PASS_ON
+    PASS_ON
 }
 
-/// The only argument of the function, which is the registers. Read as a number: the verifier of 5.10 lets nobody load an
-/// argument whose type BTF only declares, as it does there for execveat ("type FWD is not a struct").
+/// The only argument of the function, which is the registers. Read as a number: the verifier of 5.10 refuses to load an
+/// argument whose type BTF only declares, as there for execveat ("type FWD is not a struct").
 #[inline(always)]
 fn argument_of_function(ctx: &FExitContext) -> u64 {
     read(ctx.as_ptr() as u64, 0)
@@ -79,6 +76,7 @@ fn argument_of_function(ctx: &FExitContext) -> u64 {
 /// The registers with which the running task came into the kernel. Both helpers are there from 5.15 on.
 #[inline(always)]
 fn registers() -> u64 {
+    // SAFETY: the helpers give and take a pointer to the running task.
     unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) as u64 }
 }
 
@@ -101,7 +99,7 @@ fn execveat(registers: u64, result: i64) -> i32 {
 /// An argument of the system call.
 #[inline(always)]
 fn argument(registers: u64, index: usize) -> u64 {
-    read(registers, constant(&raw const crate::kernel::CONFIG.syscall_args[index]))
+    read(registers, constant(&crate::kernel::CONFIG.syscall_args[index]))
 }
 
 /// The path is the argument `FILENAME`; argv comes next.
@@ -116,13 +114,15 @@ fn report<const KIND: u16, const FILENAME: usize>(registers: u64, result: i64) -
         return 0;
     }
     let Some(scratch) = EXEC_FAILED_SCRATCH.get_ptr_mut(u32::from(KIND == KIND_EXECAT_FAILED)) else { return 0 };
-    let Some((header, stats)) = emit::header(KIND, 0, 0) else { return 0 };
+    let Some((header, counters)) = emit::header(KIND, 0, 0) else { return 0 };
     if emit::is_full_for(emit::used(), FULL_FOR_REST) {
-        emit::lost(stats, KIND);
+        counters.lost(KIND);
         return 0;
     }
     let record = scratch.cast::<ExecFailed>();
     let buffer = scratch.cast::<u8>();
+    // SAFETY: `scratch` points into a per-CPU map, of which this program has an entry to itself, and which is large enough
+    // for the record and what the cursor appends; any bytes are a record.
     unsafe {
         (*record).header = header;
         (*record).task = who;
@@ -139,18 +139,21 @@ fn report<const KIND: u16, const FILENAME: usize>(registers: u64, result: i64) -
         // The record's own length serves as the cursor's place until the record is done.
         let cursor = Cursor::new(buffer, &raw mut (*record).header.len, size_of::<ExecFailed>() as u32);
         let at = cursor.at();
-        (*record).filename_state = string(cursor, argument(registers, FILENAME), PATH_BYTES);
+        (*record).filename_state = cursor.user_string(argument(registers, FILENAME), PATH_BYTES);
         (*record).filename_len = (cursor.at() - at) as u16;
         argv(record, cursor, argument(registers, FILENAME + 1));
         let len = u64::from(cursor.at());
-        if EVENTS.output::<[u8]>(slice::from_raw_parts(buffer, len as usize), emit::wake_up()).is_err() {
-            emit::lost(stats, KIND);
+        if !emit::output(buffer, len as usize) {
+            counters.lost(KIND);
         }
     }
     0
 }
 
-/// Appends the arguments, one by one: they lie where the program has them. Null stands for an empty list.
+/// Appends the arguments, one by one: they are scattered over the program's memory. Null stands for an empty list.
+///
+/// # Safety
+/// `record` is the one that the cursor appends to.
 #[inline(always)]
 unsafe fn argv(record: *mut ExecFailed, cursor: Cursor, list: u64) {
     let start = cursor.at();
@@ -159,24 +162,24 @@ unsafe fn argv(record: *mut ExecFailed, cursor: Cursor, list: u64) {
         limit = FAILED_ARGV_BYTES;
     }
     // In memory, not in registers: see `Cursor`.
+    // SAFETY: the caller vouches for the record.
     let (state, count) = unsafe { (&raw mut (*record).argv_state, &raw mut (*record).argc) };
+    // SAFETY: as above.
     unsafe {
         write_volatile(count, 0);
         write_volatile(state, if list == 0 { FIELD_COMPLETE } else { FIELD_CUT });
         if list != 0 {
             for i in 0..FAILED_ARGS {
-                let mut from = 0u64;
-                let at = (list + 8 * u64::from(i)) as *const c_void;
-                if bpf_probe_read_user((&raw mut from).cast(), 8, at) != 0 {
+                let Some(from) = read_user::<u64>(list + 8 * u64::from(i)) else {
                     write_volatile(state, FIELD_UNREADABLE);
                     break;
-                }
+                };
                 if from == 0 {
                     write_volatile(state, FIELD_COMPLETE);
                     break;
                 }
                 write_volatile(count, i + 1);
-                let read = string(cursor, from, FAILED_ARG_BYTES);
+                let read = cursor.user_string(from, FAILED_ARG_BYTES);
                 if read != FIELD_COMPLETE {
                     write_volatile(state, read);
                     break;
@@ -194,22 +197,4 @@ unsafe fn argv(record: *mut ExecFailed, cursor: Cursor, list: u64) {
         (*record).argv_captured = captured;
         cursor.move_to(start + captured);
     }
-}
-
-/// Appends a string of the program with its NUL. Returns how complete it is.
-#[inline(always)]
-fn string(cursor: Cursor, from: u64, room: usize) -> u8 {
-    let written = unsafe { bpf_probe_read_user_str(cursor.next(), room as u32, from as *const c_void) };
-    if written < 0 {
-        return FIELD_UNREADABLE;
-    }
-    if written == 0 {
-        // An empty string, of which older kernels do not count the NUL (seen on 5.10 and 6.1):
-        // strncpy_from_user_nofault in https://github.com/torvalds/linux/blob/v6.1/mm/maccess.c
-        unsafe { write_volatile(cursor.next().cast::<u8>(), 0) };
-        cursor.advance(1);
-        return FIELD_COMPLETE;
-    }
-    cursor.advance(written as u32);
-    if written as usize == room { FIELD_CUT } else { FIELD_COMPLETE }
 }

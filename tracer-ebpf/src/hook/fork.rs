@@ -1,9 +1,12 @@
-//! `sched_process_fork(parent, child)`: kernel/fork.c, `kernel_clone`, before the child first runs.
+//! `sched_process_fork(parent, child)`: [`kernel_clone`], before the child first runs.
 //!
-//! Where a program there can be preempted, and passed over (Linux 7): `sched_wakeup_new(child)`, kernel/sched/core.c,
-//! `wake_up_new_task`, which the creator calls right after. It comes with the run queue locked: nothing preempts it. It also
-//! comes for threads that the kernel makes for a process (`create_io_thread`, `vhost_task_start`), which never pass
+//! Where the kernel skips a program that is preempted (Linux 7), the hook is `sched_wakeup_new(child)` instead:
+//! [`wake_up_new_task`], which the creator calls right after. The run queue is locked there, so nothing preempts the program.
+//! It also comes for threads that the kernel makes for a process (`create_io_thread`, `vhost_task_start`), which never pass
 //! `sched_process_fork`.
+//!
+//! [`kernel_clone`]: https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/kernel/fork.c
+//! [`wake_up_new_task`]: https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/kernel/sched/core.c
 
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
@@ -26,7 +29,7 @@ fn fork(ctx: BtfTracePointContext) -> i32 {
     report(Task::new(ctx.arg::<*const u8>(CREATOR)), Task::new(ctx.arg::<*const u8>(CHILD)))
 }
 
-/// For kernels on which programs at tracepoints can be preempted, and for threads that the kernel makes for a process.
+/// For kernels that skip a program on a tracepoint while it is preempted, and for threads that the kernel makes for a process.
 #[btf_tracepoint(function = "sched_wakeup_new")]
 fn fork_waking(ctx: BtfTracePointContext) -> i32 {
     report(Task::running(), Task::new(ctx.arg::<*const u8>(WOKEN)))
@@ -43,19 +46,20 @@ fn report(creator: Task, child: Task) -> i32 {
     }
     let (level, rq_clock) = (child.ns_level(), creator.rq_clock());
     // Put together once for records of both sizes: for each pointer that is followed by type, the verifiers of 6.2 to 6.18
-    // search all types of the kernel several times (kernel/bpf/btf.c, `btf_nested_type_is_trusted`).
+    // search all types of the kernel several times (`btf_nested_type_is_trusted`):
+    // https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/kernel/bpf/btf.c
     let fork = whole(creator, child, thread, level);
     if level == 0 {
         if let Some((mut entry, header)) = emit::reserve::<Fork>(KIND_FORK, size_of::<Fork>() as u32, rq_clock) {
             // SAFETY: the record is reserved.
-            unsafe { *emit::fields(&mut entry) = Fork { header, ..fork } };
-            entry.submit(emit::wake_up());
+            unsafe { *entry.fields() = Fork { header, ..fork } };
+            entry.submit();
         }
         return 0;
     }
     let len = size_of::<Fork>() as u32 + 4 * (level + 1);
     if let Some((mut entry, header)) = emit::reserve::<ForkNested>(KIND_FORK, len, rq_clock) {
-        let record = emit::fields(&mut entry);
+        let record = entry.fields();
         // SAFETY: the record is reserved. Behind the pids that are written, user space reads nothing (`len`).
         unsafe {
             (*record).fork = Fork { header, ..fork };
@@ -67,7 +71,7 @@ fn report(creator: Task, child: Task) -> i32 {
                 (*record).ns_pids[i] = child.pid_at_level(i as u32);
             }
         }
-        entry.submit(emit::wake_up());
+        entry.submit();
     }
     0
 }

@@ -1,9 +1,12 @@
-//! An iterator over all tasks (kernel/bpf/task_iter.c): every process that runs, each exactly once.
+//! An iterator over all tasks ([`task_iter.c`]): every process that runs, each exactly once.
 //!
 //! The kernel looks up one pid after the other under RCU and hands over the task that has it. While a thread execs, it takes
-//! over the pid of its process (fs/exec.c, `de_thread`), so a task's own numbers may have changed since it was found. The pid
+//! over the pid of its process ([`de_thread`]), so a task's own numbers may have changed since it was found. The pid
 //! at which it was found has not: a task stands for its process if that pid is the process's. Everything else is read from
 //! whichever task is the leader by now.
+//!
+//! [`task_iter.c`]: https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/kernel/bpf/task_iter.c
+//! [`de_thread`]: https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/fs/exec.c
 
 use core::ffi::c_void;
 
@@ -15,21 +18,21 @@ use tracer_common::record::{
     RUNNING_KTHREAD, RUNNING_NO_MM, RUNNING_ZOMBIE, Running,
 };
 
+use crate::cursor::Cursor;
 use crate::kernel::{Typed, offset, read};
 use crate::maps::RUNNING_SCRATCH;
-use crate::path::{self, Cursor, Place};
+use crate::path::{self, Place};
 use crate::task::{End, Task, identity_at, process_at};
 
-/// Members of `struct bpf_iter__task` (kernel/bpf/task_iter.c).
+/// Members of `struct bpf_iter__task`: <https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/kernel/bpf/task_iter.c>
 const META: u32 = 0;
 const TASK: u32 = 8;
 
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/task")]
 extern "C" fn running(context: *mut c_void) -> i32 {
-    let context = Typed(context.cast());
-    // SAFETY: both members are pointers.
-    let (meta, found) = unsafe { (context.follow(META), context.follow(TASK)) };
+    let context = Typed::new(context.cast());
+    let (meta, found) = (context.follow(META), context.follow(TASK));
     // The last call has no task.
     if found.is_null() {
         return 0;
@@ -38,19 +41,19 @@ extern "C" fn running(context: *mut c_void) -> i32 {
     if offset!(iter_meta_seq) == ABSENT || offset!(seq_file_private) == ABSENT || offset!(iter_task_tid) == ABSENT {
         return 0;
     }
-    // SAFETY: the member is a pointer.
-    let seq = unsafe { meta.follow(offset!(iter_meta_seq)) };
-    // SAFETY: as above; to the verifier, what it points to is unknown.
-    let state: u64 = unsafe { seq.load(offset!(seq_file_private)) };
-    let found = Task(found);
+    let seq = meta.follow(offset!(iter_meta_seq));
+    // To the verifier, what it points to is unknown.
+    let state: u64 = seq.load(offset!(seq_file_private));
+    let found = Task::from_typed(found);
     if read::<u32>(state, offset!(iter_task_tid)) != found.tgid() {
         return 0;
     }
     let Some(scratch) = RUNNING_SCRATCH.get_ptr_mut(0) else { return 0 };
     let record = scratch.cast::<Running>();
     // By address from here on: the verifier takes up to a millisecond for each pointer that it follows by type.
-    let process = process_at(found.leader().0.address());
-    // SAFETY: `scratch` points into a map, and nobody else writes there.
+    let process = process_at(found.leader().address());
+    // SAFETY: `scratch` points into a map, which only this program uses, and which is large enough for the record and what the
+    // cursor appends; any bytes are a record. The verifier knows `seq` by its type.
     unsafe {
         let boot_ns = bpf_ktime_get_boot_ns();
         (*record).header = Header { len: 0, kind: KIND_RUNNING, cpu: 0, seq: 0, boot_ns, rq_clock: 0 };
@@ -81,7 +84,7 @@ extern "C" fn running(context: *mut c_void) -> i32 {
         let (exe, cwd) = (process.exe(), process.cwd());
         let at = cursor.at();
         if process.mm != 0 {
-            (*record).exe_state = path::append(cursor, exe.mount, exe.dentry);
+            (*record).exe_state = path::append(cursor, exe);
             if is_deleted(exe) {
                 flags |= RUNNING_EXE_DELETED;
             }
@@ -89,7 +92,7 @@ extern "C" fn running(context: *mut c_void) -> i32 {
         (*record).exe_len = (cursor.at() - at) as u16;
         let at = cursor.at();
         if process.mm != 0 {
-            (*record).cwd_state = path::append(cursor, cwd.mount, cwd.dentry);
+            (*record).cwd_state = path::append(cursor, cwd);
             if is_deleted(cwd) {
                 flags |= RUNNING_CWD_DELETED;
             }
@@ -98,7 +101,7 @@ extern "C" fn running(context: *mut c_void) -> i32 {
         (*record).flags = flags;
         (*record).until_ns = bpf_ktime_get_boot_ns();
         // What finds no room in the reader's buffer is asked for again.
-        bpf_seq_write(seq.0.cast_mut().cast(), scratch.cast(), cursor.at());
+        bpf_seq_write(seq.as_mut_ptr(), scratch.cast(), cursor.at());
     }
     0
 }

@@ -1,18 +1,19 @@
-//! `signal_generate(sig, info, task, group, result)`: kernel/signal.c, `__send_signal_locked`.
+//! `signal_generate(sig, info, task, group, result)`: [`__send_signal_locked`].
 //!
 //! Only signals that will end their target are reported: the cause of an exit is known before it happens. Signals with a
 //! handler are kept in the kernel, in case the handler raises the same signal again with its default action.
+//!
+//! [`__send_signal_locked`]: https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/kernel/signal.c
 
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::helpers::bpf_get_current_uid_gid;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
-use tracer_common::offsets::ABSENT;
 use tracer_common::record::{KIND_SIGNAL, SIGNAL_KERNEL, SIGNAL_RAISED_AGAIN, Signal};
 
 use crate::emit;
 use crate::filter;
-use crate::kernel::{Typed, offset, read};
+use crate::kernel::{offset, read};
 use crate::maps::{HANDLED, Handled, Sent};
 use crate::task::{Task, current, identity_at, process_name_at};
 
@@ -21,7 +22,7 @@ const INFO: u64 = 1;
 const TARGET: usize = 2;
 const RESULT: usize = 4;
 
-/// `TRACE_SIGNAL_DELIVERED` and `TRACE_SIGNAL_LOSE_INFO`, include/trace/events/signal.h.
+/// `TRACE_SIGNAL_DELIVERED` and `TRACE_SIGNAL_LOSE_INFO`: <https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/include/trace/events/signal.h>
 const DELIVERED: u32 = 0;
 const LOSE_INFO: u32 = 4;
 
@@ -29,14 +30,16 @@ const SIGKILL: u32 = 9;
 /// Signals whose default action is not to end the process: CHLD, CONT, STOP, TSTP, TTIN, TTOU, URG, WINCH.
 const HARMLESS: u64 = 1 << 17 | 1 << 18 | 1 << 19 | 1 << 20 | 1 << 21 | 1 << 22 | 1 << 23 | 1 << 28;
 
-/// `SIG_DFL` and `SIG_IGN`, include/uapi/asm-generic/signal-defs.h.
+/// `SIG_DFL` and `SIG_IGN`: <https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/include/uapi/asm-generic/signal-defs.h>
 const SIG_DFL: u64 = 0;
 const SIG_IGN: u64 = 1;
 
-/// `SEND_SIG_NOINFO` and `SEND_SIG_PRIV`, include/linux/sched/signal.h: code of the kernel, instead of a pointer.
+/// `SEND_SIG_NOINFO` and `SEND_SIG_PRIV`, code of the kernel instead of a pointer:
+/// <https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/include/linux/sched/signal.h>
 const SEND_SIG_NOINFO: u64 = 0;
 const SEND_SIG_PRIV: u64 = 1;
-/// `si_code`s by which one process signals another: kill, sigqueue, tkill (include/uapi/asm-generic/siginfo.h).
+/// `si_code`s by which one process signals another: kill, sigqueue, tkill:
+/// <https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/include/uapi/asm-generic/siginfo.h>
 const SI_USER: i32 = 0;
 const SI_QUEUE: i32 = -1;
 const SI_TKILL: i32 = -6;
@@ -53,7 +56,7 @@ fn signal(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     let target = Task::new(ctx.arg::<*const u8>(TARGET));
-    let handler = if signal == SIGKILL { SIG_DFL } else { handler(target, signal) };
+    let handler = if signal == SIGKILL { SIG_DFL } else { target.handler(signal) };
     if handler == SIG_IGN || !filter::admits(target.leader()) {
         return 0;
     }
@@ -78,7 +81,7 @@ fn signal(ctx: BtfTracePointContext) -> i32 {
         }
     }
     if let Some((mut entry, header)) = emit::reserve::<Signal>(KIND_SIGNAL, size_of::<Signal>() as u32, 0) {
-        let record = emit::fields(&mut entry);
+        let record = entry.fields();
         // SAFETY: it points to the reserved record, all of which is written.
         unsafe {
             (*record).header = header;
@@ -90,7 +93,7 @@ fn signal(ctx: BtfTracePointContext) -> i32 {
             (*record).flags = sent.flags;
             (*record).sender_uid = sent.uid;
         }
-        entry.submit(emit::wake_up());
+        entry.submit();
     }
     0
 }
@@ -103,7 +106,7 @@ fn sent(target: Task, signal: u32, info: u64) -> Sent {
         // What the kernel sends to the running task for what that does (a pipe without a reader, a file at its size limit)
         // looks like `kill`, but no system call sends it this way. A process that writes to `cgroup.kill` does, and
         // means it: that is SIGKILL.
-        SEND_SIG_NOINFO if sender == target.0.address() && signal != SIGKILL => SI_KERNEL,
+        SEND_SIG_NOINFO if sender == target.address() && signal != SIGKILL => SI_KERNEL,
         SEND_SIG_NOINFO => SI_USER,
         SEND_SIG_PRIV => SI_KERNEL,
         _ => read(info, offset!(siginfo_code)),
@@ -116,16 +119,4 @@ fn sent(target: Task, signal: u32, info: u64) -> Sent {
         flags: if matches!(code, SI_USER | SI_QUEUE | SI_TKILL) { 0 } else { SIGNAL_KERNEL },
         pad: 0,
     }
-}
-
-/// What the target has set for a signal: the address of a function, or one of `SIG_…`.
-#[inline(always)]
-fn handler(target: Task, signal: u32) -> u64 {
-    if offset!(task_sighand) == ABSENT || offset!(sighand_action) == ABSENT || offset!(k_sigaction_size) == ABSENT {
-        return SIG_DFL;
-    }
-    // SAFETY: the member is a pointer to a structure.
-    let sighand: Typed = unsafe { target.0.follow(offset!(task_sighand)) };
-    let entry = u64::from(offset!(sighand_action)) + u64::from(signal - 1) * u64::from(offset!(k_sigaction_size));
-    read(sighand.address() + entry, offset!(k_sigaction_handler))
 }

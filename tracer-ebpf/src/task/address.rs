@@ -10,7 +10,7 @@ use crate::kernel::{config, offset, read};
 
 /// Identity of a task.
 #[inline(always)]
-pub fn identity_at(task: u64) -> TaskRef {
+pub(crate) fn identity_at(task: u64) -> TaskRef {
     if task == 0 {
         return TaskRef::default();
     }
@@ -26,7 +26,7 @@ pub fn identity_at(task: u64) -> TaskRef {
 /// that a fork is making, which begins as a copy of the one that forks, number, birth and all (kernel/fork.c,
 /// `dup_task_struct`).
 #[inline(always)]
-pub fn identity_if_older(task: u64, than_ns: u64) -> TaskRef {
+pub(crate) fn identity_if_older(task: u64, than_ns: u64) -> TaskRef {
     let identity = identity_at(task);
     let leader: u64 = read(task, offset!(task_group_leader));
     let whole = leader == task || is_in_list_of_its_pid(task);
@@ -49,39 +49,40 @@ fn is_in_list_of_its_pid(task: u64) -> bool {
 
 /// Identity of the running task. `bpf_get_current_task_btf` is only there from 5.11 on.
 #[inline(always)]
-pub fn current_identity() -> TaskRef {
+pub(crate) fn current_identity() -> TaskRef {
     identity_at(current())
 }
 
 /// Name of the process that a task belongs to: that of its leader.
 #[inline(always)]
-pub fn process_name_at(task: u64) -> [u8; COMM_LEN] {
+pub(crate) fn process_name_at(task: u64) -> [u8; COMM_LEN] {
     let leader: u64 = read(task, offset!(task_group_leader));
     read(leader, offset!(task_comm))
 }
 
 /// Address of the running task.
 #[inline(always)]
-pub fn current() -> u64 {
+pub(crate) fn current() -> u64 {
+    // SAFETY: the helper takes no argument.
     unsafe { bpf_get_current_task() }
 }
 
 /// Address of the parent of a task.
 #[inline(always)]
-pub fn real_parent_at(task: u64) -> u64 {
+pub(crate) fn real_parent_at(task: u64) -> u64 {
     let leader: u64 = read(task, offset!(task_group_leader));
     read(leader, offset!(task_real_parent))
 }
 
 /// Identity of the parent of a task.
 #[inline(always)]
-pub fn parent_at(task: u64) -> TaskRef {
+pub(crate) fn parent_at(task: u64) -> TaskRef {
     identity_at(real_parent_at(task))
 }
 
 /// uid, gid, euid and egid of a task.
 #[inline(always)]
-pub fn ids_at(task: u64) -> [u32; 4] {
+pub(crate) fn ids_at(task: u64) -> [u32; 4] {
     let cred: u64 = read(task, offset!(task_real_cred));
     [
         read(cred, offset!(cred_uid)),
@@ -93,7 +94,7 @@ pub fn ids_at(task: u64) -> [u32; 4] {
 
 /// Cgroup of a task, in the hierarchy that was chosen.
 #[inline(always)]
-pub fn cgroup_at(task: u64) -> u64 {
+pub(crate) fn cgroup_at(task: u64) -> u64 {
     if offset!(css_set_subsys) == ABSENT {
         return 0;
     }
@@ -110,7 +111,7 @@ pub fn cgroup_at(task: u64) -> u64 {
 
 /// Numbers of the mount namespace and of the pid namespace (0: the initial one) of a task.
 #[inline(always)]
-pub fn namespaces_at(task: u64) -> [u32; 2] {
+pub(crate) fn namespaces_at(task: u64) -> [u32; 2] {
     if offset!(task_nsproxy) == ABSENT || offset!(nsproxy_mnt_ns) == ABSENT || offset!(upid_ns) == ABSENT {
         return [0; 2];
     }

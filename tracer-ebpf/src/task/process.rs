@@ -9,25 +9,26 @@ use super::{PF_KTHREAD, PIDTYPE_PGID, PIDTYPE_SID};
 use crate::kernel::{offset, read};
 use crate::path::Place;
 
-/// `EXIT_DEAD` and `EXIT_ZOMBIE`, include/linux/sched.h. Both at once: somebody waits for it at this moment.
+/// `EXIT_DEAD` and `EXIT_ZOMBIE`. Both at once: a process waits for it at this moment.
+/// <https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/include/linux/sched.h>
 const EXIT_DEAD: u32 = 0x10;
 const EXIT_ZOMBIE: u32 = 0x20;
 
 /// A process.
 #[derive(Clone, Copy)]
-pub struct Process {
+pub(crate) struct Process {
     /// Its leader.
-    pub leader: u64,
+    pub(crate) leader: u64,
     signal: u64,
     /// The thread that has memory, directories and a control group: one that lives. A leader that has ended has none.
     thread: u64,
     /// Its memory, 0 if it has none.
-    pub mm: u64,
+    pub(crate) mm: u64,
 }
 
 /// How far the end of a process has come.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub(crate) enum End {
     /// It lives.
     None,
     /// No thread of it lives.
@@ -40,7 +41,7 @@ pub enum End {
 
 /// The process with this leader.
 #[inline(always)]
-pub fn process_at(leader: u64) -> Process {
+pub(crate) fn process_at(leader: u64) -> Process {
     let signal: u64 = read(leader, offset!(task_signal));
     let mut process = Process { leader, signal, thread: leader, mm: read(leader, offset!(task_mm)) };
     if process.mm == 0 && offset!(signal_thread_head) != ABSENT && offset!(task_thread_node) != ABSENT {
@@ -64,23 +65,23 @@ pub fn process_at(leader: u64) -> Process {
 
 impl Process {
     #[inline(always)]
-    pub fn parent(self) -> TaskRef {
+    pub(crate) fn parent(self) -> TaskRef {
         parent_at(self.leader)
     }
 
     #[inline(always)]
-    pub fn is_kthread(self) -> bool {
+    pub(crate) fn is_kthread(self) -> bool {
         read::<u32>(self.leader, offset!(task_flags)) & PF_KTHREAD != 0
     }
 
     #[inline(always)]
-    pub fn comm(self) -> [u8; COMM_LEN] {
+    pub(crate) fn comm(self) -> [u8; COMM_LEN] {
         read(self.leader, offset!(task_comm))
     }
 
     /// Whether it has ended. While a thread execs or the leader has ended, this is what says that it lives.
     #[inline(always)]
-    pub fn end(self) -> End {
+    pub(crate) fn end(self) -> End {
         if read::<u32>(self.signal, offset!(signal_live)) != 0 {
             return End::None;
         }
@@ -95,7 +96,7 @@ impl Process {
 
     /// Depth of its pid namespace, 0 for the initial one.
     #[inline(always)]
-    pub fn ns_level(self) -> u32 {
+    pub(crate) fn ns_level(self) -> u32 {
         if offset!(task_thread_pid) == ABSENT || offset!(upid_size) == ABSENT {
             return 0;
         }
@@ -104,14 +105,14 @@ impl Process {
 
     /// Its pid in the namespace of a level.
     #[inline(always)]
-    pub fn pid_at_level(self, level: u32) -> u32 {
+    pub(crate) fn pid_at_level(self, level: u32) -> u32 {
         let pid: u64 = read(self.leader, offset!(task_thread_pid));
         let upid = pid + u64::from(offset!(pid_numbers)) + u64::from(level) * u64::from(offset!(upid_size));
         read(upid, offset!(upid_nr))
     }
 
     #[inline(always)]
-    pub fn ids(self) -> Ids {
+    pub(crate) fn ids(self) -> Ids {
         let [uid, gid, euid, egid] = ids_at(self.leader);
         let [mnt_ns, pid_ns] = namespaces_at(self.thread);
         let loginuid = offset!(task_loginuid);
@@ -154,20 +155,20 @@ impl Process {
 
     /// The program that it runs.
     #[inline(always)]
-    pub fn exe(self) -> Place {
+    pub(crate) fn exe(self) -> Place {
         let file: u64 = if self.mm == 0 { 0 } else { read(self.mm, offset!(mm_exe_file)) };
         if file == 0 {
-            return Place { mount: 0, dentry: 0 };
+            return Place::UNKNOWN;
         }
         Place { mount: read(file, offset!(file_mnt)), dentry: read(file, offset!(file_dentry)) }
     }
 
     /// Its working directory.
     #[inline(always)]
-    pub fn cwd(self) -> Place {
+    pub(crate) fn cwd(self) -> Place {
         let fs: u64 = read(self.thread, offset!(task_fs));
         if fs == 0 {
-            return Place { mount: 0, dentry: 0 };
+            return Place::UNKNOWN;
         }
         Place { mount: read(fs, offset!(fs_pwd_mnt)), dentry: read(fs, offset!(fs_pwd_dentry)) }
     }
