@@ -1,11 +1,11 @@
 //! The record format shared by tracer's kernel programs and its user-space side.
 //!
-//! No logic and no dependencies live here: only the shapes that cross the ring buffer
-//! ([`record`]), the constants handed to the kernel side at load time ([`config`], [`offsets`]),
-//! its counters ([`stats`]) and the sizes both sides agree on ([`limits`]).
+//! There is no logic here: only the structures that cross the ring buffer ([`record`]), the constants that user space sets at
+//! load time ([`config`], [`offsets`]), the counters ([`stats`]), and the sizes that both sides rely on ([`limits`]).
 //!
-//! Every shape is `repr(C)`, made of integers only, padded by hand, and its size is asserted at
-//! compile time, so that both sides read the same bytes whatever compiler built them.
+//! Every structure is `repr(C)`, made of integers only and padded by hand, and its size is asserted at compile time. So both
+//! sides read the same bytes, whatever compiler built them. With the feature `bytes` a record reads itself from bytes and writes
+//! itself as bytes: its fields are listed once.
 #![no_std]
 #![forbid(unsafe_code)]
 

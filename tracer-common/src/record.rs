@@ -4,6 +4,9 @@
 //! [`Fork`] are followed by a variable part. [`Header::len`] counts the bytes that mean something: the ring
 //! may hold more (a reserved record has the size of its class), never less.
 
+#[cfg(feature = "bytes")]
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
 use crate::limits::{CGROUP_PATH_BYTES, COMM_LEN, MAX_NS_LEVEL};
 
 /// Number of slots for kinds, slot 0 unused.
@@ -33,6 +36,7 @@ pub const ID_UNSET: u32 = u32::MAX;
 
 /// What every record begins with.
 #[repr(C)]
+#[cfg_attr(feature = "bytes", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Header {
     /// Bytes of this record that mean something, this header included.
@@ -51,6 +55,7 @@ pub struct Header {
 
 /// A process as the kernel tells one from another.
 #[repr(C)]
+#[cfg_attr(feature = "bytes", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TaskRef {
     /// `CLOCK_BOOTTIME` at which the process (its leader) was created, in nanoseconds; 0 if unknown.
@@ -63,6 +68,7 @@ pub struct TaskRef {
 
 /// Who a process is to the rest of the system, at the moment of the record.
 #[repr(C)]
+#[cfg_attr(feature = "bytes", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ids {
     /// Real user id (`cred.uid`, initial user namespace; so are all below).
@@ -98,6 +104,7 @@ pub const FORK_KTHREAD: u32 = 2;
 /// `sched_process_fork`. Followed by `ns_level` + 1 u32: the child's pid in each pid namespace,
 /// outermost first, when `ns_level` is not 0.
 #[repr(C)]
+#[cfg_attr(feature = "bytes", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fork {
     /// Common part.
@@ -120,6 +127,7 @@ pub struct Fork {
 
 /// A [`Fork`] with room for every pid-namespace level.
 #[repr(C)]
+#[cfg_attr(feature = "bytes", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ForkNested {
     /// The record proper.
@@ -154,6 +162,7 @@ pub const EXEC_NO_MM: u32 = 8;
 /// exe and cwd are path components, **innermost first**, each ended by a NUL; none means `/`.
 /// filename and interpreter end with a NUL. argv is the strings as they lie in memory, each ended by a NUL.
 #[repr(C)]
+#[cfg_attr(feature = "bytes", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Exec {
     /// Common part.
@@ -206,6 +215,7 @@ pub const DIRFD_CWD: i32 = -100;
 /// An exec that the kernel refused, as the program finds out. Followed by, without gaps: filename (`filename_len`
 /// bytes), argv (`argv_captured`), both as the program gave them, each string ended by a NUL.
 #[repr(C)]
+#[cfg_attr(feature = "bytes", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ExecFailed {
     /// Common part.
@@ -242,6 +252,7 @@ pub struct ExecFailed {
 
 /// `sched_process_free` of a leader.
 #[repr(C)]
+#[cfg_attr(feature = "bytes", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reap {
     /// Common part.
@@ -254,6 +265,7 @@ pub struct Reap {
 
 /// What a process used, summed over its threads, the dead ones included.
 #[repr(C)]
+#[cfg_attr(feature = "bytes", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// User time as sampled by the tick, ns (`utime`).
@@ -315,6 +327,7 @@ pub const EXIT_REAPER_DEEP: u32 = 128;
 
 /// `sched_process_exit`.
 #[repr(C)]
+#[cfg_attr(feature = "bytes", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Exit {
     /// Common part.
@@ -348,6 +361,7 @@ pub const SIGNAL_RAISED_AGAIN: u32 = 2;
 
 /// `signal_generate` of a signal that ends its target (default action, or `SIGKILL`).
 #[repr(C)]
+#[cfg_attr(feature = "bytes", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Signal {
     /// Common part.
@@ -380,6 +394,7 @@ pub const CGROUP_RENAMED: u32 = 4;
 
 /// `cgroup_mkdir`, `cgroup_attach_task`, `cgroup_rmdir`, `cgroup_rename`. Followed by the path from the root of the hierarchy, with its NUL.
 #[repr(C)]
+#[cfg_attr(feature = "bytes", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cgroup {
     /// Common part.
@@ -396,6 +411,7 @@ pub struct Cgroup {
 
 /// A [`Cgroup`] with room for the longest path.
 #[repr(C)]
+#[cfg_attr(feature = "bytes", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CgroupRoom {
     /// The record proper.
@@ -422,6 +438,7 @@ pub const RUNNING_NO_MM: u32 = 64;
 /// One process of an iteration over all of them. Followed by, without gaps: exe (`exe_len` bytes), cwd (`cwd_len`), as in
 /// [`Exec`].
 #[repr(C)]
+#[cfg_attr(feature = "bytes", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Running {
     /// Common part; `boot_ns` is from before the first of it was read. There are no numbers and no run queue.

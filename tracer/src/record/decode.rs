@@ -3,9 +3,9 @@
 
 use std::mem::offset_of;
 
-use bytes::{Buf, TryGetError};
-use tracer_common::limits::{COMM_LEN, MAX_NS_LEVEL};
+use tracer_common::limits::MAX_NS_LEVEL;
 use tracer_common::record as raw;
+use zerocopy::FromBytes;
 
 use crate::event::{Capture, Image};
 use crate::record::intern::{self, Strings};
@@ -25,11 +25,11 @@ const PATH_ON_STACK: usize = 512;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// Fewer bytes than the fixed part of its kind has.
-    #[error("short record: {wanted} more bytes were expected, {have} are there")]
+    #[error("short record: {wanted} bytes were expected, {have} are there")]
     Short {
-        /// Bytes the next field takes.
+        /// Size of the fixed part.
         wanted: usize,
-        /// Bytes left.
+        /// Bytes there are.
         have: usize,
     },
     /// The length it claims is not that of a record, or is more than there is.
@@ -58,97 +58,43 @@ pub enum DecodeError {
     },
 }
 
-impl From<TryGetError> for DecodeError {
-    fn from(error: TryGetError) -> Self {
-        Self::Short { wanted: error.requested, have: error.available }
-    }
-}
-
 /// Decodes one record. Bytes beyond [`raw::Header::len`] are ignored: a record that was reserved before its
 /// size was known has the size of its class.
 pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
-    let have = bytes.len();
-    let header = header(&mut &*bytes)?;
-    let record = usize::try_from(header.len).ok().and_then(|len| bytes.get(..len));
-    let mut buf = record
-        .and_then(|record| record.get(size_of::<raw::Header>()..))
-        .ok_or(DecodeError::Length { len: header.len, have })?;
+    let (header, _) = fixed::<raw::Header>(bytes)?;
+    let length = DecodeError::Length { len: header.len, have: bytes.len() };
+    let record = usize::try_from(header.len).ok().and_then(|len| bytes.get(..len)).ok_or(length)?;
+    if record.len() < size_of::<raw::Header>() {
+        return Err(length);
+    }
     match header.kind {
-        raw::KIND_FORK => fork(header, &mut buf).map(Record::Fork),
-        raw::KIND_EXEC => exec(header, &mut buf),
-        raw::KIND_EXIT => exit(header, &mut buf).map(|exit| Record::Exit(Box::new(exit))),
-        raw::KIND_SIGNAL => signal(header, &mut buf).map(Record::Signal),
+        raw::KIND_FORK => fork(record).map(Record::Fork),
+        raw::KIND_EXEC => exec(record).map(|exec| Record::Exec(Box::new(exec))),
+        raw::KIND_EXIT => fixed(record).map(|(exit, _)| Record::Exit(Box::new(exit))),
+        raw::KIND_SIGNAL => fixed(record).map(|(signal, _)| Record::Signal(signal)),
         raw::KIND_EXEC_FAILED | raw::KIND_EXECAT_FAILED => {
-            exec_failed(header, &mut buf).map(|failed| Record::ExecFailed(Box::new(failed)))
+            exec_failed(record).map(|failed| Record::ExecFailed(Box::new(failed)))
         }
-        raw::KIND_CGROUP => cgroup(header, &mut buf).map(Record::Cgroup),
-        raw::KIND_REAP => reap(header, &mut buf).map(Record::Reap),
+        raw::KIND_CGROUP => cgroup(record).map(Record::Cgroup),
+        raw::KIND_REAP => fixed(record).map(|(reap, _)| Record::Reap(reap)),
         _ => Ok(Record::Unknown(header)),
     }
 }
 
+/// The fixed part of a record, and what follows it.
 #[inline]
-pub(super) fn header(buf: &mut &[u8]) -> Result<raw::Header, DecodeError> {
-    Ok(raw::Header {
-        len: buf.try_get_u32_ne()?,
-        kind: buf.try_get_u16_ne()?,
-        cpu: buf.try_get_u16_ne()?,
-        seq: buf.try_get_u64_ne()?,
-        boot_ns: buf.try_get_u64_ne()?,
-        rq_clock: buf.try_get_u64_ne()?,
-    })
+pub(super) fn fixed<T: FromBytes>(record: &[u8]) -> Result<(T, &[u8]), DecodeError> {
+    T::read_from_prefix(record).map_err(|_| DecodeError::Short { wanted: size_of::<T>(), have: record.len() })
 }
 
+/// The first `announced` bytes of the variable part.
 #[inline]
-pub(super) fn task_ref(buf: &mut &[u8]) -> Result<raw::TaskRef, DecodeError> {
-    Ok(raw::TaskRef { start_ns: buf.try_get_u64_ne()?, tgid: buf.try_get_u32_ne()?, tid: buf.try_get_u32_ne()? })
+pub(super) fn variable<'a>(kind: u16, rest: &'a [u8], announced: usize) -> Result<&'a [u8], DecodeError> {
+    rest.get(..announced).ok_or(DecodeError::Variable { kind, announced, have: rest.len() })
 }
 
-#[inline]
-pub(super) fn ids(buf: &mut &[u8]) -> Result<raw::Ids, DecodeError> {
-    Ok(raw::Ids {
-        uid: buf.try_get_u32_ne()?,
-        gid: buf.try_get_u32_ne()?,
-        euid: buf.try_get_u32_ne()?,
-        egid: buf.try_get_u32_ne()?,
-        loginuid: buf.try_get_u32_ne()?,
-        sid: buf.try_get_u32_ne()?,
-        pgid: buf.try_get_u32_ne()?,
-        tty: buf.try_get_u32_ne()?,
-        cgroup: buf.try_get_u64_ne()?,
-        mnt_ns: buf.try_get_u32_ne()?,
-        pid_ns: buf.try_get_u32_ne()?,
-    })
-}
-
-#[inline]
-pub(super) fn comm(buf: &mut &[u8]) -> Result<[u8; COMM_LEN], DecodeError> {
-    let mut comm = [0; COMM_LEN];
-    buf.try_copy_to_slice(&mut comm)?;
-    Ok(comm)
-}
-
-/// Splits off the fixed part of a record, less its header: one check of the length for all its fields.
-#[inline]
-fn fixed<'a>(buf: &mut &'a [u8], size: usize) -> Result<&'a [u8], DecodeError> {
-    let wanted = size - size_of::<raw::Header>();
-    let (fixed, rest) = buf.split_at_checked(wanted).ok_or(DecodeError::Short { wanted, have: buf.len() })?;
-    *buf = rest;
-    Ok(fixed)
-}
-
-fn fork(header: raw::Header, rest: &mut &[u8]) -> Result<Fork, DecodeError> {
-    let buf = &mut fixed(rest, size_of::<raw::Fork>())?;
-    let raw = raw::Fork {
-        header,
-        child: task_ref(buf)?,
-        parent: task_ref(buf)?,
-        creator: task_ref(buf)?,
-        ids: ids(buf)?,
-        comm: comm(buf)?,
-        flags: buf.try_get_u32_ne()?,
-        ns_level: buf.try_get_u32_ne()?,
-    };
+fn fork(record: &[u8]) -> Result<Fork, DecodeError> {
+    let (raw, rest): (raw::Fork, _) = fixed(record)?;
     let level = raw.ns_level as usize;
     if level == 0 {
         return Ok(Fork { raw, ns_pids: None });
@@ -156,51 +102,25 @@ fn fork(header: raw::Header, rest: &mut &[u8]) -> Result<Fork, DecodeError> {
     if level > MAX_NS_LEVEL {
         return Err(DecodeError::NsLevel { level: raw.ns_level });
     }
-    let announced = (level + 1) * size_of::<u32>();
-    let pids = rest.get(..announced).ok_or(DecodeError::Variable { kind: header.kind, announced, have: rest.len() })?;
-    let ns_pids = pids.chunks_exact(size_of::<u32>()).map(|mut pid| pid.get_u32_ne()).collect();
-    Ok(Fork { raw, ns_pids: Some(ns_pids) })
+    let pids = variable(raw.header.kind, rest, (level + 1) * size_of::<u32>())?;
+    let (pids, _) = pids.as_chunks();
+    Ok(Fork { raw, ns_pids: Some(pids.iter().map(|&pid| u32::from_ne_bytes(pid)).collect()) })
 }
 
-fn exec(header: raw::Header, rest: &mut &[u8]) -> Result<Record, DecodeError> {
-    let all = *rest;
-    let buf = &mut fixed(rest, size_of::<raw::Exec>())?;
-    let raw = raw::Exec {
-        header,
-        task: task_ref(buf)?,
-        parent: task_ref(buf)?,
-        ids: ids(buf)?,
-        old_euid: buf.try_get_u32_ne()?,
-        old_egid: buf.try_get_u32_ne()?,
-        comm: comm(buf)?,
-        flags: buf.try_get_u32_ne()?,
-        argc: buf.try_get_u32_ne()?,
-        argv_bytes: buf.try_get_u32_ne()?,
-        argv_captured: buf.try_get_u32_ne()?,
-        exe_len: buf.try_get_u16_ne()?,
-        cwd_len: buf.try_get_u16_ne()?,
-        filename_len: buf.try_get_u16_ne()?,
-        interp_len: buf.try_get_u16_ne()?,
-        exe_state: buf.try_get_u8()?,
-        cwd_state: buf.try_get_u8()?,
-        filename_state: buf.try_get_u8()?,
-        interp_state: buf.try_get_u8()?,
-        argv_state: buf.try_get_u8()?,
-        pad: [buf.try_get_u8()?, buf.try_get_u8()?, buf.try_get_u8()?],
-    };
+fn exec(record: &[u8]) -> Result<Exec, DecodeError> {
+    let (raw, rest): (raw::Exec, _) = fixed(record)?;
     let lens = [raw.exe_len, raw.cwd_len, raw.filename_len, raw.interp_len].map(usize::from);
-    let announced = lens.iter().sum::<usize>() + raw.argv_captured as usize;
-    let short = DecodeError::Variable { kind: header.kind, announced, have: rest.len() };
-    let mut take = |len: usize| -> Result<&[u8], DecodeError> {
-        let (part, after) = rest.split_at_checked(len).ok_or(short)?;
-        *rest = after;
-        Ok(part)
-    };
-    let [exe, cwd, filename, interp] = [take(lens[0])?, take(lens[1])?, take(lens[2])?, take(lens[3])?];
-    let argv = take(raw.argv_captured as usize)?;
+    let paths_len: usize = lens.iter().sum();
+    let strings = variable(raw.header.kind, rest, paths_len + raw.argv_captured as usize)?;
+    let (mut paths, argv) = strings.split_at(paths_len);
+    let [exe, cwd, filename, interp] = lens.map(|len| {
+        let (part, after) = paths.split_at(len);
+        paths = after;
+        part
+    });
     // All that the strings are made of lies in one piece, but for the name: how long they are, what was captured of each, and
     // they themselves, the arguments last.
-    let made_of = &all[offset_of!(raw::Exec, exe_len) - size_of::<raw::Header>()..all.len() - rest.len()];
+    let made_of = &record[offset_of!(raw::Exec, exe_len)..size_of::<raw::Exec>() + strings.len()];
     let Strings { image, filename, interpreter } = intern::strings(&raw.comm, made_of, || {
         let paths = &made_of[..made_of.len() - argv.len()];
         let [exe, cwd, filename, interpreter] = intern::paths(paths, || {
@@ -214,7 +134,7 @@ fn exec(header: raw::Header, rest: &mut &[u8]) -> Result<Record, DecodeError> {
         let image = Image::new(Some(intern::padded(&raw.comm)), exe, cwd, arguments(argv, raw.argv_state).value);
         Strings { image: image.into(), filename, interpreter }
     });
-    Ok(Record::Exec(Box::new(Exec {
+    Ok(Exec {
         raw,
         image,
         filename,
@@ -222,104 +142,21 @@ fn exec(header: raw::Header, rest: &mut &[u8]) -> Result<Record, DecodeError> {
         exe_capture: capture(raw.exe_state),
         cwd_capture: capture(raw.cwd_state),
         argv_capture: capture(raw.argv_state),
-    })))
+    })
 }
 
-fn exec_failed(header: raw::Header, rest: &mut &[u8]) -> Result<ExecFailed, DecodeError> {
-    let buf = &mut fixed(rest, size_of::<raw::ExecFailed>())?;
-    let raw = raw::ExecFailed {
-        header,
-        task: task_ref(buf)?,
-        parent: task_ref(buf)?,
-        uid: buf.try_get_u32_ne()?,
-        gid: buf.try_get_u32_ne()?,
-        euid: buf.try_get_u32_ne()?,
-        egid: buf.try_get_u32_ne()?,
-        errno: buf.try_get_u32_ne()?,
-        dirfd: buf.try_get_i32_ne()?,
-        at_flags: buf.try_get_u32_ne()?,
-        argc: buf.try_get_u32_ne()?,
-        argv_captured: buf.try_get_u32_ne()?,
-        filename_len: buf.try_get_u16_ne()?,
-        filename_state: buf.try_get_u8()?,
-        argv_state: buf.try_get_u8()?,
-    };
-    let announced = usize::from(raw.filename_len) + raw.argv_captured as usize;
-    let strings =
-        rest.get(..announced).ok_or(DecodeError::Variable { kind: header.kind, announced, have: rest.len() })?;
+fn exec_failed(record: &[u8]) -> Result<ExecFailed, DecodeError> {
+    let (raw, rest): (raw::ExecFailed, _) = fixed(record)?;
+    let strings = variable(raw.header.kind, rest, usize::from(raw.filename_len) + raw.argv_captured as usize)?;
     let (filename, argv) = strings.split_at(raw.filename_len.into());
     Ok(ExecFailed { filename: string(filename, raw.filename_state), argv: arguments(argv, raw.argv_state), raw })
 }
 
-fn exit(header: raw::Header, rest: &mut &[u8]) -> Result<raw::Exit, DecodeError> {
-    let buf = &mut fixed(rest, size_of::<raw::Exit>())?;
-    Ok(raw::Exit {
-        header,
-        task: task_ref(buf)?,
-        parent: task_ref(buf)?,
-        reaper: task_ref(buf)?,
-        ids: ids(buf)?,
-        comm: comm(buf)?,
-        status: buf.try_get_u32_ne()?,
-        flags: buf.try_get_u32_ne()?,
-        usage: raw::Usage {
-            utime: buf.try_get_u64_ne()?,
-            stime: buf.try_get_u64_ne()?,
-            runtime: buf.try_get_u64_ne()?,
-            prev_utime: buf.try_get_u64_ne()?,
-            prev_stime: buf.try_get_u64_ne()?,
-            cutime: buf.try_get_u64_ne()?,
-            cstime: buf.try_get_u64_ne()?,
-            maxrss_pages: buf.try_get_u64_ne()?,
-            cmaxrss_pages: buf.try_get_u64_ne()?,
-            minflt: buf.try_get_u64_ne()?,
-            majflt: buf.try_get_u64_ne()?,
-            cminflt: buf.try_get_u64_ne()?,
-            cmajflt: buf.try_get_u64_ne()?,
-            nvcsw: buf.try_get_u64_ne()?,
-            nivcsw: buf.try_get_u64_ne()?,
-            cnvcsw: buf.try_get_u64_ne()?,
-            cnivcsw: buf.try_get_u64_ne()?,
-            read_bytes: buf.try_get_u64_ne()?,
-            write_bytes: buf.try_get_u64_ne()?,
-        },
-        exec_start: buf.try_get_u64_ne()?,
-        rq_clock_task: buf.try_get_u64_ne()?,
-    })
-}
-
-fn signal(header: raw::Header, rest: &mut &[u8]) -> Result<raw::Signal, DecodeError> {
-    let buf = &mut fixed(rest, size_of::<raw::Signal>())?;
-    Ok(raw::Signal {
-        header,
-        target: task_ref(buf)?,
-        sender: task_ref(buf)?,
-        sender_comm: comm(buf)?,
-        signal: buf.try_get_u32_ne()?,
-        code: buf.try_get_i32_ne()?,
-        flags: buf.try_get_u32_ne()?,
-        sender_uid: buf.try_get_u32_ne()?,
-    })
-}
-
-fn cgroup(header: raw::Header, rest: &mut &[u8]) -> Result<Cgroup, DecodeError> {
-    let buf = &mut fixed(rest, size_of::<raw::Cgroup>())?;
-    let raw = raw::Cgroup {
-        header,
-        id: buf.try_get_u64_ne()?,
-        task: task_ref(buf)?,
-        deed: buf.try_get_u32_ne()?,
-        path_len: buf.try_get_u32_ne()?,
-    };
-    let announced = raw.path_len as usize;
-    let path = rest.get(..announced).ok_or(DecodeError::Variable { kind: header.kind, announced, have: rest.len() })?;
+fn cgroup(record: &[u8]) -> Result<Cgroup, DecodeError> {
+    let (raw, rest): (raw::Cgroup, _) = fixed(record)?;
+    let path = variable(raw.header.kind, rest, raw.path_len as usize)?;
     let path = path.split(|&b| b == 0).next().unwrap_or_default();
     Ok(Cgroup { raw, path: String::from_utf8_lossy(path).into() })
-}
-
-fn reap(header: raw::Header, rest: &mut &[u8]) -> Result<raw::Reap, DecodeError> {
-    let buf = &mut fixed(rest, size_of::<raw::Reap>())?;
-    Ok(raw::Reap { header, task: task_ref(buf)?, parent: task_ref(buf)? })
 }
 
 /// What a `FIELD_*` state says. One that this build does not know is taken for the worst.

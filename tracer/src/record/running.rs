@@ -1,6 +1,5 @@
 //! What the kernel's iterator writes: one record for each process that runs.
 
-use bytes::Buf as _;
 use tracer_common::limits::MAX_NS_LEVEL;
 use tracer_common::record as raw;
 
@@ -28,40 +27,15 @@ impl Running {
 
 /// Decodes the first of some records, and takes it off them. Total, as [`decode::decode`] is.
 pub fn take(records: &mut &[u8]) -> Result<Running, DecodeError> {
-    let have = records.len();
-    let header = decode::header(&mut &**records)?;
-    let short = DecodeError::Length { len: header.len, have };
-    let (record, rest) = records.split_at_checked(header.len as usize).ok_or(short)?;
+    let (header, _) = decode::fixed::<raw::Header>(records)?;
+    let length = DecodeError::Length { len: header.len, have: records.len() };
+    let (bytes, rest) = records.split_at_checked(header.len as usize).ok_or(length)?;
     *records = rest;
-    let mut rest = record.get(size_of::<raw::Header>()..).ok_or(short)?;
-    let buf = &mut rest;
-    let mut record = raw::Running {
-        header,
-        until_ns: buf.try_get_u64_ne()?,
-        task: decode::task_ref(buf)?,
-        parent: decode::task_ref(buf)?,
-        ids: decode::ids(buf)?,
-        comm: decode::comm(buf)?,
-        flags: buf.try_get_u32_ne()?,
-        ns_level: buf.try_get_u32_ne()?,
-        ns_pids: [0; MAX_NS_LEVEL + 1],
-        exe_len: 0,
-        cwd_len: 0,
-        exe_state: 0,
-        cwd_state: 0,
-        pad: [0; 6],
-    };
+    let (record, paths): (raw::Running, _) = decode::fixed(bytes)?;
     if record.ns_level as usize > MAX_NS_LEVEL {
         return Err(DecodeError::NsLevel { level: record.ns_level });
     }
-    for pid in &mut record.ns_pids {
-        *pid = buf.try_get_u32_ne()?;
-    }
-    (record.exe_len, record.cwd_len) = (buf.try_get_u16_ne()?, buf.try_get_u16_ne()?);
-    (record.exe_state, record.cwd_state) = (buf.try_get_u8()?, buf.try_get_u8()?);
-    buf.try_copy_to_slice(&mut record.pad)?;
-    let announced = usize::from(record.exe_len) + usize::from(record.cwd_len);
-    let paths = buf.get(..announced).ok_or(DecodeError::Variable { kind: header.kind, announced, have: buf.len() })?;
+    let paths = decode::variable(header.kind, paths, usize::from(record.exe_len) + usize::from(record.cwd_len))?;
     let (exe, cwd) = paths.split_at(record.exe_len.into());
     let (exe, cwd) = (decode::path(exe, record.exe_state), decode::path(cwd, record.cwd_state));
     Ok(Running { raw: record, exe, cwd })

@@ -271,7 +271,7 @@ fn a_length_that_is_none_is_an_error() {
 
 #[test]
 fn nothing_at_all_is_an_error() {
-    assert_eq!(decode(&[]), Err(DecodeError::Short { wanted: 4, have: 0 }));
+    assert_eq!(decode(&[]), Err(DecodeError::Short { wanted: size_of::<raw::Header>(), have: 0 }));
 }
 
 #[test]

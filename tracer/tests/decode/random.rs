@@ -10,29 +10,14 @@ use tracer::record::text::{Argv, Text};
 use tracer::record::{Cgroup, Exec, ExecFailed, Fork, Record};
 use tracer_common::limits::MAX_NS_LEVEL;
 use tracer_common::record as raw;
+use zerocopy::FromBytes;
 
 use crate::encode::{Strings, encode};
 use crate::{all_kinds, strings, whole, with_len};
 
-fn any_task() -> impl Strategy<Value = raw::TaskRef> {
-    any::<(u64, u32, u32)>().prop_map(|(start_ns, tgid, tid)| raw::TaskRef { start_ns, tgid, tid })
-}
-
-fn any_header(kind: u16) -> impl Strategy<Value = raw::Header> {
-    any::<(u16, u64, u64, u64)>().prop_map(move |(cpu, seq, boot_ns, rq_clock)| raw::Header {
-        len: 0,
-        kind,
-        cpu,
-        seq,
-        boot_ns,
-        rq_clock,
-    })
-}
-
-fn any_ids() -> impl Strategy<Value = raw::Ids> {
-    any::<([u32; 10], u64)>().prop_map(|([uid, gid, euid, egid, loginuid, sid, pgid, tty, mnt_ns, pid_ns], cgroup)| {
-        raw::Ids { uid, gid, euid, egid, loginuid, sid, pgid, tty, cgroup, mnt_ns, pid_ns }
-    })
+/// A structure of the ABI: any bytes are one.
+fn any_raw<T: FromBytes + std::fmt::Debug>() -> impl Strategy<Value = T> {
+    vec(any::<u8>(), size_of::<T>()).prop_map(|bytes| T::read_from_bytes(&bytes).unwrap())
 }
 
 fn any_name() -> impl Strategy<Value = Vec<u8>> {
@@ -43,20 +28,16 @@ fn any_name() -> impl Strategy<Value = Vec<u8>> {
 }
 
 prop_compose! {
-    fn any_fork()(
-        header in any_header(raw::KIND_FORK), child in any_task(), parent in any_task(), creator in any_task(),
-        ids in any_ids(), comm: [u8; 16], flags: u32, pids in vec(any::<u32>(), 1..=MAX_NS_LEVEL + 1),
-    ) -> (Record, Strings) {
+    fn any_fork()(raw in any_raw::<raw::Fork>(), pids in vec(any::<u32>(), 1..=MAX_NS_LEVEL + 1)) -> (Record, Strings) {
         let ns_pids: Option<Arc<[u32]>> = (pids.len() > 1).then(|| pids.clone().into());
-        let raw = raw::Fork { header, child, parent, creator, ids, comm, flags, ns_level: pids.len() as u32 - 1 };
+        let raw = raw::Fork { header: of_kind(raw::KIND_FORK, raw.header), ns_level: pids.len() as u32 - 1, ..raw };
         (Record::Fork(Fork { raw, ns_pids }), Strings::default())
     }
 }
 
 prop_compose! {
     fn any_exec()(
-        header in any_header(raw::KIND_EXEC), task in any_task(), parent in any_task(), ids in any_ids(),
-        old: (u32, u32), comm: [u8; 16], flags: u32, argc: u32, argv_bytes: u32,
+        raw in any_raw::<raw::Exec>(),
         exe in vec(any_name(), 0..20), cwd in vec(any_name(), 0..20), filename in any_name(),
         interpreter in prop_oneof![Just(Vec::new()), any_name()],
         argv in vec(prop_oneof![1 => Just(Vec::new()), 4 => any_name()], 0..12),
@@ -69,19 +50,24 @@ prop_compose! {
         let one = |part: &Vec<u8>| if part.is_empty() { 0 } else { part.len() as u16 + 1 };
         let flat: Vec<u8> = argv.iter().flat_map(|a| a.iter().copied().chain([0])).collect();
         let raw = raw::Exec {
-            header, task, parent, ids, old_euid: old.0, old_egid: old.1, comm, flags, argc, argv_bytes,
+            header: of_kind(raw::KIND_EXEC, raw.header),
             argv_captured: flat.len() as u32,
             exe_len: len(&exe) as u16,
             cwd_len: len(&cwd) as u16,
             filename_len: one(&filename),
             interp_len: one(&interpreter),
-            ..raw::Exec::default()
+            exe_state: raw::FIELD_COMPLETE,
+            cwd_state: raw::FIELD_COMPLETE,
+            filename_state: raw::FIELD_COMPLETE,
+            interp_state: raw::FIELD_COMPLETE,
+            argv_state: raw::FIELD_COMPLETE,
+            ..raw
         };
         let shown = !interpreter.is_empty() && interpreter != filename;
         let record = Record::Exec(Box::new(Exec {
             raw,
             image: Image::new(
-                Some(Text::from_padded(&comm)),
+                Some(Text::from_padded(&raw.comm)),
                 Some(path(&exe)),
                 Some(path(&cwd)),
                 Some(Argv::new(&flat)),
@@ -97,44 +83,37 @@ prop_compose! {
     }
 }
 
-prop_compose! {
-    fn any_exit()(
-        header in any_header(raw::KIND_EXIT), task in any_task(), parent in any_task(), reaper in any_task(),
-        ids in any_ids(), comm: [u8; 16], status: u32, flags: u32, n: [u64; 21],
-    ) -> (Record, Strings) {
-        let usage = raw::Usage {
-            utime: n[0], stime: n[1], runtime: n[2], prev_utime: n[3], prev_stime: n[4], cutime: n[5], cstime: n[6],
-            maxrss_pages: n[7], cmaxrss_pages: n[8], minflt: n[9], majflt: n[10], cminflt: n[11], cmajflt: n[12],
-            nvcsw: n[13], nivcsw: n[14], cnvcsw: n[15], cnivcsw: n[16], read_bytes: n[17], write_bytes: n[18],
-        };
-        let exit = raw::Exit {
-            header, task, parent, reaper, ids, comm, status, flags, usage, exec_start: n[19], rq_clock_task: n[20],
-        };
-        (Record::Exit(Box::new(exit)), Strings::default())
-    }
+fn of_kind(kind: u16, header: raw::Header) -> raw::Header {
+    raw::Header { kind, ..header }
 }
 
-prop_compose! {
-    fn any_signal()(
-        header in any_header(raw::KIND_SIGNAL), target in any_task(), sender in any_task(), sender_comm: [u8; 16],
-        signal: u32, code: i32, flags: u32, sender_uid: u32,
-    ) -> (Record, Strings) {
-        let signal = raw::Signal { header, target, sender, sender_comm, signal, code, flags, sender_uid };
+fn any_exit() -> impl Strategy<Value = (Record, Strings)> {
+    any_raw::<raw::Exit>().prop_map(|raw| {
+        let exit = raw::Exit { header: of_kind(raw::KIND_EXIT, raw.header), ..raw };
+        (Record::Exit(Box::new(exit)), Strings::default())
+    })
+}
+
+fn any_signal() -> impl Strategy<Value = (Record, Strings)> {
+    any_raw::<raw::Signal>().prop_map(|raw| {
+        let signal = raw::Signal { header: of_kind(raw::KIND_SIGNAL, raw.header), ..raw };
         (Record::Signal(signal), Strings::default())
-    }
+    })
 }
 
 prop_compose! {
     fn any_exec_failed()(
-        header in prop_oneof![any_header(raw::KIND_EXEC_FAILED), any_header(raw::KIND_EXECAT_FAILED)],
-        task in any_task(), parent in any_task(), n: [u32; 7], dirfd: i32, filename in any_name(),
-        argv in vec(prop_oneof![1 => Just(Vec::new()), 4 => any_name()], 0..12),
+        raw in any_raw::<raw::ExecFailed>(), kind in prop_oneof![Just(raw::KIND_EXEC_FAILED), Just(raw::KIND_EXECAT_FAILED)],
+        filename in any_name(), argv in vec(prop_oneof![1 => Just(Vec::new()), 4 => any_name()], 0..12),
     ) -> (Record, Strings) {
         let flat: Vec<u8> = argv.iter().flat_map(|a| a.iter().copied().chain([0])).collect();
         let raw = raw::ExecFailed {
-            header, task, parent, uid: n[0], gid: n[1], euid: n[2], egid: n[3], errno: n[4], dirfd, at_flags: n[5],
-            argc: n[6], argv_captured: flat.len() as u32, filename_len: filename.len() as u16 + 1,
-            ..raw::ExecFailed::default()
+            header: of_kind(kind, raw.header),
+            argv_captured: flat.len() as u32,
+            filename_len: filename.len() as u16 + 1,
+            filename_state: raw::FIELD_COMPLETE,
+            argv_state: raw::FIELD_COMPLETE,
+            ..raw
         };
         let record = ExecFailed { raw, filename: whole(Text::new(&filename)), argv: whole(Argv::new(&flat)) };
         (Record::ExecFailed(Box::new(record)), Strings { filename, argv, ..Strings::default() })
@@ -142,18 +121,17 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn any_cgroup()(
-        header in any_header(raw::KIND_CGROUP), id: u64, task in any_task(), deed: u32, path in "[^\0]{0,1023}",
-    ) -> (Record, Strings) {
-        let raw = raw::Cgroup { header, id, task, deed, path_len: path.len() as u32 + 1 };
+    fn any_cgroup()(raw in any_raw::<raw::Cgroup>(), path in "[^\0]{0,1023}") -> (Record, Strings) {
+        let raw = raw::Cgroup { header: of_kind(raw::KIND_CGROUP, raw.header), path_len: path.len() as u32 + 1, ..raw };
         (Record::Cgroup(Cgroup { raw, path: path.into() }), Strings::default())
     }
 }
 
-prop_compose! {
-    fn any_reap()(header in any_header(raw::KIND_REAP), task in any_task(), parent in any_task()) -> (Record, Strings) {
-        (Record::Reap(raw::Reap { header, task, parent }), Strings::default())
-    }
+fn any_reap() -> impl Strategy<Value = (Record, Strings)> {
+    any_raw::<raw::Reap>().prop_map(|raw| {
+        let reap = raw::Reap { header: of_kind(raw::KIND_REAP, raw.header), ..raw };
+        (Record::Reap(reap), Strings::default())
+    })
 }
 
 proptest! {
