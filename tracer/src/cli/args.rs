@@ -1,6 +1,7 @@
 //! Options that several commands share, and what they mean.
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -9,10 +10,11 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Arg, Args, Command, ValueEnum};
 use globset::Glob;
+use tracer_common::limits::{ARGV_DEFAULT_BYTES, ARGV_MAX_BYTES, RING_DEFAULT_BYTES};
 
 use super::UsageError;
 use crate::event::{Filtering, Kind};
-use crate::filter::pushdown::{self, Beside, Scope};
+use crate::filter::pushdown::{self, Needs, Pushdown};
 use crate::filter::{self, Filter, Not, Spec};
 use crate::kernel::hierarchy::Hierarchy;
 use crate::source::live::{ExecFailures, MAX_MEMORY};
@@ -127,9 +129,9 @@ impl FilterArgs {
             .map_err(|error| UsageError::new(command, error.to_string()))
     }
 
-    /// How much of it the kernel side does; `command` is for the error.
-    pub fn scope(&self, beside: Beside, command: &'static str) -> Result<(Scope, Option<Filtering>), UsageError> {
-        pushdown::of(&self.spec(), beside).map_err(|error| UsageError::new(command, error.to_string()))
+    /// Which part of it is pushed into the kernel; `command` is for the error.
+    pub fn pushdown(&self, needs: Needs, command: &'static str) -> Result<(Pushdown, Option<Filtering>), UsageError> {
+        pushdown::of(&self.spec(), needs).map_err(|error| UsageError::new(command, error.to_string()))
     }
 
     /// True when a kind is named that only exists if threads are traced.
@@ -169,10 +171,6 @@ fn split<T: Clone>(terms: &[Term<T>]) -> (Vec<T>, Vec<T>) {
     (of(false), of(true))
 }
 
-const ARGV_MAX: u32 = 64 << 10;
-/// The kernel's own limit: 3/4 of `_STK_LIM` (fs/exec.c, bprm_stack_limits).
-const ARGV_CEILING: u32 = 6 << 20;
-const RING_SIZE: u32 = 8 << 20;
 const RING_CEILING: u32 = 1 << 30;
 const MEMORY_FLOOR: u32 = 1 << 20;
 
@@ -189,8 +187,8 @@ pub struct CaptureArgs {
     /// Capture at most so many bytes of the arguments of a process (K, M: 1024, 1024²)
     ///
     /// An argument list that was cut says so: argv_info.truncated. The kernel itself allows 6M at most.
-    #[arg(long, value_name = "BYTES", default_value = "64K", value_parser = size)]
-    argv_max: u32,
+    #[arg(long, value_name = "BYTES", default_value_t = Size(ARGV_DEFAULT_BYTES), value_parser = size)]
+    argv_max: Size,
 
     /// Also tell execs that fail: which path, with which arguments, and why
     ///
@@ -228,8 +226,8 @@ pub struct CaptureArgs {
     /// Size of the ring buffer between the kernel and tracer: a power of two
     ///
     /// It holds what happens while tracer is not running; when it is full, events are lost, and told as lost.
-    #[arg(long, value_name = "BYTES", default_value = "8M", value_parser = size)]
-    ring_size: u32,
+    #[arg(long, value_name = "BYTES", default_value_t = Size(RING_DEFAULT_BYTES), value_parser = size)]
+    ring_size: Size,
 
     /// Most memory for what is remembered of processes, and for what waits to be written (K, M, G)
     ///
@@ -237,8 +235,8 @@ pub struct CaptureArgs {
     /// living, the largest first. `bye` says how many (dead_forgotten, argv_forgotten). Nobody who lives is forgotten,
     /// which takes some 250 bytes each. A sixteenth is what may wait for a slow reader. The ring buffer (--ring-size)
     /// and some 10M for tracer itself come on top.
-    #[arg(long, value_name = "BYTES", default_value = "64M", value_parser = size)]
-    max_memory: u32,
+    #[arg(long, value_name = "BYTES", default_value_t = Size(MAX_MEMORY as u32), value_parser = size)]
+    max_memory: Size,
 
     /// Take the kernel's types from FILE; refused if it is another kernel's
     ///
@@ -281,8 +279,8 @@ impl Default for Capture {
     fn default() -> Self {
         Self {
             threads: false,
-            argv_max: ARGV_MAX,
-            ring_bytes: RING_SIZE,
+            argv_max: ARGV_DEFAULT_BYTES,
+            ring_bytes: RING_DEFAULT_BYTES,
             max_memory: MAX_MEMORY,
             exec_failures: ExecFailures::No,
             zombie_after: None,
@@ -296,29 +294,32 @@ impl CaptureArgs {
     pub fn capture(&self, filter: &FilterArgs, command: &'static str) -> Result<Capture, UsageError> {
         let wrong = |message: String| Err(UsageError::new(command, message));
         let page = page_size();
-        if self.argv_max == 0 || self.argv_max > ARGV_CEILING {
-            return wrong(format!("--argv-max is {} bytes, and can be 1 to {ARGV_CEILING} (6M)", self.argv_max));
-        }
-        if !self.ring_size.is_power_of_two() || self.ring_size < page || self.ring_size > RING_CEILING {
+        let [Size(argv_max), Size(ring_size), Size(max_memory)] = [self.argv_max, self.ring_size, self.max_memory];
+        if argv_max == 0 || argv_max > ARGV_MAX_BYTES {
             return wrong(format!(
-                "--ring-size is {} bytes, and has to be a power of two from {page} to {RING_CEILING} (1024M), e.g. 16M",
-                self.ring_size
+                "--argv-max is {argv_max} bytes, and can be 1 to {ARGV_MAX_BYTES} ({})",
+                Size(ARGV_MAX_BYTES)
             ));
         }
-        if self.ring_size <= self.argv_max {
+        if !ring_size.is_power_of_two() || ring_size < page || ring_size > RING_CEILING {
             return wrong(format!(
-                "--ring-size ({} bytes) has no room for an argument list of --argv-max ({} bytes): make it larger",
-                self.ring_size, self.argv_max
+                "--ring-size is {ring_size} bytes, and has to be a power of two from {page} to {RING_CEILING} ({}), e.g. 16M",
+                Size(RING_CEILING)
             ));
         }
-        if self.max_memory < MEMORY_FLOOR {
-            return wrong(format!("--max-memory is {} bytes: less than 1M is not enough", self.max_memory));
+        if ring_size <= argv_max {
+            return wrong(format!(
+                "--ring-size ({ring_size} bytes) has no room for an argument list of --argv-max ({argv_max} bytes): make it larger"
+            ));
+        }
+        if max_memory < MEMORY_FLOOR {
+            return wrong(format!("--max-memory is {max_memory} bytes: less than 1M is not enough"));
         }
         Ok(Capture {
             threads: self.threads || filter.needs_threads(),
-            argv_max: self.argv_max,
-            ring_bytes: self.ring_size,
-            max_memory: self.max_memory as usize,
+            argv_max,
+            ring_bytes: ring_size,
+            max_memory: max_memory as usize,
             zombie_after: (self.reap || filter.names_kind(&[Kind::Reap, Kind::Zombie])).then_some(self.zombie_after),
             exec_failures: match self.exec_failed {
                 Some(HowFailed::All) => ExecFailures::All,
@@ -382,8 +383,22 @@ fn cgroup(text: &str) -> Result<String, String> {
     Hierarchy::of_proc().path_of(text)
 }
 
+/// A number of bytes, shown with the largest suffix that fits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Size(u32);
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            bytes if bytes != 0 && bytes.is_multiple_of(1 << 20) => write!(f, "{}M", bytes >> 20),
+            bytes if bytes != 0 && bytes.is_multiple_of(1 << 10) => write!(f, "{}K", bytes >> 10),
+            bytes => write!(f, "{bytes}"),
+        }
+    }
+}
+
 /// Bytes, with a suffix or without.
-fn size(text: &str) -> Result<u32, String> {
+fn size(text: &str) -> Result<Size, String> {
     let unknown = || "a size is a number of bytes, or of K (1024 bytes) or M (1024 K), e.g. 64K".to_owned();
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = match text[digits.len()..].to_ascii_uppercase().as_str() {
@@ -394,7 +409,7 @@ fn size(text: &str) -> Result<u32, String> {
         _ => return Err(unknown()),
     };
     let number = u32::from_str(digits).map_err(|_| unknown())?;
-    number.checked_mul(unit).ok_or_else(|| "the size is too large: less than 4096M is possible".to_owned())
+    number.checked_mul(unit).map(Size).ok_or_else(|| "the size is too large: less than 4096M is possible".to_owned())
 }
 
 /// Reads kinds of events, each of which may have a leading `!`.
@@ -431,10 +446,14 @@ mod tests {
 
     #[test]
     fn sizes_have_suffixes() {
-        assert_eq!(size("4096"), Ok(4096));
-        assert_eq!(size("64K"), Ok(65536));
-        assert_eq!(size("2m"), Ok(2 << 20));
-        assert_eq!(size("1GiB"), Ok(1 << 30));
+        assert_eq!(size("4096"), Ok(Size(4096)));
+        assert_eq!(size("64K"), Ok(Size(65536)));
+        assert_eq!(size("2m"), Ok(Size(2 << 20)));
+        assert_eq!(size("1GiB"), Ok(Size(1 << 30)));
+        assert_eq!(
+            [4097, 65536, 8 << 20, 1 << 30].map(|bytes| Size(bytes).to_string()),
+            ["4097", "64K", "8M", "1024M"]
+        );
         for text in ["", "K", "-1", "1.5M", "4G", "12x", "4294967296"] {
             assert!(size(text).is_err(), "{text:?}");
         }

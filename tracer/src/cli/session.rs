@@ -51,7 +51,8 @@ pub(super) fn stream(plan: stream::Plan) -> anyhow::Result<ExitCode> {
                 () = limit => {}
             }
         };
-        let tracer = builder(&plan.capture).ancestors(plan.ancestors).scope(plan.scope, plan.filtering).start()?;
+        let tracer =
+            builder(&plan.capture).ancestors(plan.ancestors).push_down(plan.pushdown, plan.filtering).start()?;
         let wanted = Wanted {
             snapshot: plan.snapshot,
             count: plan.count,

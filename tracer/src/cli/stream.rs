@@ -9,7 +9,7 @@ use crate::analysis::storm;
 use crate::event::Filtering;
 use crate::event::field;
 use crate::filter::Filter;
-use crate::filter::pushdown::{Beside, Scope};
+use crate::filter::pushdown::{Needs, Pushdown};
 use crate::pipeline::backpressure::OnSlow;
 use crate::sink::{Format, Target};
 
@@ -151,8 +151,8 @@ pub struct Plan {
     /// Which are shown. Shown the snapshot ([`Filter::learn`]) before its events.
     pub filter: Filter,
     /// How much of that the kernel side does, and how that is told.
-    pub scope: Scope,
-    /// See [`Plan::scope`].
+    pub pushdown: Pushdown,
+    /// See [`Plan::pushdown`].
     pub filtering: Option<Filtering>,
     /// Processes that are named: they have to exist.
     pub pids: Vec<u32>,
@@ -190,19 +190,19 @@ impl StreamArgs {
             return Err(UsageError::new("stream", message.to_owned()));
         }
         let storm = self.storm();
-        let beside = Beside {
+        let needs = Needs {
             ancestors: self.ancestors,
             storms: storm.is_some() || self.on_slow == OnSlow::Collapse,
             reaps: capture.zombie_after.is_some(),
             in_user_space: self.filter_in == FilterIn::User,
         };
-        let (scope, filtering) = self.filter.scope(beside, "stream")?;
+        let (pushdown, filtering) = self.filter.pushdown(needs, "stream")?;
         Ok(Plan {
             format: self.format,
             target: globals.target().unwrap_or_default(),
             globals: globals.clone(),
             filter: self.filter.filter(&capture, "stream")?,
-            scope,
+            pushdown,
             filtering,
             pids: self.filter.pids(),
             cgroups: self.filter.cgroups(),

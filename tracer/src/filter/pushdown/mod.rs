@@ -1,78 +1,73 @@
-//! How much of a filter the kernel side does by itself, so that what is not asked for costs a look at a set and nothing else.
+//! Which part of a filter is pushed into the kernel, so that a process that is filtered out costs one lookup and nothing else.
 //!
-//! It filters by one of three things: descent, user, control group (and with that by unit and container, which the path of
-//! the group tells). It may admit more than is asked for, never less: [`crate::filter`] looks at all that comes, whichever
-//! way, so that the stream is the same. What the kernel side leaves out is not seen, though: it is in no count.
+//! The kernel side filters by one of three things: descent, user, control group (and with that by unit and container, which the
+//! path of the group shows). It may admit more than the filter, never less: [`crate::filter`] checks every event that comes,
+//! so the stream is the same. What the kernel side filters out is not seen, though, and is in no count.
 
 use std::fmt;
 
 use crate::enrich::{Cgroup, Container};
 use crate::event::{Filtering, Process};
 use crate::filter::{self, Spec, Units};
+use crate::kernel::options::Selection;
 
-/// What is reported by the kernel side.
+/// What is pushed into the kernel.
 #[derive(Clone, Debug, Default)]
-pub enum Scope {
-    /// Everything.
-    #[default]
-    Machine,
-    /// These processes, and what descends from them.
-    Subtree(Vec<u32>),
-    /// Processes whose real or effective user is one of these.
-    Users(Vec<u32>),
-    /// Processes in such control groups.
-    Places(Places),
+pub struct Pushdown {
+    /// What the kernel side selects by.
+    pub selection: Selection,
+    cgroups: CgroupFilter,
 }
 
-/// What else is asked for, that decides whether the kernel side can filter.
+/// What the output needs beside the filtered events: it decides whether the kernel side can filter.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Beside {
+pub struct Needs {
     /// Each event names all ancestors of its process.
     pub ancestors: bool,
-    /// Storms are told, with whom they come from.
+    /// Storms are reported, with the processes that they come from.
     pub storms: bool,
-    /// It is told who waited for the dead, and who does not.
+    /// Waits for exited processes are reported, and zombies.
     pub reaps: bool,
-    /// The kernel side is to filter nothing.
+    /// The user wants the filter in user space.
     pub in_user_space: bool,
 }
 
 /// Why the kernel side does not filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
-    /// It was asked not to.
-    Asked,
-    /// Ancestors are told.
+pub enum Reason {
+    /// The user wants it so.
+    InUserSpace,
+    /// Ancestors are reported.
     Ancestors,
-    /// Storms are told.
+    /// Storms are reported.
     Storms,
-    /// Who waits for the dead is told.
+    /// Waits for exited processes are reported.
     Reaps,
-    /// Everybody may come to be a child of init.
+    /// Every process may become a child of init.
     Init,
-    /// It knows no such thing.
-    Names,
-    /// It leaves out what does not match, not what does.
+    /// The kernel side has no such filter.
+    Unsupported,
+    /// The kernel side leaves out what does not match, not what does.
     Negation,
 }
 
-impl fmt::Display for Why {
+impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Asked => "--filter-in user",
-            Self::Ancestors => "--ancestors tells of processes that are not asked for",
-            Self::Storms => "storms are told with the ancestors of who makes them",
-            Self::Reaps => "--reap tells of parents that are not asked for",
-            Self::Init => "every process may come to be a child of init",
-            Self::Names => "the kernel side knows neither names nor kinds of events",
+            Self::InUserSpace => "--filter-in user",
+            Self::Ancestors => "--ancestors shows processes that the filter leaves out",
+            Self::Storms => "storms are reported with the ancestors of the processes that make them",
+            Self::Reaps => "--reap shows parents that the filter leaves out",
+            Self::Init => "every process may become a child of init",
+            Self::Unsupported => "the kernel side knows neither names nor kinds of events",
             Self::Negation => "what a filter with ! leaves out, the kernel side reports",
         })
     }
 }
 
-/// What the kernel side is to report, and how that is told. Nothing is told where nothing is filtered.
-pub fn of(spec: &Spec, beside: Beside) -> Result<(Scope, Option<Filtering>), globset::Error> {
-    let places = Places::new(spec)?;
+/// What to push into the kernel, and how `hello` reports that: nothing where nothing is filtered.
+pub fn of(spec: &Spec, needs: Needs) -> Result<(Pushdown, Option<Filtering>), globset::Error> {
+    let cgroups = CgroupFilter::new(spec)?;
     let options = [
         ("pid", !spec.pids.is_empty()),
         ("uid", !spec.uids.is_empty()),
@@ -98,86 +93,95 @@ pub fn of(spec: &Spec, beside: Beside) -> Result<(Scope, Option<Filtering>), glo
     let given: Vec<&str> =
         options.into_iter().chain(negated).filter_map(|(name, given)| given.then_some(name)).collect();
     if given.is_empty() {
-        return Ok((Scope::Machine, None));
+        return Ok((Pushdown::default(), None));
     }
-    let refused = [
-        (beside.in_user_space, Why::Asked),
-        (beside.ancestors, Why::Ancestors),
-        (beside.storms, Why::Storms),
-        (beside.reaps, Why::Reaps),
+    let reasons = [
+        (needs.in_user_space, Reason::InUserSpace),
+        (needs.ancestors, Reason::Ancestors),
+        (needs.storms, Reason::Storms),
+        (needs.reaps, Reason::Reaps),
+        (spec.pids.contains(&1), Reason::Init),
     ];
-    let refused = refused.into_iter().find_map(|(refused, why)| refused.then_some(why));
-    let none = |why: Why| Ok((Scope::Machine, Some(Filtering::in_user_space(&given, why.to_string()))));
-    if let Some(why) = refused {
-        return none(why);
+    let reason = reasons.into_iter().find_map(|(applies, reason)| applies.then_some(reason));
+    let none = |reason: Reason| Filtering::in_user_space(&given, reason.to_string());
+    if let Some(reason) = reason {
+        return Ok((Pushdown::default(), Some(none(reason))));
     }
-    // One of them is enough: the rest is looked at in user space. Who descends from whom is only known of those between as
-    // well, so that comes first.
-    let (scope, by): (Scope, &[&str]) = if spec.pids.contains(&1) {
-        return none(Why::Init);
-    } else if !spec.pids.is_empty() {
-        (Scope::Subtree(spec.pids.clone()), &["pid"])
-    } else if !places.is_empty() {
-        (Scope::Places(places), &["container", "unit", "cgroup"])
+    // One of them is enough: user space checks the rest. Descent needs the processes between as well, so that comes first.
+    let (selection, by): (Selection, &[&str]) = if !spec.pids.is_empty() {
+        (Selection::Subtree(spec.pids.clone()), &["pid"])
+    } else if !cgroups.is_empty() {
+        (cgroups.selection(), &["container", "unit", "cgroup"])
     } else if !spec.uids.is_empty() {
-        (Scope::Users(spec.uids.clone()), &["uid"])
+        (Selection::Users(spec.uids.clone()), &["uid"])
     } else {
-        return none(if only_negated { Why::Negation } else { Why::Names });
+        let reason = if only_negated { Reason::Negation } else { Reason::Unsupported };
+        return Ok((Pushdown::default(), Some(none(reason))));
     };
     let (kernel, user) = given.iter().partition(|name| by.contains(name));
-    Ok((scope, Some(Filtering { kernel: owned(kernel), user: owned(user), why: None })))
+    let filtering = Filtering { kernel: owned(kernel), user: owned(user), why: None };
+    Ok((Pushdown { selection, cgroups }, Some(filtering)))
 }
 
 fn owned(names: Vec<&str>) -> Vec<String> {
     names.into_iter().map(str::to_owned).collect()
 }
 
-impl Scope {
-    /// True if a process is asked for by what it is now. By descent is not a matter of that.
-    pub fn asks_for(&self, process: &Process, cgroup: Option<&Cgroup>, name: Name<'_>) -> bool {
-        match self {
-            Self::Machine | Self::Subtree(_) => false,
-            Self::Users(users) => [process.uid, process.euid].into_iter().flatten().any(|uid| users.contains(&uid)),
-            // Who is there and in no container will not come to be in one by its cgroup's name.
-            Self::Places(places) => cgroup.is_some_and(|cgroup| match places.verdict(cgroup, name) {
-                Verdict::Yes => true,
-                Verdict::Open => cgroup.container.is_some(),
-                Verdict::No => false,
-            }),
+impl Pushdown {
+    /// True if a process matches by what it is now. Descent is not a matter of that.
+    pub fn matches(&self, process: &Process, cgroup: Option<&Cgroup>, name: Name<'_>) -> bool {
+        match &self.selection {
+            Selection::All | Selection::Only | Selection::Subtree(_) => false,
+            Selection::Users(users) => {
+                [process.uid, process.euid].into_iter().flatten().any(|uid| users.contains(&uid))
+            }
+            // A process that is in no container now will not get into one by its cgroup's name.
+            Selection::Cgroups | Selection::Containers => {
+                cgroup.is_some_and(|cgroup| match self.cgroups.verdict(cgroup, name) {
+                    Verdict::Yes => true,
+                    Verdict::Open => cgroup.container.is_some(),
+                    Verdict::No => false,
+                })
+            }
         }
+    }
+
+    /// The control groups, if it selects by them.
+    pub fn cgroups(&self) -> Option<&CgroupFilter> {
+        matches!(self.selection, Selection::Cgroups | Selection::Containers).then_some(&self.cgroups)
     }
 }
 
-/// What a container is called, as far as that is known.
+/// The name of a container, as far as it is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Name<'a> {
-    /// It may have one that is not known yet.
+    /// It may have a name that is not known yet.
     #[default]
     Unknown,
-    /// So.
+    /// This.
     Known(&'a str),
 }
 
-/// Whether the processes of a control group are asked for.
+/// Whether the processes of a control group match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// They are.
+    /// They do.
     Yes,
-    /// They are not.
+    /// They do not.
     No,
-    /// It may turn out that the group is that of a container, or what that is called.
+    /// The group may turn out to be that of a container, or the name of that may become known.
     Open,
 }
 
-/// Control groups that are asked for: each of what is given here has to fit.
+/// Which control groups match: each list that is not empty has to.
 #[derive(Clone, Debug, Default)]
-pub struct Places {
+pub struct CgroupFilter {
     containers: Vec<String>,
     units: Option<Units>,
     cgroups: Vec<String>,
 }
 
-impl Places {
+impl CgroupFilter {
     fn new(spec: &Spec) -> Result<Self, globset::Error> {
         Ok(Self {
             containers: spec.containers.clone(),
@@ -190,7 +194,7 @@ impl Places {
         self.containers.is_empty() && self.units.is_none() && self.cgroups.is_empty()
     }
 
-    /// Whether the processes of a control group are asked for; `name` is that of its container.
+    /// Whether the processes of a control group match; `name` is that of its container.
     pub fn verdict(&self, cgroup: &Cgroup, name: Name<'_>) -> Verdict {
         let of_unit = |units: &Units| units.fit(cgroup.unit.as_deref(), Some(&cgroup.path));
         if !self.units.as_ref().is_none_or(of_unit)
@@ -204,7 +208,7 @@ impl Places {
         cgroup.container.as_ref().map_or(Verdict::Open, |container| self.container_verdict(container, name))
     }
 
-    /// Whether a container is asked for, wherever its processes are.
+    /// Whether a container matches, in whatever control groups its processes are.
     pub fn container_verdict(&self, container: &Container, name: Name<'_>) -> Verdict {
         let fits = |text: &String| container.id.starts_with(&**text) || name == Name::Known(text);
         match name {
@@ -214,7 +218,12 @@ impl Places {
         }
     }
 
-    /// True if containers are asked for.
+    /// What the kernel side selects by for it.
+    fn selection(&self) -> Selection {
+        if self.by_container() { Selection::Containers } else { Selection::Cgroups }
+    }
+
+    /// True if it is about containers.
     pub fn by_container(&self) -> bool {
         !self.containers.is_empty()
     }

@@ -6,8 +6,8 @@ fn spec() -> Spec {
     Spec::default()
 }
 
-fn told(spec: &Spec, beside: Beside) -> (Scope, Option<Filtering>) {
-    of(spec, beside).unwrap()
+fn pushed(spec: &Spec, needs: Needs) -> (Pushdown, Option<Filtering>) {
+    of(spec, needs).unwrap()
 }
 
 fn names(names: &[&str]) -> Vec<String> {
@@ -20,9 +20,9 @@ fn cgroup(path: &str, unit: Option<&str>, container: Option<&str>) -> Cgroup {
 }
 
 #[test]
-fn nothing_asked_for_is_everything_and_nothing_is_said_of_it() {
-    let (scope, filtering) = told(&spec(), Beside::default());
-    assert!(matches!(scope, Scope::Machine) && filtering.is_none());
+fn without_a_filter_everything_is_reported_and_hello_has_no_filter() {
+    let (pushdown, filtering) = pushed(&spec(), Needs::default());
+    assert!(pushdown.selection == Selection::All && filtering.is_none());
 }
 
 #[test]
@@ -34,43 +34,43 @@ fn the_kernel_side_does_one_thing_and_user_space_the_rest() {
         containers: names(&["web"]),
         ..spec()
     };
-    let (scope, filtering) = told(&all, Beside::default());
-    // Who descends from 7 is only known to those who hear of all between.
-    assert!(matches!(scope, Scope::Subtree(pids) if pids == [7]));
+    let (pushdown, filtering) = pushed(&all, Needs::default());
+    // Descent from 7 is only known where all processes between are reported.
+    assert!(pushdown.selection == Selection::Subtree(vec![7]));
     let filtering = filtering.unwrap();
     assert_eq!((filtering.kernel, filtering.user), (names(&["pid"]), names(&["uid", "comm", "container"])));
     let places = Spec { pids: vec![], cgroups: names(&["/a"]), ..all };
-    let (scope, filtering) = told(&places, Beside::default());
-    assert!(matches!(scope, Scope::Places(_)));
+    let (pushdown, filtering) = pushed(&places, Needs::default());
+    assert!(pushdown.selection == Selection::Containers && pushdown.cgroups().is_some());
     assert_eq!(filtering.unwrap().kernel, names(&["container", "cgroup"]));
-    let (scope, _) = told(&Spec { containers: vec![], cgroups: vec![], ..places }, Beside::default());
-    assert!(matches!(scope, Scope::Users(uids) if uids == [1000]));
+    let (pushdown, _) = pushed(&Spec { containers: vec![], cgroups: vec![], ..places }, Needs::default());
+    assert!(pushdown.selection == Selection::Users(vec![1000]));
 }
 
 #[test]
-fn what_tells_of_others_keeps_the_filter_in_user_space() {
+fn what_needs_other_processes_keeps_the_filter_in_user_space() {
     let user = Spec { uids: vec![1000], ..spec() };
-    let nothing = Beside::default();
-    for (spec, beside, word) in [
-        (&user, Beside { ancestors: true, ..nothing }, "--ancestors"),
-        (&user, Beside { storms: true, ..nothing }, "storms"),
-        (&user, Beside { reaps: true, ..nothing }, "--reap"),
-        (&user, Beside { in_user_space: true, ..nothing }, "--filter-in"),
+    let nothing = Needs::default();
+    for (spec, needs, word) in [
+        (&user, Needs { ancestors: true, ..nothing }, "--ancestors"),
+        (&user, Needs { storms: true, ..nothing }, "storms"),
+        (&user, Needs { reaps: true, ..nothing }, "--reap"),
+        (&user, Needs { in_user_space: true, ..nothing }, "--filter-in"),
         (&Spec { pids: vec![3, 1], ..spec() }, nothing, "init"),
         (&Spec { pids: vec![1], uids: vec![1000], ..spec() }, nothing, "init"),
         (&Spec { kinds: vec![crate::event::Kind::Exec], ..spec() }, nothing, "kinds"),
     ] {
-        let (scope, filtering) = told(spec, beside);
+        let (pushdown, filtering) = pushed(spec, needs);
         let filtering = filtering.unwrap();
-        assert!(matches!(scope, Scope::Machine), "{word}");
+        assert!(pushdown.selection == Selection::All, "{word}");
         assert!(filtering.kernel.is_empty() && !filtering.user.is_empty(), "{filtering:?}");
         assert!(filtering.why.as_ref().unwrap().contains(word), "{filtering:?}");
     }
 }
 
 #[test]
-fn places_are_told_by_the_path_of_the_control_group() {
-    let places = |spec: Spec| Places::new(&spec).unwrap();
+fn cgroups_match_by_their_path() {
+    let places = |spec: Spec| CgroupFilter::new(&spec).unwrap();
     let below = places(Spec { cgroups: names(&["/a/b/"]), ..spec() });
     let verdicts = ["/a/b", "/a/b/c", "/a/bc", "/"].map(|path| below.verdict(&cgroup(path, None, None), Name::Unknown));
     assert_eq!(verdicts, [Verdict::Yes, Verdict::Yes, Verdict::No, Verdict::No]);
@@ -82,47 +82,47 @@ fn places_are_told_by_the_path_of_the_control_group() {
 
 #[test]
 fn a_container_is_not_given_up_before_its_name_is_known() {
-    let places = Places::new(&Spec { containers: names(&["abc", "web"]), ..spec() }).unwrap();
+    let places = CgroupFilter::new(&Spec { containers: names(&["abc", "web"]), ..spec() }).unwrap();
     let of = |id, name| places.verdict(&cgroup("/x", None, Some(id)), name);
     assert_eq!(of("abcdef", Name::Unknown), Verdict::Yes);
     assert_eq!(of("0123", Name::Unknown), Verdict::Open);
     assert_eq!((of("0123", Name::Known("web")), of("0123", Name::Known("db"))), (Verdict::Yes, Verdict::No));
-    // Its runtime may yet say that it is one's.
+    // Its runtime may still report it as a container's.
     assert_eq!(places.verdict(&cgroup("/x", None, None), Name::Unknown), Verdict::Open);
 }
 
 #[test]
 fn a_user_is_the_real_or_the_effective_one() {
-    let scope = Scope::Users(vec![1000]);
+    let pushdown = Pushdown { selection: Selection::Users(vec![1000]), ..Pushdown::default() };
     let mut process = Process::new(crate::event::id::ProcessId::from_ticks(1, 2), crate::event::Source::Kernel);
-    assert!(!scope.asks_for(&process, None, Name::Unknown));
+    assert!(!pushdown.matches(&process, None, Name::Unknown));
     (process.uid, process.euid) = (Some(1000), Some(0));
-    assert!(scope.asks_for(&process, None, Name::Unknown));
+    assert!(pushdown.matches(&process, None, Name::Unknown));
     (process.uid, process.euid) = (Some(0), Some(1000));
-    assert!(scope.asks_for(&process, None, Name::Unknown));
+    assert!(pushdown.matches(&process, None, Name::Unknown));
     (process.uid, process.euid) = (Some(0), None);
-    assert!(!scope.asks_for(&process, None, Name::Unknown));
+    assert!(!pushdown.matches(&process, None, Name::Unknown));
 }
 
 #[test]
 fn what_is_not_wanted_is_left_out_in_user_space() {
     let not = Not { uids: vec![0], kinds: vec![crate::event::Kind::Exec], ..Not::default() };
-    let (scope, filtering) = told(&Spec { not: not.clone(), ..spec() }, Beside::default());
+    let (pushdown, filtering) = pushed(&Spec { not: not.clone(), ..spec() }, Needs::default());
     let filtering = filtering.unwrap();
-    assert!(matches!(scope, Scope::Machine) && filtering.kernel.is_empty());
+    assert!(pushdown.selection == Selection::All && filtering.kernel.is_empty());
     assert_eq!(filtering.user, names(&["!uid", "!event"]));
     assert!(filtering.why.is_some_and(|why| why.contains('!')));
-    let (scope, filtering) = told(&Spec { uids: vec![7], not, ..spec() }, Beside::default());
-    assert!(matches!(scope, Scope::Users(uids) if uids == [7]));
+    let (pushdown, filtering) = pushed(&Spec { uids: vec![7], not, ..spec() }, Needs::default());
+    assert!(pushdown.selection == Selection::Users(vec![7]));
     assert_eq!(filtering.unwrap().user, names(&["!uid", "!event"]));
 }
 
 #[test]
-fn units_of_users_and_slices_are_places() {
+fn units_of_users_and_slices_are_cgroups() {
     let path = "/user.slice/user-7.slice/user@7.service/app.slice/foo.service";
     for unit in ["user.slice", "foo.service", "app.slice/foo.service", "user@7.service"] {
-        let places = Places::new(&Spec { units: vec![filter::glob(unit).unwrap()], ..spec() }).unwrap();
-        assert_eq!(places.verdict(&cgroup(path, Some("user@7.service"), None), Name::Unknown), Verdict::Yes, "{unit}");
-        assert_eq!(places.verdict(&cgroup("/other.slice", None, None), Name::Unknown), Verdict::No, "{unit}");
+        let cgroups = CgroupFilter::new(&Spec { units: vec![filter::glob(unit).unwrap()], ..spec() }).unwrap();
+        assert_eq!(cgroups.verdict(&cgroup(path, Some("user@7.service"), None), Name::Unknown), Verdict::Yes, "{unit}");
+        assert_eq!(cgroups.verdict(&cgroup("/other.slice", None, None), Name::Unknown), Verdict::No, "{unit}");
     }
 }

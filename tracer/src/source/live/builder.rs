@@ -11,10 +11,11 @@ use super::refresh::Refresh;
 use super::{Tracer, containers, look_at_cgroups, running};
 use crate::clock;
 use crate::event::Filtering;
-use crate::filter::pushdown::Scope;
+use crate::filter::pushdown::Pushdown;
 use crate::kernel::error::LoadError;
 use crate::kernel::hierarchy::Hierarchy;
-use crate::kernel::load::{Kernel, KernelFilter, KernelOptions, Tracked};
+use crate::kernel::load::{Kernel, Tracked};
+use crate::kernel::options::{KernelOptions, Selection};
 use crate::kernel::preflight::{self, PlaceError};
 use crate::proc::{self, Seed};
 use crate::record::skipped::PassedOver;
@@ -55,7 +56,7 @@ pub struct Builder {
     summarise: bool,
     zombie_after: Option<Duration>,
     ancestors: bool,
-    scope: Scope,
+    pushdown: Pushdown,
     filtering: Option<Filtering>,
     max_dead: usize,
     max_memory: usize,
@@ -73,7 +74,7 @@ impl Default for Builder {
             summarise: false,
             zombie_after: None,
             ancestors: false,
-            scope: Scope::Machine,
+            pushdown: Pushdown::default(),
             filtering: None,
             max_dead: TableOptions::default().max_dead,
             max_memory: MAX_MEMORY,
@@ -156,16 +157,16 @@ impl Builder {
     #[must_use]
     pub fn only(mut self, pid: u32) -> Self {
         self.only = Some(pid);
-        self.kernel.filter = KernelFilter::Only;
+        self.kernel.selection = Selection::Only;
         self
     }
 
-    /// Have the kernel side leave out what is not asked for, and say so in `hello` ([`crate::filter::pushdown::of`] gives both). What comes
-    /// is still more than that: the events are to be passed through a [`Filter`](crate::filter::Filter), which asks for the same.
+    /// Push a part of a filter into the kernel, and report it in `hello` ([`crate::filter::pushdown::of`] gives both). More than
+    /// the filter admits still comes: pass the events through a [`Filter`](crate::filter::Filter) of the same `Spec`.
     #[must_use]
-    pub fn scope(mut self, scope: Scope, filtering: Option<Filtering>) -> Self {
-        self.kernel.filter = scope.kernel_filter();
-        (self.scope, self.filtering) = (scope, filtering);
+    pub fn push_down(mut self, pushdown: Pushdown, filtering: Option<Filtering>) -> Self {
+        self.kernel.selection = pushdown.selection.clone();
+        (self.pushdown, self.filtering) = (pushdown, filtering);
         self
     }
 
@@ -224,7 +225,8 @@ impl Builder {
             page_size: page_size as u64,
             look_up: true,
         });
-        let narrow = self.kernel.filter.kin().then(|| Box::new(Narrow::new(self.scope, kernel.hierarchy.clone())));
+        let narrow =
+            self.kernel.selection.kin().then(|| Box::new(Narrow::new(self.pushdown, kernel.hierarchy.clone())));
         if narrow.is_some() {
             table.watch_cgroups();
         }

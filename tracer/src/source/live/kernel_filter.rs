@@ -13,11 +13,12 @@ use crate::enrich::{Cgroup, Container, oci};
 use crate::event::id::ProcessId;
 use crate::event::{Filtering, Source};
 use crate::filter::Filter;
-use crate::filter::pushdown::{Name, Places, Scope, Verdict};
+use crate::filter::pushdown::{CgroupFilter, Name, Pushdown, Verdict};
 use crate::kernel::error::LoadError;
 use crate::kernel::filter_maps::is_aide;
 use crate::kernel::hierarchy::Hierarchy;
-use crate::kernel::load::{KernelFilter, Tracked};
+use crate::kernel::load::Tracked;
+use crate::kernel::options::Selection;
 use crate::proc::{self, PPID_UNKNOWN, Seed};
 use crate::record::Record;
 use crate::record::text::Text;
@@ -33,22 +34,9 @@ const NAMING_NS: u64 = 10_000_000_000;
 const LOOKS: u32 = 1000;
 const SECOND_NS: u64 = 1_000_000_000;
 
-impl Scope {
-    /// What the kernel side has to be told of it.
-    pub(super) fn kernel_filter(&self) -> KernelFilter {
-        match self {
-            Self::Machine => KernelFilter::None,
-            Self::Subtree(_) => KernelFilter::Subtree,
-            Self::Users(users) => KernelFilter::Users(users.clone()),
-            Self::Places(places) if places.by_container() => KernelFilter::Containers,
-            Self::Places(_) => KernelFilter::Cgroups,
-        }
-    }
-}
-
 /// What is needed while the kernel side leaves out who is not asked for.
 pub(super) struct Narrow {
-    scope: Scope,
+    pushdown: Pushdown,
     /// Control groups of which it is not certain yet that they are not asked for, and until when those wait that belong to no
     /// container.
     open: FxHashMap<u64, u64>,
@@ -61,9 +49,9 @@ pub(super) struct Narrow {
 }
 
 impl Narrow {
-    pub(super) fn new(scope: Scope, hierarchy: Hierarchy) -> Self {
+    pub(super) fn new(pushdown: Pushdown, hierarchy: Hierarchy) -> Self {
         let (open, open_namespaces) = (FxHashMap::default(), FxHashSet::default());
-        Self { scope, open, looked_at_open_ns: 0, open_namespaces, hierarchy, looks: (0, 0) }
+        Self { pushdown, open, looked_at_open_ns: 0, open_namespaces, hierarchy, looks: (0, 0) }
     }
 
     /// Looks at a process that a record is about and that was left out until now.
@@ -107,12 +95,13 @@ impl Tracer {
     /// Tells the kernel side who was there before and is asked for, and has it leave out the others.
     pub(super) fn close_filter(&mut self) -> Result<(), LoadError> {
         let Some(narrow) = &self.narrow else { return Ok(()) };
-        let scope = narrow.scope.clone();
-        if matches!(scope, Scope::Places(_)) && !self.kernel.tells_cgroups() {
-            self.give_up_filter("the kernel side is not told of control groups here");
+        let pushdown = narrow.pushdown.clone();
+        if pushdown.cgroups().is_some() && !self.kernel.tells_cgroups() {
+            self.give_up_filter("this kernel does not report control groups");
             return Ok(());
         }
-        let mut subtree = if let Scope::Subtree(pids) = &scope { Filter::of_subtrees(pids) } else { None };
+        let mut subtree =
+            if let Selection::Subtree(pids) = &pushdown.selection { Filter::of_subtrees(pids) } else { None };
         if let Some(subtree) = &mut subtree {
             subtree.learn(&self.snapshot);
         }
@@ -128,7 +117,7 @@ impl Tracer {
                 }
             }
             heard = self.outbox.waiting().len();
-            let wanted = wanted(&self.table, &scope, subtree.as_ref());
+            let wanted = wanted(&self.table, &pushdown, subtree.as_ref());
             let news: Vec<_> = wanted.into_iter().filter(|(id, what)| noted.get(id) < Some(what)).collect();
             for &(id, what) in &news {
                 self.kernel.track(id.pid(), what)?;
@@ -169,7 +158,7 @@ impl Tracer {
     /// belong to no container will not come to.
     pub(super) fn decide_cgroups(&mut self, now: u64, start: bool) -> Result<(), LoadError> {
         let Self { narrow: Some(narrow), table, kernel, .. } = self else { return Ok(()) };
-        let Scope::Places(places) = &narrow.scope else { return Ok(()) };
+        let Some(cgroups) = narrow.pushdown.cgroups() else { return Ok(()) };
         let mut changed = table.take_changed_cgroups();
         let mut namespaces = table.take_changed_namespaces();
         let due = now.saturating_sub(narrow.looked_at_open_ns) > SECOND_NS;
@@ -178,9 +167,9 @@ impl Tracer {
         }
         narrow.looked_at_open_ns = now;
         namespaces.extend(narrow.open_namespaces.drain().map(|number| (number, table.namespace(number))));
-        for (number, container) in namespaces.into_iter().filter(|_| places.by_container()) {
+        for (number, container) in namespaces.into_iter().filter(|_| cgroups.by_container()) {
             let verdict =
-                |container: Arc<Container>| places.container_verdict(&container, table.container_name(&container));
+                |container: Arc<Container>| cgroups.container_verdict(&container, table.container_name(&container));
             let verdict = container.map_or(Verdict::No, verdict);
             if verdict == Verdict::Open {
                 narrow.open_namespaces.insert(number);
@@ -193,7 +182,7 @@ impl Tracer {
         }
         changed.extend(narrow.open.keys().map(|&id| (id, table.cgroup_of(id))));
         for (id, cgroup) in changed {
-            let verdict = cgroup.map_or(Verdict::No, |cgroup| verdict(places, table, &cgroup));
+            let verdict = cgroup.map_or(Verdict::No, |cgroup| verdict(cgroups, table, &cgroup));
             let until = *narrow.open.entry(id).or_insert(if start { now } else { now + NAMING_NS });
             let of_container = table.cgroup_of(id).is_some_and(|cgroup| cgroup.container.is_some());
             if verdict == Verdict::Open && (of_container || until > now) {
@@ -215,7 +204,7 @@ impl Tracer {
     /// That the kernel side cannot filter after all: it reports everything, and who is asked for is looked at here.
     fn give_up_filter(&mut self, why: &str) {
         tracing::info!("the kernel side leaves nothing out: {why}");
-        (self.narrow, self.options.filter) = (None, KernelFilter::None);
+        (self.narrow, self.options.selection) = (None, Selection::All);
         if let Some(filtering) = &mut self.filtering {
             let options: Vec<String> = filtering.kernel.drain(..).chain(filtering.user.drain(..)).collect();
             **filtering = Filtering { kernel: Vec::new(), user: options, why: Some(why.to_owned()) };
@@ -223,8 +212,8 @@ impl Tracer {
     }
 }
 
-fn verdict(places: &Places, table: &Table, cgroup: &Cgroup) -> Verdict {
-    places.verdict(cgroup, name_in(table, cgroup))
+fn verdict(cgroups: &CgroupFilter, table: &Table, cgroup: &Cgroup) -> Verdict {
+    cgroups.verdict(cgroup, name_in(table, cgroup))
 }
 
 /// What the container of a control group is called.
@@ -234,14 +223,14 @@ fn name_in<'a>(table: &'a Table, cgroup: &Cgroup) -> Name<'a> {
 
 /// Of whom the kernel side has to report what: those that are asked for, those that may put others there, and whose children
 /// both are.
-fn wanted(table: &Table, scope: &Scope, subtree: Option<&Filter>) -> Vec<(ProcessId, Tracked)> {
+fn wanted(table: &Table, pushdown: &Pushdown, subtree: Option<&Filter>) -> Vec<(ProcessId, Tracked)> {
     let mut wanted: FxHashMap<ProcessId, Tracked> = FxHashMap::default();
     let mut parents: Vec<ProcessId> = Vec::new();
     let state = |process: ProcessRef<'_>| {
         let shown = process.process();
         let name = process.cgroup().map_or(Name::Unknown, |cgroup| name_in(table, cgroup));
         let by_descent = subtree.is_some_and(|subtree| subtree.follows(shown.id));
-        if by_descent || scope.asks_for(&shown, process.cgroup(), name) {
+        if by_descent || pushdown.matches(&shown, process.cgroup(), name) {
             return Some(Tracked::Asked);
         }
         let argv = shown.image.argv.as_ref();

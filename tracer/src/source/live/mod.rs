@@ -19,7 +19,7 @@ use std::vec;
 use futures_core::Stream;
 use nix::sys::utsname::{UtsName, uname};
 use tokio::time::{Sleep, sleep};
-use tracer_common::limits::ARGV_DEFAULT_BYTES;
+use tracer_common::limits::{ARGV_DEFAULT_BYTES, RING_DEFAULT_BYTES};
 use tracer_common::stats::CpuStats;
 
 use self::intake::Intake;
@@ -35,7 +35,8 @@ use crate::event::time::Timestamp;
 use crate::event::{Detail, Event, Filtering, Hello, Lost};
 use crate::kernel::error::LoadError;
 use crate::kernel::hierarchy::Hierarchy;
-use crate::kernel::load::{Kernel, KernelOptions, RING_DEFAULT_BYTES};
+use crate::kernel::load::Kernel;
+use crate::kernel::options::KernelOptions;
 use crate::kernel::ring::{Ring, Taken};
 use crate::proc;
 use crate::record::Record;
@@ -205,6 +206,7 @@ impl Tracer {
             }
             std::thread::sleep(STOP_PAUSE);
         }
+        self.kernel.show_log();
         let now = clock::boot_ns();
         self.tell_passed_over(now);
         let late = std::mem::take(&mut self.intake.late);
@@ -233,7 +235,7 @@ impl Tracer {
             host: text(name.as_ref().ok().map(UtsName::nodename)),
             boot_id: procfs::read(procfs::BOOT_ID).unwrap_or_default(),
             hooks: self.kernel.hook_names(),
-            fallbacks: self.kernel.fallbacks.clone(),
+            fallbacks: self.kernel.fallbacks.iter().map(ToString::to_string).collect(),
             ring_bytes: self.kernel.ring_bytes.into(),
             argv_max: self.options.argv_max.into(),
             max_memory: self.max_memory as u64,
@@ -272,6 +274,7 @@ impl Tracer {
             // It stands for how things were before what the ring holds by now.
             all = self.take_batch().all;
         }
+        self.kernel.show_log();
         self.look_up(now);
         // Nor this: that one was waited for may stand there.
         if all {

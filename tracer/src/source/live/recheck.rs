@@ -94,7 +94,7 @@ impl Tracer {
         // What had been given a number by now is to be heard of before anything is concluded.
         let given = self.kernel.stats();
         // All that had happened by now is applied; what happens from now on comes after.
-        let seeds = if self.options.filter.is_some() {
+        let seeds = if self.options.selection.is_some() {
             let known = self.table.living().map(|process| process.pid());
             let pids: BTreeSet<u32> = self.kernel.tracked().into_iter().chain(known).collect();
             self.look_at(pids, utc_minus_boot_ns)
@@ -132,7 +132,7 @@ impl Tracer {
         let read = |kernel: &Kernel, pid: u32| proc::read(pid, utc_minus_boot_ns, &kernel.hierarchy);
         let mut seeds: Vec<Seed> = pids.iter().filter_map(|&pid| read(&self.kernel, pid)).collect();
         let mut next = 0;
-        while self.options.filter.kin() && next < seeds.len() {
+        while self.options.selection.kin() && next < seeds.len() {
             let parent = seeds[next].ppid;
             next += 1;
             if parent != 0 && parent != PPID_UNKNOWN && pids.insert(parent) {
