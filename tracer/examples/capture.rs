@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use tracer::clock;
-use tracer::kernel::load::{Kernel, KernelFilter, KernelOptions, Tracked};
+use tracer::kernel::load::{Kernel, Tracked};
+use tracer::kernel::options::{KernelOptions, Selection};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
@@ -27,7 +28,7 @@ async fn main() -> anyhow::Result<()> {
     let mut child =
         Command::new("sh").args(["-c", "read -r go; exec \"$@\"", "sh"]).args(command).stdin(Stdio::piped()).spawn()?;
     let (mut kernel, mut ring) =
-        Kernel::start(&KernelOptions { filter: KernelFilter::Only, ..KernelOptions::default() })?;
+        Kernel::start(&KernelOptions { selection: Selection::Only, ..KernelOptions::default() })?;
     kernel.track(child.id(), Tracked::Asked)?;
     let mut out = BufWriter::new(File::create(path)?);
     out.write_all(&clock::utc_minus_boot_ns().to_le_bytes())?;

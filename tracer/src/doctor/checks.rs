@@ -11,15 +11,17 @@ use crate::doctor::{Area, Check, Program, Status};
 use crate::kernel::btf::{self, Btf};
 use crate::kernel::capabilities::{self, Capability, Held};
 use crate::kernel::error::LoadError;
-use crate::kernel::exec_failed::{self, BY_FUNCTION, BY_TRACEPOINT};
-use crate::kernel::filter_maps::KernelFilter;
+use crate::kernel::exec_failed;
+use crate::kernel::fallback;
 use crate::kernel::hierarchy::Hierarchy;
-use crate::kernel::hook::{Hook, REAPS, RENAMES, hooks};
+use crate::kernel::hook::{
+    BY_FUNCTION, BY_TRACEPOINT, CGROUP_ATTACH, CGROUP_MKDIR, CGROUP_RENAME, EXIT_BY_LIVE, Hook, REAP, RUNNING, hooks,
+};
 use crate::kernel::iterator;
-use crate::kernel::load::KernelOptions;
 use crate::kernel::memlock;
-use crate::kernel::nonpreemptible::{self, instead_of};
-use crate::kernel::object::{Loader, Probe};
+use crate::kernel::nonpreemptible;
+use crate::kernel::object::{Loader, Object};
+use crate::kernel::options::{KernelOptions, Selection};
 use crate::kernel::preflight::{self, PlaceError};
 use crate::kernel::running_btf;
 use crate::kernel::visibility::{self, Unseen, What};
@@ -58,8 +60,10 @@ pub fn checks(btf_file: Option<&Path>) -> Vec<Check> {
         }
         Err(error) => {
             let check = Check::new(Area::Kernel, "BTF", Status::Failed, error.to_string());
-            let remedy = error.remedy().trim_start_matches("; ");
-            out.push(if remedy.is_empty() { check } else { check.remedy(remedy) });
+            out.push(match error.remedy() {
+                Some(remedy) => check.remedy(remedy),
+                None => check,
+            });
         }
     }
     out.sort_by_key(|check| check.area);
@@ -80,16 +84,10 @@ fn privileges(out: &mut Vec<Check>) {
     }
 }
 
-/// What is wrong, without the remedy.
-fn detail(error: PlaceError) -> String {
-    let text = error.to_string();
-    text.strip_suffix(error.remedy()).map_or(text.as_str(), |text| text.trim_end_matches(": ")).to_owned()
-}
-
 fn kernel(out: &mut Vec<Check>) {
     // Without `/proc` they are not known, and that is said elsewhere.
     let failed = |name: &str, error: PlaceError| {
-        Check::new(Area::Kernel, name, Status::Failed, detail(error)).remedy(error.remedy())
+        Check::new(Area::Kernel, name, Status::Failed, error.detail()).remedy(error.remedy())
     };
     let good = |name: &str| Check::new(Area::Kernel, name, Status::Ok, "the initial one");
     match preflight::check() {
@@ -137,7 +135,7 @@ fn kernel(out: &mut Vec<Check>) {
 fn mounts(out: &mut Vec<Check>) {
     let hidden = visibility::unseen().into_iter().find(|unseen| unseen.what == What::Processes);
     out.push(match (preflight::proc_is_mounted(), hidden) {
-        (Err(error), _) => Check::new(Area::Mount, "/proc", Status::Failed, detail(error)).remedy(error.remedy()),
+        (Err(error), _) => Check::new(Area::Mount, "/proc", Status::Failed, error.detail()).remedy(error.remedy()),
         (Ok(()), Some(unseen)) => missing(Area::Mount, "/proc", &unseen),
         (Ok(()), None) => Check::new(Area::Mount, "/proc", Status::Ok, "mounted: what already runs is known"),
     });
@@ -220,25 +218,23 @@ fn fields(btf: &Btf, out: &mut Vec<Check>) {
 fn attach(btf: &Btf, btf_file: Option<&Path>, out: &mut Vec<Check>) {
     let mut variations = variations(btf, btf_file).into_iter();
     let opened = variations.next().map(|(hierarchy, options)| {
-        memlock::within(&options, |options| Probe::open(Loader::begin(), btf, &hierarchy, options))
+        memlock::within(&options, |options| Object::open(Loader::begin(), btf, &hierarchy, options))
     });
-    let Some(Ok((mut probe, fitting))) = opened else {
+    let Some(Ok((mut object, fitting))) = opened else {
         out.extend(opened.and_then(Result::err).map(|error| failed("BPF maps", Status::Failed, &error)));
         return;
     };
-    let hooks: Vec<Hook> = hooks(btf).into_iter().chain([REAPS, RENAMES]).collect();
-    let instead_of = if nonpreemptible::is_needed() { instead_of } else { |_: &Hook| -> &'static [Hook] { &[] } };
+    let hooks: Vec<Hook> = hooks(btf).into_iter().chain([REAP, CGROUP_RENAME]).collect();
+    let instead_of = |hook: &Hook| if nonpreemptible::is_needed() { hook.stand_ins } else { &[] };
     let instead: Vec<Hook> = hooks.iter().flat_map(instead_of).copied().collect();
     let mut verified = Verified::default();
     // Attached is the last: what is tracked only, so that nothing comes of it.
     for (hierarchy, options) in variations {
-        probe.load_ahead(
-            hooks.iter().chain(&instead).chain([&iterator::TASKS]).chain(&BY_FUNCTION).chain(&BY_TRACEPOINT),
-        );
-        verified.load(&mut probe, hooks.iter().chain(&instead).chain([&iterator::TASKS]));
+        object.load_ahead(hooks.iter().chain(&instead).chain([&RUNNING]).chain(&BY_FUNCTION).chain(&BY_TRACEPOINT));
+        verified.load(&mut object, hooks.iter().chain(&instead).chain([&RUNNING]));
         let KernelOptions { ring_bytes, max_tracked, .. } = fitting;
         let options = KernelOptions { ring_bytes, max_tracked, ..options };
-        if let Err(error) = probe.vary(btf, &hierarchy, &options) {
+        if let Err(error) = object.vary(btf, &hierarchy, &options) {
             out.push(failed("BPF maps", Status::Failed, &error));
             return;
         }
@@ -248,7 +244,7 @@ fn attach(btf: &Btf, btf_file: Option<&Path>, out: &mut Vec<Check>) {
         let others = instead_of(&hook);
         let mut refused = None;
         for other in others {
-            match verified.attach(&mut probe, other) {
+            match verified.attach(&mut object, other) {
                 Ok(check) => out.push(check),
                 Err(error) if other.needed => refused = Some(error),
                 Err(error) => out.push(failed(other.tracepoint, Status::Missing, &error)),
@@ -261,11 +257,11 @@ fn attach(btf: &Btf, btf_file: Option<&Path>, out: &mut Vec<Check>) {
             }
             continue;
         }
-        let status = if hook.needed && hook != REAPS { Status::Failed } else { Status::Missing };
-        out.push(match (verified.attach(&mut probe, &hook), refused) {
+        let status = if hook.needed && hook != REAP { Status::Failed } else { Status::Missing };
+        out.push(match (verified.attach(&mut object, &hook), refused) {
             (Ok(check), None) => check,
             (Ok(check), Some(error)) => {
-                let detail = format!("{}; {error}. {}", check.detail, nonpreemptible::PASSED_OVER);
+                let detail = format!("{}; {error}. {}", check.detail, fallback::PREEMPTED);
                 Check { status: Status::Fallback, detail, ..check }
             }
             (Err(error), _) => failed(hook.tracepoint, status, &error),
@@ -274,22 +270,22 @@ fn attach(btf: &Btf, btf_file: Option<&Path>, out: &mut Vec<Check>) {
             out.push(check);
         }
     }
-    out.push(match verified.attach(&mut probe, &iterator::TASKS) {
-        Ok(check) => Check { name: iterator::TASKS.name(), ..check },
+    out.push(match verified.attach(&mut object, &RUNNING) {
+        Ok(check) => Check { name: RUNNING.name(), ..check },
         Err(error) => {
             let detail = format!("{error}; {}", iterator::FALLBACK);
-            Check::new(Area::Hook, iterator::TASKS.name(), Status::Fallback, detail)
+            Check::new(Area::Hook, RUNNING.name(), Status::Fallback, detail)
         }
     });
     filters(btf, out);
-    exec_failures(&mut probe, &mut verified, out);
+    exec_failures(&mut object, &mut verified, out);
 }
 
 /// Which filters the kernel side can do.
 fn filters(btf: &Btf, out: &mut Vec<Check>) {
-    let missing = out
-        .iter()
-        .find(|check| ["cgroup_mkdir", "cgroup_attach_task"].contains(&&*check.name) && check.status != Status::Ok);
+    let missing = out.iter().find(|check| {
+        [CGROUP_MKDIR, CGROUP_ATTACH].iter().any(|hook| hook.tracepoint == check.name) && check.status != Status::Ok
+    });
     let why = match missing {
         Some(hook) => Some(format!("there is no {}", hook.name)),
         None if Hierarchy::choose(btf).mount.is_none() => Some("their hierarchy is not mounted".to_owned()),
@@ -313,19 +309,19 @@ fn variations(btf: &Btf, btf_file: Option<&Path>) -> Vec<(Hierarchy, KernelOptio
     // What `reap` switches is within what a filter does; the others are beside each other.
     let [v1, v2] = Hierarchy::kinds(btf);
     let switches = [
-        (false, KernelFilter::None, false, v1.clone()),
-        (true, KernelFilter::None, true, v2.clone()),
-        (true, KernelFilter::Users(Vec::new()), false, v1.clone()),
-        (false, KernelFilter::Cgroups, true, v2.clone()),
-        (true, KernelFilter::Cgroups, false, v1.clone()),
-        (false, KernelFilter::Containers, true, v1.clone()),
-        (true, KernelFilter::Containers, false, v2.clone()),
-        (true, KernelFilter::Subtree, false, v1),
-        (false, KernelFilter::Only, true, v2),
+        (false, Selection::All, false, v1.clone()),
+        (true, Selection::All, true, v2.clone()),
+        (true, Selection::Users(Vec::new()), false, v1.clone()),
+        (false, Selection::Cgroups, true, v2.clone()),
+        (true, Selection::Cgroups, false, v1.clone()),
+        (false, Selection::Containers, true, v1.clone()),
+        (true, Selection::Containers, false, v2.clone()),
+        (true, Selection::Subtree(Vec::new()), false, v1),
+        (false, Selection::Only, true, v2),
     ];
-    let options = |(threads, filter, reap, hierarchy)| {
+    let options = |(threads, selection, reap, hierarchy)| {
         let btf = btf_file.map(Into::into);
-        (hierarchy, KernelOptions { threads, filter, reap, btf, ..KernelOptions::default() })
+        (hierarchy, KernelOptions { threads, selection, reap, btf, ..KernelOptions::default() })
     };
     switches.into_iter().map(options).collect()
 }
@@ -341,44 +337,44 @@ struct Verified {
 }
 
 impl Verified {
-    fn load<'a>(&mut self, probe: &mut Probe, hooks: impl Iterator<Item = &'a Hook>) {
+    fn load<'a>(&mut self, object: &mut Object, hooks: impl Iterator<Item = &'a Hook>) {
         for hook in hooks {
-            match probe.load(hook) {
-                Ok(()) => self.count(probe, hook),
+            match object.load(hook) {
+                Ok(()) => self.count(object, hook),
                 Err(error) => drop(self.refused.entry(hook.program).or_insert(error)),
             }
         }
         // Of those the first that works is taken, so it is no matter yet if one does not.
         for hook in BY_FUNCTION.iter().chain(&BY_TRACEPOINT) {
-            if probe.load(hook).is_ok() {
-                self.count(probe, hook);
+            if object.load(hook).is_ok() {
+                self.count(object, hook);
             }
         }
     }
 
     /// Attaches a program for a moment, unless a variation of it was refused.
-    fn attach(&mut self, probe: &mut Probe, hook: &Hook) -> Result<Check, LoadError> {
+    fn attach(&mut self, object: &mut Object, hook: &Hook) -> Result<Check, LoadError> {
         if let Some(error) = self.refused.remove(hook.program) {
             return Err(error);
         }
-        probe.load(hook).and_then(|()| probe.attach(hook))?;
-        let program = self.program(probe, hook);
-        let (told, use_of) = (told(&program), if *hook == REAPS { "; for --reap" } else { "" });
+        object.load(hook).and_then(|()| object.attach(hook))?;
+        let program = self.program(object, hook);
+        let (told, use_of) = (told(&program), if *hook == REAP { "; for --reap" } else { "" });
         let detail = format!("program {}: loads and attaches{told}{use_of}", hook.program);
         Ok(Check::new(Area::Hook, hook.tracepoint, Status::Ok, detail).programs(vec![program]))
     }
 
-    fn count(&mut self, probe: &Probe, hook: &Hook) {
+    fn count(&mut self, object: &Object, hook: &Hook) {
         self.loaded.insert(hook.program);
-        if let Some(count) = probe.verified(hook) {
+        if let Some(count) = object.verified(hook) {
             let most = self.instructions.entry(hook.program).or_default();
             *most = count.max(*most);
         }
     }
 
     /// A program that has just been loaded once more.
-    fn program(&mut self, probe: &Probe, hook: &Hook) -> Program {
-        self.count(probe, hook);
+    fn program(&mut self, object: &Object, hook: &Hook) -> Program {
+        self.count(object, hook);
         self.told(hook)
     }
 
@@ -398,12 +394,12 @@ fn told(program: &Program) -> String {
 }
 
 /// Which way `--exec-failed` would take.
-fn exec_failures(probe: &mut Probe, verified: &mut Verified, out: &mut Vec<Check>) {
+fn exec_failures(object: &mut Object, verified: &mut Verified, out: &mut Vec<Check>) {
     const NAME: &str = "--exec-failed";
     let mut fits = |hooks: &[Hook; 2]| {
-        let programs = exec_failed::both(probe, hooks).map(|()| hooks.map(|hook| verified.program(probe, &hook)));
+        let programs = exec_failed::both(object, hooks).map(|()| hooks.map(|hook| verified.program(object, &hook)));
         for hook in hooks {
-            probe.unload(hook);
+            object.unload(hook);
         }
         let programs = programs?;
         let told = told(&programs[0]);
@@ -419,7 +415,7 @@ fn exec_failures(probe: &mut Probe, verified: &mut Verified, out: &mut Vec<Check
     out.push(match fits(&BY_TRACEPOINT) {
         Ok((detail, programs)) => {
             let refused = BY_FUNCTION[0].name();
-            let detail = format!("{detail}; {refused} is refused. {}", exec_failed::COST);
+            let detail = format!("{detail}; {refused} is refused. {}", fallback::SLOW_SYSTEM_CALLS);
             Check::new(Area::Hook, NAME, Status::Fallback, detail).programs(programs)
         }
         Err(error) => Check::new(Area::Hook, NAME, Status::Missing, error.to_string())
@@ -428,8 +424,8 @@ fn exec_failures(probe: &mut Probe, verified: &mut Verified, out: &mut Vec<Check
 }
 
 fn fallback(hook: &Hook) -> Option<Check> {
-    (hook.program == "exit_by_live").then(|| {
-        let detail = "not given by this kernel (it is since 6.16): signal->live is looked at instead";
+    (*hook == EXIT_BY_LIVE).then(|| {
+        let detail = "not given by this kernel (it is since 6.16): signal->live is read instead";
         Check::new(Area::Hook, "sched_process_exit group_dead", Status::Fallback, detail)
     })
 }

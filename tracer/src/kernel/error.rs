@@ -1,5 +1,11 @@
 //! Why the kernel side does not run, with the remedy.
 
+use std::error::Error;
+use std::fmt;
+use std::io;
+
+use nix::errno::Errno;
+
 use super::btf::BtfError;
 use super::capabilities::{Held, Lack};
 use super::memlock;
@@ -8,7 +14,7 @@ use super::memlock;
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// BTF is missing or not understood.
-    #[error("{0}{remedy}", remedy = .0.remedy())]
+    #[error("{error}{remedy}", error = .0, remedy = .0.remedy().map(|remedy| format!("; {remedy}")).unwrap_or_default())]
     Btf(#[from] BtfError),
     /// Not allowed to load programs.
     #[error("not permitted to load BPF programs {0}")]
@@ -24,46 +30,78 @@ pub enum LoadError {
         bytes: u64,
     },
     /// The kernel refused.
-    #[error("the kernel refused {what}: {why}; `tracer doctor` tells what it lacks")]
-    Refused {
-        /// What.
-        what: String,
-        /// Its answer.
-        why: String,
-    },
+    #[error(transparent)]
+    Refused(#[from] Refusal),
 }
 
-pub(super) fn refused(what: &str, why: &dyn std::fmt::Display) -> LoadError {
-    LoadError::Refused { what: what.into(), why: why.to_string() }
+/// The kernel refused something.
+///
+/// Its text has the causes in it, shortened: a verifier's log may have thousands of lines. So it has no [`Error::source`].
+#[derive(Debug)]
+pub struct Refusal {
+    /// What was to be done, or with what.
+    pub doing: String,
+    /// The answer.
+    pub source: Box<dyn Error + Send + Sync>,
+    /// What to do about it.
+    pub remedy: &'static str,
 }
 
-/// Tells a lack of privileges from everything else, by the error number deep inside.
-pub(super) fn classify(what: &str, error: &(dyn std::error::Error + 'static)) -> LoadError {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    let mut texts: Vec<String> = Vec::new();
-    while let Some(this) = cause {
-        if let Some(io) = this.downcast_ref::<std::io::Error>()
-            && matches!(io.raw_os_error(), Some(nix::libc::EPERM | nix::libc::EACCES))
-            && let Some(lack) = Held::now().lack()
-        {
-            return LoadError::NotPermitted(lack);
-        }
-        // The verifier's log may have thousands of lines; what it stumbled over is the last before its statistics.
-        let text = this.to_string();
-        tracing::debug!("{what}: {text}");
-        let statistics = ["processed ", "verification time", "stack depth"];
-        let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-        let first = lines.next().unwrap_or_default();
-        let first = first.strip_suffix(". Verifier output:").unwrap_or(first);
-        let told = lines.rfind(|line| !statistics.iter().any(|word| line.starts_with(word)));
-        let line =
-            told.map_or(first.to_owned(), |told| format!("{}: {told}", first.split(". ").next().unwrap_or_default()));
-        if !texts.last().is_some_and(|last| last.contains(&line)) {
-            texts.push(line);
-        }
-        cause = this.source();
+/// Where nothing better is known.
+const DOCTOR: &str = "`tracer doctor` shows what it lacks";
+
+pub(super) fn refused(doing: &str, source: impl Into<Box<dyn Error + Send + Sync>>) -> LoadError {
+    Refusal { doing: doing.into(), source: source.into(), remedy: DOCTOR }.into()
+}
+
+/// The same of what takes privileges: if they are missing, that is the reason.
+pub(super) fn classify(doing: &str, error: impl Error + Send + Sync + 'static) -> LoadError {
+    let refusal = Refusal { doing: doing.into(), source: error.into(), remedy: DOCTOR };
+    refusal.causes().for_each(|cause| tracing::debug!("{doing}: {cause}"));
+    match Held::now().lack() {
+        Some(lack) if matches!(refusal.errno(), Some(Errno::EPERM | Errno::EACCES)) => LoadError::NotPermitted(lack),
+        _ => refusal.into(),
     }
-    LoadError::Refused { what: what.into(), why: texts.join(": ") }
+}
+
+impl Refusal {
+    /// The error number that the kernel gave, if it did.
+    pub fn errno(&self) -> Option<Errno> {
+        self.causes().find_map(|cause| {
+            let io = cause.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error).map(Errno::from_raw);
+            io.or_else(|| cause.downcast_ref::<Errno>().copied())
+        })
+    }
+
+    fn causes(&self) -> impl Iterator<Item = &(dyn Error + 'static)> {
+        let first: &(dyn Error + 'static) = &*self.source;
+        std::iter::successors(Some(first), |&cause| cause.source())
+    }
+}
+
+impl Error for Refusal {}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut texts: Vec<String> = Vec::new();
+        for cause in self.causes() {
+            let line = short(&cause.to_string());
+            if !texts.last().is_some_and(|last| last.contains(&line)) {
+                texts.push(line);
+            }
+        }
+        write!(f, "the kernel refused {}: {}; {}", self.doing, texts.join(": "), self.remedy)
+    }
+}
+
+/// One line. Of a verifier's log, the last before its statistics: what it stumbled over.
+fn short(text: &str) -> String {
+    let statistics = ["processed ", "verification time", "stack depth"];
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let first = lines.next().unwrap_or_default();
+    let first = first.strip_suffix(". Verifier output:").unwrap_or(first);
+    let reason = lines.rfind(|line| !statistics.iter().any(|word| line.starts_with(word)));
+    reason.map_or(first.to_owned(), |reason| format!("{}: {reason}", first.split(". ").next().unwrap_or_default()))
 }
 
 #[cfg(test)]
@@ -72,8 +110,17 @@ mod tests {
 
     #[test]
     fn a_verifier_that_says_nothing_leaves_no_colon() {
-        let error = std::io::Error::other("the syscall returned Invalid argument (os error 22). Verifier output: ");
-        let text = classify("program x", &error).to_string();
+        let error = io::Error::other("the syscall returned Invalid argument (os error 22). Verifier output: ");
+        let text = classify("program x", error).to_string();
         assert!(!text.contains("Verifier output") && text.contains("Invalid argument"), "{text}");
+    }
+
+    #[test]
+    fn the_number_of_an_error_is_found_below_others() {
+        let refusal = |source: Box<dyn Error + Send + Sync>| Refusal { doing: "x".into(), source, remedy: DOCTOR };
+        let deep = aya::EbpfError::FileError { path: "y".into(), error: io::Error::from_raw_os_error(1) };
+        assert_eq!(refusal(deep.into()).errno(), Some(Errno::EPERM));
+        assert_eq!(refusal(Errno::EINVAL.into()).errno(), Some(Errno::EINVAL));
+        assert_eq!(refusal("(os error 1)".into()).errno(), None, "a text is no number");
     }
 }

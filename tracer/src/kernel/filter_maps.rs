@@ -4,58 +4,17 @@ use std::io::ErrorKind;
 
 use aya::maps::{Array, HashMap, MapData, MapError};
 use aya::{Ebpf, Pod};
-use tracer_common::config::{
-    FILTER_CGROUPS, FILTER_CONTAINERS, FILTER_NONE, FILTER_SUBTREE, FILTER_USERS, TRACKED_AIDE, TRACKED_ASKED,
-    TRACKED_KIN,
-};
+use tracer_common::config::{TRACKED_AIDE, TRACKED_ASKED, TRACKED_KIN};
 use tracer_common::limits::{COMM_LEN, MAX_AIDES, MAX_CGROUPS, MAX_NAMESPACES};
 
 use super::error::{LoadError, refused};
 use super::object::take;
+use super::options::Selection;
 
 /// `BPF_NOEXIST` (include/uapi/linux/bpf.h).
 const NOEXIST: u64 = 1;
 
-/// Which processes the kernel side reports.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum KernelFilter {
-    /// All.
-    #[default]
-    None,
-    /// Those put in by [`Kernel::track`](super::load::Kernel::track), and what they fork. The rest of the machine is as if it were not there.
-    Only,
-    /// The same, in the middle of the machine: what is needed of others to be right about them is reported too.
-    Subtree,
-    /// Those of these users, and what is needed of others.
-    Users(Vec<u32>),
-    /// Those in cgroups that are put in, and what is needed of others.
-    Cgroups,
-    /// The same, and those in namespaces that are put in: whoever goes into a container from outside can stay in its own cgroup.
-    Containers,
-}
-
-impl KernelFilter {
-    /// False if all are reported.
-    pub const fn is_some(&self) -> bool {
-        !matches!(self, Self::None)
-    }
-
-    /// True if what is needed of others is reported too.
-    pub const fn kin(&self) -> bool {
-        matches!(self, Self::Subtree | Self::Users(_) | Self::Cgroups | Self::Containers)
-    }
-
-    /// How the programs know it.
-    pub(super) const fn number(&self) -> u32 {
-        match self {
-            Self::None => FILTER_NONE,
-            Self::Only | Self::Subtree => FILTER_SUBTREE,
-            Self::Users(_) => FILTER_USERS,
-            Self::Cgroups => FILTER_CGROUPS,
-            Self::Containers => FILTER_CONTAINERS,
-        }
-    }
-
+impl Selection {
     /// Room in each set. One that is not used takes none.
     pub(super) fn rooms(&self, max_tracked: u32, reap: bool) -> [(&'static str, u32); 5] {
         let tracked = if self.is_some() { max_tracked } else { 1 };
@@ -147,14 +106,14 @@ pub(super) struct Sets {
 impl Sets {
     /// Fills in what is known before anything is attached. Where what is there already has to be found, everything is
     /// reported until [`Sets::close`].
-    pub(super) fn prepare(ebpf: &mut Ebpf, filter: &KernelFilter) -> Result<Self, LoadError> {
+    pub(super) fn prepare(ebpf: &mut Ebpf, selection: &Selection) -> Result<Self, LoadError> {
         let mut sets = Self {
             tracked: take(ebpf, "TRACKED")?,
             cgroups: take(ebpf, "CGROUPS")?,
             namespaces: take(ebpf, "NAMESPACES")?,
             open: take(ebpf, "OPEN")?,
         };
-        if !filter.kin() {
+        if !selection.kin() {
             return Ok(sets);
         }
         fill(
@@ -166,16 +125,16 @@ impl Sets {
                 comm
             }),
         )?;
-        if let KernelFilter::Users(users) = filter {
+        if let Selection::Users(users) = selection {
             fill(ebpf, "USERS", users.iter().copied())?;
         }
-        sets.open.set(0, 1, 0).map_err(|error| failed(&error))?;
+        sets.open.set(0, 1, 0).map_err(|error| failed(error))?;
         Ok(sets)
     }
 
     /// From here on only what is asked for is reported.
     pub(super) fn close(&mut self) -> Result<(), LoadError> {
-        self.open.set(0, 0, 0).map_err(|error| failed(&error))
+        self.open.set(0, 0, 0).map_err(|error| failed(error))
     }
 
     pub(super) fn track(&mut self, pid: u32, what: Tracked) -> Result<(), LoadError> {
@@ -188,7 +147,7 @@ impl Sets {
         let flags = if state == TRACKED_KIN { NOEXIST } else { 0 };
         match self.tracked.insert(pid, state, flags) {
             Err(MapError::SyscallError(error)) if error.io_error.kind() == ErrorKind::AlreadyExists => Ok(()),
-            other => other.map_err(|error| failed(&error)),
+            other => other.map_err(|error| failed(error)),
         }
     }
 
@@ -201,7 +160,7 @@ impl Sets {
     }
 
     pub(super) fn admit_cgroup(&mut self, id: u64) -> Result<(), LoadError> {
-        self.cgroups.insert(id, 1, 0).map_err(|error| failed(&error))
+        self.cgroups.insert(id, 1, 0).map_err(|error| failed(error))
     }
 
     /// One that is not in the set is no matter.
@@ -210,7 +169,7 @@ impl Sets {
     }
 
     pub(super) fn admit_namespace(&mut self, number: u32) -> Result<(), LoadError> {
-        self.namespaces.insert(number, 1, 0).map_err(|error| failed(&error))
+        self.namespaces.insert(number, 1, 0).map_err(|error| failed(error))
     }
 
     /// One that is not in the set is no matter.
@@ -222,20 +181,20 @@ impl Sets {
 fn removed(done: Result<(), MapError>) -> Result<(), LoadError> {
     match done {
         Err(MapError::SyscallError(error)) if error.io_error.kind() == ErrorKind::NotFound => Ok(()),
-        done => done.map_err(|error| failed(&error)),
+        done => done.map_err(|error| failed(error)),
     }
 }
 
 /// Puts all into a set. It stays with the object: the programs are yet to be loaded with it.
 fn fill<K: Pod>(ebpf: &mut Ebpf, name: &str, keys: impl Iterator<Item = K>) -> Result<(), LoadError> {
-    let map = ebpf.map_mut(name).ok_or_else(|| refused(name, &"the map is missing from the object"))?;
-    let mut set = HashMap::<&mut MapData, K, u32>::try_from(map).map_err(|error| refused(name, &error))?;
+    let map = ebpf.map_mut(name).ok_or_else(|| refused(name, "the map is missing from the object"))?;
+    let mut set = HashMap::<&mut MapData, K, u32>::try_from(map).map_err(|error| refused(name, error))?;
     for key in keys {
-        set.insert(key, 1, 0).map_err(|error| failed(&error))?;
+        set.insert(key, 1, 0).map_err(|error| failed(error))?;
     }
     Ok(())
 }
 
-fn failed(error: &dyn std::fmt::Display) -> LoadError {
-    refused("the sets of what is asked for", error)
+fn failed(error: MapError) -> LoadError {
+    refused("the sets of the filter", error)
 }

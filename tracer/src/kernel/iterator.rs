@@ -6,17 +6,8 @@ use aya::Ebpf;
 use aya::programs::Iter;
 
 use super::error::{LoadError, refused};
-use super::hook::{Hook, Way};
+use super::hook::RUNNING;
 use crate::record::running::{self, Running};
-
-/// The iterator.
-pub(crate) const TASKS: Hook = Hook {
-    tracepoint: "task",
-    program: "running",
-    needed: false,
-    gives: "what runs already, by the kernel",
-    way: Way::Iterator,
-};
 
 /// What is done without it.
 pub(crate) const FALLBACK: &str = "what runs already is read from /proc, which takes longer";
@@ -29,12 +20,11 @@ const TRIES: u32 = 1000;
 
 /// All processes that run.
 pub(crate) fn read(ebpf: &mut Ebpf) -> Result<Vec<Running>, LoadError> {
-    let failed = |error: &dyn std::fmt::Display| refused("the iterator over tasks", error);
-    let program = ebpf.program_mut(TASKS.program).ok_or_else(|| failed(&"the program is missing from the object"))?;
-    let program: &mut Iter = program.try_into().map_err(|error: aya::programs::ProgramError| failed(&error))?;
-    let link = program.attach().map_err(|error| failed(&error))?;
-    let link = program.take_link(link).map_err(|error| failed(&error))?;
-    let mut file = link.into_file().map_err(|error| failed(&error))?;
+    let program = ebpf.program_mut(RUNNING.program).ok_or_else(|| failed("the program is missing from the object"))?;
+    let program: &mut Iter = program.try_into().map_err(|error: aya::programs::ProgramError| failed(error))?;
+    let link = program.attach().map_err(|error| failed(error))?;
+    let link = program.take_link(link).map_err(|error| failed(error))?;
+    let mut file = link.into_file().map_err(|error| failed(error))?;
     let mut bytes = Vec::with_capacity(BUFFER);
     let mut buffer = vec![0; BUFFER];
     let mut tries = 0;
@@ -45,18 +35,22 @@ pub(crate) fn read(ebpf: &mut Ebpf) -> Result<Vec<Running>, LoadError> {
             // It has looked at a great many tasks of which none is a process, and goes on from there.
             Err(error) if error.kind() == ErrorKind::WouldBlock && tries < TRIES => tries += 1,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(failed(&error)),
+            Err(error) => return Err(failed(error)),
         }
     }
     let mut rest = &bytes[..];
     let mut out = Vec::new();
     while !rest.is_empty() {
-        out.push(running::take(&mut rest).map_err(|error| failed(&error))?);
+        out.push(running::take(&mut rest).map_err(|error| failed(error))?);
     }
     // Who reads is there as well.
     let me = std::process::id();
     if !out.iter().any(|running| running.raw.task.tgid == me) {
-        return Err(failed(&io::Error::new(ErrorKind::NotFound, "it does not show tracer itself")));
+        return Err(failed(io::Error::new(ErrorKind::NotFound, "it does not show tracer itself")));
     }
     Ok(out)
+}
+
+fn failed(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> LoadError {
+    refused("the iterator over tasks", error)
 }

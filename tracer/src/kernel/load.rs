@@ -1,88 +1,29 @@
 //! Loads and attaches the programs, choosing by what the running kernel's BTF shows.
 
-use std::path::PathBuf;
-
 use aya::Ebpf;
-use tracer_common::config::Config;
-use tracer_common::limits::MAX_TRACKED;
 use tracer_common::stats::CpuStats;
 
 use super::btf::Btf;
 use super::error::{LoadError, refused};
 use super::exec_failed;
+use super::fallback::Fallback;
 use super::filter_maps::Sets;
-pub use super::filter_maps::{KernelFilter, Tracked};
+pub use super::filter_maps::Tracked;
 use super::hierarchy::Hierarchy;
-use super::hook::{BIRTHS, Hook, REAPS, RENAMES, hooks};
+use super::hook::{CGROUP_ATTACH, CGROUP_MKDIR, CGROUP_RENAME, EXIT_BY_LIVE, FORK, Hook, REAP, RUNNING, hooks};
 use super::iterator;
+use super::log::KernelLog;
 use super::memlock;
 use super::mmap::{Asleep, Counters};
-use super::nonpreemptible::{self, Ways};
-use super::object::{Loader, Probe, cpus, unload};
+use super::nonpreemptible::Ways;
+use super::object::{Loader, Object, cpus, has_log, unload};
+use super::options::{KernelOptions, Selection};
 use super::ring::Ring;
 use super::running_btf;
 use super::skipped::Misses;
-use super::visibility::{self, Unseen};
+use super::visibility;
 use crate::record::running::Running;
 use crate::record::skipped::Untold;
-
-/// Size of the ring buffer unless told otherwise.
-pub const RING_DEFAULT_BYTES: u32 = 8 << 20;
-
-/// What is asked of the kernel side.
-#[derive(Clone, Debug)]
-pub struct KernelOptions {
-    /// Size of the ring buffer in bytes: a power of two, and a multiple of the page size.
-    pub ring_bytes: u32,
-    /// Most bytes of argv to capture.
-    pub argv_max: u32,
-    /// Threads too.
-    pub threads: bool,
-    /// Which processes are reported.
-    pub filter: KernelFilter,
-    /// Most of those at a time.
-    pub max_tracked: u32,
-    /// Execs that fail too.
-    pub exec_failed: bool,
-    /// … by the functions of the system calls, or by their tracepoints. `None`: the first that the kernel allows.
-    pub exec_failed_by_function: Option<bool>,
-    /// When the dead are waited for too.
-    pub reap: bool,
-    /// Births, execs and deaths by hooks at which no program is preempted. `None`: where the kernel passes over one that is.
-    pub unpreempted: Option<bool>,
-    /// What runs already is taken from the kernel's iterator, or from `/proc`. `None`: from the iterator where the kernel has one.
-    pub iterate: Option<bool>,
-    /// A file with the running kernel's BTF. Another kernel's is refused.
-    pub btf: Option<PathBuf>,
-    /// Fields of [`Offsets`](tracer_common::offsets::Offsets) that this kernel is taken not to have, if tracing can do without
-    /// them: for tests.
-    pub without: Vec<&'static str>,
-}
-
-impl KernelOptions {
-    pub(super) fn unpreempted(&self) -> bool {
-        self.unpreempted.unwrap_or_else(nonpreemptible::is_needed)
-    }
-}
-
-impl Default for KernelOptions {
-    fn default() -> Self {
-        Self {
-            ring_bytes: RING_DEFAULT_BYTES,
-            argv_max: Config::DEFAULT.argv_max,
-            threads: false,
-            filter: KernelFilter::None,
-            max_tracked: MAX_TRACKED,
-            exec_failed: false,
-            exec_failed_by_function: None,
-            reap: false,
-            unpreempted: None,
-            iterate: None,
-            btf: None,
-            without: Vec::new(),
-        }
-    }
-}
 
 /// The running kernel side. Dropping it detaches the programs.
 pub struct Kernel {
@@ -91,12 +32,13 @@ pub struct Kernel {
     stats: Counters,
     sets: Sets,
     misses: Misses,
+    log: Option<KernelLog>,
     /// What runs can be asked for.
     iterates: bool,
     /// Hooks that are attached.
     pub hooks: Vec<Hook>,
     /// What this kernel lacks, and what is done instead.
-    pub fallbacks: Vec<String>,
+    pub fallbacks: Vec<Fallback>,
     /// Whose cgroups the records tell.
     pub hierarchy: Hierarchy,
     /// Size of the ring.
@@ -106,10 +48,16 @@ pub struct Kernel {
 impl Kernel {
     /// Loads and attaches everything; from here on events gather in the ring.
     pub fn start(options: &KernelOptions) -> Result<(Self, Ring), LoadError> {
-        let ((mut kernel, ring), fitting) = memlock::within(options, Self::start_with)?;
+        let ((mut kernel, ring), fitting) = match memlock::within(options, Self::start_with) {
+            Err(LoadError::Refused(refusal)) if options.log() && has_log() => {
+                tracing::warn!("the programs' own log is off: {refusal}");
+                memlock::within(&KernelOptions { log: Some(false), ..options.clone() }, Self::start_with)?
+            }
+            started => started?,
+        };
         kernel.fallbacks.extend(memlock::fallback(options, &fitting));
         let unseen = visibility::unseen().into_iter();
-        kernel.fallbacks.extend(unseen.map(|Unseen { what, why, .. }| format!("{} are not seen: {why}", what.words())));
+        kernel.fallbacks.extend(unseen.map(Fallback::Unseen));
         for fallback in &kernel.fallbacks {
             tracing::info!("fallback: {fallback}");
         }
@@ -120,59 +68,58 @@ impl Kernel {
         let loader = Loader::begin();
         let btf = running_btf::load(options.btf.as_deref())?;
         let hierarchy = Hierarchy::choose(&btf);
-        let renames = hierarchy.controller.is_some().then_some(RENAMES);
-        let hooks: Vec<Hook> = options.reap.then_some(REAPS).into_iter().chain(renames).chain(hooks(&btf)).collect();
+        let renames = hierarchy.controller.is_some().then_some(CGROUP_RENAME);
+        let hooks: Vec<Hook> = options.reap.then_some(REAP).into_iter().chain(renames).chain(hooks(&btf)).collect();
         let mut fallbacks = fallbacks(&btf, &hooks);
         if hierarchy.mount.is_none() {
-            let name = hierarchy.name();
-            fallbacks.push(format!(
-                "cgroup {name} is not mounted: of cgroups that are there already only the path is known"
-            ));
+            fallbacks.push(Fallback::CgroupsNotMounted(hierarchy.name()));
         }
-        let mut probe = Probe::open(loader, &btf, &hierarchy, options)?;
-        let sets = Sets::prepare(&mut probe.ebpf, &options.filter)?;
+        let mut object = Object::open(loader, &btf, &hierarchy, options)?;
+        let sets = Sets::prepare(&mut object.ebpf, &options.selection)?;
         // All are loaded before the first is attached: the verifier takes its time.
         let ways: Vec<Ways> = hooks.iter().map(|hook| Ways::of(*hook, options)).collect();
-        let iterate = options.iterate.unwrap_or(options.filter != KernelFilter::Only);
-        probe.load_ahead(ways.iter().flat_map(Ways::first).chain(iterate.then_some(&iterator::TASKS)));
-        let mut load = |ways: Ways| ways.load(&mut probe, &mut fallbacks).map(|loaded| (ways, loaded));
+        let iterate = options.iterate.unwrap_or(options.selection != Selection::Only);
+        object.load_ahead(ways.iter().flat_map(Ways::first).chain(iterate.then_some(&RUNNING)));
+        let mut load = |ways: Ways| ways.load(&mut object, &mut fallbacks).map(|loaded| (ways, loaded));
         let loaded: Vec<_> = hooks.iter().zip(ways).map(|(hook, ways)| (hook, load(ways))).collect();
         let mut attached = Vec::new();
         for (hook, loaded) in loaded {
-            // Whoever's birth is told has this on until tracing ends as well.
-            if options.exec_failed && hook.program == BIRTHS {
-                attached.extend(exec_failed::attach(&mut probe, options.exec_failed_by_function, &mut fallbacks)?);
+            // A process whose fork is reported has this on until tracing ends as well.
+            if options.exec_failed && *hook == FORK {
+                attached.extend(exec_failed::attach(&mut object, options.exec_failed_by_function, &mut fallbacks)?);
             }
-            match loaded.and_then(|(ways, loaded)| ways.attach(&loaded, &mut probe, &mut fallbacks)) {
+            match loaded.and_then(|(ways, loaded)| ways.attach(&loaded, &mut object, &mut fallbacks)) {
                 Ok(way) => attached.extend(way),
                 Err(error) if hook.needed => return Err(error),
-                Err(error) => fallbacks.push(format!("{}: {error}; without {}", hook.tracepoint, hook.gives)),
+                Err(error) => fallbacks.push(Fallback::Without(*hook, error)),
             }
         }
         let mut iterates = iterate;
-        if iterate && let Err(error) = probe.load(&iterator::TASKS) {
+        if iterate && let Err(error) = object.load(&RUNNING) {
             iterates = false;
-            fallbacks.push(format!("{error}; {}", iterator::FALLBACK));
+            fallbacks.push(Fallback::NoIterator(error));
         }
         let mut misses = Misses::default();
         for hook in &attached {
-            misses.watch(hook, probe.descriptor(hook)?);
+            misses.watch(hook, object.descriptor(hook)?);
         }
-        let Probe { mut ebpf, types, .. } = probe;
+        let Object { mut ebpf, types, .. } = object;
         drop((btf, types));
         return_freed_memory();
-        let missing = |name: &str| refused(name, &"the map is missing from the object");
+        let missing = |name: &str| refused(name, "the map is missing from the object");
         let events = ebpf.take_map("EVENTS").ok_or_else(|| missing("EVENTS"))?;
         let ring = Ring::new(events, options.ring_bytes, Asleep::new(ebpf.map("ASLEEP"))?)?;
         let stats = Counters::new(ebpf.map("STATS"), cpus()? as usize)?;
+        let log = (options.log() && has_log()).then(|| KernelLog::new(&mut ebpf)).transpose()?;
         let ring_bytes = options.ring_bytes;
-        let kernel = Self { ebpf, stats, sets, misses, iterates, hooks: attached, fallbacks, hierarchy, ring_bytes };
+        let kernel =
+            Self { ebpf, stats, sets, misses, log, iterates, hooks: attached, fallbacks, hierarchy, ring_bytes };
         let (names, hierarchy) = (kernel.hook_names().join(", "), kernel.hierarchy.name());
         tracing::info!("hooks: {names}; cgroups by {hierarchy}");
         Ok((kernel, ring))
     }
 
-    /// Adds a process to those of whom something is reported (where there is a [`KernelFilter`]).
+    /// Adds a process to those of whom something is reported (where there is a [`Selection`]).
     pub fn track(&mut self, pid: u32, what: Tracked) -> Result<(), LoadError> {
         self.sets.track(pid, what)
     }
@@ -182,12 +129,12 @@ impl Kernel {
         self.sets.untrack(pid)
     }
 
-    /// The processes of whom something is reported (where there is a [`KernelFilter`]) and that have not ended.
+    /// The processes of whom something is reported (where there is a [`Selection`]) and that have not ended.
     pub fn tracked(&self) -> Vec<u32> {
         self.sets.tracked()
     }
 
-    /// Adds a cgroup to those whose processes are reported (with [`KernelFilter::Cgroups`]).
+    /// Adds a cgroup to those whose processes are reported (with [`Selection::Cgroups`]).
     pub fn admit_cgroup(&mut self, id: u64) -> Result<(), LoadError> {
         self.sets.admit_cgroup(id)
     }
@@ -197,7 +144,7 @@ impl Kernel {
         self.sets.leave_out_cgroup(id)
     }
 
-    /// Adds a mount or pid namespace to those whose processes are reported (with [`KernelFilter::Containers`]).
+    /// Adds a mount or pid namespace to those whose processes are reported (with [`Selection::Containers`]).
     pub fn admit_namespace(&mut self, number: u32) -> Result<(), LoadError> {
         self.sets.admit_namespace(number)
     }
@@ -209,8 +156,8 @@ impl Kernel {
 
     /// True if all control groups are known, those that are made as well as those that are there.
     pub fn tells_cgroups(&self) -> bool {
-        let attached = |program: &str| self.hooks.iter().any(|hook| hook.program == program);
-        attached("cgroup_mkdir") && attached("cgroup_attach") && self.hierarchy.mount.is_some()
+        let attached = |hook: &Hook| self.hooks.contains(hook);
+        attached(&CGROUP_MKDIR) && attached(&CGROUP_ATTACH) && self.hierarchy.mount.is_some()
     }
 
     /// All that were there before are put in: from here on the filter holds. Until then everything is reported.
@@ -226,7 +173,7 @@ impl Kernel {
         match iterator::read(&mut self.ebpf) {
             Ok(running) => Some(running),
             Err(error) => {
-                self.fallbacks.push(format!("{error}; {}", iterator::FALLBACK));
+                self.fallbacks.push(Fallback::NoIterator(error));
                 self.iterates = false;
                 None
             }
@@ -254,20 +201,23 @@ impl Kernel {
         self.misses.untold()
     }
 
+    /// Shows what the programs have reported of their own faults ([`KernelOptions::log`]).
+    pub fn show_log(&mut self) {
+        if let Some(log) = &mut self.log {
+            log.flush();
+        }
+    }
+
     /// The counters of every CPU.
     pub fn stats(&self) -> Vec<CpuStats> {
         self.stats.read()
     }
 }
 
-/// What this kernel lacks, and what is done instead.
-fn fallbacks(btf: &Btf, hooks: &[Hook]) -> Vec<String> {
-    let mut out = Vec::new();
-    if hooks.iter().any(|hook| hook.program == "exit_by_live") {
-        out.push("sched_process_exit without group_dead: signal->live is looked at instead".into());
-    }
-    out.extend(btf.absent().map(|member| format!("no {}.{}: what it tells is unknown", member.of, member.path)));
-    out
+/// What this kernel lacks, by its types.
+fn fallbacks(btf: &Btf, hooks: &[Hook]) -> Vec<Fallback> {
+    let group_dead = hooks.contains(&EXIT_BY_LIVE).then_some(Fallback::NoGroupDead);
+    group_dead.into_iter().chain(btf.absent().map(Fallback::NoMember)).collect()
 }
 
 /// Parsing all of the kernel's types took some 20 MB for a moment; the allocator would keep them for ever.

@@ -1,10 +1,12 @@
 //! The limit of locked memory, `RLIMIT_MEMLOCK`: before Linux 5.11 maps and programs count against it
 //! (kernel/bpf/syscall.c, `bpf_charge_memlock`); since then they count as memory of the control group.
 
+use nix::errno::Errno;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 
 use super::error::LoadError;
-use super::load::KernelOptions;
+use super::fallback::Fallback;
+use super::options::KernelOptions;
 use super::release::release;
 
 /// Since when it does not matter.
@@ -42,7 +44,7 @@ pub(crate) fn within<T>(
         match (start(&fitting), limit) {
             (Ok(started), _) => return Ok((started, fitting)),
             // EPERM is all that the kernel says.
-            (Err(LoadError::Refused { why, .. }), Some(bytes)) if why.contains("(os error 1)") => {
+            (Err(LoadError::Refused(refusal)), Some(bytes)) if refusal.errno() == Some(Errno::EPERM) => {
                 if !shrink(&mut fitting) {
                     return Err(LoadError::Memlock { bytes });
                 }
@@ -62,16 +64,10 @@ fn shrink(options: &mut KernelOptions) -> bool {
     enough
 }
 
-/// What is said of a ring that is smaller than asked for.
-pub(crate) fn fallback(asked: &KernelOptions, got: &KernelOptions) -> Option<String> {
-    let kib = |options: &KernelOptions| options.ring_bytes >> 10;
-    (got.ring_bytes != asked.ring_bytes).then(|| {
-        format!(
-            "the limit of locked memory leaves room for a ring buffer of {} KiB instead of {} KiB; raise it with `{REMEDY}`",
-            kib(got),
-            kib(asked)
-        )
-    })
+/// What is reported if the ring is smaller than it should be.
+pub(super) fn fallback(wanted: &KernelOptions, got: &KernelOptions) -> Option<Fallback> {
+    let (bytes, wanted) = (got.ring_bytes, wanted.ring_bytes);
+    (bytes != wanted).then_some(Fallback::SmallRing { bytes, wanted })
 }
 
 /// How to raise it.
@@ -92,8 +88,8 @@ mod tests {
         options.argv_max = 1;
         assert!(shrink(&mut options) && shrink(&mut options) && !shrink(&mut options));
         assert_eq!(options.ring_bytes, SMALLEST_RING);
-        let told = fallback(&KernelOptions::default(), &options).unwrap();
-        assert!(told.contains("256 KiB instead of 8192 KiB"), "{told}");
-        assert_eq!(fallback(&options, &options), None);
+        let smaller = fallback(&KernelOptions::default(), &options).unwrap().to_string();
+        assert!(smaller.contains("256 KiB instead of 8192 KiB"), "{smaller}");
+        assert!(fallback(&options, &options).is_none());
     }
 }

@@ -26,7 +26,7 @@ unsafe impl Send for Memory {}
 impl Memory {
     /// Maps an array of so many bytes, made to be mapped (`BPF_F_MMAPABLE`).
     fn of(name: &str, map: Option<&Map>, bytes: usize, access: ProtFlags) -> Result<Self, LoadError> {
-        let Some(Map::Array(map)) = map else { return Err(refused(name, &"the map is missing from the object")) };
+        let Some(Map::Array(map)) = map else { return Err(refused(name, "the map is missing from the object")) };
         Self::map(name, MapData::fd(map).as_fd(), 0, bytes, access)
     }
 
@@ -38,10 +38,10 @@ impl Memory {
         bytes: usize,
         access: ProtFlags,
     ) -> Result<Self, LoadError> {
-        let bytes = NonZeroUsize::new(bytes).ok_or_else(|| refused(name, &"it is empty"))?;
+        let bytes = NonZeroUsize::new(bytes).ok_or_else(|| refused(name, "it is empty"))?;
         // SAFETY: a new mapping, where the kernel finds room for it; it keeps what is mapped.
         let at = unsafe { mmap(None, bytes, access, MapFlags::MAP_SHARED, descriptor, offset as i64) };
-        let at = at.map_err(|error| refused(name, &format!("it cannot be mapped: {}", error.desc())))?;
+        let at = at.map_err(|error| refused(name, format!("it cannot be mapped: {}", error.desc())))?;
         Ok(Self { at, bytes })
     }
 

@@ -17,11 +17,22 @@ use super::error::{LoadError, classify, refused};
 use super::exec_failed;
 use super::hierarchy::Hierarchy;
 use super::hook::{Hook, Way};
-use super::load::KernelOptions;
+use super::options::KernelOptions;
 use super::tracefs::with_tracefs;
 
 /// The kernel side, built by `cargo xtask build`.
 static OBJECT: &[u8] = include_bytes_aligned!(env!("TRACER_BPF_OBJECT"));
+
+/// The same with `aya-log`, if it was there when this was built.
+#[cfg(kernel_log)]
+static OBJECT_WITH_LOG: Option<&[u8]> = Some(include_bytes_aligned!(env!("TRACER_BPF_LOG_OBJECT")));
+#[cfg(not(kernel_log))]
+static OBJECT_WITH_LOG: Option<&[u8]> = None;
+
+/// True if the programs can report their faults.
+pub(super) fn has_log() -> bool {
+    OBJECT_WITH_LOG.is_some()
+}
 
 /// Makes a structure of the ABI known to aya as plain data.
 #[derive(Clone, Copy)]
@@ -34,10 +45,10 @@ unsafe impl aya::Pod for Plain<Offsets> {}
 unsafe impl aya::Pod for Plain<Config> {}
 
 /// The object with its maps made, ready to attach program by program.
-pub(crate) struct Probe {
+pub(crate) struct Object {
     pub(crate) ebpf: Ebpf,
     pub(crate) types: aya::Btf,
-    /// The kernel's answers for the programs that [`Probe::load_ahead`] loaded.
+    /// The kernel's answers for the programs that [`Object::load_ahead`] loaded.
     ahead: FxHashMap<&'static str, Result<(), LoadError>>,
 }
 
@@ -63,7 +74,7 @@ impl Loader {
     }
 }
 
-impl Probe {
+impl Object {
     /// Opens it for a kernel.
     pub(crate) fn open(
         loader: Loader,
@@ -73,7 +84,7 @@ impl Probe {
     ) -> Result<Self, LoadError> {
         let offsets = btf.offsets(&options.without)?;
         let types = aya::Btf::parse(&btf.attach_points(), aya::Endianness::default());
-        let types = types.map_err(|error| refused("its own BTF", &error))?;
+        let types = types.map_err(|error| refused("its own BTF", error))?;
         Ok(Self { ebpf: open(loader, &offsets, hierarchy, options)?, types, ahead: FxHashMap::default() })
     }
 
@@ -85,7 +96,7 @@ impl Probe {
     }
 
     /// Loads the programs of these hooks, as many at a time as there are CPUs: the verifier takes most of the time that tracing
-    /// takes to start. [`Probe::load`] then returns what the kernel said of each.
+    /// takes to start. [`Object::load`] then returns what the kernel said of each.
     pub(crate) fn load_ahead<'a>(&mut self, hooks: impl Iterator<Item = &'a Hook>) {
         let Self { ebpf, types, ahead } = self;
         let hooks: FxHashMap<&str, &Hook> = hooks.map(|hook| (hook.program, hook)).collect();
@@ -123,20 +134,20 @@ impl Probe {
     /// Attaches a program that is loaded.
     pub(crate) fn attach(&mut self, hook: &Hook) -> Result<(), LoadError> {
         let ebpf = &mut self.ebpf;
-        let classified = |error: &ProgramError| classify(&format!("hook {}", hook.name()), error);
+        let classified = |error: ProgramError| classify(&format!("hook {}", hook.name()), error);
         match hook.way {
-            Way::Btf => program::<BtfTracePoint>(ebpf, hook)?.attach().map(drop).map_err(|error| classified(&error)),
-            Way::Fexit => program::<FExit>(ebpf, hook)?.attach().map(drop).map_err(|error| classified(&error)),
+            Way::Btf => program::<BtfTracePoint>(ebpf, hook)?.attach().map(drop).map_err(classified),
+            Way::Fexit => program::<FExit>(ebpf, hook)?.attach().map(drop).map_err(classified),
             // It is attached anew for each reading.
             Way::Iterator => Ok(()),
             Way::Event(group) => {
                 let program = program::<TracePoint>(ebpf, hook)?;
-                with_tracefs(|| program.attach(group, hook.tracepoint).map(drop).map_err(|error| classified(&error)))
+                with_tracefs(|| program.attach(group, hook.tracepoint).map(drop).map_err(classified))
             }
         }
     }
 
-    /// Takes a program off its hook, and out of the kernel. One that is not there is no matter.
+    /// Takes a program off its hook, and out of the kernel. One that is not loaded is left alone.
     pub(crate) fn unload(&mut self, hook: &Hook) {
         let _ = unload(&mut self.ebpf, hook);
     }
@@ -144,9 +155,9 @@ impl Probe {
     /// Another descriptor of a program that is loaded.
     pub(crate) fn descriptor(&self, hook: &Hook) -> Result<ProgramFd, LoadError> {
         let program = self.ebpf.program(hook.program);
-        let program = program.ok_or_else(|| refused(hook.program, &"the program is missing from the object"))?;
-        let own = program.fd().map_err(|error| refused(hook.program, &error))?;
-        own.try_clone().map_err(|error| refused(hook.program, &error))
+        let program = program.ok_or_else(|| refused(hook.program, "the program is missing from the object"))?;
+        let own = program.fd().map_err(|error| refused(hook.program, error))?;
+        own.try_clone().map_err(|error| refused(hook.program, error))
     }
 
     /// How many instructions the verifier went through for a program that is loaded (told since 5.16).
@@ -163,7 +174,7 @@ fn load(program: &mut Program, hook: &Hook, types: &aya::Btf) -> Result<(), Load
         Way::Iterator => typed::<Iter>(program, hook)?.load(hook.tracepoint, types),
         Way::Event(_) => typed::<TracePoint>(program, hook)?.load(),
     };
-    loaded.map_err(|error| classify(&format!("program {}", hook.program), &error))
+    loaded.map_err(|error| classify(&format!("program {}", hook.program), error))
 }
 
 /// Opens the object with the constants filled in, and makes its maps.
@@ -171,20 +182,20 @@ fn open(loader: Loader, offsets: &Offsets, hierarchy: &Hierarchy, options: &Kern
     let config = Config {
         argv_max: options.argv_max.min(ARGV_MAX_BYTES),
         threads: options.threads.into(),
-        filter: options.filter.number(),
+        filter: options.selection.number(),
         reap: options.reap.into(),
         syscall_args: exec_failed::SYSCALL_ARGS,
         cgroup_subsys: hierarchy.subsys,
         cgroup_hierarchy: hierarchy.number,
         ring_eighth: options.ring_bytes / 8,
-        kin: options.filter.kin().into(),
+        kin: options.selection.kin().into(),
         reserved: 0,
     };
     // Before Linux 5.11 what might be put into a map counts as memory already.
     let prepared = if options.unpreempted() { MAX_PREPARED } else { 1 };
     let (offsets, config) = (Plain(*offsets), Plain(config));
     let mut loader: EbpfLoader<'_> = loader.ready();
-    for (name, room) in options.filter.rooms(options.max_tracked, options.reap) {
+    for (name, room) in options.selection.rooms(options.max_tracked, options.reap) {
         loader.map_max_entries(name, room);
     }
     loader
@@ -193,17 +204,17 @@ fn open(loader: Loader, offsets: &Offsets, hierarchy: &Hierarchy, options: &Kern
         .map_max_entries("EVENTS", options.ring_bytes)
         .map_max_entries("PREPARED", prepared)
         .map_max_entries("STATS", cpus()?)
-        .load(OBJECT)
-        .map_err(|error| classify("the maps", &error))
+        .load(if options.log() { OBJECT_WITH_LOG.unwrap_or(OBJECT) } else { OBJECT })
+        .map_err(|error| classify("the maps", error))
 }
 
 /// One more than the highest number that a CPU may have.
 pub(crate) fn cpus() -> Result<u32, LoadError> {
     const POSSIBLE: &str = "/sys/devices/system/cpu/possible";
-    let text = std::fs::read_to_string(POSSIBLE).map_err(|error| refused(POSSIBLE, &error))?;
+    let text = std::fs::read_to_string(POSSIBLE).map_err(|error| refused(POSSIBLE, error))?;
     // "0-63", or "0,2-3": they ascend.
     let last = text.trim().rsplit([',', '-']).next().and_then(|last| last.parse::<u32>().ok());
-    last.map(|last| last + 1).ok_or_else(|| refused(POSSIBLE, &"it names no CPU"))
+    last.map(|last| last + 1).ok_or_else(|| refused(POSSIBLE, "it names no CPU"))
 }
 
 /// The program of a hook, which is of type `P`.
@@ -216,7 +227,7 @@ where
 
 /// The program of a hook.
 fn any_program<'a>(ebpf: &'a mut Ebpf, hook: &Hook) -> Result<&'a mut Program, LoadError> {
-    ebpf.program_mut(hook.program).ok_or_else(|| refused(hook.program, &"the program is missing from the object"))
+    ebpf.program_mut(hook.program).ok_or_else(|| refused(hook.program, "the program is missing from the object"))
 }
 
 /// A program as what it is.
@@ -224,7 +235,7 @@ fn typed<'a, P>(program: &'a mut Program, hook: &Hook) -> Result<&'a mut P, Load
 where
     &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
 {
-    program.try_into().map_err(|error: ProgramError| refused(hook.program, &error))
+    program.try_into().map_err(|error: ProgramError| refused(hook.program, error))
 }
 
 pub(crate) fn unload(ebpf: &mut Ebpf, hook: &Hook) -> Result<(), LoadError> {
@@ -234,13 +245,13 @@ pub(crate) fn unload(ebpf: &mut Ebpf, hook: &Hook) -> Result<(), LoadError> {
         Way::Iterator => program::<Iter>(ebpf, hook)?.unload(),
         Way::Event(_) => program::<TracePoint>(ebpf, hook)?.unload(),
     };
-    unloaded.map_err(|error| refused(hook.program, &error))
+    unloaded.map_err(|error| refused(hook.program, error))
 }
 
 pub(crate) fn take<T: TryFrom<Map>>(ebpf: &mut Ebpf, name: &str) -> Result<T, LoadError>
 where
-    T::Error: std::fmt::Display,
+    T::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let map = ebpf.take_map(name).ok_or_else(|| refused(name, &"the map is missing from the object"))?;
-    T::try_from(map).map_err(|error| refused(name, &error))
+    let map = ebpf.take_map(name).ok_or_else(|| refused(name, "the map is missing from the object"))?;
+    T::try_from(map).map_err(|error| refused(name, error))
 }

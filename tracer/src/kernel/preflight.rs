@@ -15,22 +15,33 @@ const INITIAL_TIME_NS: u64 = 0xEFFF_FFFA;
 
 /// Why tracing from here is not possible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {}", self.detail(), self.remedy())]
 pub enum PlaceError {
     /// `/proc` is empty, or something else.
-    #[error("/proc is not mounted: {}", self.remedy())]
     NoProc,
     /// `/proc` does not know this process.
-    #[error("/proc is mounted for another pid namespace: {}", self.remedy())]
     ForeignProc,
     /// A container, most likely.
-    #[error("this is a pid namespace of its own (a container), where the kernel's pids have other numbers: {}", self.remedy())]
     Namespace,
     /// `unshare -T`.
-    #[error("this is a time namespace: its boot clock is not the kernel's, so times and ids would be wrong: {}", self.remedy())]
     TimeNamespace,
 }
 
 impl PlaceError {
+    /// What is wrong.
+    pub const fn detail(self) -> &'static str {
+        match self {
+            Self::NoProc => "/proc is not mounted",
+            Self::ForeignProc => "/proc is mounted for another pid namespace",
+            Self::Namespace => {
+                "this is a separate pid namespace (a container), where the kernel's pids have other numbers"
+            }
+            Self::TimeNamespace => {
+                "this is a time namespace: its boot clock is not the kernel's, so times and ids would be wrong"
+            }
+        }
+    }
+
     /// What to do.
     pub const fn remedy(self) -> &'static str {
         match self {

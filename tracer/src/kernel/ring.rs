@@ -114,14 +114,14 @@ impl Allowance {
 impl Ring {
     /// From its map, which has room for so many bytes.
     pub(super) fn new(map: Map, bytes: u32, asleep: Asleep) -> Result<Self, LoadError> {
-        let Map::RingBuf(map) = map else { return Err(refused("the ring buffer", &"the map is none")) };
+        let Map::RingBuf(map) = map else { return Err(refused("the ring buffer", "the map is none")) };
         let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten().and_then(|page| usize::try_from(page).ok());
-        let page = page.ok_or_else(|| refused("the ring buffer", &"the size of a page is not known"))?;
+        let page = page.ok_or_else(|| refused("the ring buffer", "the size of a page is not known"))?;
         let records = Records::map(map.fd().as_fd(), bytes as usize, page)?;
         // SAFETY: the map owns its descriptor, is owned by the `AsyncFd`, and always names the same one.
         let map = unsafe { AsyncFd::register(Descriptor(map)) };
-        let map = map.map_err(|error| refused("the ring buffer", &error))?;
-        let pause = Pause::new().map_err(|error| refused("a timer", &error))?;
+        let map = map.map_err(|error| refused("the ring buffer", error))?;
+        let pause = Pause::new().map_err(|error| refused("a timer", error))?;
         let quick = Allowance::new(Instant::now());
         Ok(Self { map, records, asleep, rest: Rest::Busy, pause, length: Duration::ZERO, found: 0, quick })
     }

@@ -5,27 +5,9 @@ use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::os::unix::fs::FileExt as _;
 
 use aya::programs::ProgramFd;
-use tracer_common::record::{
-    KIND_CGROUP, KIND_EXEC, KIND_EXEC_FAILED, KIND_EXECAT_FAILED, KIND_EXIT, KIND_FORK, KIND_REAP, KIND_SIGNAL,
-};
 
 use super::hook::Hook;
 use crate::record::skipped::Untold;
-
-/// What a program tells. None if it tells nothing by itself.
-fn kind(program: &str) -> Option<u16> {
-    Some(match program {
-        "fork" | "fork_waking" => KIND_FORK,
-        "exec" | "exec_event" => KIND_EXEC,
-        "exit" | "exit_by_live" | "exit_event" => KIND_EXIT,
-        "signal" => KIND_SIGNAL,
-        "cgroup_mkdir" | "cgroup_attach" | "cgroup_rmdir" | "cgroup_rename" => KIND_CGROUP,
-        "reap" => KIND_REAP,
-        "execve_failed" | "execve_exit" => KIND_EXEC_FAILED,
-        "execveat_failed" | "execveat_exit" => KIND_EXECAT_FAILED,
-        _ => return None,
-    })
-}
 
 /// One program that is attached.
 struct Attached {
@@ -46,7 +28,7 @@ impl Misses {
     pub(super) fn watch(&mut self, hook: &Hook, program: ProgramFd) {
         // Where it cannot be read there is nothing to tell: before 5.12 nothing is passed over.
         let info = File::open(format!("/proc/self/fdinfo/{}", program.as_fd().as_raw_fd()));
-        if let (Some(kind), Ok(info)) = (kind(hook.program), info) {
+        if let (Some(kind), Ok(info)) = (hook.kind, info) {
             self.programs.push(Attached { kind, info, _program: program });
         }
     }

@@ -21,13 +21,13 @@ pub(super) fn with_tracefs<T: Send>(attach: impl FnOnce() -> Result<T, LoadError
         mount_tracefs().map_err(|error| {
             let needs = if error == Errno::EPERM { " (to mount it takes CAP_SYS_ADMIN)" } else { "" };
             let helps = format!("`mount -t tracefs tracefs {TRACEFS}` helps");
-            refused("a look at tracefs", &format!("{}{needs}; {helps}", error.desc()))
+            refused("a look at tracefs", format!("{}{needs}; {helps}", error.desc()))
         })?;
         attach()
     };
     // The namespace is the thread's alone, and ends with it.
     let joined = std::thread::scope(|scope| scope.spawn(mount_and_attach).join());
-    joined.unwrap_or_else(|_| Err(refused("a look at tracefs", &"it failed")))
+    joined.unwrap_or_else(|_| Err(refused("a look at tracefs", "it failed")))
 }
 
 fn mount_tracefs() -> nix::Result<()> {

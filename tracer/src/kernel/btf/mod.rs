@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rustc_hash::FxHashMap;
 
-use super::exec_failed::FUNCTIONS as ATTACHED;
+use super::hook::FUNCTIONS as ATTACHED;
 use tracer_common::offsets::{ABSENT, Member, Offsets, Want};
 
 /// Where the kernel shows its own BTF.
@@ -70,10 +70,10 @@ pub enum BtfError {
 
 impl BtfError {
     /// What to do about it, where the error itself does not say it.
-    pub const fn remedy(&self) -> &'static str {
+    pub const fn remedy(&self) -> Option<&'static str> {
         match self {
-            Self::Foreign { .. } | Self::Unchecked { .. } => "",
-            _ => "; a kernel built with CONFIG_DEBUG_INFO_BTF=y has it in /sys/kernel/btf/vmlinux",
+            Self::Foreign { .. } | Self::Unchecked { .. } => None,
+            _ => Some("a kernel built with CONFIG_DEBUG_INFO_BTF=y has it in /sys/kernel/btf/vmlinux"),
         }
     }
 }

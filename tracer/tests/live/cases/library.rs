@@ -11,8 +11,8 @@ use futures_core::Stream as _;
 use tracer::Tracer;
 use tracer::event::id::TICK_NS;
 use tracer::event::{Detail, Process};
-use tracer::kernel::filter_maps::KernelFilter;
-use tracer::kernel::load::{Kernel, KernelOptions};
+use tracer::kernel::load::Kernel;
+use tracer::kernel::options::{KernelOptions, Selection};
 use tracer_common::record::RUNNING_ENDED;
 
 use crate::support::{BOUND, Case, Guarded, SLOWNESS, case, deed_arguments, run_bounded};
@@ -34,7 +34,7 @@ fn exact(leader: &'static str) {
     let arguments = deed_arguments("exec-threads", &truth, &[leader.into(), execs.into()]);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let _entered = runtime.enter();
-    let options = KernelOptions { filter: KernelFilter::Only, iterate: Some(true), ..KernelOptions::default() };
+    let options = KernelOptions { selection: Selection::Only, iterate: Some(true), ..KernelOptions::default() };
     let (mut kernel, _ring) = Kernel::start(&options).expect("the kernel side starts");
     let mut deed = Guarded::spawn(Command::new(&arguments[0]).args(&arguments[1..]).stdin(Stdio::piped()));
     let end = Instant::now() + 3 * BOUND;

@@ -17,6 +17,7 @@ mod filters;
 mod filters_by_cgroup;
 mod hostile;
 mod kernel;
+mod kernel_log;
 mod library;
 mod load;
 mod oracle;
@@ -54,6 +55,7 @@ pub(crate) fn all() -> Vec<Case> {
         attach::cases(),
         session::cases(),
         kernel::cases(),
+        kernel_log::cases(),
         stream::cases(),
         surroundings::cases(),
         capabilities::cases(),

@@ -12,9 +12,12 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::resource::{Resource, setrlimit};
 use tracer::event::Kind;
-use tracer::kernel::hook::REAPS;
-use tracer::kernel::load::{Kernel, KernelFilter, KernelOptions, RING_DEFAULT_BYTES};
+use tracer::kernel::hook::REAP;
+use tracer::kernel::load::Kernel;
+use tracer::kernel::options::{KernelOptions, Selection};
+use tracer_common::limits::RING_DEFAULT_BYTES;
 use tracer_common::offsets::{Offsets, Want};
+use tracer_common::record::{KIND_EXEC, KIND_EXEC_FAILED, KIND_EXIT, KIND_FORK, KIND_SIGNAL};
 
 use crate::support::{BOUND, Case, Finished, Need, SLOWNESS, case, command, kernel_version, parse_lines, run_bounded};
 
@@ -146,13 +149,13 @@ fn low_memlock() {
 fn every_variation() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let _entered = runtime.enter();
-    let filters = [
-        KernelFilter::None,
-        KernelFilter::Only,
-        KernelFilter::Subtree,
-        KernelFilter::Users(vec![54321]),
-        KernelFilter::Cgroups,
-        KernelFilter::Containers,
+    let selections = [
+        Selection::All,
+        Selection::Only,
+        Selection::Subtree(Vec::new()),
+        Selection::Users(vec![54321]),
+        Selection::Cgroups,
+        Selection::Containers,
     ];
     // Each filter with both values of every switch, and any two switches of one program in all four ways.
     let switches = [
@@ -161,23 +164,19 @@ fn every_variation() {
         [false, true, true, true],
         [true, true, false, false],
     ];
-    for (switches, filter) in switches.into_iter().flat_map(|set| filters.clone().map(|filter| (set, filter))) {
+    for (switches, selection) in
+        switches.into_iter().flat_map(|set| selections.clone().map(|selection| (set, selection)))
+    {
         let [threads, reap, exec_failed, unpreempted] = switches;
         let unpreempted = Some(unpreempted);
-        let options = KernelOptions { threads, filter, exec_failed, reap, unpreempted, ..KernelOptions::default() };
+        let options = KernelOptions { threads, selection, exec_failed, reap, unpreempted, ..KernelOptions::default() };
         let (kernel, ring) = Kernel::start(&options).unwrap_or_else(|error| panic!("{options:?}: {error}"));
-        let programs: Vec<&str> = kernel.hooks.iter().map(|hook| hook.program).collect();
-        let is_there = |names: &[&str]| programs.iter().any(|program| names.contains(program));
-        for names in [
-            &["fork", "fork_waking"][..],
-            &["exec", "exec_event"],
-            &["exit", "exit_by_live", "exit_event"],
-            &["signal"],
-        ] {
-            assert!(is_there(names), "{options:?}: {programs:?}");
+        let is_there = |kind| kernel.hooks.iter().any(|hook| hook.kind == Some(kind));
+        for kind in [KIND_FORK, KIND_EXEC, KIND_EXIT, KIND_SIGNAL] {
+            assert!(is_there(kind), "{options:?}: no program for kind {kind}: {:?}", kernel.hooks);
         }
-        assert_eq!(is_there(&["execve_failed", "execve_exit"]), exec_failed, "{options:?}");
-        assert_eq!(programs.contains(&REAPS.program), reap, "{options:?}");
+        assert_eq!(is_there(KIND_EXEC_FAILED), exec_failed, "{options:?}");
+        assert_eq!(kernel.hooks.contains(&REAP), reap, "{options:?}");
         drop((kernel, ring));
     }
 }
@@ -218,7 +217,7 @@ fn ways(without: &[&'static str]) -> [KernelOptions; 2] {
     let options = KernelOptions {
         ring_bytes: 1 << 20,
         threads: true,
-        filter: KernelFilter::Containers,
+        selection: Selection::Containers,
         reap: true,
         without: without.to_vec(),
         ..KernelOptions::default()
