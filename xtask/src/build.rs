@@ -18,10 +18,18 @@ pub(crate) struct Args {
     /// Build `target/debug/tracer` instead: quick to build, slow to run
     #[arg(long)]
     debug: bool,
+
+    /// Build the BPF objects only
+    #[arg(long, conflicts_with = "debug")]
+    bpf_only: bool,
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    bpf_object(&setup::bpf_toolchain()?)?;
+    let object = bpf_object(&setup::bpf_toolchain()?)?;
+    if args.bpf_only {
+        workspace::say(&workspace::shown_with_size(&object));
+        return Ok(());
+    }
     let binary = tracer(if args.debug { Profile::Dev } else { Profile::Release })?;
     workspace::say(&workspace::shown_with_size(&binary));
     Ok(())
@@ -47,19 +55,24 @@ pub(crate) fn tracer(profile: Profile) -> Result<PathBuf> {
     Ok(workspace::target_dir().join(dir).join("tracer"))
 }
 
-/// Builds the BPF object, and touches it only when it has become another one: what embeds it is rebuilt then.
+/// Builds the BPF object, and the one whose programs report their faults. An object that has not changed is not touched, so that
+/// nothing is rebuilt around it.
 pub(crate) fn bpf_object(toolchain: &Toolchain) -> Result<PathBuf> {
-    // A separate build directory: another compiler must not discard what the host's compiler has built.
-    let build = bpf_cargo(toolchain, "build");
-    process::build_saying_only_news(build).context("the BPF programs")?;
-    let new = bpf_build_dir().join("bpfel-unknown-none/release/tracer-ebpf");
     let object = workspace::bpf_object();
-    replace_if_changed(&new, &object)?;
+    let with_log = object.with_file_name("tracer-ebpf-log");
+    let both: [(&[&str], _); 2] = [(&["log"], &with_log), (&[], &object)];
+    for (features, object) in both {
+        // A separate build directory: another compiler must not discard what the host's compiler has built.
+        let build = bpf_cargo(toolchain, "build", features);
+        process::build_saying_only_news(build).context("the BPF programs")?;
+        let new = bpf_build_dir().join("bpfel-unknown-none/release/tracer-ebpf");
+        replace_if_changed(&new, object)?;
+    }
     Ok(object)
 }
 
-/// `cargo subcommand` for the BPF programs.
-pub(crate) fn bpf_cargo(toolchain: &Toolchain, subcommand: &str) -> duct::Expression {
+/// `cargo subcommand` for the BPF programs with some of their features.
+pub(crate) fn bpf_cargo(toolchain: &Toolchain, subcommand: &str, features: &[&str]) -> duct::Expression {
     let compiler = &toolchain.compiler;
     let flags: Vec<_> = [
         "-Cdebuginfo=2".to_owned(),
@@ -70,8 +83,17 @@ pub(crate) fn bpf_cargo(toolchain: &Toolchain, subcommand: &str) -> duct::Expres
     .into_iter()
     .chain(workspace::without_paths())
     .collect();
-    let args =
-        [subcommand, "--package", "tracer-ebpf", "--release", "-Zbuild-std=core", "--target", "bpfel-unknown-none"];
+    let features = format!("--features={}", features.join(","));
+    let args = [
+        subcommand,
+        "--package",
+        "tracer-ebpf",
+        "--release",
+        "-Zbuild-std=core",
+        "--target",
+        "bpfel-unknown-none",
+        &features,
+    ];
     process::command(&compiler.cargo, args)
         .env("CARGO_TARGET_DIR", bpf_build_dir())
         .env("RUSTC", &compiler.rustc)

@@ -188,7 +188,7 @@ fn clippy_bpf(run: &mut Run<'_>) -> Result<Outcome> {
     }
     // What `cargo clippy` does, with the clippy of the compiler that is used instead of the cargo's.
     check(
-        &build::bpf_cargo(toolchain, "check")
+        &build::bpf_cargo(toolchain, "check", &["log"])
             .env("RUSTC_WORKSPACE_WRAPPER", driver)
             .env("CLIPPY_ARGS", "-Dwarnings__CLIPPY_HACKERY__"),
     )
