@@ -60,7 +60,7 @@ pub(crate) const PEERS: &[Peer] = &[
     Peer {
         name: "tracer stream",
         program: "tracer",
-        args: &["stream", "--no-snapshot", "-o", "{out}"],
+        args: &["stream", "--no-snapshot", "--force", "-o", "{out}"],
         way: Way::Beside,
         sees: Some((ALL, json)),
         warm_up_ms: 600,
@@ -77,7 +77,7 @@ pub(crate) const PEERS: &[Peer] = &[
         name: "tracer stream of another user",
         program: "tracer",
         // Nobody here: what is left is what a filter costs that leaves all out.
-        args: &["stream", "--no-snapshot", "--uid", "65533", "-o", "{out}"],
+        args: &["stream", "--no-snapshot", "--uid", "65533", "--force", "-o", "{out}"],
         way: Way::Beside,
         sees: None,
         warm_up_ms: 600,
@@ -85,7 +85,7 @@ pub(crate) const PEERS: &[Peer] = &[
     Peer {
         name: "tracer run",
         program: "tracer",
-        args: &["run", "-o", "{out}", "--"],
+        args: &["run", "--force", "-o", "{out}", "--"],
         way: Way::Around,
         sees: Some((ALL, json)),
         warm_up_ms: 0,

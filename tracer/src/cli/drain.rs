@@ -1,20 +1,20 @@
-//! The end of a trace whose reader is slow: waited for, but not for ever.
+//! The end of a trace whose reader is slow: it is waited for, but not for ever.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::stop::{self, LONGEST, LOOK};
 use crate::pipeline::PipelineError;
 use crate::sink::{Sink, Target};
 use crate::view::units;
 
-/// How long a reader may take nothing once tracer was told to end.
-const GRACE: Duration = Duration::from_secs(2);
+/// How long a reader may take nothing once tracer is to end.
+const GRACE: Duration = Duration::from_millis(600);
 
-/// Waits until all is taken of what was written. Once `told` is done, which means that tracer is to end, it only waits
-/// while the reader takes some, and not at all when `told` is done again.
+/// Waits until the reader has taken all that was written. `told` is done when a signal says that tracer is to end. From then on this waits
+/// only while the reader takes some, and not at all once `told` is done again.
 pub(super) async fn deliver(sink: &dyn Sink, target: &Target, mut told: impl AsyncFnMut()) -> anyhow::Result<()> {
     let Some(backlog) = sink.backlog() else { return Ok(()) };
-    let mut patient = true;
-    let mut taken = backlog.taken();
+    let mut patience: Option<Patience> = None;
     loop {
         tokio::select! {
             biased;
@@ -23,13 +23,13 @@ pub(super) async fn deliver(sink: &dyn Sink, target: &Target, mut told: impl Asy
                 return Ok(());
             }
             () = told() => {
-                if !std::mem::take(&mut patient) {
+                if patience.is_some() {
                     break;
                 }
-                taken = backlog.taken();
+                patience = Some(Patience::from_now(backlog.taken()));
             }
-            () = tokio::time::sleep(GRACE), if !patient => {
-                if std::mem::replace(&mut taken, backlog.taken()) == backlog.taken() {
+            () = tokio::time::sleep(LOOK), if patience.is_some() => {
+                if patience.as_mut().is_some_and(|patience| patience.is_over(backlog.taken())) {
                     break;
                 }
             }
@@ -41,4 +41,27 @@ pub(super) async fn deliver(sink: &dyn Sink, target: &Target, mut told: impl Asy
          write to a file with -o FILE",
         units::bytes(left)
     )
+}
+
+/// How long a reader is still waited for.
+struct Patience {
+    since: Instant,
+    moved: Instant,
+    taken: u64,
+}
+
+impl Patience {
+    fn from_now(taken: u64) -> Self {
+        let now = Instant::now();
+        Self { since: now, moved: now, taken }
+    }
+
+    fn is_over(&mut self, taken: u64) -> bool {
+        let now = Instant::now();
+        if taken != self.taken {
+            (self.taken, self.moved) = (taken, now);
+            stop::note_progress();
+        }
+        now >= self.moved + GRACE || now >= self.since + LONGEST
+    }
 }

@@ -1,12 +1,14 @@
 //! The one place that decides how tracer ends, and what it says then.
 
 use std::io::{self, Write as _};
+use std::os::fd::AsFd as _;
 use std::process;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::error::ErrorKind;
 use clap::{ColorChoice, CommandFactory};
 
-use super::Cli;
+use super::{Cli, screen};
 use crate::pipeline::PipelineError;
 use crate::sink::OutputError;
 use crate::view::escape;
@@ -14,7 +16,7 @@ use crate::view::escape;
 /// How tracer ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExitCode {
-    /// 0: done, also when ended by SIGINT or SIGTERM, or because nobody reads on.
+    /// 0: done, also when ended by SIGHUP, SIGINT or SIGTERM, or because the reader is gone.
     Done,
     /// 1: it could not do what was asked; one line on standard error says why, and the remedy.
     Failure,
@@ -74,6 +76,26 @@ pub(super) fn conclude(result: anyhow::Result<ExitCode>, colour: ColorChoice) ->
     }
     say(&error);
     ExitCode::Failure
+}
+
+/// Ends the process because an allocation of a given size failed. Allocates nothing.
+pub fn out_of_memory(bytes: usize) -> ! {
+    // Giving the terminal back might need memory, too: then this is called once more.
+    static BEGUN: AtomicBool = AtomicBool::new(false);
+    if !BEGUN.swap(true, Ordering::Relaxed) {
+        screen::give_back_now();
+    }
+    let mut text = [0; 160];
+    let mut rest = &mut text[..];
+    // It fails only if the text is too long.
+    let _ = writeln!(
+        rest,
+        "tracer: no memory for {bytes} more bytes: raise the limit (`ulimit -v`, memory.max), or lower --max-memory and --ring-size"
+    );
+    let left = rest.len();
+    let _ = nix::unistd::write(io::stderr().as_fd(), &text[..text.len() - left]);
+    // SAFETY: it takes an integer and does not return. Destructors might allocate.
+    unsafe { nix::libc::_exit(1) }
 }
 
 /// A comparison that could not be made ends otherwise than one that found a difference.

@@ -11,7 +11,7 @@ use ratatui::backend::CrosstermBackend;
 use ratatui::layout::Rect;
 use ratatui::{Frame, Terminal, TerminalOptions, Viewport};
 
-use super::screen::{self, Screen};
+use super::screen::{self, Came, Screen};
 use crate::pipeline::Wanted;
 use crate::sink::{Output, Sink, Target};
 use crate::source::live::Tracer;
@@ -106,7 +106,7 @@ fn write(show: &impl Show, pace: Pace, canvas: Canvas, stop: &AtomicBool) -> any
 /// Draws picture after picture until a key, or the other thread, ends it.
 fn draw(mut show: impl Show, pace: Pace, canvas: Canvas, stop: &AtomicBool) -> anyhow::Result<()> {
     let Canvas { output, colour } = canvas;
-    let screen = Screen::enter(output).context("cannot take over the terminal: is standard output one?")?;
+    let mut screen = Screen::enter(output).context("cannot take over the terminal: is standard output one?")?;
     let area = |screen: &Screen| {
         let (columns, rows) = screen.size();
         Rect::new(0, 0, u16::try_from(columns).unwrap_or(u16::MAX), u16::try_from(rows).unwrap_or(u16::MAX))
@@ -137,10 +137,16 @@ fn draw(mut show: impl Show, pace: Pace, canvas: Canvas, stop: &AtomicBool) -> a
         }
         fresh = false;
         let patience = due.saturating_duration_since(Instant::now()).min(PATIENCE);
-        let Some(Input::Key(key)) = screen::next_input(patience) else { continue };
-        if key.kind == KeyEventKind::Release {
-            continue;
-        }
+        let key = match screen.next(patience)? {
+            Came::Input(Input::Key(key)) if key.kind != KeyEventKind::Release => key,
+            Came::Input(_) | Came::Nothing => continue,
+            Came::Back => {
+                terminal.resize(size)?;
+                fresh = true;
+                continue;
+            }
+            Came::Gone => return Ok(()),
+        };
         match show.key(&key) {
             Some(Wish::End) => return Ok(()),
             Some(Wish::Refresh) => due = Instant::now(),

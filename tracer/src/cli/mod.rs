@@ -15,6 +15,7 @@ pub mod run;
 mod schema;
 mod screen;
 mod session;
+mod stop;
 pub mod stream;
 pub mod top;
 pub mod tree;
@@ -31,9 +32,10 @@ use clap::{Args, ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand
 use tracing_subscriber::filter::LevelFilter;
 
 pub use args::{Capture, CaptureArgs, FilterArgs};
-pub use exit::{ExitCode, UsageError};
+pub use exit::{ExitCode, UsageError, out_of_memory};
 
-use crate::sink::{Output, Target};
+use crate::sink::{Existing, Output, Target};
+use crate::sys::sigwait;
 
 const LONG_ABOUT: &str = "\
 tracer reports every process of a Linux machine from fork to exit: its parent, its program and arguments, how it ended, \
@@ -112,9 +114,18 @@ struct Cli {
 pub struct Globals {
     /// Write to FILE instead of standard output
     ///
-    /// The file is created with mode 0600, or emptied if it exists. `-` is standard output.
+    /// A new file is readable by its owner only. An existing one is replaced, but never a recording: see --force and --append. Each
+    /// write goes to the end of the file, so a log rotation may truncate it. A socket is connected to. `-` is standard output.
     #[arg(short, long, global = true, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     output: Option<PathBuf>,
+
+    /// Overwrite the file of -o, even if it holds a recording
+    #[arg(long, global = true)]
+    force: bool,
+
+    /// Add to the file of -o
+    #[arg(long, global = true, conflicts_with = "force")]
+    append: bool,
 
     /// When to use colours
     ///
@@ -130,7 +141,12 @@ pub struct Globals {
 impl Globals {
     /// The value of `-o`.
     pub fn target(&self) -> Option<Target> {
-        self.output.clone().map(Target::from)
+        let existing = match (self.force, self.append) {
+            (true, _) => Existing::Overwrite,
+            (_, true) => Existing::Append,
+            _ => Existing::Replace,
+        };
+        self.output.clone().map(|path| Target::new(path, existing))
     }
 
     /// Opens the file of `-o`, or standard output.
@@ -169,6 +185,7 @@ enum Command {
 
 /// Runs the command line.
 pub fn main() -> process::ExitCode {
+    sigwait::block_file_size();
     let words: Vec<OsString> = std::env::args_os().collect();
     let colour = typed_colour(&words);
     let cli = Cli::command().color(colour).try_get_matches_from(words).and_then(|m| Cli::from_arg_matches(&m));
@@ -204,7 +221,7 @@ fn execute(command: Command, globals: &Globals) -> anyhow::Result<ExitCode> {
 
 /// Help and version are ordinary output: they can be piped, and it is an error if they cannot be written.
 fn print_help(help: &clap::Error, colour: ColorChoice) -> anyhow::Result<ExitCode> {
-    let globals = Globals { output: None, color: colour, verbose: 0 };
+    let globals = Globals { output: None, force: false, append: false, color: colour, verbose: 0 };
     let mut output = globals.open()?;
     let text = help.render();
     let text = if globals.colours(&output) { text.ansi().to_string() } else { text.to_string() };

@@ -1,17 +1,21 @@
 //! The terminal while tracer draws on it, and the thread that does.
 //!
-//! A thread of its own draws, writes and listens to the keyboard: a terminal or reader that is slow (or stopped with Ctrl-S)
+//! A separate thread draws, writes and listens to the keyboard: a terminal or reader that is slow (or stopped with Ctrl-S)
 //! never holds up the reading of events.
 
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crossterm::event::{self, Event as Input};
+use anyhow::Context as _;
+use crossterm::event::{self, Event as Input, KeyCode, KeyModifiers};
 use crossterm::terminal::{self, EnterAlternateScreen, LeaveAlternateScreen};
 use crossterm::{cursor, execute};
+use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::sync::oneshot;
 
 use crate::clock;
@@ -20,9 +24,42 @@ use crate::filter::{Filter, Spec};
 use crate::pipeline::{self, Wanted};
 use crate::sink::{Output, Sink};
 use crate::source::live::Tracer;
+use crate::sys::sigwait;
 
 /// What a terminal that does not know its size is taken for.
 const USUAL_SIZE: (usize, usize) = (80, 24);
+
+/// Values of TERM for terminals that cannot move their cursor.
+const DUMB: [&str; 3] = ["dumb", "emacs", "unknown"];
+
+/// True while the terminal is ours.
+static TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// True when SIGTSTP came, until it is obeyed.
+static SUSPEND: AtomicBool = AtomicBool::new(false);
+
+/// True when SIGCONT came, until the terminal is taken over once more.
+static CONTINUED: AtomicBool = AtomicBool::new(false);
+
+/// True if standard output is a terminal that can show a screen.
+pub(super) fn is_possible() -> bool {
+    io::stdout().is_terminal() && !is_dumb()
+}
+
+/// True if the terminal cannot move its cursor, as TERM says.
+pub(super) fn is_dumb() -> bool {
+    std::env::var_os("TERM").is_some_and(|term| DUMB.iter().any(|dumb| term == *dumb))
+}
+
+/// Has the terminal given back and this process stopped, as soon as the thread that draws sees it.
+pub(super) fn suspend() {
+    SUSPEND.store(true, Ordering::Relaxed);
+}
+
+/// Has the terminal taken over once more: a shell may have changed it while this process was stopped.
+pub(super) fn continued() {
+    CONTINUED.store(true, Ordering::Relaxed);
+}
 
 /// Takes events in while another thread draws, until either is told to end.
 pub(super) async fn follow(
@@ -34,46 +71,47 @@ pub(super) async fn follow(
 ) -> anyhow::Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
     let (end, ended) = oneshot::channel();
-    let artist = thread::spawn({
+    let artist = thread::Builder::new().name("tracer-screen".into()).spawn({
         let stop = Arc::clone(&stop);
         move || {
             let result = draw(&stop);
-            // Nobody hears it who has ended already.
+            // The other side may have ended already.
             let _ = end.send(());
             result
         }
     });
+    let artist =
+        artist.context("cannot start a thread: raise the limits on processes and memory (`ulimit -u`, `-v`)")?;
     let shutdown = async {
         tokio::select! {
             () = told => {}
             _ = ended => {}
         }
     };
-    // All events go to the picture: who is who is learnt from those that are not shown too.
+    // All events go to the view: it learns about processes from those that it does not show, too.
     let everything = Filter::new(&Spec::default())?;
     let result = pipeline::run(tracer, everything, sink, wanted, shutdown, |_| true).await;
     stop.store(true, Ordering::Relaxed);
-    // The terminal is as it was before anything is said about what went wrong.
+    // The terminal is as it was before an error is written to it.
     let drawn =
-        artist.join().map_err(|_| anyhow::anyhow!("drawing the picture failed: this is a bug, please report it"))?;
+        artist.join().map_err(|_| anyhow::anyhow!("drawing the view failed: this is a bug, please report it"))?;
     result?;
     drawn
 }
 
-/// Waits so long for input.
-pub(super) fn next_input(patience: Duration) -> Option<Input> {
-    match event::poll(patience) {
-        Ok(true) => event::read().ok(),
-        Ok(false) => None,
-        Err(_) => {
-            // There is no keyboard; signals still end it.
-            thread::sleep(patience);
-            None
-        }
-    }
+/// What happened on the terminal.
+pub(super) enum Came {
+    /// Nothing.
+    Nothing,
+    /// A key, or another size.
+    Input(Input),
+    /// The terminal was away: all is to be drawn again.
+    Back,
+    /// The terminal is gone for good.
+    Gone,
 }
 
-/// The time that a picture shows.
+/// The time that a view shows.
 pub(super) fn now() -> Timestamp {
     Timestamp(clock::utc_minus_boot_ns().saturating_add_unsigned(clock::boot_ns()))
 }
@@ -84,19 +122,22 @@ pub(super) struct Screen {
 }
 
 impl Screen {
-    pub(super) fn enter(mut output: Output) -> io::Result<Self> {
+    pub(super) fn enter(output: Output) -> io::Result<Self> {
         let usual = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
             give_back(&mut io::stdout());
             usual(info);
         }));
+        let mut screen = Self { output };
+        // Dropped if it fails, it gives back what was taken.
+        screen.take()?;
+        Ok(screen)
+    }
+
+    fn take(&mut self) -> io::Result<()> {
+        TAKEN.store(true, Ordering::Relaxed);
         terminal::enable_raw_mode()?;
-        let screen = execute!(output, EnterAlternateScreen, cursor::Hide);
-        let screen = screen.map(|()| Self { output });
-        if screen.is_err() {
-            give_back(&mut io::stdout());
-        }
-        screen
+        execute!(self.output, EnterAlternateScreen, cursor::Hide)
     }
 
     /// Columns and rows.
@@ -105,9 +146,63 @@ impl Screen {
         size.map_or(USUAL_SIZE, |(columns, rows)| (usize::from(columns.0), usize::from(rows.0)))
     }
 
-    /// Writes what was made ready.
+    /// Writes bytes at once.
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.output.write_all(bytes)
+    }
+
+    /// Waits for input, for a given time at most. Stops this process when Ctrl-Z or a signal says so.
+    pub(super) fn next(&mut self, patience: Duration) -> io::Result<Came> {
+        if self.is_gone() {
+            return Ok(Came::Gone);
+        }
+        if SUSPEND.swap(false, Ordering::Relaxed) {
+            give_back(&mut self.output);
+            sigwait::stop_by(libc::SIGTSTP);
+            return self.back();
+        }
+        if CONTINUED.load(Ordering::Relaxed) {
+            // The settings that are to be restored in the end are those of now, before they are changed again.
+            let _ = terminal::disable_raw_mode();
+            return self.back();
+        }
+        let input = match event::poll(patience) {
+            Ok(true) => event::read().ok(),
+            Ok(false) => None,
+            Err(_) => {
+                // There is no keyboard; signals still end it.
+                thread::sleep(patience);
+                None
+            }
+        };
+        match input {
+            Some(Input::Key(key)) if key.code == KeyCode::Char('z') && key.modifiers == KeyModifiers::CONTROL => {
+                // As the terminal does it: to the whole group. This process gets it too, and obeys when it comes.
+                // SAFETY: integers.
+                unsafe { libc::kill(0, libc::SIGTSTP) };
+                Ok(Came::Nothing)
+            }
+            Some(input) => Ok(Came::Input(input)),
+            None => Ok(Came::Nothing),
+        }
+    }
+
+    fn back(&mut self) -> io::Result<Came> {
+        CONTINUED.store(false, Ordering::Relaxed);
+        self.take()?;
+        Ok(Came::Back)
+    }
+
+    /// True once nobody is at the other end any more. Reading the keyboard would then return at once, for ever.
+    fn is_gone(&self) -> bool {
+        let hung_up = |descriptor| {
+            let mut look = [PollFd::new(descriptor, PollFlags::empty())];
+            let gone = PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL;
+            poll(&mut look, PollTimeout::ZERO).is_ok()
+                && look[0].revents().is_some_and(|revents| revents.intersects(gone))
+        };
+        let keyboard = io::stdin();
+        hung_up(self.output.as_fd()) || (keyboard.is_terminal() && hung_up(keyboard.as_fd()))
     }
 }
 
@@ -119,6 +214,19 @@ impl Drop for Screen {
 
 /// Nothing is left to be done about a terminal that cannot be given back.
 fn give_back(output: &mut impl io::Write) {
-    let _ = execute!(output, cursor::Show, LeaveAlternateScreen);
-    let _ = terminal::disable_raw_mode();
+    if TAKEN.swap(false, Ordering::Relaxed) {
+        let _ = execute!(output, cursor::Show, LeaveAlternateScreen);
+        let _ = terminal::disable_raw_mode();
+    }
+}
+
+/// What [`give_back`] writes.
+const GIVE_BACK: &[u8] = b"\x1b[?25h\x1b[?1049l";
+
+/// Gives the terminal back while another thread may hold every lock. The settings first: to write may take for ever.
+pub(super) fn give_back_now() {
+    if TAKEN.swap(false, Ordering::Relaxed) {
+        let _ = terminal::disable_raw_mode();
+        let _ = nix::unistd::write(io::stdout().as_fd(), GIVE_BACK);
+    }
 }

@@ -1,6 +1,5 @@
 //! What `tracer stream` and `tracer run` do on the live kernel.
 
-use std::future::Future;
 use std::io::Write as _;
 use std::sync::atomic::Ordering;
 
@@ -9,12 +8,13 @@ use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::drain::deliver;
 use super::run::Containers;
 use super::run::containers::{self, Caused};
 use super::run::launch::{Held, Released};
+use super::run::signals::Signals;
+use super::stop::Stop;
 use super::{Capture, ExitCode, exit, run, stream};
 use crate::clock;
 use crate::event::time::Timestamp;
@@ -35,10 +35,11 @@ pub(super) fn stream(plan: stream::Plan) -> anyhow::Result<ExitCode> {
     plan.pids.iter().try_for_each(|&pid| must_exist(pid))?;
     must_count(&plan.cgroups)?;
     let output = Output::open(plan.target.clone())?;
+    // Before the first thread, and not before this: to open a FIFO may take for ever.
+    let (stop, mut again) = (Stop::catch(false)?, Stop::catch(false)?);
     let colour = plan.globals.colours(&output);
     let mut sink = sink::open(plan.format, output, colour, room(&plan.capture))?;
     runtime()?.block_on(async {
-        let (told, mut again) = (told_to_end()?, Told::new()?);
         let limit = async {
             match plan.duration {
                 Some(duration) => tokio::time::sleep(duration).await,
@@ -47,7 +48,7 @@ pub(super) fn stream(plan: stream::Plan) -> anyhow::Result<ExitCode> {
         };
         let shutdown = async {
             tokio::select! {
-                () = told => {}
+                () = stop.requested() => {}
                 () = limit => {}
             }
         };
@@ -70,16 +71,21 @@ pub(super) fn stream(plan: stream::Plan) -> anyhow::Result<ExitCode> {
 pub(super) fn run(mut plan: run::Plan) -> anyhow::Result<ExitCode> {
     preflight::check()?;
     // Before CMD is started: if the output cannot be opened, nothing is to have happened.
-    let sink = match plan.output.take() {
-        Some((format, target)) => {
-            let output = Output::open(target.clone())?;
+    let opened = match plan.output.take() {
+        Some((format, target)) => Some((format, Output::open(target.clone())?, target)),
+        None => None,
+    };
+    // Before the first thread, and not before this: to open a FIFO may take for ever.
+    let signals = Signals::catch()?;
+    let sink = match opened {
+        Some((format, output, target)) => {
             let colour = plan.globals.colours(&output);
             Some((sink::open(format, output, colour, room(&plan.capture))?, target))
         }
         None => None,
     };
     runtime()?.block_on(async {
-        let mut held = Held::start(&plan.command)?;
+        let mut held = Held::start(&plan.command, signals)?;
         let tracer = if plan.containers == Containers::Anywhere {
             let spec = Spec { pids: vec![held.pid()], engines: true, ..plan.spec.clone() };
             plan.filter = Filter::new(&spec)?;
@@ -257,30 +263,5 @@ pub(super) fn builder(capture: &Capture) -> Builder {
 
 /// One thread: the kernel side does the parallel part, and order is what we sell.
 pub(super) fn runtime() -> anyhow::Result<Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the event loop")
-}
-
-/// Done when SIGINT or SIGTERM comes. They are caught from the moment of this call on.
-pub(super) fn told_to_end() -> anyhow::Result<impl Future<Output = ()>> {
-    let mut told = Told::new()?;
-    Ok(async move { told.next().await })
-}
-
-/// The signals that tell tracer to end, one after the other, from its making on.
-struct Told {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Told {
-    fn new() -> anyhow::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
+    tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().context("cannot start the event loop")
 }

@@ -18,7 +18,7 @@ use crate::sink::{Format, Target};
 /// Writes an event a line, as it happens: first `hello` (what is traced, and how), then a `process` line for each
 /// process that runs already, then every `fork`, `exec`, `exit` and `reparent`; last `bye`, with the counts: seen =
 /// emitted + filtered + folded + dropped + lost. Where events were lost, a `lost` line stands in their place and says how many of which
-/// kind. It ends with SIGINT (Ctrl-C) or SIGTERM, with --count or --duration, when nobody reads on, or when the processes
+/// kind. It ends with SIGINT (Ctrl-C), SIGTERM or SIGHUP, with --count or --duration, when nobody reads on, or when the processes
 /// of --pid and all their descendants have ended.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES, after_long_help = after_long_help())]
@@ -124,7 +124,7 @@ Examples:
 Fields of an event (a field that is absent is unknown or does not apply; `tracer schema` prints the JSON Schema):
 {}
 Exit status:
-  0  ended by SIGINT, SIGTERM, --count or --duration, because the reader went away or all processes of --pid ended
+  0  ended by SIGHUP, SIGINT, SIGTERM, --count or --duration, because the reader went away or all processes of --pid ended
   1  tracing is not possible (see `tracer doctor`), or the output could not be written
   2  wrong usage",
         field::help()
@@ -199,7 +199,7 @@ impl StreamArgs {
         let (pushdown, filtering) = self.filter.pushdown(needs, "stream")?;
         Ok(Plan {
             format: self.format,
-            target: globals.target().unwrap_or_default(),
+            target: globals.target().unwrap_or_default().for_recording(),
             globals: globals.clone(),
             filter: self.filter.filter(&capture, "stream")?,
             pushdown,

@@ -1,6 +1,6 @@
 //! `tracer top`: who spawns how much, live.
 
-use std::io::{self, IsTerminal as _};
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,8 +9,9 @@ use crossterm::event::KeyEvent;
 use ratatui::Frame;
 
 use super::live_view::{self, Canvas, Pace, Show};
-use super::screen::now;
-use super::session::{builder, must_count, must_exist, runtime, say_unseen, told_to_end};
+use super::screen::{self, now};
+use super::session::{builder, must_count, must_exist, runtime, say_unseen};
+use super::stop::Stop;
 use super::{Capture, CaptureArgs, ExitCode, FilterArgs, Globals, UsageError};
 use crate::clock;
 use crate::event::Event;
@@ -32,7 +33,7 @@ use crate::view::top::{State, Top};
 /// What top does not show: processes that live too short to be found in /proc. Each counts in full, for who created it
 /// and for all above that: forks, execs, exits and failures a second, and the CPU time of those that lived 10 s at most. The
 /// process most of it comes from is named. Keys are as in htop: ? or F1 tells them. With -b, or when standard output is no
-/// terminal, the pictures are written one below the other.
+/// terminal (or TERM is `dumb`), the views are written one below the other.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES, after_long_help = AFTER_LONG_HELP)]
 pub struct TopArgs {
@@ -85,7 +86,7 @@ Examples:
       What the web server's user starts.
 
 Exit status:
-  0  ended by q, SIGINT, SIGTERM or -n, or because the reader went away
+  0  ended by q, SIGHUP, SIGINT, SIGTERM or -n, or because the reader went away
   1  tracing is not possible: see `tracer doctor`
   2  wrong usage";
 
@@ -105,7 +106,7 @@ pub struct Plan {
 impl TopArgs {
     /// What the options mean.
     pub fn plan(self, globals: &Globals) -> Result<Plan, UsageError> {
-        let batch = self.batch || globals.target().is_some() || !io::stdout().is_terminal();
+        let batch = self.batch || globals.target().is_some() || !screen::is_possible();
         let capture = self.capture.capture(&self.filter, "top")?;
         if capture.exec_failures != ExecFailures::No || capture.zombie_after.is_some() {
             let message = "top shows neither failed execs nor who waits for the dead: `tracer stream` tells them";
@@ -135,7 +136,7 @@ pub fn execute(plan: Plan) -> anyhow::Result<ExitCode> {
     let output = plan.globals.open()?;
     let colour = plan.globals.colours(&output);
     runtime()?.block_on(async {
-        let told = told_to_end()?;
+        let told = Stop::catch(!plan.pace.batch)?.requested();
         let mut tracer = builder(&plan.capture).refresh_every(plan.pace.delay).start()?;
         let snapshot = tracer.take_snapshot();
         let mut filter = plan.filter.clone();

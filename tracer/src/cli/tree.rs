@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::args;
+use super::screen;
 use super::session::{must_exist, say_unseen};
 use super::{ExitCode, Globals, UsageError};
 use crate::clock;
@@ -126,6 +127,11 @@ pub(super) fn execute(args: &TreeArgs, globals: &Globals) -> anyhow::Result<Exit
         if !std::io::stdout().is_terminal() {
             let message = "--watch needs a terminal on standard output: `tracer tree` shows the tree of this moment, \
                            `tracer stream --format text` what happens";
+            return Err(UsageError::new("tree", message).into());
+        }
+        if screen::is_dumb() {
+            let message = "--watch needs a terminal that can move its cursor, and TERM says that this one cannot: set TERM, or \
+                           use `tracer tree` for the tree of this moment and `tracer stream --format text` for what happens";
             return Err(UsageError::new("tree", message).into());
         }
         return super::watch::watch(args, globals);

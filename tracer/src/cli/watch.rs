@@ -10,8 +10,9 @@ use crossterm::event::{Event as Input, KeyCode, KeyEventKind, KeyModifiers};
 use crossterm::terminal::{BeginSynchronizedUpdate, Clear, ClearType, EndSynchronizedUpdate};
 use crossterm::{cursor, queue};
 
-use super::screen::{self, Screen};
-use super::session::{builder, must_exist, runtime, say_unseen, told_to_end};
+use super::screen::{self, Came, Screen};
+use super::session::{builder, must_exist, runtime, say_unseen};
+use super::stop::Stop;
 use super::tree::TreeArgs;
 use super::{Capture, ExitCode, Globals};
 use crate::clock;
@@ -43,7 +44,7 @@ pub(super) fn watch(args: &TreeArgs, globals: &Globals) -> anyhow::Result<ExitCo
     let colour = globals.colours(&output);
     let scene: Shared = Arc::new(Mutex::new(Scene::new(args.pid(), args.keeps_dead())));
     runtime()?.block_on(async {
-        let told = told_to_end()?;
+        let told = Stop::catch(true)?.requested();
         let tracer = builder(&Capture::default()).refresh_every(REFRESH).start()?;
         let wanted = Wanted { snapshot: true, ..Wanted::default() };
         let (args, watched) = (args.clone(), Arc::clone(&scene));
@@ -87,7 +88,13 @@ fn draw(args: &TreeArgs, scene: &Shared, output: Output, colour: bool, stop: &At
         if let Some(frame) = frame {
             show(&mut screen, &frame, colour)?;
         }
-        fresh = match screen::next_input(FRAME).as_ref().and_then(wish) {
+        let wish = match screen.next(FRAME)? {
+            Came::Nothing => None,
+            Came::Input(input) => wish(&input),
+            Came::Back => Some(Wish::Redraw),
+            Came::Gone => return Ok(()),
+        };
+        fresh = match wish {
             None => false,
             Some(Wish::End) => return Ok(()),
             Some(Wish::Scroll(pages, lines)) => {

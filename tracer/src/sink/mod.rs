@@ -1,6 +1,7 @@
 //! Where events go: a [`Sink`] turns them into bytes, an [`Output`] is where the bytes go.
 
 mod json;
+mod open;
 mod outlet;
 mod output;
 #[cfg(feature = "cli")]
@@ -13,7 +14,7 @@ use outlet::Watched;
 
 pub use json::JsonSink;
 pub use outlet::{Backlog, Outlet};
-pub use output::{Output, OutputError, Target};
+pub use output::{Existing, Output, OutputError, Target};
 #[cfg(feature = "cli")]
 pub use text::{Look, TextSink};
 

@@ -1,16 +1,14 @@
 //! Where bytes go: standard output, or the file of `-o`.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, PipeWriter, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-/// Mode of a file that `-o` creates: the argument lists of all users are for whoever asked only.
-const MODE: u32 = 0o600;
+use super::open;
 
 /// What `-o` says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,13 +16,37 @@ pub enum Target {
     /// Standard output, `-`.
     #[default]
     Stdout,
-    /// A file, made anew.
-    File(PathBuf),
+    /// A file, and what is done with what it holds already.
+    File(PathBuf, Existing),
 }
 
-impl From<PathBuf> for Target {
-    fn from(path: PathBuf) -> Self {
-        if path.as_os_str() == "-" { Self::Stdout } else { Self::File(path) }
+/// What is done with a file that holds something already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Existing {
+    /// It is emptied, unless that would destroy a recording.
+    #[default]
+    Replace,
+    /// It is left as it is, and is an error: what is written is a recording, and so may this be.
+    Keep,
+    /// It is emptied, whatever it holds.
+    Overwrite,
+    /// It is added to.
+    Append,
+}
+
+impl Target {
+    /// What `-o` says: a path, or `-`.
+    pub fn new(path: PathBuf, existing: Existing) -> Self {
+        if path.as_os_str() == "-" { Self::Stdout } else { Self::File(path, existing) }
+    }
+
+    /// The same for a recording: unless something else is wanted, a file that holds something is kept.
+    #[must_use]
+    pub fn for_recording(self) -> Self {
+        match self {
+            Self::File(path, Existing::Replace) => Self::File(path, Existing::Keep),
+            other => other,
+        }
     }
 }
 
@@ -32,7 +54,7 @@ impl std::fmt::Display for Target {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Stdout => f.write_str("standard output"),
-            Self::File(path) => path.display().fmt(f),
+            Self::File(path, _) => path.display().fmt(f),
         }
     }
 }
@@ -51,9 +73,9 @@ impl OutputError {
         io::Error::new(cause.kind(), Self { doing, target: target.clone(), cause })
     }
 
-    /// True when whoever read the output has gone: the ordinary end of `tracer … | head`.
+    /// True when the reader of the output is gone: the ordinary end of `tracer … | head`.
     pub fn is_closed_pipe(&self) -> bool {
-        self.cause.kind() == io::ErrorKind::BrokenPipe
+        matches!(self.cause.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
     }
 }
 
@@ -65,7 +87,11 @@ fn reason(error: &io::Error) -> String {
 fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free some space, or name another file with -o",
+        io::ErrorKind::FileTooLarge => "raise the limit on the size of files (`ulimit -f unlimited`)",
         io::ErrorKind::NotFound => "create its directory first",
+        io::ErrorKind::AlreadyExists => {
+            "add to it with --append, overwrite it with --force, or name another file with -o"
+        }
         _ => "name another file with -o",
     }
 }
@@ -78,12 +104,11 @@ pub struct Output {
 }
 
 impl Output {
-    /// Opens a target; a file is created or emptied.
+    /// Opens a target. A file that does not exist is created, readable by its owner only.
     pub fn open(target: Target) -> io::Result<Self> {
         let file = match &target {
-            // Not `io::stdout()`: its line buffer would copy everything once more.
-            Target::Stdout => io::stdout().as_fd().try_clone_to_owned().map(File::from),
-            Target::File(path) => OpenOptions::new().write(true).create(true).truncate(true).mode(MODE).open(path),
+            Target::Stdout => open::inherited(1),
+            Target::File(path, existing) => open::file(path, *existing),
         };
         match file {
             Ok(file) => Ok(Self { file, target }),

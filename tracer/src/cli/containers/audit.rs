@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::recording::read;
 use crate::analysis::audit::{Start, Starts};
-use crate::cli::session::{builder, runtime, told_to_end};
+use crate::cli::session::{builder, runtime};
+use crate::cli::stop::Stop;
 use crate::cli::{Capture, ExitCode, Globals};
 use crate::clock;
 use crate::event::Event;
@@ -63,7 +64,7 @@ struct Audit {
 
 /// Tells starts as they happen.
 async fn follow(printer: Printer) -> anyhow::Result<()> {
-    let told = told_to_end()?;
+    let told = Stop::catch(false)?.requested();
     let tracer = builder(&Capture::default()).start()?;
     let audit = Arc::new(Mutex::new(Audit { starts: Starts::default(), printer }));
     let mut sink = AuditSink(Arc::clone(&audit));

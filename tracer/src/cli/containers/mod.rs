@@ -145,7 +145,7 @@ names in /tmp and /var/tmp that look random, and, but for what you wrote yoursel
 what runs inside), other random ids, pids and numbers of descriptors.
 
 Exit status:
-  0  ended by SIGINT, SIGTERM, -n or the end of the file, or because the reader went away
+  0  ended by SIGHUP, SIGINT, SIGTERM, -n or the end of the file, or because the reader went away
   1  tracing is not possible (see `tracer doctor`), or the file cannot be read
   2  wrong usage
 Exit status with --diff, as that of diff:

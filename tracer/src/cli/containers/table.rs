@@ -1,6 +1,6 @@
 //! `tracer containers`: the table of all containers, live or from a file.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,8 +11,9 @@ use ratatui::Frame;
 use super::recording::read;
 use crate::analysis::roster::{Picture, Roster};
 use crate::cli::live_view::{self, Canvas, Pace, Show};
-use crate::cli::screen::now;
-use crate::cli::session::{builder, runtime, say_unseen, told_to_end};
+use crate::cli::screen::{self, now};
+use crate::cli::session::{builder, runtime, say_unseen};
+use crate::cli::stop::Stop;
 use crate::cli::{Capture, ExitCode, Globals};
 use crate::clock;
 use crate::event::Event;
@@ -69,13 +70,13 @@ pub(super) fn execute(wish: Wish<'_>, globals: &Globals) -> anyhow::Result<ExitC
     }
     let text = wish.batch || wish.json || wish.count.is_some();
     let pace = Pace {
-        batch: text || globals.target().is_some() || !io::stdout().is_terminal(),
+        batch: text || globals.target().is_some() || !screen::is_possible(),
         delay: wish.delay,
         iterations: wish.count.unwrap_or(u64::MAX),
     };
     say_unseen(&[What::Processes, What::Containers]);
     runtime()?.block_on(async {
-        let told = told_to_end()?;
+        let told = Stop::catch(!pace.batch)?.requested();
         let tracer = builder(&Capture::default()).start()?;
         let wanted = Wanted { snapshot: true, ..Wanted::default() };
         let canvas = Canvas { output, colour };

@@ -13,9 +13,12 @@ use std::os::unix::ffi::OsStringExt as _;
 use clap::Args;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::libc;
 use nix::sys::signal::{SigHandler, Signal, signal};
 
 use crate::cli::ExitCode;
+use crate::sys::inherited::{self, Environment};
+use crate::sys::sigwait;
 
 /// Name of the hidden subcommand.
 pub(in crate::cli) const NAME: &str = "__hold";
@@ -31,8 +34,8 @@ const NOT_FOUND: u8 = 127;
 pub(in crate::cli) struct HoldArgs {
     /// Descriptor on which a byte comes when CMD may go
     go: RawFd,
-    /// Descriptor on which to tell why CMD could not be executed
-    told: RawFd,
+    /// Descriptor for the reason why CMD could not be executed
+    refused: RawFd,
     /// A signal that CMD is to ignore
     #[arg(long, value_name = "N")]
     ignore: Vec<i32>,
@@ -44,8 +47,8 @@ pub(in crate::cli) struct HoldArgs {
 /// Waits, then becomes CMD.
 pub(in crate::cli) fn execute(args: HoldArgs) -> anyhow::Result<ExitCode> {
     // SAFETY: tracer made both descriptors for this process, and nothing else here knows them.
-    let (go, told) = unsafe { (OwnedFd::from_raw_fd(args.go), OwnedFd::from_raw_fd(args.told)) };
-    for fd in [&go, &told] {
+    let (go, refused) = unsafe { (OwnedFd::from_raw_fd(args.go), OwnedFd::from_raw_fd(args.refused)) };
+    for fd in [&go, &refused] {
         fcntl(fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
     }
     if File::from(go).read(&mut [0])? == 0 {
@@ -59,10 +62,21 @@ pub(in crate::cli) fn execute(args: HoldArgs) -> anyhow::Result<ExitCode> {
         // SAFETY: as above.
         unsafe { signal(Signal::try_from(number)?, SigHandler::SigIgn) }?;
     }
+    for descriptor in inherited::closed() {
+        // It was closed for tracer, and Rust's start-up code has opened /dev/null there.
+        // SAFETY: nothing that is made later uses it.
+        unsafe { libc::close(descriptor) };
+    }
+    sigwait::inherited().set();
+    let environment = Environment::if_changed();
+    if let Some(environment) = &environment {
+        // SAFETY: this process has one thread, and the next call is the exec.
+        unsafe { environment.install() };
+    }
     let words: Vec<CString> =
         args.command.into_iter().map(|word| CString::new(word.into_vec())).collect::<Result<_, _>>()?;
     let Err(errno) = nix::unistd::execvp(&words[0], &words);
-    File::from(told).write_all(&(errno as i32).to_ne_bytes())?;
+    File::from(refused).write_all(&(errno as i32).to_ne_bytes())?;
     Ok(ExitCode::Command(status_of(errno)))
 }
 

@@ -4,6 +4,7 @@ pub(super) mod containers;
 pub(super) mod hold;
 pub(super) mod launch;
 pub(super) mod signals;
+mod waker;
 
 use std::ffi::OsString;
 
@@ -105,9 +106,9 @@ Examples:
       Wait for the daemon it leaves behind.
 
 Signals:
-  SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2 and SIGALRM that come to tracer are passed on to CMD, but for the SIGINT
-  and SIGQUIT of a terminal, which CMD gets itself. When CMD has ended, SIGINT or SIGTERM ends --wait, and the waiting for
-  a reader of -o that reads no more.
+  Every signal that a process sends to tracer is passed on to CMD, real-time signals too. What a terminal sends (Ctrl-C, Ctrl-\\,
+  Ctrl-Z, a new size) reaches CMD by itself. When CMD stops, so does tracer, and each continues with the other. When CMD has
+  ended, SIGHUP, SIGINT, SIGQUIT or SIGTERM ends --wait, and the waiting for a slow reader of -o.
 
 Exit status:
   that of CMD, also when whoever read -o has gone; 128+n when signal n killed it
@@ -164,7 +165,7 @@ impl RunArgs {
             return Err(UsageError::new("run", message));
         }
         Ok(Plan {
-            output: globals.target().map(|target| (format, target)),
+            output: globals.target().map(|target| (format, target.for_recording())),
             globals: globals.clone(),
             filter: self.filter.filter(&capture, "run")?,
             spec,

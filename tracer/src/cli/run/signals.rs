@@ -1,117 +1,223 @@
-//! Signals that come to tracer and are meant for the command of `tracer run`.
+//! Signals of `tracer run`: each that comes to tracer is passed on to the command, and tracer stops and continues with it.
+//!
+//! A separate thread does it, and waits for the command's end. So the command gets its signals even while the main thread is blocked.
 
-use std::future::poll_fn;
-use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::Poll;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::{io, process, thread};
 
-use nix::errno::Errno;
+use anyhow::Context as _;
 use nix::libc;
 use nix::sys::signal::{SigHandler, Signal};
-use tokio::signal::unix::{Signal as Caught, SignalKind, signal};
+use tokio::sync::watch;
 
-/// What is passed on. Those of a terminal's size and job control reach the command without tracer.
-const PASSED: [Signal; 7] = [
-    Signal::SIGHUP,
-    Signal::SIGINT,
-    Signal::SIGQUIT,
-    Signal::SIGTERM,
-    Signal::SIGUSR1,
-    Signal::SIGUSR2,
-    Signal::SIGALRM,
+use super::waker::Waker;
+use crate::cli::stop::{Ending, LOOK, MainThread};
+use crate::sys::sigwait::{self, Came, Child, Set, Status, is_ignored};
+
+/// What the kernel sends to tracer alone because of what tracer did, or to the command as well: a terminal signals its whole
+/// foreground group.
+const OF_KERNEL: [i32; 10] = [
+    libc::SIGINT,
+    libc::SIGQUIT,
+    libc::SIGTSTP,
+    libc::SIGTTIN,
+    libc::SIGTTOU,
+    libc::SIGWINCH,
+    libc::SIGPIPE,
+    libc::SIGXFSZ,
+    libc::SIGXCPU,
+    libc::SIGCHLD,
 ];
 
-/// What a terminal sends to its whole foreground group, and so to the command too.
-const OF_TERMINAL: [Signal; 2] = [Signal::SIGINT, Signal::SIGQUIT];
+/// What stops a process.
+const STOPS: [i32; 3] = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
 
-/// Signals, as bits, that a process has sent since they were last looked at.
-static SENT: AtomicU64 = AtomicU64::new(0);
+/// What ends tracer once the command has ended.
+const ENDS: [i32; 4] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM];
 
-const fn bit(signal: Signal) -> u64 {
-    1 << signal as u64
+/// False until the command was let go.
+static RELEASED: AtomicBool = AtomicBool::new(false);
+
+/// What the thread has seen so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Seen {
+    /// How the command ended.
+    pub(super) ended: Option<Status>,
+    /// Signals that ask tracer to end: SIGHUP and SIGTERM, and the others once the command has ended.
+    pub(super) requests: u32,
+    /// Those of them that came once the command had ended.
+    pub(super) late: u32,
 }
 
-/// The signals that are caught to be passed on.
-pub(in crate::cli) struct Signals(Vec<(Signal, Caught)>);
+/// The signals that are passed on, blocked in every thread.
+pub(in crate::cli) struct Signals {
+    set: Set,
+    main: MainThread,
+}
 
 impl Signals {
-    /// Catches them from now on, but for those that tracer was started to ignore: the command is to ignore them as well.
-    pub(in crate::cli) fn catch() -> io::Result<Self> {
-        let mut caught = Vec::new();
-        for which in PASSED {
-            if is_ignored(which)? {
-                continue;
+    /// Catches all signals from now on. No other thread may run yet. The command ignores what tracer was started to ignore, and
+    /// nothing that is ignored is caught.
+    pub(in crate::cli) fn catch() -> anyhow::Result<Self> {
+        let mut set = Vec::new();
+        for number in Set::all().numbers() {
+            // Rust's start-up code ignores SIGPIPE by itself.
+            if number == libc::SIGPIPE || number == libc::SIGCHLD || !is_ignored(number)? {
+                set.push(number);
             }
-            if OF_TERMINAL.contains(&which) {
-                note_sender(which)?;
-            }
-            caught.push((which, signal(SignalKind::from_raw(which as i32))?));
         }
-        Ok(Self(caught))
+        let set = Set::of(set);
+        set.block();
+        Ok(Self { set, main: MainThread::this()? })
     }
 
-    /// The next one, and whether the command has it already.
-    pub(in crate::cli) async fn next(&mut self) -> (Signal, bool) {
-        let which = poll_fn(|cx| {
-            let came = self.0.iter_mut().find_map(|(which, caught)| caught.poll_recv(cx).is_ready().then_some(*which));
-            came.map_or(Poll::Pending, Poll::Ready)
-        })
-        .await;
-        let sent = SENT.fetch_and(!bit(which), Ordering::Relaxed) & bit(which) != 0;
-        (which, OF_TERMINAL.contains(&which) && !sent)
+    /// Passes signals on to a child until it ends, and takes notice of its end.
+    pub(super) fn serve(self, pid: u32) -> anyhow::Result<watch::Receiver<Seen>> {
+        let seen = watch::Sender::new(Seen::default());
+        let receiver = seen.subscribe();
+        let relay = Relay { pid, signals: self, seen, ending: None, woke: None };
+        thread::Builder::new().name("tracer-signals".into()).spawn(move || relay.serve()).context(
+            "cannot start a thread for signals: raise the limits on processes and memory (`ulimit -u`, `-v`)",
+        )?;
+        Ok(receiver)
     }
 }
 
-/// Notes of a signal whether a process sent it, or the kernel for a terminal. Comes before tokio hears of it: actions are
-/// taken in the order in which they were registered.
-fn note_sender(which: Signal) -> io::Result<()> {
-    let note = move |info: &libc::siginfo_t| {
-        // Those of processes are 0 or less (include/uapi/asm-generic/siginfo.h, `SI_FROMUSER`).
-        if info.si_code <= 0 {
-            SENT.fetch_or(bit(which), Ordering::Relaxed);
-        }
-    };
-    // SAFETY: the action only sets a bit of an atomic, which a signal handler may do.
-    unsafe { signal_hook_registry::register_sigaction(which as i32, note) }.map(drop)
+/// The command is let go: from now on it gets what a terminal sends by itself.
+pub(super) fn release() {
+    RELEASED.store(true, Ordering::Relaxed);
 }
 
-/// Whether a signal is ignored by this process.
-pub(in crate::cli) fn is_ignored(which: Signal) -> io::Result<bool> {
-    let mut old = std::mem::MaybeUninit::<libc::sigaction>::uninit();
-    // SAFETY: without a new action it only writes the present one, to where there is room for it.
-    Errno::result(unsafe { libc::sigaction(which as i32, std::ptr::null(), old.as_mut_ptr()) })?;
-    // SAFETY: the call has succeeded, so it is written.
-    Ok(unsafe { old.assume_init() }.sa_sigaction == libc::SIG_IGN)
+/// The thread's own state.
+struct Relay {
+    pid: u32,
+    signals: Signals,
+    seen: watch::Sender<Seen>,
+    ending: Option<Ending>,
+    /// The process that continued tracer last, because the command was continued.
+    woke: Option<u32>,
+}
+
+impl Relay {
+    fn serve(mut self) {
+        // It may have ended before its end was waited for.
+        self.look();
+        loop {
+            let came = sigwait::wait(&self.signals.set, self.ending.as_ref().map(|_| LOOK));
+            if let Some(came) = came {
+                self.take(came);
+            }
+            if let Some(ending) = &mut self.ending {
+                ending.check();
+            }
+        }
+    }
+
+    fn take(&mut self, came: Came) {
+        if came.number == libc::SIGCHLD {
+            self.look();
+        }
+        let over = self.is_over();
+        if !over && self.is_for_command(&came) {
+            came.pass_on(self.pid);
+        }
+        if over && STOPS.contains(&came.number) {
+            sigwait::stop_by(came.number);
+        }
+        let both = matches!(came.number, libc::SIGHUP | libc::SIGTERM);
+        if both || (over && ENDS.contains(&came.number)) {
+            self.seen.send_modify(|seen| {
+                seen.requests += 1;
+                seen.late += u32::from(over);
+            });
+        }
+        if over && ENDS.contains(&came.number) {
+            match &mut self.ending {
+                None => self.ending = Some(Ending::begin(came.number, self.signals.main)),
+                Some(ending) => ending.hurry(came.number),
+            }
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.seen.borrow().ended.is_some()
+    }
+
+    fn is_for_command(&self, came: &Came) -> bool {
+        match came.sender {
+            // What the command itself sends is not meant for it.
+            Some(sender) => {
+                sender != self.pid as i32 && sender != process::id() as i32 && self.woke != Some(sender as u32)
+            }
+            // While it is held, it may be too young to have got what the terminal sent.
+            None if !RELEASED.load(Ordering::Relaxed) => ![libc::SIGCHLD, libc::SIGPIPE].contains(&came.number),
+            None => !OF_KERNEL.contains(&came.number),
+        }
+    }
+
+    /// Looks whether the command has stopped or ended.
+    fn look(&mut self) {
+        while !self.is_over() {
+            let ended = match sigwait::look_at_child(self.pid) {
+                Some(Child::Ended(status)) => status,
+                Some(Child::Stopped(number)) => {
+                    self.stop(number);
+                    continue;
+                }
+                None => return,
+            };
+            let told = self.seen.borrow().requests > 0;
+            self.seen.send_modify(|seen| seen.ended = Some(ended));
+            if told {
+                self.ending = Some(Ending::begin(libc::SIGTERM, self.signals.main));
+            }
+        }
+    }
+
+    /// Stops as the command did: a shell that started tracer sees that. Goes on when either is continued.
+    fn stop(&mut self, number: i32) {
+        let waker = Waker::start(self.pid);
+        self.woke = waker.as_ref().map(Waker::pid);
+        if number == libc::SIGSTOP {
+            // It cannot be blocked.
+            // SAFETY: integers.
+            unsafe { libc::kill(process::id() as i32, number) };
+        } else {
+            sigwait::stop_by(number);
+        }
+        // What continued tracer, SIGCONT, waits to be passed on.
+        drop(waker);
+    }
 }
 
 /// What tracer's own start, or tracer itself, has changed of what it was started with.
 #[derive(Debug)]
-pub(in crate::cli) struct Inherited {
+pub(super) struct Inherited {
     /// Signals that were ignored, and that the command is to ignore.
-    pub(in crate::cli) ignored: Vec<i32>,
+    pub(super) ignored: Vec<i32>,
 }
 
 impl Inherited {
-    /// Looks what was inherited, and has children of tracer waited for whatever that was.
-    pub(in crate::cli) fn take() -> io::Result<Self> {
+    /// Looks at what was inherited, and makes sure that tracer can wait for its children.
+    pub(super) fn take() -> io::Result<Self> {
         let mut ignored = Vec::new();
-        if is_ignored(Signal::SIGCHLD)? {
-            ignored.push(Signal::SIGCHLD as i32);
+        if is_ignored(libc::SIGCHLD)? {
+            ignored.push(libc::SIGCHLD);
             // SAFETY: no handler is installed.
             unsafe { nix::sys::signal::signal(Signal::SIGCHLD, SigHandler::SigDfl) }?;
         }
         if PIPE_IGNORED.load(Ordering::Relaxed) {
-            ignored.push(Signal::SIGPIPE as i32);
+            ignored.push(libc::SIGPIPE);
         }
         Ok(Self { ignored })
     }
 }
 
 /// Whether SIGPIPE was ignored before Rust's start-up code had it ignored (library/std/src/sys/pal/unix/mod.rs, `init`).
-static PIPE_IGNORED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+static PIPE_IGNORED: AtomicBool = AtomicBool::new(false);
 
 extern "C" fn look_at_pipe() {
-    PIPE_IGNORED.store(is_ignored(Signal::SIGPIPE).unwrap_or(false), Ordering::Relaxed);
+    PIPE_IGNORED.store(is_ignored(libc::SIGPIPE).unwrap_or(false), Ordering::Relaxed);
 }
 
 // SAFETY: the C library calls what stands in this section before `main`; the function needs nothing that is made later.

@@ -1,0 +1,239 @@
+//! Ends tracer when a signal says so, whatever blocks it.
+//!
+//! A separate thread waits for SIGHUP, SIGINT and SIGTERM (and SIGXCPU, the limit on CPU time), and every other thread has them
+//! blocked. So they are seen even while the main thread waits in the kernel for a process or a file system that does not answer. The
+//! thread asks the main one to end in order and watches it. If nothing moves, or at a second signal, it ends the process itself.
+
+use std::os::fd::AsFd as _;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+use std::{fs, io, process, thread};
+
+use anyhow::Context as _;
+use nix::libc;
+use nix::time::ClockId;
+use tokio::sync::watch;
+
+use super::screen;
+use crate::sys::signals;
+use crate::sys::sigwait::{self, Set};
+
+/// How long nothing may move once tracer is to end.
+const BLOCKED: Duration = Duration::from_millis(800);
+
+/// How long an orderly end may take while something moves.
+pub(super) const LONGEST: Duration = Duration::from_secs(5);
+
+/// How long it may take from the second signal on.
+const AT_ONCE: Duration = Duration::from_millis(100);
+
+/// Time between two looks at the main thread.
+pub(super) const LOOK: Duration = Duration::from_millis(50);
+
+/// CPU time of the main thread that counts as progress. A thread that is only woken uses less.
+const PROGRESS: Duration = Duration::from_millis(1);
+
+/// How often something moved that takes no CPU time: see [`note_progress`].
+static MOVES: AtomicU64 = AtomicU64::new(0);
+
+/// The requests so far. There is one thread that counts them.
+static REQUESTS: OnceLock<watch::Sender<u32>> = OnceLock::new();
+
+/// Requests to end, one after the other. Each of several such values gets all of them.
+pub(super) struct Stop {
+    requests: watch::Receiver<u32>,
+    seen: u32,
+}
+
+impl Stop {
+    /// Catches the signals from now on. No other thread may run yet. With a screen, SIGTSTP and SIGCONT are for that.
+    pub(super) fn catch(with_screen: bool) -> anyhow::Result<Self> {
+        let requests = match REQUESTS.get() {
+            Some(requests) => requests.subscribe(),
+            None => Self::start(with_screen)?,
+        };
+        Ok(Self { requests, seen: 0 })
+    }
+
+    fn start(with_screen: bool) -> anyhow::Result<watch::Receiver<u32>> {
+        let mut numbers = vec![libc::SIGINT, libc::SIGTERM, libc::SIGXCPU];
+        // As nohup(1) wants it.
+        numbers.extend((!sigwait::is_ignored(libc::SIGHUP)?).then_some(libc::SIGHUP));
+        if with_screen {
+            numbers.extend([libc::SIGTSTP, libc::SIGCONT]);
+        }
+        let set = Set::of(numbers);
+        set.block();
+        let main = MainThread::this()?;
+        let requests = REQUESTS.get_or_init(|| watch::Sender::new(0));
+        let receiver = requests.subscribe();
+        thread::Builder::new().name("tracer-signals".into()).spawn(move || serve(&set, main, requests)).context(
+            "cannot start a thread for signals: raise the limits on processes and memory (`ulimit -u`, `-v`)",
+        )?;
+        Ok(receiver)
+    }
+
+    /// Done when the next request comes.
+    pub(super) async fn next(&mut self) {
+        let seen = self.seen;
+        // It fails only when the sender is gone, and that is static.
+        let _ = self.requests.wait_for(|&count| count > seen).await;
+        self.seen += 1;
+    }
+
+    /// Done when the first request comes.
+    pub(super) async fn requested(mut self) {
+        self.next().await;
+    }
+}
+
+/// Takes signals until the process ends.
+fn serve(set: &Set, main: MainThread, requests: &watch::Sender<u32>) {
+    let mut ending: Option<Ending> = None;
+    loop {
+        let came = sigwait::wait(set, ending.as_ref().map(|_| LOOK));
+        match came.map(|came| came.number) {
+            Some(libc::SIGTSTP) => screen::suspend(),
+            Some(libc::SIGCONT) => screen::continued(),
+            Some(number) => {
+                if number == libc::SIGXCPU {
+                    tracing::warn!("the limit on CPU time is reached, so this ends: raise it (`ulimit -t unlimited`)");
+                }
+                match &mut ending {
+                    None => ending = Some(Ending::begin(number, main)),
+                    Some(ending) => ending.hurry(number),
+                }
+                requests.send_modify(|count| *count += 1);
+            }
+            None => {}
+        }
+        if let Some(ending) = &mut ending {
+            ending.check();
+        }
+    }
+}
+
+/// Notes that an orderly end makes progress though the main thread only waits.
+pub(super) fn note_progress() {
+    MOVES.fetch_add(1, Ordering::Relaxed);
+}
+
+/// The CPU clock of the main thread.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MainThread(ClockId);
+
+impl MainThread {
+    /// The calling thread.
+    pub(super) fn this() -> io::Result<Self> {
+        let mut clock = 0;
+        // SAFETY: it takes the handle of this thread and writes a number.
+        let failed = unsafe { libc::pthread_getcpuclockid(libc::pthread_self(), &raw mut clock) };
+        if failed != 0 {
+            return Err(io::Error::from_raw_os_error(failed));
+        }
+        Ok(Self(ClockId::from_raw(clock)))
+    }
+
+    fn used(self) -> Duration {
+        self.0.now().map(Duration::from).unwrap_or_default()
+    }
+}
+
+/// An orderly end that was asked for.
+#[derive(Debug)]
+pub(super) struct Ending {
+    number: i32,
+    main: MainThread,
+    latest: Instant,
+    moved: Instant,
+    used: Duration,
+    moves: u64,
+    again: bool,
+}
+
+impl Ending {
+    /// It is asked for now, by a signal.
+    pub(super) fn begin(number: i32, main: MainThread) -> Self {
+        let now = Instant::now();
+        let moves = MOVES.load(Ordering::Relaxed);
+        Self { number, main, latest: now + LONGEST, moved: now, used: main.used(), moves, again: false }
+    }
+
+    /// It was asked for once more.
+    pub(super) fn hurry(&mut self, number: i32) {
+        (self.number, self.again) = (number, true);
+        self.latest = self.latest.min(Instant::now() + AT_ONCE);
+    }
+
+    /// Ends the process if the orderly end does not come.
+    pub(super) fn check(&mut self) {
+        let (now, used, moves) = (Instant::now(), self.main.used(), MOVES.load(Ordering::Relaxed));
+        if used >= self.used + PROGRESS || moves != self.moves {
+            (self.moved, self.used, self.moves) = (now, used, moves);
+        }
+        if now >= self.latest || now >= self.moved + BLOCKED {
+            self.give_up();
+        }
+    }
+
+    fn give_up(&self) -> ! {
+        let text = self.text();
+        let (done, said) = mpsc::channel();
+        // On another thread, because what it writes to may block as well.
+        let last_words = move || {
+            screen::give_back_now();
+            // Not through the lock of `io::stderr`, which a blocked thread may hold.
+            let _ = nix::unistd::write(io::stderr().as_fd(), text.as_bytes());
+            let _ = done.send(());
+        };
+        if thread::Builder::new().spawn(last_words).is_ok() {
+            let _ = said.recv_timeout(AT_ONCE);
+        }
+        // SAFETY: it takes an integer and does not return. Destructors are left out: they may wait for what is blocked.
+        unsafe { libc::_exit(1) }
+    }
+
+    fn text(&self) -> String {
+        let name = signals::name(self.number as u32);
+        let why = if self.again {
+            "by a second signal".to_owned()
+        } else {
+            match fs::read_to_string(format!("/proc/self/task/{}/wchan", process::id())) {
+                Ok(place) if !matches!(&*place, "" | "0") => {
+                    format!("because something blocks it (in the kernel: {place})")
+                }
+                _ => "because something blocks it".to_owned(),
+            }
+        };
+        format!(
+            "tracer: {name} ended it before it could end in order, {why}: what it had not written yet, `bye` among it, is missing\n"
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_is_progress_and_waiting_is_not() {
+        let mut ending = Ending::begin(libc::SIGTERM, MainThread::this().unwrap());
+        let (latest, used) = (ending.latest, ending.used);
+        thread::sleep(Duration::from_millis(5));
+        let begun = Instant::now();
+        while ending.main.used() < used + PROGRESS {
+            assert!(begun.elapsed() < Duration::from_secs(60));
+        }
+        let before = ending.moved;
+        ending.check();
+        assert!(ending.moved > before, "it worked");
+        note_progress();
+        let before = ending.moved;
+        ending.check();
+        assert!(ending.moved > before, "something moved");
+        ending.hurry(libc::SIGINT);
+        assert!(ending.latest < latest && ending.text().contains("SIGINT"));
+    }
+}
