@@ -7,6 +7,7 @@ mod features;
 mod outputs;
 #[path = "../pty/mod.rs"]
 mod pty;
+mod screens;
 mod terminal;
 mod top;
 mod tree;

@@ -119,6 +119,34 @@ impl OnTerminal {
         }
     }
 
+    /// Takes our side of the terminal away, as when a window is closed or a connection is cut.
+    pub(crate) fn hang_up(&mut self) {
+        self.master = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).expect("another terminal");
+    }
+
+    /// Waits for the end of a command whose terminal is gone. Gives the exit code; none if it was a signal.
+    pub(crate) fn ends_alone(&mut self) -> Option<i32> {
+        let end = Instant::now() + BOUND;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child of ours") {
+                return status.code();
+            }
+            assert!(Instant::now() < end, "it goes on without a terminal for {BOUND:?}");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Waits until the command is stopped, or goes on.
+    pub(crate) fn await_stopped(&mut self, stopped: bool) {
+        let end = Instant::now() + BOUND;
+        let stat = format!("/proc/{}/stat", self.pid());
+        let state = || std::fs::read_to_string(&stat).ok()?.rsplit_once(") ")?.1.chars().next();
+        while state().is_some_and(|state| state == 'T') != stopped {
+            assert!(Instant::now() < end, "not stopped: {stopped}, within {BOUND:?}: {:?}", state());
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Shows what is written next. False if nobody has the terminal open any more.
     fn show(&mut self, end: Instant) -> bool {
         let left = PollTimeout::try_from(end.saturating_duration_since(Instant::now())).expect("less than a month");

@@ -9,10 +9,12 @@ mod container_origins;
 mod container_paths;
 mod container_table;
 mod containers;
+mod ending;
 mod exec_argv;
 mod exec_failed;
 mod exec_path;
 mod exit;
+mod faults;
 mod filters;
 mod filters_by_cgroup;
 mod hostile;
@@ -27,6 +29,7 @@ mod reader;
 mod reap;
 mod run;
 mod run_signals;
+mod run_world;
 mod saturating;
 mod session;
 mod storm;
@@ -64,6 +67,9 @@ pub(crate) fn all() -> Vec<Case> {
         reap::cases(),
         run::cases(),
         run_signals::cases(),
+        run_world::cases(),
+        ending::cases(),
+        faults::cases(),
         reader::cases(),
         place::cases(),
         cli::cases(),

@@ -2,20 +2,25 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Write as _};
 use std::os::unix::process::CommandExt as _;
-use std::process::{Command, Stdio};
+use std::process::{ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use super::run::{await_signal, check_caught};
-use crate::support::{BOUND, Case, Guarded, case, command, open_directory, run_bounded};
+use crate::support::{BOUND, Case, Guarded, case, command, deed_arguments, open_directory, proc, run_bounded};
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
         case("run_signals::sent_to_tracer_alone_are_passed_on", passed_on),
+        case("run_signals::every_other_one_is_passed_on_too", every_other),
+        case("run_signals::tracer_stops_and_continues_with_the_command", stops_and_continues),
+        case("run_signals::a_blocked_tracer_still_passes_them_on", blocked),
         case("run_signals::ctrl_c_while_the_command_is_held", ctrl_c_while_held),
         case("run_signals::a_parent_that_ignores_sigchld", parent_ignores_sigchld),
         case("run_signals::ignored_as_by_hand", ignored_as_by_hand),
@@ -29,6 +34,125 @@ fn passed_on() {
         tracer.signal(signal);
         check_caught(tracer, place.path(), signal);
     }
+}
+
+fn send(pid: u32, signal: i32) {
+    // SAFETY: integers.
+    assert_eq!(unsafe { libc::kill(pid as i32, signal) }, 0, "signal {signal} to {pid}");
+}
+
+/// `tracer run` around the deed that says which signals come, and its standard output.
+fn say_signals(place: &std::path::Path, command: &mut Command) -> (Guarded, BufReader<ChildStdout>) {
+    command.args(["run", "-o"]).arg(place.join("events")).arg("--");
+    command.args(deed_arguments("say-signals", &place.join("truth"), &[]));
+    let mut tracer = Guarded::spawn(command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()));
+    let mut said = BufReader::new(tracer.child().stdout.take().expect("it was piped"));
+    assert_eq!(next_line(&mut said), "ready");
+    (tracer, said)
+}
+
+fn next_line(said: &mut impl BufRead) -> String {
+    let mut line = String::new();
+    said.read_line(&mut line).expect("UTF-8");
+    line.trim().to_owned()
+}
+
+fn every_other() {
+    let place = open_directory();
+    let (mut tracer, mut said) = say_signals(place.path(), &mut command([""; 0]));
+    let uncatchable = [libc::SIGKILL, libc::SIGSTOP, libc::SIGTERM];
+    let ordinary = (1..32).filter(|signal| !uncatchable.contains(signal));
+    for signal in ordinary.chain([libc::SIGRTMIN(), libc::SIGRTMIN() + 1, libc::SIGRTMAX()]) {
+        send(tracer.pid(), signal);
+        assert_eq!(next_line(&mut said), format!("{signal:02}"));
+    }
+    // Real-time signals are counted.
+    for _ in 0..3 {
+        send(tracer.pid(), libc::SIGRTMIN());
+    }
+    for _ in 0..3 {
+        assert_eq!(next_line(&mut said), libc::SIGRTMIN().to_string());
+    }
+    send(tracer.pid(), libc::SIGTERM);
+    assert_eq!(tracer.wait(BOUND).code(), Some(128 + libc::SIGTERM));
+}
+
+fn await_state(pid: u32, what: &str, is: fn(char) -> bool) {
+    let end = Instant::now() + BOUND;
+    while !proc::stat(pid).is_some_and(|stat| is(stat.state)) {
+        assert!(Instant::now() < end, "{pid} is not {what}:\n{}", proc::picture(pid));
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn stops_and_continues() {
+    let place = open_directory();
+    let arguments: [OsString; 7] = [
+        "run".into(),
+        "-o".into(),
+        place.path().join("events").into(),
+        "--".into(),
+        "sh".into(),
+        "-c".into(),
+        "echo $$; while :; do sleep 0.1; done".into(),
+    ];
+    let mut tracer = Guarded::spawn(command(&arguments).process_group(0).stdout(Stdio::piped()));
+    let mut said = BufReader::new(tracer.child().stdout.take().expect("it was piped"));
+    let cmd: u32 = next_line(&mut said).parse().expect("its pid");
+    let both = |what: &str, is: fn(char) -> bool| {
+        await_state(cmd, what, is);
+        await_state(tracer.pid(), what, is);
+    };
+    let group = -(tracer.pid() as i32) as u32;
+    // To either or to both, as `kill`, a terminal and a shell's `fg` do it.
+    for (stopped, signal, continued) in [
+        (tracer.pid(), libc::SIGTSTP, tracer.pid()),
+        (tracer.pid(), libc::SIGTTIN, cmd),
+        (group, libc::SIGTSTP, group),
+        (cmd, libc::SIGSTOP, cmd),
+        (cmd, libc::SIGTTOU, tracer.pid()),
+    ] {
+        send(stopped, signal);
+        both("stopped", |state| state == 'T');
+        send(continued, libc::SIGCONT);
+        both("running", |state| state != 'T');
+    }
+    // What was started to continue it is gone.
+    let children = || proc::all().values().filter(|stat| stat.ppid == tracer.pid() && stat.pid != cmd).count();
+    let end = Instant::now() + BOUND;
+    while children() > 0 {
+        assert!(Instant::now() < end, "a helper is left:\n{}", proc::picture(tracer.pid()));
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    tracer.signal(Signal::SIGTERM);
+    assert_eq!(tracer.wait(BOUND).code(), Some(128 + libc::SIGTERM));
+}
+
+/// A pipe that holds nothing more.
+pub(super) fn full_pipe() -> (PipeReader, PipeWriter) {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    let flags = fcntl(&writer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("our pipe");
+    assert_eq!(flags, 0);
+    while (&writer).write(&[b'x'; 4096]).is_ok() {}
+    fcntl(&writer, FcntlArg::F_SETFL(OFlag::empty())).expect("our pipe");
+    (reader, writer)
+}
+
+/// What tracer says with `-vv` finds no room, so its main thread waits for ever.
+fn blocked() {
+    let place = open_directory();
+    let (reader, writer) = full_pipe();
+    let mut command = command(["-vv"]);
+    command.args(["run", "-o"]).arg(place.path().join("events")).args(["--", "sleep", "60"]);
+    let mut tracer = Guarded::spawn(command.process_group(0).stderr(writer).stdout(Stdio::null()));
+    let end = Instant::now() + BOUND;
+    while held_child(tracer.pid()).is_none() {
+        assert!(Instant::now() < end && tracer.runs(), "the command is held");
+        std::thread::yield_now();
+    }
+    send(tracer.pid(), libc::SIGTERM);
+    assert_eq!(tracer.wait(BOUND).code(), Some(1), "the command ended by it, and tracer soon after");
+    drop(reader);
 }
 
 /// A child that is no copy of tracer any more, but waits to become the command.

@@ -11,7 +11,7 @@ use super::kit;
 use crate::support::{Ident, Truth};
 
 pub(super) const DEEDS: &[(&str, Deed)] =
-    &[("await-signal", await_signal), ("tell-start", tell_start), ("family", family)];
+    &[("await-signal", await_signal), ("say-signals", say_signals), ("tell-start", tell_start), ("family", family)];
 
 static CAUGHT: AtomicI32 = AtomicI32::new(0);
 
@@ -31,6 +31,26 @@ fn await_signal(truth: Truth, _: &[String]) {
     let signal = CAUGHT.load(Ordering::Relaxed);
     truth.say("caught", json!({ "signal": signal }));
     std::process::exit(40 + signal)
+}
+
+extern "C" fn say(signal: libc::c_int) {
+    let digits = [b'0' + (signal / 10) as u8, b'0' + (signal % 10) as u8, b'\n'];
+    // SAFETY: it reads three bytes of this stack.
+    unsafe { libc::write(1, digits.as_ptr().cast(), digits.len()) };
+}
+
+/// Says on standard output that it is ready, then each signal that comes, as two digits, until SIGTERM ends it.
+fn say_signals(truth: Truth, _: &[String]) {
+    for signal in (1..=libc::SIGRTMAX()).filter(|&signal| signal != libc::SIGTERM) {
+        // SAFETY: the handler only writes. Those that cannot be caught are refused.
+        unsafe { libc::signal(signal, say as *const () as libc::sighandler_t) };
+    }
+    truth.say("ready", json!({ "pid": Ident::me().pid }));
+    println!("ready");
+    std::io::stdout().flush().expect("standard output is open");
+    loop {
+        std::thread::sleep(kit::PATIENCE);
+    }
 }
 
 /// Says what it found when it started: signals ignored or blocked, descriptors, group, session.

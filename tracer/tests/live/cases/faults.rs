@@ -1,0 +1,260 @@
+//! Faults in the middle of a storm: there is an honest error or an honest `lost`, and never silence.
+//!
+//! What goes wrong, and when, is drawn from a seed (`TRACER_SEED`).
+
+use std::fs;
+use std::io::Read as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use nix::libc;
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::Signal;
+
+use super::stream::Storm;
+use crate::support::{BOUND, Case, Guarded, Rng, case, command, open_directory, parse_lines, proc, tracer_binary};
+
+pub(super) fn cases() -> Vec<Case> {
+    seeds().into_iter().map(|seed| case(format!("faults::in_a_storm_{seed}"), move || in_a_storm(seed))).collect()
+}
+
+/// Two as a rule, so that it is short; others on request.
+fn seeds() -> Vec<u64> {
+    let given = std::env::var("TRACER_SEED").unwrap_or_default();
+    let seeds: Vec<u64> = given.split(',').filter_map(|seed| seed.trim().parse().ok()).collect();
+    if seeds.is_empty() { vec![1, 2] } else { seeds }
+}
+
+/// A fault, and what is right then.
+type Fault = fn(&mut Rng, &Path);
+
+const FAULTS: [(&str, Fault); 9] = [
+    ("stopped for a while", stopped),
+    ("killed", killed),
+    ("the reader goes", reader_goes),
+    ("few descriptors", few_descriptors),
+    ("little address space", little_memory),
+    ("a limit on the size of files", small_files),
+    ("a full disk", full_disk),
+    ("the held command is killed", held_killed),
+    ("the held command is stopped", held_stopped),
+];
+
+fn in_a_storm(seed: u64) {
+    let mut rng = Rng::new(seed);
+    let storm = Storm::start();
+    let mut faults = FAULTS;
+    // Each once, in another order for each seed.
+    for i in (1..faults.len()).rev() {
+        faults.swap(i, rng.below(i as u64 + 1) as usize);
+    }
+    for (name, fault) in faults {
+        eprintln!("faults, seed {seed}: {name}");
+        let place = open_directory();
+        fault(&mut rng, place.path());
+    }
+    storm.stop();
+}
+
+fn a_moment(rng: &mut Rng) {
+    std::thread::sleep(Duration::from_millis(rng.below(300)));
+}
+
+/// A stream to a file, and where it complains.
+fn stream(place: &Path, set_up: impl FnMut() -> std::io::Result<()> + Send + Sync + 'static) -> Guarded {
+    let mut command = command(["stream", "--no-snapshot", "-o"]);
+    command.arg(place.join("events")).stderr(fs::File::create(place.join("complaint")).expect("a new file"));
+    // SAFETY: what the tests set up are limits, which is safe between fork and exec.
+    unsafe { command.pre_exec(set_up) };
+    Guarded::spawn(&mut command)
+}
+
+fn complaint(place: &Path) -> String {
+    fs::read_to_string(place.join("complaint")).expect("it was made")
+}
+
+/// It ended in order and accounts for all it saw, or says in one line why it could not.
+fn check_honest(tracer: &mut Guarded, place: &Path) {
+    let status = tracer.wait(BOUND);
+    let said = complaint(place);
+    match status.code() {
+        Some(0) => check_balance(place),
+        Some(1) => {
+            let last = said.lines().last().unwrap_or_default();
+            assert!(last.starts_with("tracer: ") && last.contains(": "), "no reason: {said:?}");
+            assert!(!said.contains("panicked"), "{said}");
+        }
+        _ => panic!("it ended by {status}: {said}"),
+    }
+}
+
+/// `bye` is there, and says how many of what happened are missing.
+fn check_balance(place: &Path) {
+    let lines = parse_lines(&fs::read(place.join("events")).expect("it was written"));
+    let bye = lines.last().and_then(|line| line.event.bye()).expect("`bye` is last");
+    assert_eq!(bye.seen, bye.emitted + bye.filtered + bye.folded + bye.dropped + bye.lost, "{bye:?}");
+    let lost: u64 = lines.iter().filter_map(|line| line.event.lost()).map(|lost| lost.total).sum();
+    assert_eq!(bye.lost, lost, "every loss has a line");
+    for (number, line) in lines.iter().enumerate() {
+        assert_eq!(line.event.seq, number as u64, "no line is missing: {}", line.text);
+    }
+}
+
+fn await_events(tracer: &mut Guarded, place: &Path) {
+    let end = std::time::Instant::now() + BOUND;
+    while fs::metadata(place.join("events")).map_or(0, |events| events.len()) == 0 {
+        assert!(std::time::Instant::now() < end, "nothing is written:\n{}", proc::picture(tracer.pid()));
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn stopped(rng: &mut Rng, place: &Path) {
+    let mut tracer = stream(place, || Ok(()));
+    await_events(&mut tracer, place);
+    for _ in 0..3 {
+        tracer.signal(Signal::SIGSTOP);
+        a_moment(rng);
+        tracer.signal(Signal::SIGCONT);
+        a_moment(rng);
+    }
+    tracer.signal(Signal::SIGTERM);
+    check_honest(&mut tracer, place);
+    assert_eq!(tracer.wait(BOUND).code(), Some(0), "{}", complaint(place));
+}
+
+/// What it wrote is whole lines up to the last, and the next one works.
+fn killed(rng: &mut Rng, place: &Path) {
+    let mut tracer = stream(place, || Ok(()));
+    await_events(&mut tracer, place);
+    a_moment(rng);
+    tracer.signal(Signal::SIGKILL);
+    tracer.wait(BOUND);
+    let bytes = fs::read(place.join("events")).expect("it was written");
+    let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+    let lines = parse_lines(&bytes[..whole]);
+    assert!(lines.iter().all(|line| line.event.bye().is_none()), "no `bye`: nobody takes it for the whole");
+    let finished = crate::support::run_bounded(
+        &mut command(["stream", "-n", "5", "--append", "-o"]).arg(place.join("events")),
+        BOUND,
+    );
+    assert_eq!(finished.code(), 0, "{finished:?}");
+}
+
+fn reader_goes(rng: &mut Rng, place: &Path) {
+    let complaint_file = fs::File::create(place.join("complaint")).expect("a new file");
+    let mut tracer = Guarded::spawn(command(["stream"]).stdout(Stdio::piped()).stderr(complaint_file));
+    let mut reader = tracer.child().stdout.take().expect("it was piped");
+    let mut some = vec![0; 1 + rng.below(200_000) as usize];
+    reader.read_exact(&mut some).expect("there is a storm");
+    drop(reader);
+    assert_eq!((tracer.wait(BOUND).code(), complaint(place)), (Some(0), String::new()));
+}
+
+fn limit(resource: Resource, most: u64) -> impl FnMut() -> std::io::Result<()> {
+    move || setrlimit(resource, most, most).map_err(Into::into)
+}
+
+/// Lets it run for a moment, then asks it to end. It may have ended by itself.
+fn check_limited(mut tracer: Guarded, rng: &mut Rng, place: &Path) {
+    a_moment(rng);
+    a_moment(rng);
+    if tracer.runs() {
+        // Caught only once it has begun.
+        let end = std::time::Instant::now() + BOUND;
+        while tracer.runs() && fs::metadata(place.join("events")).map_or(0, |events| events.len()) == 0 {
+            assert!(std::time::Instant::now() < end, "neither begins nor ends:\n{}", proc::picture(tracer.pid()));
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+    if tracer.runs() {
+        tracer.signal(Signal::SIGTERM);
+    }
+    check_honest(&mut tracer, place);
+}
+
+fn few_descriptors(rng: &mut Rng, place: &Path) {
+    for _ in 0..4 {
+        let most = 4 + rng.below(60);
+        let tracer = stream(place, limit(Resource::RLIMIT_NOFILE, most));
+        check_limited(tracer, rng, place);
+        let _ = fs::remove_file(place.join("events"));
+    }
+}
+
+fn little_memory(rng: &mut Rng, place: &Path) {
+    for _ in 0..4 {
+        let most = (96 + rng.below(400)) << 20;
+        let mut tracer = stream(place, limit(Resource::RLIMIT_AS, most));
+        a_moment(rng);
+        if tracer.runs() {
+            check_limited(tracer, rng, place);
+        } else if tracer.wait(BOUND).code() != Some(127) {
+            // 127: not even the dynamic linker found room, and says so.
+            check_honest(&mut tracer, place);
+        }
+        assert!(!complaint(place).is_empty() || place.join("events").exists(), "silence");
+        let _ = fs::remove_file(place.join("events"));
+    }
+}
+
+fn small_files(rng: &mut Rng, place: &Path) {
+    let mut tracer = stream(place, limit(Resource::RLIMIT_FSIZE, rng.below(100_000)));
+    assert_eq!(tracer.wait(BOUND).code(), Some(1), "{}", complaint(place));
+    assert!(
+        complaint(place).contains("File too large") && complaint(place).contains("ulimit -f"),
+        "{}",
+        complaint(place)
+    );
+}
+
+/// A file system of some pages, which nobody else sees.
+fn full_disk(rng: &mut Rng, place: &Path) {
+    let script = "mount -t tmpfs -o size=$2k tmpfs \"$1\" && exec \"$0\" stream -o \"$1/events\"";
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", script]).arg(tracer_binary()).arg(place).arg((64 + rng.below(1000)).to_string());
+    let finished = crate::support::run_bounded(command.stdin(Stdio::null()), BOUND);
+    let line = finished.assert_one_line_failure();
+    assert!(line.contains("No space left on device"), "{line}");
+}
+
+/// `tracer run`, once its command is held.
+fn held(place: &Path) -> (Guarded, u32) {
+    let mut command = command(["run", "-o"]);
+    command.arg(place.join("events")).args(["--", "sh", "-c", "exit 5"]);
+    command.stderr(fs::File::create(place.join("complaint")).expect("a new file"));
+    let mut tracer = Guarded::spawn(&mut command);
+    let end = std::time::Instant::now() + BOUND;
+    loop {
+        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", tracer.pid())).unwrap_or_default();
+        if let Some(child) = children.split_whitespace().next().and_then(|child| child.parse().ok()) {
+            return (tracer, child);
+        }
+        assert!(std::time::Instant::now() < end && tracer.runs(), "the command is held");
+        std::thread::yield_now();
+    }
+}
+
+fn held_killed(rng: &mut Rng, place: &Path) {
+    let (mut tracer, child) = held(place);
+    std::thread::sleep(Duration::from_millis(rng.below(100)));
+    // SAFETY: integers. It is a child of a process that we have not waited for.
+    unsafe { libc::kill(child as i32, libc::SIGKILL) };
+    // It may have been let go, and have ended, by then.
+    let code = tracer.wait(BOUND).code();
+    assert!(matches!(code, Some(137 | 5)), "{code:?}: {}", complaint(place));
+}
+
+fn held_stopped(rng: &mut Rng, place: &Path) {
+    let (mut tracer, child) = held(place);
+    std::thread::sleep(Duration::from_millis(rng.below(50)));
+    // SAFETY: integers, as above.
+    unsafe { libc::kill(child as i32, libc::SIGSTOP) };
+    a_moment(rng);
+    // It may have ended by then.
+    // SAFETY: integers, as above.
+    unsafe { libc::kill(child as i32, libc::SIGCONT) };
+    assert_eq!(tracer.wait(BOUND).code(), Some(5), "{}", complaint(place));
+    check_balance(place);
+}
