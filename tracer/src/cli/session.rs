@@ -263,5 +263,9 @@ pub(super) fn builder(capture: &Capture) -> Builder {
 
 /// One thread: the kernel side does the parallel part, and order is what we sell.
 pub(super) fn runtime() -> anyhow::Result<Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().context("cannot start the event loop")
+    tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()
+        .context("cannot start the event loop")
 }
