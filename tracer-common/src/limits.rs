@@ -1,9 +1,13 @@
 //! Sizes and bounds that both sides rely on.
 
-/// Length of `task_struct.comm`, NUL included (`TASK_COMM_LEN`, include/linux/sched.h).
+/// Length of `task_struct.comm`, NUL included ([`TASK_COMM_LEN`]).
+///
+/// [`TASK_COMM_LEN`]: https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/include/linux/sched.h
 pub const COMM_LEN: usize = 16;
 
-/// Deepest nesting of pid namespaces (`MAX_PID_NS_LEVEL`, include/linux/pid_namespace.h).
+/// Deepest nesting of pid namespaces ([`MAX_PID_NS_LEVEL`]).
+///
+/// [`MAX_PID_NS_LEVEL`]: https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/include/linux/pid_namespace.h
 pub const MAX_NS_LEVEL: usize = 32;
 
 /// Longest path taken from the kernel, in bytes, for each of exe, cwd and filename.
@@ -45,7 +49,9 @@ pub const RING_DEFAULT_BYTES: u32 = 8 << 20;
 pub const ARGV_DEFAULT_BYTES: u32 = 64 << 10;
 
 /// Most argv bytes that can be captured: what the kernel lets an exec have at most
-/// (three quarters of `_STK_LIM`, fs/exec.c `bprm_stack_limits`).
+/// (three quarters of `_STK_LIM`, [`bprm_stack_limits`]).
+///
+/// [`bprm_stack_limits`]: https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/fs/exec.c
 pub const ARGV_MAX_BYTES: u32 = 6 << 20;
 
 /// Most arguments of a failed exec that are looked at: they are still scattered over the caller's memory.
@@ -75,7 +81,9 @@ pub const MAX_NAMESPACES: u32 = 1 << 13;
 /// Room in the set of names of programs that may put others where they are asked for.
 pub const MAX_AIDES: u32 = 64;
 
-/// Longest path of a cgroup, its NUL included (`TRACE_CGROUP_PATH_LEN`, kernel/cgroup/cgroup-internal.h).
+/// Longest path of a cgroup, its NUL included ([`TRACE_CGROUP_PATH_LEN`]).
+///
+/// [`TRACE_CGROUP_PATH_LEN`]: https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/kernel/cgroup/cgroup-internal.h
 pub const CGROUP_PATH_BYTES: usize = 1024;
 
 /// Room for execs that are under way, where the program that tells them has to be told of them ahead.

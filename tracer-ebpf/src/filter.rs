@@ -19,10 +19,10 @@ use crate::kernel::config;
 use crate::maps::{AIDES, CGROUPS, NAMESPACES, OPEN, TRACKED, UNREAPED, USERS};
 use crate::task::{Task, cgroup_at, ids_at, namespaces_at};
 
-/// `BPF_NOEXIST`, include/uapi/linux/bpf.h.
+/// `BPF_NOEXIST`: <https://github.com/torvalds/linux/blob/830b3c68c1fb1e9176028d02ef86f3cf76aa2476/include/uapi/linux/bpf.h>
 const NOEXIST: u64 = 1;
 
-/// include/uapi/asm-generic/errno-base.h.
+/// <https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/include/uapi/asm-generic/errno-base.h>
 const EEXIST: i32 = 17;
 
 /// All of whose events are reported.

@@ -5,7 +5,7 @@
 //! tracepoint of Linux 6.9, saves its address beforehand. If the kernel skips that program, the interpreter is unreadable,
 //! and nothing else is missing.
 //!
-//! [`include/trace/perf.h`]: https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/include/trace/perf.h
+//! [`include/trace/perf.h`]: https://github.com/torvalds/linux/blob/028ef9c96e96197026887c0f092424679298aae8/include/trace/perf.h
 
 use core::ffi::c_void;
 

@@ -8,7 +8,7 @@
 //!
 //! [`do_exit`]: https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/kernel/exit.c
 //! [Since 6.16]: https://github.com/torvalds/linux/blob/038d61fd642278bab63ee8ef722c50d10ab01e8f/include/trace/events/sched.h
-//! [`include/trace/perf.h`]: https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/include/trace/perf.h
+//! [`include/trace/perf.h`]: https://github.com/torvalds/linux/blob/028ef9c96e96197026887c0f092424679298aae8/include/trace/perf.h
 
 use core::ffi::c_void;
 use core::ptr::{read_volatile, write_volatile};

@@ -22,9 +22,11 @@ pub(crate) fn identity_at(task: u64) -> TaskRef {
     }
 }
 
-/// Likewise of a task that may be gone, and its memory be a younger one's: none of one that was born after `than_ns`, nor of one
-/// that a fork is making, which begins as a copy of the one that forks, number, birth and all (kernel/fork.c,
-/// `dup_task_struct`).
+/// The same of a task that may be freed, and its memory in use for a younger one. Returns none for a task that was created after
+/// `than_ns`, nor for one that a fork is making: that begins as a copy of the task that forks, with its number and its start
+/// ([`dup_task_struct`]).
+///
+/// [`dup_task_struct`]: https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/kernel/fork.c
 #[inline(always)]
 pub(crate) fn identity_if_older(task: u64, than_ns: u64) -> TaskRef {
     let identity = identity_at(task);
@@ -42,7 +44,8 @@ fn is_in_list_of_its_pid(task: u64) -> bool {
     if offset!(task_thread_pid) == ABSENT || offset!(task_pid_links) == ABSENT || offset!(pid_tasks) == ABSENT {
         return false;
     }
-    // The first list is that of `PIDTYPE_PID`: of the one task whose number it is (include/linux/pid.h).
+    // The first list is that of `PIDTYPE_PID`: of the one task whose number it is.
+    // https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/include/linux/pid.h
     let pid: u64 = read(task, offset!(task_thread_pid));
     read::<u64>(pid, offset!(pid_tasks)) == task + u64::from(offset!(task_pid_links))
 }

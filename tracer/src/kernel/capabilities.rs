@@ -4,7 +4,8 @@ use std::fmt;
 use std::fs;
 use std::path::Path;
 
-/// A capability: its bit (include/uapi/linux/capability.h), and its name.
+/// A capability: its bit (<https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/include/uapi/linux/capability.h>),
+/// and its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Capability {
     pub(crate) bit: u32,
@@ -22,7 +23,9 @@ const SYS_ADMIN: Capability = Capability { bit: 21, name: "CAP_SYS_ADMIN" };
 /// All that tracer has a use for.
 const ALL: [Capability; 7] = [BPF, PERFMON, SYS_PTRACE, SYS_RESOURCE, SYS_ADMIN, DAC_READ_SEARCH, DAC_OVERRIDE];
 
-/// The initial user namespace (include/linux/proc_ns.h, `PROC_USER_INIT_INO`): what is held in another does not count.
+/// The initial user namespace ([`PROC_USER_INIT_INO`]): what is held in another does not count.
+///
+/// [`PROC_USER_INIT_INO`]: https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/include/linux/proc_ns.h
 const INITIAL: &str = "user:[4026531837]";
 
 /// Who is to be given capabilities: the way depends on that.
@@ -67,7 +70,8 @@ impl Held {
 
     pub(crate) fn has(self, capability: Capability) -> bool {
         let has = |bit: u32| self.effective >> bit & 1 != 0;
-        // CAP_SYS_ADMIN stands for both, as before 5.8 (include/linux/capability.h, `bpf_capable`, `perfmon_capable`).
+        // CAP_SYS_ADMIN stands for both, as before 5.8 (`bpf_capable`, `perfmon_capable`):
+        // https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/include/linux/capability.h
         let stands_in = matches!(capability, BPF | PERFMON) && has(SYS_ADMIN.bit);
         // Root owns the files that are to be read.
         let reads = capability == DAC_READ_SEARCH && (has(DAC_OVERRIDE.bit) || self.who == Who::Root);

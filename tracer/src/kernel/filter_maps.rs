@@ -11,7 +11,7 @@ use super::error::{LoadError, refused};
 use super::object::take;
 use super::options::Selection;
 
-/// `BPF_NOEXIST` (include/uapi/linux/bpf.h).
+/// `BPF_NOEXIST`: <https://github.com/torvalds/linux/blob/830b3c68c1fb1e9176028d02ef86f3cf76aa2476/include/uapi/linux/bpf.h>
 const NOEXIST: u64 = 1;
 
 impl Selection {

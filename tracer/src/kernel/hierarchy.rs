@@ -177,7 +177,8 @@ impl Hierarchy {
 fn walk(directory: &Path, path: &str, depth: usize, out: &mut Vec<(u64, String)>) {
     let Ok(meta) = fs::metadata(directory) else { return };
     out.push((meta.ino(), if path.is_empty() { "/".to_owned() } else { path.to_owned() }));
-    // Two links for the directory itself, one more for each in it (fs/kernfs/dir.c).
+    // Two links for the directory itself, one more for each in it:
+    // https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/fs/kernfs/dir.c
     if meta.nlink() == 2 || depth == MAX_DEPTH {
         return;
     }

@@ -201,6 +201,11 @@ impl Kernel {
         self.misses.untold()
     }
 
+    /// True if the programs of this build can report their faults: their second object was there when it was made.
+    pub fn has_log() -> bool {
+        has_log()
+    }
+
     /// Shows what the programs have reported of their own faults ([`KernelOptions::log`]).
     pub fn show_log(&mut self) {
         if let Some(log) = &mut self.log {

@@ -1,5 +1,7 @@
 //! The limit of locked memory, `RLIMIT_MEMLOCK`: before Linux 5.11 maps and programs count against it
-//! (kernel/bpf/syscall.c, `bpf_charge_memlock`); since then they count as memory of the control group.
+//! ([`bpf_charge_memlock`]); since then they count as memory of the control group.
+//!
+//! [`bpf_charge_memlock`]: https://github.com/torvalds/linux/blob/2c85ebc57b3e1817b6ce1a6b703928e113a90442/kernel/bpf/syscall.c
 
 use nix::errno::Errno;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};

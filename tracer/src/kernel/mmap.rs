@@ -1,7 +1,9 @@
-//! Maps whose memory is the kernel side's and ours at the same time.
+//! Maps whose memory the kernel side and user space share.
 //!
-//! Not by bpf(2): while that looks into a map, the kernel passes over programs that are attached to trace events on that CPU
-//! (kernel/bpf/syscall.c, `bpf_disable_instrumentation`), and it can be preempted over it.
+//! They are not read by bpf(2): while that reads a map, the kernel skips programs on trace events on that CPU
+//! ([`bpf_disable_instrumentation`]), and the call can be preempted meanwhile.
+//!
+//! [`bpf_disable_instrumentation`]: https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/kernel/bpf/syscall.c
 
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd as _, BorrowedFd};

@@ -1,14 +1,16 @@
 //! Hooks at which no program is preempted, for kernels that skip one that is.
 //!
-//! Since 7.0 a program on a tracepoint can be preempted (`include/linux/tracepoint.h`: SRCU instead of `preempt_disable`).
+//! Since 7.0 a program on a tracepoint can be preempted ([`include/linux/tracepoint.h`]: SRCU instead of
+//! `preempt_disable`).
 //! Until it resumes, the kernel skips it for every other task on that CPU ([`__bpf_trace_run`] has one counter per program and
 //! CPU). A trace event still comes with preemption off ([`include/trace/perf.h`]), and a new task is woken with its run queue
 //! locked ([`wake_up_new_task`]). Only the tracepoints of forks, execs and exits need that: the others are hit with interrupts or
 //! preemption off.
 //!
-//! [`__bpf_trace_run`]: https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/kernel/trace/bpf_trace.c
-//! [`include/trace/perf.h`]: https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/include/trace/perf.h
-//! [`wake_up_new_task`]: https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/kernel/sched/core.c
+//! [`include/linux/tracepoint.h`]: https://github.com/torvalds/linux/blob/028ef9c96e96197026887c0f092424679298aae8/include/linux/tracepoint.h
+//! [`__bpf_trace_run`]: https://github.com/torvalds/linux/blob/028ef9c96e96197026887c0f092424679298aae8/kernel/trace/bpf_trace.c
+//! [`include/trace/perf.h`]: https://github.com/torvalds/linux/blob/028ef9c96e96197026887c0f092424679298aae8/include/trace/perf.h
+//! [`wake_up_new_task`]: https://github.com/torvalds/linux/blob/028ef9c96e96197026887c0f092424679298aae8/kernel/sched/core.c
 
 use super::error::LoadError;
 use super::fallback::{Fallback, Lack};

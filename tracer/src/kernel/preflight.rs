@@ -7,10 +7,14 @@ use std::path::Path;
 
 use nix::sys::statfs::{PROC_SUPER_MAGIC, statfs};
 
-/// Inode of the initial pid namespace (`PROC_PID_INIT_INO`, include/linux/proc_ns.h).
+/// Inode of the initial pid namespace ([`PROC_PID_INIT_INO`]).
+///
+/// [`PROC_PID_INIT_INO`]: https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/include/linux/proc_ns.h
 const INITIAL_PID_NS: u64 = 0xEFFF_FFFC;
 
-/// Inode of the initial time namespace (`PROC_TIME_INIT_INO`, include/linux/proc_ns.h).
+/// Inode of the initial time namespace ([`PROC_TIME_INIT_INO`]).
+///
+/// [`PROC_TIME_INIT_INO`]: https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/include/linux/proc_ns.h
 const INITIAL_TIME_NS: u64 = 0xEFFF_FFFA;
 
 /// Why tracing from here is not possible.

@@ -1,4 +1,6 @@
-//! The ring's memory: what kernel/bpf/ringbuf.c writes, read where it lies.
+//! The ring's memory: what [the kernel] writes, read where it lies.
+//!
+//! [the kernel]: https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/kernel/bpf/ringbuf.c
 //!
 //! Two pages hold a position each, in bytes since the beginning: up to which the kernel has reserved room, and up to which we
 //! gave it back. Then comes the data, in which each record has eight bytes before it: its length with two flags, and something
@@ -19,7 +21,8 @@ use super::mmap::Memory;
 /// Before each record (`struct bpf_ringbuf_hdr`), and what records are aligned to.
 const HEAD: usize = 8;
 
-/// `BPF_RINGBUF_BUSY_BIT` and `BPF_RINGBUF_DISCARD_BIT` (include/uapi/linux/bpf.h): it is still being written; it is none.
+/// `BPF_RINGBUF_BUSY_BIT` and `BPF_RINGBUF_DISCARD_BIT` (<https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/include/uapi/linux/bpf.h>):
+/// it is still being written; it is none.
 const BUSY: u32 = 1 << 31;
 const DISCARDED: u32 = 1 << 30;
 

@@ -45,7 +45,7 @@ const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_BTF_GET_FD_BY_ID: libc::c_long = 19;
 const BPF_BTF_GET_NEXT_ID: libc::c_long = 23;
 
-/// `struct bpf_btf_info` (include/uapi/linux/bpf.h).
+/// `struct bpf_btf_info`: <https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/include/uapi/linux/bpf.h>
 #[repr(C)]
 #[derive(Default)]
 struct Info {

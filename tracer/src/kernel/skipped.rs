@@ -43,7 +43,9 @@ impl Misses {
     }
 }
 
-/// `recursion_misses` (kernel/bpf/syscall.c, `bpf_prog_show_fdinfo`), by which the kernel means any other reason too.
+/// `recursion_misses` ([`bpf_prog_show_fdinfo`]), in which the kernel counts skips for any other reason too.
+///
+/// [`bpf_prog_show_fdinfo`]: https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/kernel/bpf/syscall.c
 fn count(info: &File) -> u64 {
     let mut text = [0; 1024];
     let Ok(length) = info.read_at(&mut text, 0) else { return 0 };

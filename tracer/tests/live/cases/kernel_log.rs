@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use tempfile::TempDir;
 use tracer::event::Kind;
+use tracer::kernel::load::Kernel;
 use tracer_common::limits::PATH_DEPTH;
 
 use crate::support::{BOUND, Case, Finished, Need, case, command, parse_lines, run_bounded};
@@ -12,9 +13,15 @@ use crate::support::{BOUND, Case, Finished, Need, case, command, parse_lines, ru
 pub(super) fn cases() -> Vec<Case> {
     vec![
         // Up to 6.2 the verifier tracks numbers exactly in a program that has subprograms, as the log makes them.
-        case("kernel_log::a_path_deeper_than_the_walk_is_shown", shown).needs(&[Need::Kernel(6, 3)]),
+        case("kernel_log::a_path_deeper_than_the_walk_is_shown", shown)
+            .needs(&[Need::Kernel(6, 3), Need::Check(not_built)]),
         case("kernel_log::is_silent_unless_it_is_wanted", silent),
     ]
+}
+
+/// `cargo xtask build` makes the object with the log; another way to build may not.
+fn not_built() -> Option<String> {
+    (!Kernel::has_log()).then(|| "the object of programs with a log was not built".to_owned())
 }
 
 const WALKED: &str = "cwd is cut";
