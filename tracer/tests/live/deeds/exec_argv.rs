@@ -118,12 +118,13 @@ fn from_threads(truth: Truth, arguments: &[String]) {
     for _ in 0..3 {
         thread::spawn(|| thread::sleep(kit::PATIENCE));
     }
-    let leader = kit::gettid();
+    // `/proc/self/exe` is that of the leader, and shows nothing once it is gone.
+    let (leader, program) = (kit::gettid(), this_binary());
     let execs = thread::spawn(move || {
         while leader_goes && is_alive(leader) {
             thread::yield_now();
         }
-        panic!("exec: {}", Command::new(this_binary()).args(again).exec())
+        panic!("exec: {}", Command::new(program).args(again).exec())
     });
     if leader_goes {
         kit::exit_thread(0);
