@@ -121,7 +121,7 @@ fn has_name(globs: &GlobSet, process: &Process) -> bool {
     }
     let file = |path: &str| path.rsplit('/').next().is_some_and(|file| file.starts_with(begin) && globs.is_match(file));
     image.exe.as_deref().is_some_and(file)
-        || image.argv.as_ref().is_some_and(|argv| argv.iter().take(NAMING_ARGUMENTS).any(|argument| file(argument)))
+        || image.argv.as_ref().is_some_and(|argv| argv.iter().take(NAMING_ARGUMENTS).any(file))
 }
 
 /// Patterns for units. One that has a slash is compared with the end of the path, any other with the name alone.

@@ -128,13 +128,13 @@ impl Sets {
         if let Selection::Users(users) = selection {
             fill(ebpf, "USERS", users.iter().copied())?;
         }
-        sets.open.set(0, 1, 0).map_err(|error| failed(error))?;
+        sets.open.set(0, 1, 0).map_err(failed)?;
         Ok(sets)
     }
 
     /// From here on only what is asked for is reported.
     pub(super) fn close(&mut self) -> Result<(), LoadError> {
-        self.open.set(0, 0, 0).map_err(|error| failed(error))
+        self.open.set(0, 0, 0).map_err(failed)
     }
 
     pub(super) fn track(&mut self, pid: u32, what: Tracked) -> Result<(), LoadError> {
@@ -147,7 +147,7 @@ impl Sets {
         let flags = if state == TRACKED_KIN { NOEXIST } else { 0 };
         match self.tracked.insert(pid, state, flags) {
             Err(MapError::SyscallError(error)) if error.io_error.kind() == ErrorKind::AlreadyExists => Ok(()),
-            other => other.map_err(|error| failed(error)),
+            other => other.map_err(failed),
         }
     }
 
@@ -160,7 +160,7 @@ impl Sets {
     }
 
     pub(super) fn admit_cgroup(&mut self, id: u64) -> Result<(), LoadError> {
-        self.cgroups.insert(id, 1, 0).map_err(|error| failed(error))
+        self.cgroups.insert(id, 1, 0).map_err(failed)
     }
 
     /// One that is not in the set is no matter.
@@ -169,7 +169,7 @@ impl Sets {
     }
 
     pub(super) fn admit_namespace(&mut self, number: u32) -> Result<(), LoadError> {
-        self.namespaces.insert(number, 1, 0).map_err(|error| failed(error))
+        self.namespaces.insert(number, 1, 0).map_err(failed)
     }
 
     /// One that is not in the set is no matter.
@@ -181,7 +181,7 @@ impl Sets {
 fn removed(done: Result<(), MapError>) -> Result<(), LoadError> {
     match done {
         Err(MapError::SyscallError(error)) if error.io_error.kind() == ErrorKind::NotFound => Ok(()),
-        done => done.map_err(|error| failed(error)),
+        done => done.map_err(failed),
     }
 }
 
@@ -190,7 +190,7 @@ fn fill<K: Pod>(ebpf: &mut Ebpf, name: &str, keys: impl Iterator<Item = K>) -> R
     let map = ebpf.map_mut(name).ok_or_else(|| refused(name, "the map is missing from the object"))?;
     let mut set = HashMap::<&mut MapData, K, u32>::try_from(map).map_err(|error| refused(name, error))?;
     for key in keys {
-        set.insert(key, 1, 0).map_err(|error| failed(error))?;
+        set.insert(key, 1, 0).map_err(failed)?;
     }
     Ok(())
 }

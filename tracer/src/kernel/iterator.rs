@@ -22,9 +22,9 @@ const TRIES: u32 = 1000;
 pub(crate) fn read(ebpf: &mut Ebpf) -> Result<Vec<Running>, LoadError> {
     let program = ebpf.program_mut(RUNNING.program).ok_or_else(|| failed("the program is missing from the object"))?;
     let program: &mut Iter = program.try_into().map_err(|error: aya::programs::ProgramError| failed(error))?;
-    let link = program.attach().map_err(|error| failed(error))?;
-    let link = program.take_link(link).map_err(|error| failed(error))?;
-    let mut file = link.into_file().map_err(|error| failed(error))?;
+    let link = program.attach().map_err(failed)?;
+    let link = program.take_link(link).map_err(failed)?;
+    let mut file = link.into_file().map_err(failed)?;
     let mut bytes = Vec::with_capacity(BUFFER);
     let mut buffer = vec![0; BUFFER];
     let mut tries = 0;
@@ -41,7 +41,7 @@ pub(crate) fn read(ebpf: &mut Ebpf) -> Result<Vec<Running>, LoadError> {
     let mut rest = &bytes[..];
     let mut out = Vec::new();
     while !rest.is_empty() {
-        out.push(running::take(&mut rest).map_err(|error| failed(error))?);
+        out.push(running::take(&mut rest).map_err(failed)?);
     }
     // Who reads is there as well.
     let me = std::process::id();

@@ -89,7 +89,7 @@ pub(super) fn fixed<T: FromBytes>(record: &[u8]) -> Result<(T, &[u8]), DecodeErr
 
 /// The first `announced` bytes of the variable part.
 #[inline]
-pub(super) fn variable<'a>(kind: u16, rest: &'a [u8], announced: usize) -> Result<&'a [u8], DecodeError> {
+pub(super) fn variable(kind: u16, rest: &[u8], announced: usize) -> Result<&[u8], DecodeError> {
     rest.get(..announced).ok_or(DecodeError::Variable { kind, announced, have: rest.len() })
 }
 

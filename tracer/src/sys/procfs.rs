@@ -35,7 +35,7 @@ impl Mounted {
             right.then(|| tail.nth(1).map(str::to_owned)).flatten()
         };
         // The last one lies on top.
-        let Some(options) = mounts.lines().filter_map(options).last() else { return Self::default() };
+        let Some(options) = mounts.lines().rev().find_map(options) else { return Self::default() };
         let value = |name: &str| options.split(',').find_map(|option| option.strip_prefix(name)?.strip_prefix('='));
         let of_group = value("gid").and_then(|gid| gid.parse().ok()).is_some_and(|gid| groups.contains(&gid));
         let hides_others = match value("hidepid") {

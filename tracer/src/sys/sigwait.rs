@@ -38,16 +38,19 @@ impl Set {
     }
 
     /// Blocks these in the calling thread and those that it starts from now on. Returns what was blocked before.
+    #[expect(clippy::return_self_not_must_use, reason = "not every caller restores the mask")]
     pub fn block(&self) -> Self {
         self.change(libc::SIG_BLOCK)
     }
 
     /// Unblocks these in the calling thread.
+    #[expect(clippy::return_self_not_must_use, reason = "not every caller restores the mask")]
     pub fn unblock(&self) -> Self {
         self.change(libc::SIG_UNBLOCK)
     }
 
     /// Blocks these and no others in the calling thread. Safe between fork and exec.
+    #[expect(clippy::return_self_not_must_use, reason = "not every caller restores the mask")]
     pub fn set(&self) -> Self {
         self.change(libc::SIG_SETMASK)
     }

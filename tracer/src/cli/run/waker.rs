@@ -57,7 +57,7 @@ fn watch(theirs: i32, ours: i32, tracer: libc::pid_t) -> ! {
         if libc::getppid() != tracer {
             libc::_exit(1);
         }
-        while !(is_stopped(ours) && !is_stopped(theirs)) {
+        while !is_stopped(ours) || is_stopped(theirs) {
             libc::nanosleep(&raw const LOOK, std::ptr::null_mut());
         }
         libc::kill(tracer, libc::SIGCONT);

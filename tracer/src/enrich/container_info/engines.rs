@@ -183,7 +183,7 @@ impl Engines {
 fn realm(process: &Path) -> Option<Realm> {
     let status = fs::read_to_string(process.join("status")).ok()?;
     let ids = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
-    let mut ids = ids.split_ascii_whitespace().map(|id| id.parse::<u32>());
+    let mut ids = ids.split_ascii_whitespace().map(str::parse::<u32>);
     let uid = ids.next()?.ok()?;
     if !ids.all(|id| id == Ok(uid)) {
         return None;

@@ -51,8 +51,12 @@ fn seed(running: Running, utc_minus_boot_ns: i64) -> Seed {
     let image = process.image_mut();
     image.set_comm(Text::from_padded(&comm));
     if !is(raw::RUNNING_KTHREAD) {
-        exe.into_iter().for_each(|exe| image.set_exe(exe));
-        cwd.into_iter().for_each(|cwd| image.set_cwd(cwd));
+        if let Some(exe) = exe {
+            image.set_exe(exe);
+        }
+        if let Some(cwd) = cwd {
+            image.set_cwd(cwd);
+        }
     }
     // A kernel thread is in the namespaces of the machine, of which one is enough to know them.
     let mnt_ns = if process.kthread && task.tgid != KTHREADD { 0 } else { ids.mnt_ns };

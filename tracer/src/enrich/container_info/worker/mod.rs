@@ -262,7 +262,7 @@ impl Worker {
         let bundle = open.bundle.clone().filter(within);
         let config = bundle.as_ref().and_then(|bundle| {
             let owner = if open.vouched { Owner::Vouched } else { Owner::of(bundle.realm.uid) };
-            self.see(bundle, bundle.path.join("config.json"), owner).map(|(json, _)| json)
+            self.see(bundle, &bundle.path.join("config.json"), owner).map(|(json, _)| json)
         });
         let spec = config.is_some_and(|json| files::bundle(&json, &mut open.info));
         if let Some(bundle) = bundle.as_ref().filter(|_| spec) {
@@ -276,7 +276,7 @@ impl Worker {
         if let Some((bundle, store)) = store.and_then(|bundle| Some((bundle, bundle.path.parent()?.parent()?))) {
             let owner = Owner::of(bundle.realm.uid);
             let known = ["containers.json", "volatile-containers.json"].iter().any(|name| {
-                let Some((json, by)) = self.see(bundle, store.join(name), owner) else { return false };
+                let Some((json, by)) = self.see(bundle, &store.join(name), owner) else { return false };
                 let known = files::podman(&json, id, &mut open.info);
                 if known {
                     open.named_by = Some(by);
@@ -299,7 +299,7 @@ impl Worker {
             self.engines.docker.iter().filter(|root| root.realm.covers(open.owner, cgroup)).cloned().collect();
         roots.iter().any(|root| {
             let file = root.path.join("containers").join(id).join("config.v2.json");
-            let Some((json, by)) = self.see(root, file, Owner::of(root.realm.uid)) else { return false };
+            let Some((json, by)) = self.see(root, &file, Owner::of(root.realm.uid)) else { return false };
             let known = docker::container(&json, &mut open.info);
             if known {
                 open.named_by = Some(by);
@@ -310,15 +310,15 @@ impl Worker {
 
     /// A file where a process sees it that has mounts of its own, or else where tracer does; and what it looked like before it
     /// was read. What a user or a process inside a container names is looked for nowhere else than there.
-    fn see(&mut self, place: &Place, path: PathBuf, owner: Owner) -> Option<(Vec<u8>, NamedBy)> {
+    fn see(&mut self, place: &Place, path: &Path, owner: Owner) -> Option<(Vec<u8>, NamedBy)> {
         let host = Place { seen_by: None, ..place.clone() };
         let only = place.realm.within.is_some() || place.realm.uid != 0 || place.seen_by.is_none();
         let ways = if only { vec![place] } else { vec![place, &host] };
         ways.into_iter().find_map(|place| {
-            let file = place.named(path.clone(), owner)?;
+            let file = place.named(path.to_owned(), owner)?;
             let (signature, bytes) = self.pool.run(place.realm.uid, move || (signature(&file).ok(), read(&file)))?;
             match bytes {
-                Ok(bytes) => Some((bytes, NamedBy { place: place.clone(), path: path.clone(), signature })),
+                Ok(bytes) => Some((bytes, NamedBy { place: place.clone(), path: path.to_owned(), signature })),
                 Err(error) => {
                     tracing::trace!("{} is not read: {error}", path.display());
                     None
