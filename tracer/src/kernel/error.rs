@@ -51,12 +51,12 @@ pub struct Refusal {
 const DOCTOR: &str = "`tracer doctor` shows what it lacks";
 
 pub(super) fn refused(doing: &str, source: impl Into<Box<dyn Error + Send + Sync>>) -> LoadError {
-    Refusal { doing: doing.into(), source: source.into(), remedy: DOCTOR }.into()
+    Refusal { doing: doing.into(), source: source.into(), remedy: DOCTOR }.with_remedy().into()
 }
 
 /// The same of what takes privileges: if they are missing, that is the reason.
 pub(super) fn classify(doing: &str, error: impl Error + Send + Sync + 'static) -> LoadError {
-    let refusal = Refusal { doing: doing.into(), source: error.into(), remedy: DOCTOR };
+    let refusal = Refusal { doing: doing.into(), source: error.into(), remedy: DOCTOR }.with_remedy();
     refusal.causes().for_each(|cause| tracing::debug!("{doing}: {cause}"));
     match Held::now().lack() {
         Some(lack) if matches!(refusal.errno(), Some(Errno::EPERM | Errno::EACCES)) => LoadError::NotPermitted(lack),
@@ -65,6 +65,14 @@ pub(super) fn classify(doing: &str, error: impl Error + Send + Sync + 'static) -
 }
 
 impl Refusal {
+    /// Names a better remedy where the error number shows one.
+    fn with_remedy(mut self) -> Self {
+        if matches!(self.errno(), Some(Errno::EMFILE | Errno::ENFILE)) {
+            self.remedy = "raise the limit on open files (`ulimit -n`)";
+        }
+        self
+    }
+
     /// The error number that the kernel gave, if it did.
     pub fn errno(&self) -> Option<Errno> {
         self.causes().find_map(|cause| {

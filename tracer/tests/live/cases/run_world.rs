@@ -38,11 +38,19 @@ fn closed() {
     }
 }
 
-/// Gives a file all capabilities, permitted and effective (`struct vfs_cap_data`, include/uapi/linux/capability.h).
+/// The capabilities that this process may pass on to a program. With any other, the kernel refuses to execute it.
+fn bounding_set() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("/proc is mounted");
+    let set = status.lines().find_map(|line| line.strip_prefix("CapBnd:")).expect("it is listed").trim();
+    u64::from_str_radix(set, 16).expect("hexadecimal")
+}
+
+/// Gives a file these capabilities, permitted and effective (`struct vfs_cap_data`, include/uapi/linux/capability.h).
 fn give_capabilities(program: &Path) -> std::io::Result<()> {
     const REVISION_2_EFFECTIVE: u32 = 0x0200_0001;
-    let data: Vec<u8> =
-        [REVISION_2_EFFECTIVE, u32::MAX, 0, u32::MAX, 0].into_iter().flat_map(u32::to_le_bytes).collect();
+    let set = bounding_set();
+    let words = [REVISION_2_EFFECTIVE, set as u32, 0, (set >> 32) as u32, 0];
+    let data: Vec<u8> = words.into_iter().flat_map(u32::to_le_bytes).collect();
     let path = CString::new(program.as_os_str().as_bytes())?;
     let name = c"security.capability";
     // SAFETY: two strings, and bytes of which the length is given.
