@@ -262,7 +262,7 @@ impl Task {
 
     /// True if a signal is the status of the whole process and yet none was delivered to it: the kernel ended its last
     /// thread directly (`do_exit(SIGKILL)` of strict seccomp, an oops). Before 5.17 this also holds for a process of one
-    /// thread that unblocked a signal that was pending.
+    /// thread that unblocked a signal that was pending; since 6.0 it holds for none.
     #[inline(always)]
     pub(crate) fn ended_without_signal(self) -> bool {
         let flags: u32 = self.signal().load(offset!(signal_flags));
