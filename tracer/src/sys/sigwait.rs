@@ -185,12 +185,13 @@ pub fn is_ignored(number: i32) -> io::Result<bool> {
 }
 
 /// Stops this process by a signal whose action is the default, until it is continued. A signal of a terminal does not stop a process
-/// that no shell could continue. It is sent to the calling thread: another may wait for it.
+/// that no shell could continue. It is sent to the calling thread: another may wait for it, and this one must not go on before
+/// the process is stopped.
 pub fn stop_by(number: i32) {
     let this = Set::of([number]);
     // SAFETY: integers, and the handle of this thread.
     unsafe { libc::pthread_kill(libc::pthread_self(), number) };
-    // Here the process stops, if it was blocked; otherwise before.
+    // Here the process stops, if the signal was blocked. Otherwise it stopped before.
     let before = this.unblock();
     before.set();
 }

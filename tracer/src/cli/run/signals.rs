@@ -178,13 +178,7 @@ impl Relay {
     fn stop(&mut self, number: i32) {
         let waker = Waker::start(self.pid);
         self.woke = waker.as_ref().map(Waker::pid);
-        if number == libc::SIGSTOP {
-            // It cannot be blocked.
-            // SAFETY: integers.
-            unsafe { libc::kill(process::id() as i32, number) };
-        } else {
-            sigwait::stop_by(number);
-        }
+        sigwait::stop_by(number);
         // What continued tracer, SIGCONT, waits to be passed on.
         drop(waker);
     }
