@@ -150,7 +150,8 @@ pub fn execute(plan: Plan) -> anyhow::Result<ExitCode> {
         let mut sink = TopSink { filter, top: Arc::clone(&top) };
         let Plan { pace, state, width, .. } = plan;
         let show = ShowTop { top, state, width, look: Look::of_system(), rows: Vec::new(), page: 0, users: Vec::new() };
-        live_view::live(tracer, &mut sink, &Wanted::default(), show, pace, Canvas { output, colour }, told).await?;
+        Box::pin(live_view::live(tracer, &mut sink, &Wanted::default(), show, pace, Canvas { output, colour }, told))
+            .await?;
         Ok(ExitCode::Done)
     })
 }

@@ -21,7 +21,7 @@ impl Watched {
         let mut table = Table::new(TableOptions { max_dead: 512, ancestors: true, ..TableOptions::default() });
         let mut events = Vec::new();
         table.seed((0..kernel.procs.len()).map(|nr| kernel.seed_of(nr)).collect(), &mut events);
-        assert_eq!(events.iter().map(|event| event.kind()).collect::<Vec<_>>(), [Kind::Process; 2]);
+        assert_eq!(events.iter().map(tracer::event::Event::kind).collect::<Vec<_>>(), [Kind::Process; 2]);
         events.clear();
         Self { kernel, table, events }
     }

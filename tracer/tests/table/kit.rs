@@ -57,7 +57,7 @@ impl Seen {
 }
 
 pub(crate) fn kinds(events: &[Event]) -> Vec<Kind> {
-    events.iter().map(|event| event.kind()).collect()
+    events.iter().map(tracer::event::Event::kind).collect()
 }
 
 /// Pid, old and new parent's pid, and reason of each reparenting.

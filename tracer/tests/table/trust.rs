@@ -162,7 +162,7 @@ fn a_container_without_a_cgroup_has_a_whole_life() {
     let answer = Answer { id: "web".into(), info: None, last: true, peak_memory_bytes: None };
     world.table.answer(answer, 0, &mut world.events);
     let life: Vec<Kind> =
-        world.events.iter().filter(|event| event.container().is_some()).map(|event| event.kind()).collect();
+        world.events.iter().filter(|event| event.container().is_some()).map(tracer::event::Event::kind).collect();
     let wanted =
         [Kind::ContainerCreate, Kind::ContainerInfo, Kind::ContainerStart, Kind::ContainerExit, Kind::ContainerRemove];
     assert_eq!(life, wanted);

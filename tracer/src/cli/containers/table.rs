@@ -80,7 +80,7 @@ pub(super) fn execute(wish: Wish<'_>, globals: &Globals) -> anyhow::Result<ExitC
         let tracer = builder(&Capture::default()).start()?;
         let wanted = Wanted { snapshot: true, ..Wanted::default() };
         let canvas = Canvas { output, colour };
-        live_view::live(tracer, &mut RosterSink(roster), &wanted, show, pace, canvas, told).await
+        Box::pin(live_view::live(tracer, &mut RosterSink(roster), &wanted, show, pace, canvas, told)).await
     })?;
     Ok(ExitCode::Done)
 }

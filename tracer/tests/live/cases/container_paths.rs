@@ -120,7 +120,7 @@ fn by_path() {
     let seen: Vec<_> = shell.iter().map(|line| (line.kind(), container(line))).collect();
     let id = Some(&*placed.id);
     assert_eq!(seen, [(Kind::Fork, None), (Kind::Exec, None), (Kind::Exec, id), (Kind::Exit, id)]);
-    let life: Vec<Kind> = about(&events, &placed.id).map(|event| event.kind()).collect();
+    let life: Vec<Kind> = about(&events, &placed.id).map(tracer::event::Event::kind).collect();
     // Nobody in it is its first process, so it neither starts nor ends.
     assert_eq!(life, [Kind::ContainerCreate, Kind::ContainerRemove]);
     let made = about(&events, &placed.id).next().unwrap().container().unwrap();

@@ -113,7 +113,7 @@ pub(super) fn about<'a>(events: &'a [Event], id: &str) -> impl Iterator<Item = &
 
 /// What happened to it. When it is told what its files say depends on when they were read.
 pub(super) fn life_of(events: &[Event], id: &str) -> Vec<Kind> {
-    about(events, id).map(|event| event.kind()).filter(|kind| *kind != Kind::ContainerInfo).collect()
+    about(events, id).map(tracer::event::Event::kind).filter(|kind| *kind != Kind::ContainerInfo).collect()
 }
 
 /// The end of a container has the name and image that its engine gave it, and what its files say was told before.

@@ -100,7 +100,7 @@ fn hangup() {
     let stream = Stream::start(&[]);
     let trace = stream.stop_by(Signal::SIGHUP);
     check_sound(&trace);
-    assert_eq!(trace.events().last().map(|event| event.kind()), Some(Kind::Bye));
+    assert_eq!(trace.events().last().map(tracer::event::Event::kind), Some(Kind::Bye));
 }
 
 fn ignored_hangup() {

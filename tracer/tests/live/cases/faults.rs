@@ -135,10 +135,8 @@ fn killed(rng: &mut Rng, place: &Path) {
     let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
     let lines = parse_lines(&bytes[..whole]);
     assert!(lines.iter().all(|line| line.event.bye().is_none()), "no `bye`: nobody takes it for the whole");
-    let finished = crate::support::run_bounded(
-        &mut command(["stream", "-n", "5", "--append", "-o"]).arg(place.join("events")),
-        BOUND,
-    );
+    let finished =
+        crate::support::run_bounded(command(["stream", "-n", "5", "--append", "-o"]).arg(place.join("events")), BOUND);
     assert_eq!(finished.code(), 0, "{finished:?}");
 }
 

@@ -206,7 +206,7 @@ fn state_elsewhere() {
     let trace = stream.stop();
     let events = events(&trace);
     let ours: Vec<Kind> =
-        events.iter().filter(|event| container(event) == Some(&name)).map(|event| event.kind()).collect();
+        events.iter().filter(|event| container(event) == Some(&name)).map(tracer::event::Event::kind).collect();
     assert!(ours.contains(&Kind::Process) && ours.contains(&Kind::Exit), "{ours:?}");
     assert_eq!(life_of(&events, &name), [Kind::ContainerExit, Kind::ContainerRemove]);
 }
@@ -303,7 +303,9 @@ fn paused() {
     ask(&["pause", &name]);
     let seen = stream.events_until(&|event| is(event, true));
     let mut roster = tracer::analysis::roster::Roster::default();
-    seen.iter().for_each(|event| roster.apply(event));
+    for event in &seen {
+        roster.apply(event);
+    }
     let state = |roster: &tracer::analysis::roster::Roster| {
         roster.last().containers.iter().find(|one| *one.container.id == *id).map(|one| one.state.name())
     };

@@ -390,7 +390,7 @@ impl Kernel {
             ppid,
             start_ticks: proc.start_ns / 10_000_000,
             // `/proc` shows the tick, the iterator the nanosecond.
-            start_ns: if nr % 2 == 0 { proc.start_ns } else { 0 },
+            start_ns: if nr.is_multiple_of(2) { proc.start_ns } else { 0 },
             tty: 0,
             cgroup_id: 0,
             mnt_ns: 0,
