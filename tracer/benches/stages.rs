@@ -18,9 +18,10 @@ use std::io;
 use bytes::Buf as _;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use tracer::event::Event;
+use tracer::pipeline::consumer::Consumer as _;
 use tracer::record::decode::decode;
 use tracer::record::gaps::Gaps;
-use tracer::sink::{JsonSink, Sink as _};
+use tracer::sink::{JsonLines, Writer};
 use tracer::table::{Table, TableOptions};
 
 const RECORDED: &[u8] = include_bytes!("../tests/captures/make.ring");
@@ -98,10 +99,10 @@ fn stages(criterion: &mut Criterion) {
             );
         });
         group.bench_function("decode, table, JSON", |bench| {
-            let mut sink = JsonSink::new(io::sink());
+            let mut sink = Writer::new(JsonLines, io::sink());
             bench.iter_batched_ref(
                 fresh,
-                |(table, gaps)| tell(&ring, table, gaps, |event| sink.write(event).expect("it takes all")),
+                |(table, gaps)| tell(&ring, table, gaps, |event| sink.take(event).expect("it takes all")),
                 BatchSize::PerIteration,
             );
         });

@@ -11,10 +11,10 @@ use tracer::event::schema;
 use tracer::event::time::Timestamp;
 use tracer::event::{
     Ancestor, ArgvInfo, Bye, Capture, Cause, Container, ContainerEnd, Detail, Dropped, Event, Exec, ExecFailed, Exit,
-    Filtering, Hello, Image, Kind, Kubernetes, Lost, Origin, Process, ProcessContainer, Reap, Reparent, ReparentReason,
-    Source, Storm, StormCommand, StormPhase, StormStatus, Usage, Zombie,
+    Filtering, Hello, HelloSource, Image, Kind, Kubernetes, Lost, Origin, Process, ProcessContainer, Reap, Reparent,
+    ReparentReason, Source, Storm, StormCommand, StormPhase, StormStatus, Usage, Zombie,
 };
-use tracer::sink::{JsonSink, Sink};
+use tracer::sink::{Encoder as _, JsonLines};
 
 const TIME: Timestamp = Timestamp(1_700_000_000_123_456_789);
 
@@ -272,6 +272,7 @@ fn storm() -> Storm {
 fn hello() -> Hello {
     let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect();
     Hello {
+        source: Some(HelloSource::Kernel),
         version: "0.1.0".into(),
         hooks: texts(&["sched_process_fork"]),
         fallbacks: texts(&["none"]),
@@ -282,10 +283,7 @@ fn hello() -> Hello {
 
 fn lines(events: &[Event]) -> String {
     let mut bytes = Vec::new();
-    let mut sink = JsonSink::new(&mut bytes);
-    events.iter().try_for_each(|event| sink.write(event)).unwrap();
-    sink.flush().unwrap();
-    drop(sink);
+    events.iter().try_for_each(|event| JsonLines.encode(event, &mut bytes)).unwrap();
     String::from_utf8(bytes).unwrap()
 }
 

@@ -290,6 +290,27 @@ impl Default for Capture {
 }
 
 impl CaptureArgs {
+    /// An error if an option chooses what is captured: with `--from` that is chosen already.
+    pub fn refuse_with_from(&self, command: &'static str) -> Result<(), UsageError> {
+        let Self { threads, argv_max, exec_failed, reap, zombie_after: _, ring_size, max_memory: _, btf } = self;
+        let given = [
+            (*threads, "--threads"),
+            (*argv_max != Size(ARGV_DEFAULT_BYTES), "--argv-max"),
+            (exec_failed.is_some(), "--exec-failed"),
+            (*reap, "--reap"),
+            (*ring_size != Size(RING_DEFAULT_BYTES), "--ring-size"),
+            (btf.is_some(), "--btf"),
+        ];
+        match given.into_iter().find_map(|(given, name)| given.then_some(name)) {
+            Some(name) => {
+                let message =
+                    format!("{name} chooses what is recorded: leave it out with --from, and give it to the recorder");
+                Err(UsageError::new(command, message))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// What the options mean; `command` is for the error.
     pub fn capture(&self, filter: &FilterArgs, command: &'static str) -> Result<Capture, UsageError> {
         let wrong = |message: String| Err(UsageError::new(command, message));

@@ -10,7 +10,7 @@ use clap::{ColorChoice, CommandFactory};
 
 use super::{Cli, screen};
 use crate::pipeline::PipelineError;
-use crate::sink::OutputError;
+use crate::sink::{DrainError, OutputError};
 use crate::view::escape;
 
 /// How tracer ends.
@@ -138,8 +138,8 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
         let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<OutputError>());
         inner.is_some_and(OutputError::is_closed_pipe)
     };
-    error.chain().any(|cause| match cause.downcast_ref::<PipelineError>() {
-        Some(PipelineError::Output(error)) => of_output(error),
+    error.chain().any(|cause| match (cause.downcast_ref(), cause.downcast_ref()) {
+        (Some(PipelineError::Output(error)), _) | (_, Some(DrainError::Output(error))) => of_output(error),
         _ => cause.downcast_ref::<io::Error>().is_some_and(of_output),
     })
 }

@@ -12,13 +12,17 @@ use ratatui::layout::Rect;
 use ratatui::{Frame, Terminal, TerminalOptions, Viewport};
 
 use super::screen::{self, Came, Screen};
-use crate::pipeline::Wanted;
-use crate::sink::{Output, Sink, Target};
-use crate::source::live::Tracer;
+use crate::filter::Filter;
+use crate::pipeline::consumer::Consumer;
+use crate::sink::{Output, Target};
+use crate::source::Source;
 use crate::view::keys::Wish;
 
 /// The longest that a key waits for its effect.
 const PATIENCE: Duration = Duration::from_millis(100);
+
+/// Time between two pictures of what does not change.
+const STILL: Duration = Duration::from_secs(3600);
 
 /// What is shown.
 pub(super) trait Show: Send + 'static {
@@ -63,9 +67,9 @@ pub(super) struct Canvas {
 
 /// Shows picture after picture of what the sink makes of a trace, until it is told to end, here or by a key.
 pub(super) async fn live(
-    tracer: Tracer,
-    sink: &mut dyn Sink,
-    wanted: &Wanted,
+    source: impl Source,
+    filter: Filter,
+    consumer: &mut dyn Consumer,
     show: impl Show,
     pace: Pace,
     canvas: Canvas,
@@ -74,7 +78,13 @@ pub(super) async fn live(
     let artist = move |stop: &AtomicBool| {
         if pace.batch { write(&show, pace, canvas, stop) } else { draw(show, pace, canvas, stop) }
     };
-    screen::follow(tracer, sink, wanted, told, artist).await
+    screen::follow(source, filter, consumer, told, artist).await
+}
+
+/// Shows a picture that no longer changes, until it is told to end, here or by a key.
+pub(super) async fn browse(show: impl Show, canvas: Canvas, told: impl Future<Output = ()>) -> anyhow::Result<()> {
+    let still = Pace { batch: false, delay: STILL, iterations: u64::MAX };
+    screen::browse(told, move |stop: &AtomicBool| draw(show, still, canvas, stop)).await
 }
 
 /// Waits until a picture is due. False if the end comes before.

@@ -7,8 +7,8 @@ mod args;
 mod completions;
 pub mod containers;
 pub mod doctor;
-mod drain;
 mod exit;
+mod from;
 mod live_view;
 mod man;
 pub mod run;
@@ -33,6 +33,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 pub use args::{Capture, CaptureArgs, FilterArgs};
 pub use exit::{ExitCode, UsageError, out_of_memory};
+pub use from::FromArgs;
 
 use crate::sink::{Existing, Output, Target};
 use crate::sys::sigwait;

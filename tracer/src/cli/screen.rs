@@ -7,7 +7,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -20,10 +20,11 @@ use tokio::sync::oneshot;
 
 use crate::clock;
 use crate::event::time::Timestamp;
-use crate::filter::{Filter, Spec};
+use crate::filter::Filter;
+use crate::pipeline::consumer::Consumer;
 use crate::pipeline::{self, Wanted};
-use crate::sink::{Output, Sink};
-use crate::source::live::Tracer;
+use crate::sink::Output;
+use crate::source::Source;
 use crate::sys::sigwait;
 
 /// What a terminal that does not know its size is taken for.
@@ -63,40 +64,73 @@ pub(super) fn continued() {
 
 /// Takes events in while another thread draws, until either is told to end.
 pub(super) async fn follow(
-    tracer: Tracer,
-    sink: &mut dyn Sink,
-    wanted: &Wanted,
+    source: impl Source,
+    filter: Filter,
+    consumer: &mut dyn Consumer,
     told: impl Future<Output = ()>,
     draw: impl FnOnce(&AtomicBool) -> anyhow::Result<()> + Send + 'static,
 ) -> anyhow::Result<()> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let (end, ended) = oneshot::channel();
-    let artist = thread::Builder::new().name("tracer-screen".into()).spawn({
-        let stop = Arc::clone(&stop);
-        move || {
-            let result = draw(&stop);
-            // The other side may have ended already.
-            let _ = end.send(());
-            result
-        }
-    });
-    let artist =
-        artist.context("cannot start a thread: raise the limits on processes and memory (`ulimit -u`, `-v`)")?;
+    let Artist { stop, ended, thread } = Artist::start(draw)?;
     let shutdown = async {
         tokio::select! {
             () = told => {}
             _ = ended => {}
         }
     };
-    // All events go to the view: it learns about processes from those that it does not show, too.
-    let everything = Filter::new(&Spec::default())?;
-    let result = pipeline::run(tracer, everything, sink, wanted, shutdown, |_| true).await;
+    let wanted = Wanted { snapshot: true, ..Wanted::default() };
+    let result = pipeline::run(source, filter, consumer, &wanted, shutdown, |_| true).await;
     stop.store(true, Ordering::Relaxed);
     // The terminal is as it was before an error is written to it.
-    let drawn =
-        artist.join().map_err(|_| anyhow::anyhow!("drawing the view failed: this is a bug, please report it"))?;
+    let drawn = joined(thread);
     result?;
     drawn
+}
+
+/// Lets another thread draw what no longer changes, until it ends or is told to.
+pub(super) async fn browse(
+    told: impl Future<Output = ()>,
+    draw: impl FnOnce(&AtomicBool) -> anyhow::Result<()> + Send + 'static,
+) -> anyhow::Result<()> {
+    let Artist { stop, ended, thread } = Artist::start(draw)?;
+    tokio::select! {
+        () = told => {}
+        _ = ended => {}
+    }
+    stop.store(true, Ordering::Relaxed);
+    joined(thread)
+}
+
+/// The thread that draws.
+struct Artist {
+    /// Asks it to end.
+    stop: Arc<AtomicBool>,
+    /// Completes when it has ended.
+    ended: oneshot::Receiver<()>,
+    thread: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Artist {
+    fn start(draw: impl FnOnce(&AtomicBool) -> anyhow::Result<()> + Send + 'static) -> anyhow::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (end, ended) = oneshot::channel();
+        let thread = thread::Builder::new().name("tracer-screen".into()).spawn({
+            let stop = Arc::clone(&stop);
+            move || {
+                let result = draw(&stop);
+                // The other side may have ended already.
+                let _ = end.send(());
+                result
+            }
+        });
+        let thread =
+            thread.context("cannot start a thread: raise the limits on processes and memory (`ulimit -u`, `-v`)")?;
+        Ok(Self { stop, ended, thread })
+    }
+}
+
+/// Waits for the thread that draws.
+fn joined(artist: JoinHandle<anyhow::Result<()>>) -> anyhow::Result<()> {
+    artist.join().map_err(|_| anyhow::anyhow!("drawing the view failed: this is a bug, please report it"))?
 }
 
 /// What happened on the terminal.

@@ -9,22 +9,22 @@ use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use tokio::runtime::Runtime;
 
-use super::drain::deliver;
 use super::run::Containers;
 use super::run::containers::{self, Caused};
 use super::run::launch::{Held, Released};
 use super::run::signals::Signals;
-use super::stop::Stop;
-use super::{Capture, ExitCode, exit, run, stream};
+use super::stop::{self, Stop};
+use super::{Capture, ExitCode, exit, from, run, stream};
 use crate::clock;
 use crate::event::time::Timestamp;
-use crate::event::{Bye, Detail, Event, Kind, Process};
+use crate::event::{Bye, Detail, Event, Filtering, Kind, Process};
 use crate::filter::{Filter, Spec};
 use crate::kernel::hierarchy::Hierarchy;
 use crate::kernel::preflight;
 use crate::kernel::visibility::{self, Unseen, What};
+use crate::pipeline::consumer::Consumer;
 use crate::pipeline::{self, Wanted};
-use crate::sink::{self, Output, Sink};
+use crate::sink::{Output, Writer};
 use crate::source::live::{Builder, Tracer};
 use crate::view::glyphs::Glyphs;
 use crate::view::line;
@@ -32,13 +32,16 @@ use crate::view::summary::Summary;
 
 /// Streams until it is told to end.
 pub(super) fn stream(plan: stream::Plan) -> anyhow::Result<ExitCode> {
-    plan.pids.iter().try_for_each(|&pid| must_exist(pid))?;
-    must_count(&plan.cgroups)?;
+    let recording = plan.from.as_deref().map(|file| from::open(file, &plan.globals)).transpose()?;
+    if recording.is_none() {
+        plan.pids.iter().try_for_each(|&pid| must_exist(pid))?;
+        must_count(&plan.cgroups)?;
+    }
     let output = Output::open(plan.target.clone())?;
     // Before the first thread, and not before this: to open a FIFO may take for ever.
     let (stop, mut again) = (Stop::catch(false)?, Stop::catch(false)?);
     let colour = plan.globals.colours(&output);
-    let mut sink = sink::open(plan.format, output, colour, room(&plan.capture))?;
+    let mut writer = Writer::open(plan.format.encoder(colour), output, room(&plan.capture))?;
     runtime()?.block_on(async {
         let limit = async {
             match plan.duration {
@@ -52,17 +55,25 @@ pub(super) fn stream(plan: stream::Plan) -> anyhow::Result<ExitCode> {
                 () = limit => {}
             }
         };
-        let tracer =
-            builder(&plan.capture).ancestors(plan.ancestors).push_down(plan.pushdown, plan.filtering).start()?;
         let wanted = Wanted {
             snapshot: plan.snapshot,
             count: plan.count,
             storm: plan.storm,
             on_slow: plan.on_slow,
-            until_over: !plan.keep_going,
+            // A recording is read to its end: a process of that number may start only later in it.
+            until_over: recording.is_none() && !plan.keep_going,
         };
-        pipeline::run(tracer, plan.filter, &mut *sink, &wanted, shutdown, |_| true).await?;
-        deliver(&*sink, &plan.target, async || again.next().await).await?;
+        if let Some(recording) = recording {
+            // Where its events are filtered need not be explained.
+            let filtering = plan.filtering.map(|filtering| Filtering { why: None, ..filtering });
+            let source = recording.filtering(filtering);
+            pipeline::run(source, plan.filter, &mut writer, &wanted, shutdown, |_| true).await?;
+        } else {
+            let tracer =
+                builder(&plan.capture).ancestors(plan.ancestors).push_down(plan.pushdown, plan.filtering).start()?;
+            pipeline::run(tracer, plan.filter, &mut writer, &wanted, shutdown, |_| true).await?;
+        }
+        writer.drain(async || again.next().await, stop::note_progress).await?;
         Ok(ExitCode::Done)
     })
 }
@@ -72,15 +83,15 @@ pub(super) fn run(mut plan: run::Plan) -> anyhow::Result<ExitCode> {
     preflight::check()?;
     // Before CMD is started: if the output cannot be opened, nothing is to have happened.
     let opened = match plan.output.take() {
-        Some((format, target)) => Some((format, Output::open(target.clone())?, target)),
+        Some((format, target)) => Some((format, Output::open(target)?)),
         None => None,
     };
     // Before the first thread, and not before this: to open a FIFO may take for ever.
     let signals = Signals::catch()?;
-    let sink = match opened {
-        Some((format, output, target)) => {
+    let writer = match opened {
+        Some((format, output)) => {
             let colour = plan.globals.colours(&output);
-            Some((sink::open(format, output, colour, room(&plan.capture))?, target))
+            Some(Writer::open(format.encoder(colour), output, room(&plan.capture))?)
         }
         None => None,
     };
@@ -94,14 +105,14 @@ pub(super) fn run(mut plan: run::Plan) -> anyhow::Result<ExitCode> {
             builder(&plan.capture).only(held.pid()).start()?
         };
         let colour = plan.globals.colours(&std::io::stderr());
-        if let Some((mut sink, target)) = sink {
-            let mut caused = Caused::by(held.pid(), plan.containers, false, &mut *sink);
+        if let Some(mut writer) = writer {
+            let mut caused = Caused::by(held.pid(), plan.containers, false, &mut writer);
             let ended = follow(&plan, tracer, &mut held, &mut caused).await?;
             // Who cannot be told still gets the command's status.
             let _ = containers::print(&caused.take(), colour);
             if ended.bye.is_some() {
-                let delivered = deliver(&*sink, &target, async || held.told_to_end().await).await;
-                exit::unless_closed_pipe(delivered)?;
+                let drained = writer.drain(async || held.told_to_end().await, stop::note_progress).await;
+                exit::unless_closed_pipe(drained.map_err(anyhow::Error::from))?;
             }
             return Ok(ended.code);
         }
@@ -130,10 +141,10 @@ struct Ended {
 }
 
 /// Follows the held command from its release to its end.
-async fn follow(plan: &run::Plan, tracer: Tracer, held: &mut Held, sink: &mut Caused<'_>) -> anyhow::Result<Ended> {
+async fn follow(plan: &run::Plan, tracer: Tracer, held: &mut Held, caused: &mut Caused<'_>) -> anyhow::Result<Ended> {
     // Its ancestors are in the table too; nothing more will be heard of them.
     let others = tracer.table().len_living().saturating_sub(1);
-    let members = (plan.containers == Containers::Anywhere).then(|| sink.living());
+    let members = (plan.containers == Containers::Anywhere).then(|| caused.living());
     let failed = match held.release().await? {
         Released::Started => None,
         Released::NotStarted(errno) => Some(errno),
@@ -149,7 +160,7 @@ async fn follow(plan: &run::Plan, tracer: Tracer, held: &mut Held, sink: &mut Ca
                 None => tracer.table().len_living() > others,
             }
     };
-    let traced = pipeline::run(tracer, plan.filter.clone(), sink, &wanted, held.ended(wait), some_left).await;
+    let traced = pipeline::run(tracer, plan.filter.clone(), caused, &wanted, held.ended(wait), some_left).await;
     // Whatever became of the trace, the command runs to its end.
     let code = held.code().await?;
     let bye = exit::unless_closed_pipe(traced.map_err(anyhow::Error::from))?;
@@ -181,8 +192,8 @@ impl Report {
     }
 }
 
-impl Sink for Report {
-    fn write(&mut self, event: &Event) -> std::io::Result<()> {
+impl Consumer for Report {
+    fn take(&mut self, event: &Event) -> std::io::Result<()> {
         let looks_for_command = |process: &Process| process.pid == self.root && process.execs == 0;
         if event.kind() == Kind::ExecFailed && event.process.as_ref().is_some_and(looks_for_command) {
             // It was tracer that looked along PATH for the command.
@@ -202,10 +213,6 @@ impl Sink for Report {
             usage.system_ns = usage.system_ns.saturating_sub(before_ns - user_ns);
         }
         self.summary.apply(&Event { detail: Detail::Exit(exit), ..event.clone() });
-        Ok(())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
     }
 }

@@ -17,14 +17,12 @@ use nix::time::ClockId;
 use tokio::sync::watch;
 
 use super::screen;
+use crate::sink::LONGEST;
 use crate::sys::signals;
 use crate::sys::sigwait::{self, Set};
 
 /// How long nothing may move once tracer is to end.
 const BLOCKED: Duration = Duration::from_millis(800);
-
-/// How long an orderly end may take while something moves.
-pub(super) const LONGEST: Duration = Duration::from_secs(5);
 
 /// How long it may take from the second signal on.
 const AT_ONCE: Duration = Duration::from_millis(100);

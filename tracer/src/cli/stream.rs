@@ -1,10 +1,11 @@
 //! `tracer stream`: every event, one by one.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::{Capture, CaptureArgs, ExitCode, FilterArgs, Globals, UsageError};
+use super::{Capture, CaptureArgs, ExitCode, FilterArgs, FromArgs, Globals, UsageError};
 use crate::analysis::storm;
 use crate::event::Filtering;
 use crate::event::field;
@@ -32,7 +33,7 @@ pub struct StreamArgs {
     no_snapshot: bool,
 
     /// Add to each event the ancestors of its process, nearest first
-    #[arg(short, long)]
+    #[arg(short, long, conflicts_with = "from")]
     ancestors: bool,
 
     /// End after so many events (`hello`, `lost`, `storm` and `bye` are not counted)
@@ -40,7 +41,7 @@ pub struct StreamArgs {
     count: Option<u64>,
 
     /// End after so long, e.g. 10s or 1h30m
-    #[arg(short, long, value_name = "TIME", value_parser = duration)]
+    #[arg(short, long, value_name = "TIME", value_parser = duration, conflicts_with = "from")]
     duration: Option<Duration>,
 
     /// Fold what one process and its descendants spawn beyond RATE events a second into `storm` lines
@@ -72,6 +73,9 @@ pub struct StreamArgs {
     on_slow: OnSlow,
 
     #[command(flatten)]
+    from: FromArgs,
+
+    #[command(flatten)]
     filter: FilterArgs,
 
     /// Where events are left out that are not asked for
@@ -82,7 +86,14 @@ pub struct StreamArgs {
     /// (it gets another user or is put into another control group) is told of from then on, as in `user`; but what it was
     /// before may be missing there: exec.previous_exe, creator_id, origin, how often it has exec'd, and of one that only ends exe
     /// and argv.
-    #[arg(long, help_heading = "Filters", value_name = "WHERE", default_value = "auto", value_enum)]
+    #[arg(
+        long,
+        help_heading = "Filters",
+        value_name = "WHERE",
+        default_value = "auto",
+        value_enum,
+        conflicts_with = "from"
+    )]
     filter_in: FilterIn,
 
     #[command(flatten)]
@@ -120,12 +131,15 @@ Examples:
       The same as the first, but a storm is one line a second instead of thousands.
   tracer stream --event exit | jq -c 'select(.exit.signal) | [.process.pid, .process.comm, .exit.signal, .exit.cause]'
       What gets killed, and by whom.
+  tracer stream --from events.jsonl.zst --event exec --uid www-data
+      What that user ran, from a recording.
 
 Fields of an event (a field that is absent is unknown or does not apply; `tracer schema` prints the JSON Schema):
 {}
 Exit status:
-  0  ended by SIGHUP, SIGINT, SIGTERM, --count or --duration, because the reader went away or all processes of --pid ended
-  1  tracing is not possible (see `tracer doctor`), or the output could not be written
+  0  ended by SIGHUP, SIGINT, SIGTERM, --count, --duration or the end of the recording, because the reader went away,
+     or because all processes of --pid ended
+  1  tracing is not possible (see `tracer doctor`), the recording cannot be read, or the output could not be written
   2  wrong usage",
         field::help()
     )
@@ -150,6 +164,8 @@ pub struct Plan {
     pub globals: Globals,
     /// Which are shown. Shown the snapshot ([`Filter::learn`]) before its events.
     pub filter: Filter,
+    /// The recording to read instead of tracing.
+    pub from: Option<PathBuf>,
     /// How much of that the kernel side does, and how that is told.
     pub pushdown: Pushdown,
     /// See [`Plan::pushdown`].
@@ -189,12 +205,15 @@ impl StreamArgs {
             let message = "--on-slow collapse folds events: it goes neither with --storm-alert nor with --reap";
             return Err(UsageError::new("stream", message.to_owned()));
         }
+        if self.from.file().is_some() {
+            self.capture.refuse_with_from("stream")?;
+        }
         let storm = self.storm();
         let needs = Needs {
             ancestors: self.ancestors,
             storms: storm.is_some() || self.on_slow == OnSlow::Collapse,
             reaps: capture.zombie_after.is_some(),
-            in_user_space: self.filter_in == FilterIn::User,
+            in_user_space: self.filter_in == FilterIn::User || self.from.file().is_some(),
         };
         let (pushdown, filtering) = self.filter.pushdown(needs, "stream")?;
         Ok(Plan {
@@ -202,6 +221,7 @@ impl StreamArgs {
             target: globals.target().unwrap_or_default().for_recording(),
             globals: globals.clone(),
             filter: self.filter.filter(&capture, "stream")?,
+            from: self.from.file().map(Path::to_owned),
             pushdown,
             filtering,
             pids: self.filter.pids(),

@@ -1,6 +1,7 @@
 //! `tracer top`: who spawns how much, live.
 
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,13 +13,14 @@ use super::live_view::{self, Canvas, Pace, Show};
 use super::screen::{self, now};
 use super::session::{builder, must_count, must_exist, runtime, say_unseen};
 use super::stop::Stop;
-use super::{Capture, CaptureArgs, ExitCode, FilterArgs, Globals, UsageError};
+use super::{Capture, CaptureArgs, ExitCode, FilterArgs, FromArgs, Globals, UsageError, from};
 use crate::clock;
 use crate::event::Event;
+use crate::event::time::Timestamp;
 use crate::filter::Filter;
 use crate::kernel::visibility::What;
-use crate::pipeline::Wanted;
-use crate::sink::{Output, Sink};
+use crate::pipeline::consumer::Consumer;
+use crate::sink::Output;
 use crate::source::live::ExecFailures;
 use crate::view::line;
 use crate::view::top::batch::{self, Look};
@@ -42,11 +44,11 @@ pub struct TopArgs {
     batch: bool,
 
     /// Time between two pictures: seconds, or e.g. 500ms
-    #[arg(short, long, value_name = "TIME", default_value = "2", value_parser = live_view::delay)]
+    #[arg(short, long, value_name = "TIME", default_value = "2", value_parser = live_view::delay, conflicts_with = "from")]
     delay: Duration,
 
     /// End after so many pictures
-    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "from")]
     iterations: Option<u64>,
 
     /// What a row stands for
@@ -60,6 +62,9 @@ pub struct TopArgs {
     /// Cut the lines of -b to so many columns
     #[arg(short, long, value_name = "COLUMNS", value_parser = clap::value_parser!(u16).range(1..))]
     width: Option<u16>,
+
+    #[command(flatten)]
+    from: FromArgs,
 
     #[command(flatten)]
     filter: FilterArgs,
@@ -84,6 +89,8 @@ Examples:
       Five seconds, as text: whose short-lived children use the CPU?
   tracer top -u www-data --group command
       What the web server's user starts.
+  tracer top --from build.jsonl
+      Who spawned how much in a recording, from its begin to its end; with -b as text.
 
 Exit status:
   0  ended by q, SIGHUP, SIGINT, SIGTERM or -n, or because the reader went away
@@ -101,6 +108,7 @@ pub struct Plan {
     cgroups: Vec<String>,
     capture: Capture,
     globals: Globals,
+    from: Option<PathBuf>,
 }
 
 impl TopArgs {
@@ -108,6 +116,9 @@ impl TopArgs {
     pub fn plan(self, globals: &Globals) -> Result<Plan, UsageError> {
         let batch = self.batch || globals.target().is_some() || !screen::is_possible();
         let capture = self.capture.capture(&self.filter, "top")?;
+        if self.from.file().is_some() {
+            self.capture.refuse_with_from("top")?;
+        }
         if capture.exec_failures != ExecFailures::No || capture.zombie_after.is_some() {
             let message = "top shows neither failed execs nor who waits for the dead: `tracer stream` tells them";
             return Err(UsageError::new("top", message));
@@ -120,6 +131,7 @@ impl TopArgs {
             pids: self.filter.pids(),
             cgroups: self.filter.cgroups(),
             capture,
+            from: self.from.file().map(Path::to_owned),
             globals: globals.clone(),
         })
     }
@@ -130,6 +142,9 @@ type Shared = Arc<Mutex<Top>>;
 
 /// Shows picture after picture.
 pub fn execute(plan: Plan) -> anyhow::Result<ExitCode> {
+    if let Some(file) = plan.from.clone() {
+        return replay(plan, &file);
+    }
     plan.pids.iter().try_for_each(|&pid| must_exist(pid))?;
     must_count(&plan.cgroups)?;
     say_unseen(&[What::Processes]);
@@ -137,46 +152,93 @@ pub fn execute(plan: Plan) -> anyhow::Result<ExitCode> {
     let colour = plan.globals.colours(&output);
     runtime()?.block_on(async {
         let told = Stop::catch(!plan.pace.batch)?.requested();
-        let mut tracer = builder(&plan.capture).refresh_every(plan.pace.delay).start()?;
-        let snapshot = tracer.take_snapshot();
-        let mut filter = plan.filter.clone();
-        filter.learn(&snapshot);
-        let mut top = Top::new(clock::boot_ns());
-        top.learn(&snapshot);
-        for event in &snapshot {
-            top.apply(event, filter.admits(event));
-        }
-        let top: Shared = Arc::new(Mutex::new(top));
-        let mut sink = TopSink { filter, top: Arc::clone(&top) };
-        let Plan { pace, state, width, .. } = plan;
-        let show = ShowTop { top, state, width, look: Look::of_system(), rows: Vec::new(), page: 0, users: Vec::new() };
-        Box::pin(live_view::live(tracer, &mut sink, &Wanted::default(), show, pace, Canvas { output, colour }, told))
-            .await?;
+        let tracer = builder(&plan.capture).refresh_every(plan.pace.delay).start()?;
+        let top: Shared = Arc::new(Mutex::new(Top::new(clock::boot_ns())));
+        let mut view = TopView(Arc::clone(&top));
+        let Plan { pace, state, width, filter, .. } = plan;
+        let show = ShowTop::new(Shows::Live(top), state, width);
+        Box::pin(live_view::live(tracer, filter, &mut view, show, pace, Canvas { output, colour }, told)).await?;
+        Ok(ExitCode::Done)
+    })
+}
+
+/// Shows a whole recording as one picture.
+fn replay(plan: Plan, file: &Path) -> anyhow::Result<ExitCode> {
+    let source = from::open(file, &plan.globals)?;
+    let mut output = plan.globals.open()?;
+    let colour = plan.globals.colours(&output);
+    let top: Shared = Arc::new(Mutex::new(Top::new(0)));
+    let mut view = Ending { view: TopView(Arc::clone(&top)), time: Timestamp::default() };
+    let bye = from::play(source, plan.filter, &mut view)?;
+    let picture = top.lock().unwrap_or_else(PoisonError::into_inner).tick(bye.duration_ns, view.time);
+    let show = ShowTop::new(Shows::Whole(Box::new(picture)), plan.state, plan.width);
+    if plan.pace.batch {
+        show.write(&show.next(), &mut output, colour, false)?;
+        return Ok(ExitCode::Done);
+    }
+    runtime()?.block_on(async {
+        let told = Stop::catch(true)?.requested();
+        live_view::browse(show, Canvas { output, colour }, told).await?;
         Ok(ExitCode::Done)
     })
 }
 
 /// Takes events into the sums.
-struct TopSink {
-    filter: Filter,
-    top: Shared,
+struct TopView(Shared);
+
+impl TopView {
+    fn apply(&self, event: &Event, wanted: bool) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).apply(event, wanted);
+    }
 }
 
-impl Sink for TopSink {
-    fn write(&mut self, event: &Event) -> io::Result<()> {
-        let wanted = self.filter.admits(event);
-        self.top.lock().unwrap_or_else(PoisonError::into_inner).apply(event, wanted);
+impl Consumer for TopView {
+    fn learn(&mut self, running: &[Event]) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).learn(running);
+    }
+
+    fn take(&mut self, event: &Event) -> io::Result<()> {
+        self.apply(event, true);
         Ok(())
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+    fn skip(&mut self, event: &Event) {
+        self.apply(event, false);
     }
+}
+
+/// Notes when the last event was.
+struct Ending {
+    view: TopView,
+    time: Timestamp,
+}
+
+impl Consumer for Ending {
+    fn learn(&mut self, running: &[Event]) {
+        self.view.learn(running);
+    }
+
+    fn take(&mut self, event: &Event) -> io::Result<()> {
+        self.time = event.time;
+        self.view.take(event)
+    }
+
+    fn skip(&mut self, event: &Event) {
+        self.view.skip(event);
+    }
+}
+
+/// What is shown.
+enum Shows {
+    /// The sums of a trace that goes on.
+    Live(Shared),
+    /// Those of a whole recording.
+    Whole(Box<Picture>),
 }
 
 /// Shows the sums.
 struct ShowTop {
-    top: Shared,
+    shows: Shows,
     state: State,
     width: Option<usize>,
     look: Look,
@@ -186,15 +248,27 @@ struct ShowTop {
     users: Vec<String>,
 }
 
+impl ShowTop {
+    fn new(shows: Shows, state: State, width: Option<usize>) -> Self {
+        Self { shows, state, width, look: Look::of_system(), rows: Vec::new(), page: 0, users: Vec::new() }
+    }
+}
+
 impl Show for ShowTop {
     type Picture = Picture;
 
     fn first(&self) -> Picture {
-        Picture { time: now(), ..Picture::default() }
+        match &self.shows {
+            Shows::Live(_) => Picture { time: now(), ..Picture::default() },
+            Shows::Whole(picture) => (**picture).clone(),
+        }
     }
 
     fn next(&self) -> Picture {
-        self.top.lock().unwrap_or_else(PoisonError::into_inner).tick(clock::boot_ns(), now())
+        match &self.shows {
+            Shows::Live(top) => top.lock().unwrap_or_else(PoisonError::into_inner).tick(clock::boot_ns(), now()),
+            Shows::Whole(picture) => (**picture).clone(),
+        }
     }
 
     fn write(&self, picture: &Picture, output: &mut Output, colour: bool, again: bool) -> io::Result<()> {

@@ -1,30 +1,33 @@
 //! `tracer tree`: the process tree, as pstree would draw it.
 
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _};
+use std::path::Path;
 use std::process;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::Args;
+use rustc_hash::FxHashSet;
 
 use super::args;
 use super::screen;
 use super::session::{must_exist, say_unseen};
-use super::{ExitCode, Globals, UsageError};
-use crate::clock;
-use crate::event::Event;
+use super::{ExitCode, FromArgs, Globals, UsageError, from};
 use crate::event::id::ProcessId;
-use crate::kernel::hierarchy::Hierarchy;
+use crate::event::time::Timestamp;
+use crate::event::{Event, Kind, Process};
+use crate::filter::{Filter, Spec};
 use crate::kernel::preflight;
 use crate::kernel::visibility::What;
-use crate::proc;
+use crate::pipeline::consumer::Consumer;
 use crate::sink::Output;
-use crate::table::{Table, TableOptions};
-use crate::view::forest::{Forest, Shape};
+use crate::source::snapshot::Snapshot;
+use crate::view::forest::{Forest, Shape, moment};
 use crate::view::glyphs::{self, Glyphs};
 use crate::view::line;
+use crate::view::summary::Summary;
 use crate::view::tree::{self, Options};
 use crate::view::users::Users;
-use crate::view::watch;
+use crate::view::watch::{self, MAX_DEAD};
 
 /// Show the process tree, now or live
 ///
@@ -62,7 +65,7 @@ pub struct TreeArgs {
     compact_not: bool,
 
     /// Highlight this very process and its ancestors
-    #[arg(short = 'h', long)]
+    #[arg(short = 'h', long, conflicts_with = "from")]
     highlight_all: bool,
 
     /// Highlight process PID and its ancestors
@@ -92,14 +95,23 @@ pub struct TreeArgs {
     uid_changes: bool,
 
     /// Redraw the tree as it changes, until q or Ctrl-C
-    #[arg(short, long, conflicts_with_all = ["long", "show_parents", "output"])]
+    #[arg(short, long, conflicts_with_all = ["long", "show_parents", "output", "from"])]
     watch: bool,
 
     /// Keep those that have ended, with how they ended
     ///
-    /// Only with --watch: of who ended before tracing began nothing is left.
-    #[arg(short, long, requires = "watch")]
+    /// Needs --watch or --from: nothing is left of a process that ended before tracing began.
+    #[arg(short, long)]
     dead: bool,
+
+    /// Show what `tracer run` shows at its end: with --from, for the command that was recorded, or for PID
+    ///
+    /// The tree of all that it started, with duration, CPU time, largest memory and exit status, and the totals.
+    #[arg(long, requires = "from", conflicts_with_all = ["watch", "dead", "show_parents", "show_pids", "arguments"])]
+    summary: bool,
+
+    #[command(flatten)]
+    from: FromArgs,
 
     /// Print help
     #[arg(long, action = clap::ArgAction::HelpLong)]
@@ -116,13 +128,23 @@ Examples:
       Where process 4711 came from.
   tracer tree --watch --dead -p 4711
       All that 4711 starts, as it happens, and how it ends.
+  tracer tree --dead -p --from events.jsonl
+      The tree at the end of a recording, with the processes that have ended.
+  tracer tree --summary --from build.jsonl
+      What `tracer run` would have shown of a command that was recorded with -o.
 
 Exit status:
   0  done
-  1  there is no such process, or (with --watch) tracing is not possible: see `tracer doctor`
+  1  there is no such process, the recording cannot be read, or (with --watch) tracing is not possible: see
+     `tracer doctor`
   2  wrong usage";
 
 pub(super) fn execute(args: &TreeArgs, globals: &Globals) -> anyhow::Result<ExitCode> {
+    if args.dead && !args.watch && args.from.file().is_none() {
+        let message =
+            "--dead needs --watch or --from FILE: nothing is left of a process that ended before tracing began";
+        return Err(UsageError::new("tree", message).into());
+    }
     if args.watch {
         if !std::io::stdout().is_terminal() {
             let message = "--watch needs a terminal on standard output: `tracer tree` shows the tree of this moment, \
@@ -136,17 +158,28 @@ pub(super) fn execute(args: &TreeArgs, globals: &Globals) -> anyhow::Result<Exit
         }
         return super::watch::watch(args, globals);
     }
+    if args.summary {
+        return summary(args, globals);
+    }
+    let all = Filter::new(&Spec::default())?;
+    let mut growth = Growth { forest: Forest::new(Shape::Current), keep_dead: args.dead, dead: 0 };
+    if let Some(file) = args.from.file() {
+        from::play(from::open(file, globals)?, all, &mut growth)?;
+    } else {
+        preflight::proc_is_mounted()?;
+        from::play(Snapshot::default(), all, &mut growth)?;
+        say_unseen(&[What::Processes]);
+    }
+    let forest = growth.forest;
     let mut output = globals.open()?;
-    let events = snapshot()?;
-    say_unseen(&[What::Processes]);
-    let forest = Forest::from_events(Shape::Current, &events);
     let users = Users::of_system();
     let mut options = args.options(&users);
-    options.highlight = args.highlighted().map(|pid| find(&forest, pid)).transpose()?;
+    let find = |pid| find(&forest, pid, args.from.file());
+    options.highlight = args.highlighted().map(find).transpose()?;
     options.width = if args.long { None } else { width(&output) };
     let lines = match args.pid {
         Some(pid) => {
-            let id = find(&forest, pid)?;
+            let id = find(pid)?;
             if args.show_parents {
                 tree::draw_with_ancestors(&forest, id, &options)
             } else {
@@ -178,41 +211,156 @@ impl TreeArgs {
 
     /// What the other options mean.
     pub(super) fn options<'a>(&self, users: &'a Users) -> Options<'a> {
-        let glyphs = match (self.ascii, self.unicode) {
-            (true, _) => &glyphs::ASCII,
-            (_, true) => &glyphs::UNICODE,
-            _ => Glyphs::of_locale(),
-        };
         Options {
             pids: self.show_pids,
             users: self.uid_changes.then_some(users),
             arguments: self.arguments,
             by_pid: self.numeric_sort,
             compact: !self.compact_not,
-            ..Options::new(glyphs)
+            ..Options::new(self.glyphs())
+        }
+    }
+
+    fn glyphs(&self) -> &'static Glyphs {
+        match (self.ascii, self.unicode) {
+            (true, _) => &glyphs::ASCII,
+            (_, true) => &glyphs::UNICODE,
+            _ => Glyphs::of_locale(),
         }
     }
 }
 
-/// The processes there are now, as `process` events.
-fn snapshot() -> anyhow::Result<Vec<Event>> {
-    preflight::proc_is_mounted()?;
-    let utc_minus_boot_ns = clock::utc_minus_boot_ns();
-    let mut seeds = proc::snapshot(utc_minus_boot_ns, &Hierarchy::of_proc())
-        .context("cannot read /proc: mount it with `mount -t proc proc /proc`")?;
-    seeds.retain(|seed| !seed.gone);
-    let mut table = Table::new(TableOptions { utc_minus_boot_ns, ..TableOptions::default() });
-    let mut events = Vec::with_capacity(seeds.len());
-    table.seed(seeds, &mut events);
-    Ok(events)
+/// Draws what `tracer run` shows at its end, from a recording.
+fn summary(args: &TreeArgs, globals: &Globals) -> anyhow::Result<ExitCode> {
+    let Some(file) = args.from.file() else { bail!("--summary needs --from FILE") };
+    let mut tale = Tale {
+        summary: Summary::default(),
+        running: FxHashSet::default(),
+        roots: Roots::default(),
+        end: Timestamp::default(),
+        utc_minus_boot_ns: None,
+    };
+    let bye = from::play(from::open(file, globals)?, Filter::new(&Spec::default())?, &mut tale)?;
+    let root = match args.pid {
+        Some(pid) => pid,
+        None => tale.roots.only().with_context(|| {
+            let name = file.display();
+            format!("{name} has more than one tree: name the process with `tracer tree --summary PID --from {name}`")
+        })?,
+    };
+    let mut output = globals.open()?;
+    let width = if args.long { None } else { width(&output) };
+    let lines = tale.summary.lines(root, &bye, tale.end, width, args.glyphs());
+    if lines.is_empty() {
+        bail!(
+            "there is no process {root} in {}: `tracer tree -p --dead --from FILE` shows those there are",
+            file.display()
+        );
+    }
+    let colour = globals.colours(&output);
+    line::print(&lines, &mut output, colour)?;
+    Ok(ExitCode::Done)
 }
 
-fn find(forest: &Forest, pid: u32) -> anyhow::Result<ProcessId> {
+/// Sums up a recording.
+struct Tale {
+    summary: Summary,
+    /// Processes that were running already.
+    running: FxHashSet<ProcessId>,
+    roots: Roots,
+    /// When the last event happened, by the boot clock.
+    end: Timestamp,
+    /// How far UTC is ahead of that clock: lines about the stream itself, as `bye` is, have the time in UTC only.
+    utc_minus_boot_ns: Option<i64>,
+}
+
+/// The processes whose forks and execs no other process of the recording explains.
+#[derive(Default)]
+struct Roots {
+    members: FxHashSet<ProcessId>,
+    first: Option<u32>,
+    several: bool,
+}
+
+impl Roots {
+    fn learn(&mut self, process: &Process) {
+        let creator = process.creator_id.or(process.parent_id);
+        if self.members.insert(process.id) && creator.is_none_or(|creator| !self.members.contains(&creator)) {
+            self.several |= self.first.is_some();
+            self.first.get_or_insert(process.pid);
+        }
+    }
+
+    fn only(&self) -> Option<u32> {
+        self.first.filter(|_| !self.several)
+    }
+}
+
+impl Consumer for Tale {
+    fn learn(&mut self, running: &[Event]) {
+        self.running.extend(running.iter().filter_map(|event| Some(event.process.as_ref()?.id)));
+    }
+
+    fn take(&mut self, event: &Event) -> io::Result<()> {
+        if event.boot_ns.is_some() {
+            self.utc_minus_boot_ns = Some(event.time.0 - moment(event).0);
+        }
+        if let Some(offset_ns) = self.utc_minus_boot_ns {
+            self.end = self.end.max(Timestamp(event.time.0 - offset_ns));
+        }
+        self.summary.apply(event);
+        if let Some(process) =
+            event.process.as_ref().filter(|_| matches!(event.kind(), Kind::Fork | Kind::Exec | Kind::Exit))
+        {
+            // One that forks was there itself.
+            let creator = process.creator_id.or(process.parent_id);
+            if event.kind() == Kind::Fork
+                && let Some(creator) = creator.filter(|creator| self.running.contains(creator))
+            {
+                self.roots.learn(&Process::new(creator, process.source));
+            }
+            self.roots.learn(process);
+        }
+        Ok(())
+    }
+}
+
+/// Grows a forest.
+struct Growth {
+    forest: Forest,
+    keep_dead: bool,
+    dead: usize,
+}
+
+impl Consumer for Growth {
+    fn take(&mut self, event: &Event) -> io::Result<()> {
+        self.forest.apply(event);
+        let Some(process) = event.process.as_ref().filter(|_| event.kind() == Kind::Exit) else { return Ok(()) };
+        if !self.keep_dead {
+            self.forest.forget(process.id);
+            return Ok(());
+        }
+        self.dead += 1;
+        if self.dead == MAX_DEAD {
+            self.dead = 0;
+            self.forest.forget_oldest_dead(MAX_DEAD);
+        }
+        Ok(())
+    }
+}
+
+fn find(forest: &Forest, pid: u32, recording: Option<&Path>) -> anyhow::Result<ProcessId> {
     if let Some(id) = forest.find(pid) {
         return Ok(id);
     }
+    if let Some(file) = recording {
+        let file = file.display();
+        bail!(
+            "there is no process {pid} at the end of {file}: `tracer tree -p --dead --from FILE` shows all there were"
+        );
+    }
     must_exist(pid)?;
-    anyhow::bail!("process {pid} cannot be seen: `tracer tree -p` shows those that can")
+    bail!("process {pid} cannot be seen: `tracer tree -p` shows those that can")
 }
 
 /// Columns of a terminal; none for anything else, or a terminal that does not know.

@@ -18,9 +18,10 @@ use super::{Capture, ExitCode, Globals};
 use crate::clock;
 use crate::event::Event;
 use crate::event::time::Timestamp;
+use crate::filter::{Filter, Spec};
 use crate::kernel::visibility::What;
-use crate::pipeline::Wanted;
-use crate::sink::{Output, Sink, Target};
+use crate::pipeline::consumer::Consumer;
+use crate::sink::{Output, Target};
 use crate::view::line::Line;
 use crate::view::users::Users;
 use crate::view::watch::Scene;
@@ -46,24 +47,20 @@ pub(super) fn watch(args: &TreeArgs, globals: &Globals) -> anyhow::Result<ExitCo
     runtime()?.block_on(async {
         let told = Stop::catch(true)?.requested();
         let tracer = builder(&Capture::default()).refresh_every(REFRESH).start()?;
-        let wanted = Wanted { snapshot: true, ..Wanted::default() };
+        let everything = Filter::new(&Spec::default())?;
         let (args, watched) = (args.clone(), Arc::clone(&scene));
         let artist = move |stop: &AtomicBool| draw(&args, &watched, output, colour, stop);
-        screen::follow(tracer, &mut SceneSink(scene), &wanted, told, artist).await?;
+        screen::follow(tracer, everything, &mut SceneView(scene), told, artist).await?;
         Ok(ExitCode::Done)
     })
 }
 
 /// Takes events into the scene.
-struct SceneSink(Shared);
+struct SceneView(Shared);
 
-impl Sink for SceneSink {
-    fn write(&mut self, event: &Event) -> io::Result<()> {
+impl Consumer for SceneView {
+    fn take(&mut self, event: &Event) -> io::Result<()> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).apply(event);
-        Ok(())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
 }

@@ -5,12 +5,30 @@ use serde::{Deserialize, Serialize};
 
 use super::is_zero64;
 
+/// Why events are missing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LostReason {
+    /// The ring buffer was full.
+    #[default]
+    Ring,
+    /// The kernel skipped a program, because it preempted the same program on that CPU (Linux 7).
+    Skipped,
+    /// The recording is torn, or has no `bye`: its recorder was killed, or still writes.
+    Recording,
+    /// A spool had to remove events before they were sent (reserved).
+    Spool,
+}
+
 /// What was lost, where, and what was done about it.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Lost {
-    /// CPU whose records are missing.
+    /// Why.
+    #[serde(default)]
+    pub reason: LostReason,
+    /// CPU whose records are missing (`ring`); 0 for another reason.
     pub cpu: u32,
-    /// Missing records in all.
+    /// Missing records in all; 0 if their number is not known (`recording`).
     pub total: u64,
     /// … of them forks.
     #[serde(default, skip_serializing_if = "is_zero64")]
@@ -67,9 +85,24 @@ pub struct Dropped {
     pub before_boot_ns: Option<u64>,
 }
 
+/// Where the events of a stream come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HelloSource {
+    /// The running kernel.
+    Kernel,
+    /// `/proc`, read once: it knows the processes of that moment and no events.
+    Proc,
+    /// A recording (`--from FILE`): all else in `hello` is as its recorder wrote it.
+    Recording,
+}
+
 /// First line: what is being traced, and how.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Hello {
+    /// Where the events come from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<HelloSource>,
     /// Version of tracer.
     pub version: String,
     /// Kernel release (`uname -r`).

@@ -23,7 +23,7 @@ pub use container::{Container, ContainerEnd, Kubernetes, Origin, ProcessContaine
 pub use detail::{Detail, Kind};
 pub use exec::{ArgvInfo, Capture, Exec, ExecFailed};
 pub use exit::{Cause, Exit, Usage};
-pub use frame::{Bye, Dropped, Filtering, Hello, Lost};
+pub use frame::{Bye, Dropped, Filtering, Hello, HelloSource, Lost, LostReason};
 pub use image::Image;
 pub use kin::{Ancestor, Reap, Reparent, ReparentReason, Zombie};
 pub use process::{Process, Source};

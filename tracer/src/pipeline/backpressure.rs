@@ -1,25 +1,25 @@
-//! What becomes of events while the reader of the output is behind: pure.
+//! How events are handled while the reader of the output is behind: pure.
 
 use crate::event::time::Timestamp;
 use crate::event::{Detail, Dropped, Event, Kind};
 
-/// What is done when the reader of the output is slow.
+/// What to do when the reader of the output is slow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum OnSlow {
-    /// Wait for it; what the ring cannot hold meanwhile is lost
+    /// Wait for it; events for which the ring has no room meanwhile are lost
     #[default]
     Block,
     /// Leave events out; a `dropped` line in their place counts them
     Drop,
-    /// Sum up in `storm` lines what is spawned, and leave out what is in no storm
+    /// Sum up spawned processes in `storm` lines, and leave out what is in no storm
     Collapse,
 }
 
 /// Events a second, of one process and its descendants, that are no storm while the reader is behind ([`OnSlow::Collapse`]).
 pub const COLLAPSE_RATE: u64 = 10;
 
-/// Follows whether the reader is behind, and counts what is left out meanwhile.
+/// Follows whether the reader is behind, and counts the events that are left out meanwhile.
 #[derive(Debug, Default)]
 pub struct Slow {
     behind: bool,
@@ -30,8 +30,8 @@ pub struct Slow {
 }
 
 impl Slow {
-    /// So many bytes wait for the reader, where there is room for so many. Once it is behind, it is so until half of the
-    /// room is free again: not every other event is left out.
+    /// Takes in how many bytes wait for the reader, and how many may. A reader that is behind stays so until half of the room
+    /// is free again; otherwise every other event would be left out.
     pub fn look(&mut self, waiting: u64, room: u64) {
         self.behind = if self.behind { waiting > room / 2 } else { waiting >= room };
     }
@@ -41,7 +41,7 @@ impl Slow {
         self.behind
     }
 
-    /// Events that were left out.
+    /// Events that were left out so far.
     pub const fn total(&self) -> u64 {
         self.total
     }
@@ -62,7 +62,7 @@ impl Slow {
         self.last = Some(event.time);
     }
 
-    /// True while the stream does not say yet that something was left out.
+    /// True while events were left out that no line reports yet.
     pub const fn has_left_out(&self) -> bool {
         self.last.is_some()
     }

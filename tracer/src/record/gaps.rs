@@ -6,7 +6,7 @@ use tracer_common::record::{
 };
 use tracer_common::stats::CpuStats;
 
-use crate::event::Lost;
+use crate::event::{Lost, LostReason};
 use crate::record::skipped::Missing;
 
 /// The last record seen of one kind on one CPU.
@@ -81,7 +81,7 @@ impl Gaps {
     /// What the kernel passed over: it was never numbered.
     pub fn passed_over(&mut self, missing: &Missing) -> Lost {
         let lost = self.tell(0, missing.kind, missing.count, missing.after_ns, Some(missing.before_ns));
-        Lost { passed_over: missing.count, ..lost }
+        Lost { reason: LostReason::Skipped, passed_over: missing.count, ..lost }
     }
 
     fn slot(&mut self, cpu: usize, kind: usize) -> Option<&mut Last> {
@@ -95,6 +95,7 @@ impl Gaps {
         self.lost += missing;
         let of = |wanted: u16| if kind == usize::from(wanted) { missing } else { 0 };
         Lost {
+            reason: LostReason::Ring,
             cpu: cpu as u32,
             total: missing,
             forks: of(KIND_FORK),

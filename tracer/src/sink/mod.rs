@@ -1,4 +1,4 @@
-//! Where events go: a [`Sink`] turns them into bytes, an [`Output`] is where the bytes go.
+//! Where events go: an [`Encoder`] turns them into bytes, a [`Writer`] gathers and writes those, an [`Output`] is the file.
 
 mod json;
 mod open;
@@ -6,29 +6,28 @@ mod outlet;
 mod output;
 #[cfg(feature = "cli")]
 mod text;
+mod writer;
 
 use std::io;
 
-#[cfg(feature = "cli")]
-use outlet::Watched;
-
-pub use json::JsonSink;
-pub use outlet::{Backlog, Outlet};
+pub use json::JsonLines;
+pub use outlet::Outlet;
 pub use output::{Existing, Output, OutputError, Target};
 #[cfg(feature = "cli")]
-pub use text::{Look, TextSink};
+pub use text::{Look, TextLines};
+pub use writer::{DrainError, LONGEST, Writer};
 
 use crate::event::Event;
 
-/// Takes events one by one. Nothing need be visible before [`Sink::flush`], which ends a batch.
-pub trait Sink: Send {
-    /// Takes one event.
-    fn write(&mut self, event: &Event) -> io::Result<()>;
-    /// Makes visible what was taken.
-    fn flush(&mut self) -> io::Result<()>;
-    /// What the reader of the output has not taken yet; none if what is flushed is written.
-    fn backlog(&self) -> Option<Backlog> {
-        None
+/// Turns events into bytes, one by one.
+pub trait Encoder {
+    /// Appends the bytes of an event.
+    fn encode(&mut self, event: &Event, out: &mut Vec<u8>) -> io::Result<()>;
+}
+
+impl<E: Encoder + ?Sized> Encoder for Box<E> {
+    fn encode(&mut self, event: &Event, out: &mut Vec<u8>) -> io::Result<()> {
+        (**self).encode(event, out)
     }
 }
 
@@ -44,14 +43,16 @@ pub enum Format {
     Text,
 }
 
-/// The sink that writes in a format; `colour` is for formats meant for people. It never waits for a reader: its
-/// [`Backlog`] has room for `room` bytes.
 #[cfg(feature = "cli")]
-pub fn open(format: Format, output: Output, colour: bool, room: u64) -> io::Result<Box<dyn Sink>> {
-    let outlet = Outlet::new(output, room)?;
-    let backlog = outlet.backlog();
-    Ok(match format {
-        Format::Json => Box::new(Watched { sink: JsonSink::new(outlet), backlog }),
-        Format::Text => Box::new(Watched { sink: TextSink::new(outlet, Look::of_system(colour)), backlog }),
-    })
+impl Format {
+    /// Its encoder; `colour` is for formats meant for people.
+    pub fn encoder(self, colour: bool) -> Box<dyn Encoder> {
+        match self {
+            Self::Json => Box::new(JsonLines),
+            Self::Text => Box::new(TextLines::new(Look::of_system(colour))),
+        }
+    }
 }
+
+/// A writer whose format is chosen at run time.
+pub type AnyWriter = Writer<Box<dyn Encoder>>;

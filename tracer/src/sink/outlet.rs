@@ -1,26 +1,25 @@
-//! Between a sink and its output: what a reader may leave lying is written by a thread of its own.
+//! Between a writer and its output: a separate thread writes what a slow reader may leave waiting.
 //!
-//! A pipe whose reader sleeps makes `write` wait, and whoever waits there hears no signal and empties no ring. So what is
-//! for a pipe, a socket or a terminal is handed over, chunk by chunk, and the event loop goes on. It looks at the
-//! [`Backlog`] to see whether to take more from the ring. Files are written at once: they have no reader.
+//! `write` to a pipe blocks while its reader sleeps. A thread that blocks there handles no signal and empties no ring. So bytes
+//! for a pipe, a socket or a terminal go to a thread, chunk by chunk, and the event loop continues. It looks at the
+//! [`Backlog`] to decide whether to take more events. Files are written at once: they have no reader.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc;
 use std::thread;
 
 use nix::sys::stat::major;
-use tokio::sync::watch;
 
-use super::{Output, Sink};
-use crate::event::Event;
+use super::Output;
+use crate::pipeline::backlog::Backlog;
 
-/// Most bytes of one `write`: while the reader takes some, it shows.
+/// Most bytes of one `write`: the backlog shrinks while the reader reads a part.
 const PIECE: usize = 16 * 1024;
 
-/// Major number of `/dev/null` and its like (include/uapi/linux/major.h), which make nobody wait.
+/// Major number of `/dev/null` and similar devices (include/uapi/linux/major.h), which never block.
 const MEM_MAJOR: u64 = 1;
 
 /// The way to an output.
@@ -33,16 +32,16 @@ pub enum Outlet {
 }
 
 impl Outlet {
-    /// The way that suits an output. So many bytes may wait for its reader before nothing more should be handed over.
+    /// The way that suits an output. `room` is how many bytes may wait for its reader.
     pub fn new(output: Output, room: u64) -> io::Result<Self> {
         if has_reader(&output)? { Queue::new(output, room).map(Self::Queued) } else { Ok(Self::Direct(output)) }
     }
 
-    /// What its reader has not taken yet; none if there is no reader.
+    /// What its reader has not read yet; none if there is no reader.
     pub fn backlog(&self) -> Option<Backlog> {
         match self {
             Self::Direct(_) => None,
-            Self::Queued(queue) => Some(queue.backlog()),
+            Self::Queued(queue) => Some(queue.backlog.clone()),
         }
     }
 }
@@ -70,161 +69,50 @@ impl Write for Outlet {
     }
 }
 
-/// What was handed over, and what became of it.
-#[derive(Debug, Default)]
-struct State {
-    handed: u64,
-    taken: u64,
-    failed: bool,
-    /// Why, until somebody was told.
-    error: Option<io::Error>,
-}
-
-impl State {
-    fn left(&self) -> u64 {
-        self.handed - self.taken
-    }
-}
-
-/// Chunks on their way to the thread that writes them. It ends when the queue is dropped and all is written.
+/// Chunks on their way to the thread that writes them. It ends when the queue is dropped and everything is written.
 #[derive(Debug)]
 pub struct Queue {
     chunks: mpsc::Sender<Vec<u8>>,
-    state: Arc<watch::Sender<State>>,
-    room: u64,
+    backlog: Backlog,
 }
 
 impl Queue {
     fn new(output: Output, room: u64) -> io::Result<Self> {
         let (chunks, received) = mpsc::channel();
-        let state = Arc::new(watch::Sender::new(State::default()));
-        let shared = Arc::clone(&state);
+        let backlog = Backlog::new(room);
+        let shared = backlog.clone();
         thread::Builder::new().name("tracer-output".into()).spawn(move || pump(output, &received, &shared))?;
-        Ok(Self { chunks, state, room })
+        Ok(Self { chunks, backlog })
     }
 
-    fn backlog(&self) -> Backlog {
-        Backlog { state: Arc::clone(&self.state), room: self.room }
-    }
-
-    /// All of it, at once. Sinks gather some 100 KiB, so copying them is nothing beside making them.
+    /// Takes all bytes at once. Writers gather some 100 KiB, so the copy is cheap beside the encoding.
     fn hand_over(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.backlog().error()?;
-        self.state.send_if_modified(|state| {
-            state.handed += bytes.len() as u64;
-            false
-        });
-        // It fails only once the thread has ended, by an error that the next call finds.
+        self.backlog.error()?;
+        self.backlog.add(bytes.len() as u64);
+        // It fails only after the thread has ended, by an error that the next call finds.
         let _ = self.chunks.send(bytes.to_vec());
         Ok(bytes.len())
     }
 }
 
 /// Writes chunk after chunk, and waits for the reader as long as it takes.
-fn pump(mut output: Output, chunks: &mpsc::Receiver<Vec<u8>>, state: &watch::Sender<State>) {
+fn pump(mut output: Output, chunks: &mpsc::Receiver<Vec<u8>>, backlog: &Backlog) {
     for chunk in chunks {
         let mut rest = &chunk[..];
         while !rest.is_empty() {
             let piece = &rest[..rest.len().min(PIECE)];
-            let error = match output.write(piece) {
-                Ok(0) => io::ErrorKind::WriteZero.into(),
+            match output.write(piece) {
+                Ok(0) => return backlog.fail(io::ErrorKind::WriteZero.into()),
                 Ok(written) => {
                     rest = &rest[written..];
-                    state.send_modify(|state| state.taken += written as u64);
-                    continue;
+                    backlog.take(written as u64);
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => error,
-            };
-            state.send_modify(|state| (state.failed, state.error) = (true, Some(error)));
-            return;
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return backlog.fail(error),
+            }
         }
     }
 }
-
-/// What the reader of an output has not taken yet.
-#[derive(Clone, Debug)]
-pub struct Backlog {
-    state: Arc<watch::Sender<State>>,
-    room: u64,
-}
-
-impl Backlog {
-    /// Bytes that were not taken yet.
-    pub fn left(&self) -> u64 {
-        self.state.borrow().left()
-    }
-
-    /// Bytes that may wait.
-    pub const fn room_bytes(&self) -> u64 {
-        self.room
-    }
-
-    /// Bytes that were taken.
-    pub fn taken(&self) -> u64 {
-        self.state.borrow().taken
-    }
-
-    /// Done when more may be handed over; also when the output has failed.
-    pub async fn room(&self) {
-        self.until(|state| state.failed || state.left() < self.room).await;
-    }
-
-    /// Done when half of the room or more is free; also when the output has failed.
-    pub async fn half_empty(&self) {
-        self.until(|state| state.failed || state.left() <= self.room / 2).await;
-    }
-
-    /// Done when all was taken; also when the output has failed.
-    pub async fn empty(&self) {
-        self.until(|state| state.failed || state.left() == 0).await;
-    }
-
-    /// Done when the output has failed.
-    pub async fn failed(&self) {
-        self.until(|state| state.failed).await;
-    }
-
-    /// How the output has failed, if it has.
-    pub fn error(&self) -> io::Result<()> {
-        let (mut failed, mut error) = (false, None);
-        self.state.send_if_modified(|state| {
-            (failed, error) = (state.failed, state.error.take());
-            false
-        });
-        match (error, failed) {
-            (Some(error), _) => Err(error),
-            (None, true) => Err(io::Error::other("the output has failed before")),
-            (None, false) => Ok(()),
-        }
-    }
-
-    async fn until(&self, done: impl Fn(&State) -> bool) {
-        // It fails only when the sender is gone, and this holds it.
-        let _ = self.state.subscribe().wait_for(|state| done(state)).await;
-    }
-}
-
-/// A sink onto an output that has a reader.
-pub(super) struct Watched<S> {
-    pub(super) sink: S,
-    pub(super) backlog: Option<Backlog>,
-}
-
-impl<S: Sink> Sink for Watched<S> {
-    fn write(&mut self, event: &Event) -> io::Result<()> {
-        self.sink.write(event)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.sink.flush()
-    }
-
-    fn backlog(&self) -> Option<Backlog> {
-        self.backlog.clone()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Read as _;

@@ -117,6 +117,13 @@ impl Output {
     }
 }
 
+impl Output {
+    /// What it writes to.
+    pub const fn target(&self) -> &Target {
+        &self.target
+    }
+}
+
 impl From<PipeWriter> for Output {
     /// The end of a pipe, taken for standard output.
     fn from(pipe: PipeWriter) -> Self {

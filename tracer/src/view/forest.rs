@@ -101,7 +101,9 @@ impl Forest {
     pub fn apply(&mut self, event: &Event) {
         let Some(process) = &event.process else { return };
         let at = moment(event);
-        if matches!(event.kind(), Kind::ThreadStart | Kind::ThreadExit) {
+        // These say nothing new about a process, and come when it may be forgotten.
+        let kind = event.kind();
+        if kind.is_framing() || matches!(kind, Kind::ThreadStart | Kind::ThreadExit | Kind::Reap | Kind::Zombie) {
             return;
         }
         if let Some(node) = self.nodes.get_mut(&process.id) {
@@ -200,6 +202,16 @@ impl Forest {
         let dead: Vec<_> = self.nodes.iter().filter(|(_, node)| dead(node)).map(|(&id, _)| id).collect();
         for id in dead {
             self.forget(id);
+        }
+    }
+
+    /// Forgets the exited processes that ended first, if there are more than a number.
+    pub fn forget_oldest_dead(&mut self, kept: usize) {
+        let ended = |node: &Node| Some((node.end.as_ref()?.time, node.process.id));
+        let mut dead: Vec<_> = self.nodes.values().filter_map(ended).collect();
+        if let Some(surplus) = dead.len().checked_sub(kept).filter(|&surplus| surplus > 0) {
+            dead.select_nth_unstable(surplus - 1);
+            dead[..surplus].iter().for_each(|(_, id)| self.forget(*id));
         }
     }
 

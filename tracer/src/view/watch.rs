@@ -14,7 +14,7 @@ use crate::event::{Event, Kind};
 const AFTERGLOW_NS: i64 = 1_500_000_000;
 
 /// Most dead that are kept when the dead stay.
-const MAX_DEAD: usize = 5_000;
+pub const MAX_DEAD: usize = 5_000;
 
 /// What has been seen, and which part of it is looked at.
 #[derive(Debug)]
@@ -79,7 +79,7 @@ impl Scene {
     /// Lets go of what is over, once in a while. Says whether the picture can look different from the one before.
     pub fn tick(&mut self, now: Timestamp) -> bool {
         if self.keep_dead {
-            self.forget_oldest_dead();
+            self.forest.forget_oldest_dead(MAX_DEAD);
         } else {
             self.forest.forget_dead_before(before(now));
         }
@@ -89,16 +89,6 @@ impl Scene {
             self.changed = None;
         }
         alive
-    }
-
-    fn forget_oldest_dead(&mut self) {
-        let ended = |node: &super::forest::Node| Some((node.end.as_ref()?.time, node.process.id));
-        let mut dead: Vec<_> = self.forest.nodes().filter_map(ended).collect();
-        if dead.len() > MAX_DEAD {
-            let surplus = dead.len() - MAX_DEAD;
-            dead.select_nth_unstable(surplus);
-            dead[..surplus].iter().for_each(|(_, id)| self.forest.forget(*id));
-        }
     }
 
     /// All that is known of the processes.

@@ -75,7 +75,7 @@ fn a_file_is_shown_as_it_was_in_the_end() {
     assert_eq!(printed(&["containers", "--from", &file, "--json", "--container", short]), json);
     assert_eq!(printed(&["containers", "--from", &file, "--json", "--container", "nothing-like-it"]), "");
     let wrong = complaint(&mut tracer(&["containers", "--from", "/proc/version"]), 1);
-    assert!(wrong.contains("line 1 of /proc/version is no event"), "{wrong}");
+    assert!(wrong.contains("/proc/version is no recording: line 1 is no event"), "{wrong}");
     for pair in [["--audit", "-b"], ["--audit", "--sort=up"]] {
         complaint(tracer(&["containers"]).args(pair), 2);
     }

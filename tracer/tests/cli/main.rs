@@ -4,6 +4,7 @@
 
 mod containers;
 mod features;
+mod from;
 mod outputs;
 #[path = "../pty/mod.rs"]
 mod pty;

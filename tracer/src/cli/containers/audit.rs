@@ -5,16 +5,16 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::recording::read;
 use crate::analysis::audit::{Start, Starts};
 use crate::cli::session::{builder, runtime};
 use crate::cli::stop::Stop;
-use crate::cli::{Capture, ExitCode, Globals};
+use crate::cli::{Capture, ExitCode, Globals, from};
 use crate::clock;
 use crate::event::Event;
 use crate::filter::{Filter, Spec};
+use crate::pipeline::consumer::Consumer;
 use crate::pipeline::{self, Wanted};
-use crate::sink::{Output, Sink};
+use crate::sink::Output;
 use crate::view::glyphs::Glyphs;
 use crate::view::{line, start};
 
@@ -33,6 +33,7 @@ pub(super) struct Wish<'a> {
 
 /// Shows starts until it is told to end.
 pub(super) fn execute(wish: &Wish<'_>, globals: &Globals) -> anyhow::Result<ExitCode> {
+    let recording = wish.from.map(|file| from::open(file, globals)).transpose()?;
     let output = globals.open()?;
     let mut printer = Printer {
         colour: globals.colours(&output),
@@ -43,9 +44,9 @@ pub(super) fn execute(wish: &Wish<'_>, globals: &Globals) -> anyhow::Result<Exit
         left: wish.count.unwrap_or(u64::MAX),
         told: false,
     };
-    if let Some(file) = wish.from {
+    if let Some(recording) = recording {
         let mut starts = Starts::default();
-        read(file, |event| {
+        from::each(recording, |event| {
             starts.apply(event);
             printer.print(&starts.take_by_events())
         })?;
@@ -67,7 +68,7 @@ async fn follow(printer: Printer) -> anyhow::Result<()> {
     let told = Stop::catch(false)?.requested();
     let tracer = builder(&Capture::default()).start()?;
     let audit = Arc::new(Mutex::new(Audit { starts: Starts::default(), printer }));
-    let mut sink = AuditSink(Arc::clone(&audit));
+    let mut view = AuditView(Arc::clone(&audit));
     let enough = async {
         loop {
             tokio::time::sleep(LOOK).await;
@@ -87,7 +88,7 @@ async fn follow(printer: Printer) -> anyhow::Result<()> {
     };
     let everything = Filter::new(&Spec::default())?;
     let wanted = Wanted { snapshot: true, ..Wanted::default() };
-    pipeline::run(tracer, everything, &mut sink, &wanted, shutdown, |_| true).await?;
+    pipeline::run(tracer, everything, &mut view, &wanted, shutdown, |_| true).await?;
     failed?;
     let Audit { starts, printer } = &mut *audit.lock().unwrap_or_else(PoisonError::into_inner);
     printer.print(&starts.finish())?;
@@ -95,10 +96,10 @@ async fn follow(printer: Printer) -> anyhow::Result<()> {
 }
 
 /// Takes events into the audit.
-struct AuditSink(Arc<Mutex<Audit>>);
+struct AuditView(Arc<Mutex<Audit>>);
 
-impl Sink for AuditSink {
-    fn write(&mut self, event: &Event) -> io::Result<()> {
+impl Consumer for AuditView {
+    fn take(&mut self, event: &Event) -> io::Result<()> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).starts.apply(event);
         Ok(())
     }

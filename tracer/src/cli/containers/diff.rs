@@ -5,11 +5,10 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 
-use super::recording::read;
 use crate::analysis::audit::diff::Diff;
 use crate::analysis::audit::{Start, Starts};
 use crate::cli::exit::unless_closed_pipe;
-use crate::cli::{ExitCode, Globals};
+use crate::cli::{ExitCode, Globals, from};
 use crate::event::Container;
 use crate::view::glyphs::Glyphs;
 use crate::view::{label, line, start_diff};
@@ -27,7 +26,7 @@ pub(super) struct Wish<'a> {
 }
 
 pub(super) fn execute(wish: &Wish<'_>, globals: &Globals) -> anyhow::Result<ExitCode> {
-    let [a, b] = [0, 1].map(|i| choose(wish.files[i], wish.only[i]));
+    let [a, b] = [0, 1].map(|i| choose(wish.files[i], wish.only[i], globals));
     let diff = Diff::new(&a?, &b?);
     let status = if diff.same { ExitCode::Done } else { ExitCode::Differs };
     // What is found does not depend on who reads it.
@@ -51,10 +50,10 @@ fn print(diff: &Diff, wish: &Wish<'_>, globals: &Globals) -> anyhow::Result<()> 
 }
 
 /// The start in a file that is meant, or the first one.
-fn choose(file: &Path, only: Option<&str>) -> anyhow::Result<Start> {
+fn choose(file: &Path, only: Option<&str>, globals: &Globals) -> anyhow::Result<Start> {
     let mut starts = Starts::default();
     let mut all = Vec::new();
-    read(file, |event| {
+    from::each(from::open(file, globals)?, |event| {
         starts.apply(event);
         all.extend(starts.take_by_events());
         Ok(())

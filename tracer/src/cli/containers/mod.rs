@@ -2,7 +2,6 @@
 
 mod audit;
 mod diff;
-mod recording;
 mod table;
 
 use std::path::PathBuf;
@@ -12,7 +11,7 @@ use clap::Args;
 
 use super::exit::of_comparison;
 use super::live_view;
-use super::{ExitCode, Globals, UsageError};
+use super::{ExitCode, FromArgs, Globals, UsageError};
 use crate::view::containers::state::Sort;
 
 /// Show all containers, live; how they start, step by step; or hold two starts against each other
@@ -39,7 +38,7 @@ pub struct ContainersArgs {
     audit: Option<String>,
 
     /// Hold the start in file A against that in file B, as `tracer stream` or `tracer run -o` wrote them
-    #[arg(long, num_args = 2, value_names = ["A", "B"], value_hint = clap::ValueHint::FilePath, conflicts_with = "audit")]
+    #[arg(long, num_args = 2, value_names = ["A", "B"], value_hint = clap::ValueHint::FilePath, conflicts_with_all = ["audit", "from"])]
     diff: Option<Vec<PathBuf>>,
 
     /// Only this container; with --diff: which one of the files, given twice: of A, then of B
@@ -48,11 +47,8 @@ pub struct ContainersArgs {
     #[arg(long, value_name = "NAME|ID", conflicts_with = "audit")]
     container: Vec<String>,
 
-    /// Read events from FILE, as `tracer stream` or `tracer run -o` wrote them, instead of tracing; - is standard input
-    ///
-    /// The table is as it was in the end, and its rates are of all the time.
-    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath, conflicts_with = "diff")]
-    from: Option<PathBuf>,
+    #[command(flatten)]
+    from: FromArgs,
 
     /// Write JSON: one object a line for each container, again for each picture; for each start; or one for the difference
     #[arg(long)]
@@ -97,7 +93,7 @@ Examples:
   tracer containers --json -d 10 | jq -c 'select(.state == \"exited\") | [.container.name, .container.end]'
       How containers ended.
   tracer stream -o events.jsonl; tracer containers --from events.jsonl
-      Those in a file of events, as they were in the end.
+      Those in a recording, as they were in the end; rates are of all the time.
   tracer containers --audit
       Every container that is started from now on, step by step.
   tracer containers --audit web
@@ -171,12 +167,12 @@ pub fn execute(args: &ContainersArgs, globals: &Globals) -> anyhow::Result<ExitC
         return Ok(of_comparison(diff::execute(&wish, globals)));
     }
     if let Some(only) = &args.audit {
-        let wish = audit::Wish { only, from: args.from.as_deref(), json: args.json, count: args.count };
+        let wish = audit::Wish { only, from: args.from.file(), json: args.json, count: args.count };
         return audit::execute(&wish, globals);
     }
     let wish = table::Wish {
         only: args.container.clone(),
-        from: args.from.as_deref(),
+        from: args.from.file(),
         json: args.json,
         batch: args.batch,
         delay: args.delay,

@@ -8,18 +8,18 @@ use std::time::Duration;
 use crossterm::event::KeyEvent;
 use ratatui::Frame;
 
-use super::recording::read;
 use crate::analysis::roster::{Picture, Roster};
 use crate::cli::live_view::{self, Canvas, Pace, Show};
 use crate::cli::screen::{self, now};
 use crate::cli::session::{builder, runtime, say_unseen};
 use crate::cli::stop::Stop;
-use crate::cli::{Capture, ExitCode, Globals};
+use crate::cli::{Capture, ExitCode, Globals, from};
 use crate::clock;
 use crate::event::Event;
+use crate::filter::{Filter, Spec};
 use crate::kernel::visibility::What;
-use crate::pipeline::Wanted;
-use crate::sink::{Output, Sink};
+use crate::pipeline::consumer::Consumer;
+use crate::sink::Output;
 use crate::view::containers::draw::draw;
 use crate::view::containers::rows::rows;
 use crate::view::containers::state::{Sort, Wish as Key};
@@ -45,6 +45,7 @@ type Shared = Arc<Mutex<Roster>>;
 
 /// Shows the table until it is told to end.
 pub(super) fn execute(wish: Wish<'_>, globals: &Globals) -> anyhow::Result<ExitCode> {
+    let recording = wish.from.map(|file| from::open(file, globals)).transpose()?;
     let mut output = globals.open()?;
     let colour = globals.colours(&output);
     let roster: Shared = Arc::new(Mutex::new(Roster::new(clock::boot_ns())));
@@ -57,9 +58,9 @@ pub(super) fn execute(wish: Wish<'_>, globals: &Globals) -> anyhow::Result<ExitC
         rows: 0,
         page: 0,
     };
-    if let Some(file) = wish.from {
+    if let Some(recording) = recording {
         let mut roster = Roster::default();
-        read(file, |event| {
+        from::each(recording, |event| {
             roster.apply(event);
             Ok(())
         })?;
@@ -78,23 +79,19 @@ pub(super) fn execute(wish: Wish<'_>, globals: &Globals) -> anyhow::Result<ExitC
     runtime()?.block_on(async {
         let told = Stop::catch(!pace.batch)?.requested();
         let tracer = builder(&Capture::default()).start()?;
-        let wanted = Wanted { snapshot: true, ..Wanted::default() };
+        let everything = Filter::new(&Spec::default())?;
         let canvas = Canvas { output, colour };
-        Box::pin(live_view::live(tracer, &mut RosterSink(roster), &wanted, show, pace, canvas, told)).await
+        Box::pin(live_view::live(tracer, everything, &mut RosterView(roster), show, pace, canvas, told)).await
     })?;
     Ok(ExitCode::Done)
 }
 
 /// Takes events into the roster.
-struct RosterSink(Shared);
+struct RosterView(Shared);
 
-impl Sink for RosterSink {
-    fn write(&mut self, event: &Event) -> io::Result<()> {
+impl Consumer for RosterView {
+    fn take(&mut self, event: &Event) -> io::Result<()> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).apply(event);
-        Ok(())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
 }

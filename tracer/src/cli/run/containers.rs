@@ -10,7 +10,8 @@ use super::Containers;
 use crate::analysis::audit::{Start, Starts};
 use crate::event::id::ProcessId;
 use crate::event::{Event, Kind, Process};
-use crate::sink::{Backlog, Sink};
+use crate::pipeline::backlog::Backlog;
+use crate::pipeline::consumer::Consumer;
 use crate::view::glyphs::Glyphs;
 use crate::view::line::{self, Line, Role};
 use crate::view::start;
@@ -29,14 +30,19 @@ pub(in crate::cli) struct Caused<'a> {
     starts: Starts,
     told: Vec<Start>,
     more: usize,
-    sink: &'a mut dyn Sink,
+    sink: &'a mut dyn Consumer,
     /// Whether only what descends from the command is handed on.
     only_members: bool,
 }
 
 impl<'a> Caused<'a> {
     /// By the command that has this pid.
-    pub(in crate::cli) fn by(root: u32, containers: Containers, only_members: bool, sink: &'a mut dyn Sink) -> Self {
+    pub(in crate::cli) fn by(
+        root: u32,
+        containers: Containers,
+        only_members: bool,
+        sink: &'a mut dyn Consumer,
+    ) -> Self {
         Self {
             on: containers != Containers::No,
             root: Some(root),
@@ -117,16 +123,16 @@ pub(in crate::cli) fn print((starts, more): &(Vec<Start>, usize), colour: bool) 
     line::print(&lines, &mut io::stderr().lock(), colour)
 }
 
-impl Sink for Caused<'_> {
-    fn write(&mut self, event: &Event) -> io::Result<()> {
+impl Consumer for Caused<'_> {
+    fn take(&mut self, event: &Event) -> io::Result<()> {
         if !self.on {
-            return self.sink.write(event);
+            return self.sink.take(event);
         }
         let of_members = self.is_members(event);
         self.starts.apply(event);
         let starts = self.starts.take_by_events();
         self.keep(starts);
-        if of_members || !self.only_members { self.sink.write(event) } else { Ok(()) }
+        if of_members || !self.only_members { self.sink.take(event) } else { Ok(()) }
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -1,16 +1,16 @@
 //! Aligned columns for people.
 
 use std::fmt::Write as _;
-use std::io::{self, Write};
+use std::io;
 
 use jiff::tz::TimeZone;
 use unicode_width::UnicodeWidthStr as _;
 
-use super::Sink;
+use super::Encoder;
 use crate::event::time::Timestamp;
 use crate::event::{
-    Bye, Container, Detail, Dropped, Event, ExecFailed, Exit, Hello, Kind, Lost, Process, Reap, Reparent,
-    ReparentReason, Storm, StormPhase, Zombie,
+    Bye, Container, Detail, Dropped, Event, ExecFailed, Exit, Hello, HelloSource, Kind, Lost, LostReason, Process,
+    Reap, Reparent, ReparentReason, Storm, StormPhase, Zombie,
 };
 use crate::view::escape;
 use crate::view::glyphs::Glyphs;
@@ -18,9 +18,6 @@ use crate::view::label;
 use crate::view::line::{Line, Role};
 use crate::view::units;
 use crate::view::users::Users;
-
-/// Bytes that are gathered before they are written.
-const CHUNK: usize = 64 * 1024;
 
 /// What the columns are, for the first line.
 const HEADING: &str = "TIME         EVENT       PID    PPID USER       DETAILS";
@@ -45,49 +42,33 @@ impl Look {
     }
 }
 
-/// A line an event. Nothing is cut: an argument list is shown as long as it is.
+/// Encodes an event as a line. Nothing is cut: an argument list is shown in full.
 #[derive(Debug)]
-pub struct TextSink<W> {
+pub struct TextLines {
     look: Look,
     headed: bool,
-    text: String,
-    output: W,
 }
 
-impl<W: Write> TextSink<W> {
-    /// Onto an output, which need not be buffered.
-    pub fn new(output: W, look: Look) -> Self {
-        Self { look, headed: false, text: String::with_capacity(2 * CHUNK), output }
+impl TextLines {
+    /// With a given look.
+    pub const fn new(look: Look) -> Self {
+        Self { look, headed: false }
     }
 
-    fn push(&mut self, line: &Line) {
-        self.text.push_str(&line.render(self.look.colour));
-        self.text.push('\n');
-    }
-
-    fn drain(&mut self) -> io::Result<()> {
-        let written = self.output.write_all(self.text.as_bytes());
-        self.text.clear();
-        written
+    fn push(&self, line: &Line, out: &mut Vec<u8>) {
+        out.extend_from_slice(line.render(self.look.colour).as_bytes());
+        out.push(b'\n');
     }
 }
 
-impl<W: Write + Send> Sink for TextSink<W> {
-    fn write(&mut self, event: &Event) -> io::Result<()> {
+impl Encoder for TextLines {
+    fn encode(&mut self, event: &Event, out: &mut Vec<u8>) -> io::Result<()> {
         if !self.headed && !event.kind().is_framing() {
             self.headed = true;
-            self.push(&Line::new().with(Role::Heading, HEADING));
+            self.push(&Line::new().with(Role::Heading, HEADING), out);
         }
-        let line = self.look.line(event);
-        self.push(&line);
-        if self.text.len() >= CHUNK { self.drain() } else { Ok(()) }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        if !self.text.is_empty() {
-            self.drain()?;
-        }
-        self.output.flush()
+        self.push(&self.look.line(event), out);
+        Ok(())
     }
 }
 
@@ -363,6 +344,9 @@ fn refusal(line: &mut Line, failed: &ExecFailed, process: &Process) {
 fn greeting(hello: &Hello) -> String {
     let Hello { version, kernel, arch, host, hooks, fallbacks, .. } = hello;
     let mut out = format!("# tracer {version} on {host}, Linux {kernel} {arch}");
+    if hello.source == Some(HelloSource::Recording) {
+        out.push_str("; read from a recording");
+    }
     if !hooks.is_empty() {
         let _ = write!(out, "; hooks: {}", hooks.join(", "));
     }
@@ -394,15 +378,18 @@ fn loss(lost: &Lost) -> String {
         (lost.reaps, "reaping"),
     ];
     let kinds: Vec<_> = kinds.into_iter().filter(|(n, _)| *n > 0).map(|(n, what)| units::counted(n, what)).collect();
-    let mut out = if lost.passed_over > 0 {
-        format!("at most {} lost, passed over by the kernel", units::counted(lost.total, "record"))
-    } else {
-        format!("{} of CPU {} lost for want of room", units::counted(lost.total, "record"), lost.cpu)
+    let records = units::counted(lost.total, "record");
+    let mut out = match lost.reason {
+        LostReason::Ring => format!("{records} of CPU {} lost for want of room", lost.cpu),
+        LostReason::Skipped => format!("at most {records} lost, skipped by the kernel"),
+        LostReason::Recording if lost.total == 0 => "the recording has no end: what came after is missing".into(),
+        LostReason::Recording => "the recording ends in the middle of a line: what came after is missing".into(),
+        LostReason::Spool => format!("{records} lost, removed before they were sent"),
     };
     if !kinds.is_empty() {
         let _ = write!(out, ": {}", kinds.join(", "));
     }
-    if lost.passed_over > 0 { out } else { out + "; a larger --ring-size would hold more" }
+    if lost.reason == LostReason::Ring { out + "; a larger --ring-size would hold more" } else { out }
 }
 
 #[cfg(test)]

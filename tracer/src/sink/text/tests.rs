@@ -38,10 +38,8 @@ fn look(colour: bool, glyphs: &'static Glyphs) -> Look {
 
 fn lines(look: Look, events: &[Event]) -> String {
     let mut bytes = Vec::new();
-    let mut sink = TextSink::new(&mut bytes, look);
-    events.iter().try_for_each(|event| sink.write(event)).unwrap();
-    sink.flush().unwrap();
-    drop(sink);
+    let mut encoder = TextLines::new(look);
+    events.iter().try_for_each(|event| encoder.encode(event, &mut bytes)).unwrap();
     String::from_utf8(bytes).unwrap()
 }
 

@@ -8,6 +8,7 @@ mod outbox;
 mod recheck;
 mod refresh;
 mod running;
+mod source;
 
 use std::future::{Future as _, poll_fn};
 use std::io;
@@ -17,7 +18,6 @@ use std::time::Duration;
 use std::vec;
 
 use futures_core::Stream;
-use nix::sys::utsname::{UtsName, uname};
 use tokio::time::{Sleep, sleep};
 use tracer_common::limits::{ARGV_DEFAULT_BYTES, RING_DEFAULT_BYTES};
 use tracer_common::stats::CpuStats;
@@ -32,7 +32,7 @@ use crate::enrich::container_info::Names;
 use crate::enrich::info::Answer;
 use crate::enrich::runtime_state;
 use crate::event::time::Timestamp;
-use crate::event::{Detail, Event, Filtering, Hello, Lost};
+use crate::event::{Detail, Event, Filtering, Hello, HelloSource, Lost};
 use crate::kernel::error::LoadError;
 use crate::kernel::hierarchy::Hierarchy;
 use crate::kernel::load::Kernel;
@@ -41,7 +41,7 @@ use crate::kernel::ring::{Ring, Taken};
 use crate::proc;
 use crate::record::Record;
 use crate::record::skipped::PassedOver;
-use crate::sys::procfs;
+use crate::source::hello_of_this_machine;
 use crate::table::Table;
 pub use builder::{Builder, ExecFailures, MAX_MEMORY, StartError};
 
@@ -226,20 +226,14 @@ impl Tracer {
 
     /// The first line of a stream.
     pub fn hello(&self) -> Event {
-        let name = uname();
-        let text = |field: Option<&std::ffi::OsStr>| field.unwrap_or_default().to_string_lossy().into_owned();
         let hello = Hello {
-            version: env!("CARGO_PKG_VERSION").into(),
-            kernel: text(name.as_ref().ok().map(UtsName::release)),
-            arch: text(name.as_ref().ok().map(UtsName::machine)),
-            host: text(name.as_ref().ok().map(UtsName::nodename)),
-            boot_id: procfs::read(procfs::BOOT_ID).unwrap_or_default(),
             hooks: self.kernel.hook_names(),
             fallbacks: self.kernel.fallbacks.iter().map(ToString::to_string).collect(),
             ring_bytes: self.kernel.ring_bytes.into(),
             argv_max: self.options.argv_max.into(),
             max_memory: self.max_memory as u64,
             filter: self.filtering.as_deref().cloned(),
+            ..hello_of_this_machine(HelloSource::Kernel)
         };
         let time = Timestamp(self.began_ns as i64 + clock::utc_minus_boot_ns());
         Event::new(Detail::Hello(Box::new(hello)), time)
@@ -247,7 +241,13 @@ impl Tracer {
 
     /// Now, as events are stamped.
     pub fn now(&self) -> Timestamp {
-        Timestamp(clock::boot_ns() as i64 + clock::utc_minus_boot_ns())
+        self.time_at(clock::boot_ns())
+    }
+
+    /// A boot time in UTC.
+    #[expect(clippy::unused_self, reason = "the clock may come to be the tracer's own")]
+    fn time_at(&self, boot_ns: u64) -> Timestamp {
+        Timestamp(boot_ns as i64 + clock::utc_minus_boot_ns())
     }
 
     /// Takes a batch of records from the ring and queues what becomes of them.

@@ -27,6 +27,7 @@ mod passed_over;
 mod place;
 mod reader;
 mod reap;
+mod recordings;
 mod run;
 mod run_signals;
 mod run_world;
@@ -65,6 +66,7 @@ pub(crate) fn all() -> Vec<Case> {
         filters::cases(),
         filters_by_cgroup::cases(),
         reap::cases(),
+        recordings::cases(),
         run::cases(),
         run_signals::cases(),
         run_world::cases(),

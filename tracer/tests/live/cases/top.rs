@@ -16,7 +16,7 @@ pub(super) fn cases() -> Vec<Case> {
 const MANY: u64 = 2000;
 
 /// The figures of a process in one picture: TOTAL, and if it is named as the culprit.
-fn figures(picture: &str, pid: u32) -> Option<(u64, bool)> {
+pub(super) fn figures(picture: &str, pid: u32) -> Option<(u64, bool)> {
     let row = picture.lines().find(|line| line.split_whitespace().next() == Some(&pid.to_string()))?;
     let total = row.split_whitespace().nth(7)?.replace(',', "").parse().expect("TOTAL is a number");
     Some((total, picture.lines().any(|line| line.contains(&format!(" % from {pid} ")))))

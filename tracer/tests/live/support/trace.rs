@@ -41,6 +41,13 @@ pub(crate) fn parse_lines(bytes: &[u8]) -> Vec<Line> {
 }
 
 impl Trace {
+    /// What a command wrote to its standard output.
+    pub(crate) fn printed_by(finished: Finished) -> Self {
+        assert!(finished.status.success(), "{finished:?}");
+        let lines = parse_lines(finished.stdout().as_bytes());
+        Self { lines, truth: TruthLog::default(), finished, outsiders: BTreeSet::new() }
+    }
+
     pub(crate) fn events(&self) -> impl DoubleEndedIterator<Item = &Event> {
         self.lines.iter().map(|line| &line.event)
     }
