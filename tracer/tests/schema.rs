@@ -204,7 +204,7 @@ fn exec() -> Exec {
 
 fn exec_failed() -> ExecFailed {
     ExecFailed {
-        argv_info: None,
+        argv_info: Some(ArgvInfo { argc: 1, bytes: 5, captured: 5, truncated: false, reason: None }),
         errno: "ENOENT".into(),
         code: 2,
         filename: text("./caf\u{fffd}"),
