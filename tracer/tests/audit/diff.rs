@@ -257,7 +257,7 @@ fn the_status_is_that_of_diff() {
     ends(&["containers", "--diff", &docker, &changed], 1, "");
     for (other, said) in [
         ("/nowhere/at/all", "cannot open /nowhere/at/all: "),
-        ("/proc/version", "line 1 of /proc/version is no event"),
+        ("/proc/version", "/proc/version is no recording: line 1 is no event"),
         ("/dev/null", "no container is started in /dev/null"),
         (env!("CARGO_MANIFEST_DIR"), "Is a directory"),
         (env!("CARGO_BIN_EXE_tracer"), "cannot read "),

@@ -184,7 +184,7 @@ fn the_command_reads_files_and_writes_json() {
     let output = tracer(&["containers", "--audit", "--from", "/proc/version"]).output().unwrap();
     let complaint = String::from_utf8(output.stderr).unwrap();
     assert!(
-        output.status.code() == Some(1) && complaint.contains("line 1 of /proc/version is no event"),
+        output.status.code() == Some(1) && complaint.contains("/proc/version is no recording: line 1 is no event"),
         "{complaint}"
     );
 }

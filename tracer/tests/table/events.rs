@@ -21,6 +21,7 @@ fn a_fork_inherits_the_image_and_tells_when_and_where() {
     seen.apply(execed(exec(father, INIT_TASK, 101 * MS)));
     let mut raw = fork(task(51, 110 * MS), father);
     raw.comm = padded("worker");
+    raw.creator.tid = 54;
     let event = seen.apply(forked(raw)).remove(0);
     assert_eq!((event.kind(), event.boot_ns, event.cpu, event.seq), (Kind::Fork, Some(110 * MS + 1000), Some(2), 0));
     assert_eq!(event.time, Timestamp(1_000_000_000_110_001_000));
@@ -35,7 +36,11 @@ fn a_fork_inherits_the_image_and_tells_when_and_where() {
     assert_eq!((process.loginuid, process.sid, process.pgid, process.tty.as_deref()), (None, Some(10), Some(11), None));
     let found = seen.table.by_pid(51).unwrap();
     assert_eq!((found.cgroup_id(), found.parent().map(|parent| parent.pid())), (77, Some(50)));
-    assert_eq!(seen.table.by_pid(50).unwrap().process().image.comm.as_deref(), Some("ls"), "its father's is another");
+    assert_eq!(
+        seen.table.by_pid(50).unwrap().process().image.comm.as_deref(),
+        Some("ls"),
+        "the parent process has the name of its leader"
+    );
 }
 
 #[test]

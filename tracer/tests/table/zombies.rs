@@ -6,7 +6,7 @@ use tracer::proc::Remains;
 use tracer::table::TableOptions;
 use tracer_common::record as raw;
 
-use crate::kit::{INIT_TASK, MS, Seen, exec, execed, exit, exited, fork, forked, kinds, reaped, task};
+use crate::kit::{INIT_TASK, MS, Seen, exec, execed, exit, exited, fork, forked, kinds, padded, reaped, task};
 use crate::model::{INIT, KTHREADD, Kernel, Nr};
 
 const AFTER_NS: u64 = 1000 * MS;
@@ -24,7 +24,9 @@ fn father() -> Seen {
 /// A child of his that lives from one time to another.
 fn child(seen: &mut Seen, pid: u32, born_ms: u64, dies_ms: u64) -> raw::TaskRef {
     let child = task(pid, born_ms * MS);
-    seen.apply(forked(fork(child, FATHER)));
+    let mut raw = fork(child, FATHER);
+    raw.comm = padded("ls");
+    seen.apply(forked(raw));
     seen.apply(exited(exit(child, FATHER, dies_ms * MS)));
     child
 }
