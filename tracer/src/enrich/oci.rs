@@ -60,7 +60,8 @@ pub enum Verb {
 /// cannot be read is no reason to doubt; a copy of itself in memory is called `/memfd:runc_cloned:…`.
 pub fn is_program_of(exe: Option<&str>, runtime: &str) -> bool {
     exe.is_none_or(|exe| {
-        exe.starts_with("/memfd:") || exe.rsplit('/').next().is_some_and(|name| name.contains(runtime))
+        // crun and runc execute a copy of themselves that has no path, so that no container can write to the program.
+        exe == "/" || exe.starts_with("/memfd:") || exe.rsplit('/').next().is_some_and(|name| name.contains(runtime))
     })
 }
 

@@ -61,12 +61,13 @@ pub async fn run<S: Source>(
     let mut shutdown = std::pin::pin!(shutdown);
     let Opening { hello, running: mut batch } = tokio::select! {
         biased;
+        // First: a live source opens at once, and what happened until then is reported even if it is to end already.
+        opening = source.open() => opening?,
         () = &mut shutdown => {
             // Nothing was written, so there is no stream to end.
             source.stop(&mut Vec::new())?;
             return Ok(Bye::default());
         }
-        opening = source.open() => opening?,
     };
     let backlog = consumer.backlog();
     let mut stage = Stage::new(filter, consumer, wanted);

@@ -6,7 +6,8 @@ use tracer::proc::Remains;
 use tracer::table::TableOptions;
 use tracer_common::record as raw;
 
-use crate::kit::{INIT_TASK, MS, Seen, exec, execed, exit, exited, fork, forked, kinds, padded, reaped, task};
+use crate::kit::{INIT_TASK, MS, Seen, exec, execed, exit, exited, fork, forked, kinds, reaped, task};
+use crate::model::padded;
 use crate::model::{INIT, KTHREADD, Kernel, Nr};
 
 const AFTER_NS: u64 = 1000 * MS;

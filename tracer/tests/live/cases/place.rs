@@ -85,12 +85,12 @@ fn without_tracefs() {
         test -e /sys/kernel/tracing/events || test -e /sys/kernel/debug/tracing && exit 99";
     for (what, told) in [
         (
-            "run --exec-failed -o \"$1\" -- sh -c '/no/such/program; exit 3'",
+            "run --exec-failed --force -o \"$1\" -- sh -c '/no/such/program; exit 3'",
             &[Kind::ExecFailed, Kind::Exec, Kind::Exit][..],
         ),
-        ("run -o \"$1\" -- sh -c 'exit 3'", &[Kind::Exec, Kind::Exit]),
-        ("stream -o \"$1\" --duration 300ms; test $? = 0 && exit 3", &[Kind::Process]),
-        ("stream --exec-failed -o \"$1\" --duration 300ms; test $? = 0 && exit 3", &[Kind::Process]),
+        ("run --force -o \"$1\" -- sh -c 'exit 3'", &[Kind::Exec, Kind::Exit]),
+        ("stream --force -o \"$1\" --duration 300ms; test $? = 0 && exit 3", &[Kind::Process]),
+        ("stream --exec-failed --force -o \"$1\" --duration 300ms; test $? = 0 && exit 3", &[Kind::Process]),
     ] {
         let mut command = Command::new("unshare");
         command.args(["-m", "sh", "-c", &format!("{hide}\n\"$0\" {what}; exit $?")]);

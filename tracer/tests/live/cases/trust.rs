@@ -15,7 +15,7 @@ use serde_json::json;
 use tracer::event::{Event, Kind};
 
 use super::containers::{about, container, events, life_of};
-use crate::support::engines::{Docker, Podman, Runtime, edit, no_docker, no_podman, no_runc};
+use crate::support::engines::{Docker, Podman, Runtime, edit, no_docker, no_podman, no_podman_by_crun, no_runc};
 use crate::support::{
     BOUND, Case, Guarded, Need, Stream, case, check_schema, command, open_directory, run_bounded, write_script,
 };
@@ -30,7 +30,7 @@ pub(super) fn cases() -> Vec<Case> {
         case("trust::a_container_with_its_state_elsewhere", state_elsewhere).needs(runc),
         case("trust::a_new_name_of_docker", renamed_by_docker).needs(&[Need::Check(no_docker)]),
         case("trust::a_new_name_of_podman", renamed_by_podman).needs(&[Need::Check(no_podman)]),
-        case("trust::a_container_without_a_cgroup", without_cgroup).needs(&[Need::Check(no_podman)]),
+        case("trust::a_container_without_a_cgroup", without_cgroup).needs(&[Need::Check(no_podman_by_crun)]),
         case("trust::a_paused_container", paused).needs(&[Need::Check(no_docker)]),
     ]
 }
@@ -264,7 +264,7 @@ fn renamed_by_podman() {
 }
 
 fn without_cgroup() {
-    let podman = Podman::by_runc();
+    let podman = Podman::by_crun();
     let stream = Stream::start(&["--no-snapshot"]);
     let name = format!("bare-{}", std::process::id());
     let place = open_directory();

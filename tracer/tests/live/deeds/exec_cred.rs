@@ -117,20 +117,63 @@ fn changing(truth: Truth, _: &[String]) {
     println!("ready");
     std::io::stdin().read_line(&mut line).expect("standard input is open");
     kit::set_name(b"renamed-now");
-    // As criu and some `setproctitle` do: the arguments lie elsewhere from now on.
+    // As criu does: the arguments lie elsewhere from now on. This form needs no capability.
     let arguments: &'static [u8] = b"changed-argv\0one\0".to_vec().leak();
-    let from = arguments.as_ptr() as libc::c_ulong;
-    // SAFETY: integers; the memory is never given back.
+    let map = map_with_arguments(arguments);
+    // SAFETY: the structure is as large as it says, and the arguments are never given back.
     unsafe {
-        let end =
-            [(libc::PR_SET_MM_ARG_START, from), (libc::PR_SET_MM_ARG_END, from + arguments.len() as libc::c_ulong)];
-        for (what, address) in end {
-            let done =
-                libc::prctl(libc::PR_SET_MM, what as libc::c_ulong, address, 0 as libc::c_ulong, 0 as libc::c_ulong);
-            assert_eq!(done, 0, "PR_SET_MM: {}", std::io::Error::last_os_error());
-        }
+        let what = libc::PR_SET_MM_MAP as libc::c_ulong;
+        let done = libc::prctl(libc::PR_SET_MM, what, &raw const map, size_of_val(&map), 0 as libc::c_ulong);
+        assert_eq!(done, 0, "PR_SET_MM_MAP: {}", std::io::Error::last_os_error());
         assert_eq!(libc::setresuid(1234, 1234, 1234), 0, "setresuid");
     }
     truth.say("changed", serde_json::json!({ "pid": std::process::id() }));
     std::io::stdin().read_line(&mut line).expect("standard input is open");
+}
+
+/// The memory layout of this process (fields 26 to 51 of `/proc/PID/stat`, proc_pid_stat(5)), with other arguments.
+fn map_with_arguments(arguments: &[u8]) -> MemoryMap {
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("/proc is there");
+    let after_comm = stat.rsplit_once(')').expect("a name in brackets").1;
+    let fields: Vec<u64> = after_comm.split_ascii_whitespace().map(|field| field.parse().unwrap_or(0)).collect();
+    // The first field after the name is the third.
+    let field = |nr: usize| fields[nr - 3];
+    // SAFETY: sbrk(0) only reads.
+    let brk = unsafe { libc::sbrk(0) } as u64;
+    let from = arguments.as_ptr() as u64;
+    MemoryMap {
+        start_code: field(26),
+        end_code: field(27),
+        start_data: field(45),
+        end_data: field(46),
+        start_brk: field(47),
+        brk,
+        start_stack: field(28),
+        arg_start: from,
+        arg_end: from + arguments.len() as u64,
+        env_start: field(50),
+        env_end: field(51),
+        auxv: 0,
+        auxv_size: 0,
+        exe_fd: u32::MAX,
+    }
+}
+
+/// `struct prctl_mm_map` of include/uapi/linux/prctl.h.
+#[repr(C)]
+struct MemoryMap {
+    start_code: u64,
+    end_code: u64,
+    start_data: u64,
+    end_data: u64,
+    start_brk: u64,
+    brk: u64,
+    start_stack: u64,
+    arg_start: u64,
+    arg_end: u64,
+    env_start: u64,
+    env_end: u64,
+    auxv: u64,
+    auxv_size: u32,
+    exe_fd: u32,
 }
