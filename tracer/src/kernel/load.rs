@@ -206,7 +206,7 @@ impl Kernel {
         has_log()
     }
 
-    /// Shows what the programs have reported of their own faults ([`KernelOptions::log`]).
+    /// Shows what the programs have reported of their own faults (`KernelOptions::log`).
     pub fn show_log(&mut self) {
         if let Some(log) = &mut self.log {
             log.flush();
