@@ -17,10 +17,12 @@ const LONG: &str = "arguments by the megabyte and by the ten thousand: the same 
 
 /// Everything else is run. docs/kernels.md names these too.
 const LEFT_OUT: &[LeftOut] = &[
-    LeftOut("cli::", "pictures of /proc; doctor is run by itself"),
+    LeftOut("cli::", "views of /proc; doctor runs separately"),
+    LeftOut("ending::", "how signals end tracer, within a second: user space alone, and emulation is slower than that"),
     LeftOut("exec::argv_2", LONG),
     LeftOut("exec::argv_longest", LONG),
     LeftOut("exec_failed::each_of_a_storm", "20,000 execs; the same path as of a single one"),
+    LeftOut("faults::", "faults in a storm: user space alone"),
     LeftOut("filters::a_unit", SAME),
     LeftOut("filters::in_user_space", SAME),
     LeftOut("filters::orphans", SAME),
@@ -28,10 +30,12 @@ const LEFT_OUT: &[LeftOut] = &[
     LeftOut("filters::those_", SAME),
     LeftOut("filters::what_was_lost", SAME),
     LeftOut("filters::who_", SAME),
+    LeftOut("hostile::", "files and processes of another user: user space alone"),
     LeftOut("load::", "losses by the ten thousand take minutes to emulate"),
     LeftOut("oracle::seed_15838", "one seed is run"),
     LeftOut("place::", "how pids of other namespaces are refused does not depend on the kernel"),
     LeftOut("reader::", "slow readers: user space alone"),
+    LeftOut("recordings::", "recordings are read by user space alone"),
     LeftOut("run::", "the traced command's terminal, signals and status: user space alone"),
     LeftOut("run_signals::", "the traced command's signals: user space alone"),
     LeftOut("storm::", "sums of events: user space alone"),
