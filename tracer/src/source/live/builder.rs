@@ -272,6 +272,7 @@ impl Builder {
         // Before the processes: who asks for a container by name has to know whose they are.
         let mut found = Vec::new();
         tracer.names = containers::begin(&mut tracer.table, &tracer.kernel.hierarchy, &mut found);
+        containers::name_in(&mut tracer.snapshot, &tracer.table);
         tracer.snapshot.splice(0..0, found);
         tracer.take_batch();
         tracer.close_filter()?;

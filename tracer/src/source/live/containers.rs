@@ -60,13 +60,16 @@ pub(super) fn begin(table: &mut Table, hierarchy: &Hierarchy, out: &mut Vec<Even
     while let Some(answer) = names.answer() {
         table.answer(answer, clock::boot_ns(), out);
     }
-    // The lines about running processes were made before the names were known, and come after them.
-    for process in out.iter_mut().filter_map(|event| event.process.as_mut()) {
+    Some(names)
+}
+
+/// Names the containers in lines about running processes, which were made before the names were known.
+pub(super) fn name_in(snapshot: &mut [Event], table: &Table) {
+    for process in snapshot.iter_mut().filter_map(|event| event.process.as_mut()) {
         if process.container.is_some()
             && let Some(known) = table.by_pid(process.pid)
         {
             process.container = known.process().container;
         }
     }
-    Some(names)
 }
