@@ -25,7 +25,7 @@ echo "@@release $(uname -r)" >$out
 echo "@@doctor" >$out
 ./tracer doctor --json >$out 2>/dev/console
 echo "@@tests" >$out
-touch /tmp/stderr
+touch /tmp/stderr /tmp/outcomes
 tail -n +1 -f /tmp/stderr >/dev/console 2>/dev/null &
 . ./environment
 # A separate session, as on a terminal, so that no leftover of a test holds the line.
