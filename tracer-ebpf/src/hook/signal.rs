@@ -62,22 +62,25 @@ fn signal(ctx: BtfTracePointContext) -> i32 {
     }
     // Read as a number, not as an argument: it may be 0 or 1 instead of a pointer.
     let info: u64 = read(ctx.as_ptr() as u64, (8 * INFO) as u32);
-    let mut sent = sent(target, signal, info);
-    let key = u64::from(target.tgid()) << 32 | u64::from(signal);
-    let raised = sent.sender.tgid == target.tgid() && sent.flags & SIGNAL_KERNEL == 0;
+    let target_id = target.identity();
+    // One value, used in place: copies of it would take most of the stack.
+    let mut handled = Handled { start_ns: target_id.start_ns, sent: sent(target, signal, info) };
+    let key = u64::from(target_id.tgid) << 32 | u64::from(signal);
+    let raised = handled.sent.sender.tgid == target_id.tgid && handled.sent.flags & SIGNAL_KERNEL == 0;
     if handler != SIG_DFL {
         if !raised {
             // One that cannot be kept leaves the process as the sender, if it raises the signal again.
-            let _ = HANDLED.insert(key, Handled { start_ns: target.identity().start_ns, sent }, 0);
+            let _ = HANDLED.insert(&key, &handled, 0);
         }
         return 0;
     }
-    if raised && let Some(handled) = HANDLED.get_ptr(key) {
+    if raised && let Some(kept) = HANDLED.get_ptr(&key) {
         // SAFETY: it points into the map. A signal of the same number that comes at this moment is as good.
-        let handled = unsafe { *handled };
-        if handled.start_ns == target.identity().start_ns {
-            sent = handled.sent;
-            sent.flags |= SIGNAL_RAISED_AGAIN;
+        unsafe {
+            if (*kept).start_ns == handled.start_ns {
+                handled.sent = (*kept).sent;
+                handled.sent.flags |= SIGNAL_RAISED_AGAIN;
+            }
         }
     }
     if let Some((mut entry, header)) = emit::reserve::<Signal>(KIND_SIGNAL, size_of::<Signal>() as u32, 0) {
@@ -85,13 +88,13 @@ fn signal(ctx: BtfTracePointContext) -> i32 {
         // SAFETY: it points to the reserved record, all of which is written.
         unsafe {
             (*record).header = header;
-            (*record).target = target.identity();
-            (*record).sender = sent.sender;
-            (*record).sender_comm = sent.comm;
+            (*record).target = target_id;
+            (*record).sender = handled.sent.sender;
+            (*record).sender_comm = handled.sent.comm;
             (*record).signal = signal;
-            (*record).code = sent.code;
-            (*record).flags = sent.flags;
-            (*record).sender_uid = sent.uid;
+            (*record).code = handled.sent.code;
+            (*record).flags = handled.sent.flags;
+            (*record).sender_uid = handled.sent.uid;
         }
         entry.submit();
     }
