@@ -258,9 +258,9 @@ fn the_status_is_that_of_diff() {
     for (other, said) in [
         ("/nowhere/at/all", "cannot open /nowhere/at/all: "),
         ("/proc/version", "/proc/version is no recording: line 1 is no event"),
-        ("/dev/null", "no container is started in /dev/null"),
-        (env!("CARGO_MANIFEST_DIR"), "Is a directory"),
-        (env!("CARGO_BIN_EXE_tracer"), "cannot read "),
+        ("/dev/null", "/dev/null is empty, so it is no recording"),
+        (env!("CARGO_MANIFEST_DIR"), "is a directory"),
+        (env!("CARGO_BIN_EXE_tracer"), "is no recording: line 1 is no event"),
     ] {
         assert_eq!(ends(&["containers", "--diff", &docker, other], 2, said), "");
         assert_eq!(ends(&["containers", "--diff", other, &docker], 2, said), "");
