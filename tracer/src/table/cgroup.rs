@@ -228,12 +228,24 @@ impl Table {
         let argv = image.argv.as_ref().filter(|_| self.store[slot].by_root)?;
         let line = oci::read(argv).filter(|line| matches!(line.verb, oci::Verb::Create | oci::Verb::Exec))?;
         oci::is_program_of(image.exe.as_deref(), line.runtime).then(|| RuntimeLine {
-            slot,
+            slot: self.executor(slot),
             runtime: line.runtime,
             verb: line.verb,
             id: line.id.to_owned(),
             bundle: line.bundle.map(ToOwned::to_owned),
         })
+    }
+
+    /// The process that executed the program of this one: itself, or the ancestor whose program it shares since fork. crun
+    /// works in such forks.
+    fn executor(&self, slot: Slot) -> Slot {
+        let argv = &self.store.image(slot).argv;
+        let above = |below: &Slot| {
+            let entry = &self.store[*below];
+            let creator = entry.creator.filter(|_| entry.execs == 0)?;
+            self.store.by_id(creator).filter(|&above| self.store.image(above).argv == *argv)
+        };
+        std::iter::successors(Some(slot), above).take(INITS).last().unwrap_or(slot)
     }
 }
 

@@ -134,6 +134,27 @@ fn the_runtime_that_succeeds_describes_the_container() {
     assert!(world.events.iter().all(|event| event.kind() != Kind::ContainerInfo), "what the other said is forgotten");
 }
 
+/// crun works in a fork of itself, which joins the cgroup with the command line of its parent. That fork reports nothing new.
+#[test]
+fn a_fork_of_the_runtime_describes_nothing_else() {
+    let mut world = World::with(looking());
+    let first = Place { inside: Some((30, 1)), ..ON_HOST };
+    world.apply([ON_HOST.born(RUNC, SHELL), ON_HOST.runs(RUNC, "crun run -b /b web", 110 * MS)]);
+    let info = Info { hostname: Some("box".into()), ..Info::default() };
+    let answer = Answer { id: "web".into(), info: Some(info.into()), last: false, peak_memory_bytes: None };
+    world.table.answer(answer, 0, &mut world.events);
+    world.apply([
+        cgroup(raw::CGROUP_MADE, INSIDE, "/web", RUNC, 120 * MS),
+        first.born(FIRST, RUNC),
+        cgroup(raw::CGROUP_JOINED, INSIDE, "/web", FIRST, 210 * MS),
+        IN_CONTAINER.runs(FIRST, "sh", 220 * MS),
+    ]);
+    let asks = bundles(&world.table.take_asks(0), "web");
+    assert!(asks.iter().all(|ask| *ask == ("/b".into(), RUNC.tgid)), "{asks:?}");
+    let start = world.events.iter().find(|event| event.kind() == Kind::ContainerStart).expect("it started");
+    assert_eq!(start.container().unwrap().hostname.as_deref(), Some("box"));
+}
+
 /// `podman run --cgroups=disabled`: the container is in the cgroup of who made it.
 #[test]
 fn a_container_without_a_cgroup_has_a_whole_life() {
