@@ -1,7 +1,7 @@
 //! The record format shared by tracer's kernel programs and its user-space side.
 //!
-//! There is no logic here. There are only the structures that cross the ring buffer ([`record`]), the constants that
-//! user space sets at load time ([`config`], [`offsets`]), the counters ([`stats`]), and shared sizes ([`limits`]).
+//! There is no logic here. [`record`] has the structures that cross the ring buffer. [`config`] and [`offsets`] have
+//! the constants that user space sets at load time. [`stats`] has the counters, and [`limits`] the shared sizes.
 //!
 //! Every structure is `repr(C)`, contains only integers and explicit padding, and has its size asserted at compile
 //! time. So both sides read the same bytes with any compiler. With the feature `bytes`, a record decodes and encodes

@@ -28,8 +28,8 @@ pub const PATH_DEPTH: u32 = 64;
 /// by a mask.
 pub const EXEC_HEAD_BYTES: usize = 16 * 1024;
 
-/// An argv up to this size is staged with the rest of its record, which then takes only as many bytes of the ring as it
-/// needs. A larger one is copied from user memory straight into a reserved record.
+/// An argv up to this size is staged with the rest of its record, which then takes exactly its size in the ring. A
+/// larger one is copied from user memory straight into a reserved record.
 pub const ARGV_STAGED_BYTES: usize = 4096;
 
 /// Bytes for argv in each class of reserved exec records.

@@ -65,7 +65,7 @@ pub struct Cause {
     /// Real user id of the sender.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sender_uid: Option<u32>,
-    /// True when the kernel sent it (a fault, a timer, a limit, a pipe without a reader) or ended the process directly.
+    /// True when the kernel sent the signal (fault, timer, limit, pipe without a reader) or ended the process directly.
     #[serde(default, skip_serializing_if = "is_false")]
     pub kernel: bool,
     /// True when the process caught or blocked the signal and then sent it to itself. The sender is the first one.

@@ -21,7 +21,7 @@ const PF_EXITING: u32 = 0x4;
 /// taken the pid and lost it again, so more retries are never needed.
 const STAT_RETRIES: u32 = 10;
 
-/// How often the threads of a process are listed if they change meanwhile, and the pause before each listing from the
+/// How often the threads of a process are listed if they change meanwhile. The pause comes before each listing from the
 /// third on.
 const MAX_LISTINGS: u32 = 50;
 const LISTING_PAUSE: Duration = Duration::from_millis(1);

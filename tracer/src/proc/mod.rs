@@ -78,8 +78,8 @@ impl Seed {
         self.process.image = Image::none();
     }
 
-    /// Returns false if another read may show another parent. That is so if the parent is exiting or gone, or took over
-    /// the pid of the right parent after this process was read.
+    /// Returns false if another read may show another parent. That is so if the parent is exiting or gone. It may also
+    /// have taken over the pid of the right parent after this process was read.
     pub fn is_settled(&self, parent: Option<&Self>) -> bool {
         let good = |parent: &Self| {
             let older = parent.start_ticks < self.start_ticks;

@@ -47,7 +47,7 @@ pub(super) struct Lifecycle {
     /// When it exited, and when its cgroup was removed. Set while those events wait for a reply.
     waiting: Option<Moment>,
     removed: Option<Moment>,
-    /// It has no own cgroup: it is removed with its last process.
+    /// It has no separate cgroup: it is removed with its last process.
     bare: bool,
     /// When the last request about it was handed out.
     pub(super) requested_ns: Option<u64>,

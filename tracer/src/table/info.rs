@@ -17,7 +17,7 @@ use crate::event::{self, Event, ProcessContainer};
 const WAIT_NS: u64 = 1_000_000_000;
 
 /// Most containers for which details are kept although they do not exist (yet).
-const MOST: usize = 4096;
+const MAX_KEPT: usize = 4096;
 
 impl Table {
     /// Returns the requests since the last call. Containers that wait do so from `now_ns` on (`CLOCK_BOOTTIME`).
@@ -92,7 +92,7 @@ impl Table {
             // The details that another runtime gave for this id are not those of the new container.
             self.infos.remove(&id);
         }
-        if self.bundles_by.len() > MOST {
+        if self.bundles_by.len() > MAX_KEPT {
             self.bundles_by.retain(|id, _| self.containers.contains_key(id));
         }
         self.request(InfoRequest::LookUp { id, cgroup: None, bundle, runtime: Some(command.runtime.into()) });
@@ -111,7 +111,7 @@ impl Table {
                 self.container_renamed(&id);
             }
             self.report_info(&id, at, out);
-            if self.infos.len() > MOST {
+            if self.infos.len() > MAX_KEPT {
                 self.infos.retain(|id, _| self.containers.contains_key(id));
             }
         }

@@ -12,8 +12,8 @@
 //! - The public [`ProcessId`](crate::event::id::ProcessId) counts ticks of 10 ms. It cannot distinguish two processes
 //!   that had the same pid within one tick. Internally the start in nanoseconds does.
 //! - What was lost is corrected from `/proc` ([`Table::resync`]). Every exit is reported, if need be as `inferred`.
-//! - Every parent is known. If a record names a process that the table does not know, because its fork was lost, the
-//!   table adds it and reports an `inferred` event.
+//! - Every parent is known. A record may name a process whose fork was lost. Then the table adds it and reports an
+//!   `inferred` event.
 
 mod apply;
 mod budget;

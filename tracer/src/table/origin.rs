@@ -228,7 +228,7 @@ impl Table {
     /// Stores the namespaces of a container's first process.
     pub(super) fn keep_namespaces(&mut self, slot: Slot, container: &Arc<Container>) {
         let ids = self.store[slot].ids;
-        // A container may have no own namespace. Then it shares that of its creator, or of the host.
+        // A container may lack a separate namespace. Then it shares that of its creator, or of the host.
         let outside = self.creators(slot).find(|&creator| !self.is_in(creator, container));
         let others = [self.store.by_pid(1), self.store.by_pid(KTHREADD), outside];
         let mut others =

@@ -47,7 +47,7 @@ impl Table {
     }
 }
 
-/// Returns true if the arguments in `/proc` differ from the known ones. An exec captures them only up to a limit, and
+/// Returns true if the arguments in `/proc` differ from the known ones. An exec captures them only up to a limit.
 /// `/proc` does not show how many empty ones there are at the end.
 fn is_other(known: Option<&Arguments>, shown: Option<&Arguments>) -> bool {
     let Some(shown) = shown.filter(|shown| shown.as_bytes().len() <= ARGV_DEFAULT_BYTES as usize) else { return false };

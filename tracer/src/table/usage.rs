@@ -153,9 +153,9 @@ mod tests {
     fn cpu_time_never_decreases() {
         let counters = raw::Usage { prev_utime: 5, prev_stime: 3, ..raw::Usage::default() };
         assert_eq!(adjusted_cpu_time(&counters, 8), (5, 3));
-        assert_eq!(adjusted_cpu_time(&counters, 9), (6, 3), "no tick in the kernel, yet 3 were counters");
+        assert_eq!(adjusted_cpu_time(&counters, 9), (6, 3), "no tick in the kernel, yet 3 were reported before");
         let counters = raw::Usage { stime: 4, ..counters };
-        assert_eq!(adjusted_cpu_time(&counters, 20), (5, 15), "no tick in user mode, yet 5 were counters");
+        assert_eq!(adjusted_cpu_time(&counters, 20), (5, 15), "no tick in user mode, yet 5 were reported before");
     }
 
     #[test]

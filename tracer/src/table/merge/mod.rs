@@ -10,11 +10,10 @@
 //!   everything after it. Older processes may have records from the time when hooks were attached one by one.
 //! - A process that was alive when tracing began and is not in the snapshot has exited since. Its exit is pending,
 //!   because `sched_process_exit` fires long before a process can vanish from `/proc`.
-//! - So take a process that pending records name, but that has no pending fork or exit and is not in the snapshot. Its
-//!   exit was before tracing began, and the kernel has not finished it yet.
-//! - A parent is older than its children. So the parent of a process that was alive when tracing began was alive then
-//!   too, even if `/proc` shows a later parent. If a later record moves the process to that parent, it is there
-//!   already.
+//! - Pending records may name a process that has no pending fork or exit and is not in the snapshot. Its exit was
+//!   before tracing began, and the kernel has not finished it yet.
+//! - A parent is older than its children. So if a process was alive when tracing began, its parent was too, even if
+//!   `/proc` shows a later parent. If a later record moves the process to that parent, it is there already.
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use tracer_common::record::{self as raw, ID_UNSET};
