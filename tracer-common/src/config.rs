@@ -1,51 +1,51 @@
-//! Constants chosen in user space before the programs are loaded, read as frozen `.rodata`.
+//! Constants that user space sets before it loads the programs, read as frozen `.rodata`.
 //!
-//! The verifier knows their values, so a branch that a constant switches off costs nothing.
+//! The verifier knows their values, so a branch that a constant disables costs nothing.
 
 /// [`Config::cgroup_subsys`]: the v2 hierarchy.
 pub const CGROUP_V2: u32 = u32::MAX;
 
-/// [`Config::filter`]: everything is reported.
+/// [`Config::filter`]: all processes are reported.
 pub const FILTER_NONE: u32 = 0;
-/// [`Config::filter`]: processes in the set `TRACKED`, and what they fork.
+/// [`Config::filter`]: processes in the set `TRACKED`, and their descendants.
 pub const FILTER_SUBTREE: u32 = 1;
 /// [`Config::filter`]: processes whose real or effective user is in the set `USERS`.
 pub const FILTER_USERS: u32 = 2;
 /// [`Config::filter`]: processes whose cgroup is in the set `CGROUPS`.
 pub const FILTER_CGROUPS: u32 = 3;
-/// [`Config::filter`]: the same, and processes that are in a namespace in the set `NAMESPACES`.
+/// [`Config::filter`]: the same, and processes in a namespace in the set `NAMESPACES`.
 pub const FILTER_CONTAINERS: u32 = 4;
 
-/// Bit of an entry of `TRACKED`: the process is asked for, or was once: all its events are reported.
+/// Bit of an entry of `TRACKED`: the process matches the filter, or once did. All its events are reported.
 pub const TRACKED_ASKED: u32 = 1;
-/// … it may be about to put others where they are asked for (`AIDES`): all its events are reported, and those of its
-/// children until they execute something else.
+/// Bit of an entry of `TRACKED`: a helper in the set `AIDES`, which may be about to make other processes match. All its
+/// events are reported, and those of its children until they execute another program.
 pub const TRACKED_AIDE: u32 = 2;
-/// … its end matters for one that is asked for: that is reported.
+/// Bit of an entry of `TRACKED`: a relative of a matching process. Its exit is reported.
 pub const TRACKED_KIN: u32 = 4;
 
-/// What the kernel side is asked to do.
+/// Configuration of the kernel side.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Most argv bytes to capture per exec.
+    /// Maximum argv bytes to capture per exec.
     pub argv_max: u32,
     /// 1: thread starts and exits are reported too.
     pub threads: u32,
     /// Which processes are reported: one of `FILTER_…`.
     pub filter: u32,
-    /// 1: it is reported when the dead are waited for.
+    /// 1: reaped zombies are reported.
     pub reap: u32,
-    /// Where the first five arguments of a system call are in `struct pt_regs`, by the machine's ABI.
+    /// Offsets of the first five arguments of a system call in `struct pt_regs`, by the machine's ABI.
     pub syscall_args: [u32; 5],
-    /// Whose hierarchy tells the cgroup of a process: the number of a v1 controller, or [`CGROUP_V2`].
+    /// The hierarchy that defines the cgroup of a process: the number of a v1 controller, or [`CGROUP_V2`].
     pub cgroup_subsys: u32,
-    /// Number of that hierarchy: cgroups of others are not reported.
+    /// Number of that hierarchy. Cgroups of other hierarchies are not reported.
     pub cgroup_hierarchy: u32,
-    /// An eighth of the ring, in bytes: what is done without as it fills is told in these ([`crate::limits`]).
+    /// An eighth of the ring, in bytes: the unit of the fill levels in [`crate::limits`].
     pub ring_eighth: u32,
-    /// 1: with a filter, also what has to be known of others to be right about those that it admits: the ends of their
-    /// parents, and all of those in the set `AIDES`.
+    /// 1: with a filter, also report what is needed to describe matching processes correctly. These are the exits of
+    /// their parents, and everything about processes in the set `AIDES`.
     pub kin: u32,
     /// Keeps the size a multiple of eight.
     pub reserved: u32,

@@ -1,11 +1,11 @@
 //! The record format shared by tracer's kernel programs and its user-space side.
 //!
-//! There is no logic here: only the structures that cross the ring buffer ([`record`]), the constants that user space sets at
-//! load time ([`config`], [`offsets`]), the counters ([`stats`]), and the sizes that both sides rely on ([`limits`]).
+//! There is no logic here. [`record`] has the structures that cross the ring buffer. [`config`] and [`offsets`] have
+//! the constants that user space sets at load time. [`stats`] has the counters, and [`limits`] the shared sizes.
 //!
-//! Every structure is `repr(C)`, made of integers only and padded by hand, and its size is asserted at compile time. So both
-//! sides read the same bytes, whatever compiler built them. With the feature `bytes` a record reads itself from bytes and writes
-//! itself as bytes: its fields are listed once.
+//! Every structure is `repr(C)`, contains only integers and explicit padding, and has its size asserted at compile
+//! time. So both sides read the same bytes with any compiler. With the feature `bytes`, a record decodes and encodes
+//! itself: its fields are listed once.
 #![no_std]
 #![forbid(unsafe_code)]
 

@@ -1,13 +1,15 @@
-//! Sizes and bounds that both sides rely on.
+//! Sizes and limits that both sides share.
 
 /// Length of `task_struct.comm`, NUL included ([`TASK_COMM_LEN`]).
 ///
-/// [`TASK_COMM_LEN`]: https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/include/linux/sched.h
+/// [`TASK_COMM_LEN`]:
+/// https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/include/linux/sched.h
 pub const COMM_LEN: usize = 16;
 
 /// Deepest nesting of pid namespaces ([`MAX_PID_NS_LEVEL`]).
 ///
-/// [`MAX_PID_NS_LEVEL`]: https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/include/linux/pid_namespace.h
+/// [`MAX_PID_NS_LEVEL`]:
+/// https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/include/linux/pid_namespace.h
 pub const MAX_NS_LEVEL: usize = 32;
 
 /// Longest path taken from the kernel, in bytes, for each of exe, cwd and filename.
@@ -19,42 +21,42 @@ pub const INTERPRETER_BYTES: usize = 2048;
 /// Longest name of one path component, its NUL included (`NAME_MAX` + 1).
 pub const NAME_BYTES: usize = 256;
 
-/// Most path components (mount crossings included) that the kernel side walks; a deeper path is told as cut.
+/// Most path components (mount crossings included) that the kernel side walks. A deeper path is reported as cut.
 pub const PATH_DEPTH: u32 = 64;
 
-/// Room for everything of an exec record that precedes argv: the fixed part and four paths. A power of two,
-/// so that an index can be bounded by a mask.
+/// Size of an exec record before argv: the fixed part and four paths. A power of two, so that an index can be bounded
+/// by a mask.
 pub const EXEC_HEAD_BYTES: usize = 16 * 1024;
 
-/// An argv up to this size is staged beside the rest of its record, which then takes exactly the room
-/// it needs in the ring; a larger one is copied from user memory straight into a reserved record.
+/// An argv up to this size is staged with the rest of its record, which then takes exactly its size in the ring. A
+/// larger one is copied from user memory straight into a reserved record.
 pub const ARGV_STAGED_BYTES: usize = 4096;
 
-/// Room for argv in each class of reserved exec records.
+/// Bytes for argv in each class of reserved exec records.
 pub const ARGV_CLASSES: [usize; 4] = [16 << 10, 64 << 10, 512 << 10, 6 << 20];
 
-/// From so many eighths of the ring in use on, argv is captured up to [`ARGV_STAGED_BYTES`] only.
+/// When this many eighths of the ring are in use, argv is captured only up to [`ARGV_STAGED_BYTES`].
 pub const FULL_FOR_ARGV: u32 = 4;
 
-/// From so many eighths on, neither argv nor exe nor cwd of an exec are captured.
+/// When this many eighths are in use, argv, exe and cwd of execs are not captured.
 pub const FULL_FOR_PATHS: u32 = 6;
 
-/// From so many eighths on, there is room for births and deaths only.
+/// When this many eighths are in use, only forks and exits are recorded.
 pub const FULL_FOR_REST: u32 = 7;
 
-/// Size of the ring buffer by default.
+/// Default size of the ring buffer.
 pub const RING_DEFAULT_BYTES: u32 = 8 << 20;
 
-/// argv bytes captured by default.
+/// Default maximum of argv bytes captured.
 pub const ARGV_DEFAULT_BYTES: u32 = 64 << 10;
 
-/// Most argv bytes that can be captured: what the kernel lets an exec have at most
-/// (three quarters of `_STK_LIM`, [`bprm_stack_limits`]).
+/// Upper limit of argv bytes captured: the most that the kernel accepts in an exec (three quarters of `_STK_LIM`,
+/// [`bprm_stack_limits`]).
 ///
 /// [`bprm_stack_limits`]: https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/fs/exec.c
 pub const ARGV_MAX_BYTES: u32 = 6 << 20;
 
-/// Most arguments of a failed exec that are looked at: they are still scattered over the caller's memory.
+/// Most arguments of a failed exec that are read: they are still scattered over the caller's memory.
 pub const FAILED_ARGS: u32 = 256;
 
 /// Longest argument of a failed exec, its NUL included.
@@ -63,30 +65,31 @@ pub const FAILED_ARG_BYTES: usize = 4096;
 /// Most argv bytes captured of a failed exec.
 pub const FAILED_ARGV_BYTES: u32 = 8 << 10;
 
-/// Most threads of a dying process whose counters are summed one by one.
+/// Most threads of an exiting process whose counters are summed one by one.
 pub const MAX_EXIT_THREADS: u32 = 128;
 
-/// Most ancestors that the kernel side looks at for a child subreaper. Of a deeper process user space asks `/proc`.
+/// Most ancestors that the kernel side searches for a child subreaper. For a deeper process, user space reads `/proc`.
 pub const MAX_REAPER_DEPTH: u32 = 64;
 
-/// Room in the set of processes that are reported, where not all are.
+/// Capacity of the set of reported processes, with a filter.
 pub const MAX_TRACKED: u32 = 1 << 18;
 
-/// Room in the set of cgroups whose processes are reported, where not all are.
+/// Capacity of the set of cgroups whose processes are reported.
 pub const MAX_CGROUPS: u32 = 1 << 16;
 
-/// Room in the set of namespaces whose processes are reported, where not all are.
+/// Capacity of the set of namespaces whose processes are reported.
 pub const MAX_NAMESPACES: u32 = 1 << 13;
 
-/// Room in the set of names of programs that may put others where they are asked for.
+/// Capacity of the set of helper programs, which may make other processes match.
 pub const MAX_AIDES: u32 = 64;
 
 /// Longest path of a cgroup, its NUL included ([`TRACE_CGROUP_PATH_LEN`]).
 ///
-/// [`TRACE_CGROUP_PATH_LEN`]: https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/kernel/cgroup/cgroup-internal.h
+/// [`TRACE_CGROUP_PATH_LEN`]:
+/// https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/kernel/cgroup/cgroup-internal.h
 pub const CGROUP_PATH_BYTES: usize = 1024;
 
-/// Room for execs that are under way, where the program that tells them has to be told of them ahead.
+/// Capacity for execs in progress, where the reporting program needs data from before the exec.
 pub const MAX_PREPARED: u32 = 1 << 14;
 
 /// Signals that their targets handle, kept in case a target sends one of them to itself.

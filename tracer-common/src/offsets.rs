@@ -1,7 +1,7 @@
-//! Offsets of the kernel's own structures, read from the running kernel's BTF before the programs are loaded.
+//! Offsets of the kernel's structures, read from the running kernel's BTF before the programs are loaded.
 //!
-//! The kernel side gets them as frozen `.rodata`, so that each is a constant to the verifier. A member
-//! that this kernel does not have is [`ABSENT`], and the code that would read it is cut away.
+//! The kernel side gets them as frozen `.rodata`, so each is a constant to the verifier. A member that this kernel
+//! lacks is [`ABSENT`], and the verifier removes the code that would read it.
 
 /// This kernel has no such member.
 pub const ABSENT: u32 = u32::MAX;
@@ -38,16 +38,16 @@ pub struct Member {
     pub field: &'static str,
     /// Kernel structure.
     pub of: &'static str,
-    /// Member, dotted where it lies inside another; `a|b` names alternatives of different kernels; `#size` is the
-    /// structure's own size.
+    /// Member, dotted where it is nested. `a|b` names alternatives of different kernels, and `#size` is the size of the
+    /// structure itself.
     pub path: &'static str,
-    /// What is asked of it.
+    /// How it is used.
     pub want: Want,
-    /// Size that it must have, in bytes; 0 where any will do.
+    /// Required size in bytes; 0 for any.
     pub size: u32,
 }
 
-/// What is asked of a member.
+/// How a member is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Want {
     /// Tracing cannot work without it.
@@ -56,7 +56,7 @@ pub enum Want {
     Useful,
     /// A bit field: the offset is in bits.
     Bit,
-    /// What a trace event hands over, for programs that take it as such; others do without.
+    /// Data of a trace event, for programs that read it. Others work without.
     Event,
 }
 
@@ -67,21 +67,21 @@ offsets! {
     task_tgid: Needed(4) = "task_struct"."tgid",
     /// Task flags (`PF_*`).
     task_flags: Needed(4) = "task_struct"."flags",
-    /// Parent that gets the exit status, ptrace aside.
+    /// Parent that receives the exit status, ignoring ptrace.
     task_real_parent: Needed(8) = "task_struct"."real_parent",
     /// Leader of the thread group.
     task_group_leader: Needed(8) = "task_struct"."group_leader",
-    /// What the threads of a process share.
+    /// Data that the threads of a process share.
     task_signal: Needed(8) = "task_struct"."signal",
     /// Signal handlers.
     task_sighand: Useful(8) = "task_struct"."sighand",
-    /// Whether the task can be waited for, or has been (`EXIT_*`, include/linux/sched.h).
+    /// Whether the task can be reaped, or has been (`EXIT_*`, include/linux/sched.h).
     task_exit_state: Useful(4) = "task_struct"."exit_state",
     /// This thread's exit code.
     task_exit_code: Needed(4) = "task_struct"."exit_code",
     /// Creation time, boot clock; `real_start_time` before 5.5.
     task_start_boottime: Needed(8) = "task_struct"."start_boottime|real_start_time",
-    /// How often the task or one that it comes from has exec'd.
+    /// How often the task or an ancestor exec'd.
     task_self_exec_id: Useful(8) = "task_struct"."self_exec_id",
     /// Name.
     task_comm: Needed(0) = "task_struct"."comm",
@@ -119,17 +119,17 @@ offsets! {
     task_read_bytes: Useful(8) = "task_struct"."ioac.read_bytes",
     /// Bytes written to storage.
     task_write_bytes: Useful(8) = "task_struct"."ioac.write_bytes",
-    /// Scheduler clock at which the runtime was last brought up to date.
+    /// Scheduler clock of the last runtime update.
     task_exec_start: Useful(8) = "task_struct"."se.exec_start",
     /// Time on a CPU.
     task_sum_exec_runtime: Useful(8) = "task_struct"."se.sum_exec_runtime",
-    /// Run queue of the CPU the task is on, by way of the fair class.
+    /// Run queue of the task's CPU, through the fair class.
     task_cfs_rq: Useful(8) = "task_struct"."se.cfs_rq",
     /// Run queue.
     cfs_rq_rq: Useful(8) = "cfs_rq"."rq",
     /// Scheduler clock.
     rq_clock: Useful(8) = "rq"."clock",
-    /// Scheduler clock less interrupt and stolen time.
+    /// Scheduler clock minus interrupt and stolen time.
     rq_clock_task: Useful(8) = "rq"."clock_task",
     /// Live threads.
     signal_live: Needed(4) = "signal_struct"."live",
@@ -149,31 +149,31 @@ offsets! {
     signal_pids: Needed(0) = "signal_struct"."pids",
     /// Controlling terminal.
     signal_tty: Useful(8) = "signal_struct"."tty",
-    /// User time of dead threads.
+    /// User time of exited threads.
     signal_utime: Useful(8) = "signal_struct"."utime",
-    /// System time of dead threads.
+    /// System time of exited threads.
     signal_stime: Useful(8) = "signal_struct"."stime",
     /// User time of children waited for.
     signal_cutime: Useful(8) = "signal_struct"."cutime",
     /// System time of children waited for.
     signal_cstime: Useful(8) = "signal_struct"."cstime",
-    /// User time last told.
+    /// User time last reported.
     signal_prev_utime: Useful(8) = "signal_struct"."prev_cputime.utime",
-    /// System time last told.
+    /// System time last reported.
     signal_prev_stime: Useful(8) = "signal_struct"."prev_cputime.stime",
-    /// Runtime of dead threads.
+    /// Runtime of exited threads.
     signal_sum_sched_runtime: Useful(8) = "signal_struct"."sum_sched_runtime",
-    /// Voluntary switches of dead threads.
+    /// Voluntary switches of exited threads.
     signal_nvcsw: Useful(8) = "signal_struct"."nvcsw",
-    /// Involuntary switches of dead threads.
+    /// Involuntary switches of exited threads.
     signal_nivcsw: Useful(8) = "signal_struct"."nivcsw",
     /// Voluntary switches of children waited for.
     signal_cnvcsw: Useful(8) = "signal_struct"."cnvcsw",
     /// Involuntary switches of children waited for.
     signal_cnivcsw: Useful(8) = "signal_struct"."cnivcsw",
-    /// Minor faults of dead threads.
+    /// Minor faults of exited threads.
     signal_min_flt: Useful(8) = "signal_struct"."min_flt",
-    /// Major faults of dead threads.
+    /// Major faults of exited threads.
     signal_maj_flt: Useful(8) = "signal_struct"."maj_flt",
     /// Minor faults of children waited for.
     signal_cmin_flt: Useful(8) = "signal_struct"."cmin_flt",
@@ -183,9 +183,9 @@ offsets! {
     signal_maxrss: Useful(8) = "signal_struct"."maxrss",
     /// Largest resident set of a child waited for, pages.
     signal_cmaxrss: Useful(8) = "signal_struct"."cmaxrss",
-    /// Bytes read by dead threads and children waited for.
+    /// Bytes read by exited threads and children waited for.
     signal_read_bytes: Useful(8) = "signal_struct"."ioac.read_bytes",
-    /// Bytes written by dead threads and children waited for.
+    /// Bytes written by exited threads and children waited for.
     signal_write_bytes: Useful(8) = "signal_struct"."ioac.write_bytes",
     /// Set for a victim of the OOM killer.
     signal_oom_mm: Useful(8) = "signal_struct"."oom_mm",
@@ -201,7 +201,7 @@ offsets! {
     pid_level: Useful(4) = "pid"."level",
     /// Pid in each namespace.
     pid_numbers: Needed(0) = "pid"."numbers",
-    /// The tasks that have it, by what it is to them (`enum pid_type`).
+    /// The tasks that use it, by `enum pid_type`.
     pid_tasks: Useful(0) = "pid"."tasks",
     /// Size of one entry of it.
     upid_size: Useful(0) = "upid"."#size",
@@ -235,7 +235,7 @@ offsets! {
     mm_arg_start: Needed(8) = "mm_struct"."arg_start",
     /// End of argv.
     mm_arg_end: Needed(8) = "mm_struct"."arg_end",
-    /// Where the stack of a new image begins: with the number of arguments.
+    /// Start of the stack of a new image, where the number of arguments is.
     mm_start_stack: Useful(8) = "mm_struct"."start_stack",
     /// Executable.
     mm_exe_file: Useful(8) = "mm_struct"."exe_file",
@@ -243,7 +243,7 @@ offsets! {
     file_mnt: Useful(8) = "file"."f_path.mnt",
     /// An open file's name.
     file_dentry: Useful(8) = "file"."f_path.dentry",
-    /// Credentials of who opened it.
+    /// Credentials of the process that opened it.
     file_cred: Useful(8) = "file"."f_cred",
     /// Working directory's mount.
     fs_pwd_mnt: Useful(8) = "fs_struct"."pwd.mnt",
@@ -259,7 +259,7 @@ offsets! {
     vfsmount_root: Useful(8) = "vfsmount"."mnt_root",
     /// Mount flags.
     vfsmount_flags: Useful(4) = "vfsmount"."mnt_flags",
-    /// Where the `vfsmount` lies in its `mount`.
+    /// Offset of the `vfsmount` in its `mount`.
     mount_mnt: Useful(0) = "mount"."mnt",
     /// Mount it is mounted on.
     mount_parent: Useful(8) = "mount"."mnt_parent",
@@ -267,7 +267,7 @@ offsets! {
     mount_mountpoint: Useful(8) = "mount"."mnt_mountpoint",
     /// Number of arguments.
     binprm_argc: Useful(4) = "linux_binprm"."argc",
-    /// Path as given.
+    /// Path as passed to execve.
     binprm_filename: Useful(8) = "linux_binprm"."filename",
     /// Path of the interpreter.
     binprm_interp: Useful(8) = "linux_binprm"."interp",
@@ -281,13 +281,13 @@ offsets! {
     tty_driver_minor_start: Useful(4) = "tty_driver"."minor_start",
     /// The task's cgroup in the v2 hierarchy.
     css_set_dfl_cgrp: Useful(8) = "css_set"."dfl_cgrp",
-    /// The task's state in each controller, and by that its cgroup in the hierarchy of that.
+    /// The task's state in each controller, which leads to its cgroup in that controller's hierarchy.
     css_set_subsys: Useful(0) = "css_set"."subsys",
     /// The cgroup that a controller's state belongs to.
     css_cgroup: Useful(8) = "cgroup_subsys_state"."cgroup",
     /// The hierarchy of a cgroup.
     cgroup_root: Useful(8) = "cgroup"."root",
-    /// Its number, as `/proc/PID/cgroup` has it.
+    /// Its number, as in `/proc/PID/cgroup`.
     cgroup_root_hierarchy: Useful(4) = "cgroup_root"."hierarchy_id",
     /// A cgroup's directory.
     cgroup_kn: Useful(8) = "cgroup"."kn",
@@ -297,13 +297,14 @@ offsets! {
     iter_meta_seq: Useful(8) = "bpf_iter_meta"."seq",
     /// Its state.
     seq_file_private: Useful(8) = "seq_file"."private",
-    /// The pid at which it found the task, in the namespace of who reads.
+    /// The pid at which it found the task, in the reader's namespace.
     iter_task_tid: Useful(4) = "bpf_iter_seq_task_info"."tid",
-    /// Where the path is in the event of an exec: the distance from the event's start in the lower half, the length above.
+    /// Position of the path in the event of an exec: offset from the event's start in the lower half, length in the
+    /// upper half.
     event_exec_filename: Event(4) = "trace_event_raw_sched_process_exec"."__data_loc_filename",
-    /// The thread that called for it.
+    /// The thread that called exec.
     event_exec_old_tid: Event(4) = "trace_event_raw_sched_process_exec"."old_pid",
-    /// Whether the whole process is dead.
+    /// Whether the whole process has exited.
     event_exit_group_dead: Event(1) = "trace_event_raw_sched_process_exit"."group_dead",
 }
 

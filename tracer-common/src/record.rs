@@ -1,59 +1,59 @@
-//! Records as they lie in the ring buffer, in the byte order of the machine.
+//! Records as laid out in the ring buffer, in the byte order of the machine.
 //!
-//! A record is one of the fixed structures below, told apart by [`Header::kind`]. [`Exec`], [`ExecFailed`] and
-//! [`Fork`] are followed by a variable part. [`Header::len`] counts the bytes that mean something: the ring
-//! may hold more (a reserved record has the size of its class), never less.
+//! A record is one of the fixed structures below, selected by [`Header::kind`]. [`Exec`], [`ExecFailed`] and [`Fork`]
+//! are followed by a variable part. [`Header::len`] counts the meaningful bytes. The ring may hold more (a reserved
+//! record has the size of its class), never less.
 
 #[cfg(feature = "bytes")]
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::limits::{CGROUP_PATH_BYTES, COMM_LEN, MAX_NS_LEVEL};
 
-/// Number of slots for kinds, slot 0 unused.
+/// Number of slots for kinds; slot 0 is unused.
 pub const KINDS: usize = 16;
 
 /// A process or thread was created.
 pub const KIND_FORK: u16 = 1;
 /// A process replaced its image.
 pub const KIND_EXEC: u16 = 2;
-/// A process (or, on request, a thread) ended.
+/// A process (or, on request, a thread) exited.
 pub const KIND_EXIT: u16 = 3;
 /// A signal that will end its target by default was generated.
 pub const KIND_SIGNAL: u16 = 4;
 /// An `execve` failed (on request).
 pub const KIND_EXEC_FAILED: u16 = 5;
-/// An `execveat` failed (on request). The record is the same, the kind another: the two are told by two programs, and
-/// on some kernels one can come in while the other runs.
+/// An `execveat` failed (on request). The record is the same as for `execve`, but has a separate kind. Two programs
+/// write them, and on some kernels one can interrupt the other.
 pub const KIND_EXECAT_FAILED: u16 = 6;
-/// A cgroup was made or removed, or a process was put into one.
+/// A cgroup was created, renamed or removed, or a process was moved to one.
 pub const KIND_CGROUP: u16 = 7;
-/// A dead process was waited for (on request).
+/// A zombie was reaped (on request).
 pub const KIND_REAP: u16 = 8;
-/// A process that runs. It comes from an iterator, never through the ring.
+/// A running process. It comes from an iterator, never through the ring.
 pub const KIND_RUNNING: u16 = 9;
 /// Value of an id that is not set, e.g. the login uid of a service (`INVALID_UID`).
 pub const ID_UNSET: u32 = u32::MAX;
 
-/// What every record begins with.
+/// The head of every record.
 #[repr(C)]
 #[cfg_attr(feature = "bytes", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Header {
-    /// Bytes of this record that mean something, this header included.
+    /// Meaningful bytes of this record, header included.
     pub len: u32,
     /// One of `KIND_*`.
     pub kind: u16,
     /// CPU on which it happened.
     pub cpu: u16,
-    /// 1, 2, 3 … per CPU and kind. A number that is missing was lost for want of room.
+    /// 1, 2, 3 … per CPU and kind. A missing number means that the ring was full and a record was lost.
     pub seq: u64,
     /// `CLOCK_BOOTTIME`, in nanoseconds.
     pub boot_ns: u64,
-    /// `rq.clock` of this CPU, in nanoseconds: the scheduler's clock when it last looked; 0 if unknown.
+    /// `rq.clock` of this CPU, in nanoseconds: the scheduler's clock at its last update; 0 if unknown.
     pub rq_clock: u64,
 }
 
-/// A process as the kernel tells one from another.
+/// Identity of a process in the kernel.
 #[repr(C)]
 #[cfg_attr(feature = "bytes", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,7 +66,7 @@ pub struct TaskRef {
     pub tid: u32,
 }
 
-/// Who a process is to the rest of the system, at the moment of the record.
+/// Ids of a process at the time of the record.
 #[repr(C)]
 #[cfg_attr(feature = "bytes", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -87,12 +87,12 @@ pub struct Ids {
     pub pgid: u32,
     /// Controlling terminal: (major << 20) | minor, 0 if none.
     pub tty: u32,
-    /// Id of the cgroup (inode number of its directory) in the hierarchy that was chosen
+    /// Id of the cgroup (inode number of its directory) in the chosen hierarchy
     /// ([`crate::config::Config::cgroup_subsys`]); 0 if unknown.
     pub cgroup: u64,
-    /// Number of its mount namespace (as in `/proc/PID/ns/mnt`); 0 if unknown. Told of births and execs.
+    /// Number of its mount namespace (as in `/proc/PID/ns/mnt`); 0 if unknown. Set in fork and exec records.
     pub mnt_ns: u32,
-    /// Number of its pid namespace; 0 if unknown, or the initial one. Told of births.
+    /// Number of its pid namespace; 0 if unknown, or the initial one. Set in fork records.
     pub pid_ns: u32,
 }
 
@@ -101,8 +101,8 @@ pub const FORK_THREAD: u32 = 1;
 /// [`Fork::flags`]: the child is a kernel thread (`PF_KTHREAD`).
 pub const FORK_KTHREAD: u32 = 2;
 
-/// `sched_process_fork`. Followed by `ns_level` + 1 u32: the child's pid in each pid namespace,
-/// outermost first, when `ns_level` is not 0.
+/// `sched_process_fork`. If `ns_level` is not 0, `ns_level` + 1 u32 follow: the child's pid in each pid namespace,
+/// outermost first.
 #[repr(C)]
 #[cfg_attr(feature = "bytes", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -125,12 +125,12 @@ pub struct Fork {
     pub ns_level: u32,
 }
 
-/// A [`Fork`] with room for every pid-namespace level.
+/// A [`Fork`] with space for every pid-namespace level.
 #[repr(C)]
 #[cfg_attr(feature = "bytes", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ForkNested {
-    /// The record proper.
+    /// The fixed part.
     pub fork: Fork,
     /// The child's pids, outermost first.
     pub ns_pids: [u32; MAX_NS_LEVEL + 1],
@@ -138,40 +138,41 @@ pub struct ForkNested {
     pub pad: u32,
 }
 
-/// How much of a captured field there is: all of it.
+/// How much of a field was captured: all of it.
 pub const FIELD_COMPLETE: u8 = 0;
-/// Cut: what there is is right, but there was more.
+/// Cut: the captured part is right, but there was more.
 pub const FIELD_CUT: u8 = 1;
 /// It could not be read.
 pub const FIELD_UNREADABLE: u8 = 2;
-/// Cut shorter than asked for because the ring had no room for more.
+/// Cut below the configured limit, because the ring was almost full.
 pub const FIELD_DEGRADED: u8 = 3;
 
 /// [`Exec::flags`]: the executable's name has been unlinked.
 pub const EXEC_DELETED: u32 = 1;
-/// [`Exec::flags`]: the executable lies on a kernel-internal mount (a memfd has its home there).
+/// [`Exec::flags`]: the executable is on a kernel-internal mount, like a memfd.
 pub const EXEC_INTERNAL_MOUNT: u32 = 2;
 /// [`Exec::flags`]: permitted capabilities were gained.
 pub const EXEC_CAPS_GAINED: u32 = 4;
-/// [`Exec::flags`]: the process has no memory map (seen only when the kernel hands none over).
+/// [`Exec::flags`]: the process has no memory map (seen only when the kernel passes none to the program).
 pub const EXEC_NO_MM: u32 = 8;
 
-/// `sched_process_exec`. Followed by, without gaps: exe (`exe_len` bytes), cwd (`cwd_len`),
-/// filename (`filename_len`), interpreter (`interp_len`), argv (`argv_captured`).
+/// `sched_process_exec`. Followed without gaps by exe (`exe_len` bytes), cwd (`cwd_len`), filename (`filename_len`),
+/// interpreter (`interp_len`) and argv (`argv_captured`).
 ///
-/// exe and cwd are path components, **innermost first**, each ended by a NUL; none means `/`.
-/// filename and interpreter end with a NUL. argv is the strings as they lie in memory, each ended by a NUL.
+/// exe and cwd are path components, **innermost first**, each terminated by a NUL; none means `/`. filename and
+/// interpreter end with a NUL. argv is the strings as laid out in memory, each terminated by a NUL.
 #[repr(C)]
 #[cfg_attr(feature = "bytes", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Exec {
     /// Common part.
     pub header: Header,
-    /// The process; `tid` is its tid from before the exec (another than `tgid` if a thread did it).
+    /// The process; `tid` is the tid before the exec. It differs from `tgid` if another thread than the leader called
+    /// exec.
     pub task: TaskRef,
     /// Its parent.
     pub parent: TaskRef,
-    /// Its ids, from after the exec.
+    /// Its ids after the exec.
     pub ids: Ids,
     /// Effective user id before the exec.
     pub old_euid: u32,
@@ -185,7 +186,7 @@ pub struct Exec {
     pub argc: u32,
     /// Bytes of all arguments with their NULs.
     pub argv_bytes: u32,
-    /// Bytes of them that follow.
+    /// Bytes of the arguments that follow.
     pub argv_captured: u32,
     /// Length of exe.
     pub exe_len: u16,
@@ -212,15 +213,15 @@ pub struct Exec {
 /// [`ExecFailed::dirfd`] of an `execve`: the path is relative to the working directory (`AT_FDCWD`).
 pub const DIRFD_CWD: i32 = -100;
 
-/// An exec that the kernel refused, as the program finds out. Followed by, without gaps: filename (`filename_len`
-/// bytes), argv (`argv_captured`), both as the program gave them, each string ended by a NUL.
+/// A failed exec. Followed without gaps by filename (`filename_len` bytes) and argv (`argv_captured`), both as passed
+/// to execve, each string terminated by a NUL.
 #[repr(C)]
 #[cfg_attr(feature = "bytes", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ExecFailed {
     /// Common part.
     pub header: Header,
-    /// The process; `tid` is the thread that called.
+    /// The process; `tid` is the thread that called exec.
     pub task: TaskRef,
     /// Its parent.
     pub parent: TaskRef,
@@ -238,7 +239,7 @@ pub struct ExecFailed {
     pub dirfd: i32,
     /// `AT_*` flags of execveat.
     pub at_flags: u32,
-    /// Arguments that were found: all of them unless argv is cut.
+    /// Number of arguments found: all of them unless argv is cut.
     pub argc: u32,
     /// Bytes of argv that follow.
     pub argv_captured: u32,
@@ -257,13 +258,13 @@ pub struct ExecFailed {
 pub struct Reap {
     /// Common part.
     pub header: Header,
-    /// The process that is gone.
+    /// The process that was reaped.
     pub task: TaskRef,
-    /// Its last parent, if its memory was still there; else anything.
+    /// Its last parent, if the parent's memory was still valid; otherwise arbitrary.
     pub parent: TaskRef,
 }
 
-/// What a process used, summed over its threads, the dead ones included.
+/// Resource usage of a process, summed over its threads, exited ones included.
 #[repr(C)]
 #[cfg_attr(feature = "bytes", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -272,11 +273,11 @@ pub struct Usage {
     pub utime: u64,
     /// System time as sampled by the tick, ns (`stime`).
     pub stime: u64,
-    /// Time on a CPU as the scheduler measured it, ns (`se.sum_exec_runtime`), up to `exec_start` of the last thread.
+    /// CPU time measured by the scheduler, ns (`se.sum_exec_runtime`), up to `exec_start` of the last thread.
     pub runtime: u64,
-    /// User time last told to anybody, ns: the kernel never goes back behind it (`signal.prev_cputime`).
+    /// User time last reported by the kernel, ns: later values are never lower (`signal.prev_cputime`).
     pub prev_utime: u64,
-    /// System time last told to anybody, ns.
+    /// System time last reported by the kernel, ns.
     pub prev_stime: u64,
     /// User time of children that were waited for, ns (`signal.cutime`).
     pub cutime: u64,
@@ -302,27 +303,27 @@ pub struct Usage {
     pub cnvcsw: u64,
     /// Involuntary context switches of children that were waited for.
     pub cnivcsw: u64,
-    /// Bytes read from storage, waited-for children included (`ioac.read_bytes`).
+    /// Bytes read from storage, including children that were waited for (`ioac.read_bytes`).
     pub read_bytes: u64,
-    /// Bytes written to storage, waited-for children included.
+    /// Bytes written to storage, including children that were waited for.
     pub write_bytes: u64,
 }
 
-/// [`Exit::flags`]: the whole process ended, not one thread of it.
+/// [`Exit::flags`]: the whole process exited, not only one thread.
 pub const EXIT_GROUP: u32 = 1;
 /// [`Exit::flags`]: chosen by the OOM killer (`signal.oom_mm` is set).
 pub const EXIT_OOM: u32 = 2;
-/// [`Exit::flags`]: more threads than could be summed; the usage is short of theirs.
+/// [`Exit::flags`]: too many threads to sum up; some of their usage is missing.
 pub const EXIT_USAGE_PARTIAL: u32 = 4;
 /// [`Exit::flags`]: a kernel thread.
 pub const EXIT_KTHREAD: u32 = 8;
 /// [`Exit::flags`]: the reaper is a child subreaper, not the namespace's init.
 pub const EXIT_REAPER_SUBREAPER: u32 = 16;
-/// [`Exit::flags`]: the process was the init of its pid namespace: everything in that dies with it.
+/// [`Exit::flags`]: the process was the init of its pid namespace: the kernel kills everything in it.
 pub const EXIT_NS_INIT: u32 = 32;
 /// [`Exit::flags`]: the status is a signal that was never sent: the kernel ended the process directly.
 pub const EXIT_DIRECT: u32 = 64;
-/// [`Exit::flags`]: there are more ancestors than the kernel side looks at, so the reaper is not known.
+/// [`Exit::flags`]: there are more ancestors than the kernel side searches, so the reaper is unknown.
 pub const EXIT_REAPER_DEEP: u32 = 128;
 
 /// `sched_process_exit`.
@@ -332,43 +333,43 @@ pub const EXIT_REAPER_DEEP: u32 = 128;
 pub struct Exit {
     /// Common part.
     pub header: Header,
-    /// The process; `tid` is the thread that was the last to end.
+    /// The process; `tid` is the last thread that exited.
     pub task: TaskRef,
     /// Its parent.
     pub parent: TaskRef,
-    /// Who inherits its children, as the kernel would choose now; `tgid` 0 if unknown.
+    /// The process that would inherit its children now; `tgid` 0 if unknown.
     pub reaper: TaskRef,
-    /// Its ids at the end: its leader's, as all that describes it.
+    /// Its ids at its exit: those of the leader, like all its data.
     pub ids: Ids,
-    /// Its name at the end, NUL-padded.
+    /// Its name at its exit, NUL-padded.
     pub comm: [u8; COMM_LEN],
-    /// The status as `wait()` gives it: exit code << 8, or signal | 0x80 if a core was dumped.
+    /// The status as `wait()` returns it: exit code << 8, or signal 0x80 if a core was dumped.
     pub status: u32,
     /// `EXIT_*` bits.
     pub flags: u32,
-    /// What it used.
+    /// Its resource usage.
     pub usage: Usage,
-    /// The last thread's `se.exec_start`: scheduler clock up to which `usage.runtime` counts; 0 if unknown.
+    /// The last thread's `se.exec_start`: the scheduler clock up to which `usage.runtime` counts; 0 if unknown.
     pub exec_start: u64,
-    /// `rq.clock_task` that belongs to `header.rq_clock`.
+    /// The `rq.clock_task` that belongs to `header.rq_clock`.
     pub rq_clock_task: u64,
 }
 
 /// [`Signal::flags`]: sent by the kernel itself, not by a process.
 pub const SIGNAL_KERNEL: u32 = 1;
-/// [`Signal::flags`]: the target handled this signal, then sent it to itself. The sender is that of the first one.
+/// [`Signal::flags`]: the target handled this signal and then sent it to itself. The sender is the first one.
 pub const SIGNAL_RAISED_AGAIN: u32 = 2;
 
-/// `signal_generate` of a signal that ends its target (default action, or `SIGKILL`).
+/// `signal_generate` of a signal that kills its target (default action, or `SIGKILL`).
 #[repr(C)]
 #[cfg_attr(feature = "bytes", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Signal {
     /// Common part.
     pub header: Header,
-    /// Who gets it.
+    /// The process that receives it.
     pub target: TaskRef,
-    /// Who sent it (the task that ran; meaningless with [`SIGNAL_KERNEL`]).
+    /// The task that sent it: the current one. Meaningless with [`SIGNAL_KERNEL`].
     pub sender: TaskRef,
     /// The name of the sender's process, NUL-padded.
     pub sender_comm: [u8; COMM_LEN],
@@ -382,17 +383,18 @@ pub struct Signal {
     pub sender_uid: u32,
 }
 
-/// [`Cgroup::deed`]: it was made (`cgroup_mkdir`); the task made it.
+/// [`Cgroup::action`]: it was created by the task (`cgroup_mkdir`).
 pub const CGROUP_MADE: u32 = 1;
-/// [`Cgroup::deed`]: the task's whole process was put into it (`cgroup_attach_task`).
+/// [`Cgroup::action`]: the task's whole process was moved to it (`cgroup_attach_task`).
 pub const CGROUP_JOINED: u32 = 2;
-/// [`Cgroup::deed`]: it was removed (`cgroup_rmdir`); the task removed it.
+/// [`Cgroup::action`]: it was removed by the task (`cgroup_rmdir`).
 pub const CGROUP_REMOVED: u32 = 3;
 
-/// [`Cgroup::deed`]: it was renamed (`cgroup_rename`, v1 only), and has this path now; the task renamed it.
+/// [`Cgroup::action`]: it was renamed by the task (`cgroup_rename`, v1 only). The path is the new one.
 pub const CGROUP_RENAMED: u32 = 4;
 
-/// `cgroup_mkdir`, `cgroup_attach_task`, `cgroup_rmdir`, `cgroup_rename`. Followed by the path from the root of the hierarchy, with its NUL.
+/// `cgroup_mkdir`, `cgroup_attach_task`, `cgroup_rmdir`, `cgroup_rename`. Followed by the path from the root of the
+/// hierarchy, with its NUL.
 #[repr(C)]
 #[cfg_attr(feature = "bytes", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -401,20 +403,20 @@ pub struct Cgroup {
     pub header: Header,
     /// Id of the cgroup, as in [`Ids::cgroup`].
     pub id: u64,
-    /// Who did it, or to whom it was done.
+    /// The task that caused it, or for a join the task that was moved.
     pub task: TaskRef,
     /// `CGROUP_*`.
-    pub deed: u32,
+    pub action: u32,
     /// Length of the path.
     pub path_len: u32,
 }
 
-/// A [`Cgroup`] with room for the longest path.
+/// A [`Cgroup`] with space for the longest path.
 #[repr(C)]
 #[cfg_attr(feature = "bytes", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CgroupRoom {
-    /// The record proper.
+    /// The fixed part.
     pub cgroup: Cgroup,
     /// The path.
     pub path: [u8; CGROUP_PATH_BYTES],
@@ -422,28 +424,28 @@ pub struct CgroupRoom {
 
 /// [`Running::flags`]: a kernel thread.
 pub const RUNNING_KTHREAD: u32 = 1;
-/// [`Running::flags`]: no thread of it is alive; its exit is reported already, or within microseconds.
+/// [`Running::flags`]: none of its threads is alive. Its exit is reported already, or within microseconds.
 pub const RUNNING_ENDED: u32 = 2;
-/// [`Running::flags`]: it has ended and can be waited for.
+/// [`Running::flags`]: it has exited and can be reaped.
 pub const RUNNING_ZOMBIE: u32 = 4;
-/// [`Running::flags`]: it has been waited for and is about to vanish.
+/// [`Running::flags`]: it was reaped and is about to vanish.
 pub const RUNNING_GONE: u32 = 8;
 /// [`Running::flags`]: the executable's name has been unlinked.
 pub const RUNNING_EXE_DELETED: u32 = 16;
 /// [`Running::flags`]: the name of the working directory has been unlinked.
 pub const RUNNING_CWD_DELETED: u32 = 32;
-/// [`Running::flags`]: it has no memory: it has ended, or is part of the kernel.
+/// [`Running::flags`]: it has no memory: it has exited, or is a kernel thread.
 pub const RUNNING_NO_MM: u32 = 64;
 
-/// One process of an iteration over all of them. Followed by, without gaps: exe (`exe_len` bytes), cwd (`cwd_len`), as in
-/// [`Exec`].
+/// One process of an iteration over all processes. Followed without gaps by exe (`exe_len` bytes) and cwd (`cwd_len`),
+/// as in [`Exec`].
 #[repr(C)]
 #[cfg_attr(feature = "bytes", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Running {
-    /// Common part; `boot_ns` is from before the first of it was read. There are no numbers and no run queue.
+    /// Common part. `boot_ns` is from before the process was read. `seq` and `rq_clock` are not set.
     pub header: Header,
-    /// `CLOCK_BOOTTIME` after the last of it was read, in nanoseconds.
+    /// `CLOCK_BOOTTIME` after it was read, in nanoseconds.
     pub until_ns: u64,
     /// The process.
     pub task: TaskRef,

@@ -2,20 +2,20 @@
 
 use crate::record::KINDS;
 
-/// Per-CPU counters. Each hook writes only its own slots, so that no two programs ever share a word; and no two CPUs a cache
+/// Per-CPU counters. Each hook writes only its own slots, so no two programs share a word. No two CPUs share a cache
 /// line.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CpuStats {
-    /// Records that were due, by kind: the sequence number of the last one, lost ones included.
+    /// Sequence number of the last record by kind, lost ones included.
     pub seq: [u64; KINDS],
-    /// Records that found no room in the ring, by kind.
+    /// Records that did not fit into the ring, by kind.
     pub lost: [u64; KINDS],
-    /// Execs whose argv was cut shorter than asked for because the ring was too full for all of it.
+    /// Execs whose argv was cut below the configured limit, because the ring was almost full.
     pub argv_degraded: u64,
-    /// Execs whose exe and cwd were left out because the ring was too full for them (their argv is cut as well).
+    /// Execs without exe and cwd, because the ring was even fuller (their argv is cut as well).
     pub paths_degraded: u64,
-    /// Forks whose child could not be put into the tracked set because that was full.
+    /// Forks whose child did not fit into the tracked set.
     pub untracked: u64,
 }
 

@@ -1,4 +1,4 @@
-//! The clocks of the machine: the only place that asks what time it is.
+//! The clocks of the machine. Only this module reads the time.
 
 use nix::time::{ClockId, clock_gettime};
 
@@ -7,15 +7,15 @@ fn now(clock: ClockId) -> u64 {
     clock_gettime(clock).map_or(0, |time| time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
 }
 
-/// `CLOCK_BOOTTIME`, in nanoseconds: what records are stamped with.
+/// Returns `CLOCK_BOOTTIME` in nanoseconds, the clock of all records.
 pub fn boot_ns() -> u64 {
     now(ClockId::CLOCK_BOOTTIME)
 }
 
-/// What UTC is ahead of `CLOCK_BOOTTIME`, in nanoseconds.
+/// Returns UTC minus `CLOCK_BOOTTIME`, in nanoseconds.
 ///
-/// The boot clock is read before and after UTC, and the tightest of a few such brackets is taken, so that being
-/// put off the CPU in between does not show.
+/// The boot clock is read before and after UTC. Of a few such brackets the tightest is used, so that a preemption in
+/// between does not matter.
 pub fn utc_minus_boot_ns() -> i64 {
     let bracket = || {
         let before = boot_ns();

@@ -101,7 +101,7 @@ fn report(ctx: &BtfTracePointContext, deed: u32, task: TaskRef) -> i32 {
             (*record).cgroup.header = header;
             (*record).cgroup.id = cgroup_id(cgroup);
             (*record).cgroup.task = task;
-            (*record).cgroup.deed = deed;
+            (*record).cgroup.action = deed;
             (*record).cgroup.path_len = written as u32;
         }
         entry.submit();

@@ -1,6 +1,6 @@
-//! What is told of a container beyond its cgroup: what to look for, and what was found.
+//! Details of containers beyond the cgroup: requests and replies, and the meaning of annotations.
 //!
-//! Whoever looks ([`crate::enrich::container_info`]) reads files; here is only what crosses between that and the table, and what annotations mean.
+//! [`crate::enrich::container_info`] reads the files. This module has only the types that it shares with the table.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,45 +9,45 @@ use crate::event::Kubernetes;
 use crate::event::id::ProcessId;
 use crate::record::text::Arguments;
 
-/// What is known of a container besides its id and cgroup.
+/// What is known about a container besides its id and cgroup.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Info {
-    /// What its engine calls it.
+    /// Its name in the engine.
     pub name: Option<Arc<str>>,
-    /// Its image, as whoever started it wrote it.
+    /// Its image as passed to the engine.
     pub image: Option<Arc<str>>,
     /// Its host name.
     pub hostname: Option<Arc<str>>,
-    /// The runtime that makes it.
+    /// The runtime that creates it.
     pub runtime: Option<Arc<str>>,
-    /// What it is in Kubernetes.
+    /// Its identity in Kubernetes.
     pub kubernetes: Option<Kubernetes>,
     /// Directory of its bundle.
     pub bundle: Option<Arc<str>>,
-    /// What it is to run.
+    /// Its command.
     pub args: Option<Arguments>,
     /// Annotations of its bundle.
     pub annotations: Option<Arc<BTreeMap<Arc<str>, Arc<str>>>>,
-    /// Its control group is frozen (`docker pause`).
+    /// Its cgroup is frozen (`docker pause`).
     pub paused: bool,
 }
 
-/// A bundle, as the command line of a runtime names it.
+/// A bundle that the command line of a runtime names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bundle {
     /// Its directory.
     pub path: Arc<str>,
-    /// The runtime, a process of root: the path means what it means to that.
+    /// The runtime, a process of root: the path is relative to its view.
     pub runtime: ProcessId,
-    /// The runtime runs inside a container itself, with this control group: it describes only what lies below that.
+    /// The cgroup of the container that the runtime itself runs in. It may only describe containers below that.
     pub within: Option<Arc<str>>,
 }
 
-/// What is to be looked for.
+/// A request about a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ask {
-    /// A container is there, or is about to be.
-    Look {
+pub enum InfoRequest {
+    /// Look up details: the container exists or is about to.
+    LookUp {
         /// Its id.
         id: Arc<str>,
         /// Its cgroup, once there is one.
@@ -57,34 +57,35 @@ pub enum Ask {
         /// The runtime, where that was seen.
         runtime: Option<Arc<str>>,
     },
-    /// Its first process has ended: now, or never.
-    Last {
+    /// Look up details for the last time: its first process has exited.
+    Final {
         /// Its id.
         id: Arc<str>,
-        /// Its own cgroup, if it has one: the memory is that cgroup's.
+        /// Its own cgroup, if it has one, for its peak memory.
         cgroup: Option<Arc<str>>,
     },
-    /// It does not exist any more.
+    /// Forget it: it no longer exists.
     Forget {
         /// Its id.
         id: Arc<str>,
     },
 }
 
-/// What was found.
+/// A reply about a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
-    /// Whose.
+pub struct InfoReply {
+    /// Id of the container.
     pub id: Arc<str>,
-    /// All that is known by now, if that is more than before.
+    /// Everything known, if that is more than before.
     pub info: Option<Arc<Info>>,
-    /// This answers [`Ask::Last`]: no more will come.
+    /// This is the reply to [`InfoRequest::Final`]: no more will come.
     pub last: bool,
-    /// The most memory that its cgroup was charged with, bytes.
+    /// Peak memory of its cgroup, bytes.
     pub peak_memory_bytes: Option<u64>,
 }
 
-/// Keys under which engines put down the same thing: containerd, CRI-O (and Kubernetes' own labels, which it copies), nerdctl.
+/// Annotation keys with the same meaning in different engines: containerd, CRI-O (and Kubernetes' own labels, which it
+/// copies), nerdctl.
 const NAME: [&str; 4] =
     ["io.kubernetes.cri.container-name", "io.kubernetes.container.name", "nerdctl/name", "io.kubernetes.cri-o.Name"];
 const IMAGE: [&str; 3] = ["io.kubernetes.cri.image-name", "io.kubernetes.cri-o.ImageName", "io.kubernetes.cri-o.Image"];

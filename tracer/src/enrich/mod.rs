@@ -1,6 +1,6 @@
-//! Whose process it is: the control group of each, and what that says of systemd units and containers.
+//! Cgroups of processes, and the systemd units and containers that they belong to.
 //!
-//! Pure, like the table that asks: paths come with the records and from what was found at the start
+//! This is pure, like the table that uses it. Paths come from records and from the scan at the start
 //! ([`crate::kernel::hierarchy`]).
 
 pub mod container_info;
@@ -17,34 +17,34 @@ use rustc_hash::FxHashMap;
 
 use crate::event::ProcessContainer;
 
-/// Cgroups that were removed and are still known: records of processes that were in them may be on their way.
+/// How many removed cgroups are remembered: records of processes that were in them may be pending.
 const REMOVED_KEPT: usize = 1024;
 
-/// A container, as far as its cgroup tells.
+/// A container as its cgroup or runtime describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Container {
-    /// Its id; a name where the runtime has no ids.
+    /// Its id, or its name where the runtime has no ids.
     pub id: Arc<str>,
-    /// What made it: the engine, or else the runtime.
+    /// What created it: the engine, or else the runtime.
     pub engine: Option<Arc<str>>,
     /// Uid of its Kubernetes pod.
     pub pod: Option<Arc<str>>,
     /// The path of its own cgroup.
     pub cgroup: Arc<str>,
-    /// What the lines of its processes say about it while no more is known.
-    pub shown: Arc<ProcessContainer>,
+    /// How events of its processes show it until details are known.
+    pub summary: Arc<ProcessContainer>,
 }
 
 impl Container {
-    /// A container of which no more is known than what its cgroup or its runtime say.
+    /// Returns a container with only what its cgroup or its runtime says.
     pub(crate) fn new(id: &str, engine: Option<&str>, pod: Option<&str>, cgroup: Arc<str>) -> Arc<Self> {
         let id: Arc<str> = id.into();
-        let shown = Arc::new(ProcessContainer::new(id.clone()));
-        Arc::new(Self { id, engine: engine.map(Into::into), pod: pod.map(Into::into), cgroup, shown })
+        let summary = Arc::new(ProcessContainer::new(id.clone()));
+        Arc::new(Self { id, engine: engine.map(Into::into), pod: pod.map(Into::into), cgroup, summary })
     }
 }
 
-/// A cgroup: what the processes in it have in common.
+/// A cgroup: what its processes have in common.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cgroup {
     /// Its path, from the root of the hierarchy.
@@ -55,25 +55,25 @@ pub struct Cgroup {
     pub container: Option<Arc<Container>>,
 }
 
-/// Every cgroup of the hierarchy that was chosen.
+/// All cgroups of the chosen hierarchy.
 #[derive(Debug, Default)]
 pub struct Cgroups {
     by_id: FxHashMap<u64, Arc<Cgroup>>,
     ids: FxHashMap<Arc<str>, u64>,
-    /// Containers whose paths do not tell, by the path of their own cgroup.
+    /// Containers that cannot be recognized by their paths, by the path of their own cgroup.
     named: FxHashMap<Arc<str>, Arc<Container>>,
-    /// Which cgroup has the id of a container in its path: the first that had it, while that is there. Users to whom a part
-    /// of the hierarchy is delegated can call theirs like the containers of others.
+    /// The cgroup that first had a container's id in its path, while that exists. Users with a delegated part of the
+    /// hierarchy can name their cgroups like the containers of others.
     claimed: FxHashMap<Arc<str>, Arc<str>>,
     removed: VecDeque<u64>,
-    /// An id came up that has no path.
+    /// An id without a known path was requested.
     wanted: bool,
-    /// Those that were learnt, named or removed, if somebody wants to hear of it.
+    /// Cgroups that were added, named or removed, if they are watched.
     changed: Option<Vec<u64>>,
 }
 
 impl Cgroups {
-    /// A cgroup is there, and has this path. One that is known stays as it is.
+    /// Adds a cgroup with its path. A known one stays as it is.
     pub fn learn(&mut self, id: u64, path: &str) -> Arc<Cgroup> {
         if let Some(known) = self.by_id.get(&id)
             && &*known.path == path
@@ -90,10 +90,10 @@ impl Cgroups {
         cgroup
     }
 
-    /// A cgroup has another path than before, as version 1 allows, and with it all below it. Returns the path that it had;
-    /// none if it has no other.
+    /// Changes the path of a cgroup and of all below it, as version 1 allows. Returns the old path, or None if nothing
+    /// changed.
     pub fn rename(&mut self, id: u64, to: &str) -> Option<Arc<str>> {
-        let from = self.there(id)?.path.clone();
+        let from = self.existing(id)?.path.clone();
         if &*from == to {
             return None;
         }
@@ -105,7 +105,7 @@ impl Cgroups {
                 self.named.insert(path, Arc::new(container));
             }
         }
-        // The new paths claim what they name.
+        // The new paths claim the containers that they name.
         self.claimed.retain(|_, path| below(path, &from).is_none());
         let mut moved: Vec<(String, u64)> = Vec::new();
         self.ids.retain(|path, &mut id| {
@@ -113,7 +113,7 @@ impl Cgroups {
             moved.extend(rest.map(|rest| (format!("{to}{rest}"), id)));
             rest.is_none()
         });
-        // Those above first: what is below a container shares that.
+        // Upper ones first: cgroups below a container share it.
         moved.sort_unstable();
         for (path, id) in moved {
             self.learn(id, &path);
@@ -121,29 +121,29 @@ impl Cgroups {
         Some(from)
     }
 
-    /// From now on it is noted which cgroups there are and are not.
+    /// Starts to note which cgroups are added and removed.
     pub fn watch(&mut self) {
         self.changed.get_or_insert_default();
     }
 
-    /// True if that is noted.
+    /// Returns true if changes are noted.
     pub fn is_watched(&self) -> bool {
         self.changed.is_some()
     }
 
-    /// Those that came, got a container or went since this was last asked, each with what is known of it; none of one that
-    /// is no more.
+    /// Returns the cgroups that were added, assigned to a container or removed since the last call. None stands for a
+    /// removed one.
     pub fn take_changed(&mut self) -> Vec<(u64, Option<Arc<Cgroup>>)> {
         let changed = self.changed.as_mut().map(std::mem::take).unwrap_or_default();
-        changed.into_iter().map(|id| (id, self.there(id))).collect()
+        changed.into_iter().map(|id| (id, self.existing(id))).collect()
     }
 
-    /// The cgroup of an id, while it is there.
-    pub fn there(&self, id: u64) -> Option<Arc<Cgroup>> {
+    /// Returns the cgroup with this id, while it exists.
+    pub fn existing(&self, id: u64) -> Option<Arc<Cgroup>> {
         self.by_id.get(&id).filter(|cgroup| self.ids.get(&cgroup.path) == Some(&id)).cloned()
     }
 
-    /// The cgroup of an id. If it has none, that is noted ([`Cgroups::take_wanted`]).
+    /// Returns the cgroup with this id, even if removed. An unknown id is noted ([`Cgroups::take_wanted`]).
     pub fn get(&mut self, id: u64) -> Option<Arc<Cgroup>> {
         if id == 0 {
             return None;
@@ -153,7 +153,7 @@ impl Cgroups {
         known
     }
 
-    /// The cgroup of a path, and its id if that is known.
+    /// Returns the cgroup with this path, and its id if known.
     pub fn of_path(&mut self, path: &str) -> (Arc<Cgroup>, Option<u64>) {
         if let Some((&id, known)) = self.ids.get(path).and_then(|id| Some((id, self.by_id.get(id)?))) {
             return (known.clone(), Some(id));
@@ -161,7 +161,7 @@ impl Cgroups {
         (Arc::new(self.read(path)), None)
     }
 
-    /// The cgroup of an id was made for a container, as its runtime's command line says.
+    /// Assigns a cgroup to the container that its runtime's command line names.
     pub fn name(&mut self, id: u64, container: &str, runtime: Option<&str>) -> Option<Arc<Cgroup>> {
         let cgroup = self.by_id.get(&id)?;
         if cgroup.container.is_some() {
@@ -180,7 +180,7 @@ impl Cgroups {
         self.by_id.get(&id).cloned()
     }
 
-    /// A container is being made, as its runtime's command line says: the cgroup that is named after it is its.
+    /// Assigns the cgroup that is named after a container, which its runtime is just creating.
     pub fn name_after(&mut self, container: &str, runtime: &str) {
         let named = |path: &str| oci::is_named_after(path, container);
         let ids: Vec<u64> = self.ids.iter().filter(|(path, _)| named(path)).map(|(_, &id)| id).collect();
@@ -189,14 +189,14 @@ impl Cgroups {
         }
     }
 
-    /// The cgroup of a path is that of a container.
+    /// Assigns the cgroup with this path to a container.
     pub fn name_path(&mut self, path: &str, container: &str, runtime: Option<&str>) {
         let path: Arc<str> = path.into();
         let container = Container::new(container, runtime, None, path.clone());
         self.named.insert(path, container);
     }
 
-    /// A cgroup is no more. No other will get its id; its path may be used again.
+    /// Removes a cgroup. Its id is never reused; its path may be.
     pub fn remove(&mut self, id: u64) {
         let Some(gone) = self.by_id.get(&id) else { return };
         if self.ids.get(&gone.path) == Some(&id) {
@@ -217,13 +217,13 @@ impl Cgroups {
         }
     }
 
-    /// Whether the cgroup of a path is in this container.
+    /// Returns whether the cgroup with this path is in this container.
     pub fn is_of(&self, path: &str, container: &str) -> bool {
         let known = self.ids.get(path).and_then(|id| self.by_id.get(id));
         known.and_then(|cgroup| cgroup.container.as_ref()).is_some_and(|of| &*of.id == container)
     }
 
-    /// Notes that something about a container has changed which decides whether it is wanted: what it is called.
+    /// Notes a change that filters by container depend on: its name.
     pub fn touch(&mut self, container: &str) {
         if let Some(changed) = &mut self.changed {
             let of = |cgroup: &Cgroup| cgroup.container.as_ref().is_some_and(|of| &*of.id == container);
@@ -231,15 +231,15 @@ impl Cgroups {
         }
     }
 
-    /// True if an id came up since the last call that has no path: the hierarchy is to be looked through again.
+    /// Returns true if an unknown id came up since the last call. Then the hierarchy has to be scanned again.
     pub fn take_wanted(&mut self) -> bool {
         std::mem::take(&mut self.wanted)
     }
 
-    /// What a path tells, by itself and by what is known of the cgroups above it.
+    /// Interprets a path by itself and by the known cgroups above it.
     fn read(&self, text: &str) -> Cgroup {
-        let place = path::read(text);
-        let found = place.container.as_ref().filter(|found| !self.is_anothers(&found.id, found.cgroup));
+        let parsed = path::read(text);
+        let found = parsed.container.as_ref().filter(|found| !self.is_claimed_elsewhere(&found.id, found.cgroup));
         let named = above(text).find_map(|path| self.named.get(path));
         let container = match named {
             Some(named) if found.is_none_or(|found| found.cgroup.len() < named.cgroup.len()) => Some(named.clone()),
@@ -250,28 +250,28 @@ impl Cgroups {
                 known
             }),
         };
-        Cgroup { path: text.into(), unit: place.unit.as_deref().map(Into::into), container }
+        Cgroup { path: text.into(), unit: parsed.unit.as_deref().map(Into::into), container }
     }
 
-    /// Whether the container of this id is in another cgroup, which is there.
-    fn is_anothers(&self, id: &str, cgroup: &str) -> bool {
+    /// Returns whether the container with this id is in another existing cgroup.
+    fn is_claimed_elsewhere(&self, id: &str, cgroup: &str) -> bool {
         let Some(own) = self.claimed.get(id).filter(|own| self.ids.contains_key(*own)) else { return false };
         !above(cgroup).any(|path| path == &**own)
     }
 
-    /// The container of a cgroup that is known: those below it share it.
+    /// Returns the container of a known cgroup: cgroups below it share the value.
     fn known_container(&self, path: &str, id: &str) -> Option<Arc<Container>> {
         let known = self.by_id.get(self.ids.get(path)?)?;
         known.container.clone().filter(|container| &*container.id == id)
     }
 }
 
-/// What a path has after another, if that is the same or above it.
+/// Returns the rest of a path below another one, if it is the same or below.
 pub fn below<'a>(path: &'a str, above: &str) -> Option<&'a str> {
     path.strip_prefix(above).filter(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// A path and those above it.
+/// Returns a path and all above it.
 fn above(path: &str) -> impl Iterator<Item = &str> {
     std::iter::successors(Some(path), |path| path.rsplit_once('/').map(|(above, _)| above))
         .filter(|path| !path.is_empty())
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_below_a_container_is_in_it() {
+    fn cgroups_below_a_container_are_in_it() {
         let mut cgroups = Cgroups::default();
         assert_eq!(container(&cgroups.learn(7, "/web")), None);
         assert_eq!(container(&cgroups.name(7, "web", Some("runc")).unwrap()), Some("web"));
@@ -300,23 +300,23 @@ mod tests {
     }
 
     #[test]
-    fn a_cgroup_that_is_called_like_anothers_container_is_not_that() {
+    fn a_cgroup_cannot_pose_as_the_container_of_another() {
         let id = "a".repeat(64);
         let own = format!("/system.slice/docker-{id}.scope");
-        let false_one = format!("/user.slice/user-1000.slice/user@1000.service/docker-{id}.scope");
+        let fake = format!("/user.slice/user-1000.slice/user@1000.service/docker-{id}.scope");
         let mut cgroups = Cgroups::default();
         assert_eq!(container(&cgroups.learn(1, &own)), Some(&*id));
-        assert_eq!(container(&cgroups.learn(2, &false_one)), None);
-        assert_eq!(container(&cgroups.learn(3, &format!("{false_one}/below"))), None);
+        assert_eq!(container(&cgroups.learn(2, &fake)), None);
+        assert_eq!(container(&cgroups.learn(3, &format!("{fake}/below"))), None);
         assert_eq!(container(&cgroups.learn(4, &format!("{own}/below"))), Some(&*id));
-        // It starts again, elsewhere.
+        // It starts again elsewhere.
         cgroups.remove(4);
         cgroups.remove(1);
         assert_eq!(container(&cgroups.learn(5, &format!("/docker/{id}"))), Some(&*id));
-        // It gets another path, and is still the one.
+        // Its path changes, and it is still the same.
         cgroups.rename(5, &own);
         assert_eq!(cgroups.get(5).as_deref().map(container), Some(Some(&*id)));
-        assert_eq!(container(&cgroups.learn(6, &false_one)), None);
+        assert_eq!(container(&cgroups.learn(6, &fake)), None);
     }
 
     #[test]
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn the_removed_are_remembered_for_a_while_and_their_paths_are_free() {
+    fn removed_cgroups_are_remembered_and_their_paths_are_free() {
         let mut cgroups = Cgroups::default();
         cgroups.learn(1, "/web");
         cgroups.name(1, "web", Some("runc"));
@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn a_renamed_cgroup_takes_along_all_below_it() {
+    fn a_rename_changes_all_paths_below() {
         let mut cgroups = Cgroups::default();
         for (id, path) in [(1, "/a"), (2, "/a/x"), (3, "/a/x/y"), (4, "/ab")] {
             cgroups.learn(id, path);
@@ -365,7 +365,7 @@ mod tests {
         assert_eq!(cgroups.of_path("/a/x").1, None, "the path is free");
         assert_eq!(cgroups.of_path("/b/x").1, Some(2));
         assert_eq!(cgroups.rename(1, "/b"), None, "that is its path");
-        assert_eq!(cgroups.rename(9, "/c"), None, "nobody knows it");
+        assert_eq!(cgroups.rename(9, "/c"), None, "it is unknown");
     }
 
     #[test]

@@ -1,15 +1,15 @@
-//! What the command line of a container runtime tells: which container it is about, and where its bundle lies.
+//! Parses command lines of container runtimes: which container they are about, and where its bundle is.
 //!
-//! runc, crun and their like have the same commands (opencontainers/runtime-tools, docs/command-line-interface.md, and what
-//! runc has beyond that). Engines start them, so this line is there for every container of Docker, containerd, Podman and
-//! CRI-O, before there is anything else of it.
+//! runc, crun and similar runtimes have the same commands (opencontainers/runtime-tools,
+//! docs/command-line-interface.md, and extensions of runc). Engines start them. So this command line exists for every
+//! container of Docker, containerd, Podman and CRI-O, before anything else does.
 
 use crate::record::text::Arguments;
 
-/// The runtimes, by the name of their program. Some engines bring one of their own: `buildkit-runc`, `docker-runc`.
+/// The runtimes by program name. Some engines have their own: `buildkit-runc`, `docker-runc`.
 const RUNTIMES: [&str; 5] = ["runc", "crun", "youki", "runsc", "kata-runtime"];
 
-/// Options of the runtimes that take a value of their own.
+/// Options of the runtimes that take a value.
 const WITH_VALUE: [&str; 32] = [
     "--root",
     "--log",
@@ -45,41 +45,41 @@ const WITH_VALUE: [&str; 32] = [
     "--debug-log",
 ];
 
-/// What a runtime was told to do.
+/// The command of a runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
-    /// Make a container, and (`run`) start it.
+    /// Create a container, and (`run`) start it.
     Create,
     /// Start another program in it.
     Exec,
-    /// Anything else.
+    /// Any other command.
     Other,
 }
 
-/// Whether a program that runs can be the runtime that its command line names: another one's file has another name. What
-/// cannot be read is no reason to doubt; a copy of itself in memory is called `/memfd:runc_cloned:…`.
+/// Returns whether a running program can be the runtime that its command line names: other programs have other file
+/// names. An unreadable path is accepted. A copy in memory is called `/memfd:runc_cloned:…`.
 pub fn is_program_of(exe: Option<&str>, runtime: &str) -> bool {
     exe.is_none_or(|exe| {
-        // crun and runc execute a copy of themselves that has no path, so that no container can write to the program.
+        // crun and runc execute a copy of themselves without a path, so that no container can write to the program.
         exe == "/" || exe.starts_with("/memfd:") || exe.rsplit('/').next().is_some_and(|name| name.contains(runtime))
     })
 }
 
 /// A runtime's command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Line<'a> {
+pub struct Command<'a> {
     /// Name of the runtime.
     pub runtime: &'static str,
-    /// What it is to do.
+    /// Its command.
     pub verb: Verb,
     /// Id of the container.
     pub id: &'a str,
-    /// Directory of its bundle, if given: its working directory otherwise.
+    /// Directory of its bundle. None means its working directory.
     pub bundle: Option<&'a str>,
 }
 
-/// Reads a command line; none if it is not that of a runtime, or is about no container.
-pub fn read(argv: &Arguments) -> Option<Line<'_>> {
+/// Parses a command line. Returns None if it is not that of a runtime, or not about a container.
+pub fn read(argv: &Arguments) -> Option<Command<'_>> {
     let mut words = argv.iter();
     let runtime = runtime(words.next()?)?;
     let (mut verb, mut bundle) = (None, None);
@@ -103,20 +103,20 @@ pub fn read(argv: &Arguments) -> Option<Line<'_>> {
                     _ => Verb::Other,
                 });
             }
-            Some(verb) => return (!word.is_empty()).then_some(Line { runtime, verb, id: word, bundle }),
+            Some(verb) => return (!word.is_empty()).then_some(Command { runtime, verb, id: word, bundle }),
         }
     }
     None
 }
 
-/// True for what runc becomes inside the container before it makes room for the program: `runc init`.
+/// Returns true for `runc init`: runc runs it inside the container before it executes the program.
 pub fn is_init(argv: &Arguments) -> bool {
     let mut words = argv.iter();
     let program = words.next();
     words.next() == Some("init") && program.and_then(runtime).is_some()
 }
 
-/// Which runtime a program is.
+/// Returns the runtime that a program is.
 fn runtime(program: &str) -> Option<&'static str> {
     let name = program.rsplit_once('/').map_or(program, |(_, name)| name);
     let is =
@@ -124,7 +124,7 @@ fn runtime(program: &str) -> Option<&'static str> {
     RUNTIMES.into_iter().find(|runtime| is(runtime))
 }
 
-/// True if the last part of a cgroup's path was made from the id of a container: `ID`, `runc-ID.scope`, `x:runc:ID`.
+/// Returns true if the last part of a cgroup's path contains the id of a container: `ID`, `runc-ID.scope`, `x:runc:ID`.
 pub fn is_named_after(path: &str, id: &str) -> bool {
     let name = path.rsplit_once('/').map_or(path, |(_, name)| name);
     let name = name.strip_suffix(".scope").unwrap_or(name);

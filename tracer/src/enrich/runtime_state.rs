@@ -1,7 +1,8 @@
-//! Containers that are there when tracing begins and whose cgroup does not say so: from what the runtimes keep of each.
+//! Reads the state files of runtimes, to find existing containers whose cgroup path does not show one.
 //!
-//! Engines name the cgroup after the container, so only plain runc and crun (and `ctr` of containerd) need this. Whoever
-//! keeps it elsewhere than these are used to is not found; what is started after tracing began is known in any case.
+//! Engines name the cgroup after the container, so only plain runc and crun (and `ctr` of containerd) need this.
+//! Containers with state in other directories are not found here. Those that start after tracing began are found in any
+//! case.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,16 +14,16 @@ use super::lenient::lenient;
 
 use crate::kernel::hierarchy::Hierarchy;
 
-/// Where runtimes keep the state of their containers; `*` stands for every directory there.
+/// Where runtimes keep the state of their containers. `*` stands for every directory there.
 const RUNC: [&str; 3] = ["/run/runc", "/run/docker/runtime-runc/*", "/run/containerd/runc/*"];
 const CRUN: [&str; 1] = ["/run/crun"];
 
-/// Larger files are none of theirs.
+/// Their state files are smaller than this.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// A container that a runtime knows.
+/// The state of a container in a runtime.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct State {
+pub struct RuntimeState {
     /// Its id.
     pub id: String,
     /// Its runtime.
@@ -33,19 +34,19 @@ pub struct State {
     pub bundle: Option<String>,
 }
 
-/// All that the runtimes know, below the root of the file system.
-pub fn containers(hierarchy: &Hierarchy) -> Vec<State> {
+/// Returns all containers of the known runtimes.
+pub fn containers(hierarchy: &Hierarchy) -> Vec<RuntimeState> {
     below(Path::new("/"), hierarchy)
 }
 
-fn below(root: &Path, hierarchy: &Hierarchy) -> Vec<State> {
+fn below(root: &Path, hierarchy: &Hierarchy) -> Vec<RuntimeState> {
     let mut out = Vec::new();
-    for (runtime, file, places) in [("runc", "state.json", &RUNC[..]), ("crun", "status", &CRUN[..])] {
-        for place in places.iter().flat_map(|place| directories(root, place)) {
+    for (runtime, file, directories) in [("runc", "state.json", &RUNC[..]), ("crun", "status", &CRUN[..])] {
+        for place in directories.iter().flat_map(|place| expand(root, place)) {
             for container in entries(&place) {
                 let state = parse(runtime, &container.join(file), hierarchy);
                 let id = container.file_name().and_then(|name| name.to_str());
-                out.extend(state.zip(id).map(|((cgroup, bundle), id)| State {
+                out.extend(state.zip(id).map(|((cgroup, bundle), id)| RuntimeState {
                     id: id.to_owned(),
                     runtime,
                     cgroup,
@@ -57,7 +58,7 @@ fn below(root: &Path, hierarchy: &Hierarchy) -> Vec<State> {
     out
 }
 
-fn directories(root: &Path, place: &str) -> Vec<PathBuf> {
+fn expand(root: &Path, place: &str) -> Vec<PathBuf> {
     let place = place.trim_start_matches('/');
     match place.strip_suffix("/*") {
         Some(above) => entries(&root.join(above)),
@@ -69,10 +70,10 @@ fn entries(directory: &Path) -> Vec<PathBuf> {
     fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
 }
 
-/// What is used of runc's `state.json` (libcontainer/container_linux.go, `State`).
+/// The used part of runc's `state.json` (libcontainer/container_linux.go, `RuntimeState`).
 #[derive(Deserialize)]
 struct Runc {
-    /// Directory of the cgroup, by v1 controller; v2 has an empty name.
+    /// Directory of the cgroup by v1 controller. v2 has an empty name.
     cgroup_paths: std::collections::HashMap<String, Value>,
     #[serde(default, deserialize_with = "lenient")]
     config: Option<RuncConfig>,
@@ -80,12 +81,12 @@ struct Runc {
 
 #[derive(Deserialize)]
 struct RuncConfig {
-    /// `bundle=DIRECTORY` among them (libcontainer/specconv/spec_linux.go).
+    /// Contains `bundle=DIRECTORY` (libcontainer/specconv/spec_linux.go).
     #[serde(default, deserialize_with = "lenient")]
     labels: Option<Vec<String>>,
 }
 
-/// What is used of crun's `status` (src/libcrun/status.c).
+/// The used part of crun's `status` (src/libcrun/status.c).
 #[derive(Deserialize)]
 struct Crun {
     #[serde(rename = "cgroup-path")]

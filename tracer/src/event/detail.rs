@@ -1,4 +1,4 @@
-//! What happened, with what only this kind of event has.
+//! The details of an event, one variant per kind.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use super::{
 };
 
 /// What happened: one variant for each [`Kind`] of event, with the facts that only this kind has.
-// Boxed: an event is made, moved and dropped up to a million times a second.
+// Boxed: up to a million events a second are created, moved and dropped.
 #[derive(Clone, Debug, PartialEq, EnumDiscriminants)]
 #[strum_discriminants(
     name(Kind),
@@ -23,8 +23,8 @@ use super::{
 pub enum Detail {
     /// First line of a stream.
     Hello(Box<Hello>),
-    /// A process that was already running when tracing began. Also a process whose fork was missed: it has `inferred`, and
-    /// another such line follows when its id becomes known.
+    /// A process that was already running when tracing began. Also a process whose fork was missed: it has `inferred`,
+    /// and another such line follows when its id becomes known.
     Process,
     /// A process was created.
     Fork,
@@ -32,9 +32,9 @@ pub enum Detail {
     Exec(Option<Box<Exec>>),
     /// A process tried to replace its image, and the kernel refused (on request).
     ExecFailed(Box<ExecFailed>),
-    /// A process ended.
+    /// A process exited.
     Exit(Box<Exit>),
-    /// A process got another parent, because its own ended.
+    /// A process got another parent, because its own exited.
     Reparent(Box<Reparent>),
     /// A zombie was reaped (on request).
     Reap(Box<Reap>),
@@ -42,24 +42,24 @@ pub enum Detail {
     Zombie(Box<Zombie>),
     /// A thread was created (on request).
     ThreadStart,
-    /// A thread ended and its process lives on (on request).
+    /// A thread exited and its process lives on (on request).
     ThreadExit(Box<Exit>),
-    /// A container was created: its control group was made. The process is the one that made it.
+    /// A container was created: its control group was created. The process is the one that created it.
     ContainerCreate(Box<Container>),
-    /// What the files of a container's engine and runtime say about it: name, image and more. Written once, when the files
-    /// were read.
+    /// What the files of a container's engine and runtime say about it: name, image and more. Written once, when the
+    /// files were read.
     ContainerInfo(Box<Container>),
     /// A container's first process became its entrypoint.
     ContainerStart(Box<Container>),
     /// A program was started in a running container.
     ContainerExec(Box<Container>),
-    /// A container ended: its first process, and then all others.
+    /// A container exited: its first process, and then all others.
     ContainerExit(Box<Container>),
     /// A container's control group was removed.
     ContainerRemove(Box<Container>),
     /// Records were lost here.
     Lost(Box<Lost>),
-    /// Events were left out here, because the reader was too slow (on request).
+    /// Events were dropped here, because the reader was too slow (on request).
     Dropped(Box<Dropped>),
     /// What a process and its descendants spawned above a rate (on request).
     Storm(Box<Storm>),
@@ -68,7 +68,7 @@ pub enum Detail {
 }
 
 impl Detail {
-    /// The kind of event.
+    /// Returns the kind of event.
     pub fn kind(&self) -> Kind {
         self.into()
     }
@@ -78,13 +78,13 @@ impl Kind {
     /// Every kind, in the order of the documentation.
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
-    /// Its name in JSON.
+    /// Returns its name in JSON.
     pub fn name(self) -> &'static str {
         self.into()
     }
 
-    /// True for the lines that frame and annotate a stream, which no filter removes: `hello`, `lost`, `dropped`,
-    /// `storm`, `bye`.
+    /// Returns true for the lines that frame and annotate a stream: `hello`, `lost`, `dropped`, `storm`, `bye`. No
+    /// filter removes them.
     pub const fn is_framing(self) -> bool {
         matches!(self, Self::Hello | Self::Lost | Self::Dropped | Self::Storm | Self::Bye)
     }
@@ -92,22 +92,22 @@ impl Kind {
 
 /// The details of an event, for a reader that wants one kind of them.
 impl Event {
-    /// The kind of event.
+    /// Returns the kind of event.
     pub fn kind(&self) -> Kind {
         self.detail.kind()
     }
 
-    /// Details of an exec that the kernel reported.
+    /// Returns the details of an exec that the kernel reported.
     pub fn exec(&self) -> Option<&Exec> {
         if let Detail::Exec(exec) = &self.detail { exec.as_deref() } else { None }
     }
 
-    /// Details of an exec that failed.
+    /// Returns the details of a failed exec.
     pub fn exec_failed(&self) -> Option<&ExecFailed> {
         if let Detail::ExecFailed(failed) = &self.detail { Some(failed) } else { None }
     }
 
-    /// How much of argv was captured by an exec, or by one that failed.
+    /// Returns how much of argv an exec or a failed exec captured.
     pub fn argv_info(&self) -> Option<&ArgvInfo> {
         match &self.detail {
             Detail::Exec(exec) => exec.as_ref()?.argv_info.as_ref(),
@@ -116,27 +116,27 @@ impl Event {
         }
     }
 
-    /// How a process or a thread ended.
+    /// Returns how a process or a thread exited.
     pub fn exit(&self) -> Option<&Exit> {
         if let Detail::Exit(exit) | Detail::ThreadExit(exit) = &self.detail { Some(exit) } else { None }
     }
 
-    /// The change of parent.
+    /// Returns the change of parent.
     pub fn reparent(&self) -> Option<&Reparent> {
         if let Detail::Reparent(reparent) = &self.detail { Some(reparent) } else { None }
     }
 
-    /// How a zombie was reaped.
+    /// Returns how a zombie was reaped.
     pub fn reap(&self) -> Option<&Reap> {
         if let Detail::Reap(reap) = &self.detail { Some(reap) } else { None }
     }
 
-    /// The zombie that has not been reaped.
+    /// Returns the zombie that has not been reaped.
     pub fn zombie(&self) -> Option<&Zombie> {
         if let Detail::Zombie(zombie) = &self.detail { Some(zombie) } else { None }
     }
 
-    /// The container that the event is about.
+    /// Returns the container that the event is about.
     pub fn container(&self) -> Option<&Container> {
         match &self.detail {
             Detail::ContainerCreate(container)
@@ -149,34 +149,34 @@ impl Event {
         }
     }
 
-    /// What was lost.
+    /// Returns what was lost.
     pub fn lost(&self) -> Option<&Lost> {
         if let Detail::Lost(lost) = &self.detail { Some(lost) } else { None }
     }
 
-    /// What was left out because the reader was too slow.
+    /// Returns what was dropped because the reader was too slow.
     pub fn dropped(&self) -> Option<&Dropped> {
         if let Detail::Dropped(dropped) = &self.detail { Some(dropped) } else { None }
     }
 
-    /// What a storm spawned.
+    /// Returns what a storm spawned.
     pub fn storm(&self) -> Option<&Storm> {
         if let Detail::Storm(storm) = &self.detail { Some(storm) } else { None }
     }
 
-    /// What is traced, and how.
+    /// Returns what is traced, and how.
     pub fn hello(&self) -> Option<&Hello> {
         if let Detail::Hello(hello) = &self.detail { Some(hello) } else { None }
     }
 
-    /// The totals of a stream.
+    /// Returns the totals of a stream.
     pub fn bye(&self) -> Option<&Bye> {
         if let Detail::Bye(bye) = &self.detail { Some(bye) } else { None }
     }
 }
 
 impl Detail {
-    /// The container that the event is about, to be changed.
+    /// Returns the container that the event is about, for changes.
     #[cfg(test)]
     pub(crate) fn container_mut(&mut self) -> Option<&mut Container> {
         match self {
@@ -191,7 +191,7 @@ impl Detail {
     }
 }
 
-/// An event of a kind for tests, with nothing known about it.
+/// Returns an empty event of a kind, for tests.
 #[cfg(test)]
 impl From<Kind> for Detail {
     fn from(kind: Kind) -> Self {

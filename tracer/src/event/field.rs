@@ -11,11 +11,11 @@ use crate::event::schema;
 pub struct Field {
     /// Its path, e.g. `process.pid`.
     pub path: String,
-    /// What it means.
+    /// Its meaning.
     pub meaning: String,
 }
 
-/// All fields, in the order they are written. Fields of an object that was listed before are not listed again.
+/// Returns all fields in the order in which they are written. Fields of an object are listed only once.
 pub fn list() -> Vec<Field> {
     let schema = schema::value();
     let mut fields = Vec::new();
@@ -47,16 +47,16 @@ fn collect<'a>(
     }
 }
 
-/// The name and schema of the object that a property holds, if it does.
+/// Returns the name and schema of the object that a property holds, if it does.
 fn object<'a>(root: &'a Value, property: &'a Value) -> Option<(&'a str, &'a Value)> {
     let targets = [property, &property["items"]].into_iter();
     let names = targets.filter_map(|target| target["$ref"].as_str()?.strip_prefix("#/$defs/"));
     names.map(|name| (name, &root["$defs"][name])).find(|(_, schema)| schema["properties"].is_object())
 }
 
-/// The list as a block of help text: narrow enough for any terminal, as it would be wrapped without its indent.
+/// Formats the list as help text: narrow enough for any terminal, wrapped so that continuation lines are indented.
 pub(crate) fn help() -> String {
-    /// Columns of a line, of which the first are the name's.
+    /// Width of a line, and of the column for the name.
     const WIDTH: usize = 78;
     const NAME: usize = 30;
     let mut out = String::new();
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_field_has_a_name_of_its_own_and_a_meaning() {
+    fn every_field_has_a_unique_name_and_a_meaning() {
         let fields = list();
         assert!(fields.len() > 100, "{}", fields.len());
         for field in &fields {

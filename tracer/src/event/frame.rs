@@ -1,4 +1,4 @@
-//! What frames a stream: its first and last line, and what is missing in between.
+//! The lines that frame a stream: its first and last line, and reports of missing events.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,15 +12,15 @@ pub enum LostReason {
     /// The ring buffer was full.
     #[default]
     Ring,
-    /// The kernel skipped a program, because it preempted the same program on that CPU (Linux 7).
+    /// The kernel skipped a program, because it had preempted the same program on that CPU (Linux 7).
     Skipped,
-    /// The recording is torn, or has no `bye`: its recorder was killed, or still writes.
+    /// The recording is incomplete or has no `bye`: its recorder was killed or is still writing.
     Recording,
     /// A spool had to remove events before they were sent (reserved).
     Spool,
 }
 
-/// What was lost, where, and what was done about it.
+/// What was lost, where, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Lost {
     /// Why.
@@ -28,7 +28,7 @@ pub struct Lost {
     pub reason: LostReason,
     /// CPU whose records are missing (`ring`); 0 for another reason.
     pub cpu: u32,
-    /// Missing records in all; 0 if their number is not known (`recording`).
+    /// Total of missing records; 0 if unknown (`recording`).
     pub total: u64,
     /// … of them forks.
     #[serde(default, skip_serializing_if = "is_zero64")]
@@ -39,7 +39,7 @@ pub struct Lost {
     /// … of them exits.
     #[serde(default, skip_serializing_if = "is_zero64")]
     pub exits: u64,
-    /// … of them signals (causes of death).
+    /// … of them signals (causes of exits).
     #[serde(default, skip_serializing_if = "is_zero64")]
     pub signals: u64,
     /// … of them failed execs.
@@ -48,25 +48,25 @@ pub struct Lost {
     /// … of them changes of cgroups.
     #[serde(default, skip_serializing_if = "is_zero64")]
     pub cgroups: u64,
-    /// … of them told that a dead process was waited for.
+    /// … of them reaped zombies.
     #[serde(default, skip_serializing_if = "is_zero64")]
     pub reaps: u64,
-    /// … of them because the kernel passed over a program that was preempted meanwhile (Linux 7): at most so many, for it
-    /// does not tell what they were, nor on which CPU; `cpu` is 0 then.
+    /// … of them skipped by the kernel, because the program was preempted on that CPU (Linux 7). This is an upper
+    /// limit: the kernel does not say what it skipped, nor on which CPU (`cpu` is 0).
     #[serde(default, skip_serializing_if = "is_zero64")]
     pub passed_over: u64,
-    /// Boot time of the last record of this CPU before the gap; may be beyond 2^53, as `boot_ns`.
+    /// Boot time of the last record of this CPU before the gap; may exceed 2^53, like `boot_ns`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after_boot_ns: Option<u64>,
-    /// Boot time of the first one after it; may be beyond 2^53, as `boot_ns`.
+    /// Boot time of the first record after the gap; may exceed 2^53, like `boot_ns`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before_boot_ns: Option<u64>,
 }
 
-/// Events that were left out because the reader of the output was behind (`--on-slow drop` and `collapse`).
+/// Events that were dropped because the reader of the output was too slow (`--on-slow drop` and `collapse`).
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Dropped {
-    /// Events in all.
+    /// Total of dropped events.
     pub total: u64,
     /// … of them forks.
     #[serde(default, skip_serializing_if = "is_zero64")]
@@ -77,10 +77,10 @@ pub struct Dropped {
     /// … of them exits.
     #[serde(default, skip_serializing_if = "is_zero64")]
     pub exits: u64,
-    /// Boot time of the first of them; may be beyond 2^53, as `boot_ns`.
+    /// Boot time of the first of them; may exceed 2^53, like `boot_ns`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after_boot_ns: Option<u64>,
-    /// Boot time of the last of them; may be beyond 2^53, as `boot_ns`.
+    /// Boot time of the last of them; may exceed 2^53, like `boot_ns`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before_boot_ns: Option<u64>,
 }
@@ -91,9 +91,9 @@ pub struct Dropped {
 pub enum HelloSource {
     /// The running kernel.
     Kernel,
-    /// `/proc`, read once: it knows the processes of that moment and no events.
+    /// `/proc`, read once: processes without events.
     Proc,
-    /// A recording (`--from FILE`): all else in `hello` is as its recorder wrote it.
+    /// A recording (`--from FILE`). The rest of `hello` is as its recorder wrote it.
     Recording,
 }
 
@@ -115,63 +115,63 @@ pub struct Hello {
     pub boot_id: String,
     /// Hooks in use.
     pub hooks: Vec<String>,
-    /// What this kernel lacks, and what is done instead.
+    /// Features that this kernel lacks, and their replacements.
     pub fallbacks: Vec<String>,
     /// Size of the ring buffer, bytes.
     pub ring_bytes: u64,
-    /// Most bytes of argv that are captured.
+    /// Maximum bytes of argv that are captured.
     pub argv_max: u64,
-    /// Most memory, in bytes, for what is remembered and what waits to be written (`--max-memory`).
+    /// Maximum memory in bytes for process state and pending output (`--max-memory`).
     #[serde(default, skip_serializing_if = "is_zero64")]
     pub max_memory: u64,
-    /// Where events are left out that are not asked for.
+    /// Where filters are applied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filter: Option<Filtering>,
 }
 
-/// Where events are left out that are not asked for. Options by name.
+/// Where filters are applied. Options by name.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Filtering {
-    /// By the kernel side: they cost next to nothing, are not `seen` by tracer, and are in none of the counts of `bye`.
+    /// In the kernel: such events cost almost nothing. They are not `seen` by tracer and not counted in `bye`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kernel: Vec<String>,
-    /// In user space: `bye` counts them as `filtered`.
+    /// In user space: `bye` counts these events as `filtered`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub user: Vec<String>,
-    /// Why the kernel side does none of it.
+    /// Why no filter is applied in the kernel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
 }
 
 impl Filtering {
-    /// The kernel side leaves nothing out.
+    /// Returns a filter that is applied in user space only.
     pub fn in_user_space(options: &[&str], why: String) -> Self {
         Self { kernel: Vec::new(), user: options.iter().map(|&name| name.to_owned()).collect(), why: Some(why) }
     }
 }
 
-/// Last line: what became of it all. `seen` = `emitted` + `filtered` + `folded` + `dropped` + `lost`.
+/// Last line: the totals. `seen` = `emitted` + `filtered` + `folded` + `dropped` + `lost`.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Bye {
-    /// Events there were: those that became lines, those that a filter left out, those that
-    /// are only in `storm` lines, those dropped, and those lost.
+    /// All events: lines written, events filtered out, events that are only in `storm` lines, dropped events and lost
+    /// events.
     pub seen: u64,
-    /// Lines of process events written (`hello`, `lost`, `dropped`, `storm` and `bye` are not counted).
+    /// Lines of process events written (without `hello`, `lost`, `dropped`, `storm` and `bye`).
     pub emitted: u64,
-    /// Events left out by a filter.
+    /// Events filtered out.
     pub filtered: u64,
     /// Events that are only in `storm` lines (with `--collapse`): the sum of their `folded`.
     #[serde(default, skip_serializing_if = "is_zero64")]
     pub folded: u64,
-    /// Events left out because the reader was behind: the sum of the `dropped` lines.
+    /// Events dropped because the reader was too slow: the sum of the `dropped` lines.
     #[serde(default, skip_serializing_if = "is_zero64")]
     pub dropped: u64,
     /// Storms that began.
     #[serde(default, skip_serializing_if = "is_zero64")]
     pub storms: u64,
-    /// Records lost for want of room, or because the kernel passed over the program that was to make them.
+    /// Records lost because the ring was full, or because the kernel skipped the program.
     pub lost: u64,
-    /// By kind of event, emitted ones.
+    /// Process lines emitted.
     pub processes: u64,
     /// Forks emitted.
     pub forks: u64,
@@ -182,25 +182,25 @@ pub struct Bye {
     /// Failed execs emitted (with `--exec-failed`).
     #[serde(default, skip_serializing_if = "is_zero64")]
     pub exec_failures: u64,
-    /// Dead processes that were waited for, emitted (with `--reap`).
+    /// Reaped zombies emitted (with `--reap`).
     #[serde(default, skip_serializing_if = "is_zero64")]
     pub reaps: u64,
-    /// Processes, execs, exits and reaps among them that the kernel did not tell but that were found out in `/proc`.
+    /// Inferred processes, execs, exits and reaps: found in `/proc`, not reported by the kernel.
     #[serde(default, skip_serializing_if = "is_zero64")]
     pub inferred: u64,
-    /// Execs whose argv was cut short for want of room (their `argv_info` says so too).
+    /// Execs whose argv was cut because the ring was almost full (their `argv_info` says so too).
     #[serde(default, skip_serializing_if = "is_zero64")]
     pub argv_degraded: u64,
-    /// Execs whose exe and cwd were left out as well, because the ring was fuller still (their `exec.exe_capture` says so).
+    /// Execs without exe and cwd, because the ring was even fuller (their `exec.exe_capture` says so).
     #[serde(default, skip_serializing_if = "is_zero64")]
     pub paths_degraded: u64,
-    /// Processes that `tracer run` could not follow: more were alive at once than it can. What they did is not told.
+    /// Processes that `tracer run` could not follow, because too many were alive at once. Their events are missing.
     #[serde(default, skip_serializing_if = "is_zero64")]
     pub untracked: u64,
-    /// The dead that were forgotten earlier than they would have been with more memory (`--max-memory`).
+    /// Exited processes that were forgotten early to save memory (`--max-memory`).
     #[serde(default, skip_serializing_if = "is_zero64")]
     pub dead_forgotten: u64,
-    /// Processes whose argv and cwd were forgotten for want of memory while they were known: their later lines lack them.
+    /// Processes whose argv and cwd were dropped to save memory: their later lines lack them.
     #[serde(default, skip_serializing_if = "is_zero64")]
     pub argv_forgotten: u64,
     /// Time traced, nanoseconds.

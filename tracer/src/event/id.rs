@@ -11,34 +11,34 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// Bits of an id that hold the pid: `PID_MAX_LIMIT` is 2^22 (include/linux/threads.h).
 const PID_BITS: u32 = 22;
 
-/// Clock ticks a second in `/proc` (`USER_HZ`): 100 on every architecture that tracer runs on.
+/// Clock ticks per second in `/proc` (`USER_HZ`): 100 on every architecture that tracer runs on.
 pub const USER_HZ: u64 = 100;
 
 /// Nanoseconds of one tick of `/proc/PID/stat`'s `starttime`.
 pub const TICK_NS: u64 = 1_000_000_000 / USER_HZ;
 
-/// `(starttime << 22) | pid`: anyone can recompute it from `/proc/PID/stat`; it survives exec, a restart
-/// of tracer, and pid reuse (except within one clock tick, 10 ms).
+/// `(starttime << 22) pid`. Any program can compute it from `/proc/PID/stat`. It survives exec, a restart of tracer and
+/// pid reuse, except within one clock tick (10 ms).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ProcessId(u64);
 
 impl ProcessId {
-    /// From field 22 of `/proc/PID/stat` and the thread-group id.
+    /// Takes field 22 of `/proc/PID/stat` and the thread-group id.
     pub const fn from_ticks(start_ticks: u64, pid: u32) -> Self {
         Self((start_ticks << PID_BITS) | pid as u64)
     }
 
-    /// From the start in nanoseconds of `CLOCK_BOOTTIME` and the thread-group id.
+    /// Takes the start in nanoseconds of `CLOCK_BOOTTIME` and the thread-group id.
     pub const fn from_ns(start_ns: u64, pid: u32) -> Self {
         Self::from_ticks(start_ns / TICK_NS, pid)
     }
 
-    /// The thread-group id.
+    /// Returns the thread-group id.
     pub const fn pid(self) -> u32 {
         (self.0 & ((1 << PID_BITS) - 1)) as u32
     }
 
-    /// Start in clock ticks since boot.
+    /// Returns the start in clock ticks since boot.
     pub const fn start_ticks(self) -> u64 {
         self.0 >> PID_BITS
     }
@@ -56,7 +56,7 @@ impl fmt::Debug for ProcessId {
     }
 }
 
-/// A text that is not an id.
+/// A text that is not a process id.
 #[derive(Debug, thiserror::Error)]
 #[error("not a process id: 16 hex digits are expected")]
 pub struct ParseIdError;
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_goes_through_json_and_back() {
+    fn an_id_survives_json() {
         let id = ProcessId::from_ticks(987_654_321, 4_194_303);
         let json = serde_json::to_string(&id).unwrap();
         assert_eq!(json, format!("\"{id}\""));
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn other_texts_are_refused() {
+    fn other_texts_are_rejected() {
         for text in ["", "12", "00000000000000zz", "00000000000000000"] {
             assert!(text.parse::<ProcessId>().is_err(), "{text:?}");
         }

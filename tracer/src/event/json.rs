@@ -1,7 +1,7 @@
-//! An event as a JSON object: flat, as the schema describes it.
+//! An event as a flat JSON object, as the schema describes it.
 //!
-//! Written by hand, because it is written a million times a second: each kind writes its own key and does not look at the
-//! others. Reading and the schema go through [`Line`], which has every key.
+//! Serialization is hand-written, because it runs up to a million times a second: each kind writes only its own key.
+//! Deserialization and the schema use [`FlatEvent`], which has every key.
 
 use std::borrow::Cow;
 
@@ -9,37 +9,37 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 use serde::{Deserialize, Deserializer, de};
 
-use super::process::known;
+use super::process::write_known;
 use super::time::Timestamp;
 use super::{
     Ancestor, ArgvInfo, Bye, Container, Detail, Dropped, Event, Exec, ExecFailed, Exit, Hello, Kind, Lost, Process,
     Reap, Reparent, Storm, Zombie,
 };
 
-/// Keys of an event at most. JSON has no use for the number.
-const MOST_KEYS: usize = 10;
+/// Maximum number of keys in an event. JSON does not need it.
+const MAX_KEYS: usize = 10;
 
 impl Serialize for Event {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // Taken apart, so that no field can be forgotten.
+        // Destructured, so that no field can be forgotten.
         let Self { v, seq, time, boot_ns, cpu, process, detail, ancestors } = self;
-        let mut keys = serializer.serialize_struct("Event", MOST_KEYS)?;
+        let mut keys = serializer.serialize_struct("Event", MAX_KEYS)?;
         let to = &mut keys;
         to.serialize_field("v", v)?;
         to.serialize_field("event", &detail.kind())?;
         to.serialize_field("seq", seq)?;
         to.serialize_field("time", time)?;
-        known(to, "boot_ns", boot_ns)?;
-        known(to, "cpu", cpu)?;
-        known(to, "process", process)?;
+        write_known(to, "boot_ns", boot_ns)?;
+        write_known(to, "cpu", cpu)?;
+        write_known(to, "process", process)?;
         match detail {
             Detail::Process | Detail::Fork | Detail::ThreadStart | Detail::Exec(None) => {}
             Detail::Exec(Some(exec)) => {
-                known(to, "argv_info", &exec.argv_info)?;
+                write_known(to, "argv_info", &exec.argv_info)?;
                 to.serialize_field("exec", exec)?;
             }
             Detail::ExecFailed(failed) => {
-                known(to, "argv_info", &failed.argv_info)?;
+                write_known(to, "argv_info", &failed.argv_info)?;
                 to.serialize_field("exec_failed", failed)?;
             }
             Detail::Exit(exit) | Detail::ThreadExit(exit) => to.serialize_field("exit", exit)?,
@@ -58,39 +58,42 @@ impl Serialize for Event {
             Detail::Hello(hello) => to.serialize_field("hello", hello)?,
             Detail::Bye(bye) => to.serialize_field("bye", bye)?,
         }
-        known(to, "ancestors", ancestors)?;
+        write_known(to, "ancestors", ancestors)?;
         keys.end()
     }
 }
 
-/// One line of a stream.
+/// An event with the keys of all kinds.
 #[derive(Deserialize, JsonSchema)]
-struct Line {
+// Errors about malformed lines contain this name.
+#[serde(rename = "Line")]
+struct FlatEvent {
     /// Schema version, 1.
     v: u32,
-    /// The kind of event. It says which of the other keys there are.
+    /// The kind of event. It determines which of the other keys are present.
     #[serde(rename = "event")]
     kind: Kind,
-    /// Number of the line in its stream: 0, 1, 2 and so on. A gap is what a filter removed.
+    /// Number of the line in its stream: 0, 1, 2 and so on. Filters leave gaps.
     seq: u64,
-    /// When it happened, in UTC: RFC 3339 with nanoseconds. Lines come in the order of cause and effect. The times of what one
-    /// process does, and of what one CPU sees, never go back, unless the wall clock does. Between CPUs they can go back by the
-    /// time that writing a record takes: microseconds, and less than 1 ms unless an interrupt or a hypervisor holds up a CPU.
+    /// When it happened, in UTC: RFC 3339 with nanoseconds. Lines are in the order of cause and effect. Times never go
+    /// back for one process or for one CPU, unless the wall clock does. Between CPUs they can go back by the time it
+    /// takes to write a record. That is microseconds, and less than 1 ms unless an interrupt or a hypervisor delays a
+    /// CPU.
     time: Timestamp,
-    /// `CLOCK_BOOTTIME` of the event, in nanoseconds. After 104 days of uptime this is beyond 2^53: programs that read every
-    /// number as a floating-point one (JavaScript, jq before 1.7) round it by one nanosecond or a few. `time` has them all.
+    /// `CLOCK_BOOTTIME` of the event, in nanoseconds. After 104 days of uptime this exceeds 2^53. Programs that read
+    /// all numbers as floating point (JavaScript, jq before 1.7) then round it by a few nanoseconds. `time` is exact.
     boot_ns: Option<u64>,
     /// CPU on which it happened.
     cpu: Option<u32>,
-    /// The process that the event is about, as it is after the event.
+    /// The process that the event is about, in its state after the event.
     process: Option<Process>,
     /// How much of argv was captured (exec, exec_failed).
     argv_info: Option<ArgvInfo>,
     /// Details of an exec.
     exec: Option<Box<Exec>>,
-    /// What a process tried to run, and why it could not.
+    /// The parameters and the error of a failed exec.
     exec_failed: Option<Box<ExecFailed>>,
-    /// How a process or thread ended.
+    /// How a process or thread exited.
     exit: Option<Box<Exit>>,
     /// The new parent, and why it is the parent.
     reparent: Option<Box<Reparent>>,
@@ -102,7 +105,7 @@ struct Line {
     container: Option<Box<Container>>,
     /// What was lost.
     lost: Option<Box<Lost>>,
-    /// What was left out because the reader was too slow.
+    /// What was dropped because the reader was too slow.
     dropped: Option<Box<Dropped>>,
     /// What a storm spawned (with `--collapse` or `--storm-alert`).
     storm: Option<Box<Storm>>,
@@ -116,13 +119,13 @@ struct Line {
 
 impl<'de> Deserialize<'de> for Event {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Line::deserialize(deserializer)?.event().map_err(de::Error::missing_field)
+        FlatEvent::deserialize(deserializer)?.into_event().map_err(de::Error::missing_field)
     }
 }
 
-impl Line {
-    /// The event. Keys that its kind does not have are ignored; a key that it must have and has not is the error.
-    fn event(self) -> Result<Event, &'static str> {
+impl FlatEvent {
+    /// Converts it to an event. Keys of other kinds are ignored. A missing key is the error.
+    fn into_event(self) -> Result<Event, &'static str> {
         let container = self.container.ok_or("container");
         let detail = match self.kind {
             Kind::Hello => Detail::Hello(self.hello.ok_or("hello")?),
@@ -165,6 +168,6 @@ impl JsonSchema for Event {
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        Line::json_schema(generator)
+        FlatEvent::json_schema(generator)
     }
 }

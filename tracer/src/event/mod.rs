@@ -1,7 +1,8 @@
-//! The [`Event`]: what the process table produces and every consumer takes. It owns its data and serialises as JSON.
+//! The [`Event`] is the output of the process table and the input of every consumer. It owns its data and serializes to
+//! JSON.
 //!
-//! These types *are* schema 1: the JSON Schema in `docs/schema/v1.json` is generated from them, keys are
-//! written in the order of the fields, and an absent key means unknown or not applicable.
+//! These types *are* schema 1. The JSON Schema in `docs/schema/v1.json` is generated from them. Keys are written in the
+//! order of the fields, and an absent key means unknown or not applicable.
 
 mod container;
 mod detail;
@@ -12,8 +13,8 @@ mod frame;
 pub mod id;
 mod image;
 mod json;
-mod kin;
 mod process;
+mod relative;
 pub mod schema;
 mod storm;
 pub mod time;
@@ -25,19 +26,19 @@ pub use exec::{ArgvInfo, Capture, Exec, ExecFailed};
 pub use exit::{Cause, Exit, Usage};
 pub use frame::{Bye, Dropped, Filtering, Hello, HelloSource, Lost, LostReason};
 pub use image::Image;
-pub use kin::{Ancestor, Reap, Reparent, ReparentReason, Zombie};
 pub use process::{Process, Source};
+pub use relative::{Ancestor, Reap, Reparent, ReparentReason, Zombie};
 pub use storm::{Storm, StormCommand, StormPhase, StormStatus};
 
 /// Version of the schema that this build writes.
 pub const SCHEMA_VERSION: u32 = 1;
 
-/// One line of a stream: a head that every line has, the process that it is about, and what only its kind has.
+/// One line of a stream: a head that every line has, the process that it is about, and the details of its kind.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
     /// Schema version, 1.
     pub v: u32,
-    /// Number of the line in its stream: 0, 1, 2 and so on. A gap is what a filter removed.
+    /// Number of the line in its stream: 0, 1, 2 and so on. Filters leave gaps.
     pub seq: u64,
     /// When it happened, in UTC. The schema says how far the times of two lines can be out of order.
     pub time: Timestamp,
@@ -45,7 +46,7 @@ pub struct Event {
     pub boot_ns: Option<u64>,
     /// CPU on which it happened.
     pub cpu: Option<u32>,
-    /// The process that the event is about, as it is after the event.
+    /// The process that the event is about, in its state after the event.
     pub process: Option<Process>,
     /// What happened.
     pub detail: Detail,
@@ -54,13 +55,13 @@ pub struct Event {
 }
 
 impl Event {
-    /// An event of which only the time and the details are known.
+    /// Returns an event with only a time and details.
     pub fn new(detail: Detail, time: Timestamp) -> Self {
         Self { v: SCHEMA_VERSION, seq: 0, time, boot_ns: None, cpu: None, process: None, detail, ancestors: None }
     }
 
-    /// True if the kernel did not report this event: it was inferred from `/proc`, for example after a loss. (A process of
-    /// which only that much is known has `inferred` in all its events.)
+    /// Returns true if the kernel did not report this event: it was inferred from `/proc`, for example after a loss. If
+    /// that is all that is known of a process, all its events have `inferred`.
     pub fn is_inferred(&self) -> bool {
         match &self.detail {
             Detail::Process => self.process.as_ref().is_some_and(|process| process.inferred),

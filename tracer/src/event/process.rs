@@ -1,4 +1,4 @@
-//! What is told of a process.
+//! The process that an event is about.
 
 use std::sync::Arc;
 
@@ -10,23 +10,23 @@ use super::{Image, Origin, ProcessContainer};
 use crate::event::id::ProcessId;
 use crate::event::time::Timestamp;
 
-/// Where the knowledge of a process comes from.
+/// How a process became known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
-    /// Seen being born by the kernel side.
+    /// The kernel reported its fork.
     Kernel,
     /// Found in `/proc`.
     Procfs,
 }
 
 /// A process.
-// What it has in common with others is shared: cloning one costs a few reference counts.
+// Shared data: a clone costs a few reference counts.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 pub struct Process {
-    /// `(starttime << 22) | pid` in 16 hex digits; `starttime` is field 22 of `/proc/PID/stat`.
+    /// `(starttime << 22) pid` in 16 hex digits; `starttime` is field 22 of `/proc/PID/stat`.
     pub id: ProcessId,
-    /// Thread-group id, in the initial pid namespace as are all ids without `ns`.
+    /// Thread-group id. Like all pids outside `ns_pids`, it is in the initial pid namespace.
     pub pid: u32,
     /// Thread id, when it is not the pid.
     #[serde(default)]
@@ -43,7 +43,7 @@ pub struct Process {
     /// Id of the process that forked it, when that is not the current parent.
     #[serde(default)]
     pub creator_id: Option<ProcessId>,
-    /// Real user id, in the initial user namespace as are all user and group ids.
+    /// Real user id. Like all user and group ids, it is in the initial user namespace.
     #[serde(default)]
     pub uid: Option<u32>,
     /// Real group id.
@@ -73,7 +73,7 @@ pub struct Process {
     /// When it was created, in UTC.
     #[serde(default)]
     pub start_time: Option<Timestamp>,
-    /// How often it has exec'd since tracing began.
+    /// Number of its execs since tracing began.
     #[serde(default)]
     pub execs: u32,
     /// Path of its control group.
@@ -85,16 +85,16 @@ pub struct Process {
     /// The container that the process is in.
     #[serde(default)]
     pub container: Option<Arc<ProcessContainer>>,
-    /// How it came into its container.
+    /// How it entered its container.
     #[serde(default)]
     pub origin: Option<Origin>,
     /// True for a kernel thread.
     #[serde(default)]
     pub kthread: bool,
-    /// True for a process that was dead but not yet waited for when tracing began.
+    /// True for a process that was a zombie when tracing began.
     #[serde(default)]
     pub zombie: bool,
-    /// Where this knowledge comes from.
+    /// How the process became known.
     pub source: Source,
     /// True when reconstructed after a loss or from a later event of the same process.
     #[serde(default)]
@@ -102,7 +102,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// A process of which no more is known than which one it is.
+    /// Returns a process with nothing but an identity.
     pub fn new(id: ProcessId, source: Source) -> Self {
         Self {
             id,
@@ -134,73 +134,73 @@ impl Process {
         }
     }
 
-    /// Id of the container that the process is in.
+    /// Returns the id of the container that the process is in.
     pub fn container_id(&self) -> Option<&Arc<str>> {
         self.container.as_ref().map(|container| &container.id)
     }
 
-    /// Its image, to be changed for it alone.
+    /// Returns its image for changes, unshared.
     pub fn image_mut(&mut self) -> &mut Image {
         Arc::make_mut(&mut self.image)
     }
 }
 
-/// By hand: for what is flattened serde looks at each key anew, in each line (crate::sink::json).
+/// Hand-written: for flattened fields serde compares every key again in each line (crate::sink::json).
 impl Serialize for Process {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // Taken apart, so that no field can be forgotten.
+        // Destructured, so that no field can be forgotten.
         #[rustfmt::skip]
         let Self {
             id, pid, tid, ns_pids, ppid, parent_id, creator_id, uid, gid, euid, egid, loginuid, sid, pgid, tty, image,
             start_time, execs, cgroup, unit, container, origin, kthread, zombie, source, inferred,
         } = self;
         let Image { comm, comm_b64, exe, exe_b64, argv, argv_b64, cwd, cwd_b64 } = &**image;
-        let mut keys = serializer.serialize_struct("Process", MOST_KEYS)?;
+        let mut keys = serializer.serialize_struct("Process", MAX_KEYS)?;
         let to = &mut keys;
         to.serialize_field("id", id)?;
         to.serialize_field("pid", pid)?;
-        known(to, "tid", tid)?;
-        known(to, "ns_pids", ns_pids)?;
-        known(to, "ppid", ppid)?;
-        known(to, "parent_id", parent_id)?;
-        known(to, "creator_id", creator_id)?;
-        known(to, "uid", uid)?;
-        known(to, "gid", gid)?;
-        known(to, "euid", euid)?;
-        known(to, "egid", egid)?;
-        known(to, "loginuid", loginuid)?;
-        known(to, "sid", sid)?;
-        known(to, "pgid", pgid)?;
-        known(to, "tty", tty)?;
-        known(to, "comm", comm)?;
-        known(to, "comm_b64", comm_b64)?;
-        known(to, "exe", exe)?;
-        known(to, "exe_b64", exe_b64)?;
-        known(to, "argv", argv)?;
-        known(to, "argv_b64", argv_b64)?;
-        known(to, "cwd", cwd)?;
-        known(to, "cwd_b64", cwd_b64)?;
-        known(to, "start_time", start_time)?;
-        known(to, "execs", &(*execs != 0).then_some(execs))?;
-        known(to, "cgroup", cgroup)?;
-        known(to, "unit", unit)?;
-        known(to, "container", container)?;
-        known(to, "origin", origin)?;
-        known(to, "kthread", &kthread.then_some(true))?;
-        known(to, "zombie", &zombie.then_some(true))?;
+        write_known(to, "tid", tid)?;
+        write_known(to, "ns_pids", ns_pids)?;
+        write_known(to, "ppid", ppid)?;
+        write_known(to, "parent_id", parent_id)?;
+        write_known(to, "creator_id", creator_id)?;
+        write_known(to, "uid", uid)?;
+        write_known(to, "gid", gid)?;
+        write_known(to, "euid", euid)?;
+        write_known(to, "egid", egid)?;
+        write_known(to, "loginuid", loginuid)?;
+        write_known(to, "sid", sid)?;
+        write_known(to, "pgid", pgid)?;
+        write_known(to, "tty", tty)?;
+        write_known(to, "comm", comm)?;
+        write_known(to, "comm_b64", comm_b64)?;
+        write_known(to, "exe", exe)?;
+        write_known(to, "exe_b64", exe_b64)?;
+        write_known(to, "argv", argv)?;
+        write_known(to, "argv_b64", argv_b64)?;
+        write_known(to, "cwd", cwd)?;
+        write_known(to, "cwd_b64", cwd_b64)?;
+        write_known(to, "start_time", start_time)?;
+        write_known(to, "execs", &(*execs != 0).then_some(execs))?;
+        write_known(to, "cgroup", cgroup)?;
+        write_known(to, "unit", unit)?;
+        write_known(to, "container", container)?;
+        write_known(to, "origin", origin)?;
+        write_known(to, "kthread", &kthread.then_some(true))?;
+        write_known(to, "zombie", &zombie.then_some(true))?;
         to.serialize_field("source", source)?;
-        known(to, "inferred", &inferred.then_some(true))?;
+        write_known(to, "inferred", &inferred.then_some(true))?;
         keys.end()
     }
 }
 
-/// Keys of a process, if all were known. JSON has no use for the number.
-const MOST_KEYS: usize = 33;
+/// Maximum number of keys in a process. JSON does not need it.
+const MAX_KEYS: usize = 33;
 
-/// A key that is left out where nothing is known.
+/// Writes a key, unless its value is unknown.
 #[expect(clippy::ref_option, reason = "fields are")]
 #[inline]
-pub(super) fn known<S: SerializeStruct, T: Serialize>(
+pub(super) fn write_known<S: SerializeStruct, T: Serialize>(
     to: &mut S,
     key: &'static str,
     value: &Option<T>,

@@ -1,7 +1,7 @@
-//! The JSON Schema of the JSON lines, generated from the types of [`crate::event`].
+//! The JSON Schemas of the output, generated from its types.
 //!
-//! What the types cannot say is added: a key is left out rather than null, there are no other keys, and each kind of event
-//! has its own keys.
+//! What the types cannot express is added: unknown keys are absent rather than null, there are no other keys, and each
+//! kind of event has its own keys.
 
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
@@ -12,13 +12,13 @@ use crate::analysis::audit::diff::Diff;
 use crate::analysis::roster::Listed;
 use crate::event::{Event, Kind, SCHEMA_VERSION};
 
-/// The schema as a value.
+/// Returns the schema of an event as a value.
 pub fn value() -> Value {
     let schema = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<Event>();
     let mut schema = schema.to_value();
     tighten(&mut schema);
     schema["properties"]["v"] = json!({ "description": "Schema version.", "const": SCHEMA_VERSION });
-    // What a reader looks for first stands first.
+    // The most important keys come first.
     let mut root = Map::new();
     root.insert("$schema".into(), "https://json-schema.org/draft/2020-12/schema".into());
     root.insert("title".into(), format!("tracer: an event, schema {SCHEMA_VERSION}").into());
@@ -30,22 +30,22 @@ pub fn value() -> Value {
     Value::Object(root)
 }
 
-/// The schema as `docs/schema/v1.json` holds it.
+/// Returns the schema of an event as in `docs/schema/v1.json`.
 pub fn text() -> String {
     format!("{:#}\n", value())
 }
 
-/// The schema of the start of a container, as `docs/schema/start-v1.json` holds it.
+/// Returns the schema of a container start as in `docs/schema/start-v1.json`.
 pub fn start_text() -> String {
     titled::<Start>("tracer: the start of a container, schema 1")
 }
 
-/// The schema of two starts held against each other, as `docs/schema/diff-v1.json` holds it.
+/// Returns the schema of a comparison of two starts as in `docs/schema/diff-v1.json`.
 pub fn diff_text() -> String {
     titled::<Diff>("tracer: the difference of two starts of containers, schema 1")
 }
 
-/// The schema of a container in the table of all, as `docs/schema/container-v1.json` holds it.
+/// Returns the schema of a container in a list as in `docs/schema/container-v1.json`.
 pub fn container_text() -> String {
     titled::<Listed>("tracer: a container, schema 1")
 }
@@ -61,7 +61,7 @@ fn titled<T: JsonSchema>(title: &str) -> String {
 /// Keys that every line can have.
 const HEAD: [&str; 6] = ["v", "event", "seq", "time", "boot_ns", "cpu"];
 
-/// The keys of a kind of event beside those of the head: those that it always has, and those that it can have.
+/// Returns the keys of a kind of event besides the head: those it always has, and those it can have.
 const fn keys(kind: Kind) -> (&'static [&'static str], &'static [&'static str]) {
     match kind {
         Kind::Hello => (&["hello"], &[]),
@@ -83,7 +83,7 @@ const fn keys(kind: Kind) -> (&'static [&'static str], &'static [&'static str]) 
     }
 }
 
-/// What the schema says about the keys of a kind of event.
+/// Returns the part of the schema about the keys of a kind of event.
 fn keys_of(kind: Kind) -> Value {
     let (always, sometimes) = keys(kind);
     let all: Vec<&str> = [&HEAD, always, sometimes].concat();
@@ -93,7 +93,7 @@ fn keys_of(kind: Kind) -> Value {
     })
 }
 
-/// No null, no other keys, no defaults: absent says it all.
+/// Removes nulls and defaults and forbids other keys: absent means unknown.
 fn tighten(schema: &mut Value) {
     match schema {
         Value::Object(map) => {
@@ -109,7 +109,7 @@ fn tighten(schema: &mut Value) {
     }
 }
 
-/// `["string", "null"]` becomes `"string"`, and a choice between null and one other that other.
+/// Turns `["string", "null"]` into `"string"`, and a choice between null and one type into that type.
 fn drop_null(map: &mut Map<String, Value>) {
     if let Some(Value::Array(types)) = map.get_mut("type") {
         types.retain(|name| name != "null");

@@ -1,4 +1,4 @@
-//! What a `storm` line tells.
+//! Details of storms.
 
 use std::sync::Arc;
 
@@ -7,44 +7,44 @@ use serde::{Deserialize, Serialize};
 
 use super::is_zero64;
 
-/// Where in a storm a line stands.
+/// The phase of a storm that a line reports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StormPhase {
-    /// The rate was just passed. The period of this line is empty: what led to it was shown.
+    /// The rate just exceeded the threshold. The period of this line is empty: earlier events were written.
     #[default]
     Begin,
-    /// It goes on.
+    /// The storm continues.
     Ongoing,
-    /// The rate of this period was lower: what comes next is shown again.
+    /// The rate of this period was below the threshold: later events are written again.
     End,
-    /// The stream ends, the storm need not.
+    /// The stream ends, but not necessarily the storm.
     Cut,
 }
 
-/// What one process and its descendants spawned in a period, above a rate. `process` is the culprit.
+/// What one process and its descendants spawned in a period, above a rate. `process` is their common ancestor.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Storm {
-    /// Where in the storm this line stands.
+    /// The phase of the storm that this line reports.
     pub phase: StormPhase,
-    /// Events a second in this period; for `begin` those of the second that made it a storm, up to that moment.
+    /// Events per second in this period. For `begin`, in the second that reached the threshold, up to that moment.
     pub rate: u64,
-    /// Events a second that make a storm.
+    /// Events per second that make a storm.
     pub threshold: u64,
-    /// When it began (`CLOCK_BOOTTIME`, nanoseconds; may be beyond 2^53, as `boot_ns`). Together with the culprit's id it
-    /// names the storm.
+    /// When it began (`CLOCK_BOOTTIME`, nanoseconds; may exceed 2^53, like `boot_ns`). Together with the id of
+    /// `process` it identifies the storm.
     pub began_boot_ns: u64,
-    /// Length of the period that this line sums up, which ends at `boot_ns`.
+    /// Length of the period that this line sums up. The period ends at `boot_ns`.
     pub period_ns: u64,
-    /// Events in the period: forks, execs, exits, reparents and others together.
+    /// Events in the period: forks, execs, exits, reparents and others.
     pub events: u64,
-    /// … of which so many have no line of their own: all with `--collapse`, none with `--storm-alert`.
+    /// … of them without their own line: all with `--collapse`, none with `--storm-alert`.
     pub folded: u64,
     /// Processes created.
     pub forks: u64,
     /// Execs.
     pub execs: u64,
-    /// Processes ended.
+    /// Processes exited.
     pub exits: u64,
     /// Changes of parent.
     #[serde(default, skip_serializing_if = "is_zero64")]
@@ -52,44 +52,44 @@ pub struct Storm {
     /// Events of other kinds, e.g. of threads.
     #[serde(default, skip_serializing_if = "is_zero64")]
     pub others: u64,
-    /// Exits with another code than 0 or by a signal.
+    /// Exits with a code other than 0 or by a signal.
     #[serde(default, skip_serializing_if = "is_zero64")]
     pub failed: u64,
-    /// What was executed, the most frequent first.
+    /// Executed commands, the most frequent first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub commands: Vec<StormCommand>,
     /// Execs of commands that are not listed.
     #[serde(default, skip_serializing_if = "is_zero64")]
     pub other_execs: u64,
-    /// How processes ended, the most frequent first.
+    /// Exit statuses, the most frequent first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub statuses: Vec<StormStatus>,
-    /// CPU time in user mode of those that ended, nanoseconds: their own, not their children's.
+    /// CPU time in user mode of exited processes, nanoseconds: their own, not their children's.
     pub user_ns: u64,
-    /// CPU time in the kernel of those that ended, nanoseconds.
+    /// CPU time in the kernel of exited processes, nanoseconds.
     pub system_ns: u64,
-    /// Events since it began, up to and with this line.
+    /// Events since it began, this line included.
     pub total_events: u64,
 }
 
 /// A command of a storm.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StormCommand {
-    /// Path of the executable; the name of the process where that is not known.
+    /// Path of the executable, or the process name if that is unknown.
     pub exe: Arc<str>,
     /// How often it was executed.
     pub execs: u64,
 }
 
-/// A way in which processes of a storm ended.
+/// An exit status in a storm.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StormStatus {
     /// Exit code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<u8>,
-    /// Signal that killed it. Neither where the status is not known.
+    /// Signal that killed it. Neither code nor signal if the status is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signal: Option<Arc<str>>,
-    /// How many ended so.
+    /// Number of exits with this status.
     pub exits: u64,
 }

@@ -1,4 +1,4 @@
-//! Points in time as the output shows them.
+//! Timestamps in the output.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -11,29 +11,30 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 const NS: i64 = 1_000_000_000;
 
-/// Nanoseconds since 1970 in UTC; shown in RFC 3339 with nine digits.
+/// Nanoseconds since 1970 in UTC, shown in RFC 3339 with nine digits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Timestamp(pub i64);
 
 thread_local! {
-    /// What was printed last, and its second: thousands of events share one, and the calendar is what costs.
+    /// The last printed second and its text. Thousands of events share one second, and the calendar computation is
+    /// expensive.
     static LAST: Cell<Option<(i64, String)>> = const { Cell::new(None) };
 }
 
 impl Timestamp {
-    /// RFC 3339 in UTC with nanoseconds: `2023-11-14T22:13:20.123456789Z`.
+    /// Prints RFC 3339 in UTC with nanoseconds: `2023-11-14T22:13:20.123456789Z`.
     fn print<R>(self, show: impl FnOnce(&str) -> R) -> R {
         let (second, nanos) = (self.0.div_euclid(NS), self.0.rem_euclid(NS));
-        // Taken out meanwhile: whoever shows it may print another.
+        // Taken out meanwhile: `show` may print another timestamp.
         let last = LAST.try_with(Cell::take).ok().flatten().filter(|(last, _)| *last == second);
         let mut text = last.map_or_else(|| print_second(second), |(_, text)| text);
-        // Ten digits, so that nine of them stand for less than a second; every i64 of nanoseconds has a year of four.
+        // Ten digits, of which nine are the fraction. Every i64 of nanoseconds has a four-digit year.
         let mut digits = itoa::Buffer::new();
         text.truncate(UP_TO_SECONDS);
         text.push_str(&digits.format(NS + nanos)[1..]);
         text.push('Z');
         let shown = show(&text);
-        // At the end of a thread there is no place for it.
+        // At thread exit the cache is already gone.
         let _ = LAST.try_with(|last| last.set(Some((second, text))));
         shown
     }
@@ -90,7 +91,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn agrees_with_the_calendar_of_a_library(ns in 0i64..=i64::MAX) {
+        fn agrees_with_a_calendar_library(ns in 0i64..=i64::MAX) {
             let theirs = jiff::Timestamp::from_nanosecond(i128::from(ns)).unwrap();
             prop_assert_eq!(Timestamp(ns).to_string(), format!("{theirs:.9}"));
             let json = serde_json::to_string(&Timestamp(ns)).unwrap();
@@ -98,7 +99,7 @@ mod tests {
         }
 
         #[test]
-        fn neighbours_in_time_are_told_apart(ns in 0i64..=i64::MAX - 5 * NS, steps in proptest::collection::vec(0i64..2 * NS, 3)) {
+        fn close_timestamps_differ(ns in 0i64..=i64::MAX - 5 * NS, steps in proptest::collection::vec(0i64..2 * NS, 3)) {
             let mut ns = ns;
             for step in steps {
                 ns += step;

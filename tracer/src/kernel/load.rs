@@ -23,7 +23,7 @@ use super::running_btf;
 use super::skipped::Misses;
 use super::visibility;
 use crate::record::running::Running;
-use crate::record::skipped::Untold;
+use crate::record::skipped::SkippedCounts;
 
 /// The running kernel side. Dropping it detaches the programs.
 pub struct Kernel {
@@ -197,7 +197,7 @@ impl Kernel {
     }
 
     /// What the kernel has passed the programs over with, and nobody has told.
-    pub fn untold(&self) -> Untold {
+    pub fn untold(&self) -> SkippedCounts {
         self.misses.untold()
     }
 

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt as _;
 use aya::programs::ProgramFd;
 
 use super::hook::Hook;
-use crate::record::skipped::Untold;
+use crate::record::skipped::SkippedCounts;
 
 /// One program that is attached.
 struct Attached {
@@ -34,8 +34,8 @@ impl Misses {
     }
 
     /// What nobody has told.
-    pub(super) fn untold(&self) -> Untold {
-        let mut out = Untold::default();
+    pub(super) fn untold(&self) -> SkippedCounts {
+        let mut out = SkippedCounts::default();
         for program in &self.programs {
             out[usize::from(program.kind)] += count(&program.info);
         }

@@ -1,8 +1,8 @@
-//! The arguments of processes, which lie in their own memory.
+//! Reads the arguments of processes from their memory.
 //!
-//! Whoever reads them waits for that memory: its lock may be held by a thread of the process that itself waits for something,
-//! and a page of it may have to come from a file system that never answers. So they are read by threads that can be given up.
-//! A process that blocks its reader costs its own arguments and a bounded time, whatever it does.
+//! A reader may have to wait for that memory. A thread of the process may hold its lock and itself wait for something.
+//! Or a page has to come from a file system that never responds. So arguments are read on threads that can be
+//! abandoned. A process that blocks its reader costs its own arguments and a bounded time.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -18,31 +18,31 @@ use super::dir::Stat;
 use crate::clock::boot_ns;
 use crate::record::text::Argv;
 
-/// Readers are given up when none of them has finished anything in this time; in the shorter one where many were given up
-/// before.
-const PATIENCE: Duration = Duration::from_millis(500);
-const SHORT_PATIENCE: Duration = Duration::from_millis(20);
+/// Readers are abandoned when none of them finishes anything in this time. The shorter time applies after many were
+/// abandoned.
+const TIMEOUT: Duration = Duration::from_millis(500);
+const SHORT_TIMEOUT: Duration = Duration::from_millis(20);
 
-/// Readers at a time. More do not help: they share the memory's bandwidth, and the machine has other work.
+/// Number of concurrent readers. More do not help: they share memory bandwidth, and the machine has other work.
 const READERS: usize = 4;
 
-/// For fewer processes than this, another reader is not worth its start.
+/// With fewer processes than this, another reader is not worth its start.
 const PER_READER: usize = 64;
 
-/// No more readers are started for one request after this many were given up, and none at all while [`MOST_BLOCKED`] wait.
-const MOST_GIVEN_UP: usize = 16;
-const MOST_BLOCKED: usize = 256;
+/// A request starts no more readers after this many were abandoned. None are started while [`MAX_BLOCKED`] are blocked.
+const MAX_ABANDONED: usize = 16;
+const MAX_BLOCKED: usize = 256;
 
-/// Most bytes that are read of one process, and of all of them before the rest is cut short. An exec may have more than the
-/// first (`_STK_LIM`, fs/exec.c), a process that moves its arguments has no limit.
-const MOST_BYTES: u64 = 6 << 20;
-const MOST_BYTES_OF_ALL: usize = 64 << 20;
-const MOST_BYTES_THEN: u64 = 4 << 10;
+/// Maximum bytes per process, maximum total, and the limit per process beyond that total. An exec may have more than
+/// the first (`_STK_LIM`, fs/exec.c). A process that moves its arguments has no limit.
+const MAX_BYTES: u64 = 6 << 20;
+const MAX_TOTAL_BYTES: usize = 64 << 20;
+const REDUCED_MAX_BYTES: u64 = 4 << 10;
 
-/// Processes whose arguments a reader was given up over, and has not got since.
+/// Processes whose reader was abandoned and has not returned since.
 static BLOCKED: Mutex<Vec<u32>> = Mutex::new(Vec::new());
 
-/// Reads the arguments of all that may have any.
+/// Reads the arguments of all processes that may have any.
 pub(super) fn read(seeds: &mut [Seed]) {
     let may_have = |seed: &Seed| !seed.exiting && !seed.gone && !seed.process.kthread;
     let blocked = lock(&BLOCKED).clone();
@@ -52,15 +52,15 @@ pub(super) fn read(seeds: &mut [Seed]) {
         return;
     }
     let pids = wanted.iter().map(|&at| seeds[at].process.pid).collect();
-    let answers = Readers::new(pids).answers();
+    let results = Readers::new(pids).into_results();
     let now = boot_ns();
-    for (at, answer) in wanted.into_iter().zip(answers) {
+    for (at, result) in wanted.into_iter().zip(results) {
         let seed = &mut seeds[at];
         seed.image_until_ns = now;
-        match answer {
-            Answer::Argv(argv) => seed.process.image_mut().set_argv(argv),
-            Answer::None => {}
-            Answer::Blocked => tracing::warn!(
+        match result {
+            ReadResult::Argv(argv) => seed.process.image_mut().set_argv(argv),
+            ReadResult::None => {}
+            ReadResult::Blocked => tracing::warn!(
                 "the arguments of process {} are left out: it blocks whoever reads them",
                 seed.process.pid
             ),
@@ -68,44 +68,44 @@ pub(super) fn read(seeds: &mut [Seed]) {
     }
 }
 
-/// What became of a look at the arguments of one process.
-enum Answer {
+/// The result of reading the arguments of one process.
+enum ReadResult {
     Argv(Argv),
-    /// It has none: it is in the middle of an exec, ends, or is not ours to look at.
+    /// None: it is in the middle of an exec, is exiting, or cannot be accessed.
     None,
-    /// Nobody has got an answer.
+    /// Its reader was abandoned.
     Blocked,
 }
 
-/// Threads that read the arguments of some processes.
+/// Threads that read the arguments of a list of processes.
 struct Readers {
     work: Arc<Work>,
     done: mpsc::Receiver<()>,
-    tell: Sender<()>,
+    notify: Sender<()>,
 }
 
 struct Work {
     pids: Vec<u32>,
     next: AtomicUsize,
     bytes: AtomicUsize,
-    answers: Mutex<Vec<Option<Answer>>>,
+    results: Mutex<Vec<Option<ReadResult>>>,
 }
 
 impl Readers {
     fn new(pids: Vec<u32>) -> Self {
-        let answers = Mutex::new(pids.iter().map(|_| None).collect());
-        let work = Work { pids, next: AtomicUsize::new(0), bytes: AtomicUsize::new(0), answers };
-        let (tell, done) = mpsc::channel();
-        Self { work: Arc::new(work), done, tell }
+        let results = Mutex::new(pids.iter().map(|_| None).collect());
+        let work = Work { pids, next: AtomicUsize::new(0), bytes: AtomicUsize::new(0), results };
+        let (notify, done) = mpsc::channel();
+        Self { work: Arc::new(work), done, notify }
     }
 
-    fn answers(self) -> Vec<Answer> {
+    fn into_results(self) -> Vec<ReadResult> {
         let blocked = lock(&BLOCKED).len();
-        let patience = if blocked < MOST_GIVEN_UP { PATIENCE } else { SHORT_PATIENCE };
-        let (mut running, mut given_up) = (if blocked < MOST_BLOCKED { self.start() } else { 0 }, 0);
+        let timeout = if blocked < MAX_ABANDONED { TIMEOUT } else { SHORT_TIMEOUT };
+        let (mut running, mut abandoned) = (if blocked < MAX_BLOCKED { self.start() } else { 0 }, 0);
         let mut finished = 0;
         while running > 0 {
-            match self.done.recv_timeout(patience) {
+            match self.done.recv_timeout(timeout) {
                 Ok(()) => running -= 1,
                 Err(RecvTimeoutError::Timeout) => {
                     let now = self.work.finished();
@@ -113,28 +113,28 @@ impl Readers {
                         finished = now;
                         continue;
                     }
-                    // All that run are blocked.
-                    given_up += running;
-                    self.work.give_up();
-                    running = if given_up < MOST_GIVEN_UP { self.start() } else { 0 };
+                    // All running readers are blocked.
+                    abandoned += running;
+                    self.work.abandon();
+                    running = if abandoned < MAX_ABANDONED { self.start() } else { 0 };
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
-        let answers = std::mem::take(&mut *lock(&self.work.answers));
-        answers.into_iter().map(|answer| answer.unwrap_or(Answer::Blocked)).collect()
+        let results = std::mem::take(&mut *lock(&self.work.results));
+        results.into_iter().map(|result| result.unwrap_or(ReadResult::Blocked)).collect()
     }
 
-    /// Starts readers for what is left. Returns how many.
+    /// Starts readers for the rest of the list. Returns their number.
     fn start(&self) -> usize {
         let left = self.work.pids.len().saturating_sub(self.work.next.load(Ordering::Relaxed));
         let started = (0..left.div_ceil(PER_READER).min(READERS)).filter(|_| {
-            let (work, tell) = (self.work.clone(), self.tell.clone());
+            let (work, notify) = (self.work.clone(), self.notify.clone());
             let reader = thread::Builder::new().name("arguments".into()).stack_size(256 << 10);
             let read = move || {
                 work.read();
-                // Nobody may be left to hear it.
-                let _ = tell.send(());
+                // The receiver may be gone.
+                let _ = notify.send(());
             };
             reader.spawn(read).is_ok()
         });
@@ -147,14 +147,14 @@ impl Work {
         loop {
             let at = self.next.fetch_add(1, Ordering::Relaxed);
             let Some(&pid) = self.pids.get(at) else { return };
-            let answer = arguments_of(pid, &self.bytes).map_or(Answer::None, Answer::Argv);
-            let mut answers = lock(&self.answers);
-            // It was given up if the answers are gone, or it is listed as blocked.
-            let late = answers.get(at).is_none_or(|answer| matches!(answer, Some(Answer::Blocked)));
-            if let Some(place) = answers.get_mut(at) {
-                *place = Some(answer);
+            let result = arguments_of(pid, &self.bytes).map_or(ReadResult::None, ReadResult::Argv);
+            let mut results = lock(&self.results);
+            // This reader was abandoned if the results are gone or list its process as blocked.
+            let late = results.get(at).is_none_or(|result| matches!(result, Some(ReadResult::Blocked)));
+            if let Some(place) = results.get_mut(at) {
+                *place = Some(result);
             }
-            drop(answers);
+            drop(results);
             if late {
                 lock(&BLOCKED).retain(|&blocked| blocked != pid);
                 // Others were started in its place.
@@ -164,15 +164,15 @@ impl Work {
     }
 
     fn finished(&self) -> usize {
-        lock(&self.answers).iter().flatten().count()
+        lock(&self.results).iter().flatten().count()
     }
 
-    /// Those that are being read are blocked.
-    fn give_up(&self) {
+    /// Marks the processes that are being read as blocked.
+    fn abandon(&self) {
         let begun = self.next.load(Ordering::Relaxed).min(self.pids.len());
-        let mut answers = lock(&self.answers);
-        for (answer, &pid) in answers.iter_mut().zip(&self.pids).take(begun).filter(|(answer, _)| answer.is_none()) {
-            *answer = Some(Answer::Blocked);
+        let mut results = lock(&self.results);
+        for (result, &pid) in results.iter_mut().zip(&self.pids).take(begun).filter(|(result, _)| result.is_none()) {
+            *result = Some(ReadResult::Blocked);
             lock(&BLOCKED).push(pid);
         }
     }
@@ -182,20 +182,22 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The arguments of one process.
+/// Reads the arguments of one process.
 fn arguments_of(pid: u32, so_far: &AtomicUsize) -> Option<Argv> {
-    let most = if so_far.load(Ordering::Relaxed) < MOST_BYTES_OF_ALL { MOST_BYTES } else { MOST_BYTES_THEN };
+    let max = if so_far.load(Ordering::Relaxed) < MAX_TOTAL_BYTES { MAX_BYTES } else { REDUCED_MAX_BYTES };
     let mut bytes = Vec::new();
-    File::open(format!("/proc/{pid}/cmdline")).ok()?.take(most).read_to_end(&mut bytes).ok()?;
+    File::open(format!("/proc/{pid}/cmdline")).ok()?.take(max).read_to_end(&mut bytes).ok()?;
     so_far.fetch_add(bytes.len(), Ordering::Relaxed);
-    if bytes.len() as u64 == most {
-        tracing::warn!("the arguments of process {pid} are cut after {most} bytes");
+    if bytes.len() as u64 == max {
+        tracing::warn!("the arguments of process {pid} are cut after {max} bytes");
     }
-    // No bytes: in the middle of an exec. (There is no empty list since Linux 5.18: execve makes it one empty string.)
+    // No bytes: it is in the middle of an exec. Since Linux 5.18 no list is empty: execve turns it into one empty
+    // string.
     (!bytes.is_empty()).then(|| arguments(&bytes, || argument_count(pid)))
 }
 
-/// How many arguments its last exec gave it: with that number its stack begins (fs/binfmt_elf.c, `create_elf_tables`).
+/// Returns how many arguments its last exec had. Its stack begins with that number (fs/binfmt_elf.c,
+/// `create_elf_tables`).
 fn argument_count(pid: u32) -> Option<u32> {
     let stat = std::fs::read(format!("/proc/{pid}/stat")).ok().and_then(|stat| Stat::parse(&stat))?;
     let mut count = [0; 4];
@@ -205,9 +207,9 @@ fn argument_count(pid: u32) -> Option<u32> {
     Some(u32::from_ne_bytes(count))
 }
 
-/// The arguments as `/proc/PID/cmdline` has them. One string followed by nothing but NULs is either followed by empty
-/// arguments, or a title that the process wrote over its arguments (`setproctitle`): then there are not as many of them as it
-/// was given.
+/// Parses arguments from `/proc/PID/cmdline`. One string may be followed by nothing but NULs. Those are empty
+/// arguments, or the process wrote a title over its arguments (`setproctitle`). For a title, their number differs from
+/// that of the exec.
 fn arguments(bytes: &[u8], count: impl FnOnce() -> Option<u32>) -> Argv {
     let title = bytes.trim_ascii_end().iter().rposition(|&b| b != 0).map_or(&b""[..], |last| &bytes[..=last]);
     let padding = bytes.len() - title.len();
@@ -233,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn empty_arguments_are_arguments() {
+    fn empty_arguments_are_kept() {
         assert_eq!(strings(b"solo\0\0\0\0", Some(4)), ["solo", "", "", ""]);
     }
 }

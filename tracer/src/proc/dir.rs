@@ -1,4 +1,4 @@
-//! What `/proc` shows of one process or thread: its directory, and what is used of `stat` and `status`.
+//! The directory of a process or thread in `/proc`, and the used fields of `stat` and `status`.
 
 use std::fs::File;
 use std::io::Read;
@@ -14,22 +14,22 @@ use crate::event::Process;
 use crate::record::text::Text;
 use crate::sys::tty;
 
-/// `task_struct.flags`: on its way through `do_exit` (include/linux/sched.h).
+/// `task_struct.flags`: in `do_exit` (include/linux/sched.h).
 const PF_EXITING: u32 = 0x4;
 
-/// How often a `stat` is read again that is of a task which has no pid any more. Each time another must have taken it and been
-/// taken out again; more are not to be expected.
-const RELEASED_LOOKS: u32 = 10;
+/// How often `stat` is read again if it belongs to a task that has lost its pid. Each time, another task must have
+/// taken the pid and lost it again, so more retries are never needed.
+const STAT_RETRIES: u32 = 10;
 
-/// How often the threads are listed of a process that changes while they are, and how long to wait before, from the third
-/// time on.
-const LISTINGS: u32 = 50;
-const LISTING_AFTER: Duration = Duration::from_millis(1);
+/// How often the threads of a process are listed if they change meanwhile. The pause comes before each listing from the
+/// third on.
+const MAX_LISTINGS: u32 = 50;
+const LISTING_PAUSE: Duration = Duration::from_millis(1);
 
 /// The directory of one process or thread.
 pub(super) struct Dir {
     fd: OwnedFd,
-    /// The pid, or tid, that it is to be of.
+    /// The pid or tid that the directory was opened for.
     id: u32,
     buffer: Vec<u8>,
 }
@@ -48,7 +48,7 @@ impl Dir {
         Some(Self { fd, id: tid, buffer: Vec::new() })
     }
 
-    /// All bytes of a file; none if it cannot be read (any more).
+    /// Returns the content of a file, or None if it cannot be read (any more).
     pub(super) fn read(&mut self, name: &std::ffi::CStr) -> Option<&[u8]> {
         let fd = openat(&self.fd, name, Self::FLAGS, Mode::empty()).ok()?;
         self.buffer.clear();
@@ -56,11 +56,12 @@ impl Dir {
         Some(&self.buffer)
     }
 
-    /// The `stat` of who has the pid; none if nobody has it, or it is the directory of another ([`twice`]).
+    /// Returns the `stat` of the current holder of the pid. None if there is none, or the directory belongs to another
+    /// pid ([`retry_once`]).
     pub(super) fn stat(&mut self) -> Option<Stat> {
-        // The kernel looks at the task some time after it has looked the pid up. Meanwhile that one may have been taken out of
-        // the pid: then another look finds who has it now, an exec'ing thread or nobody.
-        let stat = (0..RELEASED_LOOKS).find_map(|_| match self.read(c"stat").and_then(Stat::parse) {
+        // The kernel reads the task some time after it looked up the pid. In between, the task may have lost the pid.
+        // Then a retry finds the new holder: a thread that called exec, or nobody.
+        let stat = (0..STAT_RETRIES).find_map(|_| match self.read(c"stat").and_then(Stat::parse) {
             Some(stat) if stat.is_released() => None,
             stat => Some(stat),
         })?;
@@ -74,20 +75,20 @@ impl Dir {
         Some(Text::new(deleted.unwrap_or(target)))
     }
 
-    /// Whether what a link leads to has no name any more. A name may end like the mark of one that has none.
+    /// Returns whether the target of a link is unlinked. A real name may end like the kernel's mark for that.
     fn is_unlinked(&self, name: &std::ffi::CStr) -> bool {
-        // It is opened without asking its file system anything, and what is known of it suffices.
+        // `O_PATH` does not involve the file system of the target, and the cached attributes suffice.
         let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
         openat(&self.fd, name, flags, Mode::empty()).and_then(|file| fstat(&file)).is_ok_and(|stat| stat.st_nlink == 0)
     }
 
-    /// Number of a namespace, from a link like `mnt:[4026531841]`; 0 if it cannot be read.
+    /// Returns the number of a namespace from a link like `mnt:[4026531841]`. 0 if it cannot be read.
     pub(super) fn namespace(&self, name: &std::ffi::CStr) -> u32 {
         let number = |target: &std::ffi::OsStr| target.to_str()?.split_once('[')?.1.strip_suffix(']')?.parse().ok();
         readlinkat(&self.fd, name).ok().and_then(|target| number(&target)).unwrap_or_default()
     }
 
-    /// exe and cwd.
+    /// Reads exe and cwd.
     pub(super) fn image(&mut self, process: &mut Process) {
         let image = process.image_mut();
         if let Some(exe) = self.link(c"exe") {
@@ -98,58 +99,58 @@ impl Dir {
         }
     }
 
-    /// A thread of this process that is not ending; none if there is none.
+    /// Returns a thread of this process that is not exiting, if there is one.
     pub(super) fn living_thread(&mut self) -> Option<u32> {
-        for listing in 0..LISTINGS {
+        for listing in 0..MAX_LISTINGS {
             if listing > 1 {
-                std::thread::sleep(LISTING_AFTER);
+                std::thread::sleep(LISTING_PAUSE);
             }
             let leader = self.stat()?;
-            if !leader.is_ending() {
+            if !leader.is_exiting() {
                 return Some(self.id);
             }
             if leader.threads <= 1 {
                 return None;
             }
-            let (mut ending, mut whole) = (0, true);
+            let (mut exiting, mut complete) = (0, true);
             for tid in self.tids()? {
                 match self.thread(tid).and_then(|mut thread| thread.stat()) {
-                    Some(stat) if !stat.is_ending() => return Some(tid),
-                    Some(stat) if !stat.is_dead() => ending += 1,
-                    _ => whole = false,
+                    Some(stat) if !stat.is_exiting() => return Some(tid),
+                    Some(stat) if !stat.is_dead() => exiting += 1,
+                    _ => complete = false,
                 }
             }
-            // A listing ends early where the thread is released that it stands on, and leaves out whom the others move up for
-            // (`first_tid`, `next_tid`, fs/proc/base.c). One that execs becomes the leader after that was looked at, and leaves
-            // its tid to the former one, which ends, is dead a moment later, and soon is released (`de_thread`, fs/exec.c): that
-            // one is counted twice then, and the living one not at all.
-            if whole && ending >= leader.threads && self.stat()?.is_ending() {
+            // A listing ends early if its current thread is released, and skips threads that move up (`first_tid`,
+            // `next_tid`, fs/proc/base.c). A thread that execs may become the leader after the leader was read. It
+            // leaves its tid to the old leader, which exits and is soon released (`de_thread`, fs/exec.c). Then the old
+            // leader is counted twice and the living thread not at all.
+            if complete && exiting >= leader.threads && self.stat()?.is_exiting() {
                 return None;
             }
         }
         None
     }
 
-    /// Its threads.
+    /// Returns its threads.
     fn tids(&self) -> Option<impl Iterator<Item = u32>> {
         let tasks = std::fs::read_dir(format!("/proc/self/fd/{}/task", self.fd.as_raw_fd())).ok()?;
         Some(tasks.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()))
     }
 }
 
-/// Looks again where nobody was found. A thread that execs takes over the pid of its process (`de_thread`, fs/exec.c), and a
-/// directory that is looked up in that moment can be that of the pid which the leader is left with: the kernel finds the task
-/// first, then asks for its pid (`proc_pid_lookup`, `proc_pid_make_inode`, fs/proc/base.c).
-pub(super) fn twice<T>(look: impl Fn() -> Option<T>) -> Option<T> {
-    look().or_else(&look)
+/// Retries a lookup that found nothing. A thread that execs takes over the pid of its process (`de_thread`, fs/exec.c).
+/// A directory that is looked up at that moment can belong to the pid that the old leader is left with. The kernel
+/// finds the task first, then reads its pid (`proc_pid_lookup`, `proc_pid_make_inode`, fs/proc/base.c).
+pub(super) fn retry_once<T>(lookup: impl Fn() -> Option<T>) -> Option<T> {
+    lookup().or_else(&lookup)
 }
 
-/// `task_struct.comm` of a kernel thread, from the name that `/proc` shows. That can be longer: a worker's has what it works on
-/// behind it (kernel/workqueue.c, `wq_worker_comm`), and since 5.17 other names are shown in full
+/// Returns `task_struct.comm` of a kernel thread from the name in `/proc`, which can be longer. A worker's name is
+/// followed by its current work (kernel/workqueue.c, `wq_worker_comm`). Since 5.17 other names are shown in full
 /// (kernel/kthread.c, `get_kthread_comm`).
 pub(super) fn kernel_name(shown: &[u8]) -> &[u8] {
     let end = match shown.strip_prefix(b"kworker/") {
-        // A rescuer is named after its workqueue, which may have a `-` in its name.
+        // A rescuer is named after its workqueue, and that name may contain `-`.
         Some([b'R', b'-', ..]) => shown.iter().position(|&b| b == b'+'),
         Some(_) => shown.iter().position(|&b| matches!(b, b'-' | b'+')),
         None => None,
@@ -161,7 +162,7 @@ pub(super) fn number<T: std::str::FromStr>(bytes: &[u8]) -> Option<T> {
     std::str::from_utf8(bytes).ok()?.trim().parse().ok()
 }
 
-/// What is used of `/proc/PID/stat`.
+/// The used fields of `/proc/PID/stat`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Stat {
     pub(super) pid: u32,
@@ -174,33 +175,34 @@ pub(super) struct Stat {
     pub(super) flags: u32,
     pub(super) threads: u32,
     pub(super) start_ticks: u64,
-    /// Where its stack began; 0 if that is not shown.
+    /// Start of its stack. 0 if not shown.
     pub(super) start_stack: u64,
 }
 
 impl Stat {
-    /// It is of a task that was waited for, or replaced by the thread that exec'd, since the kernel looked it up: of that one
-    /// it tells no group, no session and 0 as parent (`do_task_stat` without `sighand`, fs/proc/array.c).
+    /// Returns true if the task was reaped or replaced by an exec'ing thread after the kernel looked it up. Then the
+    /// kernel shows no group, no session and parent 0 (`do_task_stat` without `sighand`, fs/proc/array.c).
     pub(super) const fn is_released(&self) -> bool {
         self.pgid.is_none() && self.sid.is_none()
     }
 
-    /// It is on its way through `do_exit`, or dead.
-    pub(super) const fn is_ending(&self) -> bool {
+    /// Returns true if it is in `do_exit` or has exited.
+    pub(super) const fn is_exiting(&self) -> bool {
         self.flags & PF_EXITING != 0
     }
 
-    /// It waits for nobody: it is released as soon as the kernel gets to it.
+    /// Returns true if no process has to reap it: the kernel is about to release it.
     const fn is_dead(&self) -> bool {
         self.state == b'X'
     }
 
-    /// Nobody of the process is left: this is its leader, and waits to be waited for.
+    /// Returns true for a leader that waits to be reaped, as the last thread of its process.
     pub(super) const fn is_zombie(&self) -> bool {
         matches!(self.state, b'Z' | b'X') && self.threads <= 1
     }
 
-    /// The name, in parentheses, may hold anything, parentheses and newlines too: it ends at the last `)`.
+    /// Parses a line. The name in parentheses may contain anything, even parentheses and newlines: it ends at the last
+    /// `)`.
     pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
         let open = bytes.iter().position(|&b| b == b'(')?;
         let close = bytes.iter().rposition(|&b| b == b')')?;
@@ -208,9 +210,9 @@ impl Stat {
         let pid = number(&bytes[..open])?;
         let rest = std::str::from_utf8(bytes.get(close + 1..)?).ok()?;
         let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
-        // Numbered from 1 as proc_pid_stat(5) does, the state being 3.
+        // Numbered from 1 as in proc_pid_stat(5); the state is field 3.
         let field = |number: usize| fields.get(number - 3).copied();
-        // -1 where the task has none any more.
+        // -1 if the task no longer has one.
         let id = |number| field(number)?.parse::<i64>().ok().map(|id| u32::try_from(id).ok());
         Some(Self {
             pid,
@@ -228,7 +230,7 @@ impl Stat {
     }
 }
 
-/// What is used of `/proc/PID/status`.
+/// The used fields of `/proc/PID/status`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Status {
     pub(super) tgid: u32,
@@ -241,7 +243,7 @@ pub(super) struct Status {
 
 impl Status {
     pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
-        // The name, on the first line, is escaped there: no line of it can look like another.
+        // The name on the first line is escaped, so it cannot imitate another line.
         let line = |key: &str| {
             let line = bytes.split(|&b| b == b'\n').find_map(|line| line.strip_prefix(key.as_bytes()))?;
             Some(std::str::from_utf8(line).ok()?.split_ascii_whitespace().filter_map(|id| id.parse::<u32>().ok()))

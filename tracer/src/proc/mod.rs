@@ -1,8 +1,8 @@
-//! The processes that are there when tracing begins, from `/proc`.
+//! Reads the processes that exist when tracing begins from `/proc`.
 //!
-//! Nothing here is an error but a missing `/proc`: processes come and go while they are read. Everything of one process is
-//! read through one descriptor of its directory, which goes on meaning that process (and fails once it is gone) even
-//! if its pid is used again.
+//! Only a missing `/proc` is an error: processes come and go while they are read. Each process is read through one
+//! descriptor of its directory. That refers to this process even if its pid is reused, and fails once the process is
+//! gone.
 
 mod arguments;
 mod dir;
@@ -17,7 +17,7 @@ use nix::unistd::Pid;
 use rustc_hash::{FxHashMap, FxHashSet};
 use tracer_common::record::ID_UNSET;
 
-use self::dir::{Dir, Stat, Status, kernel_name, number, twice};
+use self::dir::{Dir, Stat, Status, kernel_name, number, retry_once};
 use crate::clock::boot_ns;
 use crate::event::id::{ProcessId, TICK_NS};
 use crate::event::time::Timestamp;
@@ -32,53 +32,54 @@ const PF_KTHREAD: u32 = 0x20_0000;
 /// The ancestor of all kernel threads.
 pub(crate) const KTHREADD: u32 = 2;
 
-/// How often processes are read again whose parent is just ending, and how long to wait before. One that needs longer is
-/// looked at again later ([`crate::table::Table::unsettled`]).
-const SECOND_LOOKS: u32 = 20;
-const SECOND_LOOK_AFTER: Duration = Duration::from_millis(1);
+/// How often processes are read again whose parent is exiting, and the pause before. Those that need longer are read
+/// again later ([`crate::table::Table::unsettled`]).
+const MAX_REREADS: u32 = 20;
+const REREAD_PAUSE: Duration = Duration::from_millis(1);
 
-/// [`Seed::ppid`] of a process that nothing is told of but that it was there.
+/// [`Seed::ppid`] of a process of which only the existence is known.
 pub const PPID_UNKNOWN: u32 = u32::MAX;
 
 /// A process found in `/proc`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Seed {
-    /// All that was found out about it.
+    /// Everything that was found out about it.
     pub process: Process,
-    /// Pid of its parent; 0 for none, [`PPID_UNKNOWN`] if not even that is known.
+    /// Pid of its parent; 0 for none, [`PPID_UNKNOWN`] if unknown.
     pub ppid: u32,
     /// Field 22 of `/proc/PID/stat`.
     pub start_ticks: u64,
     /// `CLOCK_BOOTTIME` at its creation, in nanoseconds; 0 if only the tick is known.
     pub start_ns: u64,
-    /// Its terminal, as [`crate::sys::tty::mkdev`] has it.
+    /// Its terminal, encoded by [`crate::sys::tty::mkdev`].
     pub tty: u32,
-    /// Id of its control group; 0 if at most the path is known ([`Process::cgroup`]).
+    /// Id of its control group; 0 if unknown or only the path is known ([`Process::cgroup`]).
     pub cgroup_id: u64,
     /// Number of its mount namespace, 0 if unknown.
     pub mnt_ns: u32,
-    /// Number of its pid namespace, 0 if unknown, or the initial one.
+    /// Number of its pid namespace, 0 if unknown or the initial one.
     pub pid_ns: u32,
-    /// All its threads are ending or have ended (`PF_EXITING`): its exit is told already, or within microseconds.
+    /// All its threads are exiting or have exited (`PF_EXITING`). Its exit record is written already, or within
+    /// microseconds.
     pub exiting: bool,
-    /// It was waited for before all of it was read.
+    /// It was reaped before it was read completely.
     pub gone: bool,
-    /// `CLOCK_BOOTTIME` before the first of it was read.
+    /// `CLOCK_BOOTTIME` before it was read.
     pub read_from_ns: u64,
-    /// `CLOCK_BOOTTIME` after the last of it was read.
+    /// `CLOCK_BOOTTIME` after it was read, without its arguments.
     pub read_until_ns: u64,
-    /// `CLOCK_BOOTTIME` after what it runs was read: not before `read_until_ns`, since arguments are read last.
+    /// `CLOCK_BOOTTIME` after its image was read. Not before `read_until_ns`, because arguments are read last.
     pub image_until_ns: u64,
 }
 
 impl Seed {
-    /// Forgets what it runs.
+    /// Drops the image.
     pub fn forget_image(&mut self) {
         self.process.image = Image::none();
     }
 
-    /// False if another look may show another parent: the one that was seen is just ending, or gone, or it took over the pid
-    /// of the right one after this process was read.
+    /// Returns false if another read may show another parent. That is so if the parent is exiting or gone. It may also
+    /// have taken over the pid of the right parent after this process was read.
     pub fn is_settled(&self, parent: Option<&Self>) -> bool {
         let good = |parent: &Self| {
             let older = parent.start_ticks < self.start_ticks;
@@ -102,8 +103,8 @@ pub fn snapshot(utc_minus_boot_ns: i64, hierarchy: &Hierarchy) -> io::Result<Vec
     Ok(seeds)
 }
 
-/// Completes what the kernel's iterator found: it does not read the memory of processes, and leaves out some whose children
-/// it shows.
+/// Completes the result of the kernel's iterator. That does not read the memory of processes, and misses some whose
+/// children it shows.
 pub(crate) fn complete(seeds: &mut Vec<Seed>, utc_minus_boot_ns: i64, hierarchy: &Hierarchy) {
     let mut pids: FxHashSet<u32> = seeds.iter().map(|seed| seed.process.pid).collect();
     let mut missing: Vec<u32> = Vec::from([1]);
@@ -122,19 +123,19 @@ pub(crate) fn complete(seeds: &mut Vec<Seed>, utc_minus_boot_ns: i64, hierarchy:
     settle_parents(seeds);
 }
 
-/// Reads one process; none if there is no such process (or only a thread of that number).
+/// Reads one process. None if there is no such process, or it is only a thread.
 pub fn read(pid: u32, utc_minus_boot_ns: i64, hierarchy: &Hierarchy) -> Option<Seed> {
     let mut seed = read_all_but_arguments(pid, utc_minus_boot_ns, hierarchy)?;
     arguments::read(std::slice::from_mut(&mut seed));
     Some(seed)
 }
 
-/// What `/proc` shows without waiting for anybody. Its arguments lie in its own memory, which may be held up.
+/// Reads everything except the arguments. Those are in the process's memory, and reading them may block.
 pub(crate) fn read_all_but_arguments(pid: u32, utc_minus_boot_ns: i64, hierarchy: &Hierarchy) -> Option<Seed> {
-    let look = || read_once(pid, utc_minus_boot_ns, hierarchy);
-    let seed = twice(look)?;
-    // That it is gone may be as little true as that nobody is there.
-    let again = if seed.gone { look() } else { None };
+    let attempt = || read_once(pid, utc_minus_boot_ns, hierarchy);
+    let seed = retry_once(attempt)?;
+    // Gone may be as wrong as not found: retry once.
+    let again = if seed.gone { attempt() } else { None };
     Some(again.filter(|again| again.start_ticks == seed.start_ticks).unwrap_or(seed))
 }
 
@@ -155,8 +156,9 @@ fn read_once(pid: u32, utc_minus_boot_ns: i64, hierarchy: &Hierarchy) -> Option<
     process.ns_pids = (status.ns_pids.len() > 1).then(|| status.ns_pids.into());
     process.start_time = Some(Timestamp(utc_minus_boot_ns.saturating_add_unsigned(start_ns)));
 
-    // A leader that has ended has no memory, no directories, and with version 1 no control group; another thread of it has.
-    let living = if stat.is_ending() { dir.living_thread() } else { Some(pid) };
+    // A leader that has exited has no memory, no directories, and in version 1 no cgroup. Another thread still has
+    // them.
+    let living = if stat.is_exiting() { dir.living_thread() } else { Some(pid) };
     let mut thread = living.filter(|&tid| tid != pid).and_then(|tid| dir.thread(tid));
     let from = thread.as_mut().unwrap_or(&mut dir);
     process.cgroup =
@@ -171,12 +173,12 @@ fn read_once(pid: u32, utc_minus_boot_ns: i64, hierarchy: &Hierarchy) -> Option<
         mnt_ns = from.namespace(c"ns/mnt");
     }
 
-    // Last, so that what it says about the end is as fresh as can be.
+    // Read last, so that what it says about the exit is as recent as possible.
     let (last, gone) = match dir.stat() {
         Some(last) => (last, false),
         None => (stat, true),
     };
-    let exiting = gone || (last.is_ending() && dir.living_thread().is_none());
+    let exiting = gone || (last.is_exiting() && dir.living_thread().is_none());
     let comm = if process.kthread { kernel_name(&last.comm) } else { &last.comm };
     process.image_mut().set_comm(Text::new(comm));
     (process.sid, process.pgid) = (last.sid, last.pgid);
@@ -201,64 +203,65 @@ fn read_once(pid: u32, utc_minus_boot_ns: i64, hierarchy: &Hierarchy) -> Option<
     })
 }
 
-/// The path of the control group of a process.
+/// Returns the path of the control group of a process.
 pub(crate) fn cgroup(pid: u32, hierarchy: &Hierarchy) -> Option<Arc<str>> {
     let lines = std::fs::read(format!("/proc/{pid}/cgroup")).ok()?;
     Some(hierarchy.path_in(&String::from_utf8_lossy(&lines))?.into())
 }
 
-/// What is left of a process that has ended.
+/// What is left of a process that has exited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remains {
-    /// It still ends: it may have files to close, or a namespace's members to wait for. Or it cannot be seen.
+    /// Its exit is still in progress: it has files to close, or waits for members of its namespace. Or it is not
+    /// visible.
     Ending,
-    /// It is to be waited for.
+    /// It waits to be reaped.
     Zombie,
-    /// Nothing: it has been waited for.
+    /// Nothing: it was reaped.
     None,
 }
 
-/// Which process a `stat` file is about.
+/// Returns the process that a `stat` file is about.
 pub fn start_of(stat: &std::path::Path) -> Option<ProcessId> {
     let bytes = std::fs::read(stat).ok()?;
     let pid = std::str::from_utf8(bytes.split(|byte| *byte == b' ').next()?).ok()?.parse().ok()?;
     Some(ProcessId::from_ticks(Stat::parse(&bytes)?.start_ticks, pid))
 }
 
-/// Looks at what is left of one.
+/// Returns what is left of a process.
 pub fn remains(id: ProcessId) -> Remains {
     match std::fs::read(format!("/proc/{}/stat", id.pid())) {
-        Ok(bytes) => remains_by(&bytes, id),
-        // Of others' processes `/proc` may show nothing (`hidepid`).
+        Ok(bytes) => remains_from_stat(&bytes, id),
+        // `/proc` may hide processes of other users (`hidepid`).
         Err(_) if kill(Pid::from_raw(id.pid() as i32), None) == Err(Errno::ESRCH) => Remains::None,
         Err(_) => Remains::Ending,
     }
 }
 
-fn remains_by(stat: &[u8], id: ProcessId) -> Remains {
+fn remains_from_stat(stat: &[u8], id: ProcessId) -> Remains {
     match Stat::parse(stat) {
         Some(stat) if ProcessId::from_ticks(stat.start_ticks, id.pid()) != id => Remains::None,
-        // A leader is one before the last of its threads has ended; until then nobody can wait for it.
+        // A leader is in state Z before its last thread has exited. Until then it cannot be reaped.
         Some(Stat { state: b'Z', threads: 1, .. }) => Remains::Zombie,
         _ => Remains::Ending,
     }
 }
 
-/// Looks again at processes whose parent is doubtful: the kernel gives them another one soon, or has already.
+/// Reads processes again whose parent is doubtful: the kernel is about to reparent them, or already has.
 fn settle_parents(seeds: &mut [Seed]) {
     let at: FxHashMap<u32, usize> = seeds.iter().enumerate().map(|(at, seed)| (seed.process.pid, at)).collect();
-    for look in 0..SECOND_LOOKS {
+    for attempt in 0..MAX_REREADS {
         let unsettled = |seed: &Seed| !seed.is_settled(at.get(&seed.ppid).map(|&at| &seeds[at]));
         let again: Vec<usize> = (0..seeds.len()).filter(|&at| unsettled(&seeds[at])).collect();
         if again.is_empty() {
             return;
         }
-        if look != 0 {
-            std::thread::sleep(SECOND_LOOK_AFTER);
+        if attempt != 0 {
+            std::thread::sleep(REREAD_PAUSE);
         }
         for at in again {
             let seed = &mut seeds[at];
-            let stat = twice(|| Dir::open(seed.process.pid)?.stat());
+            let stat = retry_once(|| Dir::open(seed.process.pid)?.stat());
             if let Some(stat) = stat.filter(|stat| stat.start_ticks == seed.start_ticks) {
                 seed.ppid = stat.ppid;
             } else {

@@ -9,7 +9,7 @@ fn strings(argv: &Argv) -> Vec<&str> {
 }
 
 #[test]
-fn a_name_may_hold_anything() {
+fn a_name_may_contain_anything() {
     let line = b"42 (a) R 1\n(\xff) S 7 42 -1 34816 42 4194304 1 2 3 4 5 6 7 8 20 0 1 0 987654 1 2";
     let stat = Stat::parse(line).unwrap();
     assert_eq!(stat.comm, b"a) R 1\n(\xff");
@@ -18,7 +18,7 @@ fn a_name_may_hold_anything() {
 }
 
 #[test]
-fn kernel_threads_have_the_name_that_the_kernel_keeps() {
+fn kernel_threads_have_the_name_in_task_struct() {
     for (shown, kept) in [
         ("kthreadd", "kthreadd"),
         ("kworker/0:1", "kworker/0:1"),
@@ -35,23 +35,24 @@ fn kernel_threads_have_the_name_that_the_kernel_keeps() {
 }
 
 #[test]
-fn a_task_without_a_pid_is_told_from_one_that_ends() {
-    // As 6.18 showed the leader that an exec'ing thread had replaced, a zombie, and one whose other threads are not done.
+fn a_task_without_a_pid_differs_from_an_exiting_one() {
+    // From 6.18: the leader that an exec'ing thread replaced, a zombie, and a leader whose other threads are still
+    // running.
     let replaced = b"30801 (exe) X 0 -1 -1 0 -1 4228108 406 0 0 0 0 0 0 0 20 0 0 0 61609 0 0";
     let zombie = b"30801 (exe) Z 1 30801 30801 0 -1 4228108 406 0 0 0 0 0 0 0 20 0 1 0 61609 0 0";
     let first = b"30801 (exe) Z 1 30801 30801 0 -1 4228108 406 0 0 0 0 0 0 0 20 0 2 0 61609 0 0";
     let [replaced, zombie, first] = [&replaced[..], zombie, first].map(|stat| Stat::parse(stat).unwrap());
     assert_eq!([replaced.pid, zombie.pid, first.pid], [30801; 3]);
-    assert!([&replaced, &zombie, &first].iter().all(|stat| stat.is_ending()));
+    assert!([&replaced, &zombie, &first].iter().all(|stat| stat.is_exiting()));
     assert_eq!([&replaced, &zombie, &first].map(Stat::is_released), [true, false, false]);
     assert_eq!([&zombie, &first].map(Stat::is_zombie), [true, false]);
 }
 
 #[test]
-fn what_is_left_of_a_process() {
+fn remains_of_a_process_are_recognized() {
     let of = |state: &str, threads: u32, start: u64| {
         let stat = format!("42 (sh) {state} 7 42 42 0 -1 4194308 1 2 3 4 5 6 7 8 20 0 {threads} 0 {start} 0 0");
-        remains_by(stat.as_bytes(), ProcessId::from_ticks(987_654, 42))
+        remains_from_stat(stat.as_bytes(), ProcessId::from_ticks(987_654, 42))
     };
     assert_eq!(of("Z", 1, 987_654), Remains::Zombie);
     assert_eq!(of("Z", 2, 987_654), Remains::Ending, "another thread is not done yet");
@@ -61,7 +62,7 @@ fn what_is_left_of_a_process() {
 }
 
 #[test]
-fn a_child_is_a_zombie_until_it_is_waited_for() {
+fn a_child_is_a_zombie_until_it_is_reaped() {
     let mut child = Command::new("true").stdin(Stdio::null()).spawn().unwrap();
     let id = read(child.id(), 0, &Hierarchy::of_proc()).unwrap().process.id;
     while remains(id) == Remains::Ending {
@@ -73,10 +74,10 @@ fn a_child_is_a_zombie_until_it_is_waited_for() {
 }
 
 #[test]
-fn a_torn_stat_is_none() {
+fn a_truncated_stat_is_rejected() {
     let line = b"42 (sh) S 7 42 42 34816 42 4194304 1 2 3 4 5 6 7 8 20 0 1 0 987654";
     assert!(Stat::parse(line).is_some());
-    // Without its last digits a number is still one: only whole fields can be missed.
+    // A number without its last digits is still a number: only missing fields are noticed.
     for end in 0..line.len() - 6 {
         assert_eq!(Stat::parse(&line[..end]), None, "{end}");
     }
@@ -91,8 +92,8 @@ fn ids_are_read_from_status() {
 }
 
 #[test]
-fn empty_arguments_of_a_running_process_are_not_lost() {
-    // It writes to a pipe that nobody reads, and so runs until it is killed.
+fn empty_arguments_of_a_running_process_are_kept() {
+    // It writes to a pipe without a reader, so it runs until it is killed.
     let mut child = Command::new("yes").args(["", "", ""]).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
     let argv = std::iter::repeat_with(|| read(child.id(), 0, &Hierarchy::of_proc()).unwrap())
         .inspect(|_| std::thread::sleep(Duration::from_millis(1)))
@@ -105,19 +106,19 @@ fn empty_arguments_of_a_running_process_are_not_lost() {
 }
 
 #[test]
-fn a_name_that_ends_like_the_mark_of_a_deleted_file_is_kept() {
+fn a_name_that_ends_in_deleted_is_kept() {
     let place = tempfile::tempdir().unwrap();
     let program = place.path().join("s (deleted)");
     std::fs::copy("/bin/sleep", &program).unwrap();
     let mut child = Command::new(&program).arg("60").current_dir(place.path()).stdin(Stdio::null()).spawn().unwrap();
-    let look = || read(child.id(), 0, &Hierarchy::of_proc()).unwrap().process.image;
-    let exe = std::iter::repeat_with(look)
+    let read_image = || read(child.id(), 0, &Hierarchy::of_proc()).unwrap().process.image;
+    let exe = std::iter::repeat_with(read_image)
         .inspect(|_| std::thread::sleep(Duration::from_millis(1)))
         .take(60_000)
         .filter_map(|image| image.exe.clone())
         .find(|exe| exe.contains("s (deleted)"));
     std::fs::remove_file(&program).unwrap();
-    let gone = look().exe.clone();
+    let gone = read_image().exe.clone();
     child.kill().unwrap();
     child.wait().unwrap();
     let real = std::fs::canonicalize(place.path()).unwrap().join("s (deleted)");
@@ -126,7 +127,7 @@ fn a_name_that_ends_like_the_mark_of_a_deleted_file_is_kept() {
 }
 
 #[test]
-fn a_child_is_read_whole() {
+fn a_child_is_read_completely() {
     let mut child = Command::new("sleep").arg("60").current_dir("/").stdin(Stdio::null()).spawn().unwrap();
     let before = boot_ns();
     // spawn() returns in the middle of the child's exec.
@@ -148,10 +149,10 @@ fn a_child_is_read_whole() {
     assert_eq!(process.start_time, Some(Timestamp((seed.start_ticks * TICK_NS) as i64)));
 
     child.kill().unwrap();
-    // Who ends while it is read may be read in part as it was before.
-    let looks =
+    // A process that exits while it is read may partly show its earlier state.
+    let attempts =
         std::iter::repeat_with(|| remains(process.id)).inspect(|_| std::thread::sleep(Duration::from_millis(1)));
-    assert!(looks.take(60_000).any(|remains| remains == Remains::Zombie));
+    assert!(attempts.take(60_000).any(|remains| remains == Remains::Zombie));
     let zombie = read(child.id(), 0, &Hierarchy::of_proc()).unwrap();
     assert!(zombie.process.zombie && zombie.exiting);
     let Image { comm, exe, .. } = &*zombie.process.image;
@@ -161,7 +162,7 @@ fn a_child_is_read_whole() {
 }
 
 #[test]
-fn a_snapshot_holds_this_process_and_its_parent() {
+fn a_snapshot_contains_this_process_and_its_parent() {
     let seeds = snapshot(0, &Hierarchy::of_proc()).unwrap();
     let me = seeds.iter().find(|seed| seed.process.pid == std::process::id()).unwrap();
     assert_eq!(me.process.image.exe.as_deref().map(Into::into), std::env::current_exe().ok());
@@ -171,13 +172,13 @@ fn a_snapshot_holds_this_process_and_its_parent() {
 
 #[test]
 fn a_thread_is_not_a_process() {
-    let (tell, told) = std::sync::mpsc::channel();
+    let (tid_sender, tid) = std::sync::mpsc::channel();
     let (go, wait) = std::sync::mpsc::channel::<()>();
     let thread = std::thread::spawn(move || {
-        tell.send(nix::unistd::gettid().as_raw() as u32).unwrap();
+        tid_sender.send(nix::unistd::gettid().as_raw() as u32).unwrap();
         let _ = wait.recv();
     });
-    assert_eq!(read(told.recv().unwrap(), 0, &Hierarchy::of_proc()), None);
+    assert_eq!(read(tid.recv().unwrap(), 0, &Hierarchy::of_proc()), None);
     drop(go);
     thread.join().unwrap();
 }

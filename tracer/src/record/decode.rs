@@ -1,5 +1,5 @@
-//! Bytes of the ring buffer into [`Record`]s. Total: an unknown kind is a value, a short or
-//! inconsistent record is a typed error, and nothing panics.
+//! Decodes bytes of the ring buffer into [`Record`]s. It never panics: an unknown kind is a value, and a short or
+//! inconsistent record is a typed error.
 
 use std::mem::offset_of;
 
@@ -10,34 +10,34 @@ use zerocopy::FromBytes;
 use crate::event::{Capture, Image};
 use crate::record::intern::{self, Strings};
 use crate::record::text::{Argv, Text};
-use crate::record::{Cgroup, Exec, ExecFailed, Field, Fork, Record};
+use crate::record::{Captured, Cgroup, Exec, ExecFailed, Fork, Record};
 
-/// What stands for the outer directories of a path whose walk was cut short.
+/// Stands for the outer directories of a path whose walk was cut short.
 ///
-/// The kernel side walks from the file towards the root, so it is the *beginning* of such a path that
-/// is missing: `…/c/d` can be neither taken for an absolute path nor for one relative to anything.
+/// The kernel side walks from the file towards the root, so the *beginning* of such a path is missing. `…/c/d` can be
+/// mistaken neither for an absolute path nor for a relative one.
 pub const CUT_ROOT: &str = "…";
 
-/// Paths up to this many bytes are put together on the stack.
+/// Paths up to this many bytes are assembled on the stack.
 const PATH_ON_STACK: usize = 512;
 
-/// Bytes that are not a record.
+/// Bytes that are not a valid record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    /// Fewer bytes than the fixed part of its kind has.
+    /// Fewer bytes than the fixed part of its kind.
     #[error("short record: {wanted} bytes were expected, {have} are there")]
     Short {
         /// Size of the fixed part.
         wanted: usize,
-        /// Bytes there are.
+        /// Available bytes.
         have: usize,
     },
-    /// The length it claims is not that of a record, or is more than there is.
+    /// The length in its header is too small for a record, or more than is available.
     #[error("a record claims {len} bytes, {have} are there")]
     Length {
         /// [`raw::Header::len`].
         len: u32,
-        /// Bytes there are.
+        /// Available bytes.
         have: usize,
     },
     /// The lengths of its variable parts add up to more than the record has.
@@ -47,7 +47,7 @@ pub enum DecodeError {
         kind: u16,
         /// Sum of the lengths.
         announced: usize,
-        /// Bytes there are.
+        /// Available bytes.
         have: usize,
     },
     /// A pid namespace nested deeper than the kernel allows.
@@ -58,8 +58,8 @@ pub enum DecodeError {
     },
 }
 
-/// Decodes one record. Bytes beyond [`raw::Header::len`] are ignored: a record that was reserved before its
-/// size was known has the size of its class.
+/// Decodes one record. Bytes beyond [`raw::Header::len`] are ignored: a record that is reserved before its size is
+/// known has the size of its class.
 pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
     let (header, _) = fixed::<raw::Header>(bytes)?;
     let length = DecodeError::Length { len: header.len, have: bytes.len() };
@@ -81,13 +81,13 @@ pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
     }
 }
 
-/// The fixed part of a record, and what follows it.
+/// Returns the fixed part of a record, and the bytes after it.
 #[inline]
 pub(super) fn fixed<T: FromBytes>(record: &[u8]) -> Result<(T, &[u8]), DecodeError> {
     T::read_from_prefix(record).map_err(|_| DecodeError::Short { wanted: size_of::<T>(), have: record.len() })
 }
 
-/// The first `announced` bytes of the variable part.
+/// Returns the first `announced` bytes of the variable part.
 #[inline]
 pub(super) fn variable(kind: u16, rest: &[u8], announced: usize) -> Result<&[u8], DecodeError> {
     rest.get(..announced).ok_or(DecodeError::Variable { kind, announced, have: rest.len() })
@@ -118,11 +118,11 @@ fn exec(record: &[u8]) -> Result<Exec, DecodeError> {
         paths = after;
         part
     });
-    // All that the strings are made of lies in one piece, but for the name: how long they are, what was captured of each, and
-    // they themselves, the arguments last.
-    let made_of = &record[offset_of!(raw::Exec, exe_len)..size_of::<raw::Exec>() + strings.len()];
-    let Strings { image, filename, interpreter } = intern::strings(&raw.comm, made_of, || {
-        let paths = &made_of[..made_of.len() - argv.len()];
+    // The bytes that determine all strings except the name: lengths, capture states and the strings, the arguments
+    // last.
+    let source = &record[offset_of!(raw::Exec, exe_len)..size_of::<raw::Exec>() + strings.len()];
+    let Strings { image, filename, interpreter } = intern::strings(&raw.comm, source, || {
+        let paths = &source[..source.len() - argv.len()];
         let [exe, cwd, filename, interpreter] = intern::paths(paths, || {
             [
                 path(exe, raw.exe_state),
@@ -159,7 +159,7 @@ fn cgroup(record: &[u8]) -> Result<Cgroup, DecodeError> {
     Ok(Cgroup { raw, path: String::from_utf8_lossy(path).into() })
 }
 
-/// What a `FIELD_*` state says. One that this build does not know is taken for the worst.
+/// Converts a `FIELD_*` state. An unknown state counts as unreadable.
 fn capture(state: u8) -> Option<Capture> {
     match state {
         raw::FIELD_COMPLETE => None,
@@ -169,34 +169,34 @@ fn capture(state: u8) -> Option<Capture> {
     }
 }
 
-/// A path from its components, innermost first, each ended by a NUL. None at all is the root.
+/// Builds a path from its components, innermost first, each terminated by a NUL. No components mean the root.
 pub(super) fn path(components: &[u8], state: u8) -> Option<Text> {
     let capture = capture(state);
     let body = components.strip_suffix(b"\0").unwrap_or(components);
     match capture {
         Some(Capture::Unreadable | Capture::Degraded) if body.is_empty() => None,
-        // Nothing but the name of a whole path is the root; nothing of one that was cut is nothing.
+        // A complete path without components is the root. A cut one has lost everything.
         Some(_) if body.is_empty() => Some(intern::text(CUT_ROOT.as_bytes())),
         None if body.is_empty() => Some(intern::text(b"/")),
         _ if body.len() < PATH_ON_STACK => {
-            let mut room = [0; PATH_ON_STACK];
-            Some(rooted(join(body, &mut room), capture))
+            let mut buffer = [0; PATH_ON_STACK];
+            Some(rooted(join(body, &mut buffer), capture))
         }
         _ => Some(rooted(join(body, &mut vec![0; body.len() + 1]), capture)),
     }
 }
 
-/// Turns `c\0b\0a` round into `/a/b/c`, written into the end of `room`.
-fn join<'a>(body: &[u8], room: &'a mut [u8]) -> &'a [u8] {
-    let mut start = room.len();
+/// Reverses `c\0b\0a` into `/a/b/c`, written to the end of `buffer`.
+fn join<'a>(body: &[u8], buffer: &'a mut [u8]) -> &'a [u8] {
+    let mut start = buffer.len();
     for component in body.split(|&b| b == 0) {
-        // Each component takes its length and one byte: `room` holds one more than `body`.
+        // Each component takes its length and one byte: `buffer` has one byte more than `body`.
         let Some(at) = start.checked_sub(component.len() + 1) else { break };
-        room[at] = b'/';
-        room[at + 1..start].copy_from_slice(component);
+        buffer[at] = b'/';
+        buffer[at + 1..start].copy_from_slice(component);
         start = at;
     }
-    &room[start..]
+    &buffer[start..]
 }
 
 fn rooted(path: &[u8], capture: Option<Capture>) -> Text {
@@ -206,14 +206,14 @@ fn rooted(path: &[u8], capture: Option<Capture>) -> Text {
     }
 }
 
-/// A string that ends with a NUL, unless it was cut.
-fn string(bytes: &[u8], state: u8) -> Field<Text> {
+/// Reads a string that ends with a NUL, unless it was cut.
+fn string(bytes: &[u8], state: u8) -> Captured<Text> {
     let body = bytes.split(|&b| b == 0).next().unwrap_or_default();
-    Field { value: (!bytes.is_empty()).then(|| intern::text(body)), capture: capture(state) }
+    Captured { value: (!bytes.is_empty()).then(|| intern::text(body)), capture: capture(state) }
 }
 
-/// The arguments. No bytes of a list that could be read are an empty list.
-fn arguments(bytes: &[u8], state: u8) -> Field<Argv> {
+/// Reads arguments. No bytes in a readable list mean an empty list.
+fn arguments(bytes: &[u8], state: u8) -> Captured<Argv> {
     let capture = capture(state);
-    Field { value: (capture.is_none() || !bytes.is_empty()).then(|| intern::argv(bytes)), capture }
+    Captured { value: (capture.is_none() || !bytes.is_empty()).then(|| intern::argv(bytes)), capture }
 }

@@ -1,4 +1,4 @@
-//! Finds lost records by the holes in their numbers, exactly where they are missing.
+//! Finds lost records by gaps in the sequence numbers, at the exact place where they are missing.
 
 use tracer_common::record::{
     Header, KIND_CGROUP, KIND_EXEC, KIND_EXEC_FAILED, KIND_EXECAT_FAILED, KIND_EXIT, KIND_FORK, KIND_REAP, KIND_SIGNAL,
@@ -7,14 +7,14 @@ use tracer_common::record::{
 use tracer_common::stats::CpuStats;
 
 use crate::event::{Lost, LostReason};
-use crate::record::skipped::Missing;
+use crate::record::skipped::SkippedEvents;
 
-/// The last record seen of one kind on one CPU.
+/// The last record of one kind on one CPU.
 #[derive(Clone, Copy, Debug, Default)]
 struct Last {
     seq: u64,
     boot_ns: u64,
-    /// How many before it are known to be missing.
+    /// How many records before it are known to be missing.
     missing: u64,
 }
 
@@ -26,27 +26,28 @@ pub struct Gaps {
 }
 
 impl Gaps {
-    /// Records missing so far.
+    /// Returns the number of records missing so far.
     pub fn lost(&self) -> u64 {
         self.lost
     }
 
-    /// Takes note of a record; tells what is missing right before it.
+    /// Notes a record. Returns what is missing right before it.
     pub fn observe(&mut self, header: &Header) -> Option<Lost> {
         let (cpu, kind) = (usize::from(header.cpu), usize::from(header.kind));
         let last = self.slot(cpu, kind)?;
         let missing = header.seq.saturating_sub(last.seq + 1);
         let after = (last.seq != 0).then_some(last.boot_ns);
         *last = Last { seq: header.seq.max(last.seq), boot_ns: header.boot_ns, missing: last.missing + missing };
-        (missing != 0).then(|| self.tell(cpu, kind, missing, after, Some(header.boot_ns)))
+        (missing != 0).then(|| self.count_lost(cpu, kind, missing, after, Some(header.boot_ns)))
     }
 
-    /// What is missing though nothing came after it that would show the gap. Nothing yet, while records are on their way.
+    /// Returns records that are missing without a later record that shows the gap. Returns nothing while records are
+    /// pending.
     pub fn unnoticed(&mut self, stats: &[CpuStats]) -> Vec<Lost> {
         if self.in_flight(stats) == 0 { self.tail(stats) } else { Vec::new() }
     }
 
-    /// What is missing at the end: numbers given out (by the kernel side's own count) and never seen.
+    /// Returns records that are missing at the end: the kernel side numbered them, and they never arrived.
     pub fn tail(&mut self, stats: &[CpuStats]) -> Vec<Lost> {
         let mut out = Vec::new();
         for (cpu, stats) in stats.iter().enumerate() {
@@ -57,20 +58,20 @@ impl Gaps {
                 last.seq = last.seq.max(seq);
                 last.missing += missing;
                 if missing != 0 {
-                    out.push(self.tell(cpu, kind, missing, after, None));
+                    out.push(self.count_lost(cpu, kind, missing, after, None));
                 }
             }
         }
         out
     }
 
-    /// Records that were numbered but have not been seen, and were not refused room either: still on their way.
+    /// Returns how many numbered records are still pending: neither seen nor dropped by a full ring.
     pub fn in_flight(&mut self, stats: &[CpuStats]) -> u64 {
         let mut out = 0;
         for (cpu, stats) in stats.iter().enumerate() {
             for (kind, (&given, &lost)) in stats.seq.iter().zip(&stats.lost).enumerate() {
                 let Some(last) = self.slot(cpu, kind) else { continue };
-                // Those lost behind the last one seen will not come.
+                // Records lost after the last one seen will not arrive.
                 let lost_since = lost.saturating_sub(last.missing);
                 out += given.saturating_sub(last.seq).saturating_sub(lost_since);
             }
@@ -78,9 +79,9 @@ impl Gaps {
         out
     }
 
-    /// What the kernel passed over: it was never numbered.
-    pub fn passed_over(&mut self, missing: &Missing) -> Lost {
-        let lost = self.tell(0, missing.kind, missing.count, missing.after_ns, Some(missing.before_ns));
+    /// Reports events that the kernel skipped. They were never numbered.
+    pub fn skipped(&mut self, missing: &SkippedEvents) -> Lost {
+        let lost = self.count_lost(0, missing.kind, missing.count, missing.after_ns, Some(missing.before_ns));
         Lost { reason: LostReason::Skipped, passed_over: missing.count, ..lost }
     }
 
@@ -91,7 +92,7 @@ impl Gaps {
         self.cpus[cpu].get_mut(kind)
     }
 
-    fn tell(&mut self, cpu: usize, kind: usize, missing: u64, after: Option<u64>, before: Option<u64>) -> Lost {
+    fn count_lost(&mut self, cpu: usize, kind: usize, missing: u64, after: Option<u64>, before: Option<u64>) -> Lost {
         self.lost += missing;
         let of = |wanted: u16| if kind == usize::from(wanted) { missing } else { 0 };
         Lost {
@@ -121,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hole_is_told_where_it_is_and_by_kind() {
+    fn a_gap_is_reported_at_its_place_and_by_kind() {
         let mut gaps = Gaps::default();
         assert_eq!(gaps.observe(&header(0, KIND_FORK, 1)), None);
         assert_eq!(gaps.observe(&header(1, KIND_FORK, 1)), None);
@@ -134,13 +135,13 @@ mod tests {
     }
 
     #[test]
-    fn the_first_ones_can_be_missing_too() {
+    fn the_first_records_can_be_missing() {
         let lost = Gaps::default().observe(&header(3, KIND_EXEC, 8)).unwrap();
         assert_eq!((lost.cpu, lost.execs, lost.after_boot_ns), (3, 7, None));
     }
 
     #[test]
-    fn what_was_never_followed_by_another_is_found_at_the_end() {
+    fn a_gap_without_a_later_record_is_found_at_the_end() {
         let mut gaps = Gaps::default();
         gaps.observe(&header(0, KIND_EXIT, 1));
         let mut stats = [CpuStats::default(); 2];
@@ -160,17 +161,17 @@ mod tests {
     }
 
     #[test]
-    fn what_the_kernel_passed_over_counts_too() {
+    fn skipped_events_count_as_lost() {
         let mut gaps = Gaps::default();
-        let missing = Missing { kind: KIND_EXEC.into(), count: 2, after_ns: Some(5), before_ns: 9 };
-        let lost = gaps.passed_over(&missing);
+        let missing = SkippedEvents { kind: KIND_EXEC.into(), count: 2, after_ns: Some(5), before_ns: 9 };
+        let lost = gaps.skipped(&missing);
         assert_eq!((lost.total, lost.execs, lost.passed_over), (2, 2, 2));
         assert_eq!((lost.after_boot_ns, lost.before_boot_ns), (Some(5), Some(9)));
         assert_eq!(gaps.lost(), 2);
     }
 
     #[test]
-    fn a_kind_that_is_not_known_is_not_followed() {
+    fn an_unknown_kind_is_ignored() {
         assert_eq!(Gaps::default().observe(&header(0, 900, 7)), None);
     }
 }

@@ -1,7 +1,7 @@
-//! Strings that come again and again, kept once.
+//! Shares strings that repeat.
 //!
-//! Most records of a busy machine repeat a few strings: compilers, shells, their directories. Looking one up costs less
-//! than allocating it, and the processes that have it in common share it.
+//! Most records of a busy machine repeat a few strings: compilers, shells, their directories. A lookup costs less than
+//! an allocation, and processes with the same string share it.
 
 use std::cell::RefCell;
 use std::hash::Hasher;
@@ -13,27 +13,27 @@ use tracer_common::limits::COMM_LEN;
 use crate::event::Image;
 use crate::record::text::{Arguments, Argv, Text};
 
-/// Strings remembered, a power of two; a newer one takes the place of an older that falls into the same.
-const PLACES: usize = 1024;
+/// Cache slots for strings, a power of two. A newer string replaces an older one in the same slot.
+const SLOTS: usize = 1024;
 
-/// Longer strings are seldom seen twice: what is remembered stays within 180 KiB.
-const LONGEST: usize = 128;
+/// Longer strings rarely repeat. This limits the cache to 180 KiB.
+const MAX_LEN: usize = 128;
 
-/// The same for whole argument lists; what is remembered of them stays within 80 KiB.
-const LISTS: usize = 256;
-const LONGEST_LIST: usize = 256;
+/// The same for whole argument lists: at most 80 KiB.
+const LIST_SLOTS: usize = 256;
+const MAX_LIST_LEN: usize = 256;
 
-/// And for the paths of an exec; what is remembered of them stays within 400 KiB, most often within 150.
-const PATHS: usize = 256;
-const LONGEST_PATHS: usize = 256;
+/// The same for the paths of an exec: at most 400 KiB, usually less than 150.
+const PATH_SLOTS: usize = 256;
+const MAX_PATHS_LEN: usize = 256;
 
-/// And for all its strings; what is remembered of them stays within 1 MiB, most often within 200 KiB.
-const EXECS: usize = 256;
-const LONGEST_STRINGS: usize = 512;
+/// The same for all strings of an exec: at most 1 MiB, usually less than 200 KiB.
+const EXEC_SLOTS: usize = 256;
+const MAX_STRINGS_LEN: usize = 512;
 
-/// The paths of an exec, and what they were made of.
+/// The paths of an exec, and the bytes that they were built from.
 type Paths = [Option<Text>; 4];
-type PathsSeen = (Box<[u8]>, Paths);
+type CachedPaths = (Box<[u8]>, Paths);
 
 /// All strings of an exec.
 #[derive(Clone)]
@@ -43,29 +43,29 @@ pub(crate) struct Strings {
     pub(crate) interpreter: Option<Text>,
 }
 
-/// What execs of a place have in common. Most command lines never come again, and those that do, often: none is remembered
-/// before it is seen twice.
+/// The last exec in a cache slot. Most command lines never repeat, and those that do repeat often. So an exec is stored
+/// only when it is seen twice.
 #[derive(Clone, Default)]
-struct ExecSeen {
-    /// Of the last that was looked for in vain.
+struct CachedExec {
+    /// Hash of the last lookup that missed.
     hash: usize,
     comm: [u8; COMM_LEN],
-    made_of: Box<[u8]>,
+    source: Box<[u8]>,
     strings: Option<Strings>,
 }
 
-/// A cache: what falls into a place is remembered there.
-type Places<T> = RefCell<Vec<Option<T>>>;
+/// A cache: each slot remembers the last value that was mapped to it.
+type Slots<T> = RefCell<Vec<Option<T>>>;
 
 thread_local! {
-    // Only caches: what they hold shows in no result.
-    static SEEN: Places<Arc<str>> = const { RefCell::new(Vec::new()) };
-    static LISTS_SEEN: Places<Arguments> = const { RefCell::new(Vec::new()) };
-    static PATHS_SEEN: Places<PathsSeen> = const { RefCell::new(Vec::new()) };
-    static EXECS_SEEN: RefCell<Vec<ExecSeen>> = const { RefCell::new(Vec::new()) };
+    // Only caches: their content does not change any result.
+    static TEXT_CACHE: Slots<Arc<str>> = const { RefCell::new(Vec::new()) };
+    static LIST_CACHE: Slots<Arguments> = const { RefCell::new(Vec::new()) };
+    static PATH_CACHE: Slots<CachedPaths> = const { RefCell::new(Vec::new()) };
+    static EXEC_CACHE: RefCell<Vec<CachedExec>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Bytes of the kernel as text.
+/// Converts bytes from the kernel to text.
 pub(crate) fn text(bytes: &[u8]) -> Text {
     match string(bytes) {
         Some(lossy) => Text { lossy, b64: None },
@@ -73,76 +73,77 @@ pub(crate) fn text(bytes: &[u8]) -> Text {
     }
 }
 
-/// The text in a NUL-padded array such as `task_struct.comm`.
+/// Converts a NUL-padded array such as `task_struct.comm` to text.
 pub(crate) fn padded(bytes: &[u8]) -> Text {
     text(bytes.split(|&b| b == 0).next().unwrap_or_default())
 }
 
-/// The paths of an exec. Whatever they are made of is in these bytes, so that the same bytes stand for the same paths.
-pub(crate) fn paths(made_of: &[u8], make: impl FnOnce() -> Paths) -> Paths {
-    if made_of.len() > LONGEST_PATHS {
+/// Returns the paths of an exec. They are built from `source` alone, so the same bytes give the same paths.
+pub(crate) fn paths(source: &[u8], make: impl FnOnce() -> Paths) -> Paths {
+    if source.len() > MAX_PATHS_LEN {
         return make();
     }
-    PATHS_SEEN.with_borrow_mut(|seen| {
-        if seen.is_empty() {
-            seen.resize(PATHS, None);
+    PATH_CACHE.with_borrow_mut(|cache| {
+        if cache.is_empty() {
+            cache.resize(PATH_SLOTS, None);
         }
-        let place = &mut seen[hash(made_of) % PATHS];
-        match place {
-            Some((known, paths)) if **known == *made_of => paths.clone(),
+        let slot = &mut cache[hash(source) % PATH_SLOTS];
+        match slot {
+            Some((known, paths)) if **known == *source => paths.clone(),
             _ => {
                 let paths = make();
-                *place = Some((made_of.into(), paths.clone()));
+                *slot = Some((source.into(), paths.clone()));
                 paths
             }
         }
     })
 }
 
-/// All strings of an exec. Whatever they are made of is in these bytes and in the name, so that the same stand for the same.
-pub(crate) fn strings(comm: &[u8; COMM_LEN], made_of: &[u8], make: impl FnOnce() -> Strings) -> Strings {
-    if made_of.len() > LONGEST_STRINGS {
+/// Returns all strings of an exec. They are built from `source` and the name alone, so the same input gives the same
+/// strings.
+pub(crate) fn strings(comm: &[u8; COMM_LEN], source: &[u8], make: impl FnOnce() -> Strings) -> Strings {
+    if source.len() > MAX_STRINGS_LEN {
         return make();
     }
-    EXECS_SEEN.with_borrow_mut(|seen| {
-        if seen.is_empty() {
-            seen.resize_with(EXECS, ExecSeen::default);
+    EXEC_CACHE.with_borrow_mut(|cache| {
+        if cache.is_empty() {
+            cache.resize_with(EXEC_SLOTS, CachedExec::default);
         }
-        let hash = hash(made_of);
-        let seen = &mut seen[hash % EXECS];
-        if let Some(strings) = &seen.strings
-            && *seen.made_of == *made_of
-            && seen.comm == *comm
+        let hash = hash(source);
+        let slot = &mut cache[hash % EXEC_SLOTS];
+        if let Some(strings) = &slot.strings
+            && *slot.source == *source
+            && slot.comm == *comm
         {
             return strings.clone();
         }
         let strings = make();
-        if seen.hash == hash {
-            *seen = ExecSeen { hash, comm: *comm, made_of: made_of.into(), strings: Some(strings.clone()) };
+        if slot.hash == hash {
+            *slot = CachedExec { hash, comm: *comm, source: source.into(), strings: Some(strings.clone()) };
         }
-        seen.hash = hash;
+        slot.hash = hash;
         strings
     })
 }
 
-/// The arguments as they lie in memory.
+/// Converts arguments as they are laid out in memory.
 pub(crate) fn argv(bytes: &[u8]) -> Argv {
-    if bytes.len() > LONGEST_LIST {
+    if bytes.len() > MAX_LIST_LEN {
         return Argv::new(bytes);
     }
-    LISTS_SEEN.with_borrow_mut(|seen| {
-        if seen.is_empty() {
-            seen.resize(LISTS, None);
+    LIST_CACHE.with_borrow_mut(|cache| {
+        if cache.is_empty() {
+            cache.resize(LIST_SLOTS, None);
         }
-        let place = &mut seen[hash(bytes) % LISTS];
-        if let Some(known) = place
+        let slot = &mut cache[hash(bytes) % LIST_SLOTS];
+        if let Some(known) = slot
             && known.as_bytes() == bytes
         {
             return Argv { lossy: known.clone(), b64: None };
         }
         let argv = Argv::new(bytes);
         if argv.b64.is_none() {
-            *place = Some(argv.lossy.clone());
+            *slot = Some(argv.lossy.clone());
         }
         argv
     })
@@ -154,23 +155,23 @@ fn hash(bytes: &[u8]) -> usize {
     hasher.finish() as usize
 }
 
-/// One string; none if it is not UTF-8.
+/// Returns a shared string, or None if the bytes are not UTF-8.
 fn string(bytes: &[u8]) -> Option<Arc<str>> {
-    if bytes.len() > LONGEST {
+    if bytes.len() > MAX_LEN {
         return std::str::from_utf8(bytes).ok().map(Arc::from);
     }
-    let place = hash(bytes) % PLACES;
-    SEEN.with_borrow_mut(|seen| {
-        if seen.is_empty() {
-            seen.resize(PLACES, None);
+    let slot = hash(bytes) % SLOTS;
+    TEXT_CACHE.with_borrow_mut(|cache| {
+        if cache.is_empty() {
+            cache.resize(SLOTS, None);
         }
-        if let Some(known) = &seen[place]
+        if let Some(known) = &cache[slot]
             && known.as_bytes() == bytes
         {
             return Some(known.clone());
         }
         let new: Arc<str> = std::str::from_utf8(bytes).ok()?.into();
-        seen[place] = Some(new.clone());
+        cache[slot] = Some(new.clone());
         Some(new)
     })
 }
@@ -182,10 +183,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_seen_twice_is_kept_once() {
+    fn repeated_strings_are_shared() {
         let (a, b) = (text(b"/usr/bin/cc"), text(b"/usr/bin/cc"));
         assert!(Arc::ptr_eq(&a.lossy, &b.lossy));
-        let long = vec![b'x'; LONGEST + 1];
+        let long = vec![b'x'; MAX_LEN + 1];
         assert!(!Arc::ptr_eq(&text(&long).lossy, &text(&long).lossy));
         let lists = || argv(b"cc\0-c\0").lossy;
         assert!(std::ptr::eq(lists().as_bytes(), lists().as_bytes()));
@@ -196,7 +197,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_else_shows(strings in proptest::collection::vec("[a-c/]{0,3}|.{0,200}", 0..200), junk: Vec<u8>) {
+        fn results_are_the_same_without_a_cache(strings in proptest::collection::vec("[a-c/]{0,3}|.{0,200}", 0..200), junk: Vec<u8>) {
             for string in &strings {
                 prop_assert_eq!(text(string.as_bytes()), Text::new(string.as_bytes()));
             }

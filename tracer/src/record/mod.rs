@@ -1,4 +1,4 @@
-//! A record of the ring buffer, decoded: still what the kernel side saw, nothing added.
+//! Decoded records of the ring buffer: exactly what the kernel side saw.
 
 pub mod decode;
 pub mod gaps;
@@ -30,14 +30,14 @@ pub enum Record {
     ExecFailed(Box<ExecFailed>),
     /// `cgroup_mkdir`, `cgroup_attach_task`, `cgroup_rmdir`.
     Cgroup(Cgroup),
-    /// `sched_process_free`: a dead process was waited for.
+    /// `sched_process_free`: a zombie was reaped.
     Reap(raw::Reap),
-    /// A kind that this build does not know: a newer kernel side. Counted, not lost.
+    /// A kind that this build does not know, from a newer kernel side. It is counted, not lost.
     Unknown(raw::Header),
 }
 
 impl Record {
-    /// The part that every record has.
+    /// Returns the header, which every record has.
     pub fn header(&self) -> &raw::Header {
         match self {
             Self::Fork(fork) => &fork.raw.header,
@@ -57,7 +57,7 @@ impl Record {
 pub struct Fork {
     /// The fixed part.
     pub raw: raw::Fork,
-    /// The child's pid in each namespace, outermost first; none when it is in the initial one.
+    /// The child's pid in each namespace, outermost first. None in the initial namespace.
     pub ns_pids: Option<Arc<[u32]>>,
 }
 
@@ -66,22 +66,22 @@ pub struct Fork {
 pub struct Exec {
     /// The fixed part.
     pub raw: raw::Exec,
-    /// Its name, its arguments, the executable and the working directory, both absolute in its mount namespace.
+    /// Its name, arguments, executable and working directory. Both paths are absolute in its mount namespace.
     pub image: Arc<Image>,
-    /// Path as given.
+    /// Path as passed to execve.
     pub filename: Option<Text>,
-    /// Interpreter, if another program than `filename` runs.
+    /// Interpreter, if it differs from `filename`.
     pub interpreter: Option<Text>,
-    /// Why the path of the executable is not whole, if so.
+    /// Why the path of the executable is incomplete, if it is.
     pub exe_capture: Option<Capture>,
-    /// Likewise of the working directory.
+    /// The same for the working directory.
     pub cwd_capture: Option<Capture>,
-    /// Likewise of the arguments.
+    /// The same for the arguments.
     pub argv_capture: Option<Capture>,
 }
 
 impl Exec {
-    /// An exec whose image is whole, and of which nothing else is known.
+    /// Returns an exec with a complete image and nothing else.
     pub fn new(raw: raw::Exec, image: Arc<Image>) -> Self {
         Self { raw, image, filename: None, interpreter: None, exe_capture: None, cwd_capture: None, argv_capture: None }
     }
@@ -92,26 +92,26 @@ impl Exec {
 pub struct ExecFailed {
     /// The fixed part.
     pub raw: raw::ExecFailed,
-    /// Path as given.
-    pub filename: Field<Text>,
-    /// Arguments as given.
-    pub argv: Field<Argv>,
+    /// Path as passed to execve.
+    pub filename: Captured<Text>,
+    /// Arguments as passed to execve.
+    pub argv: Captured<Argv>,
 }
 
-/// What befell a cgroup, with its path.
+/// A change of a cgroup, with its path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cgroup {
     /// The fixed part.
     pub raw: raw::Cgroup,
-    /// Its path, from the root of the hierarchy; empty if it could not be read.
+    /// Its path from the root of the hierarchy. Empty if it could not be read.
     pub path: Arc<str>,
 }
 
-/// A captured field: what there is of it, and what is missing.
+/// A captured field: its value, and why that is incomplete.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Field<T> {
-    /// What there is; none if it could not be read or does not apply.
+pub struct Captured<T> {
+    /// The value. None if it could not be read or does not apply.
     pub value: Option<T>,
-    /// Why it is not whole, if so.
+    /// Why it is incomplete, if it is.
     pub capture: Option<Capture>,
 }

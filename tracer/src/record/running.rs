@@ -1,4 +1,4 @@
-//! What the kernel's iterator writes: one record for each process that runs.
+//! Decodes the output of the kernel's iterator: one record for each running process.
 
 use tracer_common::limits::MAX_NS_LEVEL;
 use tracer_common::record as raw;
@@ -6,7 +6,7 @@ use tracer_common::record as raw;
 use super::decode::{self, DecodeError};
 use super::text::Text;
 
-/// A process that runs.
+/// A running process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Running {
     /// The fixed part.
@@ -18,14 +18,14 @@ pub struct Running {
 }
 
 impl Running {
-    /// Its pid in each pid namespace, outermost first, when it is in a nested one.
+    /// Returns its pid in each pid namespace, outermost first, if it is in a nested one.
     pub fn ns_pids(&self) -> Option<&[u32]> {
         let level = self.raw.ns_level as usize;
         (level != 0).then(|| self.raw.ns_pids.get(..=level)).flatten()
     }
 }
 
-/// Decodes the first of some records, and takes it off them. Total, as [`decode::decode`] is.
+/// Decodes the first record and removes it from `records`. It never panics, like [`decode::decode`].
 pub fn take(records: &mut &[u8]) -> Result<Running, DecodeError> {
     let (header, _) = decode::fixed::<raw::Header>(records)?;
     let length = DecodeError::Length { len: header.len, have: records.len() };
@@ -49,7 +49,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_makes_it_panic(bytes: Vec<u8>, len in 0..400u32) {
+        fn no_input_makes_it_panic(bytes: Vec<u8>, len in 0..400u32) {
             let mut bytes = bytes;
             bytes.splice(0..0, len.to_ne_bytes());
             let mut rest = &bytes[..];
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_is_read_whole() {
+    fn a_record_is_decoded_completely() {
         let size = size_of::<raw::Running>();
         let mut bytes = vec![0_u8; size];
         let len = (size + 12) as u32;

@@ -1,40 +1,40 @@
-//! Tells what the kernel passed over, from its counters: pure.
+//! Computes from the kernel's counters which events it skipped. It does no I/O.
 
 use tracer_common::record::KINDS;
 
-/// How many events of each kind the kernel has passed over so far.
-pub type Untold = [u64; KINDS];
+/// How many events of each kind the kernel has skipped so far.
+pub type SkippedCounts = [u64; KINDS];
 
-/// Events of one kind that are missing.
+/// Skipped events of one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Missing {
+pub struct SkippedEvents {
     /// `KIND_*`.
     pub kind: usize,
-    /// How many at the most: the kernel does not tell what it passed over, and it may be nothing that is shown.
+    /// The most that may be missing: the kernel does not say what it skipped, and filters may exclude all of it.
     pub count: u64,
-    /// The last look before; none if there was none.
+    /// Time of the previous update. None for the first.
     pub after_ns: Option<u64>,
-    /// When they were missing.
+    /// Time of the update that found them missing.
     pub before_ns: u64,
 }
 
-/// What is known to be missing by now.
+/// Finds newly skipped events.
 #[derive(Clone, Debug, Default)]
-pub struct PassedOver {
-    told: Untold,
-    looked_ns: Option<u64>,
+pub struct SkippedTracker {
+    reported: SkippedCounts,
+    updated_ns: Option<u64>,
 }
 
-impl PassedOver {
-    /// What is missing since the last look.
-    pub fn look(&mut self, now: u64, untold: &Untold) -> Vec<Missing> {
-        let after_ns = self.looked_ns.replace(now);
+impl SkippedTracker {
+    /// Returns what was skipped since the last update.
+    pub fn update(&mut self, now: u64, counts: &SkippedCounts) -> Vec<SkippedEvents> {
+        let after_ns = self.updated_ns.replace(now);
         let mut out = Vec::new();
-        for (kind, (told, &untold)) in self.told.iter_mut().zip(untold).enumerate() {
-            let count = untold.saturating_sub(*told);
+        for (kind, (reported, &skipped)) in self.reported.iter_mut().zip(counts).enumerate() {
+            let count = skipped.saturating_sub(*reported);
             if count != 0 {
-                *told = untold;
-                out.push(Missing { kind, count, after_ns, before_ns: now });
+                *reported = skipped;
+                out.push(SkippedEvents { kind, count, after_ns, before_ns: now });
             }
         }
         out
@@ -49,23 +49,23 @@ mod tests {
 
     const S: u64 = 1_000_000_000;
 
-    fn untold(forks: u64, execs: u64) -> Untold {
+    fn counts(forks: u64, execs: u64) -> SkippedCounts {
         let mut out = [0; KINDS];
         (out[usize::from(KIND_FORK)], out[usize::from(KIND_EXEC)]) = (forks, execs);
         out
     }
 
-    fn missing(kind: u16, count: u64, after_ns: Option<u64>, before_ns: u64) -> Missing {
-        Missing { kind: kind.into(), count, after_ns, before_ns }
+    fn skipped(kind: u16, count: u64, after_ns: Option<u64>, before_ns: u64) -> SkippedEvents {
+        SkippedEvents { kind: kind.into(), count, after_ns, before_ns }
     }
 
     #[test]
-    fn what_is_passed_over_is_told_once_and_by_kind() {
-        let mut passed = PassedOver::default();
-        assert_eq!(passed.look(S, &untold(0, 2)), [missing(KIND_EXEC, 2, None, S)]);
-        assert_eq!(passed.look(2 * S, &untold(0, 2)), []);
-        let both = [missing(KIND_FORK, 1, Some(2 * S), 3 * S), missing(KIND_EXEC, 3, Some(2 * S), 3 * S)];
-        assert_eq!(passed.look(3 * S, &untold(1, 5)), both);
-        assert_eq!(passed.look(4 * S, &untold(1, 5)), []);
+    fn skipped_events_are_reported_once_and_by_kind() {
+        let mut tracker = SkippedTracker::default();
+        assert_eq!(tracker.update(S, &counts(0, 2)), [skipped(KIND_EXEC, 2, None, S)]);
+        assert_eq!(tracker.update(2 * S, &counts(0, 2)), []);
+        let both = [skipped(KIND_FORK, 1, Some(2 * S), 3 * S), skipped(KIND_EXEC, 3, Some(2 * S), 3 * S)];
+        assert_eq!(tracker.update(3 * S, &counts(1, 5)), both);
+        assert_eq!(tracker.update(4 * S, &counts(1, 5)), []);
     }
 }

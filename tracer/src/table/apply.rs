@@ -1,4 +1,4 @@
-//! What each kind of record does to the table.
+//! How the table handles each kind of record.
 
 use tracer_common::record as raw;
 
@@ -18,27 +18,27 @@ impl Table {
         let at = Moment::of(&raw.header);
         if raw.flags & raw::FORK_THREAD != 0 {
             if let Some(slot) = self.resolve(raw.creator, at, out) {
-                self.learn_from_child(slot, &raw);
-                set_tid(self.tell(Detail::ThreadStart, slot, at, out), raw.child.tid);
+                self.copy_from_child(slot, &raw);
+                set_tid(self.report(Detail::ThreadStart, slot, at, out), raw.child.tid);
             }
             return;
         }
         let creator = self.resolve(raw.creator, at, out);
         let creator_id = creator.map(|creator| self.store[creator].id());
         if let Some(known) = self.store.find(raw.child) {
-            // Found in /proc before its record came out of the ring.
+            // Already found in /proc when its record left the ring.
             self.stats.merged += 1;
             self.store[known].creator = creator_id;
             self.correct_parent(known, raw.parent, at, out);
             return;
         }
         let same = raw.parent.tgid == raw.creator.tgid && raw.parent.start_ns == raw.creator.start_ns;
-        let parent = if same { creator } else { self.parent_in_common(creator, raw.parent, at, out) };
-        if !self.make_room(raw.child, at, out) {
+        let parent = if same { creator } else { self.common_parent(creator, raw.parent, at, out) };
+        if !self.free_pid(raw.child, at, out) {
             return;
         }
         if let Some(creator) = creator {
-            self.learn_from_child(creator, &raw);
+            self.copy_from_child(creator, &raw);
         }
         let mut entry = Entry::new(raw.child.tgid, raw.child.start_ns, self.options.utc_minus_boot_ns, Source::Kernel);
         let image = creator.map_or(ImageId::NONE, |creator| self.store[creator].image);
@@ -53,17 +53,17 @@ impl Table {
         let child = self.store.insert(entry);
         self.set_ids(child, &raw.ids);
         if let Some(creator) = creator.filter(|_| self.store[child].ns_pids.is_some()) {
-            self.born_into_container(child, creator);
+            self.forked_into_container(child, creator);
         }
         self.find_by_namespaces(child);
-        self.came_in(child, None, creator);
+        self.container_changed(child, None, creator);
 
         if let Some(parent) = parent {
             self.store.link(child, parent);
         }
-        self.tell(Detail::Fork, child, at, out);
+        self.report(Detail::Fork, child, at, out);
         let Some(parent) = parent.filter(|&parent| !self.store[parent].is_living()) else { return };
-        // Born (CLONE_PARENT) to one whose exit was already told: the kernel is about to move the child on.
+        // The parent of a CLONE_PARENT child has already exited: the kernel is about to reparent the child.
         let from = self.store[parent].id();
         match self.heir_of(parent, at, out) {
             Some(heir) if heir.slot != parent => self.reparent(child, from, heir, at, out),
@@ -72,9 +72,9 @@ impl Table {
         }
     }
 
-    /// A child begins as a copy of the thread that makes it. If that is the leader, its process has this name and these ids
-    /// by now: it may have changed them since it was last heard of.
-    fn learn_from_child(&mut self, creator: Slot, fork: &raw::Fork) {
+    /// Copies the name and ids that a child inherited to its creator, if the leader forked. The leader may have changed
+    /// them since its last record.
+    fn copy_from_child(&mut self, creator: Slot, fork: &raw::Fork) {
         if fork.creator.tid != fork.creator.tgid {
             return;
         }
@@ -85,9 +85,9 @@ impl Table {
         self.store.set_comm(creator, &fork.comm);
     }
 
-    /// The parent of a child that was made with CLONE_PARENT: its creator's own. If nobody knows the one that is named, that
-    /// has ended, and both children have gone to the same heir.
-    fn parent_in_common(
+    /// Returns the parent of a CLONE_PARENT child: the parent of its creator. If the named parent is not in the table,
+    /// it has exited. Then both children have the same new parent.
+    fn common_parent(
         &mut self,
         creator: Option<Slot>,
         named: raw::TaskRef,
@@ -106,14 +106,14 @@ impl Table {
         let before = raw::Ids { euid: raw.old_euid, egid: raw.old_egid, ..raw.ids };
         let Some(slot) = self.resolve_with(raw.task, raw.parent, &before, None, at, out) else { return };
         if !self.store[slot].is_living() {
-            // Only one whose end was not seen can turn out to be alive, and only while nobody else has its pid.
-            let ended = self.store[slot].end.is_some_and(|end| end.told);
+            // A process can only come back if its exit was not reported and no other process has its pid.
+            let ended = self.store[slot].end.is_some_and(|end| end.reported);
             if ended || self.store.newest(raw.task.tgid) != Some(slot) {
                 self.stats.merged += 1;
                 return;
             }
             self.store[slot].zombie = false;
-            self.lives(slot);
+            self.stop_awaiting_reap(slot);
             self.store.revive(slot);
             if let Some(parent) = self.parent_of(slot).filter(|&parent| self.store[parent].is_living()) {
                 self.store.link(slot, parent);
@@ -122,7 +122,7 @@ impl Table {
         self.correct_parent(slot, raw.parent, at, out);
         let before = self.container_of(slot);
         self.set_ids(slot, &raw.ids);
-        self.look_again_where(slot, before.as_deref());
+        self.recheck_container(slot, before.as_deref());
 
         let internal = raw.flags & raw::EXEC_INTERNAL_MOUNT != 0;
         let memfd = internal && image.exe.as_ref().is_some_and(|exe| exe.starts_with("/memfd:"));
@@ -132,7 +132,7 @@ impl Table {
 
         let entry = &mut self.store[slot];
         (entry.kthread, entry.bare) = (false, false);
-        // A program with the set-user-ID bit keeps the command line that its user chose, whatever it becomes later.
+        // A setuid program keeps the command line that its user chose, whatever ids it takes later.
         entry.by_root = raw.old_euid == 0 && raw.ids.uid == 0 && raw.ids.euid == 0;
         entry.execs += 1;
         entry.exec_ns = at.boot_ns;
@@ -156,7 +156,7 @@ impl Table {
             exe_capture,
             cwd_capture,
         });
-        self.tell(Detail::Exec(Some(exec)), slot, at, out);
+        self.report(Detail::Exec(Some(exec)), slot, at, out);
         self.container_execed(slot, at, out);
         self.runtime_execed(slot);
     }
@@ -166,17 +166,17 @@ impl Table {
         let Some(slot) = self.resolve_with(exit.task, exit.parent, &exit.ids, Some(exit), at, out) else { return };
         if exit.flags & raw::EXIT_GROUP == 0 {
             let ended = Detail::ThreadExit(Box::new(status(exit.status)));
-            set_tid(self.tell(ended, slot, at, out), exit.task.tid);
+            set_tid(self.report(ended, slot, at, out), exit.task.tid);
             return;
         }
-        if self.store[slot].end.is_some_and(|end| end.told) {
+        if self.store[slot].end.is_some_and(|end| end.reported) {
             self.stats.merged += 1;
             return;
         }
         self.correct_parent(slot, exit.parent, at, out);
         let before = self.container_of(slot);
         self.set_ids(slot, &exit.ids);
-        self.look_again_where(slot, before.as_deref());
+        self.recheck_container(slot, before.as_deref());
         let entry = &mut self.store[slot];
         entry.zombie = false;
         entry.kthread = exit.flags & raw::EXIT_KTHREAD != 0;
@@ -195,39 +195,39 @@ impl Table {
             usage_partial: exit.flags & raw::EXIT_USAGE_PARTIAL != 0,
             ..status(exit.status)
         });
-        self.tell(Detail::Exit(ended), slot, at, out);
+        self.report(Detail::Exit(ended), slot, at, out);
 
         let heir = match exit.reaper {
-            // It is its own reaper only as the init of its namespace, whatever the flag says.
+            // A process is its own reaper only as the init of its namespace, whatever the flag says.
             reaper if exit.flags & raw::EXIT_NS_INIT != 0 || reaper.tgid == exit.task.tgid => Heir::Nobody,
             raw::TaskRef { tgid: 0, .. } if exit.flags & raw::EXIT_REAPER_DEEP != 0 => Heir::Later,
             raw::TaskRef { tgid: 0, .. } => Heir::Unknown,
             reaper => Heir::Process(reaper, exit.flags & raw::EXIT_REAPER_SUBREAPER != 0),
         };
-        self.dies(slot, at.boot_ns);
-        self.end(slot, End { boot_ns: at.boot_ns, status: Some(exit.status), told: true, heir }, at, out);
+        self.await_reap(slot, at.boot_ns);
+        self.end(slot, End { boot_ns: at.boot_ns, status: Some(exit.status), reported: true, heir }, at, out);
         self.container_exited(slot, Some(exit.status), &spent, at, out);
     }
 
     pub(super) fn signal(&mut self, signal: &raw::Signal) {
-        // One that nobody knows is no reason to make up a process: it may be long dead.
+        // An unknown target does not create an entry: it may have exited long ago.
         let known = self.store.find(signal.target);
-        if let Some(target) = known.or_else(|| self.stranger_signalled(signal.target))
+        if let Some(target) = known.or_else(|| self.late_match_signalled(signal.target))
             && self.store[target].is_living()
         {
             self.causes.note(target, signal);
         }
     }
 
-    /// Buries a process and gives its children to its heir.
+    /// Marks a process as exited and gives its children to its heir.
     pub(super) fn end(&mut self, slot: Slot, end: End, at: Moment, out: &mut Vec<Event>) {
         self.has_unsettled |= end.heir == Heir::Later && self.store[slot].first_child.is_some();
-        self.store.bury(slot, end);
-        self.bequeath(slot, at, out);
+        self.store.mark_exited(slot, end);
+        self.reparent_children(slot, at, out);
     }
 
-    /// Who is meant by a record; made up if nobody knows it. None if there is no such process, or if it has been
-    /// dead so long that it is forgotten.
+    /// Returns the process that a record names, and adds it if it is unknown. Returns None if there is no such process,
+    /// or if it exited too long ago to be remembered.
     pub(super) fn resolve(&mut self, task: raw::TaskRef, at: Moment, out: &mut Vec<Event>) -> Option<Slot> {
         if task.tgid == 0 {
             return None;
@@ -235,14 +235,14 @@ impl Table {
         if let Some(slot) = self.store.find(task) {
             return Some(slot);
         }
-        self.make_room(task, at, out).then(|| {
-            let slot = self.make_up(task);
-            self.tell_made_up(slot, at, out);
+        self.free_pid(task, at, out).then(|| {
+            let slot = self.infer(task);
+            self.report_inferred(slot, at, out);
             slot
         })
     }
 
-    /// The same for the process that a record is about, which tells more than who it is.
+    /// Like [`Self::resolve`], for the process that a record is about: such a record also has its ids and parent.
     pub(super) fn resolve_with(
         &mut self,
         task: raw::TaskRef,
@@ -259,12 +259,12 @@ impl Table {
             return Some(slot);
         }
         let parent_slot = self.resolve(parent, at, out);
-        // Before it is there: this may make up others.
+        // Resolved before the process is added: this may add other processes.
         let parent_slot = parent_slot.and_then(|parent| self.heir_or_self(parent, at, out));
-        if !self.make_room(task, at, out) {
+        if !self.free_pid(task, at, out) {
             return None;
         }
-        let slot = self.make_up(task);
+        let slot = self.infer(task);
         self.set_ids(slot, ids);
         if let Some(exit) = exit {
             self.store.set_comm(slot, &exit.comm);
@@ -275,20 +275,20 @@ impl Table {
             None => {}
             Some(Inherits { slot: parent, .. }) => self.store.link(slot, parent),
         }
-        self.tell_made_up(slot, at, out);
+        self.report_inferred(slot, at, out);
         Some(slot)
     }
 
-    pub(super) fn make_up(&mut self, task: raw::TaskRef) -> Slot {
+    pub(super) fn infer(&mut self, task: raw::TaskRef) -> Slot {
         let mut entry = Entry::new(task.tgid, task.start_ns, self.options.utc_minus_boot_ns, Source::Kernel);
         (entry.inferred, entry.bare) = (self.was_missed(), !self.was_missed());
         self.stats.inferred += u64::from(entry.inferred);
         self.store.insert(entry)
     }
 
-    /// Makes sure that nobody alive has the pid of a process that is about to be put in: whoever has it must have ended
-    /// unseen. False if it is the other way round, and `task` is the one that is long gone.
-    pub(super) fn make_room(&mut self, task: raw::TaskRef, at: Moment, out: &mut Vec<Event>) -> bool {
+    /// Frees the pid of a process that is about to be added: a live holder must have exited unseen. Returns false if
+    /// the holder is younger. Then `task` itself exited long ago.
+    pub(super) fn free_pid(&mut self, task: raw::TaskRef, at: Moment, out: &mut Vec<Event>) -> bool {
         let Some(old) = self.store.by_pid(task.tgid) else { return true };
         if self.store[old].start_ns > task.start_ns {
             return false;
@@ -298,7 +298,7 @@ impl Table {
     }
 }
 
-/// A wait status taken apart (`WIFSIGNALED` and friends).
+/// Splits a wait status (`WIFSIGNALED` and related macros).
 pub(super) fn status(status: u32) -> event::Exit {
     let mut exit = event::Exit::default();
     match status & 0x7f {

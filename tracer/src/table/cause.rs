@@ -1,4 +1,4 @@
-//! Why processes end by a signal: the last few signals that each was sent.
+//! Why processes are killed by signals: the last few signals sent to each process.
 
 use rustc_hash::FxHashMap;
 use tracer_common::record as raw;
@@ -8,19 +8,19 @@ use crate::event::Cause;
 use crate::event::id::ProcessId;
 use crate::record::text::Text;
 
-/// Signals of different numbers remembered for one process. One that kills is as a rule the last.
+/// How many different signals are remembered per process. The signal that kills is usually the last.
 const KEPT: usize = 4;
 
 /// include/uapi/asm-generic/signal.h.
 const SIGSYS: u32 = 31;
 
-/// Signals that may yet kill someone.
+/// Recent signals by target. Each of them may still kill its target.
 #[derive(Debug, Default)]
 pub(super) struct Causes(FxHashMap<Slot, Vec<raw::Signal>>);
 
 impl Causes {
-    /// A signal was sent. One that a process sends to itself after it had come from elsewhere (it waited, blocked) keeps
-    /// its first sender.
+    /// Notes that a signal was sent. A process may block a signal from elsewhere and later raise it itself: then the
+    /// first sender is kept.
     pub(super) fn note(&mut self, target: Slot, signal: &raw::Signal) {
         let sent = self.0.entry(target).or_default();
         let earlier = sent.iter().position(|earlier| earlier.signal == signal.signal).map(|at| sent.remove(at));
@@ -39,7 +39,7 @@ impl Causes {
         });
     }
 
-    /// Its target ended: how, and by which signal if by any. Gives who sent that, and forgets all that it was sent.
+    /// Returns who sent the signal that killed `target`, if a signal did. Forgets all signals sent to it.
     pub(super) fn take(&mut self, target: Slot, killed_by: Option<u32>, flags: u32) -> Option<Cause> {
         let sent = if self.0.is_empty() { None } else { self.0.remove(&target) };
         let killed_by = killed_by?;

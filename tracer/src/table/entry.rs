@@ -1,4 +1,4 @@
-//! What the table keeps of one process, and how that becomes an [`event::Process`].
+//! What the table stores of one process, and its conversion to [`event::Process`].
 
 use std::sync::Arc;
 
@@ -11,93 +11,94 @@ use crate::event::id::{ProcessId, TICK_NS};
 use crate::event::time::Timestamp;
 use crate::event::{Image, Origin, Process, ProcessContainer, Source};
 
-/// Who the parent is.
+/// The parent of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Parent {
     /// Not known.
     Unknown,
     /// None: the kernel started it (`init`, `kthreadd`).
     None,
-    /// This one, by its public id and where it lies. The place is empty once the table has forgotten it, and in
-    /// an entry that is dead itself.
+    /// A process, by its public id and its slot. The slot is None once the table has forgotten the parent, and in
+    /// entries of exited processes.
     Process(ProcessId, Option<Slot>),
 }
 
-/// Who gets the children of a process that is dead.
+/// The process that inherits the children of an exited process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Heir {
-    /// Nobody told: its exit was lost, or its record does not say.
+    /// Unknown: the exit was lost, or its record does not name the heir.
     Unknown,
-    /// Nobody yet: it was found ending, or its reaper is too far up for the kernel side. They are its own until a record, or
-    /// another look at `/proc`, says more.
+    /// Not yet known: the process was found exiting, or its reaper is too far up for the kernel side. It keeps its
+    /// children until a record or a new read of `/proc` shows their parent.
     Later,
-    /// Nobody: the init of a pid namespace takes all in it along (`zap_pid_ns_processes`, kernel/pid_namespace.c);
-    /// until they are gone they stay its children.
+    /// Nobody: the init of a pid namespace kills every process in it (`zap_pid_ns_processes`, kernel/pid_namespace.c).
+    /// They stay its children until they have exited.
     Nobody,
-    /// This process, as the dying one's exit record says; and if it is a child subreaper.
+    /// A process, as the exit record says, and whether it is a child subreaper.
     Process(raw::TaskRef, bool),
 }
 
-/// How a process ended.
+/// How a process exited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct End {
-    /// `CLOCK_BOOTTIME`, in nanoseconds; of a process that was found dead, or whose exit was lost, when that was noticed.
+    /// `CLOCK_BOOTTIME`, in nanoseconds. If the exit was not seen, the time when it was noticed.
     pub(super) boot_ns: u64,
-    /// As `wait()` gives it; none if the exit was not seen.
+    /// As `wait()` returns it. None if the exit was not seen.
     pub(super) status: Option<u32>,
-    /// Whether its end has been told. Not of one that was found dead.
-    pub(super) told: bool,
+    /// Whether the exit was reported. False for a process that was found as a zombie.
+    pub(super) reported: bool,
     pub(super) heir: Heir,
 }
 
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) pid: u32,
-    /// `CLOCK_BOOTTIME` at creation, in nanoseconds; rounded down to the tick while not `exact`.
+    /// `CLOCK_BOOTTIME` at creation, in nanoseconds. Rounded down to the tick while not `exact`.
     pub(super) start_ns: u64,
     /// `start_ns` comes from the kernel side, not from `/proc`.
     pub(super) exact: bool,
-    /// When it was created, in UTC, as every event says it: `start_ns` may become exact and the wall clock be set, but a
-    /// process has one start. 0 if unknown.
+    /// Creation time in UTC, the same in every event: it is kept when `start_ns` becomes exact or the wall clock is
+    /// set. 0 if unknown.
     pub(super) start_utc_ns: i64,
     pub(super) source: Source,
     pub(super) inferred: bool,
-    /// Nothing is known of it but who it is: what it did before was left out ([`Table::leave_out`](super::Table::leave_out)).
+    /// Only its identity is known: its earlier records were filtered out
+    /// ([`Table::forget_unmatched`](super::Table::forget_unmatched)).
     pub(super) bare: bool,
     pub(super) kthread: bool,
     pub(super) zombie: bool,
     /// Was chosen as reaper because it is a child subreaper.
     pub(super) subreaper: bool,
     pub(super) execs: u32,
-    /// `CLOCK_BOOTTIME` of its last exec, in nanoseconds: what was read before says nothing of its image. 0 for none.
+    /// `CLOCK_BOOTTIME` of its last exec, in nanoseconds. Anything read earlier is about another image. 0 for none.
     pub(super) exec_ns: u64,
     pub(super) parent: Parent,
-    /// When `/proc` was asked for the parent (`CLOCK_BOOTTIME`): what records from before say of it is older. 0 for never.
+    /// When the parent was read from `/proc` (`CLOCK_BOOTTIME`). Earlier records about it are out of date. 0 for never.
     pub(super) parent_read_ns: u64,
     pub(super) creator: Option<ProcessId>,
-    /// [`raw::ID_UNSET`] stands for unknown too.
+    /// [`raw::ID_UNSET`] also stands for unknown.
     pub(super) ids: raw::Ids,
-    /// What is known of `ids.cgroup`.
+    /// The cgroup with the id `ids.cgroup`, if known.
     pub(super) cgroup: Option<Arc<Cgroup>>,
-    /// How it came into its container.
+    /// How it entered its container.
     pub(super) origin: Option<Origin>,
     pub(super) image: ImageId,
-    /// Root executed that image: only then does its command line say anything about others.
+    /// Root executed that image: only then is its command line evidence about containers.
     pub(super) by_root: bool,
     pub(super) ns_pids: Option<Arc<[u32]>>,
     pub(super) end: Option<End>,
-    /// The living children, in the order in which they became such (`task_struct.children`), and the place
-    /// among the parent's.
+    /// The living children in the order in which they were added (`task_struct.children`), and the links between
+    /// siblings.
     pub(super) first_child: Option<Slot>,
     pub(super) last_child: Option<Slot>,
     pub(super) next_sibling: Option<Slot>,
     pub(super) previous_sibling: Option<Slot>,
-    /// The one that had this pid before.
+    /// The process that had this pid before.
     pub(super) older: Option<Slot>,
 }
 
 impl Entry {
-    /// A process of which no more is known than which one it is.
+    /// Returns an entry with nothing but an identity.
     pub(super) fn new(pid: u32, start_ns: u64, utc_minus_boot_ns: i64, source: Source) -> Self {
         Self {
             pid,
@@ -130,7 +131,7 @@ impl Entry {
         }
     }
 
-    /// Gives back what it shares with others, its image to the caller: it is forgotten.
+    /// Drops shared data of a forgotten process, and returns its image to be released.
     pub(super) fn clear(&mut self) -> ImageId {
         (self.cgroup, self.ns_pids) = (None, None);
         std::mem::replace(&mut self.image, ImageId::NONE)
@@ -144,7 +145,7 @@ impl Entry {
         self.end.is_none()
     }
 
-    /// True if this is the process that started at `start_ns`, as far as can be told.
+    /// Returns true if this process started at `start_ns`, to the known precision.
     pub(super) fn started_at(&self, start_ns: u64) -> bool {
         if self.exact { self.start_ns == start_ns } else { self.start_ns / TICK_NS == start_ns / TICK_NS }
     }
@@ -163,7 +164,7 @@ impl Entry {
         }
     }
 
-    /// As the output shows it. `image` is what it runs, `container` what it is in, `tty` the name of its terminal.
+    /// Converts the entry for output. `image` is what it runs, `container` where it runs, `tty` its terminal's name.
     pub(super) fn process(
         &self,
         image: Arc<Image>,
@@ -209,7 +210,7 @@ impl Entry {
     }
 }
 
-/// Moves a boot time to UTC.
+/// Converts boot time to UTC.
 pub(super) fn boot_to_utc(boot_ns: u64, utc_minus_boot_ns: i64) -> i64 {
     utc_minus_boot_ns.saturating_add_unsigned(boot_ns)
 }

@@ -1,4 +1,4 @@
-//! Execs that fail: they change nothing but what is known.
+//! Failed execs. They change only the known ids of a process.
 
 use tracer_common::record as raw;
 
@@ -19,8 +19,8 @@ impl Table {
             return;
         }
         self.correct_parent(slot, raw.parent, at, out);
-        // It may have changed them since it was last heard of: a login does, right before its exec. Those of another thread
-        // than the leader are not the process's.
+        // The process may have changed its ids without a record: a login does so right before its exec. Ids of a thread
+        // other than the leader do not count.
         if raw.task.tid == raw.task.tgid {
             let known = self.store[slot].ids;
             self.store[slot].ids = raw::Ids { uid: raw.uid, gid: raw.gid, euid: raw.euid, egid: raw.egid, ..known };
@@ -48,6 +48,6 @@ impl Table {
             attempts: None,
             paths: None,
         });
-        self.tell(Detail::ExecFailed(failed), slot, at, out);
+        self.report(Detail::ExecFailed(failed), slot, at, out);
     }
 }

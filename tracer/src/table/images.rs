@@ -1,26 +1,27 @@
-//! What processes run, kept once for all that have it in common, and how much memory that takes.
+//! The images (programs and arguments) of processes, stored once per distinct image, and their memory.
 //!
-//! Who holds an image is counted here, and not by its [`Arc`]: events and the decoder's cache have it too, for a while.
+//! References from entries are counted here, not by the [`Arc`]: events and the decoder's cache also hold it for a
+//! while.
 
 use std::mem::size_of;
 use std::sync::Arc;
 
 use tracer_common::limits::COMM_LEN;
 
-use super::room;
+use super::budget;
 use crate::event::Image;
 use crate::record::intern;
 use crate::record::text::Text;
 
-/// Images that may come again: storms run the same few commands over and over.
+/// How many recent images are kept for reuse: storms run the same few commands over and over.
 const RECENT: usize = 256;
 
-/// Place of an image, valid as long as it is held.
+/// Index of an image, valid while it is referenced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct ImageId(u32);
 
 impl ImageId {
-    /// That of a process of which nothing is known; always there, and nobody has to hold it.
+    /// The image of a process of which nothing is known. It always exists and needs no reference.
     pub(super) const NONE: Self = Self(0);
 
     fn index(self) -> usize {
@@ -29,14 +30,14 @@ impl ImageId {
 }
 
 #[derive(Debug)]
-struct Held {
+struct StoredImage {
     image: Arc<Image>,
-    holders: u32,
+    references: u32,
     /// Memory that it takes.
     bytes: usize,
 }
 
-/// The same image under another name, as a thread that has one of its own hands down to each of its children.
+/// The same image under another name. A thread with its own name passes that on to each of its children.
 #[derive(Debug)]
 struct Renamed {
     from: ImageId,
@@ -44,21 +45,21 @@ struct Renamed {
     to: ImageId,
 }
 
-/// All images that are in use.
+/// All images in use.
 #[derive(Debug)]
 pub(super) struct Images {
-    held: Vec<Held>,
+    entries: Vec<StoredImage>,
     free: Vec<ImageId>,
     bytes: usize,
-    /// Those of the last execs that the decoder has seen before, by where they lie; a newer one takes the place of an older.
+    /// Images of recent execs that the decoder has seen before, by address. A newer one replaces an older.
     recent: Vec<Option<ImageId>>,
     renamed: Option<Renamed>,
 }
 
 impl Default for Images {
     fn default() -> Self {
-        let none = Held { image: Image::none(), holders: 0, bytes: 0 };
-        Self { held: vec![none], free: Vec::new(), bytes: 0, recent: Vec::new(), renamed: None }
+        let none = StoredImage { image: Image::none(), references: 0, bytes: 0 };
+        Self { entries: vec![none], free: Vec::new(), bytes: 0, recent: Vec::new(), renamed: None }
     }
 }
 
@@ -66,144 +67,145 @@ impl std::ops::Index<ImageId> for Images {
     type Output = Arc<Image>;
 
     fn index(&self, id: ImageId) -> &Arc<Image> {
-        &self.held[id.index()].image
+        &self.entries[id.index()].image
     }
 }
 
 impl Images {
-    /// Memory that they take, in bytes: at most, for short strings are shared even among different images.
+    /// Returns their memory in bytes. This is an upper bound: different images may share short strings.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Takes an image in, for its first holder.
-    pub(super) fn take_in(&mut self, image: Arc<Image>) -> ImageId {
-        let held = Held { bytes: bytes(&image), image, holders: 1 };
-        self.bytes += held.bytes;
+    /// Adds an image with one reference.
+    pub(super) fn add(&mut self, image: Arc<Image>) -> ImageId {
+        let entry = StoredImage { bytes: bytes(&image), image, references: 1 };
+        self.bytes += entry.bytes;
         if let Some(id) = self.free.pop() {
-            self.held[id.index()] = held;
+            self.entries[id.index()] = entry;
             return id;
         }
-        self.held.push(held);
-        ImageId((self.held.len() - 1) as u32)
+        self.entries.push(entry);
+        ImageId((self.entries.len() - 1) as u32)
     }
 
-    /// One more holds it.
-    pub(super) fn hold(&mut self, id: ImageId) -> ImageId {
-        self.held[id.index()].holders += u32::from(id != ImageId::NONE);
+    /// Adds a reference.
+    pub(super) fn acquire(&mut self, id: ImageId) -> ImageId {
+        self.entries[id.index()].references += u32::from(id != ImageId::NONE);
         id
     }
 
-    /// One less holds it.
-    pub(super) fn let_go(&mut self, id: ImageId) {
+    /// Drops a reference.
+    pub(super) fn release(&mut self, id: ImageId) {
         if id == ImageId::NONE {
             return;
         }
-        let held = &mut self.held[id.index()];
-        held.holders -= 1;
-        if held.holders == 0 {
-            self.bytes -= held.bytes;
-            held.image = Image::none();
+        let entry = &mut self.entries[id.index()];
+        entry.references -= 1;
+        if entry.references == 0 {
+            self.bytes -= entry.bytes;
+            entry.image = Image::none();
             self.free.push(id);
         }
     }
 
-    /// Holds an image that others may run as well: if the decoder remembers it (or somebody else has it), it is looked for.
+    /// Returns a reference to an image that other processes may share. Images that others hold too (the decoder, for
+    /// example) are looked up.
     pub(super) fn share(&mut self, image: Arc<Image>) -> ImageId {
         if Arc::strong_count(&image) == 1 {
-            return self.take_in(image);
+            return self.add(image);
         }
         if self.recent.is_empty() {
             self.recent.resize(RECENT, None);
         }
-        // By its address, without the bits that are alike for all.
+        // The address without the low bits, which are the same for all.
         let place = (Arc::as_ptr(&image).addr() / size_of::<Image>()) % RECENT;
         if let Some(known) = self.recent[place].filter(|&known| Arc::ptr_eq(&self[known], &image)) {
-            return self.hold(known);
+            return self.acquire(known);
         }
-        let id = self.take_in(image);
-        self.hold(id);
+        let id = self.add(image);
+        self.acquire(id);
         if let Some(old) = self.recent[place].replace(id) {
-            self.let_go(old);
+            self.release(old);
         }
         id
     }
 
-    /// Holds the same image under a name that a record tells, which most often is the one it has.
+    /// Returns a reference to the same image under the name in a record. Most often the name is unchanged.
     pub(super) fn named(&mut self, from: ImageId, comm: &[u8; COMM_LEN]) -> ImageId {
         if has_comm(&self[from], comm) {
-            return self.hold(from);
+            return self.acquire(from);
         }
         if let Some(known) = self.renamed.as_ref().filter(|known| known.from == from && known.comm == *comm) {
-            return self.hold(known.to);
+            return self.acquire(known.to);
         }
         let Text { lossy, b64 } = intern::padded(comm);
-        let to = self.take_in(Arc::new(Image { comm: Some(lossy), comm_b64: b64, ..Image::clone(&self[from]) }));
-        let renamed = Renamed { from: self.hold(from), comm: *comm, to: self.hold(to) };
+        let to = self.add(Arc::new(Image { comm: Some(lossy), comm_b64: b64, ..Image::clone(&self[from]) }));
+        let renamed = Renamed { from: self.acquire(from), comm: *comm, to: self.acquire(to) };
         if let Some(old) = self.renamed.replace(renamed) {
-            self.let_go(old.from);
-            self.let_go(old.to);
+            self.release(old.from);
+            self.release(old.to);
         }
         to
     }
 
-    /// Keeps none that nobody has.
+    /// Releases images that are kept only for reuse.
     pub(super) fn forget_recent(&mut self) {
         let recent = std::mem::take(&mut self.recent).into_iter().flatten();
         let renamed = self.renamed.take().into_iter().flat_map(|renamed| [renamed.from, renamed.to]);
         for id in recent.chain(renamed) {
-            self.let_go(id);
+            self.release(id);
         }
     }
 
-    /// Cuts arguments and working directories off, the largest images first, until all take no more than so many bytes. Tells
-    /// how many processes lost theirs.
+    /// Drops arguments and working directories, largest images first, until the total is at most `to_bytes`.
+    /// Returns how many processes lost theirs.
     pub(super) fn cut(&mut self, to_bytes: usize) -> u64 {
         self.forget_recent();
-        // A place that is free has neither.
+        // Free places have neither.
         let whole = |id: &ImageId| self[*id].argv.is_some() || self[*id].cwd.is_some();
-        let mut ids: Vec<ImageId> = (0..self.held.len() as u32).map(ImageId).filter(whole).collect();
-        ids.sort_unstable_by_key(|id| std::cmp::Reverse(self.held[id.index()].bytes));
+        let mut ids: Vec<ImageId> = (0..self.entries.len() as u32).map(ImageId).filter(whole).collect();
+        ids.sort_unstable_by_key(|id| std::cmp::Reverse(self.entries[id.index()].bytes));
         let mut cut = 0;
         for id in ids {
             if self.bytes <= to_bytes {
                 break;
             }
-            let held = &mut self.held[id.index()];
-            let Image { comm, comm_b64, exe, exe_b64, .. } = Image::clone(&held.image);
-            held.image = Arc::new(Image { comm, comm_b64, exe, exe_b64, ..Image::default() });
-            let bytes = bytes(&held.image);
-            self.bytes -= held.bytes - bytes;
-            held.bytes = bytes;
-            cut += u64::from(held.holders);
+            let entry = &mut self.entries[id.index()];
+            let Image { comm, comm_b64, exe, exe_b64, .. } = Image::clone(&entry.image);
+            entry.image = Arc::new(Image { comm, comm_b64, exe, exe_b64, ..Image::default() });
+            let bytes = bytes(&entry.image);
+            self.bytes -= entry.bytes - bytes;
+            entry.bytes = bytes;
+            cut += u64::from(entry.references);
         }
         cut
     }
 
-    /// Gives back places at the end that nobody needs.
+    /// Frees unused places at the end.
     pub(super) fn shrink(&mut self) {
-        room::truncate(&mut self.held, &mut self.free, ImageId::index);
-        self.held.shrink_to(2 * self.held.len());
+        budget::truncate(&mut self.entries, &mut self.free, ImageId::index);
+        self.entries.shrink_to(2 * self.entries.len());
         self.free.shrink_to(2 * self.free.len());
     }
 }
 
-/// True if the image already has this name.
+/// Returns true if the image already has this name.
 fn has_comm(image: &Image, comm: &[u8; COMM_LEN]) -> bool {
     let Image { comm: Some(name), comm_b64: None, .. } = image else { return false };
     let name = name.as_bytes();
     comm.starts_with(name) && comm.get(name.len()).is_none_or(|&next| next == 0)
 }
 
-/// Memory of an image, with that of all its strings and of its place.
+/// Returns the memory of an image, with all its strings and its place.
 fn bytes(image: &Image) -> usize {
     let Image { comm, comm_b64, exe, exe_b64, argv, argv_b64, cwd, cwd_b64 } = image;
     let lists = [argv, argv_b64].into_iter().flatten().map(|list| list.as_bytes().len());
     let texts = [comm, comm_b64, exe, exe_b64, cwd, cwd_b64].into_iter().flatten().map(|text| text.len());
-    size_of::<Held>() + shared(size_of::<Image>()) + lists.chain(texts).map(shared).sum::<usize>()
+    size_of::<StoredImage>() + shared(size_of::<Image>()) + lists.chain(texts).map(shared).sum::<usize>()
 }
 
-/// Memory of so many bytes in an [`Arc`]: its two counters, and what an allocator rounds up to.
+/// Returns the size of `bytes` bytes in an [`Arc`]: with its two counters, rounded up by the allocator.
 const fn shared(bytes: usize) -> usize {
     let with_counters = 2 * size_of::<usize>() + bytes;
     let with_size = (with_counters + size_of::<usize>()).next_multiple_of(16);
@@ -226,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_by_many_counts_once_and_until_the_last_lets_go() {
+    fn a_shared_image_counts_once_until_its_last_release() {
         let mut images = Images::default();
         let known = image(b"true\0-x\0");
         let one = images.share(known.clone());
@@ -234,25 +236,25 @@ mod tests {
         assert_eq!(all, bytes(&known));
         let two = images.share(known.clone());
         assert_eq!(one, two);
-        // Whoever else has it, as an event does, changes nothing.
+        // Other references, such as an event's, change nothing.
         let event = images[one].clone();
         let other = images.share(image(&[b'y'; 3000]));
         assert_eq!(images.bytes(), all + bytes(&images[other]));
-        images.let_go(other);
-        images.let_go(one);
+        images.release(other);
+        images.release(one);
         images.forget_recent();
-        assert_eq!(images.bytes(), all, "one still has it");
-        images.let_go(two);
+        assert_eq!(images.bytes(), all, "one reference is left");
+        images.release(two);
         assert_eq!(images.bytes(), 0);
         assert_eq!(event, known);
         let again = images.share(image(b"false\0"));
-        assert_eq!(again, two, "its place was free");
+        assert_eq!(again, two, "its slot was free");
     }
 
     #[test]
-    fn another_name_is_another_image_and_the_same_name_is_not() {
+    fn a_new_name_makes_a_new_image() {
         let mut images = Images::default();
-        let one = images.take_in(image(b"true\0"));
+        let one = images.add(image(b"true\0"));
         assert_eq!(images.named(one, &name("true")), one);
         let other = images.named(one, &name("worker-1"));
         assert_eq!(images.named(one, &name("worker-1")), other, "each time");
@@ -260,32 +262,32 @@ mod tests {
         assert_eq!(images[other].argv, images[one].argv);
         let third = images.named(one, &name("worker-2"));
         for (id, times) in [(one, 2), (other, 2), (third, 1)] {
-            (0..times).for_each(|_| images.let_go(id));
+            (0..times).for_each(|_| images.release(id));
         }
-        assert_ne!(images.bytes(), 0, "it may come again");
+        assert_ne!(images.bytes(), 0, "it is kept for reuse");
         images.forget_recent();
         assert_eq!(images.bytes(), 0);
-        let nobody = images.named(ImageId::NONE, &name("x"));
-        assert_eq!((images[nobody].comm.as_deref(), images[ImageId::NONE].comm.as_deref()), (Some("x"), None));
+        let bare = images.named(ImageId::NONE, &name("x"));
+        assert_eq!((images[bare].comm.as_deref(), images[ImageId::NONE].comm.as_deref()), (Some("x"), None));
     }
 
     #[test]
-    fn the_largest_are_cut_first_and_those_who_hold_them_are_counted() {
+    fn cuts_the_largest_images_first_and_counts_their_processes() {
         let mut images = Images::default();
-        let small = images.take_in(image(b"true\0"));
-        let gone = images.take_in(image(&[b'z'; 9000]));
-        let large = images.take_in(image(&[b'y'; 3000]));
-        images.hold(large);
-        images.let_go(gone);
+        let small = images.add(image(b"true\0"));
+        let gone = images.add(image(&[b'z'; 9000]));
+        let large = images.add(image(&[b'y'; 3000]));
+        images.acquire(large);
+        images.release(gone);
         assert_eq!(images.cut(1500), 2);
         assert!(images.bytes() <= 1500);
         assert_eq!((images[large].argv.as_ref(), images[large].cwd.as_ref()), (None, None));
         assert_eq!(images[large].exe.as_deref(), Some("/bin/true"));
         assert!(images[small].argv.is_some());
-        images.let_go(large);
-        images.let_go(large);
-        images.let_go(small);
+        images.release(large);
+        images.release(large);
+        images.release(small);
         images.shrink();
-        assert_eq!((images.bytes(), images.held.len(), images.free.len()), (0, 1, 0));
+        assert_eq!((images.bytes(), images.entries.len(), images.free.len()), (0, 1, 0));
     }
 }

@@ -1,7 +1,7 @@
-//! What is to be looked for of containers, and what was found: names, images, memory.
+//! Details of containers: requests for them, and replies with names, images and memory.
 //!
-//! The table does not look: it keeps the questions until they are taken ([`Table::take_asks`]), and an end that waits for an
-//! answer is told with that, or when it has waited for too long.
+//! The table does no lookups itself. It queues requests until [`Table::take_requests`] takes them. An exit event waits
+//! for its reply, up to a time limit.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,136 +9,142 @@ use std::sync::Arc;
 use super::container::Step;
 use super::store::Slot;
 use super::{Moment, Table};
-use crate::enrich::info::{Answer, Ask, Bundle, Info};
+use crate::enrich::info::{Bundle, Info, InfoReply, InfoRequest};
 use crate::enrich::oci;
 use crate::event::{self, Event, ProcessContainer};
 
-/// So long may the end of a container wait for what is still to be found out of it, in nanoseconds.
+/// How long the exit of a container may wait for details, in nanoseconds.
 const WAIT_NS: u64 = 1_000_000_000;
 
-/// Of so many containers what is known is kept that never came to be.
-const MOST: usize = 4096;
+/// Most containers for which details are kept although they do not exist (yet).
+const MAX_KEPT: usize = 4096;
 
 impl Table {
-    /// What is to be looked for, since this was last asked. Who waits does so from now on (`CLOCK_BOOTTIME`), however late it is.
-    pub fn take_asks(&mut self, now_ns: u64) -> Vec<Ask> {
-        let asks = std::mem::take(&mut self.asks);
-        for ask in &asks {
-            if let Ask::Last { id, .. } = ask
-                && let Some(life) = self.lives.get_mut(id)
+    /// Returns the requests since the last call. Containers that wait do so from `now_ns` on (`CLOCK_BOOTTIME`).
+    pub fn take_requests(&mut self, now_ns: u64) -> Vec<InfoRequest> {
+        let requests = std::mem::take(&mut self.requests);
+        for request in &requests {
+            if let InfoRequest::Final { id, .. } = request
+                && let Some(lifecycle) = self.containers.get_mut(id)
             {
-                life.asked_ns.get_or_insert(now_ns);
+                lifecycle.requested_ns.get_or_insert(now_ns);
             }
         }
-        asks
+        requests
     }
 
-    /// There was no room for these questions.
-    pub fn keep_asks(&mut self, asks: Vec<Ask>) {
-        self.asks.splice(0..0, asks);
+    /// Puts back requests that the caller could not queue.
+    pub fn return_requests(&mut self, requests: Vec<InfoRequest>) {
+        self.requests.splice(0..0, requests);
     }
 
-    /// True while the end of a container waits for an answer.
-    pub fn waits_for_answers(&self) -> bool {
-        self.lives.values().any(|life| life.waits_since().is_some())
+    /// Returns true while the exit of a container waits for a reply.
+    pub fn waits_for_replies(&self) -> bool {
+        self.containers.values().any(|lifecycle| lifecycle.waiting_since().is_some())
     }
 
-    /// When an end has waited for long enough.
-    pub(super) fn answers_due_ns(&self) -> Option<u64> {
-        self.lives.values().filter_map(super::container::Life::waits_since).min().map(|since| since + WAIT_NS)
+    /// Returns when the first exit will have waited long enough.
+    pub(super) fn replies_due_ns(&self) -> Option<u64> {
+        self.containers
+            .values()
+            .filter_map(super::container::Lifecycle::waiting_since)
+            .min()
+            .map(|since| since + WAIT_NS)
     }
 
-    pub(super) fn ask(&mut self, ask: Ask) {
+    pub(super) fn request(&mut self, request: InfoRequest) {
         if self.options.look_up {
-            self.asks.push(ask);
+            self.requests.push(request);
         }
     }
 
-    /// A process has another image: if that is a runtime of root that is to make a container, its bundle is where to look.
-    /// If there is such a container already the runtime will refuse, and its bundle describes nothing.
+    /// Requests the details of a container that a runtime of root is about to create: an exec names its bundle.
+    /// If the container exists, the runtime will refuse, so its bundle describes nothing.
     pub(super) fn runtime_execed(&mut self, slot: Slot) {
         if !self.options.look_up {
             return;
         }
-        let Some(line) = self.runtime_line(slot).filter(|line| line.verb == oci::Verb::Create) else { return };
-        if self.lives.get(&*line.id).is_some_and(super::container::Life::is_there) {
+        let Some(command) = self.runtime_command(slot).filter(|command| command.verb == oci::Verb::Create) else {
+            return;
+        };
+        if self.containers.get(&*command.id).is_some_and(super::container::Lifecycle::exists) {
             return;
         }
-        self.ask_by_runtime(slot);
+        self.request_by_runtime(slot);
     }
 
-    /// Asks for the bundle that a runtime names.
-    pub(super) fn ask_by_runtime(&mut self, slot: Slot) {
+    /// Requests the bundle that a runtime names.
+    pub(super) fn request_by_runtime(&mut self, slot: Slot) {
         if !self.options.look_up {
             return;
         }
-        let Some(line) = self.runtime_line(slot) else { return };
+        let Some(command) = self.runtime_command(slot) else { return };
         let cwd = self.store.image(slot).cwd.clone();
-        let path = match (line.bundle.as_deref(), cwd.as_deref()) {
+        let path = match (command.bundle.as_deref(), cwd.as_deref()) {
             (Some(given), Some(cwd)) => Path::new(cwd).join(given).to_str().map(Into::into),
             (given, cwd) => given.or(cwd).map(Into::into),
         };
         let within = self.container_of(slot).map(|container| container.cgroup.clone());
         let bundle = path.map(|path| Bundle { path, runtime: self.store[slot].id(), within });
-        let id: Arc<str> = line.id.into();
+        let id: Arc<str> = command.id.into();
         let asked_by = self.store[slot].id();
         if self.bundles_by.insert(id.clone(), asked_by) != Some(asked_by) {
-            // What another one said of this id is not true of the one that is made now.
+            // The details that another runtime gave for this id are not those of the new container.
             self.infos.remove(&id);
         }
-        if self.bundles_by.len() > MOST {
-            self.bundles_by.retain(|id, _| self.lives.contains_key(id));
+        if self.bundles_by.len() > MAX_KEPT {
+            self.bundles_by.retain(|id, _| self.containers.contains_key(id));
         }
-        self.ask(Ask::Look { id, cgroup: None, bundle, runtime: Some(line.runtime.into()) });
+        self.request(InfoRequest::LookUp { id, cgroup: None, bundle, runtime: Some(command.runtime.into()) });
     }
 
-    /// What was looked for, at a time that is given as `CLOCK_BOOTTIME`.
-    pub fn answer(&mut self, answer: Answer, boot_ns: u64, out: &mut Vec<Event>) {
+    /// Takes in a reply that arrived at `boot_ns` (`CLOCK_BOOTTIME`).
+    pub fn apply_reply(&mut self, reply: InfoReply, boot_ns: u64, out: &mut Vec<Event>) {
         let at = Moment { boot_ns, cpu: None };
-        let Answer { id, info, last, peak_memory_bytes } = answer;
+        let InfoReply { id, info, last, peak_memory_bytes } = reply;
         if let Some(info) = info {
-            if let Some(life) = self.lives.get_mut(&id) {
-                life.shown = Arc::new(shown(&id, &info));
+            if let Some(lifecycle) = self.containers.get_mut(&id) {
+                lifecycle.summary = Arc::new(summary(&id, &info));
             }
             let before = self.infos.insert(id.clone(), info.clone());
             if before.is_none_or(|before| before.name != info.name) {
-                self.name_changed(&id);
+                self.container_renamed(&id);
             }
-            self.tell_info(&id, at, out);
-            if self.infos.len() > MOST {
-                self.infos.retain(|id, _| self.lives.contains_key(id));
+            self.report_info(&id, at, out);
+            if self.infos.len() > MAX_KEPT {
+                self.infos.retain(|id, _| self.containers.contains_key(id));
             }
         }
-        if last && let Some(life) = self.lives.get_mut(&id) {
-            life.sums.peak_memory_bytes = peak_memory_bytes;
+        if last && let Some(lifecycle) = self.containers.get_mut(&id) {
+            lifecycle.sums.peak_memory_bytes = peak_memory_bytes;
             self.stop_waiting(&id, out);
         }
     }
 
-    /// What a container is called has changed: whoever chooses by name decides again.
-    fn name_changed(&mut self, id: &str) {
+    /// Handles a changed container name: filters by name have to be evaluated again.
+    fn container_renamed(&mut self, id: &str) {
         self.cgroups.touch(id);
-        let namespaces = self.lives.get(id).map_or([0; 2], |life| life.namespaces);
+        let namespaces = self.containers.get(id).map_or([0; 2], |lifecycle| lifecycle.namespaces);
         for number in namespaces.into_iter().filter(|&number| number != 0) {
             self.note_namespace(number);
         }
     }
 
-    /// Tells of a container that is there what its files say.
-    pub(super) fn tell_info(&self, id: &str, at: Moment, out: &mut Vec<Event>) {
-        let Some(life) = self.lives.get(id).filter(|life| life.created) else { return };
+    /// Reports what the files of an existing container say.
+    pub(super) fn report_info(&self, id: &str, at: Moment, out: &mut Vec<Event>) {
+        let Some(lifecycle) = self.containers.get(id).filter(|lifecycle| lifecycle.created) else { return };
         if self.infos.contains_key(id) {
-            self.tell_container(Step::Info, &life.container, None, at, out);
+            self.report_container(Step::Info, &lifecycle.container, None, at, out);
         }
     }
 
-    /// Tells the ends of containers that have waited for long enough, now that it is so late (`CLOCK_BOOTTIME`).
+    /// Reports the exits of containers that have waited long enough at `now_ns` (`CLOCK_BOOTTIME`).
     pub fn tick(&mut self, now_ns: u64, out: &mut Vec<Event>) {
         let late = |since: u64| since + WAIT_NS <= now_ns;
         let ids: Vec<Arc<str>> = self
-            .lives
+            .containers
             .iter()
-            .filter(|(_, life)| life.waits_since().is_some_and(late))
+            .filter(|(_, lifecycle)| lifecycle.waiting_since().is_some_and(late))
             .map(|(id, _)| id.clone())
             .collect();
         for id in ids {
@@ -146,14 +152,14 @@ impl Table {
         }
     }
 
-    /// Tells what waits for no answer any more.
+    /// Reports all exits that still wait.
     pub fn give_up_waiting(&mut self, out: &mut Vec<Event>) {
         self.tick(u64::MAX, out);
     }
 }
 
-/// What the lines of a container's processes say about it.
-pub(super) fn shown(id: &Arc<str>, info: &Info) -> ProcessContainer {
+/// Returns how events of a container's processes show it.
+pub(super) fn summary(id: &Arc<str>, info: &Info) -> ProcessContainer {
     let kubernetes = info.kubernetes.as_ref();
     ProcessContainer {
         id: id.clone(),
@@ -164,7 +170,7 @@ pub(super) fn shown(id: &Arc<str>, info: &Info) -> ProcessContainer {
     }
 }
 
-/// Puts what is known of a container into a line about it.
+/// Copies the known details of a container into an event about it.
 pub(super) fn fill(container: &mut event::Container, info: &Info, whole: bool) {
     container.name.clone_from(&info.name);
     container.image.clone_from(&info.image);

@@ -1,21 +1,22 @@
-//! The process table: decoded records in, [`Event`]s out. Pure: no I/O, and no clock but the records'.
+//! The process table turns decoded records into [`Event`]s. It is pure: no I/O, and no clock but the records' own.
 //!
-//! It knows of each process who created it, who its parent is now, its image and its ids, and it keeps a
-//! bounded number of the dead. What it relies on, and tests hold it to:
+//! For each process it knows the creator, the current parent, the image and the ids. It remembers a bounded number of
+//! exited processes. It relies on the following, and tests check it:
 //!
-//! - Records arrive in the order of the ring. Those of one task are in the order of its deeds; those of
-//!   several CPUs may be a little out of order.
-//! - `sched_process_exit` fires *before* the kernel gives the dying process's children another parent
-//!   (`do_exit` → `exit_notify`, kernel/exit.c). The table moves them at once, so for a moment it is ahead of the
-//!   kernel: records of that moment name a parent that is dead here, and are taken to mean its heir.
+//! - Records arrive in ring order. Records of one task are in the order of its actions. Records of different CPUs may
+//!   be slightly out of order.
+//! - `sched_process_exit` fires *before* the kernel reparents the children of the exiting process (`do_exit` →
+//!   `exit_notify`, kernel/exit.c). The table reparents them at once, so it is briefly ahead of the kernel. Records
+//!   from that moment name a parent that has exited here. They are taken to mean its heir.
 //! - A parent is always older than its children: only ancestors inherit them.
-//! - The public [`ProcessId`](crate::event::id::ProcessId) counts in ticks of 10 ms and cannot tell two processes that had the same pid within
-//!   one; inside, the start in nanoseconds does.
-//! - What was lost is put right from `/proc` ([`Table::resync`]), and every end is told, if only as `inferred`.
-//! - Nobody has an unknown parent: a process that a record names and the table does not know (its birth
-//!   was lost) becomes one, with an event of its own that says `inferred`.
+//! - The public [`ProcessId`](crate::event::id::ProcessId) counts ticks of 10 ms. It cannot distinguish two processes
+//!   that had the same pid within one tick. Internally the start in nanoseconds does.
+//! - What was lost is corrected from `/proc` ([`Table::resync`]). Every exit is reported, if need be as `inferred`.
+//! - Every parent is known. A record may name a process whose fork was lost. Then the table adds it and reports an
+//!   `inferred` event.
 
 mod apply;
+mod budget;
 mod cause;
 mod cgroup;
 mod container;
@@ -23,17 +24,16 @@ mod entry;
 mod failed;
 mod images;
 mod info;
-mod look;
+mod late_match;
 pub mod merge;
 mod origin;
 mod pids;
+mod query;
 mod refresh;
 mod reparent;
 mod resync;
-mod room;
 mod seeding;
 mod store;
-mod strangers;
 pub mod usage;
 mod zombies;
 
@@ -44,12 +44,12 @@ use tracer_common::record as raw;
 
 use self::cause::Causes;
 use self::entry::{Parent, boot_to_utc};
-pub use self::look::ProcessRef;
+pub use self::late_match::LateMatch;
 pub(crate) use self::origin::KTHREADD;
+pub use self::query::ProcessRef;
 use self::store::{Slot, Store};
-pub use self::strangers::Stranger;
 use self::zombies::Zombies;
-use crate::enrich::info::{Ask, Info};
+use crate::enrich::info::{Info, InfoRequest};
 use crate::enrich::{Cgroups, Container};
 use crate::event::time::Timestamp;
 use crate::event::{Ancestor, Detail, Event, Process};
@@ -57,28 +57,29 @@ use crate::record::Record;
 use crate::sys::tty;
 use crate::table::usage::SchedClock;
 
-/// More steps up a line of ancestors than any kernel allows; a longer one is a circle of bad records.
+/// More ancestors than any kernel allows. A longer chain is a cycle of bad records.
 const MAX_ANCESTORS: usize = 4096;
 
-/// Fewest dead that are kept: records that are on their way still name them.
-const MIN_DEAD: usize = 64;
+/// Minimum number of exited processes to remember: pending records still name them.
+const MIN_EXITED: usize = 64;
 
 /// How a [`Table`] works.
 #[derive(Clone, Copy, Debug)]
 pub struct TableOptions {
-    /// How many of the dead are kept (64 at the least: records that are on their way still name them).
+    /// How many exited processes are remembered (at least 64: pending records still name them).
     pub max_dead: usize,
-    /// Most bytes that all of it may take: what is given up to stay below stands in [`TableStats`]. The living are not.
+    /// Most bytes that the table may use. [`TableStats`] counts what is dropped to stay below. Living processes are
+    /// never dropped.
     pub max_bytes: usize,
-    /// UTC less `CLOCK_BOOTTIME`, in nanoseconds.
+    /// UTC minus `CLOCK_BOOTTIME`, in nanoseconds.
     pub utc_minus_boot_ns: i64,
-    /// Whether events tell the ancestors.
+    /// Whether events include the ancestors.
     pub ancestors: bool,
-    /// The dead are followed until they were waited for, and one that was not for so many nanoseconds is told of.
+    /// Follow exited processes until they are reaped. Report one that is not reaped after this many nanoseconds.
     pub zombie_after_ns: Option<u64>,
-    /// Bytes of a page of memory (`sysconf(_SC_PAGESIZE)`): max RSS is counted in pages.
+    /// Bytes of a memory page (`sysconf(_SC_PAGESIZE)`): max RSS is counted in pages.
     pub page_size: u64,
-    /// Somebody looks for what [`Table::take_asks`] gives: the end of a container waits for the answer.
+    /// The caller looks up what [`Table::take_requests`] returns: the exit of a container waits for the reply.
     pub look_up: bool,
 }
 
@@ -96,27 +97,27 @@ impl Default for TableOptions {
     }
 }
 
-/// What befell the table that is not an event.
+/// Counters of what happened to the table besides events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TableStats {
-    /// Processes put in because a record named them, not because their birth was seen.
+    /// Processes added because a record named them; their fork was not seen.
     pub inferred: u64,
-    /// Processes whose end was not seen: another has their pid.
+    /// Processes whose exit was not seen: another process has their pid.
     pub retired: u64,
-    /// Records that told again what was known: a second exit of one process (before Linux 6.16 two threads
-    /// that end at once may both be told as the last), or the fork of a process found in `/proc`.
+    /// Records that repeat what was known. Before Linux 6.16, two threads that exit at once may both be reported as the
+    /// last. Or the fork is of a process found in `/proc`.
     pub merged: u64,
-    /// Parents put right by a later record.
+    /// Parents corrected by a later record.
     pub corrected: u64,
     /// Records of a kind that this build does not know.
     pub unknown: u64,
-    /// The dead that were forgotten for want of memory.
+    /// Exited processes that were forgotten to save memory.
     pub dead_forgotten: u64,
-    /// Processes whose argument list and working directory were forgotten for want of memory.
+    /// Processes whose arguments and working directory were dropped to save memory.
     pub argv_forgotten: u64,
 }
 
-/// All processes, the living and some of the dead.
+/// All living processes and some exited ones.
 #[derive(Debug)]
 pub struct Table {
     store: Store,
@@ -125,23 +126,23 @@ pub struct Table {
     causes: Causes,
     cgroups: Cgroups,
     zombies: Zombies,
-    lives: container::Lives,
-    /// Which container the namespace of a number belongs to.
+    containers: container::Lifecycles,
+    /// The container that each namespace number belongs to.
     namespaces: FxHashMap<u32, Arc<Container>>,
-    /// Those that came or went, if somebody wants to hear of it ([`Table::watch_cgroups`]).
+    /// Namespaces that were added or removed, if [`Table::watch_cgroups`] was called.
     namespaces_changed: Vec<u32>,
-    /// What the files of containers say, by id.
+    /// What the files of containers say, by container id.
     infos: FxHashMap<Arc<str>, Arc<Info>>,
-    /// Which runtime named the bundle of a container last.
+    /// The runtime that last named the bundle of each container.
     bundles_by: FxHashMap<Arc<str>, crate::event::id::ProcessId>,
-    /// What is to be looked for.
-    asks: Vec<Ask>,
-    /// Names of the terminals that have been seen, by device number.
+    /// Lookups that are not yet taken.
+    requests: Vec<InfoRequest>,
+    /// Names of the terminals seen so far, by device number.
     ttys: FxHashMap<u32, Arc<str>>,
-    /// There are new ones among those that [`Table::unsettled`] lists.
+    /// [`Table::unsettled`] lists new processes.
     has_unsettled: bool,
-    /// Whether everybody is told of.
-    told: strangers::Told,
+    /// Which processes the records cover.
+    coverage: late_match::Coverage,
     stats: TableStats,
 }
 
@@ -149,7 +150,7 @@ pub struct Table {
 #[derive(Clone, Copy, Debug)]
 struct Moment {
     boot_ns: u64,
-    /// None for what was found in `/proc`.
+    /// None for something found in `/proc`.
     cpu: Option<u32>,
 }
 
@@ -160,50 +161,51 @@ impl Moment {
 }
 
 impl Table {
-    /// An empty table.
+    /// Returns an empty table.
     pub fn new(options: TableOptions) -> Self {
         Self {
-            store: Store::new(options.max_dead.max(MIN_DEAD), options.max_bytes),
+            store: Store::new(options.max_dead.max(MIN_EXITED), options.max_bytes),
             options,
             clock: SchedClock::default(),
             causes: Causes::default(),
             cgroups: Cgroups::default(),
             zombies: Zombies::default(),
-            lives: container::Lives::default(),
+            containers: container::Lifecycles::default(),
             namespaces: FxHashMap::default(),
             namespaces_changed: Vec::new(),
             infos: FxHashMap::default(),
             bundles_by: FxHashMap::default(),
-            asks: Vec::new(),
+            requests: Vec::new(),
             ttys: FxHashMap::default(),
             has_unsettled: false,
-            told: strangers::Told::All,
+            coverage: late_match::Coverage::All,
             stats: TableStats::default(),
         }
     }
 
-    /// The wall clock was set: from now on this is what UTC is ahead of `CLOCK_BOOTTIME`.
+    /// Sets UTC minus `CLOCK_BOOTTIME`, after the wall clock was set.
     pub fn set_utc_offset(&mut self, utc_minus_boot_ns: i64) {
         self.options.utc_minus_boot_ns = utc_minus_boot_ns;
     }
 
-    /// What UTC is ahead of `CLOCK_BOOTTIME`, as it was set last.
+    /// Returns UTC minus `CLOCK_BOOTTIME`, as last set.
     pub fn utc_offset(&self) -> i64 {
         self.options.utc_minus_boot_ns
     }
 
-    /// What befell the table that is not an event.
+    /// Returns the counters of what happened besides events.
     pub fn stats(&self) -> TableStats {
-        let room = &self.store.room;
-        TableStats { dead_forgotten: room.dead_forgotten, argv_forgotten: room.argv_forgotten, ..self.stats }
+        let budget = &self.store.budget;
+        TableStats { dead_forgotten: budget.dead_forgotten, argv_forgotten: budget.argv_forgotten, ..self.stats }
     }
 
-    /// Memory that the processes take, in bytes.
+    /// Returns the memory that the processes take, in bytes.
     pub fn bytes(&self) -> usize {
         self.store.bytes()
     }
 
-    /// Takes in a record and appends what became of it. [`Event::seq`] is left 0: who joins the streams numbers them.
+    /// Applies a record and appends the events that it causes. [`Event::seq`] stays 0: it is set where streams are
+    /// joined.
     pub fn apply(&mut self, record: Record, out: &mut Vec<Event>) {
         self.clock.sample(record.header());
         match record {
@@ -216,12 +218,12 @@ impl Table {
             Record::Reap(reap) => self.reap(&reap, out),
             Record::Unknown(_) => self.stats.unknown += 1,
         }
-        // Not before all is done: places of the dead are good until here.
+        // Only at the end: slots of exited processes are valid until here.
         self.store.forget();
     }
 
-    /// Appends an event about a process, with all that is known of the process.
-    fn tell<'a>(&self, detail: Detail, about: Slot, at: Moment, out: &'a mut Vec<Event>) -> &'a mut Event {
+    /// Appends an event about a process, with everything known about it.
+    fn report<'a>(&self, detail: Detail, about: Slot, at: Moment, out: &'a mut Vec<Event>) -> &'a mut Event {
         out.push(Event {
             boot_ns: at.cpu.map(|_| at.boot_ns),
             cpu: at.cpu,
@@ -233,21 +235,21 @@ impl Table {
         &mut out[last]
     }
 
-    /// All that is known of a process.
+    /// Returns everything that is known about a process.
     fn process(&self, slot: Slot) -> Process {
         let entry = &self.store[slot];
         let tty = if entry.ids.tty == 0 { None } else { self.ttys.get(&entry.ids.tty).cloned() };
         let container = entry.cgroup.as_ref().and_then(|cgroup| cgroup.container.as_ref());
-        let container = container.map(|container| match self.lives.get(&container.id) {
-            Some(life) => life.shown.clone(),
-            None => container.shown.clone(),
+        let container = container.map(|container| match self.containers.get(&container.id) {
+            Some(lifecycle) => lifecycle.summary.clone(),
+            None => container.summary.clone(),
         });
         entry.process(self.store.image(slot).clone(), container, tty)
     }
 
-    /// The line of current parents, nearest first.
+    /// Returns the current ancestors, nearest first.
     fn ancestors(&self, of: Slot) -> Vec<Ancestor> {
-        self.line_up(of)
+        self.ancestry(of)
             .skip(1)
             .map(|slot| {
                 let (entry, image) = (&self.store[slot], self.store.image(slot));
@@ -256,22 +258,22 @@ impl Table {
             .collect()
     }
 
-    /// The line of parents, the process itself first.
-    fn line_up(&self, from: Slot) -> impl Iterator<Item = Slot> {
+    /// Returns the process and its ancestors, nearest first.
+    fn ancestry(&self, from: Slot) -> impl Iterator<Item = Slot> {
         std::iter::successors(Some(from), |&slot| self.parent_of(slot)).take(MAX_ANCESTORS)
     }
 
-    /// Makes `parent` the parent of one that may have children, unless it is one of these: parents are older than
-    /// their children, and only records that contradict each other can say otherwise.
+    /// Makes `parent` the parent of `child`, unless it descends from it. Parents are older than their children: only
+    /// records that contradict each other can cause that.
     fn adopt(&mut self, child: Slot, parent: Slot) -> bool {
-        let sound = self.line_up(parent).all(|above| above != child);
-        if sound {
+        let is_older = self.ancestry(parent).all(|above| above != child);
+        if is_older {
             self.store.link(child, parent);
         }
-        sound
+        is_older
     }
 
-    /// The parent, wherever it is remembered.
+    /// Returns the parent, if the table still has it.
     fn parent_of(&self, slot: Slot) -> Option<Slot> {
         match self.store[slot].parent {
             Parent::Process(_, Some(parent)) => Some(parent),
@@ -280,12 +282,13 @@ impl Table {
         }
     }
 
-    /// Takes the ids a record gives.
+    /// Takes the ids from a record.
     fn set_ids(&mut self, slot: Slot, ids: &raw::Ids) {
         self.set_cgroup(slot, ids.cgroup);
         let raw::Ids { mnt_ns, pid_ns, .. } = self.store[slot].ids;
-        let told = |now: u32, before: u32| if now == 0 { before } else { now };
-        self.store[slot].ids = raw::Ids { mnt_ns: told(ids.mnt_ns, mnt_ns), pid_ns: told(ids.pid_ns, pid_ns), ..*ids };
+        let or_before = |now: u32, before: u32| if now == 0 { before } else { now };
+        self.store[slot].ids =
+            raw::Ids { mnt_ns: or_before(ids.mnt_ns, mnt_ns), pid_ns: or_before(ids.pid_ns, pid_ns), ..*ids };
         self.name_tty(ids.tty);
     }
 

@@ -1,9 +1,10 @@
-//! How a process came into its container: as its first process, by the runtime's `exec`, or from outside without the runtime.
+//! How a process entered its container: as its first process, by the runtime's `exec`, or from outside without the
+//! runtime.
 //!
-//! Who is born or put into the container's cgroup is seen by that. `nsenter` leaves the cgroup as it is and joins namespaces; so
-//! the numbers of those that the container's first process is in are kept, and whoever else is in one of them belongs to the
-//! container too. A number can be given to another namespace once nobody is left in the first, so they are forgotten as soon as
-//! the first process has ended.
+//! A process that is forked into the container's cgroup, or moved there, is recognized by its cgroup. `nsenter` keeps
+//! the cgroup and joins namespaces. So the numbers of the first process's namespaces are stored: any other process in
+//! one of them belongs to the container too. A namespace number can be reused once its namespace is empty. So the
+//! numbers are dropped as soon as the first process has exited.
 
 use std::sync::Arc;
 
@@ -14,28 +15,29 @@ use super::{MAX_ANCESTORS, Table};
 use crate::enrich::{Cgroup, Container, oci};
 use crate::event::{Origin, Source};
 
-/// The ancestor of all kernel threads: it is in the first mount namespace, and unlike init's that can always be read.
+/// The ancestor of all kernel threads. It is in the first mount namespace, and that link can always be read, unlike
+/// init's.
 pub(crate) const KTHREADD: u32 = 2;
 
 impl Table {
-    /// The container of a process may be another than before: it is counted there, and its way in found out.
-    pub(super) fn came_in(&mut self, slot: Slot, before: Option<&Container>, creator: Option<Slot>) {
+    /// Updates counters and origin of a process whose container may have changed.
+    pub(super) fn container_changed(&mut self, slot: Slot, before: Option<&Container>, creator: Option<Slot>) {
         let now = self.container_of(slot);
         if now.as_ref().map(|container| &container.id) == before.map(|container| &container.id) {
             return;
         }
-        self.count_in(slot, before);
+        self.count_process(slot, before);
         self.store[slot].origin = now.and_then(|container| self.origin_in(&container, slot, creator));
     }
 
-    /// A record told where a process is: it may have come into a container, or gone.
-    pub(super) fn look_again_where(&mut self, slot: Slot, before: Option<&Container>) {
+    /// Determines the container of a process again, after a record named its cgroup or namespaces.
+    pub(super) fn recheck_container(&mut self, slot: Slot, before: Option<&Container>) {
         self.find_by_namespaces(slot);
         let creator = self.store[slot].creator.and_then(|creator| self.store.by_id(creator));
-        self.came_in(slot, before, creator);
+        self.container_changed(slot, before, creator);
     }
 
-    /// Where one that is in no container by its cgroup is by its namespaces.
+    /// Determines by its namespaces the container of a process whose cgroup is in none.
     pub(super) fn find_by_namespaces(&mut self, slot: Slot) {
         let entry = &self.store[slot];
         if self.namespaces.is_empty() && entry.origin != Some(Origin::Host) {
@@ -43,7 +45,7 @@ impl Table {
         }
         let Some(cgroup) = &entry.cgroup else { return };
         let known = cgroup.container.as_ref();
-        // By its cgroup or the word of its runtime; and then namespaces do not count.
+        // The cgroup or the runtime decided, so namespaces do not count.
         if known.is_some_and(|known| entry.origin != Some(Origin::Host) || is_within(&cgroup.path, &known.cgroup)) {
             return;
         }
@@ -51,8 +53,10 @@ impl Table {
         if found.map(|found| &found.id) == known.map(|known| &known.id) {
             return;
         }
-        // One that outlives the container's first process stays where it was: nobody knows those namespaces any more.
-        let gone = |known: &Arc<Container>| self.lives.get(&known.id).is_none_or(|life| life.namespaces == [0; 2]);
+        // A process that outlives the container's first process stays in it: those namespaces are no longer stored.
+        let gone = |known: &Arc<Container>| {
+            self.containers.get(&known.id).is_none_or(|lifecycle| lifecycle.namespaces == [0; 2])
+        };
         if found.is_none() && known.is_some_and(gone) {
             return;
         }
@@ -60,56 +64,57 @@ impl Table {
         self.store[slot].cgroup = Some(Arc::new(Cgroup { path, unit, container }));
     }
 
-    /// How one came into a container that its creator may be in or not.
+    /// Returns how a process entered a container. Its creator may be in the container or not.
     pub(super) fn origin_in(&self, container: &Container, slot: Slot, creator: Option<Slot>) -> Option<Origin> {
         let inside = creator.filter(|&creator| self.is_in(creator, container));
         let above = inside.and_then(|creator| self.store[creator].origin);
         if matches!(above, Some(Origin::Entrypoint | Origin::Exec)) {
             return above;
         }
-        let started = self.lives.get(&container.id).is_some_and(|life| life.init.is_some());
+        let started = self.containers.get(&container.id).is_some_and(|lifecycle| lifecycle.init.is_some());
         let seen = |creator: Slot| self.store[creator].source == Source::Kernel;
         if !started && self.is_init(slot) && inside.is_none_or(seen) {
             return Some(Origin::Entrypoint);
         }
         let Some(creator) = creator.filter(|&creator| !self.store[creator].inferred) else {
-            // One that nobody was told of: neither a runtime nor anybody inside.
-            return self.was_left_out(slot).then_some(Origin::Host);
+            // Its fork was filtered out: it has neither a runtime nor a process of the container above it.
+            return self.was_filtered_out(slot).then_some(Origin::Host);
         };
-        match self.line_above(creator) {
-            Some(line) => {
-                (line.verb == oci::Verb::Exec && self.depth(slot) > self.depth(creator)).then_some(Origin::Exec)
+        match self.command_above(creator) {
+            Some(command) => {
+                (command.verb == oci::Verb::Exec && self.depth(slot) > self.depth(creator)).then_some(Origin::Exec)
             }
             None if inside.is_some() => above,
             None => Some(Origin::Host),
         }
     }
 
-    /// How one came into its container that is about to be told as the first or next program there, if that is not known by
-    /// its birth: with a pid namespace that is not its own, a container's first process looks like all others till then.
+    /// Returns how a process that is about to exec entered its container, if its fork did not show that.
+    /// Without its own pid namespace, a container's first process looks like any other until then.
     pub(super) fn origin_by_exec(&self, slot: Slot) -> Option<Origin> {
         let creator = self.store[slot].creator.and_then(|creator| self.store.by_id(creator))?;
-        self.line_above(creator).map(|line| match line.verb {
+        self.command_above(creator).map(|command| match command.verb {
             oci::Verb::Exec => Origin::Exec,
             oci::Verb::Create | oci::Verb::Other => Origin::Entrypoint,
         })
     }
 
-    /// Containers that are there already. `slots` are the processes in the order of their births, each with its parent.
+    /// Finds existing containers. `slots` are the processes in the order of their creation, all with their parents.
     pub(super) fn find_containers(&mut self, slots: &[Slot]) {
         self.find_unnamed(slots);
         for &slot in slots {
             self.find_container(slot);
         }
-        // The first of its pid namespace; where that is not the container's own, the oldest that came from outside.
+        // The first process is the init of its pid namespace. If the container shares that, it is the oldest from
+        // outside.
         for by_pid in [true, false] {
             for &slot in slots {
                 let Some(container) = self.container_of(slot).filter(|_| self.store[slot].is_living()) else {
                     continue;
                 };
                 let first = if by_pid { self.is_init(slot) } else { !self.is_parent_in(slot, &container) };
-                // One that is still a copy of the runtime begins with its next exec.
-                if first && if self.is_stage(slot) { by_pid } else { self.begin_life(slot, &container) } {
+                // A process that is still a copy of the runtime counts from its next exec.
+                if first && if self.is_still_runtime(slot) { by_pid } else { self.begin_lifecycle(slot, &container) } {
                     self.store[slot].origin = Some(Origin::Entrypoint);
                 }
             }
@@ -124,7 +129,7 @@ impl Table {
                 None => {
                     self.find_by_namespaces(slot);
                     if self.container_of(slot).is_some() {
-                        self.count_in(slot, None);
+                        self.count_process(slot, None);
                         self.store[slot].origin = Some(Origin::Host);
                     }
                 }
@@ -132,9 +137,9 @@ impl Table {
         }
     }
 
-    /// Containers whose runtime keeps its state where nobody looks (`runc --root`): the first process of a pid namespace, in
-    /// a mount namespace of its own, in a cgroup in which nobody from outside is. runc and crun name that after the container.
-    /// systemd's units are none: they may have such namespaces too, and users can make them.
+    /// Finds containers whose runtime keeps its state in an unusual directory (`runc --root`). Such a container is the
+    /// init of a pid namespace, with its own mount namespace, alone in its cgroup. runc and crun name that cgroup after
+    /// the container. systemd units are excluded: they may have such namespaces too, and users can create them.
     fn find_unnamed(&mut self, slots: &[Slot]) {
         let hosts = [1, KTHREADD].into_iter().filter_map(|pid| self.store.by_pid(pid));
         let hosts: Vec<u32> = hosts.map(|slot| self.store[slot].ids.mnt_ns).filter(|&number| number != 0).collect();
@@ -169,34 +174,35 @@ impl Table {
         }
     }
 
-    /// As far as it can be told of one that was there before. Who lost its parent has the container's first process for one,
-    /// whatever way it came: of its children nothing is said.
+    /// Returns how a process that was there before entered its container, if that can be determined. A process that
+    /// lost its parent is a child of the container's first process, however it got in. So nothing is said about
+    /// children of that one.
     fn found_origin(&self, container: &Container, slot: Slot) -> Option<Origin> {
         let parent = self.parent_of(slot)?;
         if self.is_in(parent, container) {
             return self.store[parent].origin.filter(|origin| *origin != Origin::Entrypoint);
         }
-        let life = self.lives.get(&container.id).filter(|life| life.init.is_some())?;
+        let lifecycle = self.containers.get(&container.id).filter(|lifecycle| lifecycle.init.is_some())?;
         let mnt_ns = self.store[slot].ids.mnt_ns;
-        if self.is_stage(slot) {
+        if self.is_still_runtime(slot) {
             return None;
         }
-        let elsewhere = life.namespaces[0] != 0 && mnt_ns != 0 && mnt_ns != life.namespaces[0];
+        let elsewhere = lifecycle.namespaces[0] != 0 && mnt_ns != 0 && mnt_ns != lifecycle.namespaces[0];
         Some(if elsewhere { Origin::Host } else { Origin::Exec })
     }
 
-    /// What is not yet the program that a runtime is to start.
-    fn is_stage(&self, slot: Slot) -> bool {
+    /// Returns true for a runtime's process that has not yet executed the container's program.
+    fn is_still_runtime(&self, slot: Slot) -> bool {
         let argv = self.store.image(slot).argv.as_ref().filter(|_| self.store[slot].by_root);
         argv.is_some_and(|argv| oci::is_init(argv) || oci::read(argv).is_some())
     }
 
-    /// The first of its pid namespace.
+    /// Returns true for the init of a pid namespace.
     pub(super) fn is_init(&self, slot: Slot) -> bool {
         self.store[slot].ns_pids.as_ref().is_some_and(|pids| pids.last() == Some(&1))
     }
 
-    /// How many pid namespaces it is in.
+    /// Returns how many pid namespaces it is in.
     pub(super) fn depth(&self, slot: Slot) -> usize {
         self.store[slot].ns_pids.as_ref().map_or(1, |pids| pids.len())
     }
@@ -206,7 +212,7 @@ impl Table {
         of.is_some_and(|of| of.id == container.id)
     }
 
-    /// The line of who created whom, as far as that is known; of those found at the start, the parents.
+    /// Returns the known chain of creators. For processes found at the start, parents stand in.
     fn creators(&self, slot: Slot) -> impl Iterator<Item = Slot> {
         let above = |slot: &Slot| {
             let entry = &self.store[*slot];
@@ -219,10 +225,10 @@ impl Table {
         self.parent_of(slot).is_some_and(|parent| self.is_in(parent, container))
     }
 
-    /// Keeps the namespaces of a container's first process.
+    /// Stores the namespaces of a container's first process.
     pub(super) fn keep_namespaces(&mut self, slot: Slot, container: &Arc<Container>) {
         let ids = self.store[slot].ids;
-        // A container can do without one of its own; then whoever made it is in the same, or everybody.
+        // A container may lack a separate namespace. Then it shares that of its creator, or of the host.
         let outside = self.creators(slot).find(|&creator| !self.is_in(creator, container));
         let others = [self.store.by_pid(1), self.store.by_pid(KTHREADD), outside];
         let mut others =
@@ -237,15 +243,15 @@ impl Table {
             self.namespaces.insert(number, container.clone());
             self.note_namespace(number);
         }
-        if let Some(life) = self.lives.get_mut(&container.id) {
-            life.namespaces = [mnt_ns, pid_ns];
+        if let Some(lifecycle) = self.containers.get_mut(&container.id) {
+            lifecycle.namespaces = [mnt_ns, pid_ns];
         }
     }
 
-    /// Forgets the namespaces of a container: their numbers may be others' soon.
+    /// Forgets the namespaces of a container: their numbers may soon be reused.
     pub(super) fn forget_namespaces(&mut self, id: &str) {
-        let Some(life) = self.lives.get_mut(id) else { return };
-        for number in std::mem::take(&mut life.namespaces) {
+        let Some(lifecycle) = self.containers.get_mut(id) else { return };
+        for number in std::mem::take(&mut lifecycle.namespaces) {
             if self.namespaces.get(&number).is_some_and(|of| *of.id == *id) {
                 self.namespaces.remove(&number);
                 self.note_namespace(number);
@@ -254,7 +260,7 @@ impl Table {
     }
 }
 
-/// True for a cgroup and what is below it.
+/// Returns true if `path` is `cgroup` or below it.
 fn is_within(path: &str, cgroup: &str) -> bool {
     path.strip_prefix(cgroup.trim_end_matches('/')).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

@@ -1,7 +1,8 @@
-//! Who has each pid.
+//! A map from pid to process.
 //!
-//! The kernel hands pids out in ascending order (kernel/pid.c, `alloc_pid`): those that are born and forgotten together lie together
-//! here as well, so that a storm stays within a few cache lines. A hash of all pids would scatter it over all of its memory.
+//! The kernel assigns pids in ascending order (kernel/pid.c, `alloc_pid`). So processes that are created and forgotten
+//! together are neighbours here, and a storm stays within a few cache lines. A hash of all pids would scatter it over
+//! its whole memory.
 
 use std::mem::size_of;
 
@@ -9,7 +10,7 @@ use rustc_hash::FxHashMap;
 
 use super::store::Slot;
 
-/// Pids that lie together: four cache lines.
+/// Pids in one page: four cache lines.
 const SPAN: usize = 64;
 
 /// A map from pids to entries.
@@ -25,7 +26,7 @@ struct Page {
     used: u32,
 }
 
-/// Memory of a page: its places, with what an allocator adds, and its place in the map (which is half empty at worst).
+/// Memory of a page: its slots with the allocator's overhead, and its place in the map (half empty at worst).
 const PAGE_BYTES: usize = size_of::<[Option<Slot>; SPAN]>() + 16 + 2 * (size_of::<(u32, Page)>() + 1);
 
 const fn place(pid: u32) -> (u32, usize) {
@@ -38,7 +39,7 @@ impl Pids {
         self.pages.get(&page)?.slots[at]
     }
 
-    /// Gives who had it before.
+    /// Returns the previous holder of the pid.
     pub(super) fn insert(&mut self, pid: u32, slot: Slot) -> Option<Slot> {
         let (page, at) = place(pid);
         let page = self.pages.entry(page).or_insert_with(|| Page { slots: Box::new([None; SPAN]), used: 0 });
@@ -56,17 +57,17 @@ impl Pids {
         }
     }
 
-    /// In no order.
+    /// Returns all entries, unordered.
     pub(super) fn values(&self) -> impl Iterator<Item = Slot> {
         self.pages.values().flat_map(|page| page.slots.iter().copied().flatten())
     }
 
-    /// Memory that it takes, in bytes.
+    /// Returns its memory in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.pages.len() * PAGE_BYTES
     }
 
-    /// Gives back what it does not need.
+    /// Frees unused memory.
     pub(super) fn shrink(&mut self) {
         self.pages.shrink_to(2 * self.pages.len());
     }
@@ -85,7 +86,7 @@ mod tests {
         fn is_a_map(steps in proptest::collection::vec((0_u32..200, any::<bool>(), 0_usize..9), 0..400)) {
             let (mut pids, mut model) = (Pids::default(), BTreeMap::new());
             for (number, insert, slot) in steps {
-                // Some close together, some far apart.
+                // Some are close together, some far apart.
                 let pid = if number < 150 { number } else { number * 90_001 };
                 if insert {
                     prop_assert_eq!(pids.insert(pid, Slot::new(slot)), model.insert(pid, Slot::new(slot)));

@@ -1,4 +1,4 @@
-//! What changes while a process runs and no record says.
+//! Changes of a running process that no record reports.
 
 use std::sync::Arc;
 
@@ -11,12 +11,12 @@ use crate::proc::Seed;
 use crate::record::text::Arguments;
 
 impl Table {
-    /// Takes in what `/proc` shows of a process by now: its name, its arguments and its ids. If they are not those that are
-    /// known, the process is reported again. All that happened before it was read must have been applied.
+    /// Takes in the name, arguments and ids that `/proc` now shows for a process. If they changed, the process is
+    /// reported again. Records from before the read must have been applied.
     pub fn refresh(&mut self, seed: Seed, out: &mut Vec<Event>) {
         let at = Moment { boot_ns: seed.read_until_ns, cpu: None };
         let Some(slot) = self.store.by_id(seed.process.id).filter(|&slot| self.store[slot].is_living()) else { return };
-        // One that ends has no memory left, and its exit says how it ended.
+        // An exiting process has no memory left, and its exit record reports the rest.
         if seed.exiting || self.store[slot].exec_ns >= seed.read_from_ns {
             return;
         }
@@ -37,24 +37,24 @@ impl Table {
             (image.argv, image.argv_b64) = (shown.argv.clone(), shown.argv_b64.clone());
         }
         if image != **known {
-            let image = self.store.images.take_in(Arc::new(image));
+            let image = self.store.images.add(Arc::new(image));
             self.store.set_image(slot, image);
             changed = true;
         }
         if changed {
-            self.tell(Detail::Process, slot, at, out);
+            self.report(Detail::Process, slot, at, out);
         }
     }
 }
 
-/// True if arguments that are shown are others than those that are known. An exec captures no more than a limit of them, and
-/// `/proc` does not say how many empty ones there are at the end.
+/// Returns true if the arguments in `/proc` differ from the known ones. An exec captures them only up to a limit.
+/// `/proc` does not show how many empty ones there are at the end.
 fn is_other(known: Option<&Arguments>, shown: Option<&Arguments>) -> bool {
     let Some(shown) = shown.filter(|shown| shown.as_bytes().len() <= ARGV_DEFAULT_BYTES as usize) else { return false };
     known.is_none_or(|known| without_end(known) != without_end(shown))
 }
 
-/// All up to the last byte that is not a NUL.
+/// Returns everything up to the last byte that is not a NUL.
 fn without_end(arguments: &Arguments) -> &[u8] {
     let bytes = arguments.as_bytes();
     &bytes[..bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1)]

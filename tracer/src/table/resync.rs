@@ -1,4 +1,4 @@
-//! Making the table right again from `/proc`, after records were lost.
+//! Corrects the table from `/proc` after records were lost.
 
 use std::sync::Arc;
 
@@ -13,16 +13,16 @@ use crate::event::{self, Detail, Event};
 use crate::proc::Seed;
 
 impl Table {
-    /// Takes in who is alive now, as [`Table::seed`] does at the start, and tells the difference to what the records
-    /// told: births and execs that were missed, other parents, and ends that nobody saw. What is told so says `inferred`.
+    /// Takes in all living processes, as [`Table::seed`] does at the start, and reports the differences. These are
+    /// missed forks and execs, other parents, and exits that were not seen. Such events say `inferred`.
     ///
-    /// `undecided` are just ending: the record of their end is on its way, or was lost; nothing is concluded yet.
+    /// Processes in `undecided` are exiting. Their exit record is pending or lost, so nothing is concluded yet.
     pub fn resync(&mut self, seeds: Vec<Seed>, undecided: &FxHashSet<ProcessId>, boot_ns: u64, out: &mut Vec<Event>) {
         let at = Moment { boot_ns, cpu: None };
         let (mut alive, mut ending) = (FxHashSet::<Slot>::default(), FxHashSet::<Slot>::default());
         let (known, mut unknown): (Vec<Seed>, Vec<Seed>) =
             seeds.into_iter().partition(|seed| self.store.by_id(seed.process.id).is_some());
-        // Who has gone already is not worth a birth; who is known is not born again.
+        // Skip processes that vanished: they need no entry.
         unknown.retain(|seed| !seed.gone);
         for seed in &mut unknown {
             seed.process.inferred = true;
@@ -42,10 +42,10 @@ impl Table {
             } else {
                 ending.insert(slot);
             }
-            // Whom it has now is known before those who had it are found to be gone.
-            let made_up = self.store[slot].parent == Parent::Unknown;
+            // Apply new parents before processes that vanished are ended.
+            let incomplete = self.store[slot].parent == Parent::Unknown;
             self.settle(&seed, out);
-            if made_up {
+            if incomplete {
                 self.complete(slot, seed, out);
             } else {
                 self.find_in_cgroup(slot, &FoundIn::of(&seed));
@@ -56,7 +56,7 @@ impl Table {
         ended.sort_unstable_by_key(|&slot| (self.store[slot].start_ns, self.store[slot].pid));
         for slot in &ended {
             images.remove(slot);
-            // Who is still in `/proc` may not have given its children away yet.
+            // A process that is still in `/proc` may still have its children.
             let heir = if ending.contains(slot) { Heir::Later } else { Heir::Unknown };
             self.end_unseen(*slot, heir, at, out);
         }
@@ -65,51 +65,51 @@ impl Table {
         for (slot, process) in images {
             self.see_image(slot, process, at, out);
         }
-        self.know_losses(false);
+        self.set_records_lost(false);
         self.store.forget();
     }
 
-    /// An end that was not seen. Its status is not to be had; who has its children now is said by them.
+    /// Ends a process whose exit was not seen. Its status is unknown. Its children show their new parent.
     pub(super) fn end_unseen(&mut self, slot: Slot, heir: Heir, at: Moment, out: &mut Vec<Event>) {
         self.stats.retired += 1;
         self.causes.take(slot, None, 0);
-        let event = self.tell(Detail::Exit(Box::default()), slot, at, out);
+        let event = self.report(Detail::Exit(Box::default()), slot, at, out);
         if let Some(process) = &mut event.process {
             process.inferred = true;
         }
-        self.end(slot, End { boot_ns: at.boot_ns, status: None, told: true, heir }, at, out);
+        self.end(slot, End { boot_ns: at.boot_ns, status: None, reported: true, heir }, at, out);
         self.container_exited(slot, None, &event::Usage::default(), at, out);
     }
 
-    /// One that was known by name only is told again, with all that is known now.
+    /// Reports a process again that was known only by its identity, now with everything known.
     fn complete(&mut self, slot: Slot, seed: Seed, out: &mut Vec<Event>) {
         let at = Moment { boot_ns: seed.read_until_ns, cpu: None };
         self.name_tty(seed.tty);
         let cgroup = FoundIn::of(&seed);
         let (found, image) = seeding::entry(seed, self.options.utc_minus_boot_ns);
-        let image = self.store.images.take_in(image);
+        let image = self.store.images.add(image);
         let entry = &mut self.store[slot];
         (entry.kthread, entry.ids, entry.ns_pids) = (found.kthread, found.ids, found.ns_pids);
         self.store.set_image(slot, image);
         self.find_in_cgroup(slot, &cgroup);
-        self.tell(Detail::Process, slot, at, out);
+        self.report(Detail::Process, slot, at, out);
     }
 
-    /// Takes the image that a process shows now. If that is another program, an exec was missed.
+    /// Takes the image that `/proc` shows for a process. If it is another program, an exec was missed.
     fn see_image(&mut self, slot: Slot, process: event::Process, at: Moment, out: &mut Vec<Event>) {
-        // What could not be read stays as it is known.
+        // Keep what could not be read.
         let known = self.store.image(slot);
         let seen = Arc::unwrap_or_clone(process.image).or(known);
         if seen == **known {
             return;
         }
-        // The same program with other arguments may have written them itself.
+        // The program may have rewritten its own arguments.
         let missed = known.exe.is_some() && seen.exe != known.exe;
-        let seen = self.store.images.take_in(seen.into());
+        let seen = self.store.images.add(seen.into());
         self.store.set_image(slot, seen);
         if missed {
             self.store[slot].execs += 1;
-            let event = self.tell(Detail::Exec(None), slot, at, out);
+            let event = self.report(Detail::Exec(None), slot, at, out);
             if let Some(process) = &mut event.process {
                 process.inferred = true;
             }

@@ -1,4 +1,4 @@
-//! What was found in `/proc` becomes the first content of the table.
+//! Fills the table from `/proc`.
 
 use std::sync::Arc;
 
@@ -14,42 +14,45 @@ use crate::event::{Detail, Event, Image, Source};
 use crate::proc::{PPID_UNKNOWN, Seed};
 
 impl Table {
-    /// Puts in the processes that were there when tracing began, each with a `process` event, parents first.
+    /// Adds the processes that were alive when tracing began, each with a `process` event, parents first.
     ///
-    /// Seeds of processes that the table knows already are passed over.
+    /// Seeds of known processes are skipped.
     pub fn seed(&mut self, mut seeds: Vec<Seed>, out: &mut Vec<Event>) {
         self.name_by_runtimes(&seeds);
         seeds.sort_by_key(|seed| (seed.start_ticks, seed.process.pid));
-        let mut found: Vec<(Slot, Found)> = Vec::with_capacity(seeds.len());
+        let mut seeded: Vec<(Slot, Seeded)> = Vec::with_capacity(seeds.len());
         for seed in seeds {
             let at = Moment { boot_ns: seed.read_until_ns, cpu: None };
             let task = raw::TaskRef { start_ns: start_ns(&seed), tgid: seed.process.pid, tid: seed.process.pid };
-            if self.store.by_id(seed.process.id).is_some() || !self.make_room(task, at, out) {
+            if self.store.by_id(seed.process.id).is_some() || !self.free_pid(task, at, out) {
                 continue;
             }
             let (ppid, zombie) = (seed.ppid, seed.process.zombie);
             self.name_tty(seed.tty);
             let cgroup = FoundIn::of(&seed);
             let (entry, image) = entry(seed, self.options.utc_minus_boot_ns);
-            let image = self.store.images.take_in(image);
+            let image = self.store.images.add(image);
             let slot = self.store.insert(Entry { image, ..entry });
             self.find_in_cgroup(slot, &cgroup);
-            found.push((slot, Found { ppid, zombie, at, told: false }));
+            seeded.push((slot, Seeded { ppid, zombie, at, reported: false }));
         }
-        for (slot, found) in &found {
-            self.find_parent(*slot, found.ppid);
+        for (slot, seeded) in &seeded {
+            self.find_parent(*slot, seeded.ppid);
         }
-        for (slot, found) in &found {
-            if found.zombie {
-                self.dies(*slot, found.at.boot_ns);
-                self.store.bury(*slot, End { boot_ns: found.at.boot_ns, status: None, told: false, heir: Heir::Later });
+        for (slot, seeded) in &seeded {
+            if seeded.zombie {
+                self.await_reap(*slot, seeded.at.boot_ns);
+                self.store.mark_exited(
+                    *slot,
+                    End { boot_ns: seeded.at.boot_ns, status: None, reported: false, heir: Heir::Later },
+                );
             }
         }
-        let order: Vec<Slot> = found.iter().map(|(slot, _)| *slot).collect();
+        let order: Vec<Slot> = seeded.iter().map(|(slot, _)| *slot).collect();
         self.find_containers(&order);
-        let mut found: FxHashMap<Slot, Found> = found.into_iter().collect();
+        let mut seeded: FxHashMap<Slot, Seeded> = seeded.into_iter().collect();
         for slot in order {
-            self.tell_parents_first(slot, &mut found, out);
+            self.report_parents_first(slot, &mut seeded, out);
         }
         self.store.forget();
     }
@@ -62,48 +65,48 @@ impl Table {
             self.store[child].parent = Parent::None;
             return;
         }
-        // `/proc` tells ticks.
+        // `/proc` shows ticks.
         let tick = |slot: Slot| self.store[slot].start_ns / TICK_NS;
         let older = |parent: &Slot| tick(*parent) <= tick(child) && *parent != child;
-        // Of a stranger's parent nothing may be known, for the same reason.
+        // The parent of a late match may be unknown for the same reason as the match itself.
         let init = || self.store.by_pid(1).filter(|&init| init != child && self.was_missed());
         if let Some(parent) = self.store.newest(ppid).filter(older).or_else(init) {
             self.adopt(child, parent);
         }
     }
 
-    fn tell_parents_first(&self, slot: Slot, found: &mut FxHashMap<Slot, Found>, out: &mut Vec<Event>) {
+    fn report_parents_first(&self, slot: Slot, seeded: &mut FxHashMap<Slot, Seeded>, out: &mut Vec<Event>) {
         let mut line = Vec::new();
         let mut next = Some(slot);
         while let Some(slot) = next {
-            match found.get_mut(&slot) {
-                Some(found) if !found.told => {
-                    found.told = true;
-                    line.push((slot, found.at));
+            match seeded.get_mut(&slot) {
+                Some(seeded) if !seeded.reported => {
+                    seeded.reported = true;
+                    line.push((slot, seeded.at));
                 }
                 _ => break,
             }
             next = self.parent_of(slot);
         }
         for (slot, at) in line.into_iter().rev() {
-            self.tell(Detail::Process, slot, at, out);
+            self.report(Detail::Process, slot, at, out);
         }
     }
 }
 
-struct Found {
+struct Seeded {
     ppid: u32,
     zombie: bool,
     at: Moment,
-    told: bool,
+    reported: bool,
 }
 
-/// When it was created, as exactly as is known.
+/// Returns the creation time as exactly as it is known.
 fn start_ns(seed: &Seed) -> u64 {
     if seed.start_ns == 0 { seed.start_ticks.saturating_mul(TICK_NS) } else { seed.start_ns }
 }
 
-/// The entry of a process as `/proc` shows it, and the image that is to be held for it.
+/// Returns the entry of a process from `/proc`, and its image, to be referenced for it.
 pub(super) fn entry(seed: Seed, utc_minus_boot_ns: i64) -> (Entry, Arc<Image>) {
     let start = start_ns(&seed);
     let process = seed.process;

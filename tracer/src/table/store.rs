@@ -1,4 +1,4 @@
-//! Where entries lie: a slab, an index by pid, the children of each, and the bounded queue of the dead.
+//! Storage of entries: a slab, an index by pid, lists of children, and a bounded queue of exited processes.
 
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
@@ -7,20 +7,20 @@ use std::sync::Arc;
 use tracer_common::limits::COMM_LEN;
 use tracer_common::record as raw;
 
+use super::budget::Budget;
 use super::entry::{End, Entry, Parent};
 use super::images::{ImageId, Images};
 use super::pids::Pids;
-use super::room::Room;
 use crate::event::Image;
 use crate::event::id::ProcessId;
 
-/// Place of an entry. Valid as long as the entry is: nobody keeps one of a dead process.
+/// Index of an entry, valid as long as the entry is. Do not store the slot of an exited process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Slot(NonZeroU32);
 
 impl Slot {
     pub(super) fn new(index: usize) -> Self {
-        // 2^32 processes do not fit a machine whose pids end at 2^22, nor its memory.
+        // 2^32 processes fit neither a machine's pids, which end at 2^22, nor its memory.
         Self(NonZeroU32::MIN.saturating_add(index as u32))
     }
 
@@ -33,13 +33,13 @@ impl Slot {
 pub(super) struct Store {
     pub(super) entries: Vec<Entry>,
     pub(super) free: Vec<Slot>,
-    /// The newest process of each pid; earlier ones hang on [`Entry::older`]. Only the newest can be alive.
+    /// The newest process of each pid. Earlier ones are linked by [`Entry::older`]. Only the newest can be alive.
     pub(super) newest: Pids,
-    /// The dead, oldest first.
-    pub(super) dead: VecDeque<Slot>,
+    /// Exited processes, oldest exit first.
+    pub(super) exited: VecDeque<Slot>,
     max_dead: usize,
     pub(super) images: Images,
-    pub(super) room: Room,
+    pub(super) budget: Budget,
 }
 
 impl std::ops::Index<Slot> for Store {
@@ -62,50 +62,50 @@ impl Store {
             entries: Vec::new(),
             free: Vec::new(),
             newest: Pids::default(),
-            dead: VecDeque::new(),
+            exited: VecDeque::new(),
             max_dead,
             images: Images::default(),
-            room: Room::new(max_bytes),
+            budget: Budget::new(max_bytes),
         }
     }
 
-    pub(super) fn len_dead(&self) -> usize {
-        self.dead.len()
+    pub(super) fn len_exited(&self) -> usize {
+        self.exited.len()
     }
 
     pub(super) fn len_living(&self) -> usize {
-        self.entries.len() - self.free.len() - self.dead.len()
+        self.entries.len() - self.free.len() - self.exited.len()
     }
 
     pub(super) fn living(&self) -> impl Iterator<Item = Slot> {
         self.newest.values().filter(|&slot| self[slot].is_living())
     }
 
-    pub(super) fn dead(&self) -> impl Iterator<Item = Slot> {
-        self.dead.iter().copied()
+    pub(super) fn exited(&self) -> impl Iterator<Item = Slot> {
+        self.exited.iter().copied()
     }
 
-    /// The living process with this pid.
+    /// Returns the living process with this pid.
     pub(super) fn by_pid(&self, pid: u32) -> Option<Slot> {
         self.newest.get(pid).filter(|&slot| self[slot].is_living())
     }
 
-    /// The last process that had this pid, living or dead.
+    /// Returns the last process that had this pid, living or exited.
     pub(super) fn newest(&self, pid: u32) -> Option<Slot> {
         self.newest.get(pid)
     }
 
-    /// The process with this id, the newest if pid reuse within one tick makes it stand for several.
+    /// Returns the process with this id. If pid reuse within one tick makes the id ambiguous, the newest.
     pub(super) fn by_id(&self, id: ProcessId) -> Option<Slot> {
         self.of_pid(id.pid()).find(|&slot| self[slot].id() == id)
     }
 
-    /// Who is meant by a record that names one with its exact start; nothing is learnt from it.
+    /// Returns the process that a record names with its exact start, without updating the entry.
     pub(super) fn named(&self, task: raw::TaskRef) -> Option<Slot> {
         self.of_pid(task.tgid).find(|&slot| self[slot].started_at(task.start_ns))
     }
 
-    /// Who is meant by a record. A start of 0 is unknown: then whoever has the pid now.
+    /// Returns the process that a record names. A start of 0 is unknown and means the current holder of the pid.
     pub(super) fn find(&mut self, task: raw::TaskRef) -> Option<Slot> {
         if task.start_ns == 0 {
             return self.by_pid(task.tgid);
@@ -119,12 +119,13 @@ impl Store {
         Some(slot)
     }
 
-    /// All that have had this pid, newest first.
+    /// Returns all processes that had this pid, newest first.
     fn of_pid(&self, pid: u32) -> impl Iterator<Item = Slot> {
         std::iter::successors(self.newest.get(pid), |&slot| self[slot].older)
     }
 
-    /// Puts in a living process, which holds its image. Whoever had its pid is dead by now: the caller sees to that.
+    /// Adds a living process, which already has a reference to its image. The caller ensures that the last holder of
+    /// its pid has exited.
     pub(super) fn insert(&mut self, entry: Entry) -> Slot {
         let pid = entry.pid;
         let slot = if let Some(slot) = self.free.pop() {
@@ -138,7 +139,7 @@ impl Store {
         slot
     }
 
-    /// Makes `parent` the parent of `child`, its youngest child. Of a dead child only the parent's id is kept.
+    /// Makes `parent` the parent of `child`, as its last child. An exited child stores only the parent's id.
     pub(super) fn link(&mut self, child: Slot, parent: Slot) {
         self.unlink(child);
         let id = self[parent].id();
@@ -159,7 +160,7 @@ impl Store {
         }
     }
 
-    /// Takes `child` from its parent's children. The parent's id stays known.
+    /// Removes `child` from its parent's children. The parent's id stays known.
     pub(super) fn unlink(&mut self, child: Slot) {
         let Parent::Process(id, Some(parent)) = self[child].parent else { return };
         self[child].parent = Parent::Process(id, None);
@@ -175,62 +176,61 @@ impl Store {
         }
     }
 
-    /// The living children, in the order in which they became such.
+    /// Returns the living children, in the order in which they were added.
     pub(super) fn children(&self, parent: Slot) -> impl Iterator<Item = Slot> {
         std::iter::successors(self[parent].first_child, |&child| self[child].next_sibling)
     }
 
-    /// Moves a process to the dead. Its living children stay linked to it: the caller finds them a parent, or
-    /// leaves them there.
-    pub(super) fn bury(&mut self, slot: Slot, end: End) {
+    /// Moves a process to the exited ones. Its living children stay linked to it until the caller moves them.
+    pub(super) fn mark_exited(&mut self, slot: Slot, end: End) {
         self.unlink(slot);
         if self[slot].end.replace(end).is_none() {
-            self.dead.push_back(slot);
+            self.exited.push_back(slot);
         }
     }
 
-    /// Takes a process that was thought dead back among the living.
+    /// Moves a process back to the living ones after its exit proved wrong.
     pub(super) fn revive(&mut self, slot: Slot) {
         self[slot].end = None;
-        self.dead.retain(|&dead| dead != slot);
+        self.exited.retain(|&exited| exited != slot);
     }
 
-    /// Gives a process the name that a record tells; the image stays shared if it is the one it has.
+    /// Sets the name from a record. The image stays shared if the name is the same.
     pub(super) fn set_comm(&mut self, slot: Slot, comm: &[u8; COMM_LEN]) {
         let image = self.images.named(self[slot].image, comm);
         self.set_image(slot, image);
     }
 
-    /// What a process runs.
+    /// Returns the image that a process runs.
     pub(super) fn image(&self, slot: Slot) -> &Arc<Image> {
         &self.images[self[slot].image]
     }
 
-    /// Gives a process another image, which is held for it.
+    /// Sets the image of a process and takes over the caller's reference to it.
     pub(super) fn set_image(&mut self, slot: Slot, image: ImageId) {
         let old = std::mem::replace(&mut self[slot].image, image);
-        self.images.let_go(old);
+        self.images.release(old);
     }
 
-    /// Forgets the oldest dead beyond the bound.
+    /// Forgets the oldest exited processes beyond the limit.
     pub(super) fn forget(&mut self) {
-        while self.dead.len() > self.max_dead {
+        while self.exited.len() > self.max_dead {
             self.forget_oldest();
         }
-        if self.bytes() > self.room.max_bytes {
-            self.make_do();
+        if self.bytes() > self.budget.max_bytes {
+            self.stay_within_budget();
         }
         self.shrink();
     }
 
-    /// Forgets who has been dead for the longest.
+    /// Forgets the process that exited first.
     pub(super) fn forget_oldest(&mut self) {
-        if let Some(slot) = self.dead.pop_front() {
+        if let Some(slot) = self.exited.pop_front() {
             self.remove(slot);
         }
     }
 
-    /// Forgets one that lives, as if it had never been there.
+    /// Forgets a living process as if it had never existed.
     pub(super) fn forget_living(&mut self, slot: Slot) {
         self.unlink(slot);
         self.remove(slot);
@@ -251,9 +251,9 @@ impl Store {
                 self.newest.remove(pid);
             }
         }
-        // Give the strings back now, not when the slot is used again.
+        // Release the strings now, not when the slot is reused.
         let image = self[slot].clear();
-        self.images.let_go(image);
+        self.images.release(image);
         self.free.push(slot);
     }
 }

@@ -1,25 +1,25 @@
-//! What a process used, as `wait4()` tells its parent, worked out of the kernel's raw counters.
+//! Resource usage of a process, as `wait4()` returns it, computed from the kernel's raw counters.
 
 use tracer_common::record as raw;
 
 use crate::event::Usage;
 
-/// By how much the two clocks may drift apart (NTP slews the boot clock, not the scheduler's): 20 µs a second.
+/// How fast the two clocks may drift apart: 20 µs a second. NTP slews the boot clock, not the scheduler's.
 const DRIFT_DIVISOR: u64 = 50_000;
 
-/// A sample this far below the estimate is no stale run-queue clock but a suspend, which the boot clock
-/// counts and the scheduler's does not.
+/// A sample this far below the estimate is no stale run-queue clock but a suspend. The boot clock counts suspended time
+/// and the scheduler's does not.
 const SUSPENDED_NS: i64 = 50_000_000;
 
-/// How far the scheduler's clock is ahead of `CLOCK_BOOTTIME`.
+/// Estimates how far the scheduler's clock is ahead of `CLOCK_BOOTTIME`.
 ///
-/// A record carries the boot time of the event, exact, and `rq.clock`, the scheduler's clock as it was when
-/// the run queue last looked: up to a tick ago. So `rq_clock - boot_ns` is the difference of the two clocks
-/// or less, and the largest of many samples is the difference. All CPUs share one scheduler clock wherever
-/// that is stable (`sched_clock_stable()`, kernel/sched/clock.c).
+/// A record carries the exact boot time of the event, and `rq.clock`. That is the scheduler's clock at the last update
+/// of the run queue, up to a tick ago. So `rq_clock - boot_ns` is at most the difference of the two clocks, and the
+/// largest of many samples equals it. All CPUs share one scheduler clock wherever that is stable
+/// (`sched_clock_stable()`, kernel/sched/clock.c).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SchedClock {
-    /// Scheduler clock less boot clock, and the boot time of the sample it was last looked at with.
+    /// Scheduler clock minus boot clock, and the boot time of the sample that last updated it.
     estimate: Option<(i64, u64)>,
 }
 
@@ -38,7 +38,7 @@ impl SchedClock {
             }
             None => sample,
         };
-        // A decay rounded down to nothing must not be forgotten: look again when it has added up.
+        // A decay that rounds to zero must not be lost: keep the old time until it adds up.
         let at = match self.estimate {
             Some((old, at)) if old == estimate && sample < old => at,
             _ => header.boot_ns,
@@ -46,31 +46,31 @@ impl SchedClock {
         self.estimate = Some((estimate, at));
     }
 
-    /// Time that a dying process has run since the scheduler last counted it, in nanoseconds.
+    /// Returns the time that an exiting process has run since the scheduler last counted it, in nanoseconds.
     ///
-    /// `se.sum_exec_runtime` is brought up to date at every tick and switch (`update_curr`, kernel/sched/fair.c);
-    /// for a process that lives shorter than a tick, what is missing is most of its life. It is missing in
-    /// two steps: from `exec_start` to the run queue's task clock, and from the run queue's clock to now.
+    /// `se.sum_exec_runtime` is updated at every tick and switch (`update_curr`, kernel/sched/fair.c). For a process
+    /// that lives shorter than a tick, the missing part is most of its life. It has two parts: from `exec_start` to the
+    /// run queue's task clock, and from the run queue's clock to now.
     pub fn remaining(&self, exit: &raw::Exit) -> u64 {
         let (Some((ahead, _)), 1.., 1..) = (self.estimate, exit.exec_start, exit.header.rq_clock) else { return 0 };
         let now = i128::from(exit.header.boot_ns) + i128::from(ahead);
-        let since_look = (now - i128::from(exit.header.rq_clock)).max(0);
-        let until_look = i128::from(exit.rq_clock_task) - i128::from(exit.exec_start);
+        let since_update = (now - i128::from(exit.header.rq_clock)).max(0);
+        let before_update = i128::from(exit.rq_clock_task) - i128::from(exit.exec_start);
         let lived = exit.header.boot_ns.saturating_sub(exit.task.start_ns);
-        (since_look + until_look).clamp(0, i128::from(lived)) as u64
+        (since_update + before_update).clamp(0, i128::from(lived)) as u64
     }
 }
 
-/// What a process used.
+/// Resource usage of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Used {
-    /// It and the children it waited for, as `wait4()` reports it (`RUSAGE_BOTH`, kernel/sys.c `getrusage`).
+    /// The process and the children it waited for, as `wait4()` reports it (`RUSAGE_BOTH`, kernel/sys.c `getrusage`).
     pub both: Usage,
-    /// It alone, when it waited for any child (I/O is counted jointly by the kernel).
+    /// The process alone, if it waited for any child. The kernel counts I/O of both together.
     pub own: Option<Usage>,
 }
 
-/// What an ending process used. `remaining` comes from [`SchedClock::remaining`]; `page_size` in bytes.
+/// Returns what an exiting process used. `remaining` comes from [`SchedClock::remaining`]; `page_size` is in bytes.
 pub fn used(counters: &raw::Usage, remaining: u64, page_size: u64) -> Used {
     let u = counters;
     let (user_ns, system_ns) = adjusted_cpu_time(u, u.runtime.saturating_add(remaining));
@@ -103,8 +103,8 @@ pub fn used(counters: &raw::Usage, remaining: u64, page_size: u64) -> Used {
     Used { both, own: Some(own) }
 }
 
-/// User and system time: the measured runtime, split in the proportion in which ticks found the process in
-/// user mode and in the kernel, and never less than what was told before. `cputime_adjust`, kernel/sched/cputime.c.
+/// Returns user and system time: the measured runtime, split in the proportion in which ticks found the process in
+/// user mode and in the kernel. It never decreases (`cputime_adjust`, kernel/sched/cputime.c).
 fn adjusted_cpu_time(u: &raw::Usage, runtime: u64) -> (u64, u64) {
     if u.prev_stime.saturating_add(u.prev_utime) >= runtime {
         return (u.prev_utime, u.prev_stime);
@@ -136,13 +136,13 @@ mod tests {
     }
 
     #[test]
-    fn cpu_time_is_split_as_the_ticks_saw_it() {
+    fn cpu_time_is_split_in_proportion_to_ticks() {
         let counters = raw::Usage { utime: 30 * MS, stime: 10 * MS, ..raw::Usage::default() };
         assert_eq!(adjusted_cpu_time(&counters, 8 * MS), (6 * MS, 2 * MS));
     }
 
     #[test]
-    fn cpu_time_is_all_of_one_sort_when_no_tick_saw_the_other() {
+    fn cpu_time_is_all_user_or_all_system_without_ticks_of_the_other() {
         let none = raw::Usage::default();
         assert_eq!(adjusted_cpu_time(&none, 7), (7, 0));
         assert_eq!(adjusted_cpu_time(&raw::Usage { utime: 4, ..none }, 7), (7, 0));
@@ -150,12 +150,12 @@ mod tests {
     }
 
     #[test]
-    fn cpu_time_never_goes_back_behind_what_was_told() {
-        let told = raw::Usage { prev_utime: 5, prev_stime: 3, ..raw::Usage::default() };
-        assert_eq!(adjusted_cpu_time(&told, 8), (5, 3));
-        assert_eq!(adjusted_cpu_time(&told, 9), (6, 3), "no tick in the kernel, yet 3 were told");
-        let told = raw::Usage { stime: 4, ..told };
-        assert_eq!(adjusted_cpu_time(&told, 20), (5, 15), "no tick in user mode, yet 5 were told");
+    fn cpu_time_never_decreases() {
+        let counters = raw::Usage { prev_utime: 5, prev_stime: 3, ..raw::Usage::default() };
+        assert_eq!(adjusted_cpu_time(&counters, 8), (5, 3));
+        assert_eq!(adjusted_cpu_time(&counters, 9), (6, 3), "no tick in the kernel, yet 3 were reported before");
+        let counters = raw::Usage { stime: 4, ..counters };
+        assert_eq!(adjusted_cpu_time(&counters, 20), (5, 15), "no tick in user mode, yet 5 were reported before");
     }
 
     #[test]
@@ -208,7 +208,8 @@ mod tests {
     #[test]
     fn the_clock_difference_follows_a_slew() {
         let mut clock = SchedClock::default();
-        // The boot clock gains 10 µs a second on the scheduler's; a sample each millisecond, some exact.
+        // The boot clock gains 10 µs a second on the scheduler's. There is a sample each millisecond, and some are
+        // exact.
         for ms in 0..60_000_u64 {
             let drift = ms * 10;
             clock.sample(&header(ms * MS, ms * MS + 1_000 * MS - drift - if ms % 10 == 0 { 0 } else { 3 * MS }));
@@ -219,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_suspend_starts_the_estimate_anew() {
+    fn a_suspend_restarts_the_estimate() {
         let mut clock = SchedClock::default();
         clock.sample(&header(1_000 * MS, 1_500 * MS));
         clock.sample(&header(61_000 * MS, 1_510 * MS));
@@ -227,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_scheduler_has_not_counted_yet_is_added() {
+    fn time_that_the_scheduler_has_not_counted_yet_is_added() {
         let mut clock = SchedClock::default();
         clock.sample(&header(1_000 * MS, 1_500 * MS));
         let exit = raw::Exit {

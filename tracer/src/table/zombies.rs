@@ -1,4 +1,4 @@
-//! The dead that nobody has waited for yet: who let go of them in the end, and who does not.
+//! Exited processes that are not reaped yet: which process reaps them, and which does not.
 
 use std::collections::BTreeSet;
 
@@ -13,22 +13,22 @@ use crate::event::time::Timestamp;
 use crate::event::{Detail, Event, Process, Reap, Zombie};
 use crate::proc::Remains;
 
-/// After this time it is taken for sure that the kernel does not tell of one that is gone: it does when no CPU looks at the
-/// process any more, some tens of milliseconds later.
+/// After this time the kernel is assumed not to report the reaping of a process that is gone. It does so when no CPU
+/// uses the process any more, some tens of milliseconds later.
 const LATE_NS: u64 = 1_000_000_000;
 
-/// And at the longest after this time one that lies there is looked at again.
-const SELDOM_NS: u64 = 60_000_000_000;
+/// The longest interval between two checks of a zombie.
+const MAX_INTERVAL_NS: u64 = 60_000_000_000;
 
-/// So many are looked at at a time: all that were dead at the start are due at once.
-const LOOKS: usize = 256;
+/// How many processes are checked at a time: all zombies found at the start are due at once.
+const MAX_CHECKS: usize = 256;
 
-/// One that is dead.
+/// An exited process that is not reaped yet.
 #[derive(Debug)]
-struct Dead {
+struct Unreaped {
     process: Process,
     since_ns: u64,
-    /// When it is looked at.
+    /// When it is checked next.
     due_ns: u64,
     stage: Stage,
 }
@@ -36,50 +36,55 @@ struct Dead {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Fresh,
-    /// It has been told of as a zombie.
-    Told,
-    /// Nothing is left of it, but the kernel has not told that yet.
+    /// It was reported as a zombie.
+    Reported,
+    /// It is gone from `/proc`, but the kernel has not reported that yet.
     Gone,
 }
 
-/// All of them, if they are followed.
+/// All processes that wait to be reaped, if they are followed.
 #[derive(Debug, Default)]
 pub(super) struct Zombies {
-    dead: FxHashMap<ProcessId, Dead>,
+    unreaped: FxHashMap<ProcessId, Unreaped>,
     due: BTreeSet<(u64, ProcessId)>,
 }
 
 impl Zombies {
-    fn put(&mut self, dead: Dead) {
-        let id = dead.process.id;
+    fn put(&mut self, unreaped: Unreaped) {
+        let id = unreaped.process.id;
         self.take(id);
-        self.due.insert((dead.due_ns, id));
-        self.dead.insert(id, dead);
+        self.due.insert((unreaped.due_ns, id));
+        self.unreaped.insert(id, unreaped);
     }
 
-    fn take(&mut self, id: ProcessId) -> Option<Dead> {
-        let dead = self.dead.remove(&id)?;
-        self.due.remove(&(dead.due_ns, id));
-        Some(dead)
+    fn take(&mut self, id: ProcessId) -> Option<Unreaped> {
+        let unreaped = self.unreaped.remove(&id)?;
+        self.due.remove(&(unreaped.due_ns, id));
+        Some(unreaped)
     }
 
-    /// One that is due.
-    fn take_due(&mut self, now_ns: u64) -> Option<Dead> {
+    /// Takes a process whose check is due.
+    fn take_due(&mut self, now_ns: u64) -> Option<Unreaped> {
         let &(_, id) = self.due.first().filter(|&&(due_ns, _)| due_ns <= now_ns)?;
         self.take(id)
     }
 }
 
 impl Table {
-    /// A process is dead: from now on it waits for its parent to wait for it.
-    pub(super) fn dies(&mut self, slot: Slot, since_ns: u64) {
+    /// Follows an exited process until it is reaped.
+    pub(super) fn await_reap(&mut self, slot: Slot, since_ns: u64) {
         let Some(after_ns) = self.options.zombie_after_ns else { return };
         let process = self.process(slot);
-        self.zombies.put(Dead { process, since_ns, due_ns: since_ns.saturating_add(after_ns), stage: Stage::Fresh });
+        self.zombies.put(Unreaped {
+            process,
+            since_ns,
+            due_ns: since_ns.saturating_add(after_ns),
+            stage: Stage::Fresh,
+        });
     }
 
-    /// A process that was thought dead is not.
-    pub(super) fn lives(&mut self, slot: Slot) {
+    /// Stops following a process whose exit proved wrong.
+    pub(super) fn stop_awaiting_reap(&mut self, slot: Slot) {
         self.zombies.take(self.store[slot].id());
     }
 
@@ -87,25 +92,25 @@ impl Table {
         let at = Moment::of(&reap.header);
         let known = self.store.find(reap.task);
         if let Some(slot) = known.filter(|&slot| self.store[slot].is_living()) {
-            self.dies(slot, at.boot_ns);
+            self.await_reap(slot, at.boot_ns);
             self.end_unseen(slot, Heir::Unknown, at, out);
         }
         let id =
             known.map_or_else(|| ProcessId::from_ns(reap.task.start_ns, reap.task.tgid), |slot| self.store[slot].id());
-        let Some(dead) = self.zombies.take(id) else {
+        let Some(unreaped) = self.zombies.take(id) else {
             self.stats.merged += 1;
             return;
         };
         let seen = known.is_some_and(|slot| self.store[slot].end.is_some_and(|end| end.status.is_some()));
-        // The kernel's word for it, unless its memory was another's by then: who got that is younger than the child, and a
-        // parent never is.
+        // Use the parent in the record, unless its memory was reused. A process that got that memory is younger than
+        // the child, and a parent never is.
         let named = reap.parent.tgid != 0 && (1..=reap.task.start_ns).contains(&reap.parent.start_ns);
         let named = if named { self.store.find(reap.parent) } else { None };
-        // Who is named by memory that is another's by now is gone: whoever had the child when it died, not the heir of that.
-        let by = named.or_else(|| self.store.by_id(dead.process.parent_id?));
-        let zombie_ns = seen.then(|| at.boot_ns.saturating_sub(dead.since_ns));
+        // A parent whose memory was reused is gone. Then it was the last known parent, not its heir.
+        let by = named.or_else(|| self.store.by_id(unreaped.process.parent_id?));
+        let zombie_ns = seen.then(|| at.boot_ns.saturating_sub(unreaped.since_ns));
         let reap = Detail::Reap(Box::new(Reap { zombie_ns, ..self.reap_by(by) }));
-        out.push(Event { cpu: at.cpu, ..self.about(reap, dead.process, at.boot_ns, known) });
+        out.push(Event { cpu: at.cpu, ..self.about(reap, unreaped.process, at.boot_ns, known) });
     }
 
     fn reap_by(&self, by: Option<Slot>) -> Reap {
@@ -117,46 +122,41 @@ impl Table {
         }
     }
 
-    /// Tells of those that have been dead for too long, at this time (`CLOCK_BOOTTIME`). What is left of one is for `/proc` to
-    /// say: that it was waited for may have been lost. All that had happened by then is to be applied before.
-    pub fn look_at_the_dead(
-        &mut self,
-        now_ns: u64,
-        mut remains: impl FnMut(ProcessId) -> Remains,
-        out: &mut Vec<Event>,
-    ) {
+    /// Checks processes that have not been reaped for too long, at `now_ns` (`CLOCK_BOOTTIME`). `remains` reads
+    /// `/proc`: the record of a reaping may have been lost. Earlier records must have been applied.
+    pub fn check_zombies(&mut self, now_ns: u64, mut remains: impl FnMut(ProcessId) -> Remains, out: &mut Vec<Event>) {
         let mut overdue = Vec::new();
-        for _ in 0..LOOKS {
-            let Some(mut dead) = self.zombies.take_due(now_ns) else { break };
-            if dead.stage == Stage::Gone {
-                self.tell_gone(dead.process, now_ns, out);
+        for _ in 0..MAX_CHECKS {
+            let Some(mut unreaped) = self.zombies.take_due(now_ns) else { break };
+            if unreaped.stage == Stage::Gone {
+                self.report_reaped(unreaped.process, now_ns, out);
                 continue;
             }
-            // The longer one lies there, the more seldom it is looked at.
-            let seldom_ns = now_ns.saturating_sub(dead.since_ns).clamp(LATE_NS, SELDOM_NS);
-            let after_ns = match remains(dead.process.id) {
+            // The older a zombie, the less often it is checked.
+            let interval_ns = now_ns.saturating_sub(unreaped.since_ns).clamp(LATE_NS, MAX_INTERVAL_NS);
+            let after_ns = match remains(unreaped.process.id) {
                 Remains::Ending => LATE_NS,
                 Remains::Zombie => {
-                    if dead.stage == Stage::Fresh {
-                        overdue.push(dead.process.id);
+                    if unreaped.stage == Stage::Fresh {
+                        overdue.push(unreaped.process.id);
                     }
-                    dead.stage = Stage::Told;
-                    seldom_ns
+                    unreaped.stage = Stage::Reported;
+                    interval_ns
                 }
                 Remains::None => {
-                    dead.stage = Stage::Gone;
+                    unreaped.stage = Stage::Gone;
                     LATE_NS
                 }
             };
-            dead.due_ns = now_ns.saturating_add(after_ns);
-            self.zombies.put(dead);
+            unreaped.due_ns = now_ns.saturating_add(after_ns);
+            self.zombies.put(unreaped);
         }
-        self.tell_zombies(&overdue, now_ns, out);
+        self.report_zombies(&overdue, now_ns, out);
     }
 
-    /// That one was waited for was not told.
-    fn tell_gone(&self, process: Process, now_ns: u64, out: &mut Vec<Event>) {
-        // If the parent that it had when it died lives on, nobody else can have waited for it.
+    /// Reports a reaping that the kernel did not report.
+    fn report_reaped(&self, process: Process, now_ns: u64, out: &mut Vec<Event>) {
+        // If the parent at its exit is still alive, only that can have reaped it.
         let by = process.parent_id.and_then(|parent| self.store.by_id(parent));
         let by = by.filter(|&by| self.store[by].is_living());
         let known = self.store.by_id(process.id);
@@ -164,17 +164,17 @@ impl Table {
         out.push(self.about(reap, process, now_ns, known));
     }
 
-    fn tell_zombies(&self, overdue: &[ProcessId], now_ns: u64, out: &mut Vec<Event>) {
+    fn report_zombies(&self, overdue: &[ProcessId], now_ns: u64, out: &mut Vec<Event>) {
         if overdue.is_empty() {
             return;
         }
         let mut left: FxHashMap<Slot, u64> = FxHashMap::default();
-        let lie_there = self.zombies.dead.values().filter(|dead| dead.stage != Stage::Gone);
-        for parent in lie_there.filter_map(|dead| self.parent_now(&dead.process)) {
+        let remaining = self.zombies.unreaped.values().filter(|unreaped| unreaped.stage != Stage::Gone);
+        for parent in remaining.filter_map(|unreaped| self.parent_now(&unreaped.process)) {
             *left.entry(parent).or_default() += 1;
         }
-        for dead in overdue.iter().filter_map(|id| self.zombies.dead.get(id)) {
-            let (process, zombie_ns) = (dead.process.clone(), now_ns.saturating_sub(dead.since_ns));
+        for unreaped in overdue.iter().filter_map(|id| self.zombies.unreaped.get(id)) {
+            let (process, zombie_ns) = (unreaped.process.clone(), now_ns.saturating_sub(unreaped.since_ns));
             let (parent, known) = (self.parent_now(&process), self.store.by_id(process.id));
             let zombie = Box::new(Zombie {
                 zombie_ns,
@@ -187,16 +187,16 @@ impl Table {
         }
     }
 
-    /// When [`Table::tick`] or [`Table::look_at_the_dead`] has something to do, as far as is known now.
+    /// Returns when [`Table::tick`] or [`Table::check_zombies`] next has work to do, as far as known now.
     pub fn due_ns(&self) -> Option<u64> {
         let first = self.zombies.due.first().map(|&(due_ns, _)| due_ns);
-        first.into_iter().chain(self.answers_due_ns()).min()
+        first.into_iter().chain(self.replies_due_ns()).min()
     }
 
-    /// Who has to wait for a dead process by now: its parent, or who took that one's children over.
+    /// Returns the process that now has to reap an exited one: its parent, or the heir of that.
     fn parent_now(&self, process: &Process) -> Option<Slot> {
         let mut slot = self.store.by_id(process.parent_id?)?;
-        // As many steps as there can be dead in the line; a circle of bad records is no reason to stay in it.
+        // No chain of exited processes is longer. The limit ends a cycle of bad records.
         for _ in 0..super::MAX_ANCESTORS {
             match self.store[slot].end {
                 None => return Some(slot),

@@ -1,4 +1,4 @@
-//! Opening one file, component by component.
+//! Opens one file, component by component.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -15,11 +15,12 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 
 use super::{Named, Owner, Refused};
 
-/// Components and links on one path: more than the kernel itself follows (`MAXSYMLINKS`, 40) in a path of ordinary depth.
+/// Maximum components and links of a path: more than the kernel follows (`MAXSYMLINKS`, 40) in a path of ordinary
+/// depth.
 const MAX_STEPS: usize = 256;
 const MAX_LINKS: usize = 40;
 
-/// What changes when a file is written or replaced.
+/// Attributes that change when a file is written or replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Signature {
     inode: u64,
@@ -34,7 +35,7 @@ pub fn read(named: &Named) -> Result<Vec<u8>, Refused> {
     if status.st_size as u64 > named.max_bytes {
         return Err(Refused::Size(named.max_bytes));
     }
-    // It is a regular file, and this opens that very one: nothing can be put in its place any more.
+    // It is a regular file, and this opens that very file: it can no longer be replaced.
     let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     let file = open(format!("/proc/self/fd/{}", place.as_raw_fd()).as_str(), flags, Mode::empty()).map_err(errno)?;
     let mut bytes = Vec::new();
@@ -45,7 +46,7 @@ pub fn read(named: &Named) -> Result<Vec<u8>, Refused> {
     Ok(bytes)
 }
 
-/// What shows whether a file has changed. It can block like [`read`].
+/// Returns a signature that shows whether a file has changed. It can block like [`read`].
 pub fn signature(named: &Named) -> Result<Signature, Refused> {
     let (_, status) = find(named)?;
     Ok(Signature {
@@ -60,7 +61,7 @@ fn errno(errno: Errno) -> Refused {
     Refused::Io(errno.into())
 }
 
-/// Finds it, without opening it: `O_PATH` starts no device and waits for no writer of a FIFO.
+/// Finds the file without opening it: `O_PATH` starts no device and does not wait for the writer of a FIFO.
 fn find(named: &Named) -> Result<(OwnedFd, FileStat), Refused> {
     let (root, mounts) = match &named.root {
         Some(root) => (root.directory()?, root.mounts()),
@@ -78,7 +79,7 @@ fn find(named: &Named) -> Result<(OwnedFd, FileStat), Refused> {
             return Err(Refused::Path);
         }
         if name == ".." {
-            // Above the root is the root.
+            // The parent of the root is the root.
             if above.len() > 1 {
                 above.pop();
             }
@@ -89,7 +90,7 @@ fn find(named: &Named) -> Result<(OwnedFd, FileStat), Refused> {
         let status = fstat(&next).map_err(errno)?;
         let kind = kind(&status);
         if kind == SFlag::S_IFLNK && !left.is_empty() {
-            // Links of procfs have no size: they name no path, but whatever the kernel likes.
+            // Links of procfs have no size. They name no path: the kernel decides where they lead.
             if status.st_size == 0 {
                 return Err(Refused::Kind);
             }
@@ -121,20 +122,20 @@ fn find(named: &Named) -> Result<(OwnedFd, FileStat), Refused> {
 
 const PATH: OFlag = OFlag::O_PATH.union(OFlag::O_CLOEXEC);
 
-/// The components of a path, `.` and `/` left out.
+/// Returns the components of a path, without `.` and `/`.
 fn components(path: &Path) -> VecDeque<OsString> {
     let parts = path.as_os_str().as_bytes().split(|byte| *byte == b'/');
     parts.filter(|part| !part.is_empty() && *part != b".").map(|part| OsString::from_vec(part.to_vec())).collect()
 }
 
-/// One component. Entering another mount is allowed unless a user other than root serves it through FUSE: such a server
-/// can leave a request unanswered, and the kernel lets nobody out of that wait.
+/// Opens one component. Mounts may be entered, except FUSE mounts served by a user other than root: such a server can
+/// leave a request unanswered, and that wait cannot be interrupted.
 fn step(directory: BorrowedFd<'_>, name: &OsStr, mounts: &Path) -> Result<OwnedFd, Refused> {
     let resolve = ResolveFlag::RESOLVE_NO_MAGICLINKS | ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_XDEV;
     match openat2(directory, name, OpenHow::new().flags(PATH | OFlag::O_NOFOLLOW).resolve(resolve)) {
         Ok(next) => return Ok(next),
-        // It is a mount; or the kernel, or a seccomp filter, does not have that call. One component that is not followed
-        // leads nowhere else without it.
+        // It is a mount, or the kernel or a seccomp filter rejects the call. Without it, one component that is not
+        // followed still stays in the directory.
         Err(Errno::EXDEV | Errno::ENOSYS | Errno::EPERM) => {}
         Err(other) => return Err(errno(other)),
     }
@@ -142,18 +143,19 @@ fn step(directory: BorrowedFd<'_>, name: &OsStr, mounts: &Path) -> Result<OwnedF
     if is_served_by_user(&next, mounts) { Err(Refused::FileSystem) } else { Ok(next) }
 }
 
-/// Whether a file lies on a FUSE file system whose server is not root. Asks only `/proc`, never the file system.
+/// Returns whether a file is on a FUSE file system whose server is not root. Reads only `/proc`, never that file
+/// system.
 fn is_served_by_user(file: &OwnedFd, mounts: &Path) -> bool {
     let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd())).unwrap_or_default();
     let mount = info.lines().find_map(|line| line.strip_prefix("mnt_id:")).map(str::trim);
-    // A process in a `chroot` does not list the mount that its root is on; tracer does.
+    // A process in a `chroot` does not list the mount of its root, but tracer does.
     let lists = [Path::new("/proc/self/mountinfo"), mounts].map(|list| fs::read_to_string(list).unwrap_or_default());
-    // What it is cannot be said of a mount that is not listed.
+    // A mount that is not listed may be anything.
     let mut lines = lists.iter().flat_map(|list| list.lines());
     mount.and_then(|mount| lines.find(|line| line.split(' ').next() == Some(mount))).is_none_or(is_users_fuse)
 }
 
-/// By its line in `mountinfo` (proc_pid_mountinfo(5)).
+/// Decides by a line of `mountinfo` (proc_pid_mountinfo(5)).
 pub(super) fn is_users_fuse(line: &str) -> bool {
     let Some((_, tail)) = line.split_once(" - ") else { return true };
     let mut tail = tail.split(' ');
@@ -169,7 +171,7 @@ fn kind(status: &FileStat) -> SFlag {
     SFlag::from_bits_truncate(status.st_mode & SFlag::S_IFMT.bits())
 }
 
-/// The owner is accepted, and nobody else can write it or, in a directory, replace what is in it.
+/// Checks that the owner is accepted, and that nobody else can write the file or replace what is in the directory.
 fn check(owner: Owner, status: &FileStat, kind: SFlag) -> Result<(), Refused> {
     let for_all = status.st_mode & libc::S_IWOTH != 0;
     let sticky = kind == SFlag::S_IFDIR && status.st_mode & libc::S_ISVTX != 0;

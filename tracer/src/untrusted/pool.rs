@@ -1,4 +1,4 @@
-//! Work that may block for ever, on threads that can be given up.
+//! Runs work that may block forever on threads that can be abandoned.
 
 use std::collections::HashMap;
 use std::sync::mpsc::{Sender, channel, sync_channel};
@@ -6,21 +6,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// The longest time that work for root's files and for another user's may take.
-const ROOTS_TIME: Duration = Duration::from_secs(1);
-const USERS_TIME: Duration = Duration::from_millis(200);
+/// Maximum time for work on root's files and on another user's.
+const TIME_FOR_ROOT: Duration = Duration::from_secs(1);
+const TIME_FOR_USERS: Duration = Duration::from_millis(200);
 
-/// Threads that may be stuck at a time: because of one user, and because of all. A user who has used up the share gets no
-/// further thread until one comes back, and takes none from the others.
-const STUCK_BY_USER: usize = 2;
-const STUCK_IN_ALL: usize = 8;
+/// Maximum number of stuck threads: per user, and in total. A user at the limit gets no further thread until one
+/// returns, and takes none from others.
+const MAX_STUCK_PER_USER: usize = 2;
+const MAX_STUCK: usize = 8;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Runs work on a separate thread and waits for it for a bounded time.
+/// Runs work on a separate thread and waits for a bounded time.
 #[derive(Debug)]
 pub struct Pool {
-    /// The thread that is free.
+    /// The idle thread.
     thread: Option<Sender<Job>>,
     stuck: Arc<Mutex<HashMap<u32, usize>>>,
     roots_time: Duration,
@@ -29,19 +29,20 @@ pub struct Pool {
 
 impl Default for Pool {
     fn default() -> Self {
-        Self { thread: None, stuck: Arc::default(), roots_time: ROOTS_TIME, users_time: USERS_TIME }
+        Self { thread: None, stuck: Arc::default(), roots_time: TIME_FOR_ROOT, users_time: TIME_FOR_USERS }
     }
 }
 
 impl Pool {
-    /// One for tests, where no work blocks and the machine may be busy.
+    /// Returns a pool for tests, where no work blocks and the machine may be busy.
     #[cfg(test)]
     pub(crate) fn patient() -> Self {
         let time = Duration::from_secs(100);
         Self { roots_time: time, users_time: time, ..Self::default() }
     }
 
-    /// Runs work that depends on what a user controls. None if it takes too long, or if too much of that user's is stuck.
+    /// Runs work that depends on what a user controls. None if it takes too long, or if too many threads of that user
+    /// are stuck.
     pub fn run<T: Send + 'static>(&mut self, uid: u32, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         let time = if uid == 0 { self.roots_time } else { self.users_time };
         self.run_for(uid, time, work)
@@ -61,7 +62,7 @@ impl Pool {
         let stuck = Arc::clone(&self.stuck);
         let job: Job = Box::new(move || {
             let value = work();
-            // Nobody waits any more: this thread was counted as stuck, and is not.
+            // The caller has given up: this thread was counted as stuck and is not any more.
             if done.send(value).is_err() {
                 let mut stuck = stuck.lock().unwrap_or_else(PoisonError::into_inner);
                 if let Some(count) = stuck.get_mut(&uid) {
@@ -74,10 +75,10 @@ impl Pool {
         if let Ok(value) = result.recv_timeout(time) {
             return Some(value);
         }
-        // Its channel is gone with this, so it ends once it comes back.
+        // This drops its channel, so it ends once it returns.
         self.thread = None;
         let mut stuck = self.stuck.lock().unwrap_or_else(PoisonError::into_inner);
-        // Under the lock: either the result is there by now, or the thread will find nobody and count down.
+        // Under the lock: either the result has arrived, or the thread will fail to send it and decrement the counter.
         if let Ok(value) = result.try_recv() {
             return Some(value);
         }
@@ -87,7 +88,7 @@ impl Pool {
         None
     }
 
-    /// How many threads are stuck.
+    /// Returns the number of stuck threads.
     pub fn stuck(&self) -> usize {
         self.stuck.lock().unwrap_or_else(PoisonError::into_inner).values().sum()
     }
@@ -96,7 +97,7 @@ impl Pool {
         let stuck = self.stuck.lock().unwrap_or_else(PoisonError::into_inner);
         let own = stuck.get(&uid).copied().unwrap_or_default();
         let others: usize = stuck.iter().filter(|(user, _)| **user != 0).map(|(_, count)| count).sum();
-        own < STUCK_BY_USER && (uid == 0 || others < STUCK_IN_ALL)
+        own < MAX_STUCK_PER_USER && (uid == 0 || others < MAX_STUCK)
     }
 
     fn hand_over(&mut self, job: Job) -> Option<()> {

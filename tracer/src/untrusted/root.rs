@@ -10,10 +10,10 @@ use nix::sys::stat::Mode;
 
 use crate::event::id::ProcessId;
 
-/// The root directory of a process that may have mounts of its own.
+/// The root directory of a process that may have separate mounts.
 #[derive(Debug)]
 pub struct Root {
-    /// `/proc/PID`, which stays that process's even if its pid is used again.
+    /// `/proc/PID`, which refers to this process even if its pid is reused.
     process: OwnedFd,
     directory: OwnedFd,
 }
@@ -21,16 +21,16 @@ pub struct Root {
 const PATH: OFlag = OFlag::O_PATH.union(OFlag::O_CLOEXEC).union(OFlag::O_DIRECTORY);
 
 impl Root {
-    /// That of a process, while it lives.
+    /// Opens the root of a process, while that lives.
     pub fn of(id: ProcessId) -> Option<Self> {
         let process = open(format!("/proc/{}", id.pid()).as_str(), PATH, Mode::empty()).ok()?;
         let directory = openat(&process, "root", PATH, Mode::empty()).ok()?;
         let root = Self { process, directory };
-        // After the descriptor: it is still that process.
+        // Checked after the descriptor is open: it is still the same process.
         (crate::proc::start_of(&root.at("stat")) == Some(id)).then_some(root)
     }
 
-    /// Whether this is what tracer itself sees.
+    /// Returns whether this is tracer's own view.
     pub fn is_ours(&self) -> bool {
         let namespace = |path: PathBuf| fs::read_link(path).ok();
         let own = namespace("/proc/self/ns/mnt".into());

@@ -40,7 +40,7 @@ fn only_regular_files_are_read() {
 }
 
 #[test]
-fn links_to_directories_are_followed_but_magic_ones_are_not() {
+fn links_to_directories_are_followed_but_magic_links_are_not() {
     let place = tempfile::tempdir().unwrap();
     let at = |name: &str| place.path().join(name);
     fs::create_dir_all(at("real/below")).unwrap();
@@ -58,7 +58,7 @@ fn links_to_directories_are_followed_but_magic_ones_are_not() {
 }
 
 #[test]
-fn a_root_is_not_left() {
+fn no_link_leads_out_of_a_root() {
     let place = tempfile::tempdir().unwrap();
     let at = |name: &str| place.path().join(name);
     fs::create_dir_all(at("root/in")).unwrap();
@@ -94,7 +94,7 @@ fn started(pid: u32) -> crate::event::id::ProcessId {
 }
 
 #[test]
-fn who_owns_it_counts_for_every_directory_on_the_way() {
+fn the_owner_of_every_directory_above_is_checked() {
     if !geteuid().is_root() {
         return;
     }
@@ -125,7 +125,7 @@ fn a_large_file_is_refused() {
     assert_eq!(text(&path).unwrap().len(), 100);
     fs::write(&path, vec![b'x'; 101]).unwrap();
     assert!(matches!(text(&path), Err(Refused::Size(100))));
-    // Files of /proc have no size: what is read counts.
+    // Files of /proc have no size: only the bytes read count.
     let proc = read(&Named { owner: Owner::Vouched, ..named(Path::new("/proc/kallsyms")) });
     assert!(matches!(proc, Err(Refused::Size(100))), "{proc:?}");
 }
@@ -143,7 +143,7 @@ fn a_changed_file_has_another_signature() {
 }
 
 #[test]
-fn fuse_of_other_users_is_known_by_its_mount() {
+fn fuse_of_other_users_is_recognized_by_its_mount() {
     let line = |tail: &str| format!("36 35 98:0 / /mnt/x rw,noatime shared:1 - {tail}");
     for (tail, wanted) in [
         ("ext4 /dev/vda rw", false),
@@ -158,7 +158,7 @@ fn fuse_of_other_users_is_known_by_its_mount() {
 }
 
 #[test]
-fn work_that_blocks_is_given_up_and_one_user_takes_no_thread_from_another() {
+fn blocked_work_is_abandoned_and_users_do_not_take_threads_from_each_other() {
     let mut pool = Pool::patient();
     let short = Duration::from_millis(5);
     assert_eq!(pool.run(0, || 7), Some(7));
@@ -182,5 +182,5 @@ fn work_that_blocks_is_given_up_and_one_user_takes_no_thread_from_another() {
     assert_eq!(pool.run(1000, || 7), Some(7));
 }
 
-/// As many as one user may block.
+/// How many threads one user may block.
 const STUCK: usize = 2;

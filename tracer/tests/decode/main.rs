@@ -8,7 +8,7 @@ use encode::{Strings, encode};
 use tracer::event::{Capture, Image};
 use tracer::record::decode::{CUT_ROOT, DecodeError, decode};
 use tracer::record::text::{Arguments, Argv, Text};
-use tracer::record::{Cgroup, Exec, ExecFailed, Field, Fork, Record};
+use tracer::record::{Captured, Cgroup, Exec, ExecFailed, Fork, Record};
 use tracer_common::limits::MAX_NS_LEVEL;
 use tracer_common::record as raw;
 
@@ -65,8 +65,8 @@ fn strings() -> Strings {
     }
 }
 
-fn whole<T>(value: T) -> Field<T> {
-    Field { value: Some(value), capture: None }
+fn whole<T>(value: T) -> Captured<T> {
+    Captured { value: Some(value), capture: None }
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "it fills fields that may be absent")]
@@ -184,7 +184,7 @@ fn a_failed_exec(kind: u16) -> Record {
 fn a_cgroup() -> Record {
     let path = "/docker/4711";
     let (deed, path_len) = (raw::CGROUP_MADE, path.len() as u32 + 1);
-    let raw = raw::Cgroup { header: header(raw::KIND_CGROUP), id: 4242, task: task(20), deed, path_len };
+    let raw = raw::Cgroup { header: header(raw::KIND_CGROUP), id: 4242, task: task(20), action: deed, path_len };
     Record::Cgroup(Cgroup { raw, path: path.into() })
 }
 
@@ -313,8 +313,8 @@ fn what_could_not_be_read_of_a_failed_exec_is_none() {
     (failed.raw.filename_state, failed.raw.argv_state) = (raw::FIELD_UNREADABLE, raw::FIELD_UNREADABLE);
     let decoded = decode(&encode(&Record::ExecFailed(failed), &Strings::default())).unwrap();
     let Record::ExecFailed(failed) = decoded else { panic!("{decoded:?}") };
-    assert_eq!(failed.filename, Field { value: None, capture: Some(Capture::Unreadable) });
-    assert_eq!(failed.argv, Field { value: None, capture: Some(Capture::Unreadable) });
+    assert_eq!(failed.filename, Captured { value: None, capture: Some(Capture::Unreadable) });
+    assert_eq!(failed.argv, Captured { value: None, capture: Some(Capture::Unreadable) });
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::origins::image_of;
 
 fn cgroup(deed: u32, id: u64, path: &str, task: raw::TaskRef, boot_ns: u64) -> Record {
     let header = header(raw::KIND_CGROUP, boot_ns);
-    let raw = raw::Cgroup { header, id, task, deed, path_len: path.len() as u32 + 1 };
+    let raw = raw::Cgroup { header, id, task, action: deed, path_len: path.len() as u32 + 1 };
     Record::Cgroup(Cgroup { raw, path: path.into() })
 }
 

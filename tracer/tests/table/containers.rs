@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tracer::enrich::info::{Answer, Ask, Info};
+use tracer::enrich::info::{Info, InfoReply, InfoRequest};
 use tracer::event::{ContainerEnd, Event, Kind, Kubernetes, ProcessContainer};
 use tracer::record::Record;
 use tracer::table::TableOptions;
@@ -134,19 +134,19 @@ fn its_end_waits_for_an_answer_from_when_it_was_asked_for() {
     };
     let mut world = ended();
     let late = 5000 * MS;
-    let asks = world.table.take_asks(late);
-    assert!(asks.iter().any(|ask| matches!(ask, Ask::Last { id, .. } if &**id == "web")), "{asks:?}");
+    let asks = world.table.take_requests(late);
+    assert!(asks.iter().any(|ask| matches!(ask, InfoRequest::Final { id, .. } if &**id == "web")), "{asks:?}");
     world.table.tick(late, &mut world.events);
     assert!(ends(&world).is_empty(), "it was asked for just now");
-    let answer = Answer { id: "web".into(), info: None, last: true, peak_memory_bytes: Some(4711) };
-    world.table.answer(answer, late + 1, &mut world.events);
+    let answer = InfoReply { id: "web".into(), info: None, last: true, peak_memory_bytes: Some(4711) };
+    world.table.apply_reply(answer, late + 1, &mut world.events);
     assert_eq!(ends(&world).iter().map(|end| end.peak_memory_bytes).collect::<Vec<_>>(), [Some(4711)]);
 
     let mut world = ended();
     // Asked for again where there was no room, it does not begin anew.
-    let asks = world.table.take_asks(late);
-    world.table.keep_asks(asks);
-    world.table.take_asks(late + 500 * MS);
+    let asks = world.table.take_requests(late);
+    world.table.return_requests(asks);
+    world.table.take_requests(late + 500 * MS);
     world.table.tick(late + 999 * MS, &mut world.events);
     assert!(ends(&world).is_empty());
     world.table.tick(late + 1000 * MS, &mut world.events);
@@ -173,8 +173,8 @@ fn every_line_has_the_names_of_the_container_once_they_are_known() {
     assert!(!before.is_empty() && before.iter().all(|of| **of == ProcessContainer::new("web".into())), "{before:?}");
 
     world.events.clear();
-    let answer = Answer { id: "web".into(), info: Some(info.into()), last: false, peak_memory_bytes: None };
-    world.table.answer(answer, 650 * MS, &mut world.events);
+    let answer = InfoReply { id: "web".into(), info: Some(info.into()), last: false, peak_memory_bytes: None };
+    world.table.apply_reply(answer, 650 * MS, &mut world.events);
     world.apply([
         inside(10).born(child, FIRST),
         IN_CONTAINER.runs(child, "make", 702 * MS),

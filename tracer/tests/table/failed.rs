@@ -2,7 +2,7 @@
 
 use tracer::event::{ArgvInfo, Capture, Kind};
 use tracer::record::text::Text;
-use tracer::record::{Field, Record};
+use tracer::record::{Captured, Record};
 use tracer_common::record as raw;
 
 use crate::kit::{INIT_TASK, MS, Seen, exec, exec_failed, execed, exit, exited, fork, forked, kinds, task};
@@ -38,7 +38,7 @@ fn what_is_not_plain_about_it_is_told() {
     failed.raw.header.kind = raw::KIND_EXECAT_FAILED;
     (failed.raw.dirfd, failed.raw.errno, failed.raw.euid) = (7, 511, 0);
     failed.argv.capture = Some(Capture::Cut);
-    failed.filename = Field { value: Some(Text::new(b"\xff")), capture: Some(Capture::Cut) };
+    failed.filename = Captured { value: Some(Text::new(b"\xff")), capture: Some(Capture::Cut) };
     let event = seen.apply(Record::ExecFailed(failed.into())).remove(0);
     let failed = event.exec_failed().unwrap();
     assert_eq!((failed.dirfd, failed.from_tid, &*failed.errno), (Some(7), Some(52), "E511"));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tracer::event::{Event, Image, Kind, ReparentReason};
 use tracer::record::text::{Argv, Text};
-use tracer::record::{Exec, ExecFailed, Field, Fork, Record};
+use tracer::record::{Captured, Exec, ExecFailed, Fork, Record};
 use tracer::table::{Table, TableOptions};
 use tracer_common::record as raw;
 
@@ -188,7 +188,7 @@ pub(crate) fn exec_failed(task: raw::TaskRef, parent: raw::TaskRef, boot_ns: u64
             filename_len: 13,
             ..raw::ExecFailed::default()
         },
-        filename: Field { value: text("/bin/nothing"), capture: None },
-        argv: Field { value: Some(Argv::new(b"nothing\0-x\0")), capture: None },
+        filename: Captured { value: text("/bin/nothing"), capture: None },
+        argv: Captured { value: Some(Argv::new(b"nothing\0-x\0")), capture: None },
     }
 }

@@ -96,7 +96,7 @@ pub(crate) fn image_of(argv: &str) -> Arc<Image> {
 
 pub(crate) fn cgroup(deed: u32, id: u64, path: &str, task: raw::TaskRef, boot_ns: u64) -> Record {
     let header = header(raw::KIND_CGROUP, boot_ns);
-    let raw = raw::Cgroup { header, id, task, deed, path_len: path.len() as u32 + 1 };
+    let raw = raw::Cgroup { header, id, task, action: deed, path_len: path.len() as u32 + 1 };
     Record::Cgroup(Cgroup { raw, path: path.into() })
 }
 
@@ -330,7 +330,7 @@ fn a_container_without_namespaces_of_its_own_has_nobody_by_them() {
 #[test]
 fn those_that_are_there_already_are_told_apart_as_far_as_can_be_known() {
     let mut world = World::new();
-    world.table.name_containers([tracer::enrich::runtime_state::State {
+    world.table.name_containers([tracer::enrich::runtime_state::RuntimeState {
         id: "web".into(),
         runtime: "runc",
         cgroup: "/web".into(),
@@ -377,7 +377,7 @@ fn those_that_are_there_already_are_told_apart_as_far_as_can_be_known() {
 #[test]
 fn one_that_was_only_created_starts_with_its_exec() {
     let mut world = World::new();
-    world.table.name_containers([tracer::enrich::runtime_state::State {
+    world.table.name_containers([tracer::enrich::runtime_state::RuntimeState {
         id: "web".into(),
         runtime: "runc",
         cgroup: "/web".into(),

@@ -11,7 +11,7 @@ use crate::model::{INIT, Kernel, padded};
 /// A table that knows init only, and is told of few.
 fn narrowed() -> (Seen, Kernel) {
     let (mut seen, kernel) = Seen::booted();
-    seen.table.leave_out(|process| process.pid() == 1);
+    seen.table.forget_unmatched(|process| process.pid() == 1);
     (seen, kernel)
 }
 
@@ -24,15 +24,15 @@ fn others_are_forgotten_and_those_that_are_kept_stay_whose_they_are() {
     let mut seen = Seen::with(TableOptions::default());
     let kernel = Kernel::boot(1000);
     seen.table.seed(vec![kernel.seed_of(INIT)], &mut seen.events);
-    let (stranger, kept, child) = (task(40, 10 * MS), task(50, 20 * MS), task(51, 30 * MS));
-    for (process, parent) in [(stranger, INIT_TASK), (kept, stranger), (child, kept)] {
+    let (late_match, kept, child) = (task(40, 10 * MS), task(50, 20 * MS), task(51, 30 * MS));
+    for (process, parent) in [(late_match, INIT_TASK), (kept, late_match), (child, kept)] {
         seen.apply(forked(fork(process, parent)));
     }
-    seen.table.leave_out(|process| process.pid() != 40);
+    seen.table.forget_unmatched(|process| process.pid() != 40);
     assert_eq!((seen.table.len_living(), seen.table.len_dead()), (3, 0));
     assert!(seen.table.by_pid(40).is_none());
     assert_eq!((seen.parent(50), seen.parent(51)), (Some(40), Some(50)), "its parent's id is still known");
-    let events = seen.apply(exited(exit(kept, stranger, 100 * MS)));
+    let events = seen.apply(exited(exit(kept, late_match, 100 * MS)));
     assert_eq!(kinds(&events), [Kind::Exit, Kind::Reparent]);
     assert_eq!(moves(&events)[0].2, 1);
 }
@@ -40,8 +40,8 @@ fn others_are_forgotten_and_those_that_are_kept_stay_whose_they_are() {
 #[test]
 fn a_stranger_has_no_line_before_its_first_and_was_not_lost() {
     let (mut seen, _) = narrowed();
-    let (stranger, parent) = (task(50, 100 * MS), task(40, 90 * MS));
-    let events = seen.apply(execed(exec(stranger, parent, 110 * MS)));
+    let (late_match, parent) = (task(50, 100 * MS), task(40, 90 * MS));
+    let events = seen.apply(execed(exec(late_match, parent, 110 * MS)));
     assert_eq!(kinds(&events), [Kind::Exec]);
     assert!(!is_inferred(&events[0]));
     assert_eq!((seen.parent(50), seen.table.stats().inferred), (Some(40), 0));
@@ -56,13 +56,13 @@ fn what_a_stranger_was_is_looked_up_before_its_child_is_told() {
     let nr = kernel.fork(INIT);
     let creator = kernel.task(nr);
     let birth = forked(fork(task(70, 900 * MS), creator));
-    let stranger = seen.table.stranger(&birth).expect("nobody knows it");
-    assert_eq!((stranger.pid, stranger.comm), (creator.tgid, Some(padded("sh"))));
+    let late_match = seen.table.late_match(&birth).expect("nobody knows it");
+    assert_eq!((late_match.pid, late_match.comm), (creator.tgid, Some(padded("sh"))));
     let mut seed = kernel.seed_of(nr);
     seed.process.image_mut().exe = Some("/bin/su".into());
     seed.process.source = Source::Procfs;
-    seen.table.introduce(seed);
-    assert!(seen.events.is_empty() && seen.table.stranger(&birth).is_none(), "it is known now, and nothing was told");
+    seen.table.add_late_match(seed);
+    assert!(seen.events.is_empty() && seen.table.late_match(&birth).is_none(), "it is known now, and nothing was told");
     let events = seen.apply(birth);
     assert_eq!(kinds(&events), [Kind::Fork]);
     assert_eq!(events[0].process.as_ref().unwrap().image.exe.as_deref(), Some("/bin/su"));
@@ -72,12 +72,12 @@ fn what_a_stranger_was_is_looked_up_before_its_child_is_told() {
 fn of_one_that_becomes_another_program_nothing_before_is_looked_for() {
     let (mut seen, _) = narrowed();
     let record = execed(exec(task(50, 100 * MS), INIT_TASK, 110 * MS));
-    assert_eq!(seen.table.stranger(&record).map(|stranger| stranger.comm), Some(None));
+    assert_eq!(seen.table.late_match(&record).map(|late_match| late_match.comm), Some(None));
     seen.apply(record);
     // By then it is no stranger.
-    assert_eq!(seen.table.stranger(&forked(fork(task(51, 120 * MS), task(50, 100 * MS)))), None);
+    assert_eq!(seen.table.late_match(&forked(fork(task(51, 120 * MS), task(50, 100 * MS)))), None);
     let (all, _) = Seen::booted();
-    assert_eq!(all.table.stranger(&execed(exec(task(50, 100 * MS), INIT_TASK, 110 * MS))), None, "all are told of");
+    assert_eq!(all.table.late_match(&execed(exec(task(50, 100 * MS), INIT_TASK, 110 * MS))), None, "all are told of");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What a command line proves: nothing, unless root executed the runtime that it names, outside of all containers.
 
-use tracer::enrich::info::{Answer, Ask, Info};
+use tracer::enrich::info::{Info, InfoReply, InfoRequest};
 use tracer::event::Kind;
 use tracer::record::Record;
 use tracer::table::TableOptions;
@@ -85,9 +85,9 @@ fn a_runtime_inside_a_container_proves_nothing_by_its_command_line() {
     assert!(world.lines(71).iter().all(|(_, container, _)| *container == Some("web")));
 }
 
-fn bundles(asks: &[Ask], wanted: &str) -> Vec<(String, u32)> {
+fn bundles(asks: &[InfoRequest], wanted: &str) -> Vec<(String, u32)> {
     let of = asks.iter().filter_map(|ask| match ask {
-        Ask::Look { id, bundle: Some(bundle), .. } if **id == *wanted => {
+        InfoRequest::LookUp { id, bundle: Some(bundle), .. } if **id == *wanted => {
             Some((bundle.path.to_string(), bundle.runtime.pid()))
         }
         _ => None,
@@ -103,18 +103,18 @@ fn looking() -> TableOptions {
 #[test]
 fn a_command_that_fails_describes_nothing() {
     let mut world = World::with_container_and(looking());
-    let first = world.table.take_asks(0);
+    let first = world.table.take_requests(0);
     assert!(bundles(&first, "web").iter().all(|(path, pid)| path == "/w" && *pid == RUNC.tgid), "{first:?}");
     assert!(!bundles(&first, "web").is_empty());
     world.apply(claims(0, [0, 0], "runc", "runc run -b /other web"));
-    assert_eq!(bundles(&world.table.take_asks(0), "web"), []);
+    assert_eq!(bundles(&world.table.take_requests(0), "web"), []);
     // Its cgroup is gone: another can be made.
     world.apply([
         IN_CONTAINER.ends(FIRST, 400 * MS),
         cgroup(raw::CGROUP_REMOVED, INSIDE, "/web", RUNC, 401 * MS),
         ON_HOST.runs(FAKE, "runc run -b /other web", 402 * MS),
     ]);
-    assert_eq!(bundles(&world.table.take_asks(0), "web"), [("/other".into(), FAKE.tgid)]);
+    assert_eq!(bundles(&world.table.take_requests(0), "web"), [("/other".into(), FAKE.tgid)]);
 }
 
 /// Of two that try to make a container of one id at the same time, the one describes it that made it.
@@ -123,13 +123,13 @@ fn the_runtime_that_succeeds_describes_the_container() {
     let mut world = World::with(looking());
     world.apply([ON_HOST.born(RUNC, SHELL), ON_HOST.runs(RUNC, "runc run -b /good web", 110 * MS)]);
     world.apply(claims(0, [0, 0], "runc", "runc run -b /bad web"));
-    let asks = world.table.take_asks(0);
+    let asks = world.table.take_requests(0);
     assert_eq!(bundles(&asks, "web").last(), Some(&("/bad".into(), FAKE.tgid)));
     let info = Info { hostname: Some("bad".into()), ..Info::default() };
-    let answer = Answer { id: "web".into(), info: Some(info.into()), last: false, peak_memory_bytes: None };
-    world.table.answer(answer, 0, &mut world.events);
+    let answer = InfoReply { id: "web".into(), info: Some(info.into()), last: false, peak_memory_bytes: None };
+    world.table.apply_reply(answer, 0, &mut world.events);
     world.apply([cgroup(raw::CGROUP_MADE, INSIDE, "/web", RUNC, 320 * MS)]);
-    assert_eq!(bundles(&world.table.take_asks(0), "web"), [("/good".into(), RUNC.tgid)]);
+    assert_eq!(bundles(&world.table.take_requests(0), "web"), [("/good".into(), RUNC.tgid)]);
     assert!(world.events.iter().any(|event| event.kind() == Kind::ContainerCreate));
     assert!(world.events.iter().all(|event| event.kind() != Kind::ContainerInfo), "what the other said is forgotten");
 }
@@ -167,21 +167,21 @@ fn a_container_without_a_cgroup_has_a_whole_life() {
         first.born(FIRST, RUNC),
     ]);
     let info = Info { hostname: Some("box".into()), ..Info::default() };
-    let answer = Answer { id: "web".into(), info: Some(info.into()), last: false, peak_memory_bytes: None };
-    world.table.answer(answer, 0, &mut world.events);
+    let answer = InfoReply { id: "web".into(), info: Some(info.into()), last: false, peak_memory_bytes: None };
+    world.table.apply_reply(answer, 0, &mut world.events);
     world.apply([
         first.runs(FIRST, "sh", 220 * MS),
         Place { inside: Some((30, 2)), ..first }.born(child, FIRST),
         first.ends(child, 240 * MS),
         first.ends(FIRST, 250 * MS),
     ]);
-    let last = world.table.take_asks(0).into_iter().find_map(|ask| match ask {
-        Ask::Last { id, cgroup } => Some((id, cgroup)),
+    let last = world.table.take_requests(0).into_iter().find_map(|ask| match ask {
+        InfoRequest::Final { id, cgroup } => Some((id, cgroup)),
         _ => None,
     });
     assert_eq!(last, Some(("web".into(), None)), "the memory of that cgroup is not the container's");
-    let answer = Answer { id: "web".into(), info: None, last: true, peak_memory_bytes: None };
-    world.table.answer(answer, 0, &mut world.events);
+    let answer = InfoReply { id: "web".into(), info: None, last: true, peak_memory_bytes: None };
+    world.table.apply_reply(answer, 0, &mut world.events);
     let life: Vec<Kind> =
         world.events.iter().filter(|event| event.container().is_some()).map(tracer::event::Event::kind).collect();
     let wanted =

@@ -45,7 +45,7 @@ fn tick_without(seen: &mut Seen, ms: u64, gone: &[u32]) -> Vec<Event> {
 /// Likewise, but so much is left of these.
 fn tick_with(seen: &mut Seen, ms: u64, remains: Remains, of: &[u32]) -> Vec<Event> {
     let look = |id: ProcessId| if of.contains(&id.pid()) { remains } else { Remains::Zombie };
-    seen.table.look_at_the_dead(ms * MS, look, &mut seen.events);
+    seen.table.check_zombies(ms * MS, look, &mut seen.events);
     std::mem::take(&mut seen.events)
 }
 

@@ -1,4 +1,4 @@
-//! What the directory of a cgroup says: the most memory it was charged with, whether it is frozen, and who owns it.
+//! Reads the directory of a cgroup: its peak memory, whether it is frozen, and its owner.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -6,33 +6,33 @@ use std::path::{Path, PathBuf};
 
 use crate::kernel::hierarchy::{Hierarchy, Mount, of_controller};
 
-/// Where the controllers are mounted that are asked.
+/// Mount points of the controllers that are read.
 #[derive(Debug, Default)]
 pub struct Mounts {
     memory: Option<Mount>,
     freezer: Option<Mount>,
-    /// The hierarchy by which processes are found.
+    /// The hierarchy in which processes are identified.
     own: Option<Mount>,
 }
 
 impl Mounts {
-    /// Those of this system.
+    /// Returns the mounts of this system.
     pub fn of_system(hierarchy: &Hierarchy) -> Self {
         Self { memory: of_controller("memory"), freezer: of_controller("freezer"), own: hierarchy.mount.clone() }
     }
 
-    /// The most memory that a cgroup was charged with: v2 counts it from Linux 5.19 on. None if it is gone.
+    /// Returns the peak memory of a cgroup: v2 counts it since Linux 5.19. None if the cgroup is gone.
     pub(super) fn peak(&self, cgroup: &str) -> Option<u64> {
         peak(self.memory.as_ref()?, cgroup)
     }
 
-    /// Whether a cgroup is frozen, as `docker pause` does it.
+    /// Returns whether a cgroup is frozen, as by `docker pause`.
     pub(super) fn is_frozen(&self, cgroup: &str) -> bool {
         self.freezer.as_ref().is_some_and(|mount| is_frozen(mount, cgroup))
     }
 
-    /// Who owns a cgroup: whoever may make others below it. Of one that is gone, who owns the next above: nobody else can
-    /// have made it.
+    /// Returns the owner of a cgroup, who may create others below it. If it is gone, the owner of the nearest existing
+    /// cgroup above: only that user can have created it.
     pub(super) fn owner(&self, cgroup: &str) -> u32 {
         let Some(directory) = self.own.as_ref().and_then(|mount| directory(mount, cgroup)) else { return 0 };
         directory.ancestors().find_map(|at| fs::symlink_metadata(at).ok()).map_or(0, |found| found.uid())
@@ -41,7 +41,7 @@ impl Mounts {
 
 fn directory(mount: &Mount, cgroup: &str) -> Option<PathBuf> {
     let below = cgroup.strip_prefix(mount.root.trim_end_matches('/'))?;
-    // A cgroup is called neither: this is a path that somebody made up.
+    // No cgroup has `..` in its path: somebody invented this path.
     let plain = Path::new(below).components().all(|part| !matches!(part, std::path::Component::ParentDir));
     plain.then(|| mount.at.join(below.trim_start_matches('/')))
 }
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cgroup_that_is_gone_was_its_parents_owners() {
+    fn a_removed_cgroup_belongs_to_the_owner_above() {
         let place = tempfile::tempdir().unwrap();
         fs::create_dir(place.path().join("user")).unwrap();
         let own = Some(Mount { at: place.path().into(), root: "/".into() });
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn each_version_has_its_file() {
+    fn both_cgroup_versions_are_read() {
         let place = tempfile::tempdir().unwrap();
         let write = |path: &str, text: &str| {
             let path = place.path().join(path);

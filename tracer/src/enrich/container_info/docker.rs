@@ -1,4 +1,4 @@
-//! What Docker keeps of its containers: `<data root>/containers/<id>/config.v2.json`.
+//! Reads Docker's file about a container: `<data root>/containers/<id>/config.v2.json`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,9 +9,9 @@ use super::files::name;
 use crate::enrich::info::Info;
 use crate::enrich::lenient::lenient;
 
-/// Where it is by default.
+/// The default data root.
 pub(super) const DATA_ROOT: &str = "/var/lib/docker";
-/// Its settings by default.
+/// The default settings file.
 const CONFIG_FILE: &str = "/etc/docker/daemon.json";
 
 #[derive(Deserialize)]
@@ -37,7 +37,8 @@ struct Config {
     image: Option<Arc<str>>,
 }
 
-/// The data root of a daemon, by its command line, environment and settings; `read` reads a file as the daemon sees it.
+/// Returns the data root of a daemon from its command line, environment and settings. `read` reads a file in the
+/// daemon's view.
 pub(super) fn data_root(argv: &[&str], environment: &[&str], read: impl FnOnce(&Path) -> Option<Vec<u8>>) -> PathBuf {
     let given = value(argv, &["--data-root", "-g", "--graph"]).map(PathBuf::from);
     let variable = |name: &str| {
@@ -45,7 +46,7 @@ pub(super) fn data_root(argv: &[&str], environment: &[&str], read: impl FnOnce(&
         value.filter(|value| !value.is_empty()).map(PathBuf::from)
     };
     let below_home = |name: &str, usual: &str| variable(name).or_else(|| Some(variable("HOME")?.join(usual)));
-    // So dockerd itself knows that it is rootless: by what RootlessKit tells it
+    // This is how dockerd itself detects that it is rootless: by a variable of RootlessKit
     // (https://github.com/moby/moby/blob/v28.2.2/pkg/rootless/rootless.go, cmd/dockerd/config_unix.go).
     let rootless = variable("ROOTLESSKIT_STATE_DIR").is_some();
     let settings = || {
@@ -61,7 +62,7 @@ pub(super) fn data_root(argv: &[&str], environment: &[&str], read: impl FnOnce(&
     given.or_else(settings).or_else(own).unwrap_or_else(|| DATA_ROOT.into())
 }
 
-/// The value of an option.
+/// Returns the value of an option.
 fn value<'a>(argv: &[&'a str], names: &[&str]) -> Option<&'a str> {
     argv.iter().enumerate().find_map(|(at, word)| {
         if names.contains(word) {
@@ -72,7 +73,7 @@ fn value<'a>(argv: &[&'a str], names: &[&str]) -> Option<&'a str> {
     })
 }
 
-/// Takes what Docker says of a container: name and image. False if it does not know it (yet).
+/// Takes name and image of a container from Docker's file. Returns false if the file has no name (yet).
 pub(super) fn container(json: &[u8], info: &mut Info) -> bool {
     let Ok(container) = serde_json::from_str::<Container>(&String::from_utf8_lossy(json)) else { return false };
     let called = container.name.as_deref().map(|name| name.trim_start_matches('/').into());
@@ -89,7 +90,7 @@ mod tests {
     const FILE: &[u8] = include_bytes!("../../../tests/files/docker.config.v2.json");
 
     #[test]
-    fn its_file_names_container_and_image() {
+    fn the_file_names_container_and_image() {
         let mut info = Info::default();
         assert!(container(FILE, &mut info));
         assert_eq!((info.name.as_deref(), info.image.as_deref()), (Some("dweb"), Some("tracer-test")));
@@ -97,9 +98,9 @@ mod tests {
         assert!(!container(b"{}", &mut Info::default()));
     }
 
-    /// A member of another type than we know loses no other.
+    /// A member of an unexpected type does not affect others.
     #[test]
-    fn one_strange_member_loses_no_other() {
+    fn an_unexpected_member_does_not_affect_others() {
         let mut info = Info::default();
         let strange = br#"{"Name": "/web", "Config": {"Image": 7, "Env": 8}, "State": "?"}"#;
         assert!(container(strange, &mut info));
@@ -114,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn the_data_root_is_where_the_daemon_was_configured() {
+    fn the_data_root_is_read_from_the_daemons_settings() {
         let root = tempfile::tempdir().unwrap();
         let of = |line: &str| data_root(&line.split(' ').collect::<Vec<_>>(), &["HOME=/root"], below(root.path()));
         assert_eq!(of("dockerd -H fd://"), Path::new(DATA_ROOT));
@@ -128,9 +129,9 @@ mod tests {
     }
 
     #[test]
-    fn without_root_it_is_below_the_users_home() {
+    fn the_rootless_data_root_is_in_the_users_home() {
         let root = tempfile::tempdir().unwrap();
-        // What belongs to the daemon of root is not for that of a user.
+        // The settings of root's daemon do not apply to a user's.
         std::fs::create_dir_all(root.path().join("etc/docker")).unwrap();
         std::fs::write(root.path().join("etc/docker/daemon.json"), r#"{"data-root": "/srv/docker"}"#).unwrap();
         let of = |line: &str, more: &str| {

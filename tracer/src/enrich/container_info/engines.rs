@@ -1,8 +1,8 @@
-//! Engines that run now: where Docker keeps its data, and where the bundles of containers are that others watch.
+//! Running engines: where Docker keeps its data, and the bundles of containers that other engines supervise.
 //!
-//! Any user can start a process that is called `dockerd`. So each is believed only about the containers in its [`Realm`]:
-//! an engine of root about those of root, an engine of a user about that user's, an engine inside a container about those
-//! below that container.
+//! Any user can start a process that is called `dockerd`. So each is trusted only for the containers in its
+//! [`EngineScope`]. An engine of root is trusted for containers of root, and an engine of a user for that user's. An
+//! engine inside a container is trusted for containers below that.
 
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -18,60 +18,60 @@ use crate::enrich::path;
 use crate::event::id::ProcessId;
 use crate::untrusted::{Named, Owner, Pool, Root, read};
 
-/// `/proc` is searched no more often than this.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Minimum time between two scans of `/proc`.
+const SCAN_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Command lines and environments of engines are shorter.
+/// Command lines and environments of engines are shorter than this.
 const MAX_LINE_BYTES: u64 = 256 << 10;
 
-/// Larger files are none of an engine's: of root, and of another user.
+/// Files of engines are smaller than this: of root, and of other users.
 const MAX_BYTES: u64 = 64 << 20;
 const MAX_USERS_BYTES: u64 = 1 << 20;
 
-/// As many processes of one user other than root are believed to be engines.
-const MAX_OF_USER: usize = 64;
+/// Maximum number of engines per user other than root.
+const MAX_PER_USER: usize = 64;
 
-/// Which containers an engine knows about.
+/// The containers that an engine is trusted for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Realm {
-    /// Its user, as the initial user namespace numbers it.
+pub(super) struct EngineScope {
+    /// Its user, in the initial user namespace.
     pub(super) uid: u32,
-    /// It runs inside a container itself, which has this control group.
+    /// The cgroup of the container that the engine itself runs in.
     pub(super) within: Option<Arc<str>>,
 }
 
-impl Realm {
-    /// Whether a container with this control group, which belongs to this user, is one of its.
+impl EngineScope {
+    /// Returns whether a container with this cgroup and owner is in the scope.
     pub(super) fn covers(&self, owner: u32, cgroup: &str) -> bool {
         let below = |above: &Arc<str>| cgroup.strip_prefix(&**above).is_some_and(|rest| rest.starts_with('/'));
         self.uid == owner && self.within.as_ref().is_none_or(below)
     }
 }
 
-/// Where a path is that an engine named.
+/// A path that an engine named.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct EnginePath {
     pub(super) path: PathBuf,
-    /// The process that sees it there; none if tracer itself does.
-    pub(super) seen_by: Option<ProcessId>,
-    pub(super) realm: Realm,
+    /// The process in whose view the path is valid. None for tracer's own view.
+    pub(super) view_of: Option<ProcessId>,
+    pub(super) scope: EngineScope,
 }
 
-impl Place {
-    /// Whether the process is there that sees it.
-    pub(super) fn is_seen(&self) -> bool {
-        self.seen_by.is_none_or(|process| Root::of(process).is_some())
+impl EnginePath {
+    /// Returns whether that process still exists.
+    pub(super) fn view_exists(&self) -> bool {
+        self.view_of.is_none_or(|process| Root::of(process).is_some())
     }
 
-    /// A file below it, or above.
+    /// Returns a file below the path or above it, owned by the engine's user.
     pub(super) fn file(&self, path: PathBuf) -> Option<Named> {
-        self.named(path, Owner::of(self.realm.uid))
+        self.named(path, Owner::of(self.scope.uid))
     }
 
-    /// The same, with an owner given. None if the process that sees it is gone.
+    /// The same with a given owner. None if the process that provides the view is gone.
     pub(super) fn named(&self, path: PathBuf, owner: Owner) -> Option<Named> {
-        let max_bytes = if self.realm.uid == 0 { MAX_BYTES } else { MAX_USERS_BYTES };
-        let root = match self.seen_by {
+        let max_bytes = if self.scope.uid == 0 { MAX_BYTES } else { MAX_USERS_BYTES };
+        let root = match self.view_of {
             Some(process) => Some(Arc::new(Root::of(process)?)),
             None => None,
         };
@@ -82,92 +82,92 @@ impl Place {
 /// What the processes of engines show.
 #[derive(Debug, Default)]
 pub(super) struct Engines {
-    looked: Option<Instant>,
+    scanned: Option<Instant>,
     /// Data roots of Docker.
-    pub(super) docker: Vec<Place>,
-    /// Bundles by id, of containers that a shim of containerd or conmon watches.
-    bundles: FxHashMap<Arc<str>, Vec<Place>>,
+    pub(super) docker: Vec<EnginePath>,
+    /// Bundles by container id, of containers that a containerd shim or conmon supervises.
+    bundles: FxHashMap<Arc<str>, Vec<EnginePath>>,
 }
 
 impl Engines {
-    /// Looks again, unless that was just done. True if it was done now.
+    /// Scans `/proc` again, unless it was just scanned. Returns true if it did.
     pub(super) fn refresh(&mut self, pool: &mut Pool) -> bool {
-        if self.looked.is_some_and(|looked| looked.elapsed() < LOOK_EVERY) {
+        if self.scanned.is_some_and(|scanned| scanned.elapsed() < SCAN_INTERVAL) {
             return false;
         }
         *self = Self::find(Path::new("/proc"), pool);
-        // How long it takes is up to the users of this machine; the pause after it is not.
-        self.looked = Some(Instant::now());
+        // Users of this machine decide how long a scan takes, but not how long the pause after it is.
+        self.scanned = Some(Instant::now());
         true
     }
 
-    /// The bundle of a container that belongs to this user.
-    pub(super) fn bundle(&self, id: &str, owner: u32, cgroup: &str) -> Option<&Place> {
-        self.bundles.get(id)?.iter().find(|place| place.realm.covers(owner, cgroup))
+    /// Returns the bundle of a container of this user.
+    pub(super) fn bundle(&self, id: &str, owner: u32, cgroup: &str) -> Option<&EnginePath> {
+        self.bundles.get(id)?.iter().find(|place| place.scope.covers(owner, cgroup))
     }
 
     fn find(proc: &Path, pool: &mut Pool) -> Self {
         let mut found = Self::default();
-        let mut of_users: FxHashMap<u32, usize> = FxHashMap::default();
+        let mut per_user: FxHashMap<u32, usize> = FxHashMap::default();
         for entry in fs::read_dir(proc).into_iter().flatten().flatten() {
             let pid = entry.file_name().to_str().and_then(|name| name.parse().ok());
             if let Some(pid) = pid {
-                found.look_at(pid, &entry.path(), &mut of_users, pool);
+                found.add_engine(pid, &entry.path(), &mut per_user, pool);
             }
         }
-        let default = Place { path: docker::DATA_ROOT.into(), seen_by: None, realm: Realm::default() };
+        let default = EnginePath { path: docker::DATA_ROOT.into(), view_of: None, scope: EngineScope::default() };
         if !found.docker.contains(&default) {
-            // Containers live on while dockerd is away (`live-restore`).
+            // Containers keep running while dockerd is down (`live-restore`).
             found.docker.push(default);
         }
         found
     }
 
-    fn look_at(
+    fn add_engine(
         &mut self,
         pid: u32,
         process: &Path,
-        of_users: &mut FxHashMap<u32, usize>,
+        per_user: &mut FxHashMap<u32, usize>,
         pool: &mut Pool,
     ) -> Option<()> {
         let comm = fs::read(process.join("comm")).ok()?;
         let comm = std::str::from_utf8(&comm).ok()?.trim_end();
-        // Names end after 15 bytes: containerd-shim-runc-v2, containerd-shim.
+        // Names are cut after 15 bytes: containerd-shim-runc-v2, containerd-shim.
         if !["dockerd", "containerd-shim", "conmon"].contains(&comm) {
             return None;
         }
-        let realm = realm(process)?;
-        if realm.uid != 0 {
-            let of_user = of_users.entry(realm.uid).or_default();
+        let scope = scope(process)?;
+        if scope.uid != 0 {
+            let of_user = per_user.entry(scope.uid).or_default();
             *of_user += 1;
-            if *of_user > MAX_OF_USER {
+            if *of_user > MAX_PER_USER {
                 return None;
             }
         }
         let id = crate::proc::start_of(&process.join("stat"))
             .map(|found| ProcessId::from_ticks(found.start_ticks(), pid))?;
-        let Shown { line, environment } = pool.run(realm.uid, {
-            let (process, of_root, is_docker) = (process.to_owned(), realm.uid == 0, comm == "dockerd");
-            move || shown(&process, of_root, is_docker)
+        let Cmdline { args: line, environment } = pool.run(scope.uid, {
+            let (process, of_root, is_docker) = (process.to_owned(), scope.uid == 0, comm == "dockerd");
+            move || read_cmdline(&process, of_root, is_docker)
         })??;
         let line = String::from_utf8_lossy(&line);
         let argv: Vec<&str> = line.split('\0').collect();
         let value = |name: &str| argv.iter().position(|word| *word == name).and_then(|at| argv.get(at + 1)).copied();
-        // As it sees it: it may have mounts of its own.
-        let ours = realm.within.is_none() && Root::of(id).is_some_and(|root| root.is_ours());
-        let seen_by = if ours { None } else { Some(id) };
-        let place = |path: PathBuf| Place { path, seen_by, realm: realm.clone() };
+        // In its own view: it may have separate mounts.
+        let ours = scope.within.is_none() && Root::of(id).is_some_and(|root| root.is_ours());
+        let view_of = if ours { None } else { Some(id) };
+        let place = |path: PathBuf| EnginePath { path, view_of, scope: scope.clone() };
         match comm {
             "dockerd" => {
                 let environment = String::from_utf8_lossy(&environment);
                 let settings = |path: &Path| {
                     let file = place(PathBuf::new()).file(path.into())?;
-                    pool.run(realm.uid, move || read(&file))?.ok()
+                    pool.run(scope.uid, move || read(&file))?.ok()
                 };
                 let path = docker::data_root(&argv, &environment.split('\0').collect::<Vec<_>>(), settings);
                 self.docker.push(place(path));
             }
-            // One that watches a `podman exec` has the container's id too, and a bundle of its own.
+            // A conmon that supervises a `podman exec` has the same container id, but its own bundle.
             "conmon" if argv.iter().any(|word| ["-e", "--exec"].contains(word)) => {}
             "conmon" => self.bundles.entry(value("-c")?.into()).or_default().push(place(value("-b")?.into())),
             _ => {
@@ -179,8 +179,8 @@ impl Engines {
     }
 }
 
-/// Whose a process is, and in which container. None if it has ids of several users: one that is about to change them.
-fn realm(process: &Path) -> Option<Realm> {
+/// Returns the user and container of a process. None if its ids differ: it is about to change them.
+fn scope(process: &Path) -> Option<EngineScope> {
     let status = fs::read_to_string(process.join("status")).ok()?;
     let ids = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
     let mut ids = ids.split_ascii_whitespace().map(str::parse::<u32>);
@@ -191,17 +191,17 @@ fn realm(process: &Path) -> Option<Realm> {
     let cgroups = fs::read_to_string(process.join("cgroup")).ok()?;
     let paths = cgroups.lines().filter_map(|line| line.splitn(3, ':').nth(2));
     let within = paths.filter_map(|path| path::read(path).container).map(|container| container.cgroup).max();
-    Some(Realm { uid, within: within.map(Into::into) })
+    Some(EngineScope { uid, within: within.map(Into::into) })
 }
 
-struct Shown {
-    line: Vec<u8>,
+struct Cmdline {
+    args: Vec<u8>,
     environment: Vec<u8>,
 }
 
-/// Command line and environment. Both lie in the memory of the process, which can be a file on a file system that does not
-/// answer. Of a process of root that runs what another user can change, nothing.
-fn shown(process: &Path, of_root: bool, environment: bool) -> Option<Shown> {
+/// Reads command line and environment. Both are in the memory of the process, which can be a file on a file system that
+/// does not respond. Returns None for a process of root whose program other users can change.
+fn read_cmdline(process: &Path, of_root: bool, environment: bool) -> Option<Cmdline> {
     if of_root {
         let exe = fs::metadata(process.join("exe")).ok()?;
         if exe.uid() != 0 || exe.mode() & 0o002 != 0 {
@@ -214,14 +214,14 @@ fn shown(process: &Path, of_root: bool, environment: bool) -> Option<Shown> {
         Some(bytes)
     };
     let environment = if environment { read("environ").unwrap_or_default() } else { Vec::new() };
-    Some(Shown { line: read("cmdline")?, environment })
+    Some(Cmdline { args: read("cmdline")?, environment })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// A directory like `/proc`, and how a process gets into it.
+    /// A directory like `/proc`, to which processes can be added.
     struct Proc(tempfile::TempDir);
 
     impl Proc {
@@ -242,15 +242,15 @@ mod tests {
         }
     }
 
-    fn paths(places: &[Place]) -> Vec<(&str, u32, Option<&str>)> {
-        places.iter().map(|p| (p.path.to_str().unwrap(), p.realm.uid, p.realm.within.as_deref())).collect()
+    fn paths(places: &[EnginePath]) -> Vec<(&str, u32, Option<&str>)> {
+        places.iter().map(|p| (p.path.to_str().unwrap(), p.scope.uid, p.scope.within.as_deref())).collect()
     }
 
     const ROOT: &str = "0 0 0 0";
     const USER: &str = "1000 1000 1000 1000";
 
     #[test]
-    fn the_processes_of_engines_show_where_things_are() {
+    fn paths_are_read_from_engine_processes() {
         let proc = Proc(tempfile::tempdir().unwrap());
         proc.process("10", ["dockerd", "/usr/sbin/dockerd --data-root /data", "/"], ROOT, "/");
         let shim = "/usr/bin/containerd-shim-runc-v2 -namespace moby -id abc -address /s";
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn an_engine_is_believed_in_its_own_realm_only() {
+    fn an_engine_is_trusted_only_in_its_scope() {
         let proc = Proc(tempfile::tempdir().unwrap());
         let conmon = |bundle: &str| format!("conmon -c def -b {bundle}");
         proc.process("10", ["conmon", &conmon("/users"), "/"], USER, "/");
@@ -296,6 +296,6 @@ mod tests {
         for pid in 10..300 {
             proc.process(&pid.to_string(), ["conmon", &format!("conmon -c {pid} -b /b"), "/"], USER, "/");
         }
-        assert_eq!(proc.find().bundles.len(), MAX_OF_USER);
+        assert_eq!(proc.find().bundles.len(), MAX_PER_USER);
     }
 }

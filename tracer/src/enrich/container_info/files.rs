@@ -1,7 +1,7 @@
-//! Files of a bundle, and of Podman's store: only what is used of them, and leniently.
+//! Lenient parsers for the used parts of a bundle's files and of Podman's store.
 //!
-//! A word that is not known in one place (a capability, a namespace, a mount option) loses nothing elsewhere: a runtime that
-//! accepted the file knows more words than we do.
+//! An unknown value in one place (a capability, a namespace, a mount option) does not affect other members. A runtime
+//! that accepted the file may know more values than we do.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,18 +13,18 @@ use serde_json::Value;
 use crate::enrich::info::Info;
 use crate::enrich::lenient::lenient;
 
-/// Longer names of anything are nobody's.
+/// No real name is longer.
 const MAX_NAME_BYTES: usize = 4096;
 
-/// A name, if it is one.
+/// Returns a name if it is plausible.
 pub(super) fn name(text: Option<Arc<str>>) -> Option<Arc<str>> {
     text.filter(|text| !text.is_empty() && text.len() <= MAX_NAME_BYTES)
 }
 
-/// What is used of a bundle's `config.json` (opencontainers/runtime-spec, config.md).
+/// The used part of a bundle's `config.json` (opencontainers/runtime-spec, config.md).
 #[derive(Deserialize)]
 struct Spec {
-    /// It must be there, or this is some other file.
+    /// Required: without it this is some other file.
     #[serde(rename = "ociVersion")]
     _version: IgnoredAny,
     #[serde(default, deserialize_with = "lenient")]
@@ -41,7 +41,7 @@ struct Process {
     args: Option<Vec<String>>,
 }
 
-/// Takes what a bundle's `config.json` says: host name, arguments and annotations. False if it is none (yet).
+/// Takes host name, arguments and annotations from a bundle's `config.json`. Returns false if it is not one (yet).
 pub(super) fn bundle(json: &[u8], info: &mut Info) -> bool {
     let spec: Spec = match serde_json::from_str(&String::from_utf8_lossy(json)) {
         Ok(spec) => spec,
@@ -57,14 +57,14 @@ pub(super) fn bundle(json: &[u8], info: &mut Info) -> bool {
     true
 }
 
-/// A container as Podman's store has it (containers/storage, containers.go, `Container`).
+/// A container in Podman's store (containers/storage, containers.go, `Container`).
 #[derive(Deserialize)]
 struct Stored {
     id: String,
-    /// JSON again (containers/podman, libpod/storage.go: `RuntimeContainerMetadata`).
+    /// Nested JSON (containers/podman, libpod/storage.go: `RuntimeContainerMetadata`).
     #[serde(default, deserialize_with = "lenient")]
     metadata: Option<String>,
-    /// What it is called now: `podman rename` changes these alone.
+    /// Its current names: `podman rename` changes only these.
     #[serde(default, deserialize_with = "lenient")]
     names: Option<Vec<Arc<str>>>,
 }
@@ -79,17 +79,17 @@ struct Metadata {
     image_id: Option<Arc<str>>,
 }
 
-/// One of a list, or nothing where something else stands.
+/// An item of a list. None if it has another shape.
 #[derive(Deserialize)]
 struct Item(#[serde(deserialize_with = "lenient")] Option<Stored>);
 
-/// Takes what `containers.json` of Podman's store says of a container. False if it is not in it.
+/// Takes what `containers.json` of Podman's store says about a container. Returns false if the container is not in it.
 pub(super) fn podman(json: &[u8], id: &str, info: &mut Info) -> bool {
     let Ok(all) = serde_json::from_str::<Vec<Item>>(&String::from_utf8_lossy(json)) else { return false };
     let Some(stored) = all.into_iter().filter_map(|item| item.0).find(|stored| stored.id == id) else { return false };
     let data = stored.metadata.and_then(|text| serde_json::from_str::<Metadata>(&text).ok());
     let (called, image) = match data {
-        // One that was made from an image without a name has its id.
+        // For an image without a name, the id is shown.
         Some(data) => (name(data.name), name(data.image).or(name(data.image_id))),
         None => (None, None),
     };
@@ -126,10 +126,9 @@ mod tests {
         assert!(podman.kubernetes.is_none());
     }
 
-    /// Every member of the file in turn, at every depth, is something that nobody has heard of: what is used of the others
-    /// stays.
+    /// Replaces every member of the file, at every depth, by an unknown value. The other members must still be read.
     #[test]
-    fn one_unknown_word_loses_nothing_else() {
+    fn an_unknown_value_does_not_affect_others() {
         let whole: Value = serde_json::from_slice(PODMAN).unwrap();
         let mut known = Info::default();
         assert!(bundle(PODMAN, &mut known));
@@ -155,7 +154,7 @@ mod tests {
         assert!(bundle(spec.to_string().as_bytes(), &mut info) && info == known);
     }
 
-    /// Where each member is.
+    /// Returns the JSON pointer of each member.
     fn pointers(value: &Value, at: String) -> Vec<String> {
         let below: Vec<(String, &Value)> = match value {
             Value::Object(map) => {
@@ -177,7 +176,7 @@ mod tests {
         assert_eq!(info.name.as_deref(), Some("pweb"));
         assert_eq!(info.image.as_deref(), Some("localhost/tracer-test:latest"));
         assert!(!podman(STORE, "another", &mut Info::default()));
-        // Another container of which something is strange is no matter.
+        // An odd entry for another container is harmless.
         let mut store: Value = serde_json::from_slice(STORE).unwrap();
         let list = store.as_array_mut().unwrap();
         list.insert(0, serde_json::json!({"id": 7, "flags": "?"}));
@@ -192,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_half_written_is_not_there_yet() {
+    fn a_partial_file_is_rejected() {
         for file in [DOCKER, PODMAN] {
             let mut info = Info::default();
             assert!(!bundle(&file[..file.len() / 2], &mut info));

@@ -1,8 +1,9 @@
-//! Names, images and more of containers, from the files that engines and runtimes keep: no socket of any is asked.
+//! Names, images and more of containers, from the files of engines and runtimes. No engine is contacted through its
+//! socket.
 //!
-//! A separate thread ([`Names`]) does this: it is asked, and answers when it can. A file that is not there yet is looked for
-//! again until the container ends. Files that other processes named are read through [`crate::untrusted`], so that a file
-//! that blocks holds up nothing but what it would have described.
+//! A separate thread ([`InfoLookup`]) takes requests and replies when it can. It retries a missing file until the
+//! container exits. Files that other processes named are read through [`crate::untrusted`]: a file that blocks delays
+//! nothing but its own content.
 
 mod cgroup;
 mod docker;
@@ -17,83 +18,83 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use crate::enrich::info::{Answer, Ask};
+use crate::enrich::info::{InfoReply, InfoRequest};
 pub use cgroup::Mounts;
 pub use worker::Worker;
 
-/// Questions that may wait for the thread. What finds no room is kept by the caller.
-const WAITING: usize = 1024;
+/// Requests that may be queued for the thread. The caller keeps what does not fit.
+const MAX_QUEUED: usize = 1024;
 
-/// What is sent to the thread.
+/// A message to the thread.
 #[derive(Debug)]
 enum Job {
-    Ask(Ask),
-    /// All that was asked before is to be looked for first.
+    Request(InfoRequest),
+    /// A request to confirm that all earlier requests were handled.
     Sync(SyncSender<()>),
 }
 
-/// The thread that reads files.
+/// The handle of the thread that reads files.
 #[derive(Debug)]
-pub struct Names {
+pub struct InfoLookup {
     jobs: SyncSender<Job>,
-    answers: UnboundedReceiver<Answer>,
+    replies: UnboundedReceiver<InfoReply>,
 }
 
-impl Names {
-    /// Starts it. It ends when this is dropped.
+impl InfoLookup {
+    /// Starts the thread. It ends when this is dropped.
     pub fn start(worker: Worker) -> std::io::Result<Self> {
-        let (jobs, theirs) = sync_channel(WAITING);
-        let (out, answers) = unbounded_channel();
+        let (jobs, theirs) = sync_channel(MAX_QUEUED);
+        let (out, replies) = unbounded_channel();
         thread::Builder::new().name("names".into()).spawn(move || worker.work(&theirs, &out))?;
-        Ok(Self { jobs, answers })
+        Ok(Self { jobs, replies })
     }
 
-    /// Asks, without waiting; hands back what found no room.
-    pub fn ask(&self, asks: Vec<Ask>) -> Vec<Ask> {
+    /// Queues requests without waiting. Returns those that did not fit.
+    pub fn request(&self, requests: Vec<InfoRequest>) -> Vec<InfoRequest> {
         let mut left = Vec::new();
-        for ask in asks {
-            if let Err(TrySendError::Full(Job::Ask(ask))) = self.jobs.try_send(Job::Ask(ask)) {
-                left.push(ask);
+        for request in requests {
+            if let Err(TrySendError::Full(Job::Request(request))) = self.jobs.try_send(Job::Request(request)) {
+                left.push(request);
             }
         }
         left
     }
 
-    /// Asks, and waits until all was looked for once, or for this time. Hands back what found no room.
-    pub fn ask_and_wait(&self, mut asks: Vec<Ask>, time: Duration) -> Vec<Ask> {
+    /// Queues requests and waits until all were handled once, or for `time`. Returns those that did not fit.
+    pub fn request_and_wait(&self, mut requests: Vec<InfoRequest>, time: Duration) -> Vec<InfoRequest> {
         let end = Instant::now() + time;
         let pause = Duration::from_millis(1);
         loop {
-            asks = self.ask(asks);
-            if asks.is_empty() || Instant::now() >= end {
+            requests = self.request(requests);
+            if requests.is_empty() || Instant::now() >= end {
                 break;
             }
             thread::sleep(pause);
         }
-        let (done, looked) = sync_channel(1);
+        let (done, finished) = sync_channel(1);
         let mut job = Job::Sync(done);
         while let Err(TrySendError::Full(back)) = self.jobs.try_send(job) {
             if Instant::now() >= end {
-                return asks;
+                return requests;
             }
             job = back;
             thread::sleep(pause);
         }
-        // Whether it came in time is all the same: answers are taken as they come.
-        let _ = looked.recv_timeout(end.saturating_duration_since(Instant::now()));
-        asks
+        // A timeout is harmless: replies are taken when they arrive.
+        let _ = finished.recv_timeout(end.saturating_duration_since(Instant::now()));
+        requests
     }
 
-    /// An answer, if there is one.
-    pub fn answer(&mut self) -> Option<Answer> {
-        self.answers.try_recv().ok()
+    /// Returns a reply, if there is one.
+    pub fn try_reply(&mut self) -> Option<InfoReply> {
+        self.replies.try_recv().ok()
     }
 
-    /// An answer, once there is one.
-    pub fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Answer> {
-        match self.answers.poll_recv(cx) {
-            Poll::Ready(Some(answer)) => Poll::Ready(answer),
-            // A thread that is gone does not answer.
+    /// Waits for a reply.
+    pub fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<InfoReply> {
+        match self.replies.poll_recv(cx) {
+            Poll::Ready(Some(reply)) => Poll::Ready(reply),
+            // A thread that has ended does not reply.
             Poll::Ready(None) | Poll::Pending => Poll::Pending,
         }
     }

@@ -1,36 +1,36 @@
-//! What the path of a cgroup tells: the systemd unit, and the container that it was made for.
+//! Parses the path of a cgroup: its systemd unit, and the container that it was created for.
 //!
-//! Each runtime has its own way to name the cgroup of a container. The names are in `NAMED` and in the few
-//! functions beside it; the tests are paths as the runtimes make them.
+//! Each runtime names the cgroup of a container in its own way. The names are in `NAMED` and in a few functions. The
+//! tests use paths as the runtimes create them.
 
 use std::borrow::Cow;
 
-/// What a path tells.
+/// The result of parsing a path.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Place<'a> {
+pub struct ParsedPath<'a> {
     /// systemd unit.
     pub unit: Option<Cow<'a, str>>,
     /// The innermost container.
-    pub container: Option<Found<'a>>,
+    pub container: Option<PathContainer<'a>>,
 }
 
 /// A container that a path names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found<'a> {
-    /// Its id; a name where the runtime has no ids.
+pub struct PathContainer<'a> {
+    /// Its id, or its name where the runtime has no ids.
     pub id: Cow<'a, str>,
-    /// What made it, where the path tells.
+    /// What created it, if the path shows that.
     pub engine: Option<&'static str>,
     /// Uid of its Kubernetes pod.
     pub pod: Option<Cow<'a, str>>,
-    /// The path of its own cgroup: what lies below is its inside.
+    /// The path of its own cgroup: everything below is inside the container.
     pub cgroup: &'a str,
 }
 
-/// How engines name a container's cgroup: what stands before the id, and whose way that is.
+/// How engines name a container's cgroup: the prefix before the id, and the engine.
 const NAMED: [(&str, &str); 9] = [
     ("docker-", "docker"),
-    // Below the unit that runs Podman (`--cgroups=split`, as Quadlet has it).
+    // Below the unit that runs Podman (`--cgroups=split`, used by Quadlet).
     ("libpod-payload-", "podman"),
     ("libpod-", "podman"),
     ("cri-containerd-", "containerd"),
@@ -41,13 +41,13 @@ const NAMED: [(&str, &str); 9] = [
     ("youki-", "youki"),
 ];
 
-/// Reads a path, as it is from the root of the hierarchy.
-pub fn read(path: &str) -> Place<'_> {
-    Place { unit: unit(path), container: container(path) }
+/// Parses a path relative to the root of the hierarchy.
+pub fn read(path: &str) -> ParsedPath<'_> {
+    ParsedPath { unit: unit(path), container: container(path) }
 }
 
-/// What systemd shows of a path: its slices, the unit, and below the manager of a user that one's slices and unit. Each
-/// with the path down to it. What lies below a unit is its own affair, or that of a container.
+/// Returns the slices and units that systemd shows for a path, each with its path. Below the manager of a user, these
+/// are the user's slices and unit. Anything below a unit belongs to the unit or to a container.
 pub fn units(path: &str) -> impl Iterator<Item = (&str, &str)> {
     let mut over = false;
     components(path).map_while(move |(name, path)| {
@@ -59,17 +59,17 @@ pub fn units(path: &str) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
-/// The unit as systemd itself finds it (`cg_path_get_unit`, src/basic/cgroup-util.c): what follows the slices.
+/// Returns the unit like systemd itself (`cg_path_get_unit`, src/basic/cgroup-util.c): the first part after the slices.
 fn unit(path: &str) -> Option<Cow<'_, str>> {
     const KINDS: [&str; 7] = [".service", ".scope", ".socket", ".mount", ".swap", ".timer", ".path"];
     let name = components(path).map(|(name, _)| name).find(|name| name.strip_suffix(".slice").is_none())?;
-    // A name that the kernel might take for a file of its own gets an underscore before it.
+    // systemd prefixes an underscore to a name that could collide with a file of the kernel.
     let name = name.strip_prefix('_').unwrap_or(name);
     KINDS.iter().any(|kind| name.len() > kind.len() && name.ends_with(kind)).then_some(Cow::Borrowed(name))
 }
 
-/// The innermost container: Docker in Docker, or a node of Kubernetes that is a container itself.
-fn container(path: &str) -> Option<Found<'_>> {
+/// Returns the innermost container: for Docker in Docker, or a Kubernetes node that is itself a container.
+fn container(path: &str) -> Option<PathContainer<'_>> {
     let parts: Vec<(&str, &str)> = components(path).collect();
     (0..parts.len()).rev().find_map(|at| {
         let (name, cgroup) = parts[at];
@@ -85,11 +85,11 @@ fn container(path: &str) -> Option<Found<'_>> {
             is_id(name).then_some((Cow::Borrowed(name), engine))
         })?;
         let pod = parts[..=at].iter().rev().find_map(|(name, _)| pod(name));
-        Some(Found { id, engine, pod, cgroup })
+        Some(PathContainer { id, engine, pod, cgroup })
     })
 }
 
-/// The components of a path, each with the path up to it.
+/// Returns the components of a path, each with the path up to it.
 fn components(path: &str) -> impl Iterator<Item = (&str, &str)> {
     path.split('/').filter(|name| !name.is_empty()).map(|name| {
         // `name` is a part of `path`, so this is where it ends in it.
@@ -98,8 +98,8 @@ fn components(path: &str) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
-/// `docker-ID.scope`, `libpod-ID`, `kubepods-…-podUID.slice:cri-containerd:ID` (systemd's way of writing, but made without
-/// systemd).
+/// Matches `docker-ID.scope`, `libpod-ID` and `kubepods-…-podUID.slice:cri-containerd:ID`. The last has systemd's
+/// syntax, but is created without systemd.
 fn named(name: &str) -> Option<(Cow<'_, str>, Option<&'static str>)> {
     if let Some((before, id)) = name.rsplit_once(':')
         && is_id(id)
@@ -113,18 +113,17 @@ fn named(name: &str) -> Option<(Cow<'_, str>, Option<&'static str>)> {
     if let Some((id, engine)) =
         NAMED.iter().find_map(|(start, engine)| Some((bare.strip_prefix(start)?, Some(*engine))))
     {
-        // Ids of plain runc and crun are whatever who starts them likes. `libpod-conmon-…` and `crio-conmon-…` hold what
-        // watches the container.
+        // Plain runc and crun accept any id. `libpod-conmon-…` and `crio-conmon-…` contain the container's monitor.
         let free = scope.is_some() && matches!(engine, Some("runc" | "crun" | "youki")) && !id.is_empty();
         return (is_id(id) || free).then_some((Cow::Borrowed(id), engine));
     }
-    // Engines that are not in the table name theirs alike.
+    // Engines that are not in the table use similar names.
     let id = scope?.rsplit_once('-').filter(|(before, _)| !before.ends_with("conmon"))?.1;
     is_id(id).then_some((Cow::Borrowed(id), None))
 }
 
-/// systemd-nspawn, by way of systemd-machined or as a service. Machines of QEMU are registered in the same way. As a service,
-/// nspawn puts itself into `supervisor`, beside the container's `payload`.
+/// Matches systemd-nspawn, registered with systemd-machined or run as a service. QEMU machines are registered the same
+/// way. As a service, nspawn puts itself into `supervisor`, next to the container's `payload`.
 fn machine<'a>(name: &'a str, below: Option<&str>) -> Option<(Cow<'a, str>, Option<&'static str>)> {
     if below == Some("supervisor") {
         return None;
@@ -145,7 +144,7 @@ fn machine<'a>(name: &'a str, below: Option<&str>) -> Option<(Cow<'a, str>, Opti
     })
 }
 
-/// LXC and LXD: `lxc.payload.NAME`, `lxc.payload/NAME`, `lxc/NAME`. `lxc.monitor…` holds what watches it.
+/// Matches LXC and LXD: `lxc.payload.NAME`, `lxc.payload/NAME`, `lxc/NAME`. `lxc.monitor…` contains the monitor.
 fn lxc<'a>(name: &'a str, above: Option<&str>) -> Option<(Cow<'a, str>, Option<&'static str>)> {
     let name = match name.strip_prefix("lxc.payload.") {
         Some(name) => name,
@@ -155,8 +154,8 @@ fn lxc<'a>(name: &'a str, above: Option<&str>) -> Option<(Cow<'a, str>, Option<&
     (!name.is_empty()).then_some((Cow::Borrowed(name), Some("lxc")))
 }
 
-/// What schedulers call theirs, by the directory that they keep them in; `above` are the names above, the innermost first.
-/// ECS: `ecs/TASK/TASK-NUMBER`. Nomad: `ALLOCATION.TASK.scope` in `nomad.slice` or a partition of that,
+/// Matches names of schedulers, by the parent directories. `above` are the names above, innermost first. ECS:
+/// `ecs/TASK/TASK-NUMBER`. Nomad: `ALLOCATION.TASK.scope` in `nomad.slice` or a partition of it, or
 /// `nomad/ALLOCATION.TASK`. Cloud Foundry's Garden, Mesos and BuildKit: `garden/HANDLE`, `mesos/UUID`, `buildkit/ID`.
 fn scheduled<'a>(
     name: &'a str,
@@ -182,19 +181,19 @@ fn scheduled<'a>(
     (in_nomad && is_uuid(allocation)).then_some((Cow::Borrowed(bare), Some("nomad")))
 }
 
-/// `TASK-NUMBER` in the directory of that task of ECS: 32 hexadecimal digits and a decimal number.
+/// Matches `TASK-NUMBER` in the directory of that ECS task: 32 hexadecimal digits and a decimal number.
 fn is_of_task(name: &str, task: &str) -> bool {
     name.strip_prefix(task).and_then(|rest| rest.strip_prefix('-')).is_some_and(|number| {
         task.len() == 32 && is_hex(task) && !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())
     })
 }
 
-/// A UUID: groups of 8, 4, 4, 4 and 12 hexadecimal digits.
+/// Matches a UUID: groups of 8, 4, 4, 4 and 12 hexadecimal digits.
 fn is_uuid(text: &str) -> bool {
     has_groups(text, [8, 4, 4, 4, 12])
 }
 
-/// As Garden makes them, wherever they are: the last group has four digits.
+/// Matches ids of Garden anywhere: the last group has four digits.
 fn is_garden(text: &str) -> bool {
     has_groups(text, [8, 4, 4, 4, 4])
 }
@@ -207,7 +206,7 @@ fn is_hex(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
-/// `podUID`, or `…-podUID.slice` with underscores instead of dashes.
+/// Matches `podUID`, or `…-podUID.slice` with underscores instead of dashes.
 fn pod(name: &str) -> Option<Cow<'_, str>> {
     let name = name.split(':').next().unwrap_or(name);
     let uid = match name.strip_suffix(".slice") {
@@ -215,12 +214,12 @@ fn pod(name: &str) -> Option<Cow<'_, str>> {
         None => name.strip_prefix("pod")?,
     };
     let uid = if uid.contains('_') { Cow::Owned(uid.replace('_', "-")) } else { Cow::Borrowed(uid) };
-    // A UUID; of a static pod the hash of its file.
+    // A UUID, or for a static pod the hash of its file.
     let digits = uid.bytes().filter(|&b| b != b'-');
     (uid.len() >= 32 && digits.clone().count() == 32 && digits.clone().all(|b| b.is_ascii_hexdigit())).then_some(uid)
 }
 
-/// As Docker, containerd, Podman and CRI-O make them: 256 bits in hexadecimal.
+/// Matches ids of Docker, containerd, Podman and CRI-O: 256 bits in hexadecimal.
 fn is_id(text: &str) -> bool {
     text.len() == 64 && is_hex(text)
 }

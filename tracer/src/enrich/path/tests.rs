@@ -4,15 +4,15 @@ const ID: &str = "6cac7e1b2ba3a0ec2dc5e1b6f4bba2ed1a7eb5f8a1f0b1f3f7b3b8c1d2e3f4
 const OTHER: &str = "0d3b2f8e9d7c6b5a49382716f5e4d3c2b1a09f8e7d6c5b4a392817f6e5d4c3b2";
 const UID: &str = "f7d3c1b2-8a49-4a57-9be1-0c2d3e4f5a6b";
 
-/// A path with `ID`, `OTHER`, `UID` and `UID_` (with underscores) put in.
+/// Fills `ID`, `OTHER`, `UID` and `UID_` (with underscores) into a path.
 fn path(template: &str) -> String {
     template.replace("UID_", &UID.replace('-', "_")).replace("UID", UID).replace("OTHER", OTHER).replace("ID", ID)
 }
 
-/// Path; unit; container, engine, pod; what of the path is the container's own cgroup.
+/// Path; unit; container, engine, pod.
 type Row = (&'static str, Option<&'static str>, Option<(&'static str, Option<&'static str>, Option<&'static str>)>);
 
-/// Above each group stands the source that makes such paths.
+/// Each group starts with the source code that creates such paths.
 const ROWS: &[Row] = &[
     // No container. systemd: src/basic/cgroup-util.c.
     ("/", None, None),
@@ -56,7 +56,7 @@ const ROWS: &[Row] = &[
     ),
     ("/machine.slice/libpod-conmon-ID.scope", Some("libpod-conmon-ID.scope"), None),
     ("/libpod_parent/conmon", None, None),
-    // Podman with --cgroups=split, as Quadlet runs it: the unit is that which runs Podman. The same function of podman.
+    // Podman with --cgroups=split, as Quadlet runs it: the unit runs Podman. The same function of podman.
     ("/system.slice/nginx.service/libpod-payload-ID", Some("nginx.service"), Some(("ID", Some("podman"), None))),
     (
         "/QM.slice/qm.service/libpod-payload-ID/system.slice/dbus-broker.service",
@@ -69,7 +69,7 @@ const ROWS: &[Row] = &[
         Some(("ID", Some("podman"), None)),
     ),
     ("/system.slice/nginx.service/runtime", Some("nginx.service"), None),
-    // ECS, also on Fargate: amazon-ecs-agent, agent/taskresource/cgroup; ids as the task metadata endpoint gives them.
+    // ECS, also on Fargate: amazon-ecs-agent, agent/taskresource/cgroup. Ids are those of the task metadata endpoint.
     (
         "/ecs/0123456789abcdef0123456789abcdef/0123456789abcdef0123456789abcdef-1234567890",
         None,
@@ -94,13 +94,13 @@ const ROWS: &[Row] = &[
     ("/garden/executor-healthcheck-1", None, Some(("executor-healthcheck-1", Some("garden"), None))),
     ("/mesos/UID", None, Some(("UID", Some("mesos"), None))),
     ("/buildkit/q0m4x1vbn2k7c8z9l3j5h6g4f", None, Some(("q0m4x1vbn2k7c8z9l3j5h6g4f", Some("buildkit"), None))),
-    // Plain runc and crun with systemd: ids are free. runc: libcontainer/cgroups/systemd/common.go (getUnitName); crun:
-    // src/libcrun/cgroup-systemd.c.
+    // Plain runc and crun with systemd: ids are arbitrary. runc: libcontainer/cgroups/systemd/common.go (getUnitName);
+    // crun: src/libcrun/cgroup-systemd.c.
     ("/system.slice/runc-web.scope", Some("runc-web.scope"), Some(("web", Some("runc"), None))),
     ("/system.slice/crun-web-1.scope", Some("crun-web-1.scope"), Some(("web-1", Some("crun"), None))),
-    // Kubernetes: cgroupfs and systemd, by class of service, containerd and CRI-O and Docker, and kind's nodes. kubernetes:
-    // pkg/kubelet/cm/cgroup_manager_linux.go (ToSystemd, ToCgroupfs); containerd: internal/cri/server/podsandbox/
-    // helpers_linux.go (getCgroupsPath); cri-o: internal/config/cgmgr.
+    // Kubernetes: cgroupfs and systemd, by class of service, containerd and CRI-O and Docker, and kind's nodes.
+    // kubernetes: pkg/kubelet/cm/cgroup_manager_linux.go (ToSystemd, ToCgroupfs); containerd:
+    // internal/cri/server/podsandbox/ helpers_linux.go (getCgroupsPath); cri-o: internal/config/cgmgr.
     ("/kubepods/podUID/ID", None, Some(("ID", None, Some("UID")))),
     ("/kubepods/burstable/podUID/ID", None, Some(("ID", None, Some("UID")))),
     ("/kubepods/besteffort/podUID/crio-ID", None, Some(("ID", Some("cri-o"), Some("UID")))),
@@ -141,9 +141,9 @@ const ROWS: &[Row] = &[
         Some(("ID", Some("containerd"), Some("UID"))),
     ),
     ("/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-podUID_.slice", None, None),
-    // systemd-nspawn: registered, as a service, with an escaped name; its own process beside the container; a virtual machine is
-    // none; LXC by libvirt. systemd: src/nspawn/nspawn-cgroup.c (create_subcgroup), src/machine/machine.c
-    // (machine_start_scope); libvirt: src/util/virsystemd.c (virSystemdMakeScopeName).
+    // systemd-nspawn: registered, as a service, and with an escaped name. Its own process next to the container and a
+    // virtual machine are no containers. LXC by libvirt. systemd: src/nspawn/nspawn-cgroup.c (create_subcgroup),
+    // src/machine/machine.c (machine_start_scope); libvirt: src/util/virsystemd.c (virSystemdMakeScopeName).
     (
         "/machine.slice/machine-debian.scope",
         Some("machine-debian.scope"),
@@ -182,7 +182,7 @@ const ROWS: &[Row] = &[
     ("/lxc.monitor/web", None, None),
     // Amazon ECS. amazon-ecs-agent: agent/api/task/task_linux.go (BuildCgroupRoot).
     ("/ecs/b1a2c3d4e5f60718293a4b5c6d7e8f90/ID", None, Some(("ID", None, None))),
-    // Not as long as an id, or not an id.
+    // Shorter than an id, or not an id.
     ("/process_api/0628426cdb9d79438a928f81a50a7277", None, None),
     ("/system.slice/docker-short.scope", Some("docker-short.scope"), None),
 ];

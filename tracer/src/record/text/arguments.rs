@@ -1,4 +1,4 @@
-//! A list of arguments in one piece.
+//! An argument list in one allocation.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,52 +9,52 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::{Deserialize, Deserializer};
 use serde::ser::{Serialize, Serializer};
 
-/// Arguments, as a program got them or in base64. Shared when cloned.
+/// The arguments of a program, as text or in base64. Clones share the data.
 ///
-/// They lie as the kernel has them, one after the other and each ended by a NUL, for none can hold one (execve(2)): a list of any
-/// length is one allocation, and to get at its last means to look at all.
+/// They are stored as in the kernel: one after the other, each terminated by a NUL, which no argument can contain
+/// (execve(2)). So a list of any length is one allocation. Finding an argument by index scans the list.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Arguments(Arc<str>);
 
 impl Arguments {
-    /// From the strings one after the other, each ended by a NUL.
-    pub(super) fn of_ended(strings: &str) -> Self {
+    /// Takes the strings one after the other, each terminated by a NUL.
+    pub(super) fn from_terminated(strings: &str) -> Self {
         debug_assert!(strings.is_empty() || strings.ends_with('\0'), "the last is ended too");
         Self(strings.into())
     }
 
-    /// How they lie.
+    /// Returns the stored bytes.
     pub(crate) fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()
     }
 
-    /// One after the other.
+    /// Returns the arguments in order.
     pub fn iter(&self) -> Iter<'_> {
         Iter(&self.0)
     }
 
-    /// The first, by which most programs are called.
+    /// Returns the first argument: usually the name under which the program was called.
     pub fn first(&self) -> Option<&str> {
         self.iter().next()
     }
 
-    /// The last.
+    /// Returns the last argument.
     pub fn last(&self) -> Option<&str> {
         self.iter().next_back()
     }
 
-    /// How many.
+    /// Returns the number of arguments.
     pub fn len(&self) -> usize {
         memchr_iter(0, self.as_bytes()).count()
     }
 
-    /// True if there is none, not even the name of the program.
+    /// Returns true for an empty list, without even a program name.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
 
-/// See [`Arguments::iter`].
+/// An iterator over [`Arguments`]. See [`Arguments::iter`].
 #[derive(Clone, Debug)]
 pub struct Iter<'a>(&'a str);
 
@@ -87,7 +87,7 @@ impl<'a> IntoIterator for &'a Arguments {
     }
 }
 
-/// A NUL, which no argument can hold, becomes U+FFFD, as all that cannot be shown.
+/// A NUL, which no argument can contain, becomes U+FFFD like everything that is not UTF-8.
 impl<S: AsRef<str>> FromIterator<S> for Arguments {
     fn from_iter<I: IntoIterator<Item = S>>(arguments: I) -> Self {
         let mut strings = String::new();
@@ -98,7 +98,7 @@ impl<S: AsRef<str>> FromIterator<S> for Arguments {
             }
             strings.push('\0');
         }
-        Self::of_ended(&strings)
+        Self::from_terminated(&strings)
     }
 }
 
@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_argument_is_not_an_empty_one() {
+    fn no_argument_differs_from_an_empty_one() {
         let lists = [vec![], vec![""], vec!["", ""], vec!["sh", "", "-c"]];
         for list in lists {
             let arguments: Arguments = list.iter().collect();
@@ -151,14 +151,14 @@ mod tests {
     }
 
     #[test]
-    fn a_nul_parts_nothing() {
+    fn a_nul_does_not_split_an_argument() {
         let arguments: Arguments = serde_json::from_str(r#"["a", "b\u0000c"]"#).unwrap();
         assert!(arguments.iter().eq(["a", "b\u{fffd}c"]), "{arguments:?}");
     }
 
     proptest! {
         #[test]
-        fn a_list_is_what_it_was_made_of(list in proptest::collection::vec("[^\0]{0,20}", 0..20)) {
+        fn a_list_returns_its_arguments(list in proptest::collection::vec("[^\0]{0,20}", 0..20)) {
             let arguments: Arguments = list.iter().collect();
             prop_assert!(arguments.iter().eq(&list) && arguments.iter().rev().eq(list.iter().rev()));
             prop_assert_eq!(arguments.len(), list.len());

@@ -1,4 +1,4 @@
-//! Bytes of the kernel as text: shared, lossy where they must be, and never losing the bytes.
+//! Converts bytes from the kernel to text. The text may be lossy; then the bytes are kept too.
 
 mod arguments;
 
@@ -10,17 +10,17 @@ use base64::engine::general_purpose::STANDARD;
 
 pub use arguments::{Arguments, Iter as ArgumentsIter};
 
-/// A byte string of the kernel.
+/// A byte string from the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Text {
-    /// As UTF-8; what is not shows as U+FFFD.
+    /// As UTF-8. Invalid bytes become U+FFFD.
     pub lossy: Arc<str>,
     /// The bytes in base64, only when they are not UTF-8.
     pub b64: Option<Arc<str>>,
 }
 
 impl Text {
-    /// From bytes.
+    /// Converts bytes.
     pub fn new(bytes: &[u8]) -> Self {
         match std::str::from_utf8(bytes) {
             Ok(text) => Self { lossy: text.into(), b64: None },
@@ -28,7 +28,7 @@ impl Text {
         }
     }
 
-    /// From a NUL-padded array such as `task_struct.comm`.
+    /// Converts a NUL-padded array such as `task_struct.comm`.
     pub fn from_padded(bytes: &[u8]) -> Self {
         Self::new(bytes.split(|&b| b == 0).next().unwrap_or_default())
     }
@@ -37,24 +37,24 @@ impl Text {
 /// An argument list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Argv {
-    /// Arguments as UTF-8; what is not shows as U+FFFD.
+    /// Arguments as UTF-8. Invalid bytes become U+FFFD.
     pub lossy: Arguments,
-    /// Every argument's bytes in base64, only when any is not UTF-8.
+    /// The bytes of every argument in base64, only if any is not UTF-8.
     pub b64: Option<Arguments>,
 }
 
 impl Argv {
-    /// From the strings as they lie in memory, each ended by a NUL; a last one that was cut has none.
+    /// Converts strings as they are laid out in memory, each terminated by a NUL. A last one that was cut has none.
     pub fn new(bytes: &[u8]) -> Self {
         let ended = match bytes {
             [] | [.., 0] => Cow::Borrowed(bytes),
             cut => Cow::Owned([cut, b"\0"].concat()),
         };
         if let Ok(strings) = std::str::from_utf8(&ended) {
-            return Self { lossy: Arguments::of_ended(strings), b64: None };
+            return Self { lossy: Arguments::from_terminated(strings), b64: None };
         }
         let arguments = ended.split_inclusive(|&byte| byte == 0).map(|ended| &ended[..ended.len() - 1]);
-        let lossy = Arguments::of_ended(&String::from_utf8_lossy(&ended));
+        let lossy = Arguments::from_terminated(&String::from_utf8_lossy(&ended));
         Self { lossy, b64: Some(arguments.map(|argument| STANDARD.encode(argument)).collect()) }
     }
 }
@@ -85,7 +85,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn each_argument_is_the_text_it_would_be_alone(
+        fn each_argument_is_converted_like_a_single_text(
             list in proptest::collection::vec(proptest::collection::vec(1..=255_u8, 0..8), 0..8),
             cut: bool,
         ) {

@@ -18,7 +18,7 @@ use crate::kernel::load::{Kernel, Tracked};
 use crate::kernel::options::{KernelOptions, Selection};
 use crate::kernel::preflight::{self, PlaceError};
 use crate::proc::{self, Seed};
-use crate::record::skipped::PassedOver;
+use crate::record::skipped::SkippedTracker;
 use crate::table::merge;
 use crate::table::{Table, TableOptions};
 
@@ -240,7 +240,7 @@ impl Builder {
             (clock::boot_ns() - started_ns) / 1_000_000,
         );
         // What happened while `/proc` was read has to be known before it can be told what was there before.
-        let (told, _) = intake.look_ahead(&mut ring);
+        let (pending, _) = intake.look_ahead(&mut ring);
         let refresh = self.refresh.and_then(|every| Refresh::start(every, kernel.hierarchy.clone()));
         let mut tracer = Tracer {
             kernel,
@@ -256,7 +256,7 @@ impl Builder {
             clock_checked_ns: started_ns,
             settle: Again::at_once(),
             timer: None,
-            passed_over: PassedOver::default(),
+            passed_over: SkippedTracker::default(),
             passed_over_checked_ns: 0,
             resync: Again::never(),
             refresh,
@@ -268,7 +268,7 @@ impl Builder {
             options: self.kernel,
             max_memory: self.max_memory,
         };
-        tracer.table.seed(merge::reconcile(seeds, &told), &mut tracer.snapshot);
+        tracer.table.seed(merge::reconcile(seeds, &pending), &mut tracer.snapshot);
         // Before the processes: who asks for a container by name has to know whose they are.
         let mut found = Vec::new();
         tracer.names = containers::begin(&mut tracer.table, &tracer.kernel.hierarchy, &mut found);

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::Tracer;
 use crate::clock;
-use crate::enrich::container_info::{Mounts, Names, Worker};
+use crate::enrich::container_info::{InfoLookup, Mounts, Worker};
 use crate::event::Event;
 use crate::kernel::hierarchy::Hierarchy;
 use crate::table::Table;
@@ -17,23 +17,23 @@ impl Tracer {
     /// Asks what is to be looked for, and takes what was found.
     pub(super) fn look_up(&mut self, now: u64) {
         let Some(names) = &mut self.names else {
-            drop(self.table.take_asks(now));
+            drop(self.table.take_requests(now));
             return;
         };
-        let asks = self.table.take_asks(now);
+        let asks = self.table.take_requests(now);
         if !asks.is_empty() {
-            let left = names.ask(asks);
-            self.table.keep_asks(left);
+            let left = names.request(asks);
+            self.table.return_requests(left);
         }
-        while let Some(answer) = self.answers.pop().or_else(|| names.answer()) {
-            self.outbox.take(|out| self.table.answer(answer, now, out));
+        while let Some(answer) = self.answers.pop().or_else(|| names.try_reply()) {
+            self.outbox.take(|out| self.table.apply_reply(answer, now, out));
         }
     }
 
     /// Waits for what is still to be told of containers that have ended.
     pub(super) fn await_answers(&mut self, out: &mut Vec<Event>) {
         let end = Instant::now() + LAST_WAIT;
-        while self.table.waits_for_answers() && Instant::now() < end {
+        while self.table.waits_for_replies() && Instant::now() < end {
             std::thread::sleep(Duration::from_millis(1));
             while self.gather(out) {}
         }
@@ -44,21 +44,21 @@ impl Tracer {
 
 /// Starts the thread that looks for names, and waits for what it finds of the containers that are there: whoever asks for a
 /// container by name is to know whose its processes are. What takes longer than [`FIRST_WAIT`] comes later.
-pub(super) fn begin(table: &mut Table, hierarchy: &Hierarchy, out: &mut Vec<Event>) -> Option<Names> {
-    let mut names = match Names::start(Worker::new(Mounts::of_system(hierarchy))) {
+pub(super) fn begin(table: &mut Table, hierarchy: &Hierarchy, out: &mut Vec<Event>) -> Option<InfoLookup> {
+    let mut names = match InfoLookup::start(Worker::new(Mounts::of_system(hierarchy))) {
         Ok(names) => names,
         Err(error) => {
             tracing::warn!("names of containers are not looked for: {error}");
             return None;
         }
     };
-    let asks = table.take_asks(clock::boot_ns());
+    let asks = table.take_requests(clock::boot_ns());
     if !asks.is_empty() {
-        let left = names.ask_and_wait(asks, FIRST_WAIT);
-        table.keep_asks(left);
+        let left = names.request_and_wait(asks, FIRST_WAIT);
+        table.return_requests(left);
     }
-    while let Some(answer) = names.answer() {
-        table.answer(answer, clock::boot_ns(), out);
+    while let Some(answer) = names.try_reply() {
+        table.apply_reply(answer, clock::boot_ns(), out);
     }
     Some(names)
 }

@@ -5,7 +5,7 @@ use crate::kernel::ring::Ring;
 use crate::record::Record;
 use crate::record::decode::decode;
 use crate::record::gaps::Gaps;
-use crate::table::merge::Told;
+use crate::table::merge::Pending;
 
 /// Decodes records and finds the gaps between them.
 pub(super) struct Intake {
@@ -43,15 +43,15 @@ impl Intake {
 
     /// What the records in the ring tell, which stay there, and the gaps as they will be after them. However many there are:
     /// taken out all at once they would be many times as large.
-    pub(super) fn look_ahead(&self, ring: &mut Ring) -> (Told, Gaps) {
-        let (mut told, mut gaps) = (Told::default(), self.gaps.clone());
+    pub(super) fn look_ahead(&self, ring: &mut Ring) -> (Pending, Gaps) {
+        let (mut pending, mut gaps) = (Pending::default(), self.gaps.clone());
         ring.look_ahead(|bytes| {
             if let Ok(record) = decode(bytes) {
                 gaps.observe(record.header());
-                told.note(&record);
+                pending.note(&record);
             }
         });
-        (told, gaps)
+        (pending, gaps)
     }
 }
 

@@ -22,7 +22,7 @@ use crate::kernel::options::Selection;
 use crate::proc::{self, PPID_UNKNOWN, Seed};
 use crate::record::Record;
 use crate::record::text::Text;
-use crate::table::{KTHREADD, ProcessRef, Stranger, Table};
+use crate::table::{KTHREADD, LateMatch, ProcessRef, Table};
 
 /// So often it is looked who has come meanwhile before the filter is closed.
 const ROUNDS: u32 = 10;
@@ -57,7 +57,7 @@ impl Narrow {
     /// Looks at a process that a record is about and that was left out until now.
     pub(super) fn meet(this: &mut Option<Box<Self>>, table: &mut Table, record: &Record) {
         let Some(narrow) = this else { return };
-        let Some(stranger) = table.stranger(record) else { return };
+        let Some(late_match) = table.late_match(record) else { return };
         let now = record.header().boot_ns;
         if now.saturating_sub(narrow.looks.1) > SECOND_NS {
             narrow.looks = (0, now);
@@ -66,16 +66,16 @@ impl Narrow {
             return;
         }
         narrow.looks.0 += 1;
-        for seed in narrow.look_at(stranger, table) {
-            table.introduce(seed);
+        for seed in narrow.look_at(late_match, table) {
+            table.add_late_match(seed);
         }
     }
 
     /// It, after its parent if nobody knows that.
-    fn look_at(&self, stranger: Stranger, table: &Table) -> Vec<Seed> {
+    fn look_at(&self, late_match: LateMatch, table: &Table) -> Vec<Seed> {
         let offset = crate::clock::utc_minus_boot_ns();
-        let Some(mut seed) = proc::read(stranger.pid, offset, &self.hierarchy) else { return Vec::new() };
-        let Some(comm) = stranger.comm else {
+        let Some(mut seed) = proc::read(late_match.pid, offset, &self.hierarchy) else { return Vec::new() };
+        let Some(comm) = late_match.comm else {
             // Its record tells all else, as of then.
             seed.forget_image();
             (seed.process.source, seed.ppid) = (Source::Kernel, PPID_UNKNOWN);
@@ -151,7 +151,7 @@ impl Tracer {
     /// Forgets of whom nothing will be told.
     pub(super) fn forget_others(&mut self) {
         let tracked: FxHashSet<u32> = self.kernel.tracked().into_iter().collect();
-        self.table.leave_out(|process| tracked.contains(&process.pid()));
+        self.table.forget_unmatched(|process| tracked.contains(&process.pid()));
     }
 
     /// Tells the kernel side which control groups are asked for, of those that have come or changed. At the `start` those that

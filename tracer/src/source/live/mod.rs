@@ -28,8 +28,8 @@ use self::outbox::Outbox;
 use self::recheck::{Again, SETTLE_NS};
 use self::refresh::Refresh;
 use crate::clock;
-use crate::enrich::container_info::Names;
-use crate::enrich::info::Answer;
+use crate::enrich::container_info::InfoLookup;
+use crate::enrich::info::InfoReply;
 use crate::enrich::runtime_state;
 use crate::event::time::Timestamp;
 use crate::event::{Detail, Event, Filtering, Hello, HelloSource, Lost};
@@ -40,7 +40,7 @@ use crate::kernel::options::KernelOptions;
 use crate::kernel::ring::{Ring, Taken};
 use crate::proc;
 use crate::record::Record;
-use crate::record::skipped::PassedOver;
+use crate::record::skipped::SkippedTracker;
 use crate::source::hello_of_this_machine;
 use crate::table::Table;
 pub use builder::{Builder, ExecFailures, MAX_MEMORY, StartError};
@@ -109,7 +109,7 @@ pub struct Tracer {
     /// The time that is waited for, and the wait for it.
     timer: Option<(u64, Pin<Box<Sleep>>)>,
     /// What the kernel passed over, and when that was last looked at.
-    passed_over: PassedOver,
+    passed_over: SkippedTracker,
     passed_over_checked_ns: u64,
     /// When to hold the table against `/proc`, because records were lost; never, while none are.
     resync: Again,
@@ -120,9 +120,9 @@ pub struct Tracer {
     /// … as it is told.
     filtering: Option<Box<Filtering>>,
     /// Who looks for names of containers; nobody, if there could be no thread.
-    names: Option<Names>,
+    names: Option<InfoLookup>,
     /// What it answered while nobody asked.
-    answers: Vec<Answer>,
+    answers: Vec<InfoReply>,
     /// Not before then are the cgroups looked through again.
     rescan_at_ns: u64,
     options: KernelOptions,
@@ -278,7 +278,7 @@ impl Tracer {
         self.look_up(now);
         // Nor this: that one was waited for may stand there.
         if all {
-            self.outbox.take(|out| self.table.look_at_the_dead(now, proc::remains, out));
+            self.outbox.take(|out| self.table.check_zombies(now, proc::remains, out));
         }
         if let Some(refresh) = &mut self.refresh {
             if all {
@@ -320,7 +320,7 @@ impl Tracer {
         if let Poll::Ready(ready) = self.ring.poll_readable(cx) {
             return Poll::Ready(ready);
         }
-        if let Some(Poll::Ready(answer)) = self.names.as_mut().map(|names| names.poll_answer(cx)) {
+        if let Some(Poll::Ready(answer)) = self.names.as_mut().map(|names| names.poll_reply(cx)) {
             self.answers.push(answer);
             return Poll::Ready(Ok(()));
         }

@@ -80,8 +80,8 @@ impl Tracer {
     /// What the kernel passed over leaves no hole; its own count tells.
     pub(super) fn tell_passed_over(&mut self, now: u64) {
         self.passed_over_checked_ns = now;
-        for missing in self.passed_over.look(now, &self.kernel.untold()) {
-            self.outbox.push(lost_event(self.intake.gaps.passed_over(&missing), now));
+        for missing in self.passed_over.update(now, &self.kernel.untold()) {
+            self.outbox.push(lost_event(self.intake.gaps.skipped(&missing), now));
             self.resync.at(now);
             self.table.note_loss();
         }
@@ -105,7 +105,7 @@ impl Tracer {
             self.resync = Again::never();
             return;
         }
-        let (told, mut gaps) = self.intake.look_ahead(&mut self.ring);
+        let (pending, mut gaps) = self.intake.look_ahead(&mut self.ring);
         if gaps.in_flight(&given) != 0 {
             // One that is still being written (its CPU stands still, or its program is preempted) holds up all behind it: who
             // is gone may have told its end there.
@@ -115,7 +115,7 @@ impl Tracer {
         tracing::info!("records were lost: comparing the tree with what runs, {} processes", seeds.len());
         let ending = |seed: &&Seed| seed.exiting && !seed.gone && !seed.process.zombie;
         let undecided: FxHashSet<ProcessId> = seeds.iter().filter(ending).map(|seed| seed.process.id).collect();
-        let found = merge::reconcile(seeds, &told);
+        let found = merge::reconcile(seeds, &pending);
         self.outbox.take(|out| self.table.resync(found, &undecided, now, out));
         if undecided.is_empty() {
             self.resync = Again::never();

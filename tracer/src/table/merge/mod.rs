@@ -1,19 +1,19 @@
-//! Joins the snapshot of `/proc` with the records that came while it was taken.
+//! Merges the snapshot of `/proc` with the records that arrived while it was taken.
 //!
-//! The kernel side is attached *before* `/proc` is read, so that nobody is missed; but `/proc` is read process by
-//! process, and each is seen at another moment. The table is to be given the processes that were alive
-//! when tracing began, *as they were then*, and after that all pending records in their order. So what a record will
-//! tell must not be told by the snapshot too.
+//! The kernel side is attached *before* `/proc` is read, so that no process is missed. But `/proc` is read process by
+//! process, each at a different time. The table first needs the processes that were alive when tracing began, *as they
+//! were then*. After that it gets all pending records in order. So the snapshot must not contain what a pending record
+//! will report.
 //!
-//! What this stands on:
-//! - Births are attached last ([`crate::kernel::hook::hooks`]): of a process whose birth is told all else is told as well. Of
-//!   those born before, records may tell what happened while the hooks were attached one by one.
-//! - A process that was alive when tracing began and is not in the snapshot has ended since, and its exit is pending:
-//!   `sched_process_exit` fires long before a process can vanish from `/proc`.
-//! - So one that pending records name, that neither the snapshot has, nor a pending fork or exit, had
-//!   told its exit before tracing began, and is only not yet done with ending.
-//! - A parent is older than its children. So the parent of a process that was alive when tracing began was that too, even
-//!   if `/proc` showed the parent that it got later; and if a later record moves it there, it is there already.
+//! This relies on the following facts:
+//! - Fork hooks are attached last ([`crate::kernel::hook::hooks`]): if the fork of a process is reported, so is
+//!   everything after it. Older processes may have records from the time when hooks were attached one by one.
+//! - A process that was alive when tracing began and is not in the snapshot has exited since. Its exit is pending,
+//!   because `sched_process_exit` fires long before a process can vanish from `/proc`.
+//! - Pending records may name a process that has no pending fork or exit and is not in the snapshot. Its exit was
+//!   before tracing began, and the kernel has not finished it yet.
+//! - A parent is older than its children. So if a process was alive when tracing began, its parent was too, even if
+//!   `/proc` shows a later parent. If a later record moves the process to that parent, it is there already.
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use tracer_common::record::{self as raw, ID_UNSET};
@@ -24,30 +24,30 @@ use crate::proc::{PPID_UNKNOWN, Seed};
 use crate::record::Record;
 use crate::record::text::Text;
 
-/// A new image shows in `/proc` before its record is made: in between the kernel loads it (`begin_new_exec` to
-/// `trace_sched_process_exec`, fs/exec.c), from storage perhaps.
+/// `/proc` shows a new image before its record is made. In between the kernel loads it, perhaps from storage
+/// (`begin_new_exec` to `trace_sched_process_exec`, fs/exec.c).
 const EXEC_TAKES_NS: u64 = 20_000_000;
 
-/// The processes that were there when tracing began: what [`crate::table::Table::seed`] takes before it is given
-/// the records that came meanwhile, in order.
+/// Returns the processes that were alive when tracing began, for [`crate::table::Table::seed`]. After that, the table
+/// gets the pending records in order.
 ///
-/// `told` is what they tell, from before the first process of the snapshot was read to after the last.
-pub fn reconcile(seeds: Vec<Seed>, told: &Told) -> Vec<Seed> {
+/// `pending` summarizes those records: from before the first process of the snapshot was read until after the last.
+pub fn reconcile(seeds: Vec<Seed>, pending: &Pending) -> Vec<Seed> {
     let mut out: Vec<Seed> = Vec::with_capacity(seeds.len());
     for mut seed in seeds {
-        let same = told.like(&seed);
-        let there_before = same.iter().find(|facts| !facts.born);
-        let born = there_before.is_none() && !same.is_empty();
-        if born || (same.is_empty() && told.names_elder(&seed)) {
+        let same = pending.facts_of(&seed);
+        let existing = same.iter().find(|facts| !facts.forked);
+        let forked = existing.is_none() && !same.is_empty();
+        if forked || (same.is_empty() && pending.names_earlier(&seed)) {
             continue;
         }
-        let ended = there_before.is_some_and(|facts| facts.ended);
+        let ended = existing.is_some_and(|facts| facts.ended);
         if seed.gone && !ended {
             continue;
         }
         seed.process.zombie = !ended && (seed.process.zombie || seed.exiting);
-        // Two of one pid within one tick: it may be the later one that was looked at.
-        let exec = there_before.and_then(|facts| facts.exec.as_ref());
+        // Two processes had this pid within one tick: the snapshot may show the later one.
+        let exec = existing.and_then(|facts| facts.exec.as_ref());
         if same.len() > 1 || exec.is_some_and(|exec| exec.boot_ns <= seed.image_until_ns.saturating_add(EXEC_TAKES_NS))
         {
             seed.forget_image();
@@ -58,27 +58,27 @@ pub fn reconcile(seeds: Vec<Seed>, told: &Told) -> Vec<Seed> {
         }
         out.push(seed);
     }
-    add_missing(&mut out, told);
-    drop_elders(&mut out);
-    drop_unborn(&mut out, told);
+    add_missing(&mut out, pending);
+    keep_last_of_each_pid(&mut out);
+    drop_not_yet_forked(&mut out, pending);
     out
 }
 
-/// What the records tell of one process.
+/// What the pending records report about one process.
 #[derive(Clone, Debug, Default)]
 struct Facts {
-    /// Its birth is among them.
-    born: bool,
-    /// So is its end.
+    /// They include its fork.
+    forked: bool,
+    /// They include its exit.
     ended: bool,
     /// Its first exec.
     exec: Option<FirstExec>,
-    /// Who it is, as far as they know, and the pid of its parent, if it was not born.
+    /// What they say about the process, and the pid of its parent. None if its fork is pending.
     about: Option<Box<(Process, u32)>>,
     first_boot_ns: u64,
 }
 
-/// The first exec of one that was not born, and the effective ids before it: what an exec may change.
+/// The first exec of a process without a pending fork, and its effective ids before that: an exec may change them.
 #[derive(Clone, Copy, Debug)]
 struct FirstExec {
     boot_ns: u64,
@@ -86,25 +86,26 @@ struct FirstExec {
     egid: Option<u32>,
 }
 
-/// What records tell, by exact process, and by pid and tick. In a storm most were born in it, and little is kept of those.
+/// What the pending records report, by exact process, and by pid and tick. In a storm most processes have a pending
+/// fork, and little is kept about those.
 #[derive(Debug, Default)]
-pub struct Told {
+pub struct Pending {
     facts: FxHashMap<(u32, u64), Facts>,
     by_tick: FxHashMap<ProcessId, Vec<u64>>,
-    /// The first start of each pid.
-    eldest: FxHashMap<u32, u64>,
+    /// The earliest start of each pid.
+    earliest: FxHashMap<u32, u64>,
 }
 
-impl<'a> FromIterator<&'a Record> for Told {
+impl<'a> FromIterator<&'a Record> for Pending {
     fn from_iter<I: IntoIterator<Item = &'a Record>>(records: I) -> Self {
-        let mut told = Self::default();
-        records.into_iter().for_each(|record| told.note(record));
-        told
+        let mut pending = Self::default();
+        records.into_iter().for_each(|record| pending.note(record));
+        pending
     }
 }
 
-impl Told {
-    /// Takes note of the next record.
+impl Pending {
+    /// Adds the next record.
     pub fn note(&mut self, record: &Record) {
         let at = record.header().boot_ns;
         match record {
@@ -113,14 +114,14 @@ impl Told {
                 self.of(raw.creator, at);
                 self.of(raw.parent, at);
                 if let Some(facts) = self.of(raw.child, at).filter(|_| !thread) {
-                    facts.born = true;
+                    facts.forked = true;
                 }
             }
             Record::Exec(exec) => {
                 let raw = &exec.raw;
                 self.of(raw.parent, at);
                 let before = raw::Ids { euid: raw.old_euid, egid: raw.old_egid, ..raw.ids };
-                if let Some(facts) = self.of(raw.task, at).filter(|facts| !facts.born && facts.exec.is_none()) {
+                if let Some(facts) = self.of(raw.task, at).filter(|facts| !facts.forked && facts.exec.is_none()) {
                     let about = about(raw.task, &before, None);
                     facts.exec = Some(FirstExec { boot_ns: at, euid: about.euid, egid: about.egid });
                     facts.about.get_or_insert_with(|| Box::new((about, raw.parent.tgid)));
@@ -131,7 +132,7 @@ impl Told {
                 self.of(exit.reaper, at);
                 if let Some(facts) = self.of(exit.task, at) {
                     facts.ended |= exit.flags & raw::EXIT_GROUP != 0;
-                    if !facts.born {
+                    if !facts.forked {
                         facts.about.get_or_insert_with(|| {
                             Box::new((about(exit.task, &exit.ids, Some(&exit.comm)), exit.parent.tgid))
                         });
@@ -142,8 +143,8 @@ impl Told {
                 self.of(failed.raw.parent, at);
                 self.of(failed.raw.task, at);
             }
-            // A signal may be sent to one long dead, and one that is gone needs no place: they prove nothing.
-            // A cgroup says nothing of who is in it.
+            // A signal may be sent to a process that exited long ago, and a reaped process needs no entry. A cgroup
+            // record does not say which processes are in the cgroup.
             Record::Signal(_) | Record::Reap(_) | Record::Cgroup(_) | Record::Unknown(_) => {}
         }
     }
@@ -155,27 +156,28 @@ impl Told {
         let id = ProcessId::from_ns(task.start_ns, task.tgid);
         Some(self.facts.entry((task.tgid, task.start_ns)).or_insert_with(|| {
             self.by_tick.entry(id).or_default().push(task.start_ns);
-            let eldest = self.eldest.entry(task.tgid).or_insert(task.start_ns);
-            *eldest = task.start_ns.min(*eldest);
+            let earliest = self.earliest.entry(task.tgid).or_insert(task.start_ns);
+            *earliest = task.start_ns.min(*earliest);
             Facts { first_boot_ns: at, ..Facts::default() }
         }))
     }
 
-    /// What is told of those a seed may stand for: more than one only if a pid was used twice within a tick.
-    fn like(&self, seed: &Seed) -> Vec<&Facts> {
+    /// Returns the facts about the processes that a seed may stand for. There is more than one only if a pid was used
+    /// twice within a tick.
+    fn facts_of(&self, seed: &Seed) -> Vec<&Facts> {
         let starts = self.by_tick.get(&ProcessId::from_ticks(seed.start_ticks, seed.process.pid));
         let pid = seed.process.pid;
         starts.into_iter().flatten().filter_map(|&start| self.facts.get(&(pid, start))).collect()
     }
 
-    /// True if they tell of one that had the pid before. Then the seed was born after tracing began, and the record of that is
-    /// on its way.
-    fn names_elder(&self, seed: &Seed) -> bool {
-        self.eldest.get(&seed.process.pid).is_some_and(|&start_ns| start_ns / TICK_NS < seed.start_ticks)
+    /// Returns true if the records name an earlier process with this pid. Then the seed was forked after tracing began,
+    /// and its record is pending.
+    fn names_earlier(&self, seed: &Seed) -> bool {
+        self.earliest.get(&seed.process.pid).is_some_and(|&start_ns| start_ns / TICK_NS < seed.start_ticks)
     }
 }
 
-/// A process as a record shows it.
+/// Builds a process from a record.
 fn about(task: raw::TaskRef, ids: &raw::Ids, comm: Option<&[u8]>) -> Process {
     let mut process = Process::new(ProcessId::from_ns(task.start_ns, task.tgid), Source::Kernel);
     let known = |id: u32| (id != ID_UNSET).then_some(id);
@@ -191,13 +193,13 @@ fn about(task: raw::TaskRef, ids: &raw::Ids, comm: Option<&[u8]>) -> Process {
     process
 }
 
-/// Adds those that were there when tracing began and vanished before they could be read.
-fn add_missing(out: &mut Vec<Seed>, told: &Told) {
-    let there: FxHashSet<ProcessId> = out.iter().map(|seed| seed.process.id).collect();
-    let mut missing: Vec<(&(u32, u64), &Facts)> = told
+/// Adds processes that were alive when tracing began and vanished before they could be read.
+fn add_missing(out: &mut Vec<Seed>, pending: &Pending) {
+    let present: FxHashSet<ProcessId> = out.iter().map(|seed| seed.process.id).collect();
+    let mut missing: Vec<(&(u32, u64), &Facts)> = pending
         .facts
         .iter()
-        .filter(|((pid, start_ns), facts)| !facts.born && !there.contains(&ProcessId::from_ns(*start_ns, *pid)))
+        .filter(|((pid, start_ns), facts)| !facts.forked && !present.contains(&ProcessId::from_ns(*start_ns, *pid)))
         .collect();
     missing.sort_unstable_by_key(|((pid, start_ns), _)| (*start_ns, *pid));
     for (&(pid, start_ns), facts) in missing {
@@ -226,33 +228,34 @@ fn add_missing(out: &mut Vec<Seed>, told: &Told) {
     }
 }
 
-/// Of those who had one pid, keeps the last. No birth is told of it, so it was there when tracing began, and the others had
-/// ended: what is told of them is from while the hooks were attached.
-fn drop_elders(out: &mut Vec<Seed>) {
-    let mut youngest: FxHashMap<u32, u64> = FxHashMap::default();
+/// Keeps only the last process of each pid. It has no pending fork, so it was alive when tracing began. The others had
+/// exited by then: their records are from the time when the hooks were attached.
+fn keep_last_of_each_pid(out: &mut Vec<Seed>) {
+    let mut latest: FxHashMap<u32, u64> = FxHashMap::default();
     for seed in &*out {
-        let start_ticks = youngest.entry(seed.process.pid).or_insert(seed.start_ticks);
+        let start_ticks = latest.entry(seed.process.pid).or_insert(seed.start_ticks);
         *start_ticks = seed.start_ticks.max(*start_ticks);
     }
-    out.retain(|seed| youngest.get(&seed.process.pid) == Some(&seed.start_ticks));
+    out.retain(|seed| latest.get(&seed.process.pid) == Some(&seed.start_ticks));
 }
 
-/// Leaves out those whose parent was born after tracing began. So were they, and the record of their birth is on its way.
-fn drop_unborn(out: &mut Vec<Seed>, told: &Told) {
-    let mut unborn: FxHashMap<u32, u64> = told
+/// Drops processes whose parent was forked after tracing began. They were forked later still, so their forks are
+/// pending.
+fn drop_not_yet_forked(out: &mut Vec<Seed>, pending: &Pending) {
+    let mut not_yet_forked: FxHashMap<u32, u64> = pending
         .facts
         .iter()
-        .filter(|(_, facts)| facts.born)
+        .filter(|(_, facts)| facts.forked)
         .map(|(&(pid, start_ns), _)| (pid, start_ns / TICK_NS))
         .collect();
     loop {
-        let there: FxHashSet<u32> = out.iter().map(|seed| seed.process.pid).collect();
+        let present: FxHashSet<u32> = out.iter().map(|seed| seed.process.pid).collect();
         let before = out.len();
         out.retain(|seed| {
-            let parent = unborn.get(&seed.ppid).is_some_and(|&start_ticks| start_ticks <= seed.start_ticks);
-            let keep = !parent || there.contains(&seed.ppid) || !told.like(seed).is_empty();
+            let parent = not_yet_forked.get(&seed.ppid).is_some_and(|&start_ticks| start_ticks <= seed.start_ticks);
+            let keep = !parent || present.contains(&seed.ppid) || !pending.facts_of(seed).is_empty();
             if !keep {
-                unborn.insert(seed.process.pid, seed.start_ticks);
+                not_yet_forked.insert(seed.process.pid, seed.start_ticks);
             }
             keep
         });

@@ -41,7 +41,7 @@ fn exec(task: raw::TaskRef, parent: raw::TaskRef, boot_ns: u64) -> Record {
     Record::Exec(Box::new(Exec::new(raw, Image::none())))
 }
 
-/// A process that was read at 500 ms.
+/// Returns a process that was read at 500 ms.
 fn seed(pid: u32, start_ns: u64, ppid: u32) -> Seed {
     let mut process = Process::new(ProcessId::from_ns(start_ns, pid), Source::Procfs);
     process.image_mut().exe = Some("/bin/old".into());
@@ -75,41 +75,41 @@ fn pids(seeds: &[Seed]) -> Vec<(u32, bool)> {
 const INIT: raw::TaskRef = raw::TaskRef { start_ns: 10 * MS, tgid: 1, tid: 1 };
 
 #[test]
-fn what_no_record_speaks_of_stays_as_it_was_found() {
+fn processes_without_records_stay_as_found() {
     let seeds = vec![seed(1, 10 * MS, 0), seed(50, 100 * MS, 1)];
     assert_eq!(merged(seeds.clone(), &[]), seeds);
     assert_eq!(merged(seeds.clone(), &[fork(task(51, 400 * MS), task(50, 101 * MS))]), seeds);
 }
 
 #[test]
-fn whose_birth_is_told_is_not_found_too() {
+fn a_process_with_a_pending_fork_is_left_out() {
     let seeds = vec![seed(1, 10 * MS, 0), seed(50, 400 * MS, 1)];
     assert_eq!(pids(&merged(seeds, &[fork(task(50, 404 * MS), INIT)])), [(1, false)]);
 }
 
 #[test]
-fn whose_end_is_told_was_alive() {
-    let mut dead = seed(50, 100 * MS, 1);
-    (dead.process.zombie, dead.exiting) = (true, true);
-    let told = [exit(task(50, 100 * MS), INIT, 300 * MS)];
-    assert_eq!(pids(&merged(vec![seed(1, 10 * MS, 0), dead.clone()], &told)), [(1, false), (50, false)]);
-    assert_eq!(pids(&merged(vec![dead.clone()], &[])), [(50, true)]);
+fn a_process_with_a_pending_exit_was_alive() {
+    let mut exited = seed(50, 100 * MS, 1);
+    (exited.process.zombie, exited.exiting) = (true, true);
+    let pending = [exit(task(50, 100 * MS), INIT, 300 * MS)];
+    assert_eq!(pids(&merged(vec![seed(1, 10 * MS, 0), exited.clone()], &pending)), [(1, false), (50, false)]);
+    assert_eq!(pids(&merged(vec![exited.clone()], &[])), [(50, true)]);
 
-    // Gone before all of it was read.
-    dead.gone = true;
-    assert_eq!(pids(&merged(vec![dead.clone(), seed(1, 10 * MS, 0)], &told)), [(50, false), (1, false)]);
-    assert!(merged(vec![dead], &[]).is_empty(), "it ended before tracing began, and is no zombie any more");
+    // It vanished before it was read completely.
+    exited.gone = true;
+    assert_eq!(pids(&merged(vec![exited.clone(), seed(1, 10 * MS, 0)], &pending)), [(50, false), (1, false)]);
+    assert!(merged(vec![exited], &[]).is_empty(), "it ended before tracing began, and is no zombie any more");
 }
 
 #[test]
-fn who_is_past_its_exit_record_is_dead() {
+fn a_process_past_its_exit_record_is_a_zombie() {
     let mut ending = seed(50, 100 * MS, 1);
     ending.exiting = true;
     assert_eq!(pids(&merged(vec![ending], &[])), [(50, true)]);
 }
 
 #[test]
-fn an_image_that_may_be_of_after_an_exec_is_not_told_as_of_before() {
+fn an_image_that_may_be_newer_than_a_pending_exec_is_dropped() {
     let of = |boot_ns| {
         let seeds = vec![seed(1, 10 * MS, 0), seed(50, 100 * MS, 1)];
         merged(seeds, &[exec(task(50, 100 * MS), INIT, boot_ns)]).remove(1).process
@@ -122,9 +122,9 @@ fn an_image_that_may_be_of_after_an_exec_is_not_told_as_of_before() {
 }
 
 #[test]
-fn who_vanished_before_it_was_read_is_made_up_from_its_records() {
-    let told = [exit(task(50, 100 * MS), INIT, 300 * MS)];
-    let seeds = merged(vec![seed(1, 10 * MS, 0)], &told);
+fn a_process_that_vanished_unread_is_built_from_its_records() {
+    let pending = [exit(task(50, 100 * MS), INIT, 300 * MS)];
+    let seeds = merged(vec![seed(1, 10 * MS, 0)], &pending);
     let process = &seeds[1].process;
     assert_eq!((process.pid, seeds[1].ppid, process.zombie, process.inferred), (50, 1, false, true));
     assert_eq!((process.image.comm.as_deref(), process.uid, process.euid), (Some("sh"), Some(5), Some(6)));
@@ -132,29 +132,29 @@ fn who_vanished_before_it_was_read_is_made_up_from_its_records() {
 }
 
 #[test]
-fn who_is_named_but_neither_found_nor_ended_had_ended_before() {
-    let told = [exec(task(50, 100 * MS), task(40, 90 * MS), 300 * MS)];
-    let seeds = merged(vec![seed(1, 10 * MS, 0), seed(50, 100 * MS, 1)], &told);
+fn a_process_that_is_only_named_had_exited_before() {
+    let pending = [exec(task(50, 100 * MS), task(40, 90 * MS), 300 * MS)];
+    let seeds = merged(vec![seed(1, 10 * MS, 0), seed(50, 100 * MS, 1)], &pending);
     assert_eq!(pids(&seeds), [(1, false), (50, false), (40, true)]);
     assert_eq!((seeds[2].ppid, seeds[2].process.inferred), (PPID_UNKNOWN, true));
 }
 
 #[test]
-fn a_younger_one_of_the_same_pid_is_yet_to_be_born() {
-    let told = [exit(task(50, 100 * MS), INIT, 300 * MS)];
-    let seeds = merged(vec![seed(1, 10 * MS, 0), seed(50, 450 * MS, 1)], &told);
+fn a_younger_process_with_the_same_pid_is_left_out() {
+    let pending = [exit(task(50, 100 * MS), INIT, 300 * MS)];
+    let seeds = merged(vec![seed(1, 10 * MS, 0), seed(50, 450 * MS, 1)], &pending);
     let [_, old] = &seeds[..] else { panic!("{seeds:?}") };
     assert_eq!((old.process.pid, old.start_ticks), (50, 10));
 }
 
 #[test]
-fn children_of_the_newborn_are_yet_to_be_born() {
-    let told = [fork(task(50, 400 * MS), INIT)];
+fn children_of_a_process_with_a_pending_fork_are_left_out() {
+    let pending = [fork(task(50, 400 * MS), INIT)];
     let found = vec![seed(1, 10 * MS, 0), seed(50, 400 * MS, 1), seed(51, 450 * MS, 50), seed(52, 460 * MS, 51)];
-    assert_eq!(pids(&merged(found, &told)), [(1, false)]);
-    // But not of one that had its pid before, which was not seen.
+    assert_eq!(pids(&merged(found, &pending)), [(1, false)]);
+    // But a child of an earlier process with that pid, which was not seen, is kept.
     let found = vec![seed(1, 10 * MS, 0), seed(50, 400 * MS, 1), seed(51, 300 * MS, 50)];
-    assert_eq!(pids(&merged(found, &told)), [(1, false), (51, false)]);
+    assert_eq!(pids(&merged(found, &pending)), [(1, false), (51, false)]);
 }
 
 #[test]
@@ -164,19 +164,19 @@ fn a_signal_proves_nothing() {
 }
 
 #[test]
-fn two_of_one_pid_within_a_tick_leave_the_older_without_an_image() {
-    let told = [exit(task(50, 401 * MS), INIT, 403 * MS), fork(task(50, 405 * MS), INIT)];
-    let seeds = merged(vec![seed(1, 10 * MS, 0), seed(50, 400 * MS, 1)], &told);
+fn two_processes_with_one_pid_in_a_tick_leave_the_older_without_image() {
+    let pending = [exit(task(50, 401 * MS), INIT, 403 * MS), fork(task(50, 405 * MS), INIT)];
+    let seeds = merged(vec![seed(1, 10 * MS, 0), seed(50, 400 * MS, 1)], &pending);
     assert_eq!(pids(&seeds), [(1, false), (50, false)]);
     assert_eq!(seeds[1].process.image.exe, None);
 }
 
 #[test]
-fn of_two_that_had_one_pid_while_the_hooks_were_attached_the_later_was_there() {
+fn of_two_processes_with_one_pid_during_attach_the_later_was_alive() {
     let (old, young) = (task(50, 100 * MS), task(50, 200 * MS));
-    let told = [exit(old, INIT, 150 * MS), exec(young, INIT, 300 * MS)];
+    let pending = [exit(old, INIT, 150 * MS), exec(young, INIT, 300 * MS)];
     for found in [vec![seed(1, 10 * MS, 0)], vec![seed(1, 10 * MS, 0), seed(50, 200 * MS, 1)]] {
-        let seeds = merged(found, &told);
+        let seeds = merged(found, &pending);
         assert_eq!(
             seeds.iter().map(|seed| (seed.process.pid, seed.start_ticks)).collect::<Vec<_>>(),
             [(1, 1), (50, 20)]

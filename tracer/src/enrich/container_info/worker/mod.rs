@@ -1,4 +1,4 @@
-//! Looks for what is asked, again and again until it is there or the container has ended; then for what changes.
+//! Looks up details of containers: retries until they are found or the container exits, then watches for changes.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,51 +9,51 @@ use rustc_hash::FxHashMap;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::cgroup::Mounts;
-use super::engines::{Engines, Place, Realm};
+use super::engines::{EnginePath, EngineScope, Engines};
 use super::{Job, docker, files};
-use crate::enrich::info::{Answer, Ask, Bundle, Info};
+use crate::enrich::info::{Bundle, Info, InfoReply, InfoRequest};
 use crate::untrusted::{Named, Owner, Pool, Signature, read, signature};
 
-/// Between two looks, at first and at most.
+/// Time between two lookups, at first and at most.
 const FIRST_WAIT: Duration = Duration::from_millis(2);
-const LONGEST_WAIT: Duration = Duration::from_secs(1);
-/// After this time only its end brings another look.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Containers that are remembered; the end of those that never started is not reported.
-const MOST: usize = 4096;
-/// Containers of one user other than root that are described: the files are that user's, the memory is ours.
-const MOST_OF_USER: usize = 256;
-/// Between two looks at what may change: names, and whether a container is paused.
-const WATCH_EVERY: Duration = Duration::from_secs(1);
+const MAX_WAIT: Duration = Duration::from_secs(1);
+/// After this time only the container's exit triggers another lookup.
+const RETRY_FOR: Duration = Duration::from_secs(30);
+/// Maximum number of containers. Beyond it, containers that never started are dropped.
+const MAX_TARGETS: usize = 4096;
+/// Maximum number of described containers per user other than root: the files are the user's, the memory is ours.
+const MAX_PER_USER: usize = 256;
+/// Time between two checks for changes: names, and whether a container is paused.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The file that names a container, and what it looked like when it was read.
+/// The file that names a container, and its signature when it was read.
 #[derive(Clone, Debug)]
-struct NamedBy {
-    place: Place,
+struct NameSource {
+    place: EnginePath,
     path: PathBuf,
     signature: Option<Signature>,
 }
 
-/// What is known of a container that was asked for.
+/// A container whose details are looked up.
 #[derive(Debug)]
-struct Open {
-    bundle: Option<Place>,
-    /// The files of its bundle were used by a runtime of root.
+struct Target {
+    bundle: Option<EnginePath>,
+    /// A runtime of root used the files of its bundle.
     vouched: bool,
     cgroup: Option<Arc<str>>,
-    /// Uid of whoever may make containers there.
+    /// Uid of the user who may create containers there.
     owner: u32,
     info: Info,
-    /// All there is to know is known.
+    /// Everything is known.
     done: bool,
-    /// The file that names it, and what that looked like when it was read.
-    named_by: Option<NamedBy>,
+    /// The file that names it.
+    name_source: Option<NameSource>,
     since: Instant,
     wait: Duration,
     due: Option<Instant>,
 }
 
-impl Open {
+impl Target {
     fn new(now: Instant) -> Self {
         Self {
             bundle: None,
@@ -62,7 +62,7 @@ impl Open {
             owner: 0,
             info: Info::default(),
             done: false,
-            named_by: None,
+            name_source: None,
             since: now,
             wait: FIRST_WAIT,
             due: None,
@@ -70,147 +70,153 @@ impl Open {
     }
 }
 
-/// Reads the files. By itself, or as a thread ([`super::Names`]).
+/// Reads the files. Runs on its own, or in a thread ([`super::InfoLookup`]).
 #[derive(Debug, Default)]
 pub struct Worker {
     mounts: Mounts,
     engines: Engines,
     pool: Pool,
-    open: FxHashMap<Arc<str>, Open>,
+    targets: FxHashMap<Arc<str>, Target>,
     watch_at: Option<Instant>,
 }
 
 impl Worker {
-    /// One that asks the controllers which are mounted there.
+    /// Returns a worker that reads cgroups at these mounts.
     pub fn new(mounts: Mounts) -> Self {
         Self { mounts, ..Self::default() }
     }
 
-    /// Serves until nobody can ask any more.
-    pub(super) fn work(mut self, jobs: &Receiver<Job>, out: &UnboundedSender<Answer>) {
+    /// Handles requests until all senders are gone.
+    pub(super) fn work(mut self, jobs: &Receiver<Job>, out: &UnboundedSender<InfoReply>) {
         loop {
-            let due = self.open.values().filter_map(|open| open.due).chain(self.watch_at).min();
-            let asked = match due {
+            let due = self.targets.values().filter_map(|target| target.due).chain(self.watch_at).min();
+            let job = match due {
                 Some(due) => jobs.recv_timeout(due.saturating_duration_since(Instant::now())),
                 None => jobs.recv().map_err(RecvTimeoutError::from),
             };
-            match asked {
-                Ok(Job::Ask(ask)) => {
-                    self.take(ask).map(|answer| out.send(answer));
+            match job {
+                Ok(Job::Request(request)) => {
+                    self.handle(request).map(|reply| out.send(reply));
                 }
                 Ok(Job::Sync(done)) => {
-                    // Nobody may wait for it any more.
+                    // The sender may have stopped waiting.
                     let _ = done.try_send(());
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
-            // Also while there are always more questions.
+            // Also under a constant load of requests.
             let now = Instant::now();
             if due.is_some_and(|due| due <= now) {
-                for answer in self.look_again(now).into_iter().chain(self.watch(now)) {
-                    let _ = out.send(answer);
+                for reply in self.retry_due(now).into_iter().chain(self.watch(now)) {
+                    let _ = out.send(reply);
                 }
             }
         }
     }
 
-    /// Answers one question, if there is anything to say.
-    pub fn take(&mut self, ask: Ask) -> Option<Answer> {
-        match ask {
-            Ask::Look { id, cgroup, bundle, runtime } => {
-                self.ask_for(&id, cgroup, bundle, runtime);
-                let info = self.look(&id);
-                info.map(|info| found(id, info))
+    /// Handles one request. Returns a reply if there is something to report.
+    pub fn handle(&mut self, request: InfoRequest) -> Option<InfoReply> {
+        match request {
+            InfoRequest::LookUp { id, cgroup, bundle, runtime } => {
+                self.add_target(&id, cgroup, bundle, runtime);
+                let info = self.look_up(&id);
+                info.map(|info| reply(id, info))
             }
-            Ask::Last { id, cgroup } => {
-                // First of all: the cgroup is about to go.
+            InfoRequest::Final { id, cgroup } => {
+                // First of all: the cgroup is about to be removed.
                 let peak_memory_bytes = cgroup.and_then(|cgroup| self.mounts.peak(&cgroup));
-                let info = self.look(&id);
-                if let Some(open) = self.open.get_mut(&id) {
-                    (open.due, open.cgroup, open.named_by) = (None, None, None);
+                let info = self.look_up(&id);
+                if let Some(target) = self.targets.get_mut(&id) {
+                    (target.due, target.cgroup, target.name_source) = (None, None, None);
                 }
-                Some(Answer { id, info, last: true, peak_memory_bytes })
+                Some(InfoReply { id, info, last: true, peak_memory_bytes })
             }
-            Ask::Forget { id } => {
-                self.open.remove(&id);
+            InfoRequest::Forget { id } => {
+                self.targets.remove(&id);
                 None
             }
         }
     }
 
-    fn ask_for(&mut self, id: &Arc<str>, cgroup: Option<Arc<str>>, bundle: Option<Bundle>, runtime: Option<Arc<str>>) {
-        if self.open.len() >= MOST {
-            self.open.retain(|_, open| open.due.is_some() || open.cgroup.is_some());
+    fn add_target(
+        &mut self,
+        id: &Arc<str>,
+        cgroup: Option<Arc<str>>,
+        bundle: Option<Bundle>,
+        runtime: Option<Arc<str>>,
+    ) {
+        if self.targets.len() >= MAX_TARGETS {
+            self.targets.retain(|_, target| target.due.is_some() || target.cgroup.is_some());
         }
         let now = Instant::now();
-        let open = self.open.entry(id.clone()).or_insert_with(|| Open::new(now));
+        let target = self.targets.entry(id.clone()).or_insert_with(|| Target::new(now));
         if let Some(bundle) = bundle {
-            let place = Place {
+            let place = EnginePath {
                 path: PathBuf::from(&*bundle.path),
-                seen_by: Some(bundle.runtime),
-                realm: Realm { uid: 0, within: bundle.within },
+                view_of: Some(bundle.runtime),
+                scope: EngineScope { uid: 0, within: bundle.within },
             };
-            // It is made anew: what was known of another of this id is not true of this one.
-            if open.bundle.as_ref() != Some(&place) {
-                *open = Open { bundle: Some(place), vouched: true, ..Open::new(now) };
+            // The container is created again: details of an earlier one with this id are wrong now.
+            if target.bundle.as_ref() != Some(&place) {
+                *target = Target { bundle: Some(place), vouched: true, ..Target::new(now) };
             }
         }
         if let Some(cgroup) = cgroup {
-            open.owner = self.mounts.owner(&cgroup);
-            open.cgroup = Some(cgroup);
-            self.watch_at.get_or_insert(now + WATCH_EVERY);
+            target.owner = self.mounts.owner(&cgroup);
+            target.cgroup = Some(cgroup);
+            self.watch_at.get_or_insert(now + WATCH_INTERVAL);
         }
         if runtime.is_some() {
-            open.info.runtime = runtime;
+            target.info.runtime = runtime;
         }
-        let owner = open.owner;
-        if owner != 0 && self.open.values().filter(|open| open.owner == owner).count() > MOST_OF_USER {
-            tracing::debug!("user {owner} has more than {MOST_OF_USER} containers: {id} is not described");
-            self.open.remove(id);
+        let owner = target.owner;
+        if owner != 0 && self.targets.values().filter(|target| target.owner == owner).count() > MAX_PER_USER {
+            tracing::debug!("user {owner} has more than {MAX_PER_USER} containers: {id} is not described");
+            self.targets.remove(id);
         }
     }
 
-    fn look_again(&mut self, now: Instant) -> Vec<Answer> {
-        let due = self.open.iter().filter(|(_, open)| open.due.is_some_and(|due| due <= now));
+    fn retry_due(&mut self, now: Instant) -> Vec<InfoReply> {
+        let due = self.targets.iter().filter(|(_, target)| target.due.is_some_and(|due| due <= now));
         let ids: Vec<Arc<str>> = due.map(|(id, _)| id.clone()).collect();
-        ids.into_iter().filter_map(|id| self.look(&id).map(|info| found(id, info))).collect()
+        ids.into_iter().filter_map(|id| self.look_up(&id).map(|info| reply(id, info))).collect()
     }
 
-    /// Looks at what can change while a container lives: what it is called, and whether it is paused.
-    fn watch(&mut self, now: Instant) -> Vec<Answer> {
+    /// Checks what can change while a container lives: its name, and whether it is paused.
+    fn watch(&mut self, now: Instant) -> Vec<InfoReply> {
         if self.watch_at.is_none_or(|at| at > now) {
             return Vec::new();
         }
-        let living = self.open.iter().filter(|(_, open)| open.cgroup.is_some() || open.named_by.is_some());
+        let living = self.targets.iter().filter(|(_, target)| target.cgroup.is_some() || target.name_source.is_some());
         let ids: Vec<Arc<str>> = living.map(|(id, _)| id.clone()).collect();
-        self.watch_at = (!ids.is_empty()).then_some(now + WATCH_EVERY);
+        self.watch_at = (!ids.is_empty()).then_some(now + WATCH_INTERVAL);
         let seen = self.signatures();
-        let mut answers = Vec::new();
+        let mut replies = Vec::new();
         for id in ids {
-            let Some(open) = self.open.get_mut(&id) else { continue };
-            let before = open.info.clone();
-            let changed = open.named_by.as_ref().is_some_and(|by| {
-                seen.get(&(open.owner, by.path.clone())).is_some_and(|now| Some(now) != by.signature.as_ref())
+            let Some(target) = self.targets.get_mut(&id) else { continue };
+            let before = target.info.clone();
+            let changed = target.name_source.as_ref().is_some_and(|by| {
+                seen.get(&(target.owner, by.path.clone())).is_some_and(|now| Some(now) != by.signature.as_ref())
             });
-            open.info.paused = open.cgroup.as_ref().is_some_and(|cgroup| self.mounts.is_frozen(cgroup));
+            target.info.paused = target.cgroup.as_ref().is_some_and(|cgroup| self.mounts.is_frozen(cgroup));
             if changed {
-                open.done = false;
-                self.look(&id);
+                target.done = false;
+                self.look_up(&id);
             }
-            let now = self.open.get(&id).filter(|open| open.info != before);
-            answers.extend(now.map(|open| found(id, Arc::new(open.info.clone()))));
+            let now = self.targets.get(&id).filter(|target| target.info != before);
+            replies.extend(now.map(|target| reply(id, Arc::new(target.info.clone()))));
         }
-        answers
+        replies
     }
 
-    /// What the files that name containers look like now: one look at each, however many it names, and one piece of work for
-    /// each user.
+    /// Returns the current signatures of the files that name containers. Each file is checked once, in one task per
+    /// user.
     fn signatures(&mut self) -> FxHashMap<(u32, PathBuf), Signature> {
         let mut files: FxHashMap<u32, FxHashMap<PathBuf, Named>> = FxHashMap::default();
-        for open in self.open.values() {
-            let Some(by) = &open.named_by else { continue };
-            let of_owner = files.entry(open.owner).or_default();
+        for target in self.targets.values() {
+            let Some(by) = &target.name_source else { continue };
+            let of_owner = files.entry(target.owner).or_default();
             if !of_owner.contains_key(&by.path)
                 && let Some(file) = by.place.file(by.path.clone())
             {
@@ -228,97 +234,98 @@ impl Worker {
         seen
     }
 
-    /// All that is known of a container, if a look shows more than was known.
-    fn look(&mut self, id: &str) -> Option<Arc<Info>> {
-        let mut open = self.open.remove(id)?;
-        let mut found = None;
-        if !open.done {
-            let before = open.info.clone();
-            open.done = self.read_files(id, &mut open)
-                || (self.engines.refresh(&mut self.pool) && self.read_files(id, &mut open));
-            found = (open.info != before).then(|| Arc::new(open.info.clone()));
+    /// Returns everything known about a container, if a lookup finds more than before.
+    fn look_up(&mut self, id: &str) -> Option<Arc<Info>> {
+        let mut target = self.targets.remove(id)?;
+        let mut reply = None;
+        if !target.done {
+            let before = target.info.clone();
+            target.done = self.read_files(id, &mut target)
+                || (self.engines.refresh(&mut self.pool) && self.read_files(id, &mut target));
+            reply = (target.info != before).then(|| Arc::new(target.info.clone()));
             let now = Instant::now();
-            open.due = (!open.done && now < open.since + PATIENCE).then(|| now + open.wait);
-            open.wait = (open.wait * 2).min(LONGEST_WAIT);
-            if open.named_by.is_some() {
-                self.watch_at.get_or_insert(now + WATCH_EVERY);
+            target.due = (!target.done && now < target.since + RETRY_FOR).then(|| now + target.wait);
+            target.wait = (target.wait * 2).min(MAX_WAIT);
+            if target.name_source.is_some() {
+                self.watch_at.get_or_insert(now + WATCH_INTERVAL);
             }
         }
-        self.open.insert(id.into(), open);
-        found
+        self.targets.insert(id.into(), target);
+        reply
     }
 
-    /// Reads what there is. True if that is all there will be.
-    fn read_files(&mut self, id: &str, open: &mut Open) -> bool {
-        let cgroup = open.cgroup.clone().unwrap_or_default();
-        // A runtime inside a container is gone, and its view with it: the engine in there may have the same.
-        open.bundle = open.bundle.take().filter(|bundle| bundle.realm.within.is_none() || bundle.is_seen());
-        if open.bundle.is_none() {
-            open.bundle = self.engines.bundle(id, open.owner, &cgroup).cloned();
-            open.vouched = false;
+    /// Reads the files that exist. Returns true if no more are expected.
+    fn read_files(&mut self, id: &str, target: &mut Target) -> bool {
+        let cgroup = target.cgroup.clone().unwrap_or_default();
+        // A runtime inside a container has exited, and its view with it. The engine in there may have the same view.
+        target.bundle = target.bundle.take().filter(|bundle| bundle.scope.within.is_none() || bundle.view_exists());
+        if target.bundle.is_none() {
+            target.bundle = self.engines.bundle(id, target.owner, &cgroup).cloned();
+            target.vouched = false;
         }
-        // A runtime inside a container describes what is inside that, and nothing before it is known where that is.
-        let within = |place: &Place| place.realm.within.is_none() || place.realm.covers(open.owner, &cgroup);
-        let bundle = open.bundle.clone().filter(within);
+        // A runtime inside a container may only describe containers below that. While the cgroup is unknown, nothing is
+        // read.
+        let within = |place: &EnginePath| place.scope.within.is_none() || place.scope.covers(target.owner, &cgroup);
+        let bundle = target.bundle.clone().filter(within);
         let config = bundle.as_ref().and_then(|bundle| {
-            let owner = if open.vouched { Owner::Vouched } else { Owner::of(bundle.realm.uid) };
-            self.see(bundle, &bundle.path.join("config.json"), owner).map(|(json, _)| json)
+            let owner = if target.vouched { Owner::Vouched } else { Owner::of(bundle.scope.uid) };
+            self.read_in_view(bundle, &bundle.path.join("config.json"), owner).map(|(json, _)| json)
         });
-        let spec = config.is_some_and(|json| files::bundle(&json, &mut open.info));
+        let spec = config.is_some_and(|json| files::bundle(&json, &mut target.info));
         if let Some(bundle) = bundle.as_ref().filter(|_| spec) {
-            open.info.bundle = bundle.path.to_str().map(Into::into);
+            target.info.bundle = bundle.path.to_str().map(Into::into);
         }
-        if self.docker(id, &cgroup, open) {
+        if self.docker(id, &cgroup, target) {
             return spec;
         }
         // Its bundle is `<store>/<driver>-containers/<id>/userdata`.
         let store = bundle.as_ref().filter(|bundle| bundle.path.ends_with("userdata"));
         if let Some((bundle, store)) = store.and_then(|bundle| Some((bundle, bundle.path.parent()?.parent()?))) {
-            let owner = Owner::of(bundle.realm.uid);
+            let owner = Owner::of(bundle.scope.uid);
             let known = ["containers.json", "volatile-containers.json"].iter().any(|name| {
-                let Some((json, by)) = self.see(bundle, &store.join(name), owner) else { return false };
-                let known = files::podman(&json, id, &mut open.info);
+                let Some((json, by)) = self.read_in_view(bundle, &store.join(name), owner) else { return false };
+                let known = files::podman(&json, id, &mut target.info);
                 if known {
-                    open.named_by = Some(by);
+                    target.name_source = Some(by);
                 }
                 known
             });
             return spec && known;
         }
-        // Plain runtimes know no more than the bundle; containerd's annotations are in it.
-        spec && !bundle.is_some_and(|bundle| is_dockers(&bundle.path))
+        // Plain runtimes have only the bundle. containerd's annotations are in it.
+        spec && !bundle.is_some_and(|bundle| is_of_docker(&bundle.path))
     }
 
-    /// Docker keeps its own file of each.
-    fn docker(&mut self, id: &str, cgroup: &str, open: &mut Open) -> bool {
-        // No path is made of what could be anything.
+    /// Reads Docker's own file about the container.
+    fn docker(&mut self, id: &str, cgroup: &str, target: &mut Target) -> bool {
+        // Build no path from an arbitrary string.
         if id.len() != 64 || !id.bytes().all(|b| b.is_ascii_hexdigit()) {
             return false;
         }
-        let roots: Vec<Place> =
-            self.engines.docker.iter().filter(|root| root.realm.covers(open.owner, cgroup)).cloned().collect();
+        let roots: Vec<EnginePath> =
+            self.engines.docker.iter().filter(|root| root.scope.covers(target.owner, cgroup)).cloned().collect();
         roots.iter().any(|root| {
             let file = root.path.join("containers").join(id).join("config.v2.json");
-            let Some((json, by)) = self.see(root, &file, Owner::of(root.realm.uid)) else { return false };
-            let known = docker::container(&json, &mut open.info);
+            let Some((json, by)) = self.read_in_view(root, &file, Owner::of(root.scope.uid)) else { return false };
+            let known = docker::container(&json, &mut target.info);
             if known {
-                open.named_by = Some(by);
+                target.name_source = Some(by);
             }
             known
         })
     }
 
-    /// A file where a process sees it that has mounts of its own, or else where tracer does; and what it looked like before it
-    /// was read. What a user or a process inside a container names is looked for nowhere else than there.
-    fn see(&mut self, place: &Place, path: &Path, owner: Owner) -> Option<(Vec<u8>, NamedBy)> {
-        let host = Place { seen_by: None, ..place.clone() };
-        let only = place.realm.within.is_some() || place.realm.uid != 0 || place.seen_by.is_none();
-        let ways = if only { vec![place] } else { vec![place, &host] };
-        ways.into_iter().find_map(|place| {
+    /// Reads a file in the view of a process with separate mounts, or else in tracer's view. Also returns the file's
+    /// signature from before the read. If a user or a process in a container named the file, only that view is used.
+    fn read_in_view(&mut self, place: &EnginePath, path: &Path, owner: Owner) -> Option<(Vec<u8>, NameSource)> {
+        let host = EnginePath { view_of: None, ..place.clone() };
+        let only = place.scope.within.is_some() || place.scope.uid != 0 || place.view_of.is_none();
+        let views = if only { vec![place] } else { vec![place, &host] };
+        views.into_iter().find_map(|place| {
             let file = place.named(path.to_owned(), owner)?;
-            let (signature, bytes) = self.pool.run(place.realm.uid, move || (signature(&file).ok(), read(&file)))?;
+            let (signature, bytes) = self.pool.run(place.scope.uid, move || (signature(&file).ok(), read(&file)))?;
             match bytes {
-                Ok(bytes) => Some((bytes, NamedBy { place: place.clone(), path: path.to_owned(), signature })),
+                Ok(bytes) => Some((bytes, NameSource { place: place.clone(), path: path.to_owned(), signature })),
                 Err(error) => {
                     tracing::trace!("{} is not read: {error}", path.display());
                     None
@@ -328,12 +335,12 @@ impl Worker {
     }
 }
 
-fn found(id: Arc<str>, info: Arc<Info>) -> Answer {
-    Answer { id, info: Some(info), last: false, peak_memory_bytes: None }
+fn reply(id: Arc<str>, info: Arc<Info>) -> InfoReply {
+    InfoReply { id, info: Some(info), last: false, peak_memory_bytes: None }
 }
 
-/// True for the bundles that Docker has containerd make: those in its namespace.
-fn is_dockers(bundle: &Path) -> bool {
+/// Returns true for bundles that Docker had containerd create: those in its namespace.
+fn is_of_docker(bundle: &Path) -> bool {
     bundle.parent().is_some_and(|above| above.ends_with("moby"))
 }
 

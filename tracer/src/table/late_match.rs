@@ -1,5 +1,7 @@
-//! When the kernel side leaves out who is not asked for: what is known of the rest is forgotten, and one of them that comes
-//! to be asked for (it changed its user, or was put into another control group) is met as a stranger, not as one whose birth was lost.
+//! Late matches: processes that start to match the filters after their fork.
+//!
+//! When the kernel side filters, the table forgets all other processes. One of them may match later: it changed its
+//! user, or was moved to another cgroup. Then it is a late match, and its fork was not lost.
 
 use std::sync::Arc;
 
@@ -15,30 +17,30 @@ use crate::filter::pushdown::Name;
 use crate::proc::{PPID_UNKNOWN, Seed};
 use crate::record::Record;
 
-/// Whether the records tell of everybody.
+/// Which processes the records cover.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Told {
-    /// They do.
+pub(super) enum Coverage {
+    /// All processes.
     All,
-    /// Only of those that are asked for; some of these may have been lost.
-    Asked { lost: bool },
+    /// Only matching processes. Some of their records may have been lost.
+    Matching { lost: bool },
 }
 
-/// Who a record tells of for the first time, though it was there before.
+/// A process that a record names for the first time, although it is older.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stranger {
+pub struct LateMatch {
     /// Its pid.
     pub pid: u32,
-    /// The name that it had then, if what it ran then is to be known.
+    /// Its name at that time, if the image of that time has to be read.
     pub comm: Option<[u8; tracer_common::limits::COMM_LEN]>,
 }
 
 impl Table {
-    /// From now on records tell of those only that are asked for, and of some that have to do with them: `keep` says which.
-    /// The others are forgotten.
-    pub fn leave_out(&mut self, keep: impl Fn(ProcessRef<'_>) -> bool) {
-        if self.told == Told::All {
-            self.told = Told::Asked { lost: false };
+    /// Forgets all processes except those that `keep` selects. From now on, records cover only matching processes and
+    /// some that are related to them.
+    pub fn forget_unmatched(&mut self, keep: impl Fn(ProcessRef<'_>) -> bool) {
+        if self.coverage == Coverage::All {
+            self.coverage = Coverage::Matching { lost: false };
         }
         let others: Vec<Slot> = self.store.living().filter(|&slot| !keep(self.process_ref(slot))).collect();
         for slot in others {
@@ -48,44 +50,43 @@ impl Table {
         self.store.forget();
     }
 
-    /// Records were lost: until [`Table::resync`] a process that nobody knows may be one that was missed.
+    /// Notes lost records: until [`Table::resync`], an unknown process may be one that was missed.
     pub fn note_loss(&mut self) {
-        self.know_losses(true);
+        self.set_records_lost(true);
     }
 
-    pub(super) fn know_losses(&mut self, are: bool) {
-        if let Told::Asked { lost } = &mut self.told {
+    pub(super) fn set_records_lost(&mut self, are: bool) {
+        if let Coverage::Matching { lost } = &mut self.coverage {
             *lost = are;
         }
     }
 
-    /// True if a process that nobody knows was missed, and is no stranger.
+    /// Returns true if an unknown process was missed, and is not a late match.
     pub(super) fn was_missed(&self) -> bool {
-        matches!(self.told, Told::All | Told::Asked { lost: true })
+        matches!(self.coverage, Coverage::All | Coverage::Matching { lost: true })
     }
 
-    /// True of one whose birth was left out on purpose, and with it who created it.
-    pub(super) fn was_left_out(&self, slot: Slot) -> bool {
+    /// Returns true for a process whose fork, and so its creator, was filtered out.
+    pub(super) fn was_filtered_out(&self, slot: Slot) -> bool {
         let entry = &self.store[slot];
         !self.was_missed() && entry.source == Source::Kernel && entry.creator.is_none()
     }
 
-    /// Tells of a process that a record named and nobody knew, unless it was left out on purpose.
-    pub(super) fn tell_made_up(&self, slot: Slot, at: Moment, out: &mut Vec<Event>) {
+    /// Reports a process that was unknown until a record named it, unless it was filtered out.
+    pub(super) fn report_inferred(&self, slot: Slot, at: Moment, out: &mut Vec<Event>) {
         if self.was_missed() {
-            self.tell(Detail::Process, slot, at, out);
+            self.report(Detail::Process, slot, at, out);
         }
     }
 
-    /// The stranger that a signal was sent to, which may well kill it.
-    pub(super) fn stranger_signalled(&mut self, task: raw::TaskRef) -> Option<Slot> {
-        let stranger = !self.was_missed() && task.tgid != 0 && self.store.by_pid(task.tgid).is_none();
-        stranger.then(|| self.make_up(task))
+    /// Adds a late match that a signal was sent to: the signal may kill it.
+    pub(super) fn late_match_signalled(&mut self, task: raw::TaskRef) -> Option<Slot> {
+        let late_match = !self.was_missed() && task.tgid != 0 && self.store.by_pid(task.tgid).is_none();
+        late_match.then(|| self.infer(task))
     }
 
-    /// Whom to look at in `/proc` before a record is applied, because it creates another, or becomes another program, and
-    /// nothing is known of it.
-    pub fn stranger(&self, record: &Record) -> Option<Stranger> {
+    /// Returns the unknown process that a record says forks or execs. Read it in `/proc` before the record is applied.
+    pub fn late_match(&self, record: &Record) -> Option<LateMatch> {
         if self.was_missed() {
             return None;
         }
@@ -95,14 +96,14 @@ impl Table {
             _ => return None,
         };
         let known = self.store.named(task).is_some_and(|slot| !self.store[slot].bare);
-        (task.tgid != 0 && !known).then_some(Stranger { pid: task.tgid, comm })
+        (task.tgid != 0 && !known).then_some(LateMatch { pid: task.tgid, comm })
     }
 
-    /// Takes in what `/proc` shows of a stranger, without a word: it has done nothing yet that is asked for.
-    pub fn introduce(&mut self, seed: Seed) {
-        let mut untold = Vec::new();
+    /// Takes in what `/proc` shows of a late match. No event is reported: it has not done anything that matches yet.
+    pub fn add_late_match(&mut self, seed: Seed) {
+        let mut unreported = Vec::new();
         let Some(slot) = self.store.by_id(seed.process.id) else {
-            self.seed(vec![seed], &mut untold);
+            self.seed(vec![seed], &mut unreported);
             return;
         };
         if !self.store[slot].bare || !self.store[slot].is_living() {
@@ -111,7 +112,7 @@ impl Table {
         self.name_tty(seed.tty);
         let (ppid, cgroup) = (seed.ppid, FoundIn::of(&seed));
         let (found, image) = seeding::entry(seed, self.options.utc_minus_boot_ns);
-        let image = self.store.images.take_in(image);
+        let image = self.store.images.add(image);
         let entry = &mut self.store[slot];
         (entry.kthread, entry.ns_pids, entry.bare) = (found.kthread, found.ns_pids, false);
         if entry.ids == UNKNOWN_IDS {
@@ -124,19 +125,19 @@ impl Table {
         }
     }
 
-    /// From now on it is noted which control groups come and go.
+    /// Starts to note which cgroups are added and removed.
     pub fn watch_cgroups(&mut self) {
         self.cgroups.watch();
     }
 
-    /// The control groups that came, came to be a container's, or went since this was last asked.
+    /// Returns the cgroups that were added, assigned to a container, or removed since the last call.
     pub fn take_changed_cgroups(&mut self) -> Vec<(u64, Option<Arc<Cgroup>>)> {
         self.cgroups.take_changed()
     }
 
-    /// A control group that is there.
+    /// Returns an existing cgroup.
     pub fn cgroup_of(&self, id: u64) -> Option<Arc<Cgroup>> {
-        self.cgroups.there(id)
+        self.cgroups.existing(id)
     }
 
     pub(super) fn note_namespace(&mut self, number: u32) {
@@ -145,18 +146,19 @@ impl Table {
         }
     }
 
-    /// The namespaces of containers that came or went since this was last asked, each with whose it is now.
+    /// Returns the container namespaces that were added or removed since the last call, each with its current
+    /// container.
     pub fn take_changed_namespaces(&mut self) -> Vec<(u32, Option<Arc<Container>>)> {
         let changed = std::mem::take(&mut self.namespaces_changed);
         changed.into_iter().map(|number| (number, self.namespaces.get(&number).cloned())).collect()
     }
 
-    /// The container that a namespace belongs to.
+    /// Returns the container that a namespace belongs to.
     pub fn namespace(&self, number: u32) -> Option<Arc<Container>> {
         self.namespaces.get(&number).cloned()
     }
 
-    /// What a container is called.
+    /// Returns the name of a container.
     pub fn container_name(&self, container: &Container) -> Name<'_> {
         let info = self.infos.get(&container.id);
         info.and_then(|info| info.name.as_deref()).map_or(Name::Unknown, Name::Known)

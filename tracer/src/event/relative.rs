@@ -1,4 +1,4 @@
-//! What is told of parents and children.
+//! Changes of parents, zombies and ancestors.
 
 use std::sync::Arc;
 
@@ -11,8 +11,8 @@ use crate::event::id::ProcessId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ReparentReason {
-    /// Reserved, never told: another thread of the same parent process took over. The parent is a process, and remains
-    /// the same.
+    /// Reserved, never reported: another thread of the same parent process took over. The parent process stays the
+    /// same.
     Thread,
     /// The nearest living ancestor that is a child subreaper (`PR_SET_CHILD_SUBREAPER`).
     Subreaper,
@@ -23,24 +23,24 @@ pub enum ReparentReason {
 /// A change of parent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Reparent {
-    /// The parent that ended.
+    /// The parent that exited.
     pub from_id: ProcessId,
-    /// The new one.
+    /// The new parent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to_id: Option<ProcessId>,
     /// Its pid.
     pub to_pid: u32,
-    /// Why this one.
+    /// Why this process is the new parent.
     pub reason: ReparentReason,
 }
 
-/// The end of a zombie: the kernel let go of it.
+/// The end of a zombie: the kernel released it.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Reap {
-    /// How long it was dead by then, nanoseconds; the kernel tells up to some tens of milliseconds late.
+    /// Time from exit to reaping, nanoseconds. The kernel reports the reaping up to some tens of milliseconds late.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zombie_ns: Option<u64>,
-    /// Pid of its last parent: who waited for it, or lets the kernel do without (`SIGCHLD` ignored).
+    /// Pid of its last parent. That waited for it, or told the kernel not to keep zombies (`SIGCHLD` ignored).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by_pid: Option<u32>,
     /// Its id.
@@ -49,16 +49,17 @@ pub struct Reap {
     /// Its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by_comm: Option<Arc<str>>,
-    /// The kernel did not tell it: `/proc` did not have it any more. The time is when it is told. When it was waited for is not
-    /// known, and by whom only if the parent that it had when it died lives on.
+    /// True when the kernel did not report the reaping: the process was gone from `/proc`. `time` is that of the
+    /// report, and the time of the reaping is unknown. The reaper is known only if the parent at its exit is still
+    /// alive.
     #[serde(default, skip_serializing_if = "super::is_false")]
     pub inferred: bool,
 }
 
-/// A process that is dead for some time, and was not waited for.
+/// A process that exited some time ago and has not been reaped.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Zombie {
-    /// How long, nanoseconds; at least so long for one that was found dead.
+    /// Time since its exit, nanoseconds; at least this long for one that was found as a zombie.
     pub zombie_ns: u64,
     /// Pid of its current parent, which has to wait for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -69,7 +70,7 @@ pub struct Zombie {
     /// Its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent_comm: Option<Arc<str>>,
-    /// How many dead children this parent has left unreaped, this one included.
+    /// How many zombies this parent has, this one included.
     pub unreaped: u64,
 }
 
