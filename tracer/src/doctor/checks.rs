@@ -9,8 +9,8 @@ use tracer_common::offsets::{Offsets, Want};
 
 use crate::doctor::{Area, Check, Program, Status};
 use crate::kernel::btf::{self, Btf};
-use crate::kernel::capabilities::{self, Capability, Held};
-use crate::kernel::error::LoadError;
+use crate::kernel::capabilities::{self, Capabilities, Capability};
+use crate::kernel::error::{LoadError, MEMLOCK_REMEDY};
 use crate::kernel::exec_failed;
 use crate::kernel::fallback;
 use crate::kernel::hierarchy::Hierarchy;
@@ -19,10 +19,10 @@ use crate::kernel::hook::{
 };
 use crate::kernel::iterator;
 use crate::kernel::memlock;
-use crate::kernel::nonpreemptible;
 use crate::kernel::object::{Loader, Object};
 use crate::kernel::options::{KernelOptions, Selection};
-use crate::kernel::preflight::{self, PlaceError};
+use crate::kernel::preflight::{self, PreflightError};
+use crate::kernel::release;
 use crate::kernel::running_btf;
 use crate::kernel::visibility::{self, Unseen, What};
 use crate::sys::procfs::{self, BOOT_ID, Mounted};
@@ -71,7 +71,7 @@ pub fn checks(btf_file: Option<&Path>) -> Vec<Check> {
 }
 
 fn privileges(out: &mut Vec<Check>) {
-    let held = Held::now();
+    let held = Capabilities::current();
     let uid = nix::unistd::geteuid();
     out.push(Check::new(Area::Privilege, "user", Status::Ok, format!("effective uid {uid}")));
     for (capability, gives, without) in CAPABILITIES {
@@ -86,17 +86,17 @@ fn privileges(out: &mut Vec<Check>) {
 
 fn kernel(out: &mut Vec<Check>) {
     // Without `/proc` they are not known, and that is said elsewhere.
-    let failed = |name: &str, error: PlaceError| {
+    let failed = |name: &str, error: PreflightError| {
         Check::new(Area::Kernel, name, Status::Failed, error.detail()).remedy(error.remedy())
     };
     let good = |name: &str| Check::new(Area::Kernel, name, Status::Ok, "the initial one");
     match preflight::check() {
         Ok(()) => out.extend([good("pid namespace"), good("time namespace")]),
-        Err(error @ PlaceError::Namespace) => out.push(failed("pid namespace", error)),
-        Err(error @ PlaceError::TimeNamespace) => {
+        Err(error @ PreflightError::Namespace) => out.push(failed("pid namespace", error)),
+        Err(error @ PreflightError::TimeNamespace) => {
             out.extend([good("pid namespace"), failed("time namespace", error)]);
         }
-        Err(PlaceError::NoProc | PlaceError::ForeignProc) => {}
+        Err(PreflightError::NoProc | PreflightError::ForeignProc) => {}
     }
     let read = |path: &str| fs::read_to_string(path).map(|text| text.trim().to_owned());
     let name = nix::sys::utsname::uname();
@@ -181,11 +181,11 @@ fn limits(out: &mut Vec<Check>) {
         };
         out.push(if !memlock::counts() {
             check(Status::Ok, "only counts before 5.11")
-        } else if hard == u64::MAX || Held::now().has(capabilities::SYS_RESOURCE) {
+        } else if hard == u64::MAX || Capabilities::current().has(capabilities::SYS_RESOURCE) {
             check(Status::Ok, "will be raised")
         } else {
             check(Status::Fallback, "cannot be raised: the ring buffer is as small as it has to be")
-                .remedy(format!("{}, before tracer runs; LimitMEMLOCK=infinity in a unit", memlock::REMEDY))
+                .remedy(format!("{}, before tracer runs; LimitMEMLOCK=infinity in a unit", MEMLOCK_REMEDY))
         });
     }
 }
@@ -193,7 +193,7 @@ fn limits(out: &mut Vec<Check>) {
 /// Each member that the programs read.
 fn fields(btf: &Btf, out: &mut Vec<Check>) {
     // What is to be known of events is of interest only where they are taken.
-    let all = Offsets::MEMBERS.iter().filter(|member| member.want != Want::Event || nonpreemptible::is_needed());
+    let all = Offsets::MEMBERS.iter().filter(|member| member.want != Want::Event || release::skips_preempted());
     for member in all {
         let name = match member.path {
             "#size" => format!("sizeof {}", member.of),
@@ -225,7 +225,7 @@ fn attach(btf: &Btf, btf_file: Option<&Path>, out: &mut Vec<Check>) {
         return;
     };
     let hooks: Vec<Hook> = hooks(btf).into_iter().chain([REAP, CGROUP_RENAME]).collect();
-    let instead_of = |hook: &Hook| if nonpreemptible::is_needed() { hook.stand_ins } else { &[] };
+    let instead_of = |hook: &Hook| if release::skips_preempted() { hook.stand_ins } else { &[] };
     let instead: Vec<Hook> = hooks.iter().flat_map(instead_of).copied().collect();
     let mut verified = Verified::default();
     // Attached is the last: what is tracked only, so that nothing comes of it.
@@ -234,7 +234,7 @@ fn attach(btf: &Btf, btf_file: Option<&Path>, out: &mut Vec<Check>) {
         verified.load(&mut object, hooks.iter().chain(&instead).chain([&RUNNING]));
         let KernelOptions { ring_bytes, max_tracked, .. } = fitting;
         let options = KernelOptions { ring_bytes, max_tracked, ..options };
-        if let Err(error) = object.vary(btf, &hierarchy, &options) {
+        if let Err(error) = object.reopen(btf, &hierarchy, &options) {
             out.push(failed("BPF maps", Status::Failed, &error));
             return;
         }

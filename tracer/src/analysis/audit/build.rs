@@ -4,7 +4,7 @@ use rustc_hash::FxHashSet;
 
 use super::history::{Image, Past};
 use super::role::Role;
-use super::start::{Ran, Start, Evidence, VERSION};
+use super::start::{Evidence, Ran, Start, VERSION};
 use super::{Pending, Starts, client};
 use crate::enrich::oci;
 use crate::event::id::ProcessId;
@@ -194,7 +194,8 @@ impl Starts {
             for i in past.own_images(span.1) {
                 let image = &past.images[i];
                 let within = image.at_ns >= span.0 && image.at_ns < span.1;
-                if !within || in_steps.contains(&(id, image.at_ns)) || !image.execed && steps.iter().any(|s| s.id == id) {
+                if !within || in_steps.contains(&(id, image.at_ns)) || !image.execed && steps.iter().any(|s| s.id == id)
+                {
                     continue;
                 }
                 if let Some(evidence) = self.evidence(id, past, image, pending, chain, client) {

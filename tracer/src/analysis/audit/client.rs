@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 use super::build::{Chain, names};
 use super::history::History;
 use super::role::{self, Role};
-use super::{Pending, Evidence};
+use super::{Evidence, Pending};
 use crate::event::id::ProcessId;
 use crate::record::text::Arguments;
 

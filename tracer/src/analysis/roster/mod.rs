@@ -164,7 +164,8 @@ impl Roster {
     }
 
     fn picture(&self, interval_ns: u64, at: Moment) -> Picture {
-        let containers = self.containers.values().map(|tracked| tracked.listed(self.interval, interval_ns, at)).collect();
+        let containers =
+            self.containers.values().map(|tracked| tracked.listed(self.interval, interval_ns, at)).collect();
         Picture { time: at.time, interval_ns, lost: self.lost, containers }
     }
 }

@@ -64,7 +64,10 @@ fn a_container_is_tracked_from_creation_to_removal() {
         line(Kind::Exec, 10, process(10, web, "runc init")),
     ]);
     let first = only(roster.first(11 * S as u64, at(11)));
-    assert_eq!((first.state, first.created, first.started, first.up_ns), (ContainerState::Created, Some(at(9)), None, None));
+    assert_eq!(
+        (first.state, first.created, first.started, first.up_ns),
+        (ContainerState::Created, Some(at(9)), None, None)
+    );
     assert_eq!((first.processes, first.execs_ever), (1, 0), "the runtime's own exec does not count");
     let start = Event { process: Some(process(10, web, "sh")), ..about(Kind::ContainerStart, 12, "web", |_| {}) };
     for event in [
@@ -93,14 +96,20 @@ fn a_container_is_tracked_from_creation_to_removal() {
         roster.apply(&event);
     }
     let gone = only(roster.tick(30 * S as u64, at(30)));
-    assert_eq!((gone.state, gone.removed, gone.ended, gone.up_ns), (ContainerState::Exited, true, Some(at(21)), Some(5)));
+    assert_eq!(
+        (gone.state, gone.removed, gone.ended, gone.up_ns),
+        (ContainerState::Exited, true, Some(at(21)), Some(5))
+    );
     assert_eq!((gone.status().as_deref(), gone.failed()), (Some("3"), true));
     assert_eq!((gone.processes, gone.processes_ever, gone.execs_per_second), (0, 4, 0.0));
     assert_eq!(&**gone.called(), "blog", "known facts are kept");
     // Created again it is another container. Its name is not reported again.
     roster.apply(&about(Kind::ContainerCreate, 40, "web", |_| {}));
     let again = only(roster.first(41 * S as u64, at(41)));
-    assert_eq!((again.state, again.removed, again.status(), again.processes_ever), (ContainerState::Created, false, None, 0));
+    assert_eq!(
+        (again.state, again.removed, again.status(), again.processes_ever),
+        (ContainerState::Created, false, None, 0)
+    );
     assert_eq!(&**again.called(), "blog");
 }
 

@@ -1,6 +1,6 @@
 //! The tracked facts of one container.
 
-use super::listed::{Listed, ContainerState, VERSION};
+use super::listed::{ContainerState, Listed, VERSION};
 use crate::enrich::path;
 use crate::event::id::TICK_NS;
 use crate::event::time::Timestamp;
@@ -189,7 +189,11 @@ impl Tracked {
             v: VERSION,
             time: now.time,
             container: self.container.clone(),
-            state: if self.state == ContainerState::Running && self.container.paused { ContainerState::Paused } else { self.state },
+            state: if self.state == ContainerState::Running && self.container.paused {
+                ContainerState::Paused
+            } else {
+                self.state
+            },
             removed: self.removed,
             created: self.created,
             started: self.started.map(|at| at.time),

@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 use similar::{Algorithm, DiffTag, capture_diff_slices, get_diff_ratio};
 
 use super::words::Names;
-use super::{Change, Command, Time, Runs, Words};
+use super::{Change, Command, Runs, Time, Words};
 use crate::analysis::audit::role;
 use crate::analysis::audit::{Ran, Start};
 use crate::record::text::Arguments;

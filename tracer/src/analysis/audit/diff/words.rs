@@ -7,7 +7,7 @@
 use rustc_hash::FxHashSet;
 
 use crate::analysis::audit::role::{self, Role};
-use crate::analysis::audit::{Ran, Start, Evidence};
+use crate::analysis::audit::{Evidence, Ran, Start};
 
 /// Smallest number of hexadecimal digits of a random id. Engines show the first 12 of 64.
 const ID: usize = 12;
