@@ -17,7 +17,7 @@ use crate::event::time::Timestamp;
 use crate::event::{
     Detail, Dropped, Event, Exit, Kind, Lost, Process, Reparent, ReparentReason, Source as Seen, Storm, StormPhase,
 };
-use crate::filter::Spec;
+use crate::filter::{Criteria, Spec};
 use crate::sink::{JsonLines, Output, Writer};
 use crate::source::scripted::{Handed, Scripted, Step};
 
@@ -198,13 +198,15 @@ fn plan() -> impl Strategy<Value = Plan> {
 
 impl Plan {
     fn spec(&self) -> Spec {
-        match self.filter {
-            0 => Spec { uids: vec![1, 2], ..Spec::default() },
-            1 => Spec { pids: vec![2], ..Spec::default() },
-            2 => Spec { kinds: vec![Kind::Exec, Kind::Exit], ..Spec::default() },
-            3 => Spec { comm: vec![crate::filter::glob("m*").unwrap()], ..Spec::default() },
-            _ => Spec::default(),
-        }
+        let none = Criteria::default();
+        let only = match self.filter {
+            0 => Criteria { uids: vec![1, 2], ..none },
+            1 => Criteria { pids: vec![2], ..none },
+            2 => Criteria { kinds: vec![Kind::Exec, Kind::Exit], ..none },
+            3 => Criteria { comm: vec![crate::filter::glob("m*").unwrap()], ..none },
+            _ => none,
+        };
+        only.into()
     }
 
     fn wanted(&self) -> Wanted {
@@ -373,7 +375,7 @@ fn a_consumer_sees_what_is_filtered_out_too() {
     let events = vec![world.act(Deed::Fork(1), 1), world.act(Deed::Exec(5), 1), world.act(Deed::Exit(5), 1)];
     let source = Scripted::new(running, vec![Step::Batch(events)], Vec::new());
     let mut notes = Arc::new(Mutex::new(Notes::default()));
-    let filter = Filter::new(&Spec { kinds: vec![Kind::Exec], ..Spec::default() }).unwrap();
+    let filter = Filter::new(&Criteria { kinds: vec![Kind::Exec], ..Criteria::default() }.into()).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let never = std::future::pending();
     runtime.block_on(run(source, filter, &mut notes, &Wanted::default(), never, |_| true)).unwrap();

@@ -148,7 +148,8 @@ fn uuid(text: &str) -> Option<usize> {
     Some(text.len() - rest.len())
 }
 
-/// Returns true for temporary names of `mktemp`, Python, Go and others: `tmp.x8Kq0a2LzP`, `tmpv3_ab12`, `build871623`, `ccS0j5KT.s`.
+/// Returns true for temporary names of `mktemp`, Python, Go and others: `tmp.x8Kq0a2LzP`, `tmpv3_ab12`, `build871623`,
+/// `ccS0j5KT.s`.
 fn looks_generated(name: &str) -> bool {
     let class = |b: u8| match b {
         b'0'..=b'9' => 0,
