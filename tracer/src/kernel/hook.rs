@@ -127,13 +127,13 @@ const EXEC: Hook = Hook {
     ..Hook::new("sched_process_exec", "exec", KIND_EXEC, "execs").needed()
 };
 
-const SIGNAL: Hook = Hook::new("signal_generate", "signal", KIND_SIGNAL, "who killed a process");
+const SIGNAL: Hook = Hook::new("signal_generate", "signal", KIND_SIGNAL, "the senders of fatal signals");
 
 /// Moves between cgroups.
 pub const CGROUP_ATTACH: Hook =
     Hook::new("cgroup_attach_task", "cgroup_attach", KIND_CGROUP, "moves between cgroups at once");
 
-const CGROUP_RMDIR: Hook = Hook::new("cgroup_rmdir", "cgroup_rmdir", KIND_CGROUP, "the end of cgroups");
+const CGROUP_RMDIR: Hook = Hook::new("cgroup_rmdir", "cgroup_rmdir", KIND_CGROUP, "removals of cgroups");
 
 /// Renamed cgroups, which only version 1 has.
 pub const CGROUP_RENAME: Hook = Hook::new("cgroup_rename", "cgroup_rename", KIND_CGROUP, "renamed cgroups at once");
@@ -151,14 +151,13 @@ pub const FORK: Hook =
 const ALWAYS: [Hook; 8] = [EXIT, EXIT_BY_LIVE, CGROUP_MKDIR, EXEC, SIGNAL, CGROUP_ATTACH, CGROUP_RMDIR, FORK];
 
 /// Reaped processes, for `--reap`. Attached before all others, so that a reaped process was reported as exited before.
-pub const REAP: Hook =
-    Hook::new("sched_process_free", "reap", KIND_REAP, "when exited processes are waited for").needed();
+pub const REAP: Hook = Hook::new("sched_process_free", "reap", KIND_REAP, "reaps of exited processes").needed();
 
 /// The iterator over all running processes.
 pub const RUNNING: Hook =
-    Hook::new("task", "running", KIND_RUNNING, "what runs already, by the kernel").attach_type(AttachType::Iterator);
+    Hook::new("task", "running", KIND_RUNNING, "running processes").attach_type(AttachType::Iterator);
 
-const FAILED: &str = "execs that fail";
+const FAILED: &str = "failed execs";
 
 /// Failed execs, for `--exec-failed`, at the functions of the system calls. This slows nothing else. Not every kernel lets
 /// BPF attach to them.

@@ -10,7 +10,7 @@ use super::hook::RUNNING;
 use crate::record::running::{self, Running};
 
 /// What happens without it.
-pub(crate) const FALLBACK: &str = "what runs already is read from /proc, which takes longer";
+pub(crate) const FALLBACK: &str = "running processes are read from /proc, which takes longer";
 
 /// Size of the read buffer. It holds what the kernel returns at once (`PAGE_SIZE << 3`, kernel/bpf/bpf_iter.c), with larger
 /// pages too.

@@ -32,8 +32,8 @@ impl What {
     /// Returns it in words.
     pub const fn words(self) -> &'static str {
         match self {
-            Self::Processes => "other users' processes that run already",
-            Self::Images => "executable and working directory of other users' processes that run already",
+            Self::Processes => "other users' running processes",
+            Self::Images => "executable and working directory of other users' running processes",
             Self::Containers => "names and images of containers",
             Self::Paths => "paths of control groups from the root of their hierarchy",
         }
