@@ -9,9 +9,9 @@ use tracer_common::record::{FIELD_COMPLETE, FIELD_CUT, FIELD_UNREADABLE};
 
 /// A position in a record.
 ///
-/// It is kept in memory, not in a register. To the verifier a value from a map is an unknown number, so the many paths
-/// through the appending loops look alike after each step. In a register it would become part of a length that must be known
-/// exactly, and the verifier would follow each path separately (6.18: 505,000 instructions instead of 20,000).
+/// It is kept in memory, not in a register. To the verifier a value from a map is an unknown number. So the many paths through
+/// the appending loops look alike after each step. In a register it would become part of a length that must be known exactly.
+/// Then the verifier would follow each path separately (6.18: 505,000 instructions instead of 20,000).
 #[derive(Clone, Copy)]
 pub(crate) struct Cursor {
     buffer: *mut u8,

@@ -37,7 +37,7 @@ const AVAIL_DATA: u64 = 0;
 
 /// Returns the flag for submitting a record: it wakes the consumer only if that sleeps.
 ///
-/// A wake-up is an interrupt to this CPU and costs many times as much as the record (some 20 µs on a virtual machine). A
+/// A wake-up is an interrupt to this CPU. It costs many times as much as the record (some 20 µs on a virtual machine). A
 /// busy consumer polls by itself. It sleeps only after it has found nothing for a while, and then the next record wakes it
 /// at once. The consumer's last poll finds a record that was being written at that moment.
 #[inline(always)]

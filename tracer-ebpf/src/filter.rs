@@ -4,8 +4,8 @@
 //! - matching processes, by descent (`FILTER_SUBTREE`), user, cgroup, or namespace of a container. From then on a process stays
 //!   in the map `TRACKED` until it exits. So if its fork is reported, its exit is reported too;
 //! - with `kin`, the exits of their parents and of their possible reapers: these exits change the parent;
-//! - with `kin`, all events of helpers, whose names are in `AIDES` (container runtimes, sudo), and of their children until they
-//!   exec another program. A process that they start may match, and its fork and origin are then known.
+//! - with `kin`, all events of helpers (container runtimes, sudo; the map `AIDES`), and of their children until their
+//!   next exec. A process that they start may match, and its fork and origin are then known.
 
 use core::ptr::read_volatile;
 
@@ -238,7 +238,7 @@ fn is_of(uid: u32, euid: u32) -> bool {
     USERS.get_ptr(uid).is_some() || euid != uid && USERS.get_ptr(euid).is_some()
 }
 
-/// Adds the namespaces of a container when its first process execs: other processes may enter them before user
+/// Adds the namespaces of a container when its first process execs. Other processes may enter them before user
 /// space can add them. User space removes them again if the container does not match.
 #[inline(always)]
 fn note_namespaces(task: Task) {
@@ -254,7 +254,7 @@ fn note_namespaces(task: Task) {
     }
 }
 
-/// Returns true for a child that a process outside forks into a pid namespace whose init is tracked: that init
+/// Returns true for a child that a process outside forks into a pid namespace whose init is tracked. That init
 /// inherits all orphans there.
 #[inline(always)]
 fn is_in_tracked_namespace(child: Task) -> bool {

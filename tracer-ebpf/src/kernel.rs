@@ -59,7 +59,7 @@ macro_rules! plain {
 
 plain!(u8, u16, u32, u64, i32, [u8; 16], [u64; 2], [u64; 3]);
 
-/// A pointer into the kernel that the verifier knows by its BTF type: loads through it need no helper, and a bad pointer
+/// A pointer into the kernel that the verifier knows by its BTF type. Loads through it need no helper, and a bad pointer
 /// reads as zero instead of faulting.
 #[derive(Clone, Copy)]
 pub(crate) struct Typed(*const u8);
@@ -120,8 +120,8 @@ pub(crate) fn read<T: Plain>(address: u64, offset: u32) -> T {
         return T::default();
     }
     let mut value = MaybeUninit::<T>::uninit();
-    // SAFETY: the helper takes any address. Where it cannot read, it writes zeroes and returns an error, so the value is
-    // always initialised, and any bytes are a `T`. There is no branch on that error: each would double the verifier's work.
+    // SAFETY: the helper takes any address. If it cannot read, it writes zeroes and returns an error. So the value is
+    // always initialised. Any bytes are a `T`. There is no branch on that error: each would double the verifier's work.
     unsafe {
         let from = (address + u64::from(offset)) as *const c_void;
         bpf_probe_read_kernel(value.as_mut_ptr().cast(), size_of::<T>() as u32, from);

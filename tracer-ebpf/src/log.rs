@@ -1,5 +1,5 @@
-//! Logs rare faults inside the programs: a path that could not be walked, a record that was truncated or did
-//! not fit, a full map.
+//! Logs rare faults inside the programs. For example, a path could not be walked, a record was truncated or did
+//! not fit, or a map is full.
 //!
 //! This is compiled in only with the feature `log`, into a separate object. `aya-log` copies its strings by calls to
 //! `memcpy`, a second subprogram. That costs verifiers up to 6.2 too much even if it is never called (see `main.rs`).

@@ -71,8 +71,8 @@ pub(crate) struct Handled {
     pub(crate) sent: Sent,
 }
 
-/// The last signal of each number that a process handles, by pid (upper half) and signal. If a program cleans up in its
-/// handler and then raises the same signal again, the first sender has ended it.
+/// The last signal of each number that a process handles, by pid (upper half) and signal. A program may clean up in its
+/// handler and then raise the same signal again. Then the first sender has ended it.
 #[map]
 pub(crate) static HANDLED: LruHashMap<u64, Handled> = LruHashMap::with_max_entries(MAX_HANDLED, 0);
 
@@ -81,7 +81,7 @@ pub(crate) static HANDLED: LruHashMap<u64, Handled> = LruHashMap::with_max_entri
 #[map]
 pub(crate) static TRACKED: HashMap<u32, u32> = HashMap::with_max_entries(1, NO_PREALLOC);
 
-/// Tracked processes that have exited and are not yet reaped, by address of their task: another process may get the
+/// Tracked processes that have exited and are not yet reaped, by address of their task. Another process may get the
 /// pid before the reap is recorded.
 #[map]
 pub(crate) static UNREAPED: HashMap<u64, u32> = HashMap::with_max_entries(1, NO_PREALLOC);

@@ -34,7 +34,7 @@ pub(crate) fn append(cursor: Cursor, location: Place) -> u8 {
     }
     let start = cursor.at();
     let mut root: u64 = read(mount, offset!(vfsmount_root));
-    // A constant trip count: the verifiers of 5.10 and 6.1 refuse a loop whose bound is known only at run time.
+    // A constant trip count: the verifiers of 5.10 and 6.1 refuse a loop with a bound from run time.
     for _ in 0..PATH_DEPTH {
         if dentry == root {
             // Top of this mount: continue at its mount point, until a mount is its own parent.
@@ -52,7 +52,7 @@ pub(crate) fn append(cursor: Cursor, location: Place) -> u8 {
         if !cursor.append(name, NAME_BYTES) {
             return FIELD_UNREADABLE;
         }
-        // A dentry that is its own parent but not the root of a mount is not in the tree: a memfd, a pipe.
+        // A memfd or a pipe is not in the tree: its dentry is its own parent, but not the root of a mount.
         if parent == dentry {
             return FIELD_COMPLETE;
         }

@@ -1,8 +1,8 @@
 //! `cgroup_mkdir(cgrp, path)`, `cgroup_attach_task(dst_cgrp, path, task, threadgroup)`, `cgroup_rmdir(cgrp, path)`:
 //! [`cgroup.c`] and, for v1, [`cgroup-v1.c`]. Only v1 has `cgroup_rename(cgrp, path)`.
 //!
-//! A cgroup is reported before its directory can be opened (`cgroup_mkdir`, before `kernfs_activate`), so before any process
-//! can be in it. Only cgroups of one hierarchy are reported. v1 has many, and container managers create a cgroup in each.
+//! A cgroup is reported before its directory can be opened (`cgroup_mkdir`, before `kernfs_activate`). So no process
+//! can be in it yet. Only cgroups of one hierarchy are reported. v1 has many, and container managers create a cgroup in each.
 //!
 //! [`cgroup.c`]: https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/kernel/cgroup/cgroup.c
 //! [`cgroup-v1.c`]: https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/kernel/cgroup/cgroup-v1.c

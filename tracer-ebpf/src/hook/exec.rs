@@ -64,7 +64,7 @@ pub(crate) struct Request {
     pub(crate) filename: u64,
 }
 
-/// Reports the exec that `task` has just done. The address of the interpreter's path is read late: otherwise the verifier
+/// Reports the exec that `task` has just done. The address of the interpreter's path is read late. Otherwise the verifier
 /// would check all code in between again for each path to an address.
 #[inline(always)]
 pub(crate) fn report(task: Task, request: &Request, interpreter: impl FnOnce() -> u64) {
@@ -134,8 +134,8 @@ pub(crate) fn report(task: Task, request: &Request, interpreter: impl FnOnce() -
 
 /// Adds argv and submits the record: staged with its exact size if argv is small, otherwise reserved by size class.
 ///
-/// Lengths are u64 throughout: with u32 the compiler would bound a zero-extended copy, and the verifier would
-/// not know that the original is bounded too.
+/// Lengths are u64 throughout. With u32 the compiler would bound a zero-extended copy. The verifier would not
+/// know that the original is bounded too.
 ///
 /// # Safety
 /// `record` is an [`ExecScratch`](crate::maps::ExecScratch) whose first `head` bytes are written.

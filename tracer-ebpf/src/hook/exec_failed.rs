@@ -66,8 +66,8 @@ fn execveat_exit(event: *mut c_void) -> u32 {
     PASS_ON
 }
 
-/// Returns the only argument of the function, the registers. It is read as a number: the verifier of 5.10 refuses to load an
-/// argument whose type BTF only declares, as for execveat there ("type FWD is not a struct").
+/// Returns the only argument of the function, the registers. It is read as a number. The verifier of 5.10 refuses to load an
+/// argument whose type BTF only declares: that is so for execveat there ("type FWD is not a struct").
 #[inline(always)]
 fn argument_of_function(ctx: &FExitContext) -> u64 {
     read(ctx.as_ptr() as u64, 0)

@@ -45,7 +45,7 @@ fn report(creator: Task, child: Task) -> i32 {
         return 0;
     }
     let (level, rq_clock) = (child.ns_level(), creator.rq_clock());
-    // Built once for records of both sizes: for each typed pointer that is followed, the verifiers of 6.2 to 6.18
+    // Built once for records of both sizes. For each typed pointer that is followed, the verifiers of 6.2 to 6.18
     // search all types of the kernel several times (`btf_nested_type_is_trusted`):
     // https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/kernel/bpf/btf.c
     let fork = whole(creator, child, thread, level);

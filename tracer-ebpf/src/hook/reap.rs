@@ -1,7 +1,7 @@
 //! `sched_process_free(task)`, on request: [`delayed_put_task_struct`]. A zombie was reaped, or its parent ignores
 //! `SIGCHLD`.
 //!
-//! `release_task` reaps a process and has no tracepoint. This one follows once no CPU uses the task any more, some
+//! `release_task` reaps a process and has no tracepoint. This one follows once no CPU uses the task any more. That is some
 //! milliseconds later, in the context of the task that runs then.
 //!
 //! [`delayed_put_task_struct`]: https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/kernel/exit.c

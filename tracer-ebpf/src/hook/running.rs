@@ -1,7 +1,7 @@
 //! An iterator over all tasks ([`task_iter.c`]): every running process, each exactly once.
 //!
 //! The kernel looks up one pid after the other under RCU and passes the task with that pid. A thread that execs takes over
-//! the pid of its process ([`de_thread`]), so the ids of a task may have changed since it was found. The pid by which it
+//! the pid of its process ([`de_thread`]). So the ids of a task may have changed since it was found. The pid by which it
 //! was found has not: a task represents its process if that pid is the tgid. Everything else is read from the
 //! current leader.
 //!

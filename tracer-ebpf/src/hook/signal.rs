@@ -1,7 +1,7 @@
 //! `signal_generate(sig, info, task, group, result)`: [`__send_signal_locked`].
 //!
 //! Only signals that will end their target are reported, so the cause of an exit is known before the exit. Signals with a
-//! handler are kept in the kernel, in case the handler raises the same signal again with its default action.
+//! handler are kept in the kernel: the handler may raise the same signal again with its default action.
 //!
 //! [`__send_signal_locked`]: https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/kernel/signal.c
 
@@ -106,9 +106,9 @@ fn signal(ctx: BtfTracePointContext) -> i32 {
 fn sent(target: Task, signal: u32, info: u64) -> Sent {
     let sender = current();
     let code = match info {
-        // A signal that the kernel sends to the running task for its own action (a pipe without a reader, a file at its
-        // size limit) looks like `kill`, but no system call sends a signal this way. A write to `cgroup.kill` does, and
-        // its signal is SIGKILL.
+        // The kernel may signal the running task for its own action (a pipe without a reader, a file at its size limit).
+        // That looks like `kill`, but no system call sends a signal this way. A write to `cgroup.kill` does, and its
+        // signal is SIGKILL.
         SEND_SIG_NOINFO if sender == target.address() && signal != SIGKILL => SI_KERNEL,
         SEND_SIG_NOINFO => SI_USER,
         SEND_SIG_PRIV => SI_KERNEL,

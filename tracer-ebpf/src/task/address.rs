@@ -23,8 +23,8 @@ pub(crate) fn identity_at(task: u64) -> TaskRef {
 }
 
 /// The same for a task that may be freed, and whose memory a younger task may use. Returns an empty identity for a task that
-/// was created after `than_ns`, and for one that a fork is creating: that begins as a copy of the forking task, with the same
-/// pid and start time ([`dup_task_struct`]).
+/// was created after `than_ns`, and for one that a fork is creating. Such a task begins as a copy of the forking task, with
+/// the same pid and start time ([`dup_task_struct`]).
 ///
 /// [`dup_task_struct`]: https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/kernel/fork.c
 #[inline(always)]

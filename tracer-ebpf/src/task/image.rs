@@ -35,10 +35,10 @@ impl Task {
     }
 
     /// Writes the ids from before the exec that has just set this image, and returns whether it gained capabilities. The
-    /// task opened the file with the credentials that it had before the exec ([`do_open_execat`]), and an open file keeps
+    /// task opened the file with the credentials that it had before the exec ([`do_open_execat`]). An open file keeps
     /// them.
     ///
-    /// An interpreter of binfmt_misc with flag `F` is an exception: it was opened when it was registered, with the credentials
+    /// An interpreter of binfmt_misc with flag `F` is an exception. It was opened when it was registered, with the credentials
     /// of that task. An exec changes neither real ids nor supplementary groups, so credentials that differ in these belong to
     /// another task. Then the real ids are used as the effective ids before the exec.
     ///

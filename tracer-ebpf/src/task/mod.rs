@@ -260,7 +260,7 @@ impl Task {
         }
     }
 
-    /// Returns true if the status of the process is a signal that was not delivered to it: the kernel ended its last
+    /// Returns true if the status of the process is a signal that was not delivered to it. Then the kernel ended its last
     /// thread directly (`do_exit(SIGKILL)` of strict seccomp, an oops). Before 5.17 this is also true for a process with
     /// one thread that unblocked a pending signal. Since 6.0 it is never true.
     #[inline(always)]

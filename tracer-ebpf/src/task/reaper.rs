@@ -18,8 +18,8 @@ pub(crate) struct Reaper {
     pub(crate) deep: bool,
 }
 
-/// Does what [`find_new_reaper`] does after the last thread has exited: returns the nearest living child subreaper among the
-/// ancestors in the same pid namespace, or else the namespace's init.
+/// Does what [`find_new_reaper`] does after the last thread has exited. Returns the nearest living child subreaper among
+/// the ancestors in the same pid namespace, or else the namespace's init.
 ///
 /// [`find_new_reaper`]: https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/kernel/exit.c
 #[inline(always)]

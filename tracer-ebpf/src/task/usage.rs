@@ -31,9 +31,9 @@ pub(crate) unsafe fn usage_of_thread(usage: *mut Usage, task: Task) {
     }
 }
 
-/// Writes the usage of the process: its last thread, the released threads (which the kernel sums in `signal_struct`:
-/// [`__exit_signal`]), and exited threads that are not yet released (a leader that exited first). Returns false if
-/// there were too many threads to read.
+/// Writes the usage of the process: its last thread, the released threads, and exited threads that are not yet released
+/// (a leader that exited first). The kernel sums the released ones in `signal_struct` ([`__exit_signal`]). Returns false
+/// if there were too many threads to read.
 ///
 /// # Safety
 /// `usage` is valid for writes.

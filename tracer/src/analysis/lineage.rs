@@ -46,7 +46,7 @@ impl<T: Default> Lineage<T> {
                     *node.process = process.clone();
                 }
             }
-            // The exit of the last process with this id was lost, or two processes got the id within one clock tick.
+            // The exit of the last process with this id was lost. Or two processes got the id within one clock tick.
             Some(_) => {
                 self.end(process.id);
                 self.insert(process, note);

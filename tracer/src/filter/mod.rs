@@ -1,7 +1,7 @@
 //! Decides which events are shown.
 //!
 //! Values of one option are alternatives. Different options must all match. A negated value (`!` before it) filters out what
-//! it matches, whatever else matches. Events that frame a stream (`hello`, `lost`, `dropped`, `bye`) always pass, because a
+//! it matches, whatever else matches. Events that frame a stream (`hello`, `lost`, `dropped`, `bye`) always pass. A
 //! reader must know what it sees and what is missing.
 
 pub mod pushdown;
@@ -135,7 +135,7 @@ impl Filter {
     /// Returns true if the event is shown.
     pub fn admits(&mut self, event: &Event) -> bool {
         self.learn_name(event);
-        // Membership is updated before all other checks: an event that is filtered out can still make a process a
+        // Membership is updated before all other checks. An event that is filtered out can still make a process a
         // descendant, or end it.
         let last = if self.until_reaped { Kind::Reap } else { Kind::Exit };
         let related = self.subtree.as_mut().is_none_or(|subtree| subtree.follow(event, last));

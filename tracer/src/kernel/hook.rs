@@ -174,7 +174,7 @@ pub const BY_TRACEPOINT: [Hook; 2] = [
     Hook::new("sys_exit_execveat", "execveat_exit", KIND_EXECAT_FAILED, FAILED).attach_type(SYSCALLS),
 ];
 
-/// Returns the hooks that are always attached and fit the prototypes in a kernel's BTF, in the order in which they are attached.
+/// Returns the hooks that are always attached and fit the prototypes in a kernel's BTF, in the order of attachment.
 pub fn hooks(btf: &Btf) -> Vec<Hook> {
     ALWAYS.into_iter().filter(|hook| hook.fits(btf)).collect()
 }

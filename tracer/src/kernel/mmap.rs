@@ -1,7 +1,7 @@
 //! Maps in memory that the kernel side and user space share.
 //!
 //! They are not read by bpf(2). While that call reads a map, the kernel skips programs on trace events on that CPU
-//! ([`bpf_disable_instrumentation`]), and the call can be preempted.
+//! ([`bpf_disable_instrumentation`]). The call can be preempted meanwhile.
 //!
 //! [`bpf_disable_instrumentation`]: https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/kernel/bpf/syscall.c
 

@@ -4,7 +4,7 @@
 //!
 //! Two pages hold a position each, in bytes since the beginning. The kernel's position is the end of the reserved space. The
 //! reader's position is the end of the space that it has released. The data follows. Each record has a header of eight bytes:
-//! its length with two flags, and a value for the kernel's own use.
+//! its length with two flags, and a value for the kernel.
 //!
 //! aya's `RingBuf` maps the data twice in a row, so that a record that wraps around is contiguous. Both count as resident.
 //! It also releases each record separately, in a word that the kernel reads for every reservation. Here a record that wraps

@@ -2,7 +2,7 @@
 //!
 //! A wake-up is expensive: an interrupt on the CPU of the traced process. So under load there are none. After each batch the
 //! reader polls again after a pause, and the pause grows while each poll finds records. Once a poll finds nothing, the reader
-//! announces that it will sleep, and the next record wakes it at once. So a storm costs about three hundred polls a second, a
+//! announces that it will sleep, and the next record wakes it at once. So a storm costs about three hundred polls a second. A
 //! single event is handled at once, and idleness costs nothing. After a single event, a few more often follow within some
 //! milliseconds. They are polled at quick pauses, whose number per second is limited.
 
@@ -169,8 +169,8 @@ impl Ring {
         // wakes us again.
         if let Poll::Ready(ready) = self.map.poll_read_ready(cx) {
             ready?.clear_ready();
-            // The wake-up has cleared our announcement. Its record may not be readable yet: a record that was reserved
-            // earlier may still be written, and that one will not wake us again.
+            // The wake-up has cleared our announcement. Its record may not be readable yet, because a record that was
+            // reserved earlier is still being written. That one will not wake us again.
             self.rest = Rest::Busy;
             self.pause.cancel();
             self.length = Duration::ZERO;
@@ -182,7 +182,7 @@ impl Ring {
         Poll::Ready(Ok(()))
     }
 
-    /// Passes the records to `record`, each as it lies in the ring, until the ring is empty or `record` returns false.
+    /// Passes the records to `record` until the ring is empty or `record` returns false.
     pub fn drain_while(&mut self, mut record: impl FnMut(&[u8]) -> bool) -> Taken {
         let mut taken = Taken { records: 0, all: false };
         let mut go_on = true;

@@ -130,8 +130,8 @@ impl<'a> Stage<'a> {
         self.bye.inferred += u64::from(event.is_inferred());
     }
 
-    /// Passes a line in which the source counts events without a line: lost records and, in a recording, dropped or
-    /// folded events. These leave the same gap in `seq` as events that are dropped here.
+    /// Passes a line in which the source counts events without a line. These are lost records and, in a recording, dropped
+    /// or folded events. They leave the same gap in `seq` as events that are dropped here.
     fn pass_framing(&mut self, event: &mut Event) -> Result<(), PipelineError> {
         if let Some(lost) = event.lost() {
             self.bye.seen += lost.total;

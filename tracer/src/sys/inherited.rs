@@ -1,7 +1,7 @@
 //! The descriptors and the environment that this process was started with.
 //!
-//! The C library and Rust's start-up code open `/dev/null` in place of closed standard descriptors. The C library also removes
-//! variables such as `LD_LIBRARY_PATH` from the environment of a process that gains capabilities from its file.
+//! The C library and Rust's start-up code open `/dev/null` in place of closed standard descriptors. If a process gains
+//! capabilities from its file, the C library also removes variables such as `LD_LIBRARY_PATH` from its environment.
 
 use std::ffi::{CString, c_char};
 use std::fs;
@@ -75,8 +75,8 @@ pub fn is_privileged() -> bool {
 pub fn environment() -> Option<Vec<Vec<u8>>> {
     let stat = fs::read_to_string("/proc/self/stat").ok()?;
     let (start, end) = bounds(&stat)?;
-    // SAFETY: these are the bounds of the strings that the kernel put on the stack of this process (proc_pid_stat(5),
-    // env_start and env_end). Nothing here writes there.
+    // SAFETY: the kernel put the strings on the stack of this process, within these bounds (proc_pid_stat(5), env_start and
+    // env_end). Nothing here writes there.
     let bytes = unsafe { std::slice::from_raw_parts(start as *const u8, end - start) };
     Some(strings(bytes))
 }

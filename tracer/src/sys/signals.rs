@@ -9,7 +9,8 @@ const LAST: u32 = 64;
 /// First real-time signal for programs: glibc reserves 32 and 33.
 const RTMIN: u32 = 34;
 const RTMIN_1: u32 = RTMIN + 1;
-/// Below this, real-time signals are counted from `SIGRTMIN`. From here on they are counted back from `SIGRTMAX`, as in `kill -l`.
+/// Below this, real-time signals are counted from `SIGRTMIN`. From here on they are counted back from `SIGRTMAX`, as
+/// `kill -l` does.
 const RT_UPPER: u32 = 50;
 
 static NAMES: LazyLock<Vec<Arc<str>>> = LazyLock::new(|| (0..=LAST).map(|n| make_name(n).into()).collect());

@@ -188,8 +188,8 @@ pub fn is_ignored(number: i32) -> io::Result<bool> {
 
 /// Stops this process by a signal with default action, until it is continued.
 ///
-/// A terminal signal does not stop a process that no shell could continue. The signal goes to the calling thread: another
-/// thread may wait for it, and this thread must not run on before the process is stopped.
+/// A terminal signal does not stop a process that no shell could continue. The signal goes to the calling thread, because
+/// another thread may wait for it. This thread must not run on before the process is stopped.
 pub fn stop_by(number: i32) {
     let this = Set::of([number]);
     // SAFETY: the call takes an integer and the handle of this thread.

@@ -68,7 +68,7 @@ impl Past {
         }
     }
 
-    /// Returns the indexes of its own images up to a time: those it exec'd, or the inherited one if it exec'd none.
+    /// Returns the indexes of the images that it exec'd up to a time, or of the inherited one if it exec'd none.
     pub(super) fn own_images(&self, until_ns: u64) -> impl Iterator<Item = usize> {
         let execed = self.images.iter().any(|image| image.execed && image.at_ns <= until_ns);
         let own = move |image: &Image| image.at_ns <= until_ns && (image.execed || !execed);

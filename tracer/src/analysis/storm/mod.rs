@@ -159,7 +159,7 @@ impl Storms {
         true
     }
 
-    /// Returns the storm in progress that an event belongs to, by its process's fork or, for an exec, by its ancestors.
+    /// Returns the storm in progress that an event belongs to. The fork of its process decides, or the ancestors for an exec.
     fn storm_of(&mut self, kind: Kind, process: &Process) -> Option<u64> {
         if self.going.is_empty() {
             return None;

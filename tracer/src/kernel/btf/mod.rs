@@ -1,7 +1,7 @@
 //! Reads as much of BTF as it takes to find members of structures and arguments of tracepoints.
 //!
 //! The format is Documentation/bpf/btf.rst, unchanged since 4.18 except for new kinds. The libraries that parse it build
-//! every type of the kernel (measured: 300 ms and 57 MB for `btfparse`, 430 ms and 84 MB for `btf`). tracer needs a hundred
+//! every type of the kernel (measured: 300 ms and 57 MB for `btfparse`, 430 ms and 84 MB for `btf`). `tracer` needs a hundred
 //! members of thirty structures and must start fast, so it walks the bytes.
 
 use std::path::{Path, PathBuf};
