@@ -431,7 +431,9 @@ fn fallback(hook: &Hook) -> Option<Check> {
 fn failed(name: &str, status: Status, error: &LoadError) -> Check {
     let check = |detail| Check::new(Area::Hook, name, status, detail);
     match error {
-        LoadError::NotPermitted(lack) => check(format!("not permitted without {}", lack.names())).remedy(lack.remedy()),
+        LoadError::NotPermitted(missing) => {
+            check(format!("not permitted without {}", missing.names())).remedy(missing.remedy())
+        }
         // The error includes its own remedy.
         LoadError::Memlock { .. } => check(error.to_string()),
         _ => check(error.to_string()).remedy("run with -vv for the verifier's log, and report it"),

@@ -78,10 +78,10 @@ impl Capabilities {
     }
 
     /// Returns the missing capabilities without which no program can be loaded, if any.
-    pub(crate) fn lack(self) -> Option<Lack> {
+    pub(crate) fn missing(self) -> Option<MissingCapabilities> {
         let names: Vec<&'static str> =
             [BPF, PERFMON].into_iter().filter(|&needed| !self.has(needed)).map(|needed| needed.name).collect();
-        (!names.is_empty()).then_some(Lack { names, holder: self.holder })
+        (!names.is_empty()).then_some(MissingCapabilities { names, holder: self.holder })
     }
 
     /// Returns how to get a missing capability.
@@ -119,12 +119,12 @@ impl Holder {
 
 /// Missing capabilities without which no program can be loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lack {
+pub struct MissingCapabilities {
     names: Vec<&'static str>,
     holder: Holder,
 }
 
-impl Lack {
+impl MissingCapabilities {
     /// Returns the names of the capabilities.
     pub fn names(&self) -> String {
         self.names.join(" and ")
@@ -136,7 +136,7 @@ impl Lack {
     }
 }
 
-impl fmt::Display for Lack {
+impl fmt::Display for MissingCapabilities {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let root = if self.holder == Holder::Root { ", which root has not got here" } else { "" };
         write!(out, "without {}{root}; {}", self.names(), self.remedy())
@@ -154,14 +154,14 @@ mod tests {
 
     #[test]
     fn both_or_sys_admin_are_enough() {
-        assert_eq!(held(&[BPF, PERFMON], false, false).lack(), None);
-        assert_eq!(held(&[SYS_ADMIN], true, false).lack(), None);
+        assert_eq!(held(&[BPF, PERFMON], false, false).missing(), None);
+        assert_eq!(held(&[SYS_ADMIN], true, false).missing(), None);
         assert!(!held(&[SYS_ADMIN], true, false).has(SYS_PTRACE), "it includes these two only");
     }
 
     #[test]
     fn missing_capabilities_are_named_with_a_remedy() {
-        let text = |held: Capabilities| held.lack().map(|lack| lack.to_string()).unwrap_or_default();
+        let text = |held: Capabilities| held.missing().map(|missing| missing.to_string()).unwrap_or_default();
         let root = text(held(&[BPF], true, false));
         assert!(root.starts_with("without CAP_PERFMON, which root") && root.contains("--cap-add=PERFMON`"), "{root}");
         assert!(!root.contains("CAP_BPF") && !root.contains("sudo"), "{root}");
@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn capabilities_in_a_user_namespace_do_not_count() {
         let inside = held(&[BPF, PERFMON, SYS_ADMIN], true, true);
-        assert!(inside.lack().is_some_and(|lack| lack.to_string().contains("outside of the user namespace")));
+        assert!(inside.missing().is_some_and(|missing| missing.to_string().contains("outside of the user namespace")));
         assert!(!inside.has(BPF));
     }
 }

@@ -7,7 +7,7 @@ use std::io;
 use nix::errno::Errno;
 
 use super::btf::BtfError;
-use super::capabilities::{Capabilities, Lack};
+use super::capabilities::{Capabilities, MissingCapabilities};
 
 /// Why the kernel side does not run.
 #[derive(Debug, thiserror::Error)]
@@ -17,7 +17,7 @@ pub enum LoadError {
     Btf(#[from] BtfError),
     /// Not allowed to load programs.
     #[error("not permitted to load BPF programs {0}")]
-    NotPermitted(Lack),
+    NotPermitted(MissingCapabilities),
     /// The limit of locked memory is too low for the kernel side (before Linux 5.11).
     #[error(
         "the limit of locked memory ({} KiB) is too low for BPF; raise it with `{}`, or with LimitMEMLOCK=infinity in a unit",
@@ -60,8 +60,10 @@ pub(super) fn refused(doing: &str, source: impl Into<Box<dyn Error + Send + Sync
 pub(super) fn classify(doing: &str, error: impl Error + Send + Sync + 'static) -> LoadError {
     let refusal = Refusal { doing: doing.into(), source: error.into(), remedy: DOCTOR }.with_remedy();
     refusal.causes().for_each(|cause| tracing::debug!("{doing}: {cause}"));
-    match Capabilities::current().lack() {
-        Some(lack) if matches!(refusal.errno(), Some(Errno::EPERM | Errno::EACCES)) => LoadError::NotPermitted(lack),
+    match Capabilities::current().missing() {
+        Some(missing) if matches!(refusal.errno(), Some(Errno::EPERM | Errno::EACCES)) => {
+            LoadError::NotPermitted(missing)
+        }
         _ => refusal.into(),
     }
 }

@@ -46,7 +46,7 @@ const LAST_POLLS: [Duration; 3] = [Duration::from_millis(10), Duration::from_mil
 
 /// The state of the reader between records and sleep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Rest {
+enum Phase {
     /// The last poll found records. The next one comes after a pause.
     Busy,
     /// The pause is over, and no records were found since.
@@ -80,7 +80,7 @@ pub struct Ring {
     map: AsyncFd<Descriptor>,
     records: Records,
     asleep: Asleep,
-    rest: Rest,
+    phase: Phase,
     pause: Pause,
     /// Length of the last pause between two polls, zero after a wake-up.
     length: Duration,
@@ -125,18 +125,18 @@ impl Ring {
         let map = map.map_err(|error| refused("the ring buffer", error))?;
         let pause = Pause::new().map_err(|error| refused("a timer", error))?;
         let quick = Allowance::new(Instant::now());
-        Ok(Self { map, records, asleep, rest: Rest::Busy, pause, length: Duration::ZERO, found: 0, quick })
+        Ok(Self { map, records, asleep, phase: Phase::Busy, pause, length: Duration::ZERO, found: 0, quick })
     }
 
     /// Returns true until a poll after a pause has found nothing.
     pub fn is_busy(&self) -> bool {
-        self.rest == Rest::Busy
+        self.phase == Phase::Busy
     }
 
     /// Waits until there may be records. May return early.
     pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.rest {
-            Rest::Busy => {
+        match self.phase {
+            Phase::Busy => {
                 if !self.pause.is_set() {
                     self.length = if self.found > MANY {
                         FIRST_PAUSE
@@ -148,19 +148,19 @@ impl Ring {
                     self.found = 0;
                 }
                 ready!(self.pause.poll(cx, self.length))?;
-                self.rest = Rest::Polled;
+                self.phase = Phase::Polled;
                 Poll::Ready(Ok(()))
             }
-            Rest::Polled => {
+            Phase::Polled => {
                 self.asleep.announce();
-                self.rest = Rest::Announced;
+                self.phase = Phase::Announced;
                 Poll::Ready(Ok(()))
             }
-            Rest::Announced => {
-                self.rest = Rest::Asleep(0);
+            Phase::Announced => {
+                self.phase = Phase::Asleep(0);
                 self.poll_asleep(cx, 0)
             }
-            Rest::Asleep(polls) => self.poll_asleep(cx, polls),
+            Phase::Asleep(polls) => self.poll_asleep(cx, polls),
         }
     }
 
@@ -171,14 +171,14 @@ impl Ring {
             ready?.clear_ready();
             // The wake-up has cleared our announcement. Its record may not be readable yet, because a record that was
             // reserved earlier is still being written. That one will not wake us again.
-            self.rest = Rest::Busy;
+            self.phase = Phase::Busy;
             self.pause.cancel();
             self.length = Duration::ZERO;
             return Poll::Ready(Ok(()));
         }
         let Some(&length) = LAST_POLLS.get(polls) else { return Poll::Pending };
         ready!(self.pause.poll(cx, length))?;
-        self.rest = Rest::Asleep(polls + 1);
+        self.phase = Phase::Asleep(polls + 1);
         Poll::Ready(Ok(()))
     }
 
@@ -197,12 +197,12 @@ impl Ring {
         }
         self.records.release();
         if taken.records != 0 {
-            if matches!(self.rest, Rest::Asleep(_)) {
+            if matches!(self.phase, Phase::Asleep(_)) {
                 // The pause in progress is one between last polls, and the writer has cleared the announcement.
                 self.pause.cancel();
                 self.length = Duration::ZERO;
             }
-            self.rest = Rest::Busy;
+            self.phase = Phase::Busy;
             self.found += taken.records;
         }
         taken

@@ -46,7 +46,7 @@ pub struct Options {
 
 /// A storm in progress.
 #[derive(Debug)]
-struct Going {
+struct ActiveStorm {
     culprit: Process,
     ancestors: Vec<Ancestor>,
     began_ns: u64,
@@ -63,7 +63,7 @@ struct Going {
 pub struct Storms {
     options: Options,
     lineage: Lineage<Below>,
-    going: BTreeMap<u64, Going>,
+    active: BTreeMap<u64, ActiveStorm>,
     /// The storm of each culprit.
     by_culprit: FxHashMap<ProcessId, u64>,
     begun: u64,
@@ -79,7 +79,7 @@ impl Storms {
         Self {
             options,
             lineage: Lineage::default(),
-            going: BTreeMap::new(),
+            active: BTreeMap::new(),
             by_culprit: FxHashMap::default(),
             begun: 0,
             folded: 0,
@@ -106,7 +106,7 @@ impl Storms {
 
     /// Returns when [`Storms::tick`] is due, in nanoseconds of `CLOCK_BOOTTIME`. `None` without a storm.
     pub fn due_ns(&self) -> Option<u64> {
-        self.going.values().map(|storm| storm.since_ns + SECOND_NS).min()
+        self.active.values().map(|storm| storm.since_ns + SECOND_NS).min()
     }
 
     /// Takes in the process tree of a snapshot. Its events must go through [`Storms::take`] too.
@@ -136,11 +136,11 @@ impl Storms {
 
     /// Counts an event for its storm, or else for its process and ancestors, which may begin one. Returns whether to show it.
     fn judge(&mut self, event: &Event, process: &Process, storm: Option<u64>, out: &mut Vec<Event>) -> bool {
-        if let Some(going) = storm.and_then(|storm| self.going.get_mut(&storm)) {
-            going.tally.add(event);
-            going.total += 1;
-            if event.kind() == Kind::Exec && process.id == going.culprit.id {
-                going.culprit = process.clone();
+        if let Some(active) = storm.and_then(|storm| self.active.get_mut(&storm)) {
+            active.tally.add(event);
+            active.total += 1;
+            if event.kind() == Kind::Exec && process.id == active.culprit.id {
+                active.culprit = process.clone();
             }
             let fold = self.options.mode == Mode::Fold;
             self.folded += u64::from(fold);
@@ -161,7 +161,7 @@ impl Storms {
 
     /// Returns the storm in progress that an event belongs to. The fork of its process decides, or the ancestors for an exec.
     fn storm_of(&mut self, kind: Kind, process: &Process) -> Option<u64> {
-        if self.going.is_empty() {
+        if self.active.is_empty() {
             return None;
         }
         if kind == Kind::Fork || !self.lineage.knows(process.id) {
@@ -171,7 +171,7 @@ impl Storms {
             self.lineage.line(process.creator_id.or(process.parent_id)?, &mut self.line);
             return self.storm_above(0);
         }
-        let own = self.lineage.storm_of(process.id).filter(|storm| self.going.contains_key(storm));
+        let own = self.lineage.storm_of(process.id).filter(|storm| self.active.contains_key(storm));
         if own.is_some() || kind != Kind::Exec {
             return own;
         }
@@ -183,7 +183,7 @@ impl Storms {
     ///
     /// Init is a culprit only for its children, so only up to index `below_init`.
     fn storm_above(&self, below_init: usize) -> Option<u64> {
-        let forked_in = |id: &ProcessId| self.lineage.storm_of(*id).filter(|storm| self.going.contains_key(storm));
+        let forked_in = |id: &ProcessId| self.lineage.storm_of(*id).filter(|storm| self.active.contains_key(storm));
         self.line.iter().enumerate().find_map(|(i, id)| {
             let culprit = self.by_culprit.get(id).filter(|_| i <= below_init || !self.lineage.is_root(*id));
             culprit.copied().or_else(|| forked_in(id))
@@ -195,7 +195,7 @@ impl Storms {
         let ancestors = self.lineage.ancestors(culprit);
         self.lineage.discount(culprit);
         self.begun += 1;
-        let storm = Going {
+        let storm = ActiveStorm {
             culprit: process,
             ancestors,
             began_ns: boot_ns,
@@ -206,16 +206,16 @@ impl Storms {
         };
         out.push(self.line_of(&storm, Tally::default().line(StormPhase::Begin), boot_ns, Some(events)));
         self.by_culprit.insert(culprit, self.begun);
-        self.going.insert(self.begun, storm);
+        self.active.insert(self.begun, storm);
     }
 
     /// Appends the sums of all periods that are over at `now_ns`.
     pub fn tick(&mut self, now_ns: u64, out: &mut Vec<Event>) {
         while let Some(due_ns) = self.due_ns().filter(|&due_ns| due_ns <= now_ns) {
-            let due = self.going.iter().filter(|(_, storm)| storm.since_ns + SECOND_NS == due_ns).map(|(&key, _)| key);
+            let due = self.active.iter().filter(|(_, storm)| storm.since_ns + SECOND_NS == due_ns).map(|(&key, _)| key);
             let due: Vec<u64> = due.collect();
             for key in due {
-                let less = self.going.get(&key).is_none_or(|storm| storm.tally.events <= self.options.rate);
+                let less = self.active.get(&key).is_none_or(|storm| storm.tally.events <= self.options.rate);
                 self.sum_up(key, due_ns, if less { StormPhase::End } else { StormPhase::Ongoing }, out);
             }
         }
@@ -224,25 +224,25 @@ impl Storms {
     /// Appends the last sums at the end of a stream.
     pub fn finish(&mut self, now_ns: u64, out: &mut Vec<Event>) {
         self.tick(now_ns, out);
-        let keys: Vec<u64> = self.going.keys().copied().collect();
+        let keys: Vec<u64> = self.active.keys().copied().collect();
         for key in keys {
             self.sum_up(key, now_ns, StormPhase::Cut, out);
         }
     }
 
     fn sum_up(&mut self, key: u64, now_ns: u64, phase: StormPhase, out: &mut Vec<Event>) {
-        let Some(mut storm) = self.going.remove(&key) else { return };
+        let Some(mut storm) = self.active.remove(&key) else { return };
         let sums = std::mem::take(&mut storm.tally).line(phase);
         out.push(self.line_of(&storm, sums, now_ns, None));
         if phase == StormPhase::Ongoing {
             storm.since_ns = now_ns;
-            self.going.insert(key, storm);
+            self.active.insert(key, storm);
         } else {
             self.by_culprit.remove(&storm.culprit.id);
         }
     }
 
-    fn line_of(&self, storm: &Going, sums: Storm, now_ns: u64, rate: Option<u64>) -> Event {
+    fn line_of(&self, storm: &ActiveStorm, sums: Storm, now_ns: u64, rate: Option<u64>) -> Event {
         let period_ns = now_ns.saturating_sub(storm.since_ns);
         let per_second = u128::from(sums.events) * u128::from(SECOND_NS) / u128::from(period_ns.max(1));
         let sums = Storm {
