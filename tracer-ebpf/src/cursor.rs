@@ -1,4 +1,4 @@
-//! Where the next byte goes in a record that is being put together.
+//! The write position in a record under construction.
 
 use core::ffi::c_void;
 use core::ptr::{read_volatile, write_volatile};
@@ -7,11 +7,11 @@ use aya_ebpf::helpers::generated::{bpf_probe_read_kernel_str, bpf_probe_read_use
 use tracer_common::limits::EXEC_HEAD_BYTES;
 use tracer_common::record::{FIELD_COMPLETE, FIELD_CUT, FIELD_UNREADABLE};
 
-/// A place in a record.
+/// A position in a record.
 ///
-/// It lives in memory, not in a register: a value that the verifier loads from a map is an unknown number, so the many ways
-/// through the loops that append look alike to it after each step. In a register, and later part of a length that has to be
-/// known exactly, it made the verifier follow each way separately (6.18: 505,000 instructions instead of 20,000).
+/// It is kept in memory, not in a register. To the verifier a value from a map is an unknown number. So the many paths through
+/// the appending loops look alike after each step. In a register it would become part of a length that must be known exactly.
+/// Then the verifier would follow each path separately (6.18: 505,000 instructions instead of 20,000).
 #[derive(Clone, Copy)]
 pub(crate) struct Cursor {
     buffer: *mut u8,
@@ -19,10 +19,10 @@ pub(crate) struct Cursor {
 }
 
 impl Cursor {
-    /// A cursor over `buffer` that keeps its place in `at`, starting there.
+    /// Returns a cursor over `buffer` that keeps its position in `at` and begins at `start`.
     ///
     /// # Safety
-    /// `buffer` has room for `EXEC_HEAD_BYTES` and the largest single write more; `at` lies in a map. Both outlive the
+    /// `buffer` has space for `EXEC_HEAD_BYTES` plus the largest single write. `at` is in a map. Both outlive the
     /// cursor.
     #[inline(always)]
     pub(crate) unsafe fn new(buffer: *mut u8, at: *mut u32, start: u32) -> Self {
@@ -31,40 +31,40 @@ impl Cursor {
         cursor
     }
 
-    /// How much is written.
+    /// Returns the number of bytes written.
     #[inline(always)]
     pub(crate) fn at(self) -> u32 {
-        // SAFETY: it lies in a map (`new`).
+        // SAFETY: it is in a map (`new`).
         unsafe { read_volatile(self.at) & (EXEC_HEAD_BYTES as u32 - 1) }
     }
 
-    /// Where the next byte goes.
+    /// Returns the address of the next byte.
     #[inline(always)]
     fn next(self) -> *mut c_void {
         // SAFETY: the mask in `at` keeps it within the buffer.
         unsafe { self.buffer.add(self.at() as usize).cast() }
     }
 
-    /// Skips bytes that were written.
+    /// Moves past bytes that were written.
     #[inline(always)]
     fn advance(self, bytes: u32) {
         self.move_to(self.at() + bytes);
     }
 
-    /// The next byte goes here.
+    /// Sets the position of the next byte.
     #[inline(always)]
     pub(crate) fn move_to(self, at: u32) {
-        // SAFETY: it lies in a map (`new`).
+        // SAFETY: it is in a map (`new`).
         unsafe { write_volatile(self.at, at) };
     }
 
-    /// Appends a string of the kernel with its NUL, `room` bytes at most. False if it cannot be read.
+    /// Appends a kernel string with its NUL, at most `room` bytes. Returns false if it cannot be read.
     #[inline(always)]
     pub(crate) fn append(self, from: u64, room: usize) -> bool {
         self.append_kernel(from, room) > 0
     }
 
-    /// Appends a string of the kernel with its NUL. Returns how complete it is.
+    /// Appends a kernel string with its NUL. Returns how complete it is.
     #[inline(always)]
     pub(crate) fn kernel_string(self, from: u64, room: usize) -> u8 {
         let written = self.append_kernel(from, room);
@@ -76,7 +76,7 @@ impl Cursor {
 
     #[inline(always)]
     fn append_kernel(self, from: u64, room: usize) -> i64 {
-        // SAFETY: the helper takes any address to read from. There is room for a single write of this size (`new`).
+        // SAFETY: the helper takes any address to read from. There is space for a single write of this size (`new`).
         let written = unsafe { bpf_probe_read_kernel_str(self.next(), room as u32, from as *const c_void) };
         if written > 0 {
             self.advance(written as u32);

@@ -1,4 +1,4 @@
-//! The only module that touches the ring: it numbers, reserves and submits records, and counts those that did not fit.
+//! The only module that accesses the ring: it numbers, reserves and submits records, and counts lost ones.
 
 use core::mem::MaybeUninit;
 use core::ptr::{read_volatile, write_volatile};
@@ -17,15 +17,15 @@ use crate::kernel::config;
 use crate::log;
 use crate::maps::MMAPABLE;
 
-/// Where records go. User space sets the size.
+/// The ring buffer. User space sets the size.
 #[map]
 static EVENTS: RingBuf = RingBuf::with_byte_size(RING_DEFAULT_BYTES, 0);
 
-/// 1 while the consumer sleeps until it is woken. It sets this before it goes to sleep.
+/// 1 while the consumer sleeps. It sets this before it goes to sleep.
 #[map]
 static ASLEEP: Array<u32> = Array::with_max_entries(1, MMAPABLE);
 
-/// Sequence numbers and losses, by CPU; user space sets the number of CPUs. A per-CPU array cannot be mapped into memory.
+/// Sequence numbers and losses by CPU. User space sets the number of CPUs. A per-CPU array cannot be mapped into memory.
 #[map]
 static STATS: Array<CpuStats> = Array::with_max_entries(1, MMAPABLE);
 
@@ -35,15 +35,15 @@ const NO_WAKEUP: u64 = 1;
 const FORCE_WAKEUP: u64 = 2;
 const AVAIL_DATA: u64 = 0;
 
-/// How to hand over a record: waking the consumer only if it sleeps.
+/// Returns the flag for submitting a record: it wakes the consumer only if that sleeps.
 ///
-/// A wake-up is an interrupt to this CPU itself and costs many times as much as the record (some 20 µs on a virtual
-/// machine). A busy consumer looks again by itself. It sleeps only when it has found nothing for a while, and then the next
-/// record wakes it at once. A record that was being written at that very moment is found by the consumer's last look.
+/// A wake-up is an interrupt to this CPU. It costs many times as much as the record (some 20 µs on a virtual machine). A
+/// busy consumer polls by itself. It sleeps only after it has found nothing for a while, and then the next record wakes it
+/// at once. The consumer's last poll finds a record that was being written at that moment.
 #[inline(always)]
 fn wake_up() -> u64 {
     let Some(asleep) = ASLEEP.get_ptr_mut(0) else { return FORCE_WAKEUP };
-    // SAFETY: it points into the map; a race only wakes twice.
+    // SAFETY: it points into the map. A race only wakes twice.
     unsafe {
         if read_volatile(asleep) == 0 {
             return NO_WAKEUP;
@@ -53,13 +53,13 @@ fn wake_up() -> u64 {
     FORCE_WAKEUP
 }
 
-/// How much of the ring is in use, in bytes. Records carry less as it fills, so that forks and exits are lost last.
+/// Returns the used bytes of the ring. As it fills, records carry less, so that forks and exits are lost last.
 #[inline(always)]
 pub(crate) fn used() -> u64 {
     EVENTS.query(AVAIL_DATA)
 }
 
-/// True if so much is in use that what takes `eighths` of the ring has to be left out.
+/// Returns true if at least `eighths` eighths of the ring are in use.
 #[inline(always)]
 pub(crate) fn is_full_for(used: u64, eighths: u32) -> bool {
     used >= u64::from(eighths) * u64::from(config!(ring_eighth))
@@ -83,24 +83,24 @@ impl Counters {
         log::lost(kind);
     }
 
-    /// Counts an exec whose argv was cut for want of room.
+    /// Counts an exec whose argv was truncated because the ring is too full.
     #[inline(always)]
     pub(crate) fn argv_degraded(self) {
         // SAFETY: as in `lost`; only the exec program counts here.
         unsafe { (*self.0).argv_degraded += 1 };
     }
 
-    /// Counts an exec whose paths were left out for want of room.
+    /// Counts an exec whose paths were left out because the ring is too full.
     #[inline(always)]
     pub(crate) fn paths_degraded(self) {
         // SAFETY: as in `lost`; only the exec program counts here.
         unsafe { (*self.0).paths_degraded += 1 };
     }
 
-    /// Counts an entry that did not fit into a set of the filter.
+    /// Counts an entry that did not fit into a map of the filter.
     #[inline(always)]
     pub(crate) fn untracked(self) {
-        // SAFETY: it points into the map; a race loses a count of what is only a warning.
+        // SAFETY: it points into the map. A race loses one count of a mere warning.
         unsafe { (*self.0).untracked += 1 };
         log::full();
     }
@@ -112,12 +112,12 @@ fn cpu() -> u32 {
     unsafe { bpf_get_smp_processor_id() }
 }
 
-/// Takes the next number of a kind and makes the header of its record.
+/// Takes the next sequence number of a kind and returns the header of its record.
 #[inline(always)]
 pub(crate) fn header(kind: u16, len: u32, rq_clock: u64) -> Option<(Header, Counters)> {
     let cpu = cpu();
     let stats = STATS.get_ptr_mut(cpu)?;
-    // SAFETY: it points into the map. Only this CPU and only programs of this kind write the slot, and none of them
+    // SAFETY: it points into the map. Only this CPU and programs of this kind write the slot, and none of them
     // interrupts itself. The second helper takes no argument.
     let (seq, boot_ns) = unsafe {
         let slot = &raw mut (*stats).seq[kind as usize];
@@ -130,11 +130,11 @@ pub(crate) fn header(kind: u16, len: u32, rq_clock: u64) -> Option<(Header, Coun
 /// A record of fixed size in the ring, to be filled and submitted.
 pub(crate) struct Reserved<T: 'static>(RingBufEntry<T>);
 
-/// Reserves a record of fixed size, and makes its header.
+/// Reserves a record of fixed size and returns it with its header.
 #[inline(always)]
 pub(crate) fn reserve<T: 'static>(kind: u16, len: u32, rq_clock: u64) -> Option<(Reserved<T>, Header)> {
     let (header, counters) = header(kind, len, rq_clock)?;
-    // Other records leave the last of the room to forks and exits.
+    // Other records leave the last space to forks and exits.
     let kept = matches!(kind, KIND_FORK | KIND_EXIT);
     if !kept && is_full_for(used(), FULL_FOR_REST) {
         counters.lost(kind);
@@ -148,7 +148,7 @@ pub(crate) fn reserve<T: 'static>(kind: u16, len: u32, rq_clock: u64) -> Option<
 }
 
 impl<T> Reserved<T> {
-    /// The record: valid for writes until it is submitted, and not initialised.
+    /// Returns the record. It is valid for writes until it is submitted, and not initialised.
     #[inline(always)]
     pub(crate) fn fields(&mut self) -> *mut T {
         let room: &mut MaybeUninit<T> = &mut self.0;
@@ -161,10 +161,10 @@ impl<T> Reserved<T> {
     }
 }
 
-/// A record in the ring of a size that is known at compile time, as bytes.
+/// A record in the ring as bytes. Its size is known at compile time.
 pub(crate) struct ReservedBytes(RingBufBytes<'static>);
 
-/// Reserves `size` bytes, which is a constant; none if they do not fit.
+/// Reserves `size` bytes, a constant. Returns `None` if they do not fit.
 #[inline(always)]
 pub(crate) fn reserve_bytes(size: usize) -> Option<ReservedBytes> {
     EVENTS.reserve_bytes(size, 0).map(ReservedBytes)
@@ -182,13 +182,13 @@ impl ReservedBytes {
     }
 }
 
-/// Copies a finished record into the ring. False if it does not fit.
+/// Copies a complete record into the ring. Returns false if it does not fit.
 ///
 /// # Safety
 /// `record` is valid for reads of `len` bytes.
 #[inline(always)]
 pub(crate) unsafe fn output(record: *const u8, len: usize) -> bool {
-    // SAFETY: the caller vouches for it.
+    // SAFETY: the caller guarantees it.
     let bytes = unsafe { slice::from_raw_parts(record, len) };
     EVENTS.output::<[u8]>(bytes, wake_up()).is_ok()
 }

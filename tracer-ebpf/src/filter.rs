@@ -1,11 +1,11 @@
-//! Whose events are reported at all. What is not costs the look at one or two sets, and nothing else.
+//! Decides which events are reported. Any other event costs one or two map lookups, and nothing else.
 //!
-//! A filter may admit more than is asked for, never less: user space looks at each event again. What is admitted:
-//! - who is asked for: by descent (`FILTER_SUBTREE`), user, cgroup, or namespace of a container. Once it was, a process stays in the set
-//!   `TRACKED` until it ends, so that whose birth was told has its end told too;
-//! - with `kin`, the ends of their parents, and of those who would inherit them: with these they get another parent;
-//! - with `kin`, all of those whose name is in `AIDES` (container runtimes, sudo and the like), and of their children until
-//!   they execute something else: what those start may be asked for, and its birth and its origin are then known.
+//! A filter may admit more than matches, never less: user space checks each event again. It admits:
+//! - matching processes, by descent (`FILTER_SUBTREE`), user, cgroup, or namespace of a container. From then on a process stays
+//!   in the map `TRACKED` until it exits. So if its fork is reported, its exit is reported too;
+//! - with `kin`, the exits of their parents and of their possible reapers: these exits change the parent;
+//! - with `kin`, all events of helpers (container runtimes, sudo; the map `AIDES`), and of their children until their
+//!   next exec. A process that they start may match, and its fork and origin are then known.
 
 use core::ptr::read_volatile;
 
@@ -25,22 +25,22 @@ const NOEXIST: u64 = 1;
 /// <https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/include/uapi/asm-generic/errno-base.h>
 const EEXIST: i32 = 17;
 
-/// All of whose events are reported.
+/// The states in which all events of a process are reported.
 const WHOLE: u32 = TRACKED_ASKED | TRACKED_AIDE;
 
-/// True when an event of this process is asked for that is neither its birth nor its end nor an exec.
+/// Returns true if an event of this process matches that is no fork, exec or exit.
 #[inline(always)]
 pub(crate) fn admits(task: Task) -> bool {
     !filters() || is_open() || state(task.tgid()) & WHOLE != 0 || matches(task)
 }
 
-/// The same for a task of which only the address is known.
+/// The same for a task known only by its address.
 #[inline(always)]
 pub(crate) fn admits_at(task: u64, tgid: u32) -> bool {
     !filters() || is_open() || state(tgid) & WHOLE != 0 || matches_at(task)
 }
 
-/// True when a birth is asked for. From then on the child is tracked.
+/// Returns true if a fork matches, and tracks the child from then on.
 #[inline(always)]
 pub(crate) fn admits_birth(creator: Task, child: Task) -> bool {
     if !filters() {
@@ -48,7 +48,7 @@ pub(crate) fn admits_birth(creator: Task, child: Task) -> bool {
     }
     let was = state(creator.tgid());
     let is = if config!(filter) == FILTER_SUBTREE {
-        // Until user space has told who was there before, anybody may be a descendant.
+        // Until user space has added the processes that ran before, any process may be a descendant.
         if is_open() || was & WHOLE == 0 && is_in_tracked_namespace(child) { TRACKED_ASKED } else { was & WHOLE }
     } else {
         was & TRACKED_AIDE | if matches(child) { TRACKED_ASKED } else { 0 }
@@ -57,12 +57,12 @@ pub(crate) fn admits_birth(creator: Task, child: Task) -> bool {
         return is_open();
     }
     track(child.tgid(), is);
-    // One that was made with CLONE_PARENT has another parent than its creator.
+    // With CLONE_PARENT the parent is not the creator.
     track_kin(child.real_parent().tgid());
     true
 }
 
-/// True when an exec is asked for: of who was tracked before it, or is from now on.
+/// Returns true if an exec matches: the process was tracked before it, or is from now on.
 #[inline(always)]
 pub(crate) fn admits_exec(task: Task) -> bool {
     if !filters() {
@@ -76,7 +76,7 @@ pub(crate) fn admits_exec(task: Task) -> bool {
     }
     if config!(kin) != 0 {
         let name = task.name();
-        // A runtime executes itself by the number of a descriptor.
+        // A runtime executes itself by a descriptor, and its comm is then the number.
         if AIDES.get_ptr(name).is_some() || was & TRACKED_AIDE != 0 && name[0].is_ascii_digit() {
             is |= TRACKED_AIDE;
         }
@@ -94,19 +94,19 @@ pub(crate) fn admits_exec(task: Task) -> bool {
     is_open() || (was | is) & WHOLE != 0
 }
 
-/// True when an exec that is under way may come to be asked for: it can make its process another user.
+/// Returns true if an exec in progress may match in the end: it can change the user of its process.
 #[inline(always)]
 pub(crate) fn may_admit_exec(task: Task) -> bool {
     config!(filter) == FILTER_USERS || admits(task)
 }
 
-/// True when the end of a process is asked for.
+/// Returns true if the exit of a process matches.
 #[inline(always)]
 pub(crate) fn admits_end(task: Task) -> bool {
     !filters() || is_open() || state(task.tgid()) != 0 || matches(task)
 }
 
-/// True when it is asked for that a process was put into a cgroup.
+/// Returns true if the move of a process to a cgroup matches.
 #[inline(always)]
 pub(crate) fn admits_move(task: Task, to: u64) -> bool {
     if !filters() {
@@ -122,7 +122,7 @@ pub(crate) fn admits_move(task: Task, to: u64) -> bool {
     is_open() || was & WHOLE != 0
 }
 
-/// A cgroup was made: whether it is asked for is for user space to say, so it is until then.
+/// Adds a new cgroup. It matches until user space decides.
 #[inline(always)]
 pub(crate) fn cgroup_made(id: u64) {
     if by_cgroup() && CGROUPS.insert(id, 1, 0).is_err() {
@@ -130,7 +130,7 @@ pub(crate) fn cgroup_made(id: u64) {
     }
 }
 
-/// This process may become the parent of one that is asked for.
+/// Tracks a process that may become the parent of a matching one.
 #[inline(always)]
 pub(crate) fn track_kin(tgid: u32) {
     if config!(kin) != 0
@@ -142,13 +142,13 @@ pub(crate) fn track_kin(tgid: u32) {
     }
 }
 
-/// True when the events of a process that is no more were asked for; `leader` is its task's address.
+/// Returns true if the events of an exited process matched. `leader` is its task's address.
 #[inline(always)]
 pub(crate) fn was_admitted(leader: u64) -> bool {
     !filters() || UNREAPED.remove(leader).is_ok()
 }
 
-/// A process has ended; its pid may come to mean another. `leader` is its task's address.
+/// Removes an exited process, because its pid may be reused. `leader` is its task's address.
 #[inline(always)]
 pub(crate) fn forget(tgid: u32, leader: u64) {
     if filters() {
@@ -171,11 +171,11 @@ fn by_cgroup() -> bool {
 
 #[inline(always)]
 fn is_open() -> bool {
-    // SAFETY: it points into the map. A program that sees a change late reports more than it must.
+    // SAFETY: it points into the map. A program that reads an old value only reports too much.
     OPEN.get_ptr(0).is_some_and(|open| unsafe { read_volatile(open) } != 0)
 }
 
-/// What is reported of a process: `TRACKED_…`.
+/// Returns what is reported of a process, as `TRACKED_*` bits.
 #[inline(always)]
 fn state(tgid: u32) -> u32 {
     // SAFETY: it points into the map.
@@ -196,7 +196,7 @@ fn count_untracked() {
     }
 }
 
-/// True if a process is asked for by what it is now.
+/// Returns true if a process matches by its current user, cgroup or namespaces.
 #[inline(always)]
 fn matches(task: Task) -> bool {
     match config!(filter) {
@@ -238,8 +238,8 @@ fn is_of(uid: u32, euid: u32) -> bool {
     USERS.get_ptr(uid).is_some() || euid != uid && USERS.get_ptr(euid).is_some()
 }
 
-/// The first process of a container becomes its program: who goes into its namespaces from now on is in the container, and may do
-/// so before user space has put them in. That takes them out again if nobody asks for the container.
+/// Adds the namespaces of a container when its first process execs. Other processes may enter them before user
+/// space can add them. User space removes them again if the container does not match.
 #[inline(always)]
 fn note_namespaces(task: Task) {
     let level = task.ns_level();
@@ -247,15 +247,15 @@ fn note_namespaces(task: Task) {
         return;
     }
     let mnt_ns = task.mnt_ns();
-    // A container can do without one of its own.
+    // A container may have no separate mount namespace.
     let own = mnt_ns != task.real_parent().mnt_ns();
     if own && NAMESPACES.insert(mnt_ns, 1, 0).is_err() || NAMESPACES.insert(task.pid_ns(level), 1, 0).is_err() {
         count_untracked();
     }
 }
 
-/// True of one born into a pid namespace whose first process is tracked, by somebody from outside: that inherits all
-/// orphans there.
+/// Returns true for a child that a process outside forks into a pid namespace whose init is tracked. That init
+/// inherits all orphans there.
 #[inline(always)]
 fn is_in_tracked_namespace(child: Task) -> bool {
     let level = child.ns_level();

@@ -1,4 +1,4 @@
-//! The constants that user space sets at load time, and reads of kernel memory at their offsets.
+//! Constants that user space sets at load time, and reads of kernel memory at these offsets.
 
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
@@ -8,7 +8,7 @@ use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_user};
 use tracer_common::config::Config;
 use tracer_common::offsets::{ABSENT, Offsets};
 
-/// Where the members are in the running kernel.
+/// Offsets of the members in the running kernel.
 #[unsafe(no_mangle)]
 pub(crate) static OFFSETS: Offsets = Offsets::NONE;
 
@@ -16,7 +16,7 @@ pub(crate) static OFFSETS: Offsets = Offsets::NONE;
 #[unsafe(no_mangle)]
 pub(crate) static CONFIG: Config = Config::DEFAULT;
 
-/// An offset. The read is volatile: otherwise the compiler would fold the placeholder in.
+/// An offset. The read is volatile, because otherwise the compiler would use the placeholder.
 macro_rules! offset {
     ($field:ident) => {
         $crate::kernel::constant(&$crate::kernel::OFFSETS.$field)
@@ -32,7 +32,7 @@ macro_rules! config {
 
 pub(crate) use {config, offset};
 
-/// What a program on a trace event returns. With 0 the kernel would hide the event from all other users, `perf` for one
+/// The return value of a program on a trace event. With 0 the kernel would hide the event from all other users, such as `perf`
 /// ([`perf_trace_run_bpf_submit`]).
 ///
 /// [`perf_trace_run_bpf_submit`]: https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/kernel/events/core.c
@@ -44,7 +44,7 @@ pub(crate) fn constant(at: &'static u32) -> u32 {
     unsafe { read_volatile(at) }
 }
 
-/// A value that any bytes are.
+/// A type for which any bytes are a valid value.
 ///
 /// # Safety
 /// Every bit pattern of the type's size is a value of it.
@@ -59,7 +59,7 @@ macro_rules! plain {
 
 plain!(u8, u16, u32, u64, i32, [u8; 16], [u64; 2], [u64; 3]);
 
-/// A pointer into the kernel that the verifier knows by its BTF type: loads through it need no helper, and a bad pointer
+/// A pointer into the kernel that the verifier knows by its BTF type. Loads through it need no helper, and a bad pointer
 /// reads as zero instead of faulting.
 #[derive(Clone, Copy)]
 pub(crate) struct Typed(*const u8);
@@ -72,8 +72,8 @@ impl Typed {
         Self(pointer)
     }
 
-    /// The value at `offset`, zero if this kernel has no such member. The verifier refuses the program unless a member of
-    /// this size begins there.
+    /// Returns the value at `offset`, zero if this kernel has no such member. The verifier refuses the program unless a
+    /// member of this size begins there.
     #[inline(always)]
     pub(crate) fn load<T: Plain>(self, offset: u32) -> T {
         if offset == ABSENT {
@@ -84,8 +84,8 @@ impl Typed {
         unsafe { read_volatile(self.0.add(offset as usize).cast::<T>()) }
     }
 
-    /// The pointer at `offset`, null if this kernel has no such member. The verifier refuses the program unless a pointer
-    /// to a structure begins there.
+    /// Returns the pointer at `offset`, null if this kernel has no such member. The verifier refuses the program unless a
+    /// pointer to a structure begins there.
     #[inline(always)]
     pub(crate) fn follow(self, offset: u32) -> Self {
         if offset == ABSENT {
@@ -100,28 +100,28 @@ impl Typed {
         self.0.is_null()
     }
 
-    /// The pointer itself, for helpers that take one of its type.
+    /// Returns the pointer, for helpers that take one of its type.
     #[inline(always)]
     pub(crate) fn as_mut_ptr<T>(self) -> *mut T {
         self.0.cast_mut().cast()
     }
 
-    /// The address as a number, for reads by helper.
+    /// Returns the address as a number, for reads by helper.
     #[inline(always)]
     pub(crate) fn address(self) -> u64 {
         self.0 as u64
     }
 }
 
-/// The value at an address that the verifier knows nothing about; zero if it cannot be read.
+/// Returns the value at an address of which the verifier knows nothing. Zero if it cannot be read.
 #[inline(always)]
 pub(crate) fn read<T: Plain>(address: u64, offset: u32) -> T {
     if offset == ABSENT {
         return T::default();
     }
     let mut value = MaybeUninit::<T>::uninit();
-    // SAFETY: the helper takes any address. Where it cannot read, it writes zeroes and returns an error, so the value is
-    // always initialised, and any bytes are a `T`. There is no branch on that error: each would double the verifier's work.
+    // SAFETY: the helper takes any address. If it cannot read, it writes zeroes and returns an error. So the value is
+    // always initialised. Any bytes are a `T`. There is no branch on that error: each would double the verifier's work.
     unsafe {
         let from = (address + u64::from(offset)) as *const c_void;
         bpf_probe_read_kernel(value.as_mut_ptr().cast(), size_of::<T>() as u32, from);
@@ -129,11 +129,11 @@ pub(crate) fn read<T: Plain>(address: u64, offset: u32) -> T {
     }
 }
 
-/// The value at an address of the running program; none if it cannot be read.
+/// Returns the value at an address of the running program. `None` if it cannot be read.
 #[inline(always)]
 pub(crate) fn read_user<T: Plain>(address: u64) -> Option<T> {
     let mut value = T::default();
-    // SAFETY: the helper takes any address and writes as many bytes as the value has; any bytes are a `T`.
+    // SAFETY: the helper takes any address and writes the size of the value. Any bytes are a `T`.
     let failed =
         unsafe { bpf_probe_read_user((&raw mut value).cast(), size_of::<T>() as u32, address as *const c_void) };
     if failed == 0 { Some(value) } else { None }

@@ -1,12 +1,12 @@
-//! Rare faults inside the programs, reported as they happen: a path that could not be walked, a record that was cut or did
-//! not fit, a full map.
+//! Logs rare faults inside the programs. For example, a path could not be walked, a record was truncated or did
+//! not fit, or a map is full.
 //!
-//! They are compiled in with the feature `log` only, into a separate object. `aya-log` copies its strings by calls to
-//! `memcpy`, a second subprogram, which costs the verifiers up to 6.2 too much even where it is never called (see `main.rs`).
+//! This is compiled in only with the feature `log`, into a separate object. `aya-log` copies its strings by calls to
+//! `memcpy`, a second subprogram. That costs verifiers up to 6.2 too much even if it is never called (see `main.rs`).
 
 use tracer_common::record::Exec;
 
-/// The fields of an exec that are not complete.
+/// Logs the incomplete fields of an exec.
 ///
 /// # Safety
 /// `record` is valid for reads, and its fixed part is written.
@@ -14,7 +14,7 @@ use tracer_common::record::Exec;
 pub(crate) unsafe fn exec(record: *const Exec) {
     #[cfg(feature = "log")]
     {
-        // SAFETY: the caller vouches for the pointer.
+        // SAFETY: the caller guarantees that the pointer is valid.
         let (pid, states) = unsafe {
             let record = &*record;
             let states =
@@ -31,7 +31,7 @@ pub(crate) unsafe fn exec(record: *const Exec) {
     let _ = record;
 }
 
-/// A record that did not fit into the ring.
+/// Logs a record that did not fit into the ring.
 #[inline(always)]
 pub(crate) fn lost(kind: u16) {
     #[cfg(feature = "log")]
@@ -40,24 +40,24 @@ pub(crate) fn lost(kind: u16) {
     let _ = kind;
 }
 
-/// A set of the filter that is full.
+/// Logs that a map of the filter is full.
 #[inline(always)]
 pub(crate) fn full() {
     #[cfg(feature = "log")]
     report::full();
 }
 
-/// Subprograms, so that each message lies in the object once.
+/// Subprograms, so that the object contains each message only once.
 #[cfg(feature = "log")]
 mod report {
     use aya_log_ebpf::warn;
 
-    /// `field` in the order of an exec's fields, `state` one of `FIELD_*`. The verifier of a subprogram wants a number back.
+    /// `field` counts the fields of an exec, `state` is one of `FIELD_*`. A subprogram must return a number.
     #[inline(never)]
     pub(super) fn field(pid: u32, field: u32, state: u32) -> i32 {
         const CUT: u32 = tracer_common::record::FIELD_CUT as u32;
         const UNREADABLE: u32 = tracer_common::record::FIELD_UNREADABLE as u32;
-        // Each message is put together from what the compiler knows.
+        // Each message must be known at compile time.
         match (field, state) {
             (0, CUT) => warn!((), "exec by {}: exe is cut: it is longer or deeper than the walk goes", pid),
             (1, CUT) => warn!((), "exec by {}: cwd is cut: it is longer or deeper than the walk goes", pid),

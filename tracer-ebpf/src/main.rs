@@ -1,18 +1,18 @@
-//! tracer's kernel side: one small program per hook. Each turns what the kernel shows into one record
-//! (`tracer_common::record`) in the ring buffer.
+//! tracer's kernel side: one small program per hook. Each writes one record (`tracer_common::record`) about its event
+//! to the ring buffer.
 //!
-//! - `hook/`: one file per hook: what it reads, and into which record. A hook reads its own arguments and nothing else.
-//! - `task/`: the only module that reads `task_struct` and the structures that are reached from it.
-//! - `path.rs`: walks dentries and mounts. `cursor.rs`: where the next byte of a record goes.
+//! - `hook/`: one file per hook. A hook reads its own arguments and fills one record.
+//! - `task/`: the only module that reads `task_struct` and the structures reached from it.
+//! - `path.rs`: walks dentries and mounts. `cursor.rs`: the write position in a record.
 //! - `filter.rs`: which processes are reported.
 //! - `emit.rs`: the only module that touches the ring.
 //! - `log.rs`: reports rare faults, in a second object.
 //! - `kernel.rs`: constants from user space, and reads of kernel memory.
 #![no_std]
 #![no_main]
-// No calls to `memset`: bpf-linker does not expand it, so it would be a second subprogram. Up to 6.2 the verifier tracks
-// every number exactly in a program that has one, and does not merge the ways through a loop (6.1 gave up after a million
-// instructions).
+// No calls to `memset`: bpf-linker does not expand it, so it would be a second subprogram. In a program with one, verifiers
+// up to 6.2 track every number exactly and do not merge the paths through a loop. (6.1 gave up after a million
+// instructions.)
 #![no_builtins]
 
 mod cursor;
@@ -37,11 +37,11 @@ mod task;
 
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    // The verifier proves that it is never reached.
+    // The verifier proves that this is unreachable.
     loop {}
 }
 
-/// `bpf_probe_read_kernel` and its like are for GPL-compatible programs only.
+/// Only GPL-compatible programs may call `bpf_probe_read_kernel` and similar helpers.
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

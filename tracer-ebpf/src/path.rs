@@ -1,4 +1,4 @@
-//! Paths as the kernel prints them for a process outside: from the root of the mount namespace, across mounts.
+//! Paths as the kernel prints them without a chroot: from the root of the mount namespace, across mounts.
 //!
 //! The same walk as [`prepend_path`], without its retry after a concurrent rename.
 //!
@@ -11,7 +11,7 @@ use tracer_common::record::{FIELD_COMPLETE, FIELD_CUT, FIELD_UNREADABLE};
 use crate::cursor::Cursor;
 use crate::kernel::{offset, read};
 
-/// Where a file is: its mount and its dentry.
+/// The location of a file: its mount and its dentry.
 #[derive(Clone, Copy)]
 pub(crate) struct Place {
     /// Address of the `struct vfsmount`; 0 if unknown.
@@ -28,16 +28,16 @@ impl Place {
 #[inline(always)]
 pub(crate) fn append(cursor: Cursor, location: Place) -> u8 {
     let Place { mut mount, mut dentry } = location;
-    // Only from the `struct mount` around it is it known where a file system is mounted.
+    // Only the enclosing `struct mount` contains the mount point.
     if mount == 0 || dentry == 0 || offset!(mount_mnt) == ABSENT {
         return FIELD_UNREADABLE;
     }
     let start = cursor.at();
     let mut root: u64 = read(mount, offset!(vfsmount_root));
-    // A constant trip count: the verifiers of 5.10 and 6.1 refuse a loop whose bound is known only at run time.
+    // A constant trip count: the verifiers of 5.10 and 6.1 refuse a loop with a bound from run time.
     for _ in 0..PATH_DEPTH {
         if dentry == root {
-            // Top of this mount: go on where it is mounted, until a mount is its own parent.
+            // Top of this mount: continue at its mount point, until a mount is its own parent.
             let this = mount - u64::from(offset!(mount_mnt));
             let parent: u64 = read(this, offset!(mount_parent));
             if parent == this || parent == 0 {
@@ -52,7 +52,7 @@ pub(crate) fn append(cursor: Cursor, location: Place) -> u8 {
         if !cursor.append(name, NAME_BYTES) {
             return FIELD_UNREADABLE;
         }
-        // A dentry that is its own parent but no mount's root is not in the tree: a memfd, a pipe.
+        // A memfd or a pipe is not in the tree: its dentry is its own parent, but not the root of a mount.
         if parent == dentry {
             return FIELD_COMPLETE;
         }
@@ -64,7 +64,7 @@ pub(crate) fn append(cursor: Cursor, location: Place) -> u8 {
     FIELD_CUT
 }
 
-/// `d_parent` and `d_name.name`. They lie side by side in every kernel so far, so one read gets both.
+/// Reads `d_parent` and `d_name.name`. They are close together in every kernel so far, so one read gets both.
 #[inline(always)]
 fn parent_and_name(dentry: u64) -> (u64, u64) {
     let (parent_at, name_at) = (offset!(dentry_parent), offset!(dentry_name));

@@ -29,7 +29,7 @@ async fn main() -> anyhow::Result<()> {
         Command::new("sh").args(["-c", "read -r go; exec \"$@\"", "sh"]).args(command).stdin(Stdio::piped()).spawn()?;
     let (mut kernel, mut ring) =
         Kernel::start(&KernelOptions { selection: Selection::Only, ..KernelOptions::default() })?;
-    kernel.track(child.id(), Tracked::Asked)?;
+    kernel.track(child.id(), Tracked::Matching)?;
     let mut out = BufWriter::new(File::create(path)?);
     out.write_all(&clock::utc_minus_boot_ns().to_le_bytes())?;
     child.stdin.take().context("no stdin")?.write_all(b"go\n")?;

@@ -1,8 +1,8 @@
 //! `cgroup_mkdir(cgrp, path)`, `cgroup_attach_task(dst_cgrp, path, task, threadgroup)`, `cgroup_rmdir(cgrp, path)`:
-//! [`cgroup.c`] and, for v1, [`cgroup-v1.c`], which alone has `cgroup_rename(cgrp, path)`.
+//! [`cgroup.c`] and, for v1, [`cgroup-v1.c`]. Only v1 has `cgroup_rename(cgrp, path)`.
 //!
-//! A cgroup is reported before its directory can be opened (`cgroup_mkdir`, before `kernfs_activate`), so before any process
-//! can be in it. Only cgroups of one hierarchy are reported: v1 has many, and a container manager makes one in each.
+//! A cgroup is reported before its directory can be opened (`cgroup_mkdir`, before `kernfs_activate`). So no process
+//! can be in it yet. Only cgroups of one hierarchy are reported. v1 has many, and container managers create a cgroup in each.
 //!
 //! [`cgroup.c`]: https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/kernel/cgroup/cgroup.c
 //! [`cgroup-v1.c`]: https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/kernel/cgroup/cgroup-v1.c
@@ -34,7 +34,7 @@ fn cgroup_mkdir(ctx: BtfTracePointContext) -> i32 {
     if !is_of_hierarchy(&ctx) {
         return 0;
     }
-    // Before the record is submitted: user space removes it again when it reads that.
+    // This comes before the record: when user space reads that, it may remove the cgroup again.
     filter::cgroup_made(cgroup_id(Typed::new(ctx.arg::<*const u8>(CGROUP))));
     report(&ctx, CGROUP_MADE, current_identity())
 }
@@ -42,7 +42,7 @@ fn cgroup_mkdir(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "cgroup_attach_task")]
 fn cgroup_attach(ctx: BtfTracePointContext) -> i32 {
     let task = Task::new(ctx.arg::<*const u8>(TASK));
-    // A thread may be moved elsewhere than its process (v1 `tasks`, threaded v2): the leader's cgroup is the process's.
+    // A thread may be in another cgroup than its process (v1 `tasks`, threaded v2). The process has the leader's cgroup.
     let whole = ctx.arg::<u64>(THREADGROUP) & 1 != 0 || task.tid() == task.tgid();
     if !whole
         || !is_of_hierarchy(&ctx)
@@ -61,7 +61,7 @@ fn cgroup_rmdir(ctx: BtfTracePointContext) -> i32 {
     report(&ctx, CGROUP_REMOVED, current_identity())
 }
 
-/// Comes after the rename (`cgroup1_rename`), with the new path.
+/// Hit after the rename (`cgroup1_rename`), with the new path.
 #[btf_tracepoint(function = "cgroup_rename")]
 fn cgroup_rename(ctx: BtfTracePointContext) -> i32 {
     if !is_of_hierarchy(&ctx) {
@@ -70,7 +70,7 @@ fn cgroup_rename(ctx: BtfTracePointContext) -> i32 {
     report(&ctx, CGROUP_RENAMED, current_identity())
 }
 
-/// True if the cgroup is one of the hierarchy that was chosen.
+/// Returns true if the cgroup is in the chosen hierarchy.
 #[inline(always)]
 fn is_of_hierarchy(ctx: &BtfTracePointContext) -> bool {
     let cgroup = Typed::new(ctx.arg::<*const u8>(CGROUP));
@@ -81,16 +81,16 @@ fn is_of_hierarchy(ctx: &BtfTracePointContext) -> bool {
     hierarchy == config!(cgroup_hierarchy)
 }
 
-/// The four never interrupt each other: the kernel holds a spinlock for the path while it calls them.
+/// Reports a cgroup. The four programs never interrupt each other: the kernel calls them under a spinlock for the path.
 #[inline(always)]
 fn report(ctx: &BtfTracePointContext, deed: u32, task: TaskRef) -> i32 {
     let cgroup = Typed::new(ctx.arg::<*const u8>(CGROUP));
     if let Some((mut entry, mut header)) = emit::reserve::<CgroupRoom>(KIND_CGROUP, size_of::<Cgroup>() as u32, 0) {
         let record = entry.fields();
-        // SAFETY: the record is reserved, and has room for the longest path. User space reads nothing behind its length. The
+        // SAFETY: the record is reserved, and has space for the longest path. User space reads nothing after its length. The
         // helper takes any address to read from.
         unsafe {
-            // Read as a number: the verifier of 5.10 knows no arguments that point to anything but structures.
+            // Read as a number: the verifier of 5.10 accepts only pointers to structures as arguments.
             let path: u64 = read(ctx.as_ptr() as u64, 8 * PATH);
             let to = (&raw mut (*record).path).cast::<c_void>();
             let mut written = bpf_probe_read_kernel_str(to, CGROUP_PATH_BYTES as u32, path as *const c_void);

@@ -1,6 +1,6 @@
 //! `sched_process_exec(task, old_pid, bprm)`: [`exec_binprm`], when the new image is in place.
 //!
-//! Where the kernel skips a program that is preempted (Linux 7), the hook is the trace event instead: `exec_event.rs`.
+//! On kernels that skip preempted programs (Linux 7), the hook is the trace event instead: `exec_event.rs`.
 //!
 //! [`exec_binprm`]: https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/fs/exec.c
 
@@ -44,19 +44,19 @@ fn exec(ctx: BtfTracePointContext) -> i32 {
     let filename: u64 = bprm.load(offset!(binprm_filename));
     let request = Request { old_tid: ctx.arg::<u64>(OLD_TID) as u32, argc: bprm.load(offset!(binprm_argc)), filename };
     report(task, &request, || {
-        // The same pointer unless a handler such as binfmt_script put another program in.
+        // The pointers differ if a handler such as binfmt_script has set another program.
         let interpreter: u64 = bprm.load(offset!(binprm_interp));
         if interpreter == filename { NO_INTERPRETER } else { interpreter }
     });
     0
 }
 
-/// Instead of the address of an interpreter's path.
+/// Stands for the address of the interpreter's path if there is none.
 pub(crate) const NO_INTERPRETER: u64 = 0;
 
-/// What the program passed to `execve`, from wherever the hook has it.
+/// The arguments of `execve`.
 pub(crate) struct Request {
-    /// The thread that called.
+    /// The calling thread.
     pub(crate) old_tid: u32,
     /// Number of arguments.
     pub(crate) argc: u32,
@@ -64,8 +64,8 @@ pub(crate) struct Request {
     pub(crate) filename: u64,
 }
 
-/// Reports the exec that `task` has just done. The address of the interpreter's path is read late: otherwise the verifier
-/// would look through all that comes between once more for each way that leads to one.
+/// Reports the exec that `task` has just done. The address of the interpreter's path is read late. Otherwise the verifier
+/// would check all code in between again for each path to an address.
 #[inline(always)]
 pub(crate) fn report(task: Task, request: &Request, interpreter: impl FnOnce() -> u64) {
     let Some(scratch) = EXEC_SCRATCH.get_ptr_mut(0) else { return };
@@ -76,8 +76,8 @@ pub(crate) fn report(task: Task, request: &Request, interpreter: impl FnOnce() -
         return;
     }
     let record = scratch.cast::<Exec>();
-    // SAFETY: `scratch` points into a per-CPU map, which only this program uses, and which is large enough for the record
-    // and what the cursor appends; any bytes are a record. `submit` gets what it asks for.
+    // SAFETY: `scratch` points into a per-CPU map that only this program uses. It is large enough for the record and what
+    // the cursor appends. Any bytes are a record. The arguments of `submit` meet its conditions.
     unsafe {
         (*record).header = header;
         (*record).task = task.identity();
@@ -89,7 +89,7 @@ pub(crate) fn report(task: Task, request: &Request, interpreter: impl FnOnce() -
         (*record).argc = request.argc;
         let image = task.image();
         let mut flags = if task.before_exec(image, record) { EXEC_CAPS_GAINED } else { 0 };
-        // The record's own length serves as the cursor's place until the record is done.
+        // The cursor keeps its position in the record's length until the record is complete.
         let cursor = Cursor::new(scratch.cast(), &raw mut (*record).header.len, size_of::<Exec>() as u32);
         if !image.is_there() {
             flags |= EXEC_NO_MM;
@@ -132,10 +132,10 @@ pub(crate) fn report(task: Task, request: &Request, interpreter: impl FnOnce() -
     }
 }
 
-/// Adds argv and submits the record: staged and exact when argv is small, reserved by class when not.
+/// Adds argv and submits the record: staged with its exact size if argv is small, otherwise reserved by size class.
 ///
-/// Lengths are u64 all the way: of a u32 the compiler would bound a zero-extended copy, and the verifier
-/// not know that the original is bounded too.
+/// Lengths are u64 throughout. With u32 the compiler would bound a zero-extended copy. The verifier would not
+/// know that the original is bounded too.
 ///
 /// # Safety
 /// `record` is an [`ExecScratch`](crate::maps::ExecScratch) whose first `head` bytes are written.
@@ -143,11 +143,11 @@ pub(crate) fn report(task: Task, request: &Request, interpreter: impl FnOnce() -
 unsafe fn submit(record: *mut Exec, head: u64, argv: u64, bytes: u64, used: u64, counters: Counters) {
     let limit = u64::from(config!(argv_max));
     let want = if bytes > limit { limit } else { bytes };
-    // SAFETY: the caller vouches for the record.
+    // SAFETY: the caller guarantees that the record is valid.
     unsafe {
         (*record).argv_bytes = bytes as u32;
         (*record).argv_state = if want < bytes { FIELD_CUT } else { FIELD_COMPLETE };
-        // As the ring fills, long argv are cut first, and marked, while nothing is lost yet.
+        // As the ring fills, long argv are truncated and marked first, before any record is lost.
         let room = if emit::is_full_for(used, FULL_FOR_PATHS) { 0 } else { ARGV_STAGED_BYTES as u64 };
         if emit::is_full_for(used, FULL_FOR_ARGV) && want > room {
             (*record).argv_state = FIELD_DEGRADED;
@@ -163,7 +163,7 @@ unsafe fn submit(record: *mut Exec, head: u64, argv: u64, bytes: u64, used: u64,
                 return;
             }
         } else {
-            // From the smallest class that holds it downwards: a shorter argv is better than no exec at all.
+            // From the smallest fitting class downwards: a shorter argv is better than no exec at all.
             if reserved::<{ ARGV_CLASSES[3] }>(record, head, argv, want, ARGV_CLASSES[2])
                 || reserved::<{ ARGV_CLASSES[2] }>(record, head, argv, want, ARGV_CLASSES[1])
                 || reserved::<{ ARGV_CLASSES[1] }>(record, head, argv, want, ARGV_CLASSES[0])
@@ -181,14 +181,14 @@ unsafe fn submit(record: *mut Exec, head: u64, argv: u64, bytes: u64, used: u64,
     }
 }
 
-/// Appends a small argv and copies the whole record into the ring. False if it does not fit.
+/// Appends a small argv and copies the whole record into the ring. Returns false if it does not fit.
 ///
 /// # Safety
 /// As for [`submit`].
 #[inline(always)]
 unsafe fn staged(record: *mut Exec, head: u64, argv: u64, want: u64) -> bool {
-    // SAFETY: the caller vouches for the record, whose scratch has room for `ARGV_STAGED_BYTES` behind the head. The helper
-    // takes any address to read from.
+    // SAFETY: the caller guarantees that the record is valid. Its scratch has space for `ARGV_STAGED_BYTES` after the head.
+    // The helper takes any address to read from.
     unsafe {
         let buffer = record.cast::<u8>();
         let head = head & HEAD_MASK;
@@ -208,8 +208,8 @@ unsafe fn staged(record: *mut Exec, head: u64, argv: u64, want: u64) -> bool {
     }
 }
 
-/// Copies argv from user memory straight into a reserved record of one class. False if the class does not
-/// fit (`want` belongs to a smaller one: more than `below` are wanted in this) or the ring has no room.
+/// Copies argv from user memory directly into a reserved record of one size class. Returns false if `want` fits
+/// a smaller class (at most `below`), or if the ring has no space.
 ///
 /// # Safety
 /// As for [`submit`].
@@ -220,8 +220,8 @@ unsafe fn reserved<const ROOM: usize>(record: *mut Exec, head: u64, argv: u64, w
     }
     let Some(mut entry) = emit::reserve_bytes(EXEC_HEAD_BYTES + ROOM) else { return false };
     let to = entry.start();
-    // SAFETY: the caller vouches for the record. The reserved one has room for the largest head and `ROOM` bytes behind it.
-    // The helpers take any address to read from.
+    // SAFETY: the caller guarantees that the record is valid. The reserved one has space for the largest head and `ROOM`
+    // more bytes. The helpers take any address to read from.
     unsafe {
         let head = head & HEAD_MASK;
         let mut captured = want;

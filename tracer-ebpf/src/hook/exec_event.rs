@@ -1,8 +1,8 @@
-//! `sched_process_exec` as a trace event, for kernels that skip a program on a tracepoint while it is preempted (Linux 7).
+//! `sched_process_exec` as a trace event, for kernels that skip preempted programs on tracepoints (Linux 7).
 //! For trace events the kernel disables preemption ([`include/trace/perf.h`]).
 //!
-//! An event has no `linux_binprm`, and the interpreter is nowhere else. So a program on `sched_prepare_exec(task, bprm)`, a
-//! tracepoint of Linux 6.9, saves its address beforehand. If the kernel skips that program, the interpreter is unreadable,
+//! A trace event has no `linux_binprm`, and only that has the interpreter. So a program on `sched_prepare_exec(task, bprm)`,
+//! a tracepoint of Linux 6.9, saves its address before. If the kernel skips that program, the interpreter is unreadable,
 //! and nothing else is missing.
 //!
 //! [`include/trace/perf.h`]: https://github.com/torvalds/linux/blob/028ef9c96e96197026887c0f092424679298aae8/include/trace/perf.h
@@ -22,12 +22,12 @@ use crate::task::Task;
 const TASK: usize = 0;
 const BPRM: usize = 1;
 
-/// Saves what the event does not have.
+/// Saves the `linux_binprm` that the trace event lacks.
 #[btf_tracepoint(function = "sched_prepare_exec")]
 fn exec_prepared(ctx: BtfTracePointContext) -> i32 {
     let task = Task::new(ctx.arg::<*const u8>(TASK));
     if filter::may_admit_exec(task) {
-        // The kernel counts it right after, in `begin_new_exec`:
+        // The kernel increments the id right after, in `begin_new_exec`:
         // https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/fs/exec.c
         let exec_id = task.exec_id() + 1;
         let bprm = ctx.arg::<u64>(BPRM);
@@ -46,7 +46,7 @@ fn exec_event(event: *mut c_void) -> u32 {
         return PASS_ON;
     }
     let place: u32 = read(event, offset!(event_exec_filename));
-    // A new stack begins with the number of arguments, in a word of the new program's size.
+    // A new stack begins with the number of arguments, in a word of the new program's word size.
     let argc = read_user(task.image().stack()).unwrap_or(0);
     let filename = event + u64::from(place & 0xffff);
     let request = Request { old_tid: read(event, offset!(event_exec_old_tid)), argc, filename };
@@ -54,10 +54,10 @@ fn exec_event(event: *mut c_void) -> u32 {
     PASS_ON
 }
 
-/// Instead of an address that is not known: nothing can be read there.
+/// Stands for an unknown address: nothing can be read there.
 const UNKNOWN: u64 = u64::MAX;
 
-/// The address of the interpreter's path, if `exec_prepared` has saved it for this exec.
+/// Returns the address of the interpreter's path, if `exec_prepared` has saved it for this exec.
 #[inline(always)]
 fn interpreter(task: Task) -> u64 {
     let Some(prepared) = PREPARED.get_ptr(task.address()) else { return UNKNOWN };

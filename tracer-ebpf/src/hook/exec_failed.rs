@@ -1,11 +1,11 @@
-//! `execve` and `execveat` that fail, on request: their path and arguments, and why the kernel refused them.
+//! Failed `execve` and `execveat`, on request: their path, their arguments and the error.
 //!
-//! Two ways lead to the same record. User space takes the first that the kernel allows:
+//! Two kinds of hook make the same record. User space uses the first that the kernel allows:
 //! - fexit on the functions of the two system calls, which slows nothing else down;
 //! - the tracepoints `syscalls:sys_exit_execve` and `sys_exit_execveat`, which put *every* system call of the machine
 //!   on the slow path.
 //!
-//! A failed exec leaves its caller unchanged: path and arguments are read at the end, from where the registers point.
+//! A failed exec leaves its caller unchanged, so path and arguments are read at the end, through the saved registers.
 
 use core::ffi::c_void;
 use core::ptr::{read_volatile, write_volatile};
@@ -28,14 +28,14 @@ use crate::kernel::{PASS_ON, config, constant, read, read_user};
 use crate::maps::EXEC_FAILED_SCRATCH;
 use crate::task;
 
-/// Highest error that a program can see. Those above are internal to the kernel (`ERESTARTSYS` and the like): the call is
+/// Highest error that a program can see. Higher ones are internal to the kernel (such as `ERESTARTSYS`): the call is
 /// restarted and has not failed. <https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/include/linux/errno.h>
 const LAST_ERRNO: i64 = 511;
 
-/// Where `struct syscall_trace_exit` has the result: <https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/kernel/trace/trace.h>
+/// Offset of the result in `struct syscall_trace_exit`: <https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/kernel/trace/trace.h>
 const RESULT: usize = 16;
 
-/// Arguments of execve and execveat, in their order.
+/// Indexes of the arguments of execve and execveat.
 const EXECVE_FILENAME: usize = 0;
 const EXECVEAT_FILENAME: usize = 1;
 const EXECVEAT_FLAGS: usize = 4;
@@ -66,23 +66,23 @@ fn execveat_exit(event: *mut c_void) -> u32 {
     PASS_ON
 }
 
-/// The only argument of the function, which is the registers. Read as a number: the verifier of 5.10 refuses to load an
-/// argument whose type BTF only declares, as there for execveat ("type FWD is not a struct").
+/// Returns the only argument of the function, the registers. It is read as a number. The verifier of 5.10 refuses to load an
+/// argument whose type BTF only declares: that is so for execveat there ("type FWD is not a struct").
 #[inline(always)]
 fn argument_of_function(ctx: &FExitContext) -> u64 {
     read(ctx.as_ptr() as u64, 0)
 }
 
-/// The registers with which the running task came into the kernel. Both helpers are there from 5.15 on.
+/// Returns the registers with which the running task entered the kernel. Both helpers exist since 5.15.
 #[inline(always)]
 fn registers() -> u64 {
-    // SAFETY: the helpers give and take a pointer to the running task.
+    // SAFETY: the helpers return and take a pointer to the running task.
     unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) as u64 }
 }
 
 #[inline(always)]
 fn result(event: *mut c_void) -> i64 {
-    // SAFETY: it lies within the event; the verifier knows its size.
+    // SAFETY: it is within the event, whose size the verifier knows.
     unsafe { read_volatile(event.cast::<u8>().add(RESULT).cast()) }
 }
 
@@ -96,13 +96,13 @@ fn execveat(registers: u64, result: i64) -> i32 {
     report::<KIND_EXECAT_FAILED, EXECVEAT_FILENAME>(registers, result)
 }
 
-/// An argument of the system call.
+/// Returns an argument of the system call.
 #[inline(always)]
 fn argument(registers: u64, index: usize) -> u64 {
     read(registers, constant(&crate::kernel::CONFIG.syscall_args[index]))
 }
 
-/// The path is the argument `FILENAME`; argv comes next.
+/// Reports a failed exec. The path is the argument `FILENAME`, and argv the next one.
 #[inline(always)]
 fn report<const KIND: u16, const FILENAME: usize>(registers: u64, result: i64) -> i32 {
     if !(-LAST_ERRNO..0).contains(&result) {
@@ -121,8 +121,8 @@ fn report<const KIND: u16, const FILENAME: usize>(registers: u64, result: i64) -
     }
     let record = scratch.cast::<ExecFailed>();
     let buffer = scratch.cast::<u8>();
-    // SAFETY: `scratch` points into a per-CPU map, of which this program has an entry to itself, and which is large enough
-    // for the record and what the cursor appends; any bytes are a record.
+    // SAFETY: `scratch` points to an entry of a per-CPU map that only this program uses. It is large enough for the record
+    // and what the cursor appends. Any bytes are a record.
     unsafe {
         (*record).header = header;
         (*record).task = who;
@@ -136,7 +136,7 @@ fn report<const KIND: u16, const FILENAME: usize>(registers: u64, result: i64) -
             (*record).dirfd = argument(registers, 0) as i32;
             (*record).at_flags = argument(registers, EXECVEAT_FLAGS) as u32;
         }
-        // The record's own length serves as the cursor's place until the record is done.
+        // The cursor keeps its position in the record's length until the record is complete.
         let cursor = Cursor::new(buffer, &raw mut (*record).header.len, size_of::<ExecFailed>() as u32);
         let at = cursor.at();
         (*record).filename_state = cursor.user_string(argument(registers, FILENAME), PATH_BYTES);
@@ -150,7 +150,7 @@ fn report<const KIND: u16, const FILENAME: usize>(registers: u64, result: i64) -
     0
 }
 
-/// Appends the arguments, one by one: they are scattered over the program's memory. Null stands for an empty list.
+/// Appends the arguments one by one, since they are scattered over the program's memory. Null is an empty list.
 ///
 /// # Safety
 /// `record` is the one that the cursor appends to.
@@ -162,7 +162,7 @@ unsafe fn argv(record: *mut ExecFailed, cursor: Cursor, list: u64) {
         limit = FAILED_ARGV_BYTES;
     }
     // In memory, not in registers: see `Cursor`.
-    // SAFETY: the caller vouches for the record.
+    // SAFETY: the caller guarantees that the record is valid.
     let (state, count) = unsafe { (&raw mut (*record).argv_state, &raw mut (*record).argc) };
     // SAFETY: as above.
     unsafe {

@@ -1,10 +1,10 @@
 //! `sched_process_exit(task[, group_dead])`: [`do_exit`].
 //!
-//! [Since 6.16] it comes before `exit_mm` and has an argument that says whether the whole group is dead. Before, it comes
-//! after, and the program looks at `signal->live`. User space loads the program that fits the prototype in BTF.
+//! [Since 6.16] it is hit before `exit_mm` and has an argument that says whether the whole thread group is dead. Older kernels
+//! hit it after `exit_mm`, and the program reads `signal->live`. User space loads the program that fits the prototype in BTF.
 //!
-//! Where the kernel skips a program that is preempted (Linux 7), the hook is the trace event of the same name instead: for
-//! those the kernel disables preemption ([`include/trace/perf.h`]).
+//! On kernels that skip preempted programs (Linux 7), the hook is the trace event of the same name instead. For trace
+//! events the kernel disables preemption ([`include/trace/perf.h`]).
 //!
 //! [`do_exit`]: https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/kernel/exit.c
 //! [Since 6.16]: https://github.com/torvalds/linux/blob/038d61fd642278bab63ee8ef722c50d10ab01e8f/include/trace/events/sched.h
@@ -36,11 +36,11 @@ fn exit(ctx: BtfTracePointContext) -> i32 {
     report(task, ctx.arg::<u64>(GROUP_DEAD) & 1 != 0)
 }
 
-/// For kernels that skip a program on a tracepoint while it is preempted.
+/// For kernels that skip preempted programs on tracepoints.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "tracepoint")]
 fn exit_event(event: *mut c_void) -> u32 {
-    // It is always the running task that ends.
+    // The exiting task is always the running one.
     let task = Task::running();
     let group = if offset!(event_exit_group_dead) == ABSENT {
         task.is_group_dead()
@@ -51,7 +51,7 @@ fn exit_event(event: *mut c_void) -> u32 {
     PASS_ON
 }
 
-/// For kernels before 6.16. Two threads that exit at once may both find the group dead: user space merges the two.
+/// For kernels before 6.16. Two threads that exit at once may both see a dead group. User space merges the two records.
 #[btf_tracepoint(function = "sched_process_exit")]
 fn exit_by_live(ctx: BtfTracePointContext) -> i32 {
     let task = Task::new(ctx.arg::<*const u8>(TASK));
@@ -61,7 +61,7 @@ fn exit_by_live(ctx: BtfTracePointContext) -> i32 {
 #[inline(always)]
 fn report(task: Task, group: bool) -> i32 {
     let tgid = task.tgid();
-    // The process is described by its leader, as in `/proc/PID`, whichever of its threads is the last to exit.
+    // The leader describes the process, as in `/proc/PID`, whichever thread exits last.
     let leader = task.leader();
     if group && !filter::admits_end(leader) || !group && (config!(threads) == 0 || !filter::admits(leader)) {
         return 0;
@@ -78,8 +78,8 @@ fn report(task: Task, group: bool) -> i32 {
             (*record).exec_start = task.exec_start();
             (*record).rq_clock_task = task.rq_clock_task();
             (*record).reaper = TaskRef::default();
-            // Flags are gathered in the record: in a register they would keep the verifier from seeing that
-            // the ways through what follows are alike.
+            // Flags are collected in the record. In a register they would keep the verifier from seeing that the
+            // paths through the code below are alike.
             let flags = Flags(&raw mut (*record).flags);
             write_volatile(flags.0, if task.is_kthread() { EXIT_KTHREAD } else { 0 });
             if group {
@@ -128,7 +128,7 @@ impl Flags {
     /// The record is reserved, and its flags are initialised.
     #[inline(always)]
     unsafe fn set(self, bits: u32) {
-        // SAFETY: the caller vouches for the pointer.
+        // SAFETY: the caller guarantees that the pointer is valid.
         unsafe { write_volatile(self.0, read_volatile(self.0) | bits) };
     }
 }

@@ -1,9 +1,9 @@
 //! `sched_process_fork(parent, child)`: [`kernel_clone`], before the child first runs.
 //!
-//! Where the kernel skips a program that is preempted (Linux 7), the hook is `sched_wakeup_new(child)` instead:
+//! On kernels that skip preempted programs (Linux 7), the hook is `sched_wakeup_new(child)` instead:
 //! [`wake_up_new_task`], which the creator calls right after. The run queue is locked there, so nothing preempts the program.
-//! It also comes for threads that the kernel makes for a process (`create_io_thread`, `vhost_task_start`), which never pass
-//! `sched_process_fork`.
+//! It is also hit for threads that the kernel creates for a process (`create_io_thread`, `vhost_task_start`), which never
+//! pass `sched_process_fork`.
 //!
 //! [`kernel_clone`]: https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/kernel/fork.c
 //! [`wake_up_new_task`]: https://github.com/torvalds/linux/blob/028ef9c96e96197026887c0f092424679298aae8/kernel/sched/core.c
@@ -29,7 +29,7 @@ fn fork(ctx: BtfTracePointContext) -> i32 {
     report(Task::new(ctx.arg::<*const u8>(CREATOR)), Task::new(ctx.arg::<*const u8>(CHILD)))
 }
 
-/// For kernels that skip a program on a tracepoint while it is preempted, and for threads that the kernel makes for a process.
+/// For kernels that skip preempted programs on tracepoints, and for threads that the kernel creates for a process.
 #[btf_tracepoint(function = "sched_wakeup_new")]
 fn fork_waking(ctx: BtfTracePointContext) -> i32 {
     report(Task::running(), Task::new(ctx.arg::<*const u8>(WOKEN)))
@@ -45,7 +45,7 @@ fn report(creator: Task, child: Task) -> i32 {
         return 0;
     }
     let (level, rq_clock) = (child.ns_level(), creator.rq_clock());
-    // Put together once for records of both sizes: for each pointer that is followed by type, the verifiers of 6.2 to 6.18
+    // Built once for records of both sizes. For each typed pointer that is followed, the verifiers of 6.2 to 6.18
     // search all types of the kernel several times (`btf_nested_type_is_trusted`):
     // https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/kernel/bpf/btf.c
     let fork = whole(creator, child, thread, level);
@@ -60,7 +60,7 @@ fn report(creator: Task, child: Task) -> i32 {
     let len = size_of::<Fork>() as u32 + 4 * (level + 1);
     if let Some((mut entry, header)) = emit::reserve::<ForkNested>(KIND_FORK, len, rq_clock) {
         let record = entry.fields();
-        // SAFETY: the record is reserved. Behind the pids that are written, user space reads nothing (`len`).
+        // SAFETY: the record is reserved. User space reads nothing after the written pids (`len`).
         unsafe {
             (*record).fork = Fork { header, ..fork };
             (*record).fork.ids.pid_ns = child.pid_ns(level);
@@ -76,7 +76,7 @@ fn report(creator: Task, child: Task) -> i32 {
     0
 }
 
-/// All but the header.
+/// Builds the record without its header.
 #[inline(always)]
 fn whole(creator: Task, child: Task, thread: bool, ns_level: u32) -> Fork {
     let mut flags = 0;

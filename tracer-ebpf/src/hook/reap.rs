@@ -1,8 +1,8 @@
-//! `sched_process_free(task)`, on request: [`delayed_put_task_struct`]. A zombie has been waited for, or its parent ignores
+//! `sched_process_free(task)`, on request: [`delayed_put_task_struct`]. A zombie was reaped, or its parent ignores
 //! `SIGCHLD`.
 //!
-//! `release_task`, where that happens, has no tracepoint. This one follows once no CPU uses the task any more, some
-//! milliseconds later, in the context of whatever task runs then.
+//! `release_task` reaps a process and has no tracepoint. This one follows once no CPU uses the task any more. That is some
+//! milliseconds later, in the context of the task that runs then.
 //!
 //! [`delayed_put_task_struct`]: https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/kernel/exit.c
 
@@ -19,8 +19,8 @@ const TASK: usize = 0;
 #[btf_tracepoint(function = "sched_process_free")]
 fn reap(ctx: BtfTracePointContext) -> i32 {
     let task = Task::new(ctx.arg::<*const u8>(TASK));
-    // The leader is the last of a process to go, and is what is waited for. A leader that the exec of another thread ended
-    // has given its number to that thread.
+    // The leader is freed last, and it is the task that is reaped. If the exec of another thread has ended the leader, that
+    // thread has its pid.
     if task.tid() != task.tgid() || !filter::was_admitted(task.address()) {
         return 0;
     }
@@ -30,8 +30,8 @@ fn reap(ctx: BtfTracePointContext) -> i32 {
         unsafe {
             (*record).header = header;
             (*record).task = task.identity();
-            // Nothing keeps the parent's memory: it may belong to another task by now, which is then younger than the child. A
-            // parent never is. User space takes it for the parent only if it knows a process with exactly this start.
+            // Nothing keeps the parent's memory. It may belong to another task by now, which is then younger than the child. A
+            // parent never is. User space accepts it as the parent only if it knows a process with exactly this start.
             (*record).parent = identity_if_older(real_parent_at(task.address()), task.start_ns());
         }
         entry.submit();

@@ -1,9 +1,9 @@
-//! An iterator over all tasks ([`task_iter.c`]): every process that runs, each exactly once.
+//! An iterator over all tasks ([`task_iter.c`]): every running process, each exactly once.
 //!
-//! The kernel looks up one pid after the other under RCU and hands over the task that has it. While a thread execs, it takes
-//! over the pid of its process ([`de_thread`]), so a task's own numbers may have changed since it was found. The pid
-//! at which it was found has not: a task stands for its process if that pid is the process's. Everything else is read from
-//! whichever task is the leader by now.
+//! The kernel looks up one pid after the other under RCU and passes the task with that pid. A thread that execs takes over
+//! the pid of its process ([`de_thread`]). So the ids of a task may have changed since it was found. The pid by which it
+//! was found has not: a task represents its process if that pid is the tgid. Everything else is read from the
+//! current leader.
 //!
 //! [`task_iter.c`]: https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/kernel/bpf/task_iter.c
 //! [`de_thread`]: https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/fs/exec.c
@@ -37,12 +37,12 @@ extern "C" fn running(context: *mut c_void) -> i32 {
     if found.is_null() {
         return 0;
     }
-    // Without these it shows nothing, and user space reads `/proc`.
+    // Without these the iterator returns nothing, and user space reads `/proc`.
     if offset!(iter_meta_seq) == ABSENT || offset!(seq_file_private) == ABSENT || offset!(iter_task_tid) == ABSENT {
         return 0;
     }
     let seq = meta.follow(offset!(iter_meta_seq));
-    // To the verifier, what it points to is unknown.
+    // The verifier does not know the type behind this pointer.
     let state: u64 = seq.load(offset!(seq_file_private));
     let found = Task::from_typed(found);
     if read::<u32>(state, offset!(iter_task_tid)) != found.tgid() {
@@ -52,8 +52,8 @@ extern "C" fn running(context: *mut c_void) -> i32 {
     let record = scratch.cast::<Running>();
     // By address from here on: the verifier takes up to a millisecond for each pointer that it follows by type.
     let process = process_at(found.leader().address());
-    // SAFETY: `scratch` points into a map, which only this program uses, and which is large enough for the record and what the
-    // cursor appends; any bytes are a record. The verifier knows `seq` by its type.
+    // SAFETY: `scratch` points into a map that only this program uses. It is large enough for the record and what the cursor
+    // appends. Any bytes are a record. The verifier knows `seq` by its type.
     unsafe {
         let boot_ns = bpf_ktime_get_boot_ns();
         (*record).header = Header { len: 0, kind: KIND_RUNNING, cpu: 0, seq: 0, boot_ns, rq_clock: 0 };
@@ -78,7 +78,7 @@ extern "C" fn running(context: *mut c_void) -> i32 {
         for i in 0..=MAX_NS_LEVEL {
             (*record).ns_pids[i] = if i as u32 <= level && level != 0 { process.pid_at_level(i as u32) } else { 0 };
         }
-        // The record's own length serves as the cursor's place until the record is done.
+        // The cursor keeps its position in the record's length until the record is complete.
         let cursor = Cursor::new(scratch.cast(), &raw mut (*record).header.len, size_of::<Running>() as u32);
         ((*record).exe_state, (*record).cwd_state) = (FIELD_UNREADABLE, FIELD_UNREADABLE);
         let (exe, cwd) = (process.exe(), process.cwd());
@@ -100,13 +100,13 @@ extern "C" fn running(context: *mut c_void) -> i32 {
         (*record).cwd_len = (cursor.at() - at) as u16;
         (*record).flags = flags;
         (*record).until_ns = bpf_ktime_get_boot_ns();
-        // What finds no room in the reader's buffer is asked for again.
+        // If the reader's buffer is full, the kernel calls the program again for this task.
         bpf_seq_write(seq.as_mut_ptr(), scratch.cast(), cursor.at());
     }
     0
 }
 
-/// True if a name was taken off its hash chain; a root (or a memfd) was never on one.
+/// Returns true if a dentry was removed from its hash chain. A root (or a memfd) was never on one.
 #[inline(always)]
 fn is_deleted(place: Place) -> bool {
     offset!(dentry_hash_pprev) != ABSENT

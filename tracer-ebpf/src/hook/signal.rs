@@ -1,7 +1,7 @@
 //! `signal_generate(sig, info, task, group, result)`: [`__send_signal_locked`].
 //!
-//! Only signals that will end their target are reported: the cause of an exit is known before it happens. Signals with a
-//! handler are kept in the kernel, in case the handler raises the same signal again with its default action.
+//! Only signals that will end their target are reported, so the cause of an exit is known before the exit. Signals with a
+//! handler are kept in the kernel: the handler may raise the same signal again with its default action.
 //!
 //! [`__send_signal_locked`]: https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/kernel/signal.c
 
@@ -34,11 +34,11 @@ const HARMLESS: u64 = 1 << 17 | 1 << 18 | 1 << 19 | 1 << 20 | 1 << 21 | 1 << 22 
 const SIG_DFL: u64 = 0;
 const SIG_IGN: u64 = 1;
 
-/// `SEND_SIG_NOINFO` and `SEND_SIG_PRIV`, code of the kernel instead of a pointer:
+/// `SEND_SIG_NOINFO` and `SEND_SIG_PRIV`, codes of the kernel instead of a pointer:
 /// <https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/include/linux/sched/signal.h>
 const SEND_SIG_NOINFO: u64 = 0;
 const SEND_SIG_PRIV: u64 = 1;
-/// `si_code`s by which one process signals another: kill, sigqueue, tkill:
+/// The `si_code`s of signals from a process: kill, sigqueue, tkill:
 /// <https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/include/uapi/asm-generic/siginfo.h>
 const SI_USER: i32 = 0;
 const SI_QUEUE: i32 = -1;
@@ -63,19 +63,19 @@ fn signal(ctx: BtfTracePointContext) -> i32 {
     // Read as a number, not as an argument: it may be 0 or 1 instead of a pointer.
     let info: u64 = read(ctx.as_ptr() as u64, (8 * INFO) as u32);
     let target_id = target.identity();
-    // One value, used in place: copies of it would take most of the stack.
+    // A single value: copies of it would take most of the stack.
     let mut handled = Handled { start_ns: target_id.start_ns, sent: sent(target, signal, info) };
     let key = u64::from(target_id.tgid) << 32 | u64::from(signal);
     let raised = handled.sent.sender.tgid == target_id.tgid && handled.sent.flags & SIGNAL_KERNEL == 0;
     if handler != SIG_DFL {
         if !raised {
-            // One that cannot be kept leaves the process as the sender, if it raises the signal again.
+            // If it cannot be kept and the process raises the signal again, the process itself is the sender.
             let _ = HANDLED.insert(&key, &handled, 0);
         }
         return 0;
     }
     if raised && let Some(kept) = HANDLED.get_ptr(&key) {
-        // SAFETY: it points into the map. A signal of the same number that comes at this moment is as good.
+        // SAFETY: it points into the map. A concurrent signal of the same number is just as good.
         unsafe {
             if (*kept).start_ns == handled.start_ns {
                 handled.sent = (*kept).sent;
@@ -101,14 +101,14 @@ fn signal(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// Who sends a signal, and how.
+/// Returns the sender of a signal and its origin.
 #[inline(always)]
 fn sent(target: Task, signal: u32, info: u64) -> Sent {
     let sender = current();
     let code = match info {
-        // What the kernel sends to the running task for what that does (a pipe without a reader, a file at its size limit)
-        // looks like `kill`, but no system call sends it this way. A process that writes to `cgroup.kill` does, and
-        // means it: that is SIGKILL.
+        // The kernel may signal the running task for its own action (a pipe without a reader, a file at its size limit).
+        // That looks like `kill`, but no system call sends a signal this way. A write to `cgroup.kill` does, and its
+        // signal is SIGKILL.
         SEND_SIG_NOINFO if sender == target.address() && signal != SIGKILL => SI_KERNEL,
         SEND_SIG_NOINFO => SI_USER,
         SEND_SIG_PRIV => SI_KERNEL,

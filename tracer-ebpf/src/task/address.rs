@@ -1,4 +1,4 @@
-//! Tasks of which only the address is known.
+//! Tasks that are known only by their address.
 
 use aya_ebpf::helpers::bpf_get_current_task;
 use tracer_common::config::CGROUP_V2;
@@ -8,7 +8,7 @@ use tracer_common::record::TaskRef;
 
 use crate::kernel::{config, offset, read};
 
-/// Identity of a task.
+/// Returns the identity of a task.
 #[inline(always)]
 pub(crate) fn identity_at(task: u64) -> TaskRef {
     if task == 0 {
@@ -22,9 +22,9 @@ pub(crate) fn identity_at(task: u64) -> TaskRef {
     }
 }
 
-/// The same of a task that may be freed, and its memory in use for a younger one. Returns none for a task that was created after
-/// `than_ns`, nor for one that a fork is making: that begins as a copy of the task that forks, with its number and its start
-/// ([`dup_task_struct`]).
+/// The same for a task that may be freed, and whose memory a younger task may use. Returns an empty identity for a task that
+/// was created after `than_ns`, and for one that a fork is creating. Such a task begins as a copy of the forking task, with
+/// the same pid and start time ([`dup_task_struct`]).
 ///
 /// [`dup_task_struct`]: https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/kernel/fork.c
 #[inline(always)]
@@ -33,57 +33,57 @@ pub(crate) fn identity_if_older(task: u64, than_ns: u64) -> TaskRef {
     let leader: u64 = read(task, offset!(task_group_leader));
     let whole = leader == task || is_in_list_of_its_pid(task);
     let born_ns: u64 = read(task, offset!(task_start_boottime));
-    // The copy may be made between these looks.
+    // The copy may be made between these reads.
     let again = identity_at(task);
     if whole && born_ns <= than_ns && identity == again { identity } else { TaskRef::default() }
 }
 
-/// What a copy is not, nor a thread that has ended: only its own list has this very task in it.
+/// Returns true if the list of its pid contains this task. False for a copy and for an exited thread.
 #[inline(always)]
 fn is_in_list_of_its_pid(task: u64) -> bool {
     if offset!(task_thread_pid) == ABSENT || offset!(task_pid_links) == ABSENT || offset!(pid_tasks) == ABSENT {
         return false;
     }
-    // The first list is that of `PIDTYPE_PID`: of the one task whose number it is.
+    // The first list is that of `PIDTYPE_PID`, with the one task of that pid.
     // https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/include/linux/pid.h
     let pid: u64 = read(task, offset!(task_thread_pid));
     read::<u64>(pid, offset!(pid_tasks)) == task + u64::from(offset!(task_pid_links))
 }
 
-/// Identity of the running task. `bpf_get_current_task_btf` is only there from 5.11 on.
+/// Returns the identity of the running task. `bpf_get_current_task_btf` exists only since 5.11.
 #[inline(always)]
 pub(crate) fn current_identity() -> TaskRef {
     identity_at(current())
 }
 
-/// Name of the process that a task belongs to: that of its leader.
+/// Returns the comm of a task's process: that of its leader.
 #[inline(always)]
 pub(crate) fn process_name_at(task: u64) -> [u8; COMM_LEN] {
     let leader: u64 = read(task, offset!(task_group_leader));
     read(leader, offset!(task_comm))
 }
 
-/// Address of the running task.
+/// Returns the address of the running task.
 #[inline(always)]
 pub(crate) fn current() -> u64 {
     // SAFETY: the helper takes no argument.
     unsafe { bpf_get_current_task() }
 }
 
-/// Address of the parent of a task.
+/// Returns the address of a task's parent.
 #[inline(always)]
 pub(crate) fn real_parent_at(task: u64) -> u64 {
     let leader: u64 = read(task, offset!(task_group_leader));
     read(leader, offset!(task_real_parent))
 }
 
-/// Identity of the parent of a task.
+/// Returns the identity of a task's parent.
 #[inline(always)]
 pub(crate) fn parent_at(task: u64) -> TaskRef {
     identity_at(real_parent_at(task))
 }
 
-/// uid, gid, euid and egid of a task.
+/// Returns uid, gid, euid and egid of a task.
 #[inline(always)]
 pub(crate) fn ids_at(task: u64) -> [u32; 4] {
     let cred: u64 = read(task, offset!(task_real_cred));
@@ -95,7 +95,7 @@ pub(crate) fn ids_at(task: u64) -> [u32; 4] {
     ]
 }
 
-/// Cgroup of a task, in the hierarchy that was chosen.
+/// Returns the cgroup of a task in the chosen hierarchy.
 #[inline(always)]
 pub(crate) fn cgroup_at(task: u64) -> u64 {
     if offset!(css_set_subsys) == ABSENT {
@@ -112,7 +112,7 @@ pub(crate) fn cgroup_at(task: u64) -> u64 {
     read(node, offset!(kernfs_node_id))
 }
 
-/// Numbers of the mount namespace and of the pid namespace (0: the initial one) of a task.
+/// Returns the numbers of the mount namespace and the pid namespace (0: the initial one) of a task.
 #[inline(always)]
 pub(crate) fn namespaces_at(task: u64) -> [u32; 2] {
     if offset!(task_nsproxy) == ABSENT || offset!(nsproxy_mnt_ns) == ABSENT || offset!(upid_ns) == ABSENT {

@@ -1,4 +1,4 @@
-//! The program that a process runs: its file, its arguments, its working directory.
+//! The image of a process: its executable, its arguments, its working directory.
 
 use tracer_common::offsets::ABSENT;
 use tracer_common::record::{EXEC_DELETED, EXEC_INTERNAL_MOUNT, Exec};
@@ -24,7 +24,7 @@ impl Task {
         Image { mm, file: mm.follow(offset!(mm_exe_file)) }
     }
 
-    /// The working directory.
+    /// Returns the working directory.
     #[inline(always)]
     pub(crate) fn cwd(self) -> Place {
         if offset!(task_fs) == ABSENT {
@@ -34,13 +34,13 @@ impl Task {
         Place { mount: fs.load(offset!(fs_pwd_mnt)), dentry: fs.load(offset!(fs_pwd_dentry)) }
     }
 
-    /// Writes the ids from before the exec that has just put this image in, and returns whether capabilities were gained. The
-    /// task opened the file with the credentials that it had before the exec ([`do_open_execat`]), and an open file keeps
+    /// Writes the ids from before the exec that has just set this image, and returns whether it gained capabilities. The
+    /// task opened the file with the credentials that it had before the exec ([`do_open_execat`]). An open file keeps
     /// them.
     ///
-    /// Not so an interpreter of binfmt_misc with flag `F`: that was opened when it was registered, with the credentials of the
-    /// task that did that. An exec changes neither real ids nor supplementary groups, so credentials that differ in these are
-    /// another's. Then the effective ids before the exec are taken to be the real ones.
+    /// An interpreter of binfmt_misc with flag `F` is an exception. It was opened when it was registered, with the credentials
+    /// of that task. An exec changes neither real ids nor supplementary groups, so credentials that differ in these belong to
+    /// another task. Then the real ids are used as the effective ids before the exec.
     ///
     /// # Safety
     /// `record` is valid for writes.
@@ -49,7 +49,7 @@ impl Task {
     #[inline(always)]
     pub(crate) unsafe fn before_exec(self, image: Image, record: *mut Exec) -> bool {
         let new = self.cred();
-        // SAFETY: the caller vouches for the pointer.
+        // SAFETY: the caller guarantees that the pointer is valid.
         unsafe {
             (*record).old_euid = new.load(offset!(cred_euid));
             (*record).old_egid = new.load(offset!(cred_egid));
@@ -76,7 +76,7 @@ impl Task {
             } else {
                 (*record).old_euid = uid;
                 (*record).old_egid = gid;
-                // Root had them all. Others keep those that are ambient, and get the rest from the file.
+                // Root had all of them. Other users keep the ambient ones, and get the rest from the file.
                 if uid == 0 { has } else { read(new.address(), offset!(cred_cap_ambient)) }
             }
         };
@@ -85,16 +85,16 @@ impl Task {
 }
 
 impl Image {
-    /// True if the process has a memory map.
+    /// Returns true if the process has a memory map.
     #[inline(always)]
     pub(crate) fn is_there(self) -> bool {
         !self.mm.is_null()
     }
 
-    /// Where the executable is, and `EXEC_*` bits about it.
+    /// Returns where the executable is, and `EXEC_*` bits about it.
     #[inline(always)]
     pub(crate) fn executable(self) -> (Place, u32) {
-        // A constant null is no pointer to the verifier: nothing may be read through it.
+        // To the verifier a constant null is no pointer, and a read through it is refused.
         if offset!(mm_exe_file) == ABSENT || offset!(file_mnt) == ABSENT || offset!(file_dentry) == ABSENT {
             return (Place::UNKNOWN, 0);
         }
@@ -103,7 +103,7 @@ impl Image {
         if mount.load::<u32>(offset!(vfsmount_flags)) & MNT_INTERNAL != 0 {
             flags |= EXEC_INTERNAL_MOUNT;
         }
-        // A name that was taken off its hash chain is unlinked; a root (or a memfd) was never on one.
+        // A dentry that was removed from its hash chain is unlinked. A root (or a memfd) was never on one.
         if dentry.load::<u64>(offset!(dentry_hash_pprev)) == 0
             && offset!(dentry_hash_pprev) != ABSENT
             && dentry.follow(offset!(dentry_parent)).address() != dentry.address()
@@ -113,7 +113,7 @@ impl Image {
         (Place { mount: mount.address(), dentry: dentry.address() }, flags)
     }
 
-    /// Where the arguments lie in its memory, and how many bytes they are.
+    /// Returns the address of the arguments in its memory, and their length in bytes.
     #[inline(always)]
     pub(crate) fn arguments(self) -> (u64, u64) {
         let from: u64 = self.mm.load(offset!(mm_arg_start));
@@ -121,7 +121,7 @@ impl Image {
         (from, until.saturating_sub(from))
     }
 
-    /// Where its stack begins.
+    /// Returns the start of its stack.
     #[inline(always)]
     pub(crate) fn stack(self) -> u64 {
         self.mm.load(offset!(mm_start_stack))

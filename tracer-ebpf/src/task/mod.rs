@@ -1,11 +1,11 @@
-//! The only module that reads `task_struct` and the structures that are reached from it.
+//! The only module that reads `task_struct` and the structures reached from it.
 //!
-//! - here: who a task is, as a pointer that the verifier knows by type;
-//! - `address.rs`: the same for tasks of which only the address is known;
-//! - `image.rs`: the program that a process runs: its file, its arguments, its working directory;
+//! - here: tasks as pointers that the verifier knows by type;
+//! - `address.rs`: tasks that are known only by their address;
+//! - `image.rs`: the image of a process: its executable, its arguments, its working directory;
 //! - `process.rs`: a process by the address of its leader, for the iterator;
-//! - `usage.rs`: what a process used;
-//! - `reaper.rs`: which process inherits the children of one that exits.
+//! - `usage.rs`: the resource usage of a process;
+//! - `reaper.rs`: the process that inherits the children of an exiting one.
 
 mod address;
 mod image;
@@ -36,7 +36,7 @@ const SIGNAL_GROUP_EXIT: u32 = 4;
 const PIDTYPE_PGID: u32 = 2;
 const PIDTYPE_SID: u32 = 3;
 
-/// A task the verifier knows by type.
+/// A task that the verifier knows by type.
 #[derive(Clone, Copy)]
 pub(crate) struct Task(Typed);
 
@@ -51,14 +51,14 @@ impl Task {
         Self(task)
     }
 
-    /// The running task. Only from 5.11 on.
+    /// Returns the running task. Only since 5.11.
     #[inline(always)]
     pub(crate) fn running() -> Self {
         // SAFETY: the helper takes no argument.
         Self::new(unsafe { bpf_get_current_task_btf() }.cast())
     }
 
-    /// Its address, which another task may have once this one is freed.
+    /// Returns its address, which another task may get once this one is freed.
     #[inline(always)]
     pub(crate) fn address(self) -> u64 {
         self.0.address()
@@ -94,37 +94,37 @@ impl Task {
         self.0.follow(offset!(task_signal))
     }
 
-    /// How often it, or one that it comes from, has exec'd.
+    /// Returns how often it or the ancestors it was copied from have exec'd.
     #[inline(always)]
     pub(crate) fn exec_id(self) -> u64 {
         self.0.load(offset!(task_self_exec_id))
     }
 
-    /// When it was created, by the boot clock.
+    /// Returns when it was created, by the boot clock.
     #[inline(always)]
     pub(crate) fn start_ns(self) -> u64 {
         self.0.load(offset!(task_start_boottime))
     }
 
-    /// Which process it belongs to, and which of its threads it is.
+    /// Returns its process and its thread.
     #[inline(always)]
     pub(crate) fn identity(self) -> TaskRef {
-        // A thread that is not the leader has a start of its own; the process started with its leader.
+        // A thread other than the leader has its own start time. The process started with its leader.
         let start_ns = self.leader().0.load(offset!(task_start_boottime));
         TaskRef { start_ns, tgid: self.tgid(), tid: self.tid() }
     }
 
-    /// Copies the name.
+    /// Returns the comm.
     #[inline(always)]
     pub(crate) fn comm(self) -> [u8; COMM_LEN] {
         let at = offset!(task_comm);
-        // As two words: the verifier takes loads of a char array of any width that lies within it.
+        // As two words: the verifier accepts loads of any width within a char array.
         let words: [u64; 2] = [self.0.load(at), self.0.load(at + 8)];
         // SAFETY: bytes have no invalid values, and the sizes are the same.
         unsafe { core::mem::transmute::<[u64; 2], [u8; COMM_LEN]>(words) }
     }
 
-    /// The name with zeroes behind its end, where kernels before 5.17 leave the rest of the former name (`__set_task_comm`):
+    /// Returns the comm with zeroes after its end. Kernels before 5.17 leave the rest of the old name there (`__set_task_comm`):
     /// <https://github.com/torvalds/linux/blob/830b3c68c1fb1e9176028d02ef86f3cf76aa2476/fs/exec.c>
     #[inline(always)]
     pub(crate) fn name(self) -> [u8; COMM_LEN] {
@@ -160,14 +160,14 @@ impl Task {
         }
     }
 
-    /// Real and effective user.
+    /// Returns the real and the effective user.
     #[inline(always)]
     pub(crate) fn users(self) -> [u32; 2] {
         let cred = self.cred();
         [cred.load(offset!(cred_uid)), cred.load(offset!(cred_euid))]
     }
 
-    /// Its cgroup in the hierarchy that was chosen.
+    /// Returns its cgroup in the chosen hierarchy.
     #[inline(always)]
     pub(crate) fn cgroup(self) -> u64 {
         if offset!(task_cgroups) == ABSENT {
@@ -187,7 +187,7 @@ impl Task {
         cgroup_id(set.follow(offset!(css_set_subsys) + 8 * controller).follow(offset!(css_cgroup)))
     }
 
-    /// Number of its mount namespace.
+    /// Returns the number of its mount namespace.
     #[inline(always)]
     pub(crate) fn mnt_ns(self) -> u32 {
         if offset!(task_nsproxy) == ABSENT || offset!(nsproxy_mnt_ns) == ABSENT {
@@ -196,7 +196,7 @@ impl Task {
         self.0.follow(offset!(task_nsproxy)).follow(offset!(nsproxy_mnt_ns)).load(offset!(mnt_ns_inum))
     }
 
-    /// Depth of its pid namespace, 0 for the initial one.
+    /// Returns the depth of its pid namespace, 0 for the initial one.
     #[inline(always)]
     pub(crate) fn ns_level(self) -> u32 {
         if offset!(task_thread_pid) == ABSENT {
@@ -205,21 +205,21 @@ impl Task {
         self.0.follow(offset!(task_thread_pid)).load(offset!(pid_level))
     }
 
-    /// Address of its pid in the namespace of a level. As a number: to a typed pointer the verifiers up to 6.1 do
-    /// not let a variable be added.
+    /// Returns the address of its pid in the namespace of a level. It is a number, because verifiers up to 6.1 refuse
+    /// to add a variable to a typed pointer.
     #[inline(always)]
     fn upid(self, level: u32) -> u64 {
         let pid: u64 = read(self.0.address(), offset!(task_thread_pid));
         pid + u64::from(offset!(pid_numbers)) + u64::from(level) * u64::from(offset!(upid_size))
     }
 
-    /// Its pid in the namespace of a level.
+    /// Returns its pid in the namespace of a level.
     #[inline(always)]
     pub(crate) fn pid_at_level(self, level: u32) -> u32 {
         read(self.upid(level), offset!(upid_nr))
     }
 
-    /// Number of its pid namespace, which is of this level.
+    /// Returns the number of its pid namespace, which has this level.
     #[inline(always)]
     pub(crate) fn pid_ns(self, level: u32) -> u32 {
         if offset!(upid_ns) == ABSENT {
@@ -228,26 +228,26 @@ impl Task {
         read(read(self.upid(level), offset!(upid_ns)), offset!(pid_ns_inum))
     }
 
-    /// The first process of its pid namespace, which is of this level.
+    /// Returns the init of its pid namespace, which has this level.
     #[inline(always)]
     pub(crate) fn ns_init(self, level: u32) -> TaskRef {
         let namespace = read(self.upid(level), offset!(upid_ns));
         identity_at(read(namespace, offset!(pid_ns_child_reaper)))
     }
 
-    /// True once the last thread of its process has begun to exit.
+    /// Returns true once the last thread of its process has begun to exit.
     #[inline(always)]
     pub(crate) fn is_group_dead(self) -> bool {
         self.signal().load::<u32>(offset!(signal_live)) == 0
     }
 
-    /// True if the OOM killer has chosen its process.
+    /// Returns true if the OOM killer has chosen its process.
     #[inline(always)]
     pub(crate) fn is_oom_victim(self) -> bool {
         !self.signal().follow(offset!(signal_oom_mm)).is_null()
     }
 
-    /// The status that `wait()` reports of the whole process once its last thread is gone ([`wait_task_zombie`]).
+    /// Returns the status that `wait()` reports for the process once its last thread is gone ([`wait_task_zombie`]).
     ///
     /// [`wait_task_zombie`]: https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/kernel/exit.c
     #[inline(always)]
@@ -260,22 +260,22 @@ impl Task {
         }
     }
 
-    /// True if a signal is the status of the whole process and yet none was delivered to it: the kernel ended its last
-    /// thread directly (`do_exit(SIGKILL)` of strict seccomp, an oops). Before 5.17 this also holds for a process of one
-    /// thread that unblocked a signal that was pending; since 6.0 it holds for none.
+    /// Returns true if the status of the process is a signal that was not delivered to it. Then the kernel ended its last
+    /// thread directly (`do_exit(SIGKILL)` of strict seccomp, an oops). Before 5.17 this is also true for a process with
+    /// one thread that unblocked a pending signal. Since 6.0 it is never true.
     #[inline(always)]
     pub(crate) fn ended_without_signal(self) -> bool {
         let flags: u32 = self.signal().load(offset!(signal_flags));
         flags & SIGNAL_GROUP_EXIT == 0 && self.group_status() & 0x7f != 0
     }
 
-    /// This thread's own exit code.
+    /// Returns the exit code of this thread.
     #[inline(always)]
     pub(crate) fn thread_status(self) -> u32 {
         self.0.load(offset!(task_exit_code))
     }
 
-    /// What it has set for a signal: the address of a function, `SIG_IGN` (1), or `SIG_DFL` (0).
+    /// Returns its handler of a signal: the address of a function, `SIG_IGN` (1), or `SIG_DFL` (0).
     #[inline(always)]
     pub(crate) fn handler(self, signal: u32) -> u64 {
         if offset!(task_sighand) == ABSENT || offset!(sighand_action) == ABSENT || offset!(k_sigaction_size) == ABSENT {
@@ -286,13 +286,13 @@ impl Task {
         read(sighand.address() + entry, offset!(k_sigaction_handler))
     }
 
-    /// Scheduler clock at which its runtime was last brought up to date.
+    /// Returns the scheduler clock at which its runtime was last updated.
     #[inline(always)]
     pub(crate) fn exec_start(self) -> u64 {
         self.0.load(offset!(task_exec_start))
     }
 
-    /// The run queue of the CPU that the task runs on.
+    /// Returns the run queue of the CPU that the task runs on.
     #[inline(always)]
     fn run_queue(self) -> Typed {
         if offset!(task_cfs_rq) == ABSENT || offset!(cfs_rq_rq) == ABSENT {
@@ -301,7 +301,7 @@ impl Task {
         self.0.follow(offset!(task_cfs_rq)).follow(offset!(cfs_rq_rq))
     }
 
-    /// The scheduler's clock when it was last updated, 0 if unknown.
+    /// Returns the last update of the scheduler's clock, 0 if unknown.
     #[inline(always)]
     pub(crate) fn rq_clock(self) -> u64 {
         if offset!(task_cfs_rq) == ABSENT || offset!(cfs_rq_rq) == ABSENT {
@@ -310,7 +310,7 @@ impl Task {
         self.run_queue().load(offset!(rq_clock))
     }
 
-    /// … less interrupt and stolen time.
+    /// Returns the same without interrupt and stolen time.
     #[inline(always)]
     pub(crate) fn rq_clock_task(self) -> u64 {
         let queue = self.run_queue();
@@ -318,7 +318,7 @@ impl Task {
     }
 }
 
-/// The inode number of a cgroup's directory.
+/// Returns the inode number of a cgroup's directory.
 #[inline(always)]
 pub(crate) fn cgroup_id(cgroup: Typed) -> u64 {
     if offset!(cgroup_kn) == ABSENT {
@@ -327,14 +327,14 @@ pub(crate) fn cgroup_id(cgroup: Typed) -> u64 {
     cgroup.follow(offset!(cgroup_kn)).load(offset!(kernfs_node_id))
 }
 
-/// The pid of a session or process group, in the initial namespace.
+/// Returns the pid of a session or process group in the initial namespace.
 #[inline(always)]
 fn pid_of_type(signal: Typed, kind: u32) -> u32 {
     let pid = signal.follow(offset!(signal_pids) + 8 * kind);
     read(pid.address(), offset!(pid_numbers) + offset!(upid_nr))
 }
 
-/// Controlling terminal as (major << 20) | minor, 0 if none.
+/// Returns the controlling terminal as (major << 20) | minor, 0 if none.
 #[inline(always)]
 fn tty(signal: Typed) -> u32 {
     if offset!(signal_tty) == ABSENT || offset!(tty_driver) == ABSENT {
@@ -351,7 +351,7 @@ fn tty(signal: Typed) -> u32 {
     (major << 20) | (first + index)
 }
 
-/// The top bit of each byte that is zero; of those behind the first such it may be set as well.
+/// Sets the top bit of each zero byte. Behind the first zero byte it may also set others.
 #[inline(always)]
 const fn zeroes(word: u64) -> u64 {
     word.wrapping_sub(0x0101_0101_0101_0101) & !word & 0x8080_8080_8080_8080
@@ -362,7 +362,7 @@ const fn has_nul(word: u64) -> bool {
     zeroes(word) != 0
 }
 
-/// The bytes before the first that is zero, and zeroes. All of them if none is.
+/// Keeps the bytes before the first zero byte and clears the rest.
 #[inline(always)]
 const fn before_nul(word: u64) -> u64 {
     let first = zeroes(word) & zeroes(word).wrapping_neg();

@@ -1,4 +1,4 @@
-//! A process by the address of its leader, also one whose leader has ended.
+//! A process by the address of its leader, even if the leader has exited.
 
 use tracer_common::limits::{COMM_LEN, MAX_EXIT_THREADS};
 use tracer_common::offsets::ABSENT;
@@ -9,7 +9,7 @@ use super::{PF_KTHREAD, PIDTYPE_PGID, PIDTYPE_SID};
 use crate::kernel::{offset, read};
 use crate::path::Place;
 
-/// `EXIT_DEAD` and `EXIT_ZOMBIE`. Both at once: a process waits for it at this moment.
+/// `EXIT_DEAD` and `EXIT_ZOMBIE`. Both are set while another process is reaping it.
 /// <https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/include/linux/sched.h>
 const EXIT_DEAD: u32 = 0x10;
 const EXIT_ZOMBIE: u32 = 0x20;
@@ -20,26 +20,26 @@ pub(crate) struct Process {
     /// Its leader.
     pub(crate) leader: u64,
     signal: u64,
-    /// The thread that has memory, directories and a control group: one that lives. A leader that has ended has none.
+    /// A living thread, which has memory, directories and a cgroup. An exited leader has none.
     thread: u64,
     /// Its memory, 0 if it has none.
     pub(crate) mm: u64,
 }
 
-/// How far the end of a process has come.
+/// The stage of a process's exit.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
     /// It lives.
     None,
-    /// No thread of it lives.
+    /// None of its threads lives.
     Under,
-    /// It can be waited for.
+    /// It can be reaped.
     Zombie,
-    /// It has been waited for.
+    /// It has been reaped.
     Gone,
 }
 
-/// The process with this leader.
+/// Returns the process with this leader.
 #[inline(always)]
 pub(crate) fn process_at(leader: u64) -> Process {
     let signal: u64 = read(leader, offset!(task_signal));
@@ -79,7 +79,7 @@ impl Process {
         read(self.leader, offset!(task_comm))
     }
 
-    /// Whether it has ended. While a thread execs or the leader has ended, this is what says that it lives.
+    /// Returns the stage of its exit. It lives also while a thread execs, and after its leader has exited.
     #[inline(always)]
     pub(crate) fn end(self) -> End {
         if read::<u32>(self.signal, offset!(signal_live)) != 0 {
@@ -94,7 +94,7 @@ impl Process {
         }
     }
 
-    /// Depth of its pid namespace, 0 for the initial one.
+    /// Returns the depth of its pid namespace, 0 for the initial one.
     #[inline(always)]
     pub(crate) fn ns_level(self) -> u32 {
         if offset!(task_thread_pid) == ABSENT || offset!(upid_size) == ABSENT {
@@ -103,7 +103,7 @@ impl Process {
         read(read(self.leader, offset!(task_thread_pid)), offset!(pid_level))
     }
 
-    /// Its pid in the namespace of a level.
+    /// Returns its pid in the namespace of a level.
     #[inline(always)]
     pub(crate) fn pid_at_level(self, level: u32) -> u32 {
         let pid: u64 = read(self.leader, offset!(task_thread_pid));
@@ -137,7 +137,7 @@ impl Process {
         if pid == 0 { 0 } else { read(pid, offset!(pid_numbers) + offset!(upid_nr)) }
     }
 
-    /// Controlling terminal as (major << 20) | minor, 0 if none.
+    /// Returns the controlling terminal as (major << 20) | minor, 0 if none.
     #[inline(always)]
     fn tty(self) -> u32 {
         if offset!(signal_tty) == ABSENT || offset!(tty_driver) == ABSENT {
@@ -153,7 +153,7 @@ impl Process {
         (major << 20) | (first + read::<u32>(tty, offset!(tty_index)))
     }
 
-    /// The program that it runs.
+    /// Returns its executable.
     #[inline(always)]
     pub(crate) fn exe(self) -> Place {
         let file: u64 = if self.mm == 0 { 0 } else { read(self.mm, offset!(mm_exe_file)) };
@@ -163,7 +163,7 @@ impl Process {
         Place { mount: read(file, offset!(file_mnt)), dentry: read(file, offset!(file_dentry)) }
     }
 
-    /// Its working directory.
+    /// Returns its working directory.
     #[inline(always)]
     pub(crate) fn cwd(self) -> Place {
         let fs: u64 = read(self.thread, offset!(task_fs));

@@ -1,4 +1,4 @@
-//! Which process inherits the children of one that exits.
+//! The process that inherits the children of an exiting one.
 
 use tracer_common::limits::MAX_REAPER_DEPTH;
 use tracer_common::offsets::ABSENT;
@@ -7,19 +7,19 @@ use tracer_common::record::TaskRef;
 use super::{Task, identity_at};
 use crate::kernel::{Typed, offset, read};
 
-/// Which process inherits the children of one that exits now.
+/// The process that inherits the children of one that exits now.
 pub(crate) struct Reaper {
     pub(crate) task: TaskRef,
-    /// A child subreaper, not the namespace's init.
+    /// True for a child subreaper, false for the namespace's init.
     pub(crate) subreaper: bool,
-    /// The process is itself the namespace's init.
+    /// True if the exiting process is itself the namespace's init.
     pub(crate) is_self: bool,
-    /// There are more ancestors than are looked at: it is not known.
+    /// True if there are too many ancestors to check, so the reaper is unknown.
     pub(crate) deep: bool,
 }
 
-/// As [`find_new_reaper`] once no thread of the process is left: the nearest living ancestor in the same pid namespace that
-/// is a child subreaper, else the namespace's init.
+/// Does what [`find_new_reaper`] does after the last thread has exited. Returns the nearest living child subreaper among
+/// the ancestors in the same pid namespace, or else the namespace's init.
 ///
 /// [`find_new_reaper`]: https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/kernel/exit.c
 #[inline(always)]
@@ -30,8 +30,8 @@ pub(crate) fn reaper(task: Task) -> Reaper {
         if !bit(task.signal(), offset!(signal_has_child_subreaper)) {
             break 'subreaper;
         }
-        // By address, not by type: for each typed load the verifier looks through the members of the structure. Times the
-        // depth, that took it half a second.
+        // By address, not by type: for each typed load the verifier searches the members of the structure. Times the
+        // depth, that took half a second.
         let mut ancestor = task.real_parent().0.address();
         for _ in 0..MAX_REAPER_DEPTH {
             let pid: u64 = read(ancestor, offset!(task_thread_pid));

@@ -1,4 +1,4 @@
-//! What a process used.
+//! The resource usage of a process.
 
 use tracer_common::limits::MAX_EXIT_THREADS;
 use tracer_common::offsets::ABSENT;
@@ -7,7 +7,7 @@ use tracer_common::record::Usage;
 use super::Task;
 use crate::kernel::{Typed, offset, read};
 
-/// What one thread used.
+/// Writes the usage of one thread.
 ///
 /// # Safety
 /// `usage` is valid for writes.
@@ -31,9 +31,9 @@ pub(crate) unsafe fn usage_of_thread(usage: *mut Usage, task: Task) {
     }
 }
 
-/// What the process used: its last thread, the released threads (which the kernel sums in `signal_struct`:
-/// [`__exit_signal`]), and exited threads that are not released (a leader that exited first). False if it is short of some
-/// threads, because there were too many.
+/// Writes the usage of the process: its last thread, the released threads, and exited threads that are not yet released
+/// (a leader that exited first). The kernel sums the released ones in `signal_struct` ([`__exit_signal`]). Returns false
+/// if there were too many threads to read.
 ///
 /// # Safety
 /// `usage` is valid for writes.
@@ -68,8 +68,8 @@ pub(crate) unsafe fn usage_of_group(usage: *mut Usage, task: Task) -> bool {
     }
 }
 
-/// Adds the threads that are still on the list of the process, without the one that exits now. False if there are more than
-/// can be read.
+/// Adds the threads that are still on the list of the process, except the one that exits now. Returns false if there
+/// are too many to read.
 ///
 /// # Safety
 /// `usage` is valid for reads and writes.
@@ -108,7 +108,7 @@ unsafe fn add_unreleased(usage: *mut Usage, this: u64, signal: Typed) -> bool {
     false
 }
 
-/// Two counters, with one read where they lie side by side as they do on every kernel so far.
+/// Reads two counters, with one read if they are adjacent, as on every kernel so far.
 #[inline(always)]
 fn pair(thread: u64, first: u32, second: u32) -> [u64; 2] {
     if second == first + 8 { read(thread, first) } else { [read(thread, first), read(thread, second)] }

@@ -1,26 +1,26 @@
-//! Who came from whom, by the line of those who created each other, with something noted of each.
+//! The tree of processes by creator, with a note on each process.
 
 use rustc_hash::FxHashMap;
 
 use crate::event::id::ProcessId;
 use crate::event::{Ancestor, Kind, Process};
 
-/// Most steps from a process up to its ancestors: nobody nests deeper for a purpose.
+/// Largest number of steps from a process up to its ancestors. No real workload nests deeper.
 const MAX_DEPTH: usize = 256;
 
-/// A process that lives, or through which a living one descends.
+/// A living process, or an exited one with living descendants.
 #[derive(Debug)]
 struct Node<T> {
     process: Box<Process>,
-    /// Who created it: a later change of parent does not change where it came from.
+    /// The process that created it. A later reparent does not change this.
     above: Option<ProcessId>,
-    /// How many nodes are right below.
+    /// Number of nodes directly below.
     below: u32,
     living: bool,
     note: T,
 }
 
-/// All processes that live, by the line of those who created them.
+/// All living processes, linked to their creators.
 #[derive(Debug)]
 pub(crate) struct Lineage<T> {
     nodes: FxHashMap<ProcessId, Node<T>>,
@@ -37,16 +37,16 @@ impl<T: Default> Lineage<T> {
         self.nodes.contains_key(&id)
     }
 
-    /// Takes in what is said about a process. A new one gets its place below whoever created it.
+    /// Takes in an event of a process. A new process gets its place below its creator.
     pub(crate) fn learn(&mut self, kind: Kind, process: &Process, note: T) {
-        let reborn = kind == Kind::Fork;
+        let is_fork = kind == Kind::Fork;
         match self.nodes.get_mut(&process.id) {
-            Some(node) if !reborn => {
+            Some(node) if !is_fork => {
                 if matches!(kind, Kind::Exec | Kind::Process) {
                     *node.process = process.clone();
                 }
             }
-            // An id of which the end was lost, or that stands for two within one clock tick.
+            // The exit of the last process with this id was lost. Or two processes got the id within one clock tick.
             Some(_) => {
                 self.end(process.id);
                 self.insert(process, note);
@@ -57,15 +57,15 @@ impl<T: Default> Lineage<T> {
 
     fn insert(&mut self, process: &Process, note: T) {
         let above = process.creator_id.or(process.parent_id);
-        // Whose creator is not known comes from nobody. Below a dead one with the same id there may still be others,
-        // of whom nobody can tell whose they are: they stay there, and nobody descends from himself.
+        // A process of an unknown creator is a root. An exited process with the same id may still have descendants.
+        // It is unclear to which of the two they belong, so they stay. No process descends from itself.
         let above = above.filter(|&above| self.knows(above) && !self.descends(above, process.id));
         if let Some(node) = above.and_then(|above| self.nodes.get_mut(&above)) {
             node.below += 1;
         }
-        let below = self.nodes.get(&process.id).map_or(0, |dead| dead.below);
+        let below = self.nodes.get(&process.id).map_or(0, |exited| exited.below);
         let fresh = Node { process: Box::new(process.clone()), above, below, living: true, note };
-        if let Some(before) = self.nodes.insert(process.id, fresh).and_then(|dead| dead.above) {
+        if let Some(before) = self.nodes.insert(process.id, fresh).and_then(|exited| exited.above) {
             if let Some(node) = self.nodes.get_mut(&before) {
                 node.below = node.below.saturating_sub(1);
             }
@@ -73,7 +73,7 @@ impl<T: Default> Lineage<T> {
         }
     }
 
-    /// Who descends from whom among many at once, which may come in any order.
+    /// Takes in many processes at once, in any order, and links them to their creators.
     pub(crate) fn adopt(&mut self, processes: &[&Process]) {
         for process in processes {
             self.learn(Kind::Process, process, T::default());
@@ -97,7 +97,7 @@ impl<T: Default> Lineage<T> {
         std::iter::successors(Some(id), |id| self.nodes.get(id)?.above).take(MAX_DEPTH).any(|id| id == from)
     }
 
-    /// It has ended; it is kept only while others descend through it.
+    /// Marks a process as exited. Its node stays only while it has living descendants.
     pub(crate) fn end(&mut self, id: ProcessId) {
         if let Some(node) = self.nodes.get_mut(&id) {
             node.living = false;
@@ -105,7 +105,7 @@ impl<T: Default> Lineage<T> {
         self.release(id);
     }
 
-    /// Lets go of a dead node through which nobody descends any more, and of those above that only it kept.
+    /// Removes the node of an exited process that has no descendants, and the exited ancestors that only it kept.
     fn release(&mut self, mut id: ProcessId) {
         while self.nodes.get(&id).is_some_and(|node| !node.living && node.below == 0) {
             let Some(above) = self.nodes.remove(&id).and_then(|node| node.above) else { return };
@@ -116,8 +116,9 @@ impl<T: Default> Lineage<T> {
         }
     }
 
-    /// The next living ancestor. The dead in between are passed over for good, so that an endless chain of processes
-    /// that each make the next keeps nobody.
+    /// Returns the next living ancestor and unlinks the exited processes in between.
+    ///
+    /// So an endless chain of processes that each fork the next one keeps no nodes.
     fn next_above(&mut self, id: ProcessId) -> Option<ProcessId> {
         loop {
             let above = self.nodes.get(&id)?.above?;
@@ -137,7 +138,7 @@ impl<T: Default> Lineage<T> {
         }
     }
 
-    /// A process and its living ancestors, nearest first.
+    /// Lists a process and its living ancestors, nearest first.
     pub(crate) fn line(&mut self, id: ProcessId, out: &mut Vec<ProcessId>) {
         out.clear();
         let mut next = self.nodes.contains_key(&id).then_some(id);
@@ -147,12 +148,12 @@ impl<T: Default> Lineage<T> {
         }
     }
 
-    /// True for one that nobody is known to have created: init, kthreadd.
+    /// Returns true for a process without a known creator: init, kthreadd.
     pub(crate) fn is_root(&self, id: ProcessId) -> bool {
         self.nodes.get(&id).is_none_or(|node| node.above.is_none())
     }
 
-    /// Who created it, whether that one lives or not.
+    /// Returns the creator of a process, living or exited.
     pub(crate) fn above(&self, id: ProcessId) -> Option<ProcessId> {
         self.nodes.get(&id)?.above
     }
@@ -165,17 +166,17 @@ impl<T: Default> Lineage<T> {
         Some(&mut self.nodes.get_mut(&id)?.note)
     }
 
-    /// All that live, with what is noted of them.
+    /// Returns all living processes with their creators and notes.
     pub(crate) fn living(&self) -> impl Iterator<Item = (&Process, Option<ProcessId>, &T)> {
         self.nodes.values().filter(|node| node.living).map(|node| (&*node.process, node.above, &node.note))
     }
 
-    /// A process that lives.
+    /// Returns a living process.
     pub(crate) fn process(&self, id: ProcessId) -> Option<&Process> {
         self.nodes.get(&id).filter(|node| node.living).map(|node| &*node.process)
     }
 
-    /// The ancestors of a process, as a line shows them.
+    /// Returns the living ancestors of a process as an event shows them.
     pub(crate) fn ancestors(&mut self, id: ProcessId) -> Vec<Ancestor> {
         let mut line = Vec::new();
         self.line(id, &mut line);
@@ -183,7 +184,6 @@ impl<T: Default> Lineage<T> {
         known.map(|p| Ancestor { id: p.id, pid: p.pid, comm: p.image.comm.clone(), exe: p.image.exe.clone() }).collect()
     }
 
-    /// How many nodes there are.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.nodes.len()

@@ -1,4 +1,4 @@
-//! What events add up to: storms, container rosters, container starts, `PATH` searches. All of it is pure.
+//! Summaries of events: storms, container rosters, container starts, `PATH` searches. All of it is pure.
 
 pub mod audit;
 pub(crate) mod lineage;

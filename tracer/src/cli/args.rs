@@ -15,7 +15,7 @@ use tracer_common::limits::{ARGV_DEFAULT_BYTES, ARGV_MAX_BYTES, RING_DEFAULT_BYT
 use super::UsageError;
 use crate::event::{Filtering, Kind};
 use crate::filter::pushdown::{self, Needs, Pushdown};
-use crate::filter::{self, Filter, Not, Spec};
+use crate::filter::{self, Criteria, Filter, Spec};
 use crate::kernel::hierarchy::Hierarchy;
 use crate::source::live::{ExecFailures, MAX_MEMORY};
 use crate::sys::passwd;
@@ -92,7 +92,8 @@ impl FilterArgs {
         let (units, not_units) = split(&self.unit);
         let (cgroups, not_cgroups) = split(&self.cgroup);
         let (kinds, not_kinds) = split(&self.event);
-        let not = Not {
+        let only = Criteria { pids, uids, comm, exe, containers, units, cgroups, kinds };
+        let not = Criteria {
             pids: not_pids,
             uids: not_uids,
             comm: not_comm,
@@ -102,7 +103,7 @@ impl FilterArgs {
             cgroups: not_cgroups,
             kinds: not_kinds,
         };
-        Spec { pids, engines: false, uids, comm, exe, containers, units, cgroups, kinds, not, until_reaped: false }
+        Spec { only, not, ..Spec::default() }
     }
 
     /// Every pid that is named: they have to exist.

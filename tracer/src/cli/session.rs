@@ -98,7 +98,8 @@ pub(super) fn run(mut plan: run::Plan) -> anyhow::Result<ExitCode> {
     runtime()?.block_on(async {
         let mut held = Held::start(&plan.command, signals)?;
         let tracer = if plan.containers == Containers::Anywhere {
-            let spec = Spec { pids: vec![held.pid()], engines: true, ..plan.spec.clone() };
+            let mut spec = Spec { engines: true, ..plan.spec.clone() };
+            spec.only.pids = vec![held.pid()];
             plan.filter = Filter::new(&spec)?;
             builder(&plan.capture).start()?
         } else {

@@ -1,4 +1,4 @@
-//! What the running kernel and our privileges allow, found by trying.
+//! Checks what the running kernel and our privileges allow, by trying it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -9,8 +9,8 @@ use tracer_common::offsets::{Offsets, Want};
 
 use crate::doctor::{Area, Check, Program, Status};
 use crate::kernel::btf::{self, Btf};
-use crate::kernel::capabilities::{self, Capability, Held};
-use crate::kernel::error::LoadError;
+use crate::kernel::capabilities::{self, Capabilities, Capability};
+use crate::kernel::error::{LoadError, MEMLOCK_REMEDY};
 use crate::kernel::exec_failed;
 use crate::kernel::fallback;
 use crate::kernel::hierarchy::Hierarchy;
@@ -19,19 +19,19 @@ use crate::kernel::hook::{
 };
 use crate::kernel::iterator;
 use crate::kernel::memlock;
-use crate::kernel::nonpreemptible;
 use crate::kernel::object::{Loader, Object};
 use crate::kernel::options::{KernelOptions, Selection};
-use crate::kernel::preflight::{self, PlaceError};
+use crate::kernel::preflight::{self, PreflightError};
+use crate::kernel::release;
 use crate::kernel::running_btf;
 use crate::kernel::visibility::{self, Unseen, What};
 use crate::sys::procfs::{self, BOOT_ID, Mounted};
 
-/// What capabilities are for, and what it means to be without.
+/// The use of each capability, and the result without it.
 const CAPABILITIES: [(Capability, &str, Status); 5] = [
     (capabilities::BPF, "loading BPF programs", Status::Failed),
     (capabilities::PERFMON, "attaching them to tracepoints", Status::Failed),
-    (capabilities::SYS_PTRACE, "exe and cwd of other users' processes that run already", Status::Missing),
+    (capabilities::SYS_PTRACE, "exe and cwd of other users' running processes", Status::Missing),
     (
         capabilities::DAC_READ_SEARCH,
         "names and images of containers, which are in files that only root can read",
@@ -40,7 +40,7 @@ const CAPABILITIES: [(Capability, &str, Status); 5] = [
     (capabilities::SYS_RESOURCE, "raising the memlock limit before 5.11", Status::Fallback),
 ];
 
-/// Tries everything that tracing needs, in the order in which it needs it.
+/// Checks everything that tracing needs, in the order in which it needs it.
 pub fn checks(btf_file: Option<&Path>) -> Vec<Check> {
     let mut out = Vec::new();
     privileges(&mut out);
@@ -52,7 +52,7 @@ pub fn checks(btf_file: Option<&Path>) -> Vec<Check> {
             let name = match btf_file {
                 Some(file) => file.display().to_string(),
                 None if Path::new(btf::VMLINUX).exists() => btf::VMLINUX.to_owned(),
-                None => format!("there is no {}; the kernel gave it by bpf(2)", btf::VMLINUX),
+                None => format!("there is no {}; read by bpf(2)", btf::VMLINUX),
             };
             out.push(Check::new(Area::Kernel, "BTF", Status::Ok, name));
             fields(&btf, &mut out);
@@ -71,7 +71,7 @@ pub fn checks(btf_file: Option<&Path>) -> Vec<Check> {
 }
 
 fn privileges(out: &mut Vec<Check>) {
-    let held = Held::now();
+    let held = Capabilities::current();
     let uid = nix::unistd::geteuid();
     out.push(Check::new(Area::Privilege, "user", Status::Ok, format!("effective uid {uid}")));
     for (capability, gives, without) in CAPABILITIES {
@@ -85,18 +85,18 @@ fn privileges(out: &mut Vec<Check>) {
 }
 
 fn kernel(out: &mut Vec<Check>) {
-    // Without `/proc` they are not known, and that is said elsewhere.
-    let failed = |name: &str, error: PlaceError| {
+    // Without `/proc` the namespaces are unknown. Another check reports that.
+    let failed = |name: &str, error: PreflightError| {
         Check::new(Area::Kernel, name, Status::Failed, error.detail()).remedy(error.remedy())
     };
     let good = |name: &str| Check::new(Area::Kernel, name, Status::Ok, "the initial one");
     match preflight::check() {
         Ok(()) => out.extend([good("pid namespace"), good("time namespace")]),
-        Err(error @ PlaceError::Namespace) => out.push(failed("pid namespace", error)),
-        Err(error @ PlaceError::TimeNamespace) => {
+        Err(error @ PreflightError::Namespace) => out.push(failed("pid namespace", error)),
+        Err(error @ PreflightError::TimeNamespace) => {
             out.extend([good("pid namespace"), failed("time namespace", error)]);
         }
-        Err(PlaceError::NoProc | PlaceError::ForeignProc) => {}
+        Err(PreflightError::NoProc | PreflightError::ForeignProc) => {}
     }
     let read = |path: &str| fs::read_to_string(path).map(|text| text.trim().to_owned());
     let name = nix::sys::utsname::uname();
@@ -111,7 +111,7 @@ fn kernel(out: &mut Vec<Check>) {
         Some(remedy) => check.remedy(remedy),
         None => check,
     });
-    // "[none] integrity confidentiality": the last keeps BPF from reading kernel memory (security/lockdown).
+    // "[none] integrity confidentiality": the last one prevents BPF from reading kernel memory (security/lockdown).
     if let Ok(lockdown) = read("/sys/kernel/security/lockdown") {
         let locked = lockdown.contains("[confidentiality]");
         let check = Check::new(Area::Kernel, "lockdown", if locked { Status::Failed } else { Status::Ok }, lockdown);
@@ -137,7 +137,7 @@ fn mounts(out: &mut Vec<Check>) {
     out.push(match (preflight::proc_is_mounted(), hidden) {
         (Err(error), _) => Check::new(Area::Mount, "/proc", Status::Failed, error.detail()).remedy(error.remedy()),
         (Ok(()), Some(unseen)) => missing(Area::Mount, "/proc", &unseen),
-        (Ok(()), None) => Check::new(Area::Mount, "/proc", Status::Ok, "mounted: what already runs is known"),
+        (Ok(()), None) => Check::new(Area::Mount, "/proc", Status::Ok, "mounted: running processes are known"),
     });
     if Mounted::now().processes_only {
         let (status, where_from) = match procfs::read(BOOT_ID) {
@@ -148,7 +148,7 @@ fn mounts(out: &mut Vec<Check>) {
         out.push(Check::new(Area::Mount, "/proc/sys", status, detail));
     }
     let hierarchy = Hierarchy::of_proc();
-    let name = format!("control groups are those of {}", hierarchy.name());
+    let name = format!("control groups come from {}", hierarchy.name());
     let outside = visibility::unseen().into_iter().find(|unseen| unseen.what == What::Paths);
     out.push(match (&hierarchy.mount, outside) {
         (_, Some(unseen)) => missing(Area::Mount, "cgroup", &unseen),
@@ -156,7 +156,7 @@ fn mounts(out: &mut Vec<Check>) {
             Check::new(Area::Mount, "cgroup", Status::Ok, format!("{name}, at {}", mount.at.display()))
         }
         (None, None) => {
-            let detail = format!("{name}, which is not mounted: of those that are there only the path is known");
+            let detail = format!("{name}, which is not mounted: of existing ones only the path is known");
             Check::new(Area::Mount, "cgroup", Status::Missing, detail)
         }
     });
@@ -164,7 +164,7 @@ fn mounts(out: &mut Vec<Check>) {
         Area::Mount,
         "tracefs",
         Status::Ok,
-        "not needed: BTF tracepoints are attached by their type; where trace events are, it is mounted privately",
+        "not needed for BTF tracepoints; mounted privately where trace events need it",
     ));
 }
 
@@ -181,19 +181,19 @@ fn limits(out: &mut Vec<Check>) {
         };
         out.push(if !memlock::counts() {
             check(Status::Ok, "only counts before 5.11")
-        } else if hard == u64::MAX || Held::now().has(capabilities::SYS_RESOURCE) {
+        } else if hard == u64::MAX || Capabilities::current().has(capabilities::SYS_RESOURCE) {
             check(Status::Ok, "will be raised")
         } else {
-            check(Status::Fallback, "cannot be raised: the ring buffer is as small as it has to be")
-                .remedy(format!("{}, before tracer runs; LimitMEMLOCK=infinity in a unit", memlock::REMEDY))
+            check(Status::Fallback, "cannot be raised: the ring buffer may be smaller")
+                .remedy(format!("{}, before tracer runs; LimitMEMLOCK=infinity in a unit", MEMLOCK_REMEDY))
         });
     }
 }
 
-/// Each member that the programs read.
+/// Checks each member that the programs read.
 fn fields(btf: &Btf, out: &mut Vec<Check>) {
-    // What is to be known of events is of interest only where they are taken.
-    let all = Offsets::MEMBERS.iter().filter(|member| member.want != Want::Event || nonpreemptible::is_needed());
+    // Members of trace events matter only on kernels where those are used.
+    let all = Offsets::MEMBERS.iter().filter(|member| member.want != Want::Event || release::skips_preempted());
     for member in all {
         let name = match member.path {
             "#size" => format!("sizeof {}", member.of),
@@ -204,12 +204,9 @@ fn fields(btf: &Btf, out: &mut Vec<Check>) {
             (Some(offset), _) => Check::new(Area::Field, name, Status::Ok, format!("offset {offset}")),
             (None, Want::Needed) => Check::new(Area::Field, name, Status::Failed, "this kernel has no such member")
                 .remedy("report this kernel: its structures are not known to tracer"),
-            (None, _) => Check::new(
-                Area::Field,
-                name,
-                Status::Missing,
-                "this kernel has no such member: what it tells is left out",
-            ),
+            (None, _) => {
+                Check::new(Area::Field, name, Status::Missing, "this kernel has no such member: its value is left out")
+            }
         });
     }
 }
@@ -225,23 +222,23 @@ fn attach(btf: &Btf, btf_file: Option<&Path>, out: &mut Vec<Check>) {
         return;
     };
     let hooks: Vec<Hook> = hooks(btf).into_iter().chain([REAP, CGROUP_RENAME]).collect();
-    let instead_of = |hook: &Hook| if nonpreemptible::is_needed() { hook.stand_ins } else { &[] };
-    let instead: Vec<Hook> = hooks.iter().flat_map(instead_of).copied().collect();
+    let stand_ins_of = |hook: &Hook| if release::skips_preempted() { hook.stand_ins } else { &[] };
+    let stand_ins: Vec<Hook> = hooks.iter().flat_map(stand_ins_of).copied().collect();
     let mut verified = Verified::default();
-    // Attached is the last: what is tracked only, so that nothing comes of it.
+    // The last variation is the one that is attached. It reports tracked processes only, so it reports nothing.
     for (hierarchy, options) in variations {
-        object.load_ahead(hooks.iter().chain(&instead).chain([&RUNNING]).chain(&BY_FUNCTION).chain(&BY_TRACEPOINT));
-        verified.load(&mut object, hooks.iter().chain(&instead).chain([&RUNNING]));
+        object.load_ahead(hooks.iter().chain(&stand_ins).chain([&RUNNING]).chain(&BY_FUNCTION).chain(&BY_TRACEPOINT));
+        verified.load(&mut object, hooks.iter().chain(&stand_ins).chain([&RUNNING]));
         let KernelOptions { ring_bytes, max_tracked, .. } = fitting;
         let options = KernelOptions { ring_bytes, max_tracked, ..options };
-        if let Err(error) = object.vary(btf, &hierarchy, &options) {
+        if let Err(error) = object.reopen(btf, &hierarchy, &options) {
             out.push(failed("BPF maps", Status::Failed, &error));
             return;
         }
     }
     for hook in hooks {
-        // Where programs are preempted there may be others that are not.
-        let others = instead_of(&hook);
+        // Where the kernel skips preempted programs, there may be stand-ins.
+        let others = stand_ins_of(&hook);
         let mut refused = None;
         for other in others {
             match verified.attach(&mut object, other) {
@@ -251,7 +248,7 @@ fn attach(btf: &Btf, btf_file: Option<&Path>, out: &mut Vec<Check>) {
             }
         }
         if !others.is_empty() && refused.is_none() {
-            // It is there for kernels that refuse those.
+            // The hook itself is for kernels that refuse the stand-ins.
             if let Some(check) = out.last_mut() {
                 check.spare.extend(verified.accepted(&[hook]));
             }
@@ -281,7 +278,7 @@ fn attach(btf: &Btf, btf_file: Option<&Path>, out: &mut Vec<Check>) {
     exec_failures(&mut object, &mut verified, out);
 }
 
-/// Which filters the kernel side can do.
+/// Checks which filters the kernel side can apply.
 fn filters(btf: &Btf, out: &mut Vec<Check>) {
     let missing = out.iter().find(|check| {
         [CGROUP_MKDIR, CGROUP_ATTACH].iter().any(|hook| hook.tracepoint == check.name) && check.status != Status::Ok
@@ -293,20 +290,21 @@ fn filters(btf: &Btf, out: &mut Vec<Check>) {
     };
     out.push(match why {
         None => {
-            let detail = "--pid, --uid, --cgroup, --unit and --container are done in the kernel (tracer stream)";
+            let detail = "--pid, --uid, --cgroup, --unit and --container filter in the kernel (tracer stream)";
             Check::new(Area::Kernel, "filters", Status::Ok, detail)
         }
         Some(why) => {
-            let detail = format!("--cgroup, --unit and --container are done in user space: {why}");
+            let detail = format!("--cgroup, --unit and --container filter in user space: {why}");
             Check::new(Area::Kernel, "filters", Status::Fallback, detail)
         }
     });
 }
 
-/// Every way to set the switches that cut code away: of a program the verifier sees only what is left. The last one
-/// reports nothing until something is tracked.
+/// Returns combinations of the constants that remove code: the verifier sees only the remaining code.
+///
+/// The last one reports nothing until a process is tracked.
 fn variations(btf: &Btf, btf_file: Option<&Path>) -> Vec<(Hierarchy, KernelOptions)> {
-    // What `reap` switches is within what a filter does; the others are beside each other.
+    // `reap` only affects code of a filter. The others are independent.
     let [v1, v2] = Hierarchy::kinds(btf);
     let switches = [
         (false, Selection::All, false, v1.clone()),
@@ -326,13 +324,13 @@ fn variations(btf: &Btf, btf_file: Option<&Path>) -> Vec<(Hierarchy, KernelOptio
     switches.into_iter().map(options).collect()
 }
 
-/// What the verifier said to the variations.
+/// The results of the verifier for all variations.
 #[derive(Default)]
 struct Verified {
     instructions: BTreeMap<&'static str, u32>,
     /// Programs that were loaded at least once.
     loaded: BTreeSet<&'static str>,
-    /// Programs of which it refused a variation.
+    /// Programs with a refused variation.
     refused: BTreeMap<&'static str, LoadError>,
 }
 
@@ -344,7 +342,7 @@ impl Verified {
                 Err(error) => drop(self.refused.entry(hook.program).or_insert(error)),
             }
         }
-        // Of those the first that works is taken, so it is no matter yet if one does not.
+        // Only the first of these that works is needed, so a refused one is harmless here.
         for hook in BY_FUNCTION.iter().chain(&BY_TRACEPOINT) {
             if object.load(hook).is_ok() {
                 self.count(object, hook);
@@ -352,15 +350,15 @@ impl Verified {
         }
     }
 
-    /// Attaches a program for a moment, unless a variation of it was refused.
+    /// Attaches a program briefly, unless a variation of it was refused.
     fn attach(&mut self, object: &mut Object, hook: &Hook) -> Result<Check, LoadError> {
         if let Some(error) = self.refused.remove(hook.program) {
             return Err(error);
         }
         object.load(hook).and_then(|()| object.attach(hook))?;
         let program = self.program(object, hook);
-        let (told, use_of) = (told(&program), if *hook == REAP { "; for --reap" } else { "" });
-        let detail = format!("program {}: loads and attaches{told}{use_of}", hook.program);
+        let (count, use_of) = (count_of(&program), if *hook == REAP { "; for --reap" } else { "" });
+        let detail = format!("program {}: loads and attaches{count}{use_of}", hook.program);
         Ok(Check::new(Area::Hook, hook.tracepoint, Status::Ok, detail).programs(vec![program]))
     }
 
@@ -372,28 +370,28 @@ impl Verified {
         }
     }
 
-    /// A program that has just been loaded once more.
+    /// Returns a program that was just loaded again.
     fn program(&mut self, object: &Object, hook: &Hook) -> Program {
         self.count(object, hook);
-        self.told(hook)
+        self.counted(hook)
     }
 
-    fn told(&self, hook: &Hook) -> Program {
+    fn counted(&self, hook: &Hook) -> Program {
         Program { name: hook.program.to_owned(), instructions: self.instructions.get(hook.program).copied() }
     }
 
-    /// The programs of these hooks of which every variation was accepted, though another way is taken.
+    /// Returns the programs of these hooks whose variations were all accepted.
     fn accepted(&self, hooks: &[Hook]) -> Vec<Program> {
         let accepted = |hook: &&Hook| self.loaded.contains(hook.program) && !self.refused.contains_key(hook.program);
-        hooks.iter().filter(accepted).map(|hook| self.told(hook)).collect()
+        hooks.iter().filter(accepted).map(|hook| self.counted(hook)).collect()
     }
 }
 
-fn told(program: &Program) -> String {
+fn count_of(program: &Program) -> String {
     program.instructions.map(|count| format!(", {count} instructions verified")).unwrap_or_default()
 }
 
-/// Which way `--exec-failed` would take.
+/// Checks which hooks `--exec-failed` would use.
 fn exec_failures(object: &mut Object, verified: &mut Verified, out: &mut Vec<Check>) {
     const NAME: &str = "--exec-failed";
     let mut fits = |hooks: &[Hook; 2]| {
@@ -402,12 +400,12 @@ fn exec_failures(object: &mut Object, verified: &mut Verified, out: &mut Vec<Che
             object.unload(hook);
         }
         let programs = programs?;
-        let told = told(&programs[0]);
-        let detail = format!("{}: program {} loads and attaches{told}", hooks[0].name(), hooks[0].program);
+        let count = count_of(&programs[0]);
+        let detail = format!("{}: program {} loads and attaches{count}", hooks[0].name(), hooks[0].program);
         Ok::<_, LoadError>((detail, programs))
     };
     if let Ok((detail, programs)) = fits(&BY_FUNCTION) {
-        let detail = detail + "; nobody else is slower for it";
+        let detail = detail + "; it slows nothing else";
         let spare = verified.accepted(&BY_TRACEPOINT);
         out.push(Check::new(Area::Hook, NAME, Status::Ok, detail).programs(programs).spare(spare));
         return;
@@ -425,7 +423,7 @@ fn exec_failures(object: &mut Object, verified: &mut Verified, out: &mut Vec<Che
 
 fn fallback(hook: &Hook) -> Option<Check> {
     (*hook == EXIT_BY_LIVE).then(|| {
-        let detail = "not given by this kernel (it is since 6.16): signal->live is read instead";
+        let detail = "absent before 6.16: signal->live is read instead";
         Check::new(Area::Hook, "sched_process_exit group_dead", Status::Fallback, detail)
     })
 }
@@ -433,8 +431,10 @@ fn fallback(hook: &Hook) -> Option<Check> {
 fn failed(name: &str, status: Status, error: &LoadError) -> Check {
     let check = |detail| Check::new(Area::Hook, name, status, detail);
     match error {
-        LoadError::NotPermitted(lack) => check(format!("not permitted without {}", lack.names())).remedy(lack.remedy()),
-        // It names its own.
+        LoadError::NotPermitted(missing) => {
+            check(format!("not permitted without {}", missing.names())).remedy(missing.remedy())
+        }
+        // The error includes its own remedy.
         LoadError::Memlock { .. } => check(error.to_string()),
         _ => check(error.to_string()).remedy("run with -vv for the verifier's log, and report it"),
     }

@@ -1,21 +1,21 @@
-//! What a kernel and these privileges allow: the findings, told apart from how they are found and shown.
+//! The findings of `tracer doctor`. `checks.rs` makes them, and the view shows them.
 
 pub mod checks;
 
 use serde::Serialize;
 
-/// What a check is about.
+/// The subject of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Area {
     /// User, capabilities, lockdown.
     Privilege,
-    /// Kernel release and what it was built with.
+    /// Kernel release and configuration.
     Kernel,
-    /// Hooks: tracepoints, programs the verifier takes, ways to attach.
+    /// Hooks: tracepoints, and programs that load and attach.
     Hook,
-    /// Members of kernel structures that events are filled from.
+    /// Members of kernel structures that fill events.
     Field,
     /// Memory and other limits.
     Limit,
@@ -24,7 +24,7 @@ pub enum Area {
 }
 
 impl Area {
-    /// A heading for people.
+    /// Returns its heading.
     pub const fn title(self) -> &'static str {
         match self {
             Self::Privilege => "Privileges",
@@ -37,22 +37,22 @@ impl Area {
     }
 }
 
-/// How a check came out.
+/// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// As it should be.
+    /// Present.
     Ok,
-    /// Absent, and something else does its work.
+    /// Absent, and replaced by something else.
     Fallback,
-    /// Absent, and nothing does its work: some output is left out, the rest is right.
+    /// Absent and not replaced: some output is left out, the rest is correct.
     Missing,
     /// Tracing cannot work.
     Failed,
 }
 
 impl Status {
-    /// The word for it.
+    /// Returns its name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -66,37 +66,37 @@ impl Status {
 /// One finding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// What it is about.
+    /// Its subject.
     pub area: Area,
-    /// What was looked for.
+    /// What was checked.
     pub name: String,
-    /// How it came out.
+    /// The result.
     pub status: Status,
     /// What was found.
     pub detail: String,
     /// What to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
-    /// The programs that serve a hook.
+    /// The programs of a hook.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub programs: Vec<Program>,
-    /// Programs that would serve it by another way, and that the verifier takes as well.
+    /// Other programs for the same events that the verifier accepts too.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub spare: Vec<Program>,
 }
 
-/// A program that the verifier has taken.
+/// A program that the verifier accepts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Program {
     /// Its name in the object.
     pub name: String,
-    /// How many instructions the verifier went through, in the variation where they are most (told since 5.16).
+    /// How many instructions the verifier processed, in the variation with the most (reported since 5.16).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instructions: Option<u32>,
 }
 
 impl Check {
-    /// A finding without a remedy.
+    /// Returns a finding without a remedy.
     pub fn new(area: Area, name: impl Into<String>, status: Status, detail: impl Into<String>) -> Self {
         Self {
             area,
@@ -109,21 +109,21 @@ impl Check {
         }
     }
 
-    /// … with one.
+    /// Adds a remedy.
     #[must_use]
     pub fn remedy(mut self, remedy: impl Into<String>) -> Self {
         self.remedy = Some(remedy.into());
         self
     }
 
-    /// … with the programs that serve it.
+    /// Adds the programs of the hook.
     #[must_use]
     pub fn programs(mut self, programs: impl IntoIterator<Item = Program>) -> Self {
         self.programs.extend(programs);
         self
     }
 
-    /// … with those of another way.
+    /// Adds the spare programs.
     #[must_use]
     pub fn spare(mut self, programs: impl IntoIterator<Item = Program>) -> Self {
         self.spare.extend(programs);
@@ -134,19 +134,19 @@ impl Check {
 /// All findings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// True when tracing will work.
+    /// True if tracing will work.
     pub works: bool,
-    /// The findings, in the order they were made.
+    /// The findings, in the order of the checks.
     pub checks: Vec<Check>,
 }
 
 impl Report {
-    /// Tracing works unless a check failed.
+    /// Returns a report. Tracing works unless a check failed.
     pub fn new(checks: Vec<Check>) -> Self {
         Self { works: checks.iter().all(|check| check.status != Status::Failed), checks }
     }
 
-    /// How many checks came out so.
+    /// Returns the number of checks with this result.
     pub fn count(&self, status: Status) -> usize {
         self.checks.iter().filter(|check| check.status == status).count()
     }
@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_failed_check_keeps_tracing_from_working() {
+    fn only_a_failed_check_prevents_tracing() {
         let check = |status| Check::new(Area::Hook, "x", status, "y");
         assert!(Report::new(vec![check(Status::Ok), check(Status::Fallback), check(Status::Missing)]).works);
         assert!(!Report::new(vec![check(Status::Ok), check(Status::Failed)]).works);

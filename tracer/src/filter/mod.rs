@@ -1,8 +1,8 @@
-//! Which events are shown.
+//! Decides which events are shown.
 //!
-//! Values of one option are alternatives; different options must all agree. A value that is not wanted (`!` before it)
-//! leaves out what it matches, whatever else matches. Events that frame a stream (`hello`, `lost`, `dropped`, `bye`)
-//! always pass: a reader has to know what it sees and what is missing.
+//! Values of one option are alternatives. Different options must all match. A negated value (`!` before it) filters out what
+//! it matches, whatever else matches. Events that frame a stream (`hello`, `lost`, `dropped`, `bye`) always pass. A
+//! reader must know what it sees and what is missing.
 
 pub mod pushdown;
 mod values;
@@ -18,110 +18,105 @@ use crate::analysis::audit::role::{self, Role};
 use crate::event::id::ProcessId;
 use crate::event::{Event, Kind, Process};
 
-/// A pattern for names or paths: `*` and `?` also match `/`, so that `*/bin/*` finds `/usr/local/bin/x/y`;
-/// `[…]` and `{a,b}` are as in a shell.
+/// Compiles a pattern for names or paths.
+///
+/// `*` and `?` also match `/`, so `*/bin/*` matches `/usr/local/bin/x/y`. `[…]` and `{a,b}` work as in a shell.
 pub fn glob(pattern: &str) -> Result<Glob, globset::Error> {
     GlobBuilder::new(pattern).literal_separator(false).backslash_escape(true).build()
 }
 
-/// What is shown; an empty list shows everything.
+/// Values of the filter options. An option without values is not used.
 #[derive(Clone, Debug, Default)]
-pub struct Spec {
+pub struct Criteria {
     /// These processes and all their descendants.
     pub pids: Vec<u32>,
-    /// Besides those: daemons that start containers, all that descends from them, and the containers of all these.
-    pub engines: bool,
     /// Processes whose real or effective user is one of these.
     pub uids: Vec<u32>,
-    /// Processes with such a name.
+    /// Processes whose name matches.
     pub comm: Vec<Glob>,
-    /// Processes with such an executable.
+    /// Processes whose executable matches.
     pub exe: Vec<Glob>,
-    /// Processes of containers whose id is one of these, or begins so, or whose name it is.
+    /// Processes of containers with one of these names or ids, or whose id begins with one of these.
     pub containers: Vec<String>,
-    /// Processes of such systemd units, slices and units of users.
+    /// Processes of matching systemd units, slices and user units.
     pub units: Vec<Glob>,
-    /// Processes in one of these control groups, or below.
+    /// Processes in one of these cgroups, or below.
     pub cgroups: Vec<String>,
     /// Events of these kinds.
     pub kinds: Vec<Kind>,
-    /// What is left out of that.
-    pub not: Not,
-    /// There are `reap` events: with them, not with its exit, a process is over.
+}
+
+/// What a filter shows.
+#[derive(Clone, Debug, Default)]
+pub struct Spec {
+    /// What must match.
+    pub only: Criteria,
+    /// What must not match.
+    pub not: Criteria,
+    /// Also shows daemons that start containers, their descendants, and the containers of all shown processes. Needs
+    /// [`Criteria::pids`].
+    pub engines: bool,
+    /// True if there are `reap` events. A process then ends with its reap, not with its exit.
     pub until_reaped: bool,
 }
 
-/// What is left out: each value means the same as in [`Spec`].
-#[derive(Clone, Debug, Default)]
-pub struct Not {
-    /// These processes and all their descendants.
-    pub pids: Vec<u32>,
-    /// Users.
-    pub uids: Vec<u32>,
-    /// Names.
-    pub comm: Vec<Glob>,
-    /// Executables.
-    pub exe: Vec<Glob>,
-    /// Containers.
-    pub containers: Vec<String>,
-    /// systemd units.
-    pub units: Vec<Glob>,
-    /// Control groups.
-    pub cgroups: Vec<String>,
-    /// Kinds of events.
-    pub kinds: Vec<Kind>,
+impl From<Criteria> for Spec {
+    fn from(only: Criteria) -> Self {
+        Self { only, ..Self::default() }
+    }
 }
 
-/// A compiled [`Spec`]. It follows processes through the events it is shown, so it must be shown all of them.
+/// A compiled [`Spec`]. It tracks processes through the events it sees, so it must see all of them.
 #[derive(Clone, Debug)]
 pub struct Filter {
     subtree: Option<Subtree>,
     not_subtree: Option<Subtree>,
     values: Values,
     not: Values,
-    /// A bit for each kind that is shown.
+    /// One bit for each shown kind.
     kinds: u32,
     until_reaped: bool,
 }
 
 impl Filter {
-    /// Compiles it.
+    /// Compiles a filter.
     pub fn new(spec: &Spec) -> Result<Self, globset::Error> {
-        let Spec { pids, uids, comm, exe, containers, units, cgroups, not, .. } = spec;
+        let Spec { only, not, engines, until_reaped } = spec;
         let bits = |kinds: &[Kind]| kinds.iter().fold(0, |bits, &kind| bits | bit(kind));
-        let kinds = if spec.kinds.is_empty() { Kind::ALL } else { &spec.kinds[..] };
+        let kinds = if only.kinds.is_empty() { Kind::ALL } else { &only.kinds[..] };
+        let subtree = |pids: &[u32], engines| (!pids.is_empty()).then(|| Subtree::new(pids, engines));
         Ok(Self {
-            subtree: (!pids.is_empty()).then(|| Subtree::new(pids, spec.engines)),
-            not_subtree: (!not.pids.is_empty()).then(|| Subtree::new(&not.pids, false)),
-            values: Values::new(uids, comm, exe, containers, units, cgroups)?,
-            not: Values::new(&not.uids, &not.comm, &not.exe, &not.containers, &not.units, &not.cgroups)?,
+            subtree: subtree(&only.pids, *engines),
+            not_subtree: subtree(&not.pids, false),
+            values: Values::new(only)?,
+            not: Values::new(not)?,
             kinds: bits(kinds) & !bits(&not.kinds),
-            until_reaped: spec.until_reaped,
+            until_reaped: *until_reaped,
         })
     }
 
-    /// What descends from these processes.
+    /// Returns a filter for the descendants of these processes.
     pub(crate) fn of_subtrees(pids: &[u32]) -> Option<Self> {
-        Self::new(&Spec { pids: pids.to_vec(), ..Spec::default() }).ok()
+        Self::new(&Criteria { pids: pids.to_vec(), ..Criteria::default() }.into()).ok()
     }
 
-    /// True for a process that is known to descend from those asked for.
+    /// Returns true for a known descendant of the processes in [`Criteria::pids`].
     pub(crate) fn follows(&self, id: ProcessId) -> bool {
         self.subtree.as_ref().is_some_and(|subtree| subtree.members.contains(&id))
     }
 
-    /// True when processes are followed by descent and none of them is left. Only a filter that was shown the snapshot
-    /// knows.
+    /// Returns true if processes match by descent and none of them is left. The filter must have seen the snapshot.
     pub fn is_over(&self) -> bool {
         self.subtree.as_ref().is_some_and(|subtree| {
-            // The exit of a zombie came before; only that it is reaped will be reported.
+            // A zombie has exited before. Only its reap will be reported.
             let ended = if self.until_reaped { 0 } else { subtree.zombies };
             subtree.members.len() == ended
         })
     }
 
-    /// Learns which processes descend from which, from a snapshot that is about to be shown to [`Filter::admits`]: it may
-    /// name children before their parents, which events that happen never do.
+    /// Takes in the process tree of a snapshot, before its events go to [`Filter::admits`].
+    ///
+    /// A snapshot may list children before their parents. Live events never do.
     pub fn learn(&mut self, snapshot: &[Event]) {
         for event in snapshot {
             self.learn_name(event);
@@ -131,17 +126,17 @@ impl Filter {
         }
     }
 
-    /// Learns which containers have a name that is filtered by. It applies to later events only.
+    /// Notes containers with a matching name. This affects later events only.
     fn learn_name(&mut self, event: &Event) {
         self.values.learn_name(event);
         self.not.learn_name(event);
     }
 
-    /// Whether the event is to be shown.
+    /// Returns true if the event is shown.
     pub fn admits(&mut self, event: &Event) -> bool {
         self.learn_name(event);
-        // Membership is followed before anything else is looked at: an event that is not shown can still
-        // be the one that makes a process a descendant, or the one that ends it.
+        // Membership is updated before all other checks. An event that is filtered out can still make a process a
+        // descendant, or end it.
         let last = if self.until_reaped { Kind::Reap } else { Kind::Exit };
         let related = self.subtree.as_mut().is_none_or(|subtree| subtree.follow(event, last));
         let unrelated = self.not_subtree.as_mut().is_none_or(|subtree| !subtree.follow(event, last));
@@ -150,12 +145,12 @@ impl Filter {
     }
 }
 
-/// The path of a control group as [`is_below`] takes it.
+/// Returns the path of a cgroup in the form that [`is_below`] expects.
 pub(crate) fn cgroup_root(path: &str) -> &str {
     path.trim_end_matches('/')
 }
 
-/// Whether a control group is this one or below it.
+/// Returns true if a cgroup is this one or below it.
 pub(crate) fn is_below(path: &str, root: &str) -> bool {
     path.strip_prefix(root).is_some_and(|below| below.is_empty() || below.starts_with('/'))
 }
@@ -164,18 +159,17 @@ const fn bit(kind: Kind) -> u32 {
     1 << kind as u32
 }
 
-/// Processes and their descendants: once in, a process stays in through exec and a change of parent.
+/// Processes and their descendants. A member stays a member after an exec or a reparent.
 #[derive(Clone, Debug)]
 struct Subtree {
-    /// Pids asked for whose process has not been seen. Each stands for the first process that has it, not
-    /// for a later one that gets the same number.
+    /// Requested pids whose process has not been seen. Each means the first process with that pid, not a later one.
     roots: Vec<u32>,
     members: FxHashSet<ProcessId>,
-    /// How many of them had ended before they were seen.
+    /// Number of members that were zombies in the snapshot.
     zombies: usize,
-    /// Daemons that start containers are roots too.
+    /// True if daemons that start containers are roots too.
     engines: bool,
-    /// With that, the containers in which members were.
+    /// With `engines`, the containers of members.
     containers: FxHashSet<Arc<str>>,
 }
 
@@ -190,8 +184,7 @@ impl Subtree {
         }
     }
 
-    /// Whether the event is about one of these processes, or about a container of theirs; `last` is the kind of event after
-    /// which a process is over.
+    /// Returns true if the event is about a member or about a container of members. `last` is the kind of a process's last event.
     fn follow(&mut self, event: &Event, last: Kind) -> bool {
         let Some(process) = &event.process else { return self.knows_container(event) };
         let member = self.contains(process);
@@ -204,7 +197,7 @@ impl Subtree {
         member
     }
 
-    /// Whether an event that has no process is about a container of those that are in.
+    /// Returns true if an event without a process is about a container of members.
     fn knows_container(&mut self, event: &Event) -> bool {
         let Some(id) = event.container().map(|container| &container.id).filter(|_| self.engines) else {
             return false;
@@ -212,7 +205,7 @@ impl Subtree {
         if event.kind() == Kind::ContainerRemove { self.containers.remove(id) } else { self.containers.contains(id) }
     }
 
-    /// Whether the process is in: asked for, in already, or made or adopted by one that is in.
+    /// Returns true if the process is a member: requested, a member before, or forked or adopted by a member.
     fn contains(&mut self, process: &Process) -> bool {
         let member = self.is_member(process);
         if member && let Some(container) = process.container_id() {
@@ -243,7 +236,7 @@ impl Subtree {
         joins
     }
 
-    /// The same for many at once, in whatever order they come.
+    /// Adds the members of a snapshot, which may be in any order.
     fn learn(&mut self, events: &[Event]) {
         let mut children = FxHashMap::<ProcessId, Vec<ProcessId>>::default();
         let mut joined = Vec::new();

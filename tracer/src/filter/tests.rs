@@ -29,11 +29,19 @@ fn filter(spec: &Spec) -> Filter {
     Filter::new(spec).unwrap()
 }
 
-fn subtree(pids: &[u32]) -> Filter {
-    filter(&Spec { pids: pids.to_vec(), ..Spec::default() })
+fn only(criteria: Criteria) -> Filter {
+    filter(&criteria.into())
 }
 
-/// An event of a process of this cgroup, unit and container.
+fn not(not: Criteria) -> Filter {
+    filter(&Spec { not, ..Spec::default() })
+}
+
+fn subtree(pids: &[u32]) -> Filter {
+    only(Criteria { pids: pids.to_vec(), ..Criteria::default() })
+}
+
+/// An event of a process with this cgroup, unit and container.
 fn placed(cgroup: &str, unit: Option<&str>, container: Option<&str>) -> Event {
     let mut event = event(Kind::Fork, 1, 0);
     let process = event.process.as_mut().unwrap();
@@ -46,26 +54,26 @@ fn placed(cgroup: &str, unit: Option<&str>, container: Option<&str>) -> Event {
 #[test]
 fn places_are_containers_units_and_control_groups() {
     let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
-    let mut container = filter(&Spec { containers: texts(&["abc", "web"]), ..Spec::default() });
+    let mut container = only(Criteria { containers: texts(&["abc", "web"]), ..Criteria::default() });
     assert!(container.admits(&placed("/", None, Some("abcdef"))) && container.admits(&placed("/", None, Some("web"))));
     assert!(!container.admits(&placed("/", None, Some("ab"))) && !container.admits(&placed("/abc", None, None)));
     let mut called = placed("/", None, Some("0123"));
     let shown = ProcessContainer { name: Some("web".into()), ..ProcessContainer::new("0123".into()) };
     called.process.as_mut().unwrap().container = Some(Arc::new(shown));
     assert!(container.admits(&called), "by its name");
-    let mut unit = filter(&Spec { units: vec![glob("ssh@*.service").unwrap()], ..Spec::default() });
+    let mut unit = only(Criteria { units: vec![glob("ssh@*.service").unwrap()], ..Criteria::default() });
     assert!(
         unit.admits(&placed("/", Some("ssh@1.service"), None)) && !unit.admits(&placed("/", Some("ssh.socket"), None))
     );
-    let mut cgroup = filter(&Spec { cgroups: texts(&["/a/b/"]), ..Spec::default() });
+    let mut cgroup = only(Criteria { cgroups: texts(&["/a/b/"]), ..Criteria::default() });
     assert!(cgroup.admits(&placed("/a/b", None, None)) && cgroup.admits(&placed("/a/b/c", None, None)));
     assert!(!cgroup.admits(&placed("/a/bc", None, None)) && !cgroup.admits(&event(Kind::Fork, 1, 0)));
-    let mut all = filter(&Spec { cgroups: texts(&["/"]), ..Spec::default() });
+    let mut all = only(Criteria { cgroups: texts(&["/"]), ..Criteria::default() });
     assert!(all.admits(&placed("/x", None, None)) && all.admits(&placed("/", None, None)));
 }
 
 #[test]
-fn nothing_asked_for_is_everything() {
+fn an_empty_filter_shows_everything() {
     let mut filter = filter(&Spec::default());
     assert!(Kind::ALL.iter().all(|&kind| filter.admits(&event(kind, 1, 0))));
     assert!(filter.admits(&Event::new(Kind::Fork.into(), Timestamp(0))));
@@ -74,8 +82,8 @@ fn nothing_asked_for_is_everything() {
 #[test]
 fn framing_passes_every_filter() {
     let kinds = vec![Kind::Exec];
-    let mut filter =
-        filter(&Spec { pids: vec![1], uids: vec![1], comm: vec![glob("x").unwrap()], kinds, ..Spec::default() });
+    let comm = vec![glob("x").unwrap()];
+    let mut filter = only(Criteria { pids: vec![1], uids: vec![1], comm, kinds, ..Criteria::default() });
     for &kind in Kind::ALL {
         assert_eq!(filter.admits(&Event::new(kind.into(), Timestamp(0))), kind.is_framing(), "{kind}");
     }
@@ -84,13 +92,13 @@ fn framing_passes_every_filter() {
 #[test]
 fn alternatives_of_one_option_and_all_options_together() {
     let globs = |patterns: &[&str]| patterns.iter().map(|pattern| glob(pattern).unwrap()).collect();
-    let mut comm = filter(&Spec { comm: globs(&["ssh*", "ba[st]h"]), ..Spec::default() });
+    let mut comm = only(Criteria { comm: globs(&["ssh*", "ba[st]h"]), ..Criteria::default() });
     for (name, shown) in
         [("sshd", true), ("bash", true), ("bath", true), ("bach", false), ("ss", false), ("xsshd", false)]
     {
         assert_eq!(comm.admits(&named(name, "/x", 0, None)), shown, "{name}");
     }
-    let mut exe = filter(&Spec { exe: globs(&["/usr/{bin,sbin}/*", "*/python3*"]), ..Spec::default() });
+    let mut exe = only(Criteria { exe: globs(&["/usr/{bin,sbin}/*", "*/python3*"]), ..Criteria::default() });
     for (path, shown) in [
         ("/usr/bin/a/b", true),
         ("/usr/sbin/x", true),
@@ -100,8 +108,8 @@ fn alternatives_of_one_option_and_all_options_together() {
     ] {
         assert_eq!(exe.admits(&named("x", path, 0, None)), shown, "{path}");
     }
-    let spec = Spec { comm: globs(&["a"]), uids: vec![1000], kinds: vec![Kind::Exec, Kind::Exit], ..Spec::default() };
-    let mut all = filter(&spec);
+    let kinds = vec![Kind::Exec, Kind::Exit];
+    let mut all = only(Criteria { comm: globs(&["a"]), uids: vec![1000], kinds, ..Criteria::default() });
     assert!(all.admits(&named("a", "/a", 1000, None)));
     assert!(all.admits(&named("a", "/a", 0, Some(1000))), "the effective user counts too");
     assert!(!all.admits(&named("a", "/a", 0, None)));
@@ -112,7 +120,7 @@ fn alternatives_of_one_option_and_all_options_together() {
     let unknown = event(Kind::Exec, 1, 0);
     assert!(
         !exe.admits(&unknown) && !comm.admits(&unknown) && !all.admits(&unknown),
-        "what is not known does not match"
+        "an unknown value does not match"
     );
 }
 
@@ -127,13 +135,13 @@ fn descendants_stay_through_exec_and_a_change_of_parent() {
     assert!(filter.admits(&event(Kind::Exec, 12, 11)));
     assert!(filter.admits(&event(Kind::Exit, 11, 10)));
     assert!(filter.admits(&event(Kind::Reparent, 12, 1)));
-    assert!(filter.admits(&event(Kind::Fork, 14, 12)), "below one that was adopted from outside");
+    assert!(filter.admits(&event(Kind::Fork, 14, 12)), "below a process that was reparented");
     assert!(filter.admits(&event(Kind::Exit, 12, 1)));
     assert!(!filter.admits(&event(Kind::Exec, 13, 1)));
 }
 
 #[test]
-fn a_sibling_made_with_clone_parent_belongs_to_its_creator() {
+fn a_sibling_forked_with_clone_parent_belongs_to_its_creator() {
     let mut filter = subtree(&[10]);
     assert!(filter.admits(&event(Kind::Process, 10, 1)));
     let mut sibling = event(Kind::Fork, 11, 1);
@@ -142,7 +150,7 @@ fn a_sibling_made_with_clone_parent_belongs_to_its_creator() {
 }
 
 #[test]
-fn a_pid_that_is_used_again_is_another_process() {
+fn a_reused_pid_is_another_process() {
     let mut filter = subtree(&[10]);
     assert!(filter.admits(&event(Kind::Process, 10, 1)));
     assert!(filter.admits(&event(Kind::Exit, 10, 1)));
@@ -152,8 +160,8 @@ fn a_pid_that_is_used_again_is_another_process() {
 }
 
 #[test]
-fn what_is_not_shown_still_makes_descendants() {
-    let mut filter = filter(&Spec { pids: vec![10], kinds: vec![Kind::Exec], ..Spec::default() });
+fn a_fork_that_is_filtered_out_still_makes_a_descendant() {
+    let mut filter = only(Criteria { pids: vec![10], kinds: vec![Kind::Exec], ..Criteria::default() });
     assert!(!filter.admits(&event(Kind::Process, 10, 1)));
     assert!(!filter.admits(&event(Kind::Fork, 11, 10)));
     assert!(filter.admits(&event(Kind::Exec, 11, 10)));
@@ -161,7 +169,7 @@ fn what_is_not_shown_still_makes_descendants() {
 }
 
 proptest! {
-    /// A snapshot says the same in whatever order it names processes.
+    /// The order of a snapshot does not matter.
     #[test]
     fn a_snapshot_may_come_in_any_order(
         parents in proptest::collection::vec(0usize..30, 30),
@@ -182,7 +190,7 @@ proptest! {
 }
 
 #[test]
-fn with_engines_what_daemons_start_is_in_too() {
+fn with_engines_the_descendants_of_daemons_are_members_too() {
     let ran = |pid: u32, parent: u32, argv: &[&str]| {
         let mut event = event(Kind::Exec, pid, parent);
         event.process.as_mut().unwrap().image_mut().argv = Some(argv.iter().collect());
@@ -195,7 +203,8 @@ fn with_engines_what_daemons_start_is_in_too() {
         event
     };
     for engines in [true, false] {
-        let mut filter = filter(&Spec { pids: vec![5], engines, ..Spec::default() });
+        let only = Criteria { pids: vec![5], ..Criteria::default() };
+        let mut filter = filter(&Spec { only, engines, ..Spec::default() });
         assert!(filter.admits(&ran(5, 1, &["docker", "run", "web"])));
         assert!(!filter.admits(&ran(6, 1, &["cron"])) && !filter.admits(&about(Kind::ContainerInfo, None)));
         assert_eq!(filter.admits(&ran(10, 1, &["/usr/bin/containerd"])), engines);
@@ -204,40 +213,40 @@ fn with_engines_what_daemons_start_is_in_too() {
         assert_eq!(filter.admits(&about(Kind::ContainerCreate, Some(runtime))), engines);
         assert_eq!(filter.admits(&about(Kind::ContainerExit, None)), engines);
         assert_eq!(filter.admits(&about(Kind::ContainerRemove, None)), engines);
-        assert!(!filter.admits(&about(Kind::ContainerExit, None)), "it is no more");
+        assert!(!filter.admits(&about(Kind::ContainerExit, None)), "the container was removed");
     }
 }
 
 #[test]
-fn what_is_not_wanted_is_left_out_whatever_else_fits() {
+fn a_negated_value_filters_out_whatever_else_matches() {
     let globs = |text: &str| vec![glob(text).unwrap()];
-    let mut cron = filter(&Spec { not: Not { comm: globs("cron*"), ..Not::default() }, ..Spec::default() });
+    let mut cron = not(Criteria { comm: globs("cron*"), ..Criteria::default() });
     assert!(!cron.admits(&named("crond", "/usr/sbin/crond", 0, None)) && cron.admits(&named("sh", "/bin/sh", 0, None)));
-    assert!(cron.admits(&Event::new(Kind::Hello.into(), Timestamp(0))), "what frames a stream passes");
-    let both =
-        Spec { uids: vec![7], not: Not { exe: globs("/bin/*"), uids: vec![0], ..Not::default() }, ..Spec::default() };
-    let mut both = filter(&both);
+    assert!(cron.admits(&Event::new(Kind::Hello.into(), Timestamp(0))), "framing events pass");
+    let only_user = Criteria { uids: vec![7], ..Criteria::default() };
+    let not_root = Criteria { exe: globs("/bin/*"), uids: vec![0], ..Criteria::default() };
+    let mut both = filter(&Spec { only: only_user, not: not_root, ..Spec::default() });
     assert!(both.admits(&named("x", "/opt/x", 7, None)) && !both.admits(&named("x", "/bin/x", 7, None)));
     assert!(!both.admits(&named("x", "/opt/x", 7, Some(0))) && !both.admits(&named("x", "/opt/x", 8, None)));
-    let not = Not { cgroups: vec!["/a".to_owned()], containers: vec!["web".to_owned()], ..Not::default() };
-    let mut places = filter(&Spec { not, ..Spec::default() });
+    let (cgroups, containers) = (vec!["/a".to_owned()], vec!["web".to_owned()]);
+    let mut places = not(Criteria { cgroups, containers, ..Criteria::default() });
     assert!(!places.admits(&placed("/a/b", None, None)) && places.admits(&placed("/ab", None, None)));
     assert!(!places.admits(&placed("/", None, Some("web1"))) && places.admits(&placed("/", None, Some("db"))));
-    let mut kinds =
-        filter(&Spec { not: Not { kinds: vec![Kind::Exec, Kind::Hello], ..Not::default() }, ..Spec::default() });
+    let mut kinds = not(Criteria { kinds: vec![Kind::Exec, Kind::Hello], ..Criteria::default() });
     assert!(!kinds.admits(&event(Kind::Exec, 1, 0)) && kinds.admits(&event(Kind::Fork, 1, 0)));
 }
 
 #[test]
-fn descendants_that_are_not_wanted_are_left_out_of_others() {
-    let mut all_but = filter(&Spec { pids: vec![1], not: Not { pids: vec![5], ..Not::default() }, ..Spec::default() });
+fn negated_descendants_are_filtered_out_of_others() {
+    let pid = |pid: u32| Criteria { pids: vec![pid], ..Criteria::default() };
+    let mut all_but = filter(&Spec { only: pid(1), not: pid(5), ..Spec::default() });
     all_but.learn(&[event(Kind::Process, 1, 0), event(Kind::Process, 5, 1), event(Kind::Process, 6, 5)]);
     for (pid, parent, shown) in [(1, 0, true), (5, 1, false), (6, 5, false), (7, 6, false), (8, 1, true), (9, 0, false)]
     {
         assert_eq!(all_but.admits(&event(Kind::Fork, pid, parent)), shown, "{pid}");
     }
     assert!(!all_but.admits(&event(Kind::Exit, 7, 6)));
-    assert!(all_but.admits(&event(Kind::Fork, 7, 1)), "the number is another process's now");
+    assert!(all_but.admits(&event(Kind::Fork, 7, 1)), "another process has the pid now");
 }
 
 #[test]
@@ -256,12 +265,13 @@ fn it_is_over_when_no_descendant_is_left() {
         of.admits(&event(kind, pid, parent));
         assert_eq!(of.is_over(), over, "{kind} of {pid}");
     }
-    assert!(!filter(&Spec { uids: vec![0], ..Spec::default() }).is_over());
-    // Of a zombie there is nothing left to report, unless it is that it is reaped.
+    assert!(!only(Criteria { uids: vec![0], ..Criteria::default() }).is_over());
+    // Only the reap of a zombie remains to be reported.
     let mut zombie = event(Kind::Process, 5, 1);
     zombie.process.as_mut().unwrap().zombie = true;
     for until_reaped in [false, true] {
-        let mut of = filter(&Spec { pids: vec![5], until_reaped, ..Spec::default() });
+        let only = Criteria { pids: vec![5], ..Criteria::default() };
+        let mut of = filter(&Spec { only, until_reaped, ..Spec::default() });
         of.learn(std::slice::from_ref(&zombie));
         assert_eq!(of.is_over(), !until_reaped);
         assert!(of.admits(&zombie));
@@ -269,9 +279,9 @@ fn it_is_over_when_no_descendant_is_left() {
 }
 
 #[test]
-fn a_name_that_the_kernel_cut_is_found_whole() {
+fn a_truncated_comm_matches_by_the_full_name() {
     let shim = named("containerd-shim", "/usr/bin/containerd-shim-runc-v2", 0, None);
-    let by = |text: &str| filter(&Spec { comm: vec![glob(text).unwrap()], ..Spec::default() });
+    let by = |text: &str| only(Criteria { comm: vec![glob(text).unwrap()], ..Criteria::default() });
     for text in ["containerd-shim-runc-v2", "containerd-shim-runc-*", "containerd-shim", "containerd*"] {
         assert!(by(text).admits(&shim), "{text}");
     }
@@ -281,15 +291,15 @@ fn a_name_that_the_kernel_cut_is_found_whole() {
         Some(["/usr/bin/python3", "/usr/bin/unattended-upgrade", "x"].into_iter().collect());
     assert!(by("unattended-upgrade").admits(&script) && !by("python3.11").admits(&script));
     assert!(!by("/usr/bin/unattended-upgrade").admits(&script));
-    // A shorter name is whole: what it was started by does not count.
+    // A shorter comm is not truncated, so the executable does not count.
     assert!(!by("containerd-shim-runc-v2").admits(&named("shim", "/usr/bin/containerd-shim-runc-v2", 0, None)));
 }
 
 #[test]
-fn units_are_those_that_systemctl_shows() {
+fn units_are_the_ones_that_systemctl_shows() {
     let path = "/user.slice/user-1000.slice/user@1000.service/app.slice/foo.service/below.service";
     let user = placed(path, Some("user@1000.service"), None);
-    let by = |text: &str| filter(&Spec { units: vec![glob(text).unwrap()], ..Spec::default() });
+    let by = |text: &str| only(Criteria { units: vec![glob(text).unwrap()], ..Criteria::default() });
     for text in
         ["user@1000.service", "user.slice", "user-1000.slice", "app.slice", "foo.service", "app.slice/foo.service"]
     {

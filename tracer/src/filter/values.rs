@@ -1,54 +1,47 @@
-//! What an event is compared with: values of several options, compiled.
+//! The compiled values of several options.
 
 use std::sync::Arc;
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use rustc_hash::FxHashSet;
 
-use super::{cgroup_root, is_below};
+use super::{Criteria, cgroup_root, is_below};
 use crate::enrich::path;
 use crate::event::{Event, Process};
 
-/// Bytes of a name that the kernel keeps (`TASK_COMM_LEN` without its NUL).
+/// Length of a comm in bytes (`TASK_COMM_LEN` without its NUL).
 const COMM_BYTES: usize = 15;
 
-/// Arguments that may name what runs: of a script it is the second or third.
+/// Number of arguments that may name the program. For a script it is the second or third.
 const NAMING_ARGUMENTS: usize = 3;
 
-/// Values of options; an option without values matches everything.
+/// Values of options. An option without values matches everything.
 #[derive(Clone, Debug)]
 pub(super) struct Values {
     uids: Vec<u32>,
     comm: Option<GlobSet>,
     exe: Option<GlobSet>,
     containers: Vec<String>,
-    /// Ids of containers that have such a name.
+    /// Ids of containers with a matching name.
     named: FxHashSet<Arc<str>>,
     units: Option<Units>,
     cgroups: Vec<String>,
 }
 
 impl Values {
-    pub(super) fn new(
-        uids: &[u32],
-        comm: &[Glob],
-        exe: &[Glob],
-        containers: &[String],
-        units: &[Glob],
-        cgroups: &[String],
-    ) -> Result<Self, globset::Error> {
+    pub(super) fn new(criteria: &Criteria) -> Result<Self, globset::Error> {
         Ok(Self {
-            uids: uids.to_vec(),
-            comm: set(comm)?,
-            exe: set(exe)?,
-            containers: containers.to_vec(),
+            uids: criteria.uids.clone(),
+            comm: set(&criteria.comm)?,
+            exe: set(&criteria.exe)?,
+            containers: criteria.containers.clone(),
             named: FxHashSet::default(),
-            units: Units::new(units)?,
-            cgroups: cgroups.iter().map(|path| cgroup_root(path).to_owned()).collect(),
+            units: Units::new(&criteria.units)?,
+            cgroups: criteria.cgroups.iter().map(|path| cgroup_root(path).to_owned()).collect(),
         })
     }
 
-    /// Learns which containers have one of the names.
+    /// Notes containers with a matching name.
     pub(super) fn learn_name(&mut self, event: &Event) {
         if self.containers.is_empty() {
             return;
@@ -66,17 +59,17 @@ impl Values {
         }
     }
 
-    /// True if each option that has values has one that fits.
+    /// Returns true if every option with values has a matching one.
     pub(super) fn all_fit(&self, event: &Event) -> bool {
         self.fits(event).into_iter().flatten().all(|fits| fits)
     }
 
-    /// True if a value of any option fits.
+    /// Returns true if any option has a matching value.
     pub(super) fn any_fits(&self, event: &Event) -> bool {
         self.fits(event).into_iter().flatten().any(|fits| fits)
     }
 
-    /// For each option that has values, whether one of them fits.
+    /// Returns for each option with values whether one of them matches.
     fn fits(&self, event: &Event) -> [Option<bool>; 6] {
         let process = event.process.as_ref();
         let of = |fits: &dyn Fn(&Process) -> bool| process.is_some_and(fits);
@@ -97,7 +90,7 @@ impl Values {
 
     fn is_container(&self, event: &Event) -> bool {
         let process = event.process.as_ref();
-        // A line about a container is about that, whichever process made it.
+        // An event about a container counts for that container, not for that of its process.
         let container = event.container().map(|container| &*container.id);
         let container = container.or_else(|| Some(&**process?.container_id()?));
         let name = process.and_then(|process| process.container.as_ref()?.name.as_deref());
@@ -107,14 +100,14 @@ impl Values {
     }
 }
 
-/// Whether a process has one of these names: the kernel's, or the whole name where the kernel's may be cut.
+/// Returns true if the comm of a process matches, or its full name if the comm may be truncated.
 fn has_name(globs: &GlobSet, process: &Process) -> bool {
     let image = &process.image;
     let Some(comm) = image.comm.as_deref() else { return false };
     if globs.is_match(comm) {
         return true;
     }
-    // The cut may have split a character.
+    // The truncation may have split a character.
     let begin = comm.trim_end_matches(char::REPLACEMENT_CHARACTER);
     if comm.len() < COMM_BYTES || begin.is_empty() {
         return false;
@@ -124,12 +117,12 @@ fn has_name(globs: &GlobSet, process: &Process) -> bool {
         || image.argv.as_ref().is_some_and(|argv| argv.iter().take(NAMING_ARGUMENTS).any(file))
 }
 
-/// Patterns for units. One that has a slash is compared with the end of the path, any other with the name alone.
+/// Patterns for units. A pattern with a slash is compared with the end of the path, any other with the name.
 #[derive(Clone, Debug)]
 pub(crate) struct Units(GlobSet);
 
 impl Units {
-    /// None if there are no patterns.
+    /// Compiles the patterns. Returns `None` if there are none.
     pub(crate) fn new(globs: &[Glob]) -> Result<Option<Self>, globset::Error> {
         let globs: Result<Vec<Glob>, _> = globs
             .iter()
@@ -141,7 +134,7 @@ impl Units {
         Ok(set(&globs?)?.map(Self))
     }
 
-    /// Whether one fits a unit, or one of those that the path of a control group names.
+    /// Returns true if a pattern matches a unit, or a unit in the path of a cgroup.
     pub(crate) fn fit(&self, unit: Option<&str>, cgroup: Option<&str>) -> bool {
         let fits = |(name, path): (&str, &str)| self.0.is_match(name) || self.0.is_match(path);
         unit.is_some_and(|unit| self.0.is_match(unit)) || cgroup.is_some_and(|cgroup| path::units(cgroup).any(fits))

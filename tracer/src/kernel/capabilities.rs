@@ -1,11 +1,10 @@
-//! The capabilities that tracing needs, which of them are held, and how they are given.
+//! The capabilities that tracing needs, which of them this process has, and how to grant the others.
 
 use std::fmt;
 use std::fs;
 use std::path::Path;
 
-/// A capability: its bit (<https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/include/uapi/linux/capability.h>),
-/// and its name.
+/// A capability: its bit and name (<https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/include/uapi/linux/capability.h>).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Capability {
     pub(crate) bit: u32,
@@ -20,78 +19,78 @@ pub(crate) const SYS_RESOURCE: Capability = Capability { bit: 24, name: "CAP_SYS
 const DAC_OVERRIDE: Capability = Capability { bit: 1, name: "CAP_DAC_OVERRIDE" };
 const SYS_ADMIN: Capability = Capability { bit: 21, name: "CAP_SYS_ADMIN" };
 
-/// All that tracer has a use for.
+/// All capabilities that tracer can use.
 const ALL: [Capability; 7] = [BPF, PERFMON, SYS_PTRACE, SYS_RESOURCE, SYS_ADMIN, DAC_READ_SEARCH, DAC_OVERRIDE];
 
-/// The initial user namespace ([`PROC_USER_INIT_INO`]): what is held in another does not count.
+/// The initial user namespace ([`PROC_USER_INIT_INO`]). Capabilities in another one do not count.
 ///
 /// [`PROC_USER_INIT_INO`]: https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/include/linux/proc_ns.h
 const INITIAL: &str = "user:[4026531837]";
 
-/// Who is to be given capabilities: the way depends on that.
+/// The kind of process that needs capabilities. The remedy depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Who {
-    /// Not root: it gets them from a file, or from whoever starts it.
+enum Holder {
+    /// Not root: it gets them from its file, or from the process that starts it.
     User {
-        /// What it has already: a file is given all at once.
+        /// The capabilities it has already. `setcap` must name these as well.
         held: u64,
     },
-    /// Root, who has all but what was taken away.
+    /// Root: it has all capabilities that were not dropped.
     Root,
-    /// Anyone in a user namespace, to whom none can be given that count.
+    /// Any user in a user namespace: its capabilities do not count.
     Inside,
 }
 
-/// What is held.
+/// The capabilities of this process.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Held {
+pub(crate) struct Capabilities {
     effective: u64,
-    who: Who,
+    holder: Holder,
 }
 
-impl Held {
-    pub(crate) fn now() -> Self {
+impl Capabilities {
+    pub(crate) fn current() -> Self {
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         let namespace = fs::read_link("/proc/self/ns/user");
         let inside = namespace.is_ok_and(|namespace| namespace != Path::new(INITIAL));
         Self::of(&status, nix::unistd::geteuid().is_root(), inside)
     }
 
-    /// By `/proc/PID/status`.
+    /// Parses `/proc/PID/status`.
     fn of(status: &str, root: bool, inside: bool) -> Self {
         let hex = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
         let effective = hex.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or_default();
         match (inside, root) {
-            (true, _) => Self { effective: 0, who: Who::Inside },
-            (false, true) => Self { effective, who: Who::Root },
-            (false, false) => Self { effective, who: Who::User { held: effective } },
+            (true, _) => Self { effective: 0, holder: Holder::Inside },
+            (false, true) => Self { effective, holder: Holder::Root },
+            (false, false) => Self { effective, holder: Holder::User { held: effective } },
         }
     }
 
     pub(crate) fn has(self, capability: Capability) -> bool {
         let has = |bit: u32| self.effective >> bit & 1 != 0;
-        // CAP_SYS_ADMIN stands for both, as before 5.8 (`bpf_capable`, `perfmon_capable`):
+        // CAP_SYS_ADMIN includes both, as before 5.8 (`bpf_capable`, `perfmon_capable`):
         // https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/include/linux/capability.h
         let stands_in = matches!(capability, BPF | PERFMON) && has(SYS_ADMIN.bit);
-        // Root owns the files that are to be read.
-        let reads = capability == DAC_READ_SEARCH && (has(DAC_OVERRIDE.bit) || self.who == Who::Root);
+        // Root owns the files.
+        let reads = capability == DAC_READ_SEARCH && (has(DAC_OVERRIDE.bit) || self.holder == Holder::Root);
         has(capability.bit) || stands_in || reads
     }
 
-    /// What programs cannot be loaded without, if that is it.
-    pub(crate) fn lack(self) -> Option<Lack> {
+    /// Returns the missing capabilities without which no program can be loaded, if any.
+    pub(crate) fn missing(self) -> Option<MissingCapabilities> {
         let names: Vec<&'static str> =
             [BPF, PERFMON].into_iter().filter(|&needed| !self.has(needed)).map(|needed| needed.name).collect();
-        (!names.is_empty()).then_some(Lack { names, who: self.who })
+        (!names.is_empty()).then_some(MissingCapabilities { names, holder: self.holder })
     }
 
-    /// What gives a capability that is not held.
+    /// Returns how to get a missing capability.
     pub(crate) fn remedy(self, capability: Capability) -> String {
-        self.who.remedy(&[capability.name])
+        self.holder.remedy(&[capability.name])
     }
 }
 
-impl Who {
+impl Holder {
     fn remedy(self, names: &[&str]) -> String {
         let short = |name: &&str| name.trim_start_matches("CAP_").to_owned();
         let listed = names.join(" ");
@@ -118,28 +117,28 @@ impl Who {
     }
 }
 
-/// Capabilities without which no program is loaded.
+/// Missing capabilities without which no program can be loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lack {
+pub struct MissingCapabilities {
     names: Vec<&'static str>,
-    who: Who,
+    holder: Holder,
 }
 
-impl Lack {
-    /// What is lacking.
+impl MissingCapabilities {
+    /// Returns the names of the capabilities.
     pub fn names(&self) -> String {
         self.names.join(" and ")
     }
 
-    /// What gives them.
+    /// Returns how to get them.
     pub fn remedy(&self) -> String {
-        self.who.remedy(&self.names)
+        self.holder.remedy(&self.names)
     }
 }
 
-impl fmt::Display for Lack {
+impl fmt::Display for MissingCapabilities {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let root = if self.who == Who::Root { ", which root has not got here" } else { "" };
+        let root = if self.holder == Holder::Root { ", which root has not got here" } else { "" };
         write!(out, "without {}{root}; {}", self.names(), self.remedy())
     }
 }
@@ -148,21 +147,21 @@ impl fmt::Display for Lack {
 mod tests {
     use super::*;
 
-    fn held(capabilities: &[Capability], root: bool, inside: bool) -> Held {
+    fn held(capabilities: &[Capability], root: bool, inside: bool) -> Capabilities {
         let effective = capabilities.iter().fold(0_u64, |all, capability| all | 1 << capability.bit);
-        Held::of(&format!("Name:\tx\nCapPrm:\t0\nCapEff:\t{effective:016x}\n"), root, inside)
+        Capabilities::of(&format!("Name:\tx\nCapPrm:\t0\nCapEff:\t{effective:016x}\n"), root, inside)
     }
 
     #[test]
-    fn either_both_or_the_old_one_is_enough() {
-        assert_eq!(held(&[BPF, PERFMON], false, false).lack(), None);
-        assert_eq!(held(&[SYS_ADMIN], true, false).lack(), None);
-        assert!(!held(&[SYS_ADMIN], true, false).has(SYS_PTRACE), "it stands for these two only");
+    fn both_or_sys_admin_are_enough() {
+        assert_eq!(held(&[BPF, PERFMON], false, false).missing(), None);
+        assert_eq!(held(&[SYS_ADMIN], true, false).missing(), None);
+        assert!(!held(&[SYS_ADMIN], true, false).has(SYS_PTRACE), "it includes these two only");
     }
 
     #[test]
-    fn what_is_lacking_is_named_and_how_it_is_given() {
-        let text = |held: Held| held.lack().map(|lack| lack.to_string()).unwrap_or_default();
+    fn missing_capabilities_are_named_with_a_remedy() {
+        let text = |held: Capabilities| held.missing().map(|missing| missing.to_string()).unwrap_or_default();
         let root = text(held(&[BPF], true, false));
         assert!(root.starts_with("without CAP_PERFMON, which root") && root.contains("--cap-add=PERFMON`"), "{root}");
         assert!(!root.contains("CAP_BPF") && !root.contains("sudo"), "{root}");
@@ -181,7 +180,7 @@ mod tests {
     #[test]
     fn capabilities_in_a_user_namespace_do_not_count() {
         let inside = held(&[BPF, PERFMON, SYS_ADMIN], true, true);
-        assert!(inside.lack().is_some_and(|lack| lack.to_string().contains("outside of the user namespace")));
+        assert!(inside.missing().is_some_and(|missing| missing.to_string().contains("outside of the user namespace")));
         assert!(!inside.has(BPF));
     }
 }

@@ -7,65 +7,69 @@ use std::io;
 use nix::errno::Errno;
 
 use super::btf::BtfError;
-use super::capabilities::{Held, Lack};
-use super::memlock;
+use super::capabilities::{Capabilities, MissingCapabilities};
 
 /// Why the kernel side does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// BTF is missing or not understood.
+    /// BTF is missing or cannot be used.
     #[error("{error}{remedy}", error = .0, remedy = .0.remedy().map(|remedy| format!("; {remedy}")).unwrap_or_default())]
     Btf(#[from] BtfError),
     /// Not allowed to load programs.
     #[error("not permitted to load BPF programs {0}")]
-    NotPermitted(Lack),
-    /// There is no room for what the kernel side needs (before Linux 5.11).
+    NotPermitted(MissingCapabilities),
+    /// The limit of locked memory is too low for the kernel side (before Linux 5.11).
     #[error(
         "the limit of locked memory ({} KiB) is too low for BPF; raise it with `{}`, or with LimitMEMLOCK=infinity in a unit",
         bytes >> 10,
-        memlock::REMEDY
+        MEMLOCK_REMEDY
     )]
     Memlock {
-        /// The limit.
+        /// The limit in bytes.
         bytes: u64,
     },
-    /// The kernel refused.
+    /// The kernel refused something.
     #[error(transparent)]
     Refused(#[from] Refusal),
 }
 
 /// The kernel refused something.
 ///
-/// Its text has the causes in it, shortened: a verifier's log may have thousands of lines. So it has no [`Error::source`].
+/// Its text includes the causes, shortened: a verifier's log may have thousands of lines. So it has no [`Error::source`].
 #[derive(Debug)]
 pub struct Refusal {
-    /// What was to be done, or with what.
+    /// The refused action or its object.
     pub doing: String,
-    /// The answer.
+    /// The error.
     pub source: Box<dyn Error + Send + Sync>,
     /// What to do about it.
     pub remedy: &'static str,
 }
 
-/// Where nothing better is known.
+/// How to raise the limit of locked memory.
+pub(crate) const MEMLOCK_REMEDY: &str = "ulimit -l unlimited";
+
+/// The default remedy.
 const DOCTOR: &str = "`tracer doctor` shows what it lacks";
 
 pub(super) fn refused(doing: &str, source: impl Into<Box<dyn Error + Send + Sync>>) -> LoadError {
     Refusal { doing: doing.into(), source: source.into(), remedy: DOCTOR }.with_remedy().into()
 }
 
-/// The same of what takes privileges: if they are missing, that is the reason.
+/// Returns the error of an action that needs privileges. If they are missing, they are the reason.
 pub(super) fn classify(doing: &str, error: impl Error + Send + Sync + 'static) -> LoadError {
     let refusal = Refusal { doing: doing.into(), source: error.into(), remedy: DOCTOR }.with_remedy();
     refusal.causes().for_each(|cause| tracing::debug!("{doing}: {cause}"));
-    match Held::now().lack() {
-        Some(lack) if matches!(refusal.errno(), Some(Errno::EPERM | Errno::EACCES)) => LoadError::NotPermitted(lack),
+    match Capabilities::current().missing() {
+        Some(missing) if matches!(refusal.errno(), Some(Errno::EPERM | Errno::EACCES)) => {
+            LoadError::NotPermitted(missing)
+        }
         _ => refusal.into(),
     }
 }
 
 impl Refusal {
-    /// Names a better remedy where the error number shows one.
+    /// Sets a better remedy if the error number suggests one.
     fn with_remedy(mut self) -> Self {
         if matches!(self.errno(), Some(Errno::EMFILE | Errno::ENFILE)) {
             self.remedy = "raise the limit on open files (`ulimit -n`)";
@@ -73,7 +77,7 @@ impl Refusal {
         self
     }
 
-    /// The error number that the kernel gave, if it did.
+    /// Returns the error number of the kernel, if there is one.
     pub fn errno(&self) -> Option<Errno> {
         self.causes().find_map(|cause| {
             let io = cause.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error).map(Errno::from_raw);
@@ -102,7 +106,7 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// One line. Of a verifier's log, the last before its statistics: what it stumbled over.
+/// Shortens an error to one line. From a verifier's log it takes the last line before the statistics, the reason.
 fn short(text: &str) -> String {
     let statistics = ["processed ", "verification time", "stack depth"];
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
@@ -117,18 +121,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_verifier_that_says_nothing_leaves_no_colon() {
+    fn an_empty_verifier_log_leaves_no_colon() {
         let error = io::Error::other("the syscall returned Invalid argument (os error 22). Verifier output: ");
         let text = classify("program x", error).to_string();
         assert!(!text.contains("Verifier output") && text.contains("Invalid argument"), "{text}");
     }
 
     #[test]
-    fn the_number_of_an_error_is_found_below_others() {
+    fn error_numbers_are_found_in_nested_causes() {
         let refusal = |source: Box<dyn Error + Send + Sync>| Refusal { doing: "x".into(), source, remedy: DOCTOR };
         let deep = aya::EbpfError::FileError { path: "y".into(), error: io::Error::from_raw_os_error(1) };
         assert_eq!(refusal(deep.into()).errno(), Some(Errno::EPERM));
         assert_eq!(refusal(Errno::EINVAL.into()).errno(), Some(Errno::EINVAL));
-        assert_eq!(refusal("(os error 1)".into()).errno(), None, "a text is no number");
+        assert_eq!(refusal("(os error 1)".into()).errno(), None, "text is not a number");
     }
 }

@@ -1,21 +1,11 @@
-//! The two ways to see execs that fail, and how the first that this kernel allows is attached.
+//! Attaches the hooks for failed execs: the first of two kinds that this kernel allows.
 
 use super::error::LoadError;
 use super::fallback::Fallback;
 use super::hook::{BY_FUNCTION, BY_TRACEPOINT, Hook};
 use super::object::Object;
 
-/// Where the arguments of a system call are in `struct pt_regs`: rdi, rsi, rdx, r10, r8
-/// (<https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/arch/x86/include/uapi/asm/ptrace.h>).
-#[cfg(target_arch = "x86_64")]
-pub(crate) const SYSCALL_ARGS: [u32; 5] = [112, 104, 96, 56, 72];
-
-/// x0 (`orig_x0`, because the result replaces it), x1 to x4
-/// (<https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/arch/arm64/include/asm/ptrace.h>).
-#[cfg(target_arch = "aarch64")]
-pub(crate) const SYSCALL_ARGS: [u32; 5] = [272, 8, 16, 24, 32];
-
-/// Attaches by the given way, or else by the first that works; reports it if that is not the first.
+/// Attaches the requested kind, or else the first kind that works. Reports a fallback if that is not the first.
 pub(crate) fn attach(
     object: &mut Object,
     by_function: Option<bool>,
@@ -32,7 +22,7 @@ pub(crate) fn attach(
     Ok(BY_TRACEPOINT)
 }
 
-/// Both or none.
+/// Attaches both hooks or none.
 pub(crate) fn both(object: &mut Object, hooks: &[Hook; 2]) -> Result<(), LoadError> {
     let attached = hooks.iter().try_for_each(|hook| object.load(hook).and_then(|()| object.attach(hook)));
     if attached.is_err() {

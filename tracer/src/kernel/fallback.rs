@@ -1,38 +1,38 @@
-//! What a kernel lacks, and what is done instead.
+//! What a kernel lacks, and what tracer does instead.
 
 use std::fmt;
 
 use tracer_common::offsets::Member;
 
-use super::error::LoadError;
+use super::error::{LoadError, MEMLOCK_REMEDY};
 use super::hook::{BY_FUNCTION, BY_TRACEPOINT, Hook};
+use super::iterator;
 use super::visibility::Unseen;
-use super::{iterator, memlock};
 
 /// Something that this kernel lacks.
 #[derive(Debug)]
 pub enum Fallback {
     /// `sched_process_exit` does not say whether the whole group is dead.
     NoGroupDead,
-    /// A member of a structure is missing: what it holds is unknown.
+    /// A member of a structure is missing, so its value is unknown.
     NoMember(&'static Member),
-    /// The hierarchy of cgroups is not mounted.
+    /// The cgroup hierarchy is not mounted.
     CgroupsNotMounted(String),
-    /// The stand-ins of this hook were refused: it is used itself, and lacks something.
+    /// The stand-ins of this hook were refused. The hook itself is used, and lacks something.
     Instead(Hook, Lack, LoadError),
-    /// A hook that tracing can do without was refused.
+    /// A hook that tracing does not need was refused.
     Without(Hook, LoadError),
-    /// The iterator over processes was refused: `/proc` is read.
+    /// The task iterator was refused, so `/proc` is read.
     NoIterator(LoadError),
     /// Something cannot be seen with these privileges.
     Unseen(Unseen),
-    /// Execs that fail are reported by the tracepoints of the system calls.
+    /// Failed execs are reported by the tracepoints of the system calls.
     SlowSystemCalls,
-    /// The limit of locked memory leaves room for a smaller ring only.
+    /// The limit of locked memory allows only a smaller ring.
     SmallRing {
-        /// Its size, in bytes.
+        /// Its size in bytes.
         bytes: u32,
-        /// What it should have been.
+        /// The requested size in bytes.
         wanted: u32,
     },
 }
@@ -42,7 +42,7 @@ pub enum Fallback {
 pub enum Lack {
     /// Its program can be preempted.
     Preempted,
-    /// It does not report threads that the kernel makes.
+    /// It does not report threads that the kernel creates.
     KernelThreads,
 }
 
@@ -55,11 +55,11 @@ impl Lack {
     }
 }
 
-/// What it means if programs are preempted.
+/// The effect of preempted programs.
 pub(crate) const PREEMPTED: &str =
     "While a program is preempted the kernel skips it, and what it would have reported is counted as lost";
 
-/// What `--exec-failed` by tracepoint costs.
+/// The cost of `--exec-failed` by tracepoint.
 pub(crate) const SLOW_SYSTEM_CALLS: &str = "While it is on, every system call of the machine is slower";
 
 impl fmt::Display for Fallback {
@@ -83,7 +83,7 @@ impl fmt::Display for Fallback {
                 "the limit of locked memory leaves room for a ring buffer of {} KiB instead of {} KiB; raise it with `{}`",
                 bytes >> 10,
                 wanted >> 10,
-                memlock::REMEDY
+                MEMLOCK_REMEDY
             ),
         }
     }

@@ -1,4 +1,4 @@
-//! The sets by which the kernel side tells whose events are asked for.
+//! The maps by which the kernel side decides which events match.
 
 use std::io::ErrorKind;
 
@@ -15,8 +15,8 @@ use super::options::Selection;
 const NOEXIST: u64 = 1;
 
 impl Selection {
-    /// Room in each set. One that is not used takes none.
-    pub(super) fn rooms(&self, max_tracked: u32, reap: bool) -> [(&'static str, u32); 5] {
+    /// Returns the capacity of each map. An unused map gets the smallest.
+    pub(super) fn capacities(&self, max_tracked: u32, reap: bool) -> [(&'static str, u32); 5] {
         let tracked = if self.is_some() { max_tracked } else { 1 };
         let users = if let Self::Users(users) = self { users.len().max(1) as u32 } else { 1 };
         [
@@ -32,11 +32,12 @@ impl Selection {
     }
 }
 
-/// Programs that start others in another cgroup, or as another user, by the names that the kernel gives them
-/// (cut to 15 bytes). What they start may be asked for, though they are not: who created it, and what it was before, is
-/// then known all the same. Others that do so are no matter, but for what is told of their first exec.
-const AIDES: [&str; 37] = [
-    // Container runtimes, and how they call themselves when they execute themselves (`/proc/self/exe`).
+/// Programs that start others in another cgroup or as another user, by their comm (at most 15 bytes).
+///
+/// A process that they start may match though they do not. Then its creator and its earlier state are known all the same.
+/// Other programs that do so are harmless: only the first exec of their child is reported with less.
+const HELPERS: [&str; 37] = [
+    // Container runtimes, and their comm when they execute themselves (`/proc/self/exe`).
     "runc",
     "crun",
     "youki",
@@ -66,7 +67,7 @@ const AIDES: [&str; 37] = [
     "atd",
     "cgexec",
     "systemd-run",
-    // Those that change the user.
+    // Programs that change the user.
     "su",
     "sudo",
     "doas",
@@ -77,49 +78,50 @@ const AIDES: [&str; 37] = [
     "su-exec",
     "start-stop-daem",
 ];
-const _: () = assert!(AIDES.len() <= MAX_AIDES as usize);
+const _: () = assert!(HELPERS.len() <= MAX_AIDES as usize);
 
-/// True for a program that may put others where they are asked for.
-pub fn is_aide(comm: &str) -> bool {
-    AIDES.contains(&comm)
+/// Returns true for a program that may start matching processes.
+pub fn is_helper(comm: &str) -> bool {
+    HELPERS.contains(&comm)
 }
 
-/// What is reported of a process, as far as it is known here.
+/// What the kernel side reports of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Tracked {
-    /// Its end.
-    Kin,
-    /// All, and all of its children until they execute something else.
-    Aide,
-    /// All.
-    Asked,
+    /// A relative of matching processes: only its exit.
+    Relative,
+    /// A helper: everything, and everything of its children until they exec another program.
+    Helper,
+    /// A matching process: everything.
+    Matching,
 }
 
-/// The sets.
-pub(super) struct Sets {
+/// The maps.
+pub(super) struct FilterMaps {
     tracked: HashMap<MapData, u32, u32>,
     cgroups: HashMap<MapData, u64, u32>,
     namespaces: HashMap<MapData, u32, u32>,
     open: Array<MapData, u32>,
 }
 
-impl Sets {
-    /// Fills in what is known before anything is attached. Where what is there already has to be found, everything is
-    /// reported until [`Sets::close`].
+impl FilterMaps {
+    /// Fills in what is known before anything is attached.
+    ///
+    /// If running processes must be found first, everything is reported until [`FilterMaps::close`].
     pub(super) fn prepare(ebpf: &mut Ebpf, selection: &Selection) -> Result<Self, LoadError> {
-        let mut sets = Self {
+        let mut maps = Self {
             tracked: take(ebpf, "TRACKED")?,
             cgroups: take(ebpf, "CGROUPS")?,
             namespaces: take(ebpf, "NAMESPACES")?,
             open: take(ebpf, "OPEN")?,
         };
-        if !selection.kin() {
-            return Ok(sets);
+        if !selection.needs_relatives() {
+            return Ok(maps);
         }
         fill(
             ebpf,
             "AIDES",
-            AIDES.iter().map(|name| {
+            HELPERS.iter().map(|name| {
                 let mut comm = [0; COMM_LEN];
                 comm[..name.len()].copy_from_slice(name.as_bytes());
                 comm
@@ -128,22 +130,22 @@ impl Sets {
         if let Selection::Users(users) = selection {
             fill(ebpf, "USERS", users.iter().copied())?;
         }
-        sets.open.set(0, 1, 0).map_err(failed)?;
-        Ok(sets)
+        maps.open.set(0, 1, 0).map_err(failed)?;
+        Ok(maps)
     }
 
-    /// From here on only what is asked for is reported.
+    /// Applies the filter: from here on only matching processes are reported.
     pub(super) fn close(&mut self) -> Result<(), LoadError> {
         self.open.set(0, 0, 0).map_err(failed)
     }
 
     pub(super) fn track(&mut self, pid: u32, what: Tracked) -> Result<(), LoadError> {
         let state = match what {
-            Tracked::Asked => TRACKED_ASKED,
-            Tracked::Aide => TRACKED_AIDE,
-            Tracked::Kin => TRACKED_KIN,
+            Tracked::Matching => TRACKED_ASKED,
+            Tracked::Helper => TRACKED_AIDE,
+            Tracked::Relative => TRACKED_KIN,
         };
-        // Who is known as kin only may be more by now.
+        // The programs may have raised a relative to more by now.
         let flags = if state == TRACKED_KIN { NOEXIST } else { 0 };
         match self.tracked.insert(pid, state, flags) {
             Err(MapError::SyscallError(error)) if error.io_error.kind() == ErrorKind::AlreadyExists => Ok(()),
@@ -163,7 +165,7 @@ impl Sets {
         self.cgroups.insert(id, 1, 0).map_err(failed)
     }
 
-    /// One that is not in the set is no matter.
+    /// Removes a cgroup. Does nothing if it is not in the map.
     pub(super) fn leave_out_cgroup(&mut self, id: u64) -> Result<(), LoadError> {
         removed(self.cgroups.remove(&id))
     }
@@ -172,7 +174,7 @@ impl Sets {
         self.namespaces.insert(number, 1, 0).map_err(failed)
     }
 
-    /// One that is not in the set is no matter.
+    /// Removes a namespace. Does nothing if it is not in the map.
     pub(super) fn leave_out_namespace(&mut self, number: u32) -> Result<(), LoadError> {
         removed(self.namespaces.remove(&number))
     }
@@ -185,7 +187,7 @@ fn removed(done: Result<(), MapError>) -> Result<(), LoadError> {
     }
 }
 
-/// Puts all into a set. It stays with the object: the programs are yet to be loaded with it.
+/// Adds keys to a map. The map stays in the object, because the programs are loaded with it later.
 fn fill<K: Pod>(ebpf: &mut Ebpf, name: &str, keys: impl Iterator<Item = K>) -> Result<(), LoadError> {
     let map = ebpf.map_mut(name).ok_or_else(|| refused(name, "the map is missing from the object"))?;
     let mut set = HashMap::<&mut MapData, K, u32>::try_from(map).map_err(|error| refused(name, error))?;

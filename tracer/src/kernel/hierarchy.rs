@@ -1,7 +1,7 @@
-//! Which hierarchy of control groups tells whose process it is, and what is in it when tracing begins.
+//! Chooses the cgroup hierarchy by which processes are assigned, and lists its cgroups when tracing begins.
 //!
-//! With v2 alone there is but one. Where v1 is in use too ("hybrid"), container runtimes make a cgroup in each v1 hierarchy, and
-//! that of v2 may stay empty; so one of v1 is taken. Every process is somewhere in each.
+//! With v2 alone there is only one. On a hybrid system, with v1 too, container runtimes create a cgroup in each v1 hierarchy.
+//! The v2 one may stay empty, so a v1 hierarchy is used. Every process is in each hierarchy.
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
@@ -13,12 +13,11 @@ use tracer_common::config::CGROUP_V2;
 
 use super::btf::Btf;
 
-/// The v1 controllers that are asked, in this order: those that systemd and every runtime use for each unit and container
-/// come first.
+/// The v1 controllers to try, in this order. The first ones are those that systemd and every runtime use for each unit and
+/// container.
 const CONTROLLERS: [&str; 5] = ["pids", "memory", "cpuset", "devices", "cpu"];
 
-/// Deeper directories are not looked into: the kernel itself does not make more by default
-/// (`cgroup.max.depth` has no limit, but a path has).
+/// Largest depth of directories that are scanned. `cgroup.max.depth` has no limit by default, but a path has.
 const MAX_DEPTH: usize = 64;
 
 /// A hierarchy of cgroups.
@@ -26,13 +25,13 @@ const MAX_DEPTH: usize = 64;
 pub struct Hierarchy {
     /// Number of the v1 controller in this kernel, or [`CGROUP_V2`].
     pub subsys: u32,
-    /// Its own number, 0 for v2.
+    /// Number of the hierarchy, 0 for v2.
     pub number: u32,
-    /// The controller; none for v2.
+    /// The controller. `None` for v2.
     pub controller: Option<&'static str>,
-    /// Where it is mounted, and which of its directories is there.
+    /// Where it is mounted.
     pub mount: Option<Mount>,
-    /// Path of the cgroup that `/proc` shows as `/`: not the root where tracer is in a cgroup namespace.
+    /// Path of the cgroup that `/proc` shows as `/`. In a cgroup namespace it is not the root.
     pub base: String,
 }
 
@@ -41,22 +40,22 @@ pub struct Hierarchy {
 pub struct Mount {
     /// Directory.
     pub at: PathBuf,
-    /// The cgroup that is seen there; `/` unless only a part is mounted.
+    /// The cgroup at that directory: `/` unless only a part is mounted.
     pub root: String,
 }
 
 impl Hierarchy {
-    /// That of the running kernel.
+    /// Returns the hierarchy to use on the running kernel.
     pub fn choose(btf: &Btf) -> Self {
         Self::of_system(|controller| btf.enum_value("cgroup_subsys_id", &format!("{controller}_cgrp_id")))
     }
 
-    /// The same for callers that only read `/proc`: [`Hierarchy::subsys`] means nothing.
+    /// The same for callers that only read `/proc`. [`Hierarchy::subsys`] is then meaningless.
     pub fn of_proc() -> Self {
         Self::of_system(|_| Some(CGROUP_V2))
     }
 
-    /// One of each kind, not mounted anywhere: the programs are not the same for v1 and v2.
+    /// Returns an unmounted v1 and v2 hierarchy. The programs differ for v1 and v2.
     pub fn kinds(btf: &Btf) -> [Self; 2] {
         let number_of = |controller: &&str| btf.enum_value("cgroup_subsys_id", &format!("{controller}_cgrp_id"));
         let base = String::new();
@@ -78,8 +77,9 @@ impl Hierarchy {
         found
     }
 
-    /// By `/proc/PID/cgroup`, which lists all hierarchies, and by `mountinfo`. (`/proc/cgroups` would list controllers, but
-    /// is not there where `/proc` is mounted with `subset=pid`.)
+    /// Chooses by `/proc/PID/cgroup`, which lists all hierarchies, and by `mountinfo`.
+    ///
+    /// `/proc/cgroups` lists controllers too, but is absent if `/proc` is mounted with `subset=pid`.
     fn among(own: &str, mounts: &str, number_of: impl Fn(&str) -> Option<u32>) -> Self {
         let v1 = CONTROLLERS.iter().find_map(|&name| Some((name, number_of_v1(own, name)?, number_of(name)?)));
         let base = String::new();
@@ -91,8 +91,9 @@ impl Hierarchy {
         }
     }
 
-    /// The path that counts for a text that is one already, or names a directory in the file system; an error if that is one
-    /// of another hierarchy.
+    /// Returns the cgroup path for a text that is a cgroup path or a directory in the file system.
+    ///
+    /// Fails if the directory is in another hierarchy.
     pub fn path_of(&self, text: &str) -> Result<String, String> {
         self.path_among(text, &fs::read_to_string(MOUNTS).unwrap_or_default())
     }
@@ -105,14 +106,14 @@ impl Hierarchy {
         let Some((_, name, mount, inside)) = all_mounts(mounts).filter_map(inside).max_by_key(|found| found.0) else {
             return Ok(text.to_owned());
         };
-        if !self.is_called(&name) {
-            return Err(format!("it is in the hierarchy of {name}, and {}", self.counts()));
+        if !self.has_name(&name) {
+            return Err(format!("it is in the hierarchy of {name}, and {}", self.advice()));
         }
         let root = resolve(&self.base, &mount.root);
         Ok(format!("{}/{inside}", root.trim_end_matches('/')))
     }
 
-    /// What is wrong with a path that this hierarchy does not have, and another one has.
+    /// Returns an explanation if this hierarchy lacks a path that another one has.
     pub fn lacks(&self, path: &str) -> Option<String> {
         self.lacks_among(path, &fs::read_to_string(MOUNTS).unwrap_or_default())
     }
@@ -127,17 +128,17 @@ impl Hierarchy {
             return None;
         }
         let (name, at) = all_mounts(mounts).find_map(|(name, mount)| Some((name, has(&mount)?)))?;
-        let counts = self.counts();
-        Some(format!("the control group {path} is only in the hierarchy of {name} ({}), and {counts}", at.display()))
+        let advice = self.advice();
+        Some(format!("the control group {path} is only in the hierarchy of {name} ({}), and {advice}", at.display()))
     }
 
-    fn counts(&self) -> String {
+    fn advice(&self) -> String {
         let at = self.mount.as_ref().map(|mount| format!(", mounted at {}", mount.at.display())).unwrap_or_default();
         format!("tracer follows that of {}{at}: name a control group there", self.name())
     }
 
-    /// Whether a hierarchy that [`all_mounts`] names is this one.
-    fn is_called(&self, name: &str) -> bool {
+    /// Returns true if this is the hierarchy with a name from [`all_mounts`].
+    fn has_name(&self, name: &str) -> bool {
         match (self.controller, name.strip_prefix("v1 ")) {
             (Some(controller), Some(controllers)) => controllers.split(',').any(|name| name == controller),
             (None, None) => true,
@@ -145,25 +146,25 @@ impl Hierarchy {
         }
     }
 
-    /// False where tracer is in a cgroup namespace whose root it cannot place: paths are then relative to that.
+    /// Returns false in a cgroup namespace whose root cannot be found. Paths are then relative to that root.
     pub fn is_placed(&self) -> bool {
         let root = self.mount.as_ref().is_none_or(|mount| mount.root != "/" || is_root(&mount.at));
         root || !in_namespace()
     }
 
-    /// How it is called in messages.
+    /// Returns its name in messages.
     pub fn name(&self) -> String {
         self.controller.map_or_else(|| "v2".to_owned(), |name| format!("v1 {name}"))
     }
 
-    /// The path in `/proc/PID/cgroup`, from the root of the hierarchy.
+    /// Returns the path in `/proc/PID/cgroup` from the root of this hierarchy.
     pub fn path_in<'a>(&self, proc_cgroup: &'a str) -> Option<Cow<'a, str>> {
         let path = path_of(proc_cgroup, self.number)?;
-        // A zombie's may be gone already.
+        // The cgroup of a zombie may be deleted already.
         Some(resolve(&self.base, path.strip_suffix(" (deleted)").unwrap_or(path)))
     }
 
-    /// All cgroups that are there: id and path.
+    /// Returns id and path of all existing cgroups.
     pub fn scan(&self) -> Vec<(u64, String)> {
         let mut out = Vec::new();
         if let Some(mount) = &self.mount {
@@ -173,11 +174,11 @@ impl Hierarchy {
     }
 }
 
-/// The directories below one that is itself a cgroup. They come and go while this looks.
+/// Lists a cgroup directory and those below it. They may come and go meanwhile.
 fn walk(directory: &Path, path: &str, depth: usize, out: &mut Vec<(u64, String)>) {
     let Ok(meta) = fs::metadata(directory) else { return };
     out.push((meta.ino(), if path.is_empty() { "/".to_owned() } else { path.to_owned() }));
-    // Two links for the directory itself, one more for each in it:
+    // A directory has two links for itself, and one for each subdirectory:
     // https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/fs/kernfs/dir.c
     if meta.nlink() == 2 || depth == MAX_DEPTH {
         return;
@@ -191,7 +192,7 @@ fn walk(directory: &Path, path: &str, depth: usize, out: &mut Vec<(u64, String)>
     }
 }
 
-/// Hierarchies and the paths of this process in them.
+/// The file with all hierarchies and the paths of this process in them.
 const OWN: &str = "/proc/self/cgroup";
 const MOUNTS: &str = "/proc/self/mountinfo";
 
@@ -202,7 +203,7 @@ fn in_namespace() -> bool {
     fs::metadata("/proc/self/ns/cgroup").is_ok_and(|namespace| namespace.ino() != INITIAL)
 }
 
-/// The lines of `/proc/PID/cgroup`: number of the hierarchy, its controllers, path (proc_cgroup_show, kernel/cgroup/cgroup.c).
+/// Parses `/proc/PID/cgroup`: number of the hierarchy, its controllers, path (proc_cgroup_show, kernel/cgroup/cgroup.c).
 fn lines(proc_cgroup: &str) -> impl Iterator<Item = (u32, &str, &str)> {
     proc_cgroup.lines().filter_map(|line| {
         let (number, rest) = line.split_once(':')?;
@@ -215,13 +216,13 @@ fn path_of(proc_cgroup: &str, number: u32) -> Option<&str> {
     lines(proc_cgroup).find_map(|(of, _, path)| (of == number).then_some(path))
 }
 
-/// The number of the v1 hierarchy that has this controller.
+/// Returns the number of the v1 hierarchy with this controller.
 fn number_of_v1(proc_cgroup: &str, controller: &str) -> Option<u32> {
     let has = |controllers: &str| controllers.split(',').any(|name| name == controller);
     lines(proc_cgroup).find_map(|(number, controllers, _)| (number != 0 && has(controllers)).then_some(number))
 }
 
-/// A path that `/proc` shows relative to the root of a cgroup namespace.
+/// Resolves a path that `/proc` shows relative to the root of a cgroup namespace.
 fn resolve<'a>(base: &str, path: &'a str) -> Cow<'a, str> {
     let base = base.trim_end_matches('/');
     if base.is_empty() && !path.starts_with("/..") {
@@ -238,8 +239,9 @@ fn resolve<'a>(base: &str, path: &'a str) -> Cow<'a, str> {
     Cow::Owned(format!("/{}", parts.join("/")))
 }
 
-/// The cgroup that is the root of our namespace, as the path from the root that is mounted. The mount's own root is shown
-/// as `/../..`, which says how deep it lies; which one it is, its members tell: this process is among them.
+/// Returns the cgroup at the root of our namespace, as a path from the mounted root.
+///
+/// The mount's own root is shown as `/../..`, which gives the depth of the cgroup. It is the one with this process in it.
 fn base(mount: &Mount, own: &str, pid: u32) -> String {
     let depth = mount.root.split('/').filter(|part| *part == "..").count();
     if depth == 0 || mount.root != "/..".repeat(depth) {
@@ -255,7 +257,7 @@ fn base(mount: &Mount, own: &str, pid: u32) -> String {
     all.iter().map(|(_, path)| path).filter(at_depth).find(|path| has_us(path)).cloned().unwrap_or_default()
 }
 
-/// Whether a directory is the root of its hierarchy. Only there v1 has this file, and v2 has not that one.
+/// Returns true for the root of a hierarchy. Only there v1 has `cgroup.sane_behavior` and v2 lacks `cgroup.events`.
 fn is_root(directory: &Path) -> bool {
     directory.join("cgroup.sane_behavior").exists()
         || directory.join("cgroup.procs").exists()
@@ -263,7 +265,7 @@ fn is_root(directory: &Path) -> bool {
             && !directory.join("notify_on_release").exists()
 }
 
-/// Where a controller is: a v1 hierarchy, or v2.
+/// Returns the mount of a controller: a v1 hierarchy, or v2.
 pub fn of_controller(name: &str) -> Option<Mount> {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let (own, mounts) = (read(OWN), read(MOUNTS));
@@ -274,20 +276,20 @@ pub fn of_controller(name: &str) -> Option<Mount> {
     Some(mount)
 }
 
-/// Finds the mount of a v1 controller, or of v2, the one that shows most of it.
+/// Finds the mount of a v1 controller or of v2. Of several it takes the one with the largest part of the hierarchy.
 fn mount(mounts: &str, controller: Option<&str>) -> Option<Mount> {
     let right = |name: &str| match (controller, name.strip_prefix("v1 ")) {
         (Some(controller), Some(controllers)) => controllers.split(',').any(|name| name == controller),
         (None, None) => true,
         _ => false,
     };
-    // A root above our namespace's is shown as `/..`.
+    // A root above that of our namespace is shown as `/..`.
     let hidden = |mount: &Mount| mount.root.split('/').filter(|part| !part.is_empty() && *part != "..").count();
     let right = all_mounts(mounts).filter_map(|(name, mount)| right(&name).then_some(mount));
     right.min_by_key(|mount| (hidden(mount), Reverse(mount.root.matches("..").count())))
 }
 
-/// Every mount of a hierarchy, with the name of that: proc_pid_mountinfo(5).
+/// Returns every mount of a hierarchy with the name of the hierarchy: proc_pid_mountinfo(5).
 fn all_mounts(mounts: &str) -> impl Iterator<Item = (String, Mount)> {
     const NO_NAMES: [&str; 7] = ["rw", "ro", "xattr", "noprefix", "clone_children", "cpuset_v2_mode", "favordynmods"];
     mounts.lines().filter_map(|line| {
@@ -334,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn a_v1_hierarchy_is_taken_where_there_is_one() {
+    fn a_v1_hierarchy_is_used_if_there_is_one() {
         let hybrid = Hierarchy::among(HYBRID, MOUNTS, number_of);
         assert_eq!((hybrid.subsys, hybrid.number, hybrid.name().as_str()), (3, 8, "v1 pids"));
         assert_eq!(hybrid.mount, Some(Mount { at: "/sys/fs/cgroup/pids".into(), root: "/".into() }));
@@ -373,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn the_root_of_a_namespace_is_the_one_that_has_us() {
+    fn the_root_of_a_namespace_is_the_one_with_this_process() {
         let place = tempfile::tempdir().unwrap();
         for (path, pids) in [("a/b/in", "8\n"), ("a/c/in", "7\n9\n"), ("d/in", "9\n")] {
             fs::create_dir_all(place.path().join(path)).unwrap();
@@ -387,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_of_the_hierarchy_that_counts_is_a_path_in_it() {
+    fn a_directory_of_the_hierarchy_is_a_path_in_it() {
         let hybrid = Hierarchy::among(HYBRID, MOUNTS, number_of);
         let path = |text: &str| hybrid.path_among(text, MOUNTS);
         assert_eq!(path("/docker/a"), Ok("/docker/a".to_owned()));
@@ -398,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_of_another_hierarchy_only_is_named() {
+    fn a_path_of_another_hierarchy_is_explained() {
         let place = tempfile::tempdir().unwrap();
         let at = |name: &str| place.path().join(name).display().to_string();
         for path in ["pids/both", "memory/both", "memory/one"] {
@@ -416,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn directories_are_cgroups() {
+    fn each_directory_is_a_cgroup() {
         let place = tempfile::tempdir().unwrap();
         fs::create_dir_all(place.path().join("a/b")).unwrap();
         fs::write(place.path().join("cgroup.procs"), "").unwrap();

@@ -1,4 +1,4 @@
-//! Every process that runs, from the kernel's own iterator over tasks: each exactly once, whatever they do meanwhile.
+//! Reads all running processes from the kernel's task iterator: each exactly once, even while they fork and exit.
 
 use std::io::{self, ErrorKind, Read as _};
 
@@ -9,16 +9,17 @@ use super::error::{LoadError, refused};
 use super::hook::RUNNING;
 use crate::record::running::{self, Running};
 
-/// What is done without it.
-pub(crate) const FALLBACK: &str = "what runs already is read from /proc, which takes longer";
+/// What happens without it.
+pub(crate) const FALLBACK: &str = "running processes are read from /proc, which takes longer";
 
-/// Room for what the kernel hands over at once (`PAGE_SIZE << 3`, kernel/bpf/bpf_iter.c), with larger pages as well.
+/// Size of the read buffer. It holds what the kernel returns at once (`PAGE_SIZE << 3`, kernel/bpf/bpf_iter.c), with larger
+/// pages too.
 const BUFFER: usize = 512 << 10;
 
-/// So often an iteration may go on without having found anything.
+/// Largest number of reads without a result.
 const TRIES: u32 = 1000;
 
-/// All processes that run.
+/// Returns all running processes.
 pub(crate) fn read(ebpf: &mut Ebpf) -> Result<Vec<Running>, LoadError> {
     let program = ebpf.program_mut(RUNNING.program).ok_or_else(|| failed("the program is missing from the object"))?;
     let program: &mut Iter = program.try_into().map_err(|error: aya::programs::ProgramError| failed(error))?;
@@ -32,7 +33,7 @@ pub(crate) fn read(ebpf: &mut Ebpf) -> Result<Vec<Running>, LoadError> {
         match file.read(&mut buffer) {
             Ok(0) => break,
             Ok(read) => bytes.extend_from_slice(&buffer[..read]),
-            // It has looked at a great many tasks of which none is a process, and goes on from there.
+            // The iterator has visited a large number of threads without a process. The next read continues from there.
             Err(error) if error.kind() == ErrorKind::WouldBlock && tries < TRIES => tries += 1,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(failed(error)),
@@ -43,7 +44,7 @@ pub(crate) fn read(ebpf: &mut Ebpf) -> Result<Vec<Running>, LoadError> {
     while !rest.is_empty() {
         out.push(running::take(&mut rest).map_err(failed)?);
     }
-    // Who reads is there as well.
+    // tracer itself must be among them.
     let me = std::process::id();
     if !out.iter().any(|running| running.raw.task.tgid == me) {
         return Err(failed(io::Error::new(ErrorKind::NotFound, "it does not show tracer itself")));

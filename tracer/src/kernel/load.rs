@@ -1,4 +1,4 @@
-//! Loads and attaches the programs, choosing by what the running kernel's BTF shows.
+//! Loads and attaches the programs that fit the BTF of the running kernel.
 
 use aya::Ebpf;
 use tracer_common::stats::CpuStats;
@@ -7,7 +7,7 @@ use super::btf::Btf;
 use super::error::{LoadError, refused};
 use super::exec_failed;
 use super::fallback::Fallback;
-use super::filter_maps::Sets;
+use super::filter_maps::FilterMaps;
 pub use super::filter_maps::Tracked;
 use super::hierarchy::Hierarchy;
 use super::hook::{CGROUP_ATTACH, CGROUP_MKDIR, CGROUP_RENAME, EXIT_BY_LIVE, FORK, Hook, REAP, RUNNING, hooks};
@@ -15,12 +15,12 @@ use super::iterator;
 use super::log::KernelLog;
 use super::memlock;
 use super::mmap::{Asleep, Counters};
-use super::nonpreemptible::Ways;
+use super::nonpreemptible::Alternatives;
 use super::object::{Loader, Object, cpus, has_log, unload};
 use super::options::{KernelOptions, Selection};
 use super::ring::Ring;
 use super::running_btf;
-use super::skipped::Misses;
+use super::skipped::SkipCounters;
 use super::visibility;
 use crate::record::running::Running;
 use crate::record::skipped::SkippedCounts;
@@ -30,23 +30,23 @@ pub struct Kernel {
     /// Keeps programs and links alive.
     ebpf: Ebpf,
     stats: Counters,
-    sets: Sets,
-    misses: Misses,
+    filter_maps: FilterMaps,
+    skip_counters: SkipCounters,
     log: Option<KernelLog>,
-    /// What runs can be asked for.
+    /// True if the task iterator is loaded.
     iterates: bool,
-    /// Hooks that are attached.
+    /// The attached hooks.
     pub hooks: Vec<Hook>,
-    /// What this kernel lacks, and what is done instead.
+    /// What this kernel lacks, and what tracer does instead.
     pub fallbacks: Vec<Fallback>,
-    /// Whose cgroups the records tell.
+    /// The hierarchy of the cgroups in records.
     pub hierarchy: Hierarchy,
     /// Size of the ring.
     pub ring_bytes: u32,
 }
 
 impl Kernel {
-    /// Loads and attaches everything; from here on events gather in the ring.
+    /// Loads and attaches everything. From here on records gather in the ring.
     pub fn start(options: &KernelOptions) -> Result<(Self, Ring), LoadError> {
         let ((mut kernel, ring), fitting) = match memlock::within(options, Self::start_with) {
             Err(LoadError::Refused(refusal)) if options.log() && has_log() => {
@@ -75,21 +75,21 @@ impl Kernel {
             fallbacks.push(Fallback::CgroupsNotMounted(hierarchy.name()));
         }
         let mut object = Object::open(loader, &btf, &hierarchy, options)?;
-        let sets = Sets::prepare(&mut object.ebpf, &options.selection)?;
-        // All are loaded before the first is attached: the verifier takes its time.
-        let ways: Vec<Ways> = hooks.iter().map(|hook| Ways::of(*hook, options)).collect();
+        let filter_maps = FilterMaps::prepare(&mut object.ebpf, &options.selection)?;
+        // All programs are loaded before the first is attached, because the verifier is slow.
+        let alternatives: Vec<Alternatives> = hooks.iter().map(|hook| Alternatives::of(*hook, options)).collect();
         let iterate = options.iterate.unwrap_or(options.selection != Selection::Only);
-        object.load_ahead(ways.iter().flat_map(Ways::first).chain(iterate.then_some(&RUNNING)));
-        let mut load = |ways: Ways| ways.load(&mut object, &mut fallbacks).map(|loaded| (ways, loaded));
-        let loaded: Vec<_> = hooks.iter().zip(ways).map(|(hook, ways)| (hook, load(ways))).collect();
+        object.load_ahead(alternatives.iter().flat_map(Alternatives::first).chain(iterate.then_some(&RUNNING)));
+        let mut load = |one: Alternatives| one.load(&mut object, &mut fallbacks).map(|loaded| (one, loaded));
+        let loaded: Vec<_> = hooks.iter().zip(alternatives).map(|(hook, one)| (hook, load(one))).collect();
         let mut attached = Vec::new();
         for (hook, loaded) in loaded {
-            // A process whose fork is reported has this on until tracing ends as well.
+            // These come before forks too: a process whose fork is reported has them until tracing ends.
             if options.exec_failed && *hook == FORK {
                 attached.extend(exec_failed::attach(&mut object, options.exec_failed_by_function, &mut fallbacks)?);
             }
-            match loaded.and_then(|(ways, loaded)| ways.attach(&loaded, &mut object, &mut fallbacks)) {
-                Ok(way) => attached.extend(way),
+            match loaded.and_then(|(one, loaded)| one.attach(&loaded, &mut object, &mut fallbacks)) {
+                Ok(hooks) => attached.extend(hooks),
                 Err(error) if hook.needed => return Err(error),
                 Err(error) => fallbacks.push(Fallback::Without(*hook, error)),
             }
@@ -99,9 +99,9 @@ impl Kernel {
             iterates = false;
             fallbacks.push(Fallback::NoIterator(error));
         }
-        let mut misses = Misses::default();
+        let mut skip_counters = SkipCounters::default();
         for hook in &attached {
-            misses.watch(hook, object.descriptor(hook)?);
+            skip_counters.watch(hook, object.descriptor(hook)?);
         }
         let Object { mut ebpf, types, .. } = object;
         drop((btf, types));
@@ -112,60 +112,70 @@ impl Kernel {
         let stats = Counters::new(ebpf.map("STATS"), cpus()? as usize)?;
         let log = (options.log() && has_log()).then(|| KernelLog::new(&mut ebpf)).transpose()?;
         let ring_bytes = options.ring_bytes;
-        let kernel =
-            Self { ebpf, stats, sets, misses, log, iterates, hooks: attached, fallbacks, hierarchy, ring_bytes };
+        let kernel = Self {
+            ebpf,
+            stats,
+            filter_maps,
+            skip_counters,
+            log,
+            iterates,
+            hooks: attached,
+            fallbacks,
+            hierarchy,
+            ring_bytes,
+        };
         let (names, hierarchy) = (kernel.hook_names().join(", "), kernel.hierarchy.name());
         tracing::info!("hooks: {names}; cgroups by {hierarchy}");
         Ok((kernel, ring))
     }
 
-    /// Adds a process to those of whom something is reported (where there is a [`Selection`]).
+    /// Adds a process to the tracked ones (with a [`Selection`]).
     pub fn track(&mut self, pid: u32, what: Tracked) -> Result<(), LoadError> {
-        self.sets.track(pid, what)
+        self.filter_maps.track(pid, what)
     }
 
-    /// Takes a process out again that has ended.
+    /// Removes an exited process from the tracked ones.
     pub fn untrack(&mut self, pid: u32) -> Result<(), LoadError> {
-        self.sets.untrack(pid)
+        self.filter_maps.untrack(pid)
     }
 
-    /// The processes of whom something is reported (where there is a [`Selection`]) and that have not ended.
+    /// Returns the tracked processes that have not exited (with a [`Selection`]).
     pub fn tracked(&self) -> Vec<u32> {
-        self.sets.tracked()
+        self.filter_maps.tracked()
     }
 
-    /// Adds a cgroup to those whose processes are reported (with [`Selection::Cgroups`]).
+    /// Adds a matching cgroup (with [`Selection::Cgroups`]).
     pub fn admit_cgroup(&mut self, id: u64) -> Result<(), LoadError> {
-        self.sets.admit_cgroup(id)
+        self.filter_maps.admit_cgroup(id)
     }
 
-    /// Takes it away again. A new cgroup is among them until this is called.
+    /// Removes a cgroup. A new cgroup matches until this is called.
     pub fn leave_out_cgroup(&mut self, id: u64) -> Result<(), LoadError> {
-        self.sets.leave_out_cgroup(id)
+        self.filter_maps.leave_out_cgroup(id)
     }
 
-    /// Adds a mount or pid namespace to those whose processes are reported (with [`Selection::Containers`]).
+    /// Adds a matching mount or pid namespace (with [`Selection::Containers`]).
     pub fn admit_namespace(&mut self, number: u32) -> Result<(), LoadError> {
-        self.sets.admit_namespace(number)
+        self.filter_maps.admit_namespace(number)
     }
 
-    /// Takes it away again.
+    /// Removes a namespace.
     pub fn leave_out_namespace(&mut self, number: u32) -> Result<(), LoadError> {
-        self.sets.leave_out_namespace(number)
+        self.filter_maps.leave_out_namespace(number)
     }
 
-    /// True if all control groups are known, those that are made as well as those that are there.
-    pub fn tells_cgroups(&self) -> bool {
+    /// Returns true if all cgroups are known, existing and new ones.
+    pub fn knows_cgroups(&self) -> bool {
         let attached = |hook: &Hook| self.hooks.contains(hook);
         attached(&CGROUP_MKDIR) && attached(&CGROUP_ATTACH) && self.hierarchy.mount.is_some()
     }
 
-    /// All that were there before are put in: from here on the filter holds. Until then everything is reported.
+    /// Applies the filter, once everything that exists is added. Until then everything is reported.
     pub fn close(&mut self) -> Result<(), LoadError> {
-        self.sets.close()
+        self.filter_maps.close()
     }
 
-    /// All processes that run; none if this kernel has no iterator over them.
+    /// Returns all running processes. `None` if this kernel has no iterator over them.
     pub fn running(&mut self) -> Option<Vec<Running>> {
         if !self.iterates {
             return None;
@@ -180,55 +190,56 @@ impl Kernel {
         }
     }
 
-    /// Takes the programs off their hooks: nothing more happens in the kernel, and what is in the ring stays. They go one by one:
-    /// what is told of the time since this was called is not all that happened.
+    /// Detaches the programs. Records in the ring stay.
+    ///
+    /// The programs are detached one by one, so the records since this call are not complete.
     pub fn detach(&mut self) {
         for hook in &self.hooks {
-            // What cannot be unloaded is when the rest is dropped.
+            // A program that cannot be unloaded here is unloaded on drop.
             let _ = unload(&mut self.ebpf, hook);
         }
     }
 
-    /// The hooks by name, each once.
+    /// Returns the names of the hooks, each once.
     pub fn hook_names(&self) -> Vec<String> {
         let mut names: Vec<String> = self.hooks.iter().map(Hook::name).collect();
         names.dedup();
         names
     }
 
-    /// What the kernel has passed the programs over with, and nobody has told.
-    pub fn untold(&self) -> SkippedCounts {
-        self.misses.untold()
+    /// Returns how often the kernel skipped the programs, by kind of record.
+    pub fn skipped(&self) -> SkippedCounts {
+        self.skip_counters.skipped()
     }
 
-    /// True if the programs of this build can report their faults: their second object was there when it was made.
+    /// Returns true if this build has the programs with a log.
     pub fn has_log() -> bool {
         has_log()
     }
 
-    /// Shows what the programs have reported of their own faults (`KernelOptions::log`).
+    /// Logs the faults that the programs have reported (`KernelOptions::log`).
     pub fn show_log(&mut self) {
         if let Some(log) = &mut self.log {
             log.flush();
         }
     }
 
-    /// The counters of every CPU.
+    /// Returns the counters of every CPU.
     pub fn stats(&self) -> Vec<CpuStats> {
         self.stats.read()
     }
 }
 
-/// What this kernel lacks, by its types.
+/// Returns what this kernel lacks according to its BTF.
 fn fallbacks(btf: &Btf, hooks: &[Hook]) -> Vec<Fallback> {
     let group_dead = hooks.contains(&EXIT_BY_LIVE).then_some(Fallback::NoGroupDead);
     group_dead.into_iter().chain(btf.absent().map(Fallback::NoMember)).collect()
 }
 
-/// Parsing all of the kernel's types took some 20 MB for a moment; the allocator would keep them for ever.
+/// Returns freed memory to the system. Parsing the kernel's types takes about 20 MB that the allocator would keep.
 fn return_freed_memory() {
     #[cfg(target_env = "gnu")]
-    // SAFETY: it takes no pointer and may be called at any time (malloc_trim(3)).
+    // SAFETY: malloc_trim(3) takes no pointer and may be called at any time.
     unsafe {
         nix::libc::malloc_trim(0);
     }

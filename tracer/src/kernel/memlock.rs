@@ -1,5 +1,7 @@
-//! The limit of locked memory, `RLIMIT_MEMLOCK`: before Linux 5.11 maps and programs count against it
-//! ([`bpf_charge_memlock`]); since then they count as memory of the control group.
+//! The limit of locked memory, `RLIMIT_MEMLOCK`.
+//!
+//! Before Linux 5.11 maps and programs count against it ([`bpf_charge_memlock`]). Since then they count as memory of the
+//! cgroup.
 //!
 //! [`bpf_charge_memlock`]: https://github.com/torvalds/linux/blob/2c85ebc57b3e1817b6ce1a6b703928e113a90442/kernel/bpf/syscall.c
 
@@ -11,18 +13,18 @@ use super::fallback::Fallback;
 use super::options::KernelOptions;
 use super::release::release;
 
-/// Since when it does not matter.
-const SINCE: (u32, u32) = (5, 11);
+/// First version in which the limit does not matter.
+const IGNORED_SINCE: (u32, u32) = (5, 11);
 
-/// No ring is made smaller than this to fit.
+/// Smallest size of the ring, in bytes.
 const SMALLEST_RING: u32 = 256 << 10;
 
-/// True where it matters.
+/// Returns true if BPF counts against the limit on this kernel.
 pub(crate) fn counts() -> bool {
-    release().is_some_and(|release| release < SINCE)
+    release().is_some_and(|release| release < IGNORED_SINCE)
 }
 
-/// In bytes, where it matters and cannot be lifted. It is raised as far as we may.
+/// Raises the limit as far as possible. Returns it in bytes if it still applies.
 fn limit() -> Option<u64> {
     if !counts() {
         return None;
@@ -35,7 +37,7 @@ fn limit() -> Option<u64> {
     getrlimit(Resource::RLIMIT_MEMLOCK).ok().map(|(soft, _)| soft).filter(|&soft| soft != RLIM_INFINITY)
 }
 
-/// Starts something with as much room as it asks for, or else with the most that the limit leaves; and says with how much.
+/// Calls `start` with these options, or with smaller memory if the limit requires it. Returns the options that worked.
 pub(crate) fn within<T>(
     options: &KernelOptions,
     mut start: impl FnMut(&KernelOptions) -> Result<T, LoadError>,
@@ -45,7 +47,7 @@ pub(crate) fn within<T>(
     loop {
         match (start(&fitting), limit) {
             (Ok(started), _) => return Ok((started, fitting)),
-            // EPERM is all that the kernel says.
+            // The kernel returns only EPERM.
             (Err(LoadError::Refused(refusal)), Some(bytes)) if refusal.errno() == Some(Errno::EPERM) => {
                 if !shrink(&mut fitting) {
                     return Err(LoadError::Memlock { bytes });
@@ -56,7 +58,7 @@ pub(crate) fn within<T>(
     }
 }
 
-/// Asks for half as much. False if that would be too little.
+/// Halves the memory. Returns false if that would be too little.
 fn shrink(options: &mut KernelOptions) -> bool {
     let half = options.ring_bytes / 2;
     let enough = half >= SMALLEST_RING && half > options.argv_max;
@@ -66,21 +68,18 @@ fn shrink(options: &mut KernelOptions) -> bool {
     enough
 }
 
-/// What is reported if the ring is smaller than it should be.
+/// Returns a fallback if the ring is smaller than requested.
 pub(super) fn fallback(wanted: &KernelOptions, got: &KernelOptions) -> Option<Fallback> {
     let (bytes, wanted) = (got.ring_bytes, wanted.ring_bytes);
     (bytes != wanted).then_some(Fallback::SmallRing { bytes, wanted })
 }
-
-/// How to raise it.
-pub(crate) const REMEDY: &str = "ulimit -l unlimited";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn room_is_given_up_by_halves_and_never_below_an_argument_list() {
+    fn memory_is_halved_and_never_below_an_argument_list() {
         let mut options = KernelOptions { max_tracked: 1 << 10, argv_max: 600 << 10, ..KernelOptions::default() };
         let mut rings = Vec::new();
         while shrink(&mut options) {

@@ -1,4 +1,4 @@
-//! The edge to the running kernel: BTF, loading, the ring buffer.
+//! The interface to the running kernel: BTF, loading of programs, the ring buffer.
 
 pub mod btf;
 pub mod capabilities;
@@ -18,10 +18,11 @@ pub(crate) mod object;
 pub mod options;
 pub mod preflight;
 mod records;
-mod release;
+pub(crate) mod release;
 pub mod ring;
 pub mod running_btf;
 mod skipped;
+mod syscall;
 mod timer;
 mod tracefs;
 pub mod visibility;

@@ -1,4 +1,4 @@
-//! The object with the programs: opened with the constants that fit a kernel, and loaded, attached and unloaded program by program.
+//! The BPF object: opened with constants that fit a kernel. Its programs are loaded, attached and unloaded one by one.
 
 use std::num::NonZero;
 use std::sync::{Mutex, PoisonError};
@@ -14,27 +14,27 @@ use tracer_common::offsets::Offsets;
 
 use super::btf::Btf;
 use super::error::{LoadError, classify, refused};
-use super::exec_failed;
 use super::hierarchy::Hierarchy;
-use super::hook::{Hook, Way};
+use super::hook::{AttachType, Hook};
 use super::options::KernelOptions;
+use super::syscall::SYSCALL_ARGS;
 use super::tracefs::with_tracefs;
 
 /// The kernel side, built by `cargo xtask build`.
 static OBJECT: &[u8] = include_bytes_aligned!(env!("TRACER_BPF_OBJECT"));
 
-/// The same with `aya-log`, if it was there when this was built.
+/// The same with `aya-log`, if it existed when this was built.
 #[cfg(kernel_log)]
 static OBJECT_WITH_LOG: Option<&[u8]> = Some(include_bytes_aligned!(env!("TRACER_BPF_LOG_OBJECT")));
 #[cfg(not(kernel_log))]
 static OBJECT_WITH_LOG: Option<&[u8]> = None;
 
-/// True if the programs can report their faults.
+/// Returns true if this build has the object with a log.
 pub(super) fn has_log() -> bool {
     OBJECT_WITH_LOG.is_some()
 }
 
-/// Makes a structure of the ABI known to aya as plain data.
+/// Passes a structure of the ABI to aya as plain data.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
 struct Plain<T>(T);
@@ -44,20 +44,21 @@ unsafe impl aya::Pod for Plain<Offsets> {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Plain<Config> {}
 
-/// The object with its maps made, ready to attach program by program.
+/// The opened object with its maps.
 pub(crate) struct Object {
     pub(crate) ebpf: Ebpf,
     pub(crate) types: aya::Btf,
-    /// The kernel's answers for the programs that [`Object::load_ahead`] loaded.
+    /// The results for the programs that [`Object::load_ahead`] loaded.
     ahead: FxHashMap<&'static str, Result<(), LoadError>>,
 }
 
-/// aya's loader, made by a thread of its own: it parses all of the kernel's BTF, which is not needed, and takes as long for
-/// that as tracer does for what is needed.
+/// aya's loader, created in a separate thread.
+///
+/// It parses all of the kernel's BTF, which is not needed. That takes as long as everything else that tracer does to start.
 pub(crate) struct Loader(Option<thread::JoinHandle<EbpfLoader<'static>>>);
 
 impl Loader {
-    /// Begins to make one.
+    /// Starts the thread.
     pub(crate) fn begin() -> Self {
         Self(thread::Builder::new().name("bpf-loader".into()).spawn(Self::make).ok())
     }
@@ -75,7 +76,7 @@ impl Loader {
 }
 
 impl Object {
-    /// Opens it for a kernel.
+    /// Opens the object for a kernel.
     pub(crate) fn open(
         loader: Loader,
         btf: &Btf,
@@ -88,21 +89,27 @@ impl Object {
         Ok(Self { ebpf: open(loader, &offsets, hierarchy, options)?, types, ahead: FxHashMap::default() })
     }
 
-    /// Opens the object anew, with other constants.
-    pub(crate) fn vary(&mut self, btf: &Btf, hierarchy: &Hierarchy, options: &KernelOptions) -> Result<(), LoadError> {
+    /// Opens the object again with other constants.
+    pub(crate) fn reopen(
+        &mut self,
+        btf: &Btf,
+        hierarchy: &Hierarchy,
+        options: &KernelOptions,
+    ) -> Result<(), LoadError> {
         self.ebpf = open(Loader::begin(), &btf.offsets(&options.without)?, hierarchy, options)?;
         self.ahead.clear();
         Ok(())
     }
 
-    /// Loads the programs of these hooks, as many at a time as there are CPUs: the verifier takes most of the time that tracing
-    /// takes to start. [`Object::load`] then returns what the kernel said of each.
+    /// Loads the programs of these hooks in one thread per CPU.
+    ///
+    /// The verifier takes most of the time until tracing starts. [`Object::load`] then returns the result of each.
     pub(crate) fn load_ahead<'a>(&mut self, hooks: impl Iterator<Item = &'a Hook>) {
         let Self { ebpf, types, ahead } = self;
         let hooks: FxHashMap<&str, &Hook> = hooks.map(|hook| (hook.program, hook)).collect();
         let programs = ebpf.programs_mut().filter_map(|(name, program)| Some((*hooks.get(name)?, program)));
         let mut programs: Vec<(&Hook, &mut Program)> = programs.collect();
-        // Those that take longest are among those that are needed; they come first.
+        // Needed programs come first: the slowest are among them.
         programs.sort_by_key(|(hook, _)| !hook.needed);
         let threads = thread::available_parallelism().map_or(1, NonZero::get).min(programs.len());
         let (left, ahead, types) = (Mutex::new(programs.into_iter()), Mutex::new(ahead), &*types);
@@ -116,14 +123,14 @@ impl Object {
         };
         thread::scope(|scope| {
             for _ in 1..threads {
-                // Without another thread this one does it all.
+                // If no thread can be started, this one does all the work.
                 let _ = thread::Builder::new().name("bpf-loader".into()).spawn_scoped(scope, work);
             }
             work();
         });
     }
 
-    /// Loads the program of one hook: the verifier looks through it.
+    /// Loads the program of one hook: the kernel verifies it.
     pub(crate) fn load(&mut self, hook: &Hook) -> Result<(), LoadError> {
         if let Some(loaded) = self.ahead.remove(hook.program) {
             return loaded;
@@ -131,28 +138,28 @@ impl Object {
         load(any_program(&mut self.ebpf, hook)?, hook, &self.types)
     }
 
-    /// Attaches a program that is loaded.
+    /// Attaches a loaded program.
     pub(crate) fn attach(&mut self, hook: &Hook) -> Result<(), LoadError> {
         let ebpf = &mut self.ebpf;
         let classified = |error: ProgramError| classify(&format!("hook {}", hook.name()), error);
-        match hook.way {
-            Way::Btf => program::<BtfTracePoint>(ebpf, hook)?.attach().map(drop).map_err(classified),
-            Way::Fexit => program::<FExit>(ebpf, hook)?.attach().map(drop).map_err(classified),
-            // It is attached anew for each reading.
-            Way::Iterator => Ok(()),
-            Way::Event(group) => {
+        match hook.attach_type {
+            AttachType::Btf => program::<BtfTracePoint>(ebpf, hook)?.attach().map(drop).map_err(classified),
+            AttachType::Fexit => program::<FExit>(ebpf, hook)?.attach().map(drop).map_err(classified),
+            // Each read attaches it again.
+            AttachType::Iterator => Ok(()),
+            AttachType::Event(group) => {
                 let program = program::<TracePoint>(ebpf, hook)?;
                 with_tracefs(|| program.attach(group, hook.tracepoint).map(drop).map_err(classified))
             }
         }
     }
 
-    /// Takes a program off its hook, and out of the kernel. One that is not loaded is left alone.
+    /// Detaches and unloads a program. Does nothing if it is not loaded.
     pub(crate) fn unload(&mut self, hook: &Hook) {
         let _ = unload(&mut self.ebpf, hook);
     }
 
-    /// Another descriptor of a program that is loaded.
+    /// Returns another descriptor of a loaded program.
     pub(crate) fn descriptor(&self, hook: &Hook) -> Result<ProgramFd, LoadError> {
         let program = self.ebpf.program(hook.program);
         let program = program.ok_or_else(|| refused(hook.program, "the program is missing from the object"))?;
@@ -160,7 +167,7 @@ impl Object {
         own.try_clone().map_err(|error| refused(hook.program, error))
     }
 
-    /// How many instructions the verifier went through for a program that is loaded (told since 5.16).
+    /// Returns how many instructions the verifier processed for a loaded program (reported since 5.16).
     pub(crate) fn verified(&self, hook: &Hook) -> Option<u32> {
         self.ebpf.program(hook.program)?.info().ok()?.verified_instruction_count()
     }
@@ -168,35 +175,35 @@ impl Object {
 
 /// Loads a program for its hook.
 fn load(program: &mut Program, hook: &Hook, types: &aya::Btf) -> Result<(), LoadError> {
-    let loaded = match hook.way {
-        Way::Btf => typed::<BtfTracePoint>(program, hook)?.load(hook.tracepoint, types),
-        Way::Fexit => typed::<FExit>(program, hook)?.load(hook.tracepoint, types),
-        Way::Iterator => typed::<Iter>(program, hook)?.load(hook.tracepoint, types),
-        Way::Event(_) => typed::<TracePoint>(program, hook)?.load(),
+    let loaded = match hook.attach_type {
+        AttachType::Btf => typed::<BtfTracePoint>(program, hook)?.load(hook.tracepoint, types),
+        AttachType::Fexit => typed::<FExit>(program, hook)?.load(hook.tracepoint, types),
+        AttachType::Iterator => typed::<Iter>(program, hook)?.load(hook.tracepoint, types),
+        AttachType::Event(_) => typed::<TracePoint>(program, hook)?.load(),
     };
     loaded.map_err(|error| classify(&format!("program {}", hook.program), error))
 }
 
-/// Opens the object with the constants filled in, and makes its maps.
+/// Opens the object with these constants and creates its maps.
 fn open(loader: Loader, offsets: &Offsets, hierarchy: &Hierarchy, options: &KernelOptions) -> Result<Ebpf, LoadError> {
     let config = Config {
         argv_max: options.argv_max.min(ARGV_MAX_BYTES),
         threads: options.threads.into(),
         filter: options.selection.number(),
         reap: options.reap.into(),
-        syscall_args: exec_failed::SYSCALL_ARGS,
+        syscall_args: SYSCALL_ARGS,
         cgroup_subsys: hierarchy.subsys,
         cgroup_hierarchy: hierarchy.number,
         ring_eighth: options.ring_bytes / 8,
-        kin: options.selection.kin().into(),
+        kin: options.selection.needs_relatives().into(),
         reserved: 0,
     };
-    // Before Linux 5.11 what might be put into a map counts as memory already.
+    // Before Linux 5.11 the full capacity of a map counts as locked memory.
     let prepared = if options.unpreempted() { MAX_PREPARED } else { 1 };
     let (offsets, config) = (Plain(*offsets), Plain(config));
     let mut loader: EbpfLoader<'_> = loader.ready();
-    for (name, room) in options.selection.rooms(options.max_tracked, options.reap) {
-        loader.map_max_entries(name, room);
+    for (name, capacity) in options.selection.capacities(options.max_tracked, options.reap) {
+        loader.map_max_entries(name, capacity);
     }
     loader
         .override_global("OFFSETS", &offsets, true)
@@ -208,16 +215,16 @@ fn open(loader: Loader, offsets: &Offsets, hierarchy: &Hierarchy, options: &Kern
         .map_err(|error| classify("the maps", error))
 }
 
-/// One more than the highest number that a CPU may have.
+/// Returns the highest possible CPU number plus one.
 pub(crate) fn cpus() -> Result<u32, LoadError> {
     const POSSIBLE: &str = "/sys/devices/system/cpu/possible";
     let text = std::fs::read_to_string(POSSIBLE).map_err(|error| refused(POSSIBLE, error))?;
-    // "0-63", or "0,2-3": they ascend.
+    // "0-63", or "0,2-3", in ascending order.
     let last = text.trim().rsplit([',', '-']).next().and_then(|last| last.parse::<u32>().ok());
     last.map(|last| last + 1).ok_or_else(|| refused(POSSIBLE, "it names no CPU"))
 }
 
-/// The program of a hook, which is of type `P`.
+/// Returns the program of a hook as type `P`.
 fn program<'a, P>(ebpf: &'a mut Ebpf, hook: &Hook) -> Result<&'a mut P, LoadError>
 where
     &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
@@ -225,12 +232,12 @@ where
     typed(any_program(ebpf, hook)?, hook)
 }
 
-/// The program of a hook.
+/// Returns the program of a hook.
 fn any_program<'a>(ebpf: &'a mut Ebpf, hook: &Hook) -> Result<&'a mut Program, LoadError> {
     ebpf.program_mut(hook.program).ok_or_else(|| refused(hook.program, "the program is missing from the object"))
 }
 
-/// A program as what it is.
+/// Converts a program to its type.
 fn typed<'a, P>(program: &'a mut Program, hook: &Hook) -> Result<&'a mut P, LoadError>
 where
     &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
@@ -239,11 +246,11 @@ where
 }
 
 pub(crate) fn unload(ebpf: &mut Ebpf, hook: &Hook) -> Result<(), LoadError> {
-    let unloaded = match hook.way {
-        Way::Btf => program::<BtfTracePoint>(ebpf, hook)?.unload(),
-        Way::Fexit => program::<FExit>(ebpf, hook)?.unload(),
-        Way::Iterator => program::<Iter>(ebpf, hook)?.unload(),
-        Way::Event(_) => program::<TracePoint>(ebpf, hook)?.unload(),
+    let unloaded = match hook.attach_type {
+        AttachType::Btf => program::<BtfTracePoint>(ebpf, hook)?.unload(),
+        AttachType::Fexit => program::<FExit>(ebpf, hook)?.unload(),
+        AttachType::Iterator => program::<Iter>(ebpf, hook)?.unload(),
+        AttachType::Event(_) => program::<TracePoint>(ebpf, hook)?.unload(),
     };
     unloaded.map_err(|error| refused(hook.program, error))
 }

@@ -1,47 +1,49 @@
-//! What the kernel side is to do.
+//! The options of the kernel side.
 
 use std::path::PathBuf;
 
 use tracer_common::config::{FILTER_CGROUPS, FILTER_CONTAINERS, FILTER_NONE, FILTER_SUBTREE, FILTER_USERS};
 use tracer_common::limits::{ARGV_DEFAULT_BYTES, MAX_TRACKED, RING_DEFAULT_BYTES};
 
-use super::{log, nonpreemptible};
+use super::{log, release};
 
-/// What the kernel side is to do.
+/// The options of the kernel side.
 #[derive(Clone, Debug)]
 pub struct KernelOptions {
     /// Size of the ring buffer in bytes: a power of two, and a multiple of the page size.
     pub ring_bytes: u32,
-    /// Most bytes of argv to capture.
+    /// Largest number of bytes of argv to capture.
     pub argv_max: u32,
-    /// Threads too.
+    /// Whether to report threads too.
     pub threads: bool,
-    /// Which processes are reported.
+    /// The processes to report.
     pub selection: Selection,
-    /// Most of those at a time.
+    /// Largest number of reported processes at a time.
     pub max_tracked: u32,
-    /// Execs that fail too.
+    /// Whether to report failed execs too.
     pub exec_failed: bool,
-    /// … by the functions of the system calls, or by their tracepoints. `None`: the first that the kernel allows.
+    /// Whether failed execs come from the functions of the system calls or from their tracepoints. `None`: the first that the
+    /// kernel allows.
     pub exec_failed_by_function: Option<bool>,
-    /// When exited processes are waited for too.
+    /// Whether to report the reaping of exited processes too.
     pub reap: bool,
-    /// Forks, execs and exits by hooks at which no program is preempted. `None`: where the kernel skips one that is.
+    /// Whether forks, execs and exits come from hooks whose programs are never preempted. `None`: if the kernel skips
+    /// preempted programs.
     pub unpreempted: Option<bool>,
-    /// What runs already is read from the kernel's iterator, or from `/proc`. `None`: from the iterator where the kernel has one.
+    /// Whether running processes are read from the kernel's iterator or from `/proc`. `None`: from the iterator if the kernel
+    /// has one.
     pub iterate: Option<bool>,
-    /// Faults inside the programs are shown as warnings. `None`: with `TRACER_KERNEL_LOG`, or where debug messages are shown.
+    /// Whether to log faults inside the programs as warnings. `None`: with `TRACER_KERNEL_LOG`, or at log level debug.
     pub log: Option<bool>,
-    /// A file with the running kernel's BTF. Another kernel's is refused.
+    /// A file with the BTF of the running kernel. A file of another kernel is refused.
     pub btf: Option<PathBuf>,
-    /// Fields of [`Offsets`](tracer_common::offsets::Offsets) that this kernel is taken not to have, if tracing can do without
-    /// them: for tests.
+    /// Fields of [`Offsets`](tracer_common::offsets::Offsets) that count as absent if tracing does not need them. For tests.
     pub without: Vec<&'static str>,
 }
 
 impl KernelOptions {
     pub(super) fn unpreempted(&self) -> bool {
-        self.unpreempted.unwrap_or_else(nonpreemptible::is_needed)
+        self.unpreempted.unwrap_or_else(release::skips_preempted)
     }
 
     pub(super) fn log(&self) -> bool {
@@ -72,34 +74,34 @@ impl Default for KernelOptions {
 /// Which processes the kernel side reports.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Selection {
-    /// All.
+    /// All processes.
     #[default]
     All,
-    /// Those added by [`Kernel::track`](super::load::Kernel::track), and what they fork. Nothing else of the machine is reported.
+    /// Processes added by [`Kernel::track`](super::load::Kernel::track), and their descendants. Nothing else is reported.
     Only,
-    /// These processes and their descendants, and what has to be known of others to be right about these.
+    /// These processes and their descendants, and the events of relatives that are needed to be right about these.
     Subtree(Vec<u32>),
-    /// Those whose real or effective user is one of these, and what has to be known of others.
+    /// Processes whose real or effective user is one of these, and the needed events of relatives.
     Users(Vec<u32>),
-    /// Those in cgroups that are added, and what has to be known of others.
+    /// Processes in added cgroups, and the needed events of relatives.
     Cgroups,
-    /// The same, and those in namespaces that are added: a process that enters a container from outside can stay in its own
-    /// cgroup.
+    /// Processes in added cgroups or added namespaces, and the needed events of relatives. A process that enters a container
+    /// from outside can stay in its own cgroup.
     Containers,
 }
 
 impl Selection {
-    /// False if all are reported.
+    /// Returns false if all processes are reported.
     pub const fn is_some(&self) -> bool {
         !matches!(self, Self::All)
     }
 
-    /// True if what has to be known of others is reported too.
-    pub const fn kin(&self) -> bool {
+    /// Returns true if the needed events of relatives are reported too.
+    pub const fn needs_relatives(&self) -> bool {
         matches!(self, Self::Subtree(_) | Self::Users(_) | Self::Cgroups | Self::Containers)
     }
 
-    /// How the programs know it.
+    /// Returns its number for the programs.
     pub(super) const fn number(&self) -> u32 {
         match self {
             Self::All => FILTER_NONE,

@@ -1,5 +1,7 @@
-//! Whether this is a place to trace from: the kernel side tells pids of the initial pid namespace, `/proc` those of the
-//! namespace it is mounted for, and both have to be the same.
+//! Checks that tracing is possible from these namespaces.
+//!
+//! The kernel side reports pids of the initial pid namespace. `/proc` shows those of the namespace it is mounted for. Both
+//! must be the same.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -17,22 +19,22 @@ const INITIAL_PID_NS: u64 = 0xEFFF_FFFC;
 /// [`PROC_TIME_INIT_INO`]: https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/include/linux/proc_ns.h
 const INITIAL_TIME_NS: u64 = 0xEFFF_FFFA;
 
-/// Why tracing from here is not possible.
+/// Why tracing is not possible here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}: {}", self.detail(), self.remedy())]
-pub enum PlaceError {
-    /// `/proc` is empty, or something else.
+pub enum PreflightError {
+    /// `/proc` is not mounted, or is another file system.
     NoProc,
-    /// `/proc` does not know this process.
+    /// `/proc` does not show this process.
     ForeignProc,
-    /// A container, most likely.
+    /// This is another pid namespace, most likely a container.
     Namespace,
-    /// `unshare -T`.
+    /// This is another time namespace (`unshare -T`).
     TimeNamespace,
 }
 
-impl PlaceError {
-    /// What is wrong.
+impl PreflightError {
+    /// Returns what is wrong.
     pub const fn detail(self) -> &'static str {
         match self {
             Self::NoProc => "/proc is not mounted",
@@ -46,7 +48,7 @@ impl PlaceError {
         }
     }
 
-    /// What to do.
+    /// Returns what to do.
     pub const fn remedy(self) -> &'static str {
         match self {
             Self::NoProc | Self::ForeignProc => "mount it with `mount -t proc proc /proc`",
@@ -59,40 +61,40 @@ impl PlaceError {
     }
 }
 
-/// Whether `/proc` is there, and tells of this process.
-pub fn proc_is_mounted() -> Result<(), PlaceError> {
+/// Checks that `/proc` is mounted and shows this process.
+pub fn proc_is_mounted() -> Result<(), PreflightError> {
     match statfs("/proc") {
         Ok(mounted) if mounted.filesystem_type() == PROC_SUPER_MAGIC => {}
-        _ => return Err(PlaceError::NoProc),
+        _ => return Err(PreflightError::NoProc),
     }
-    if Path::new("/proc/self/stat").exists() { Ok(()) } else { Err(PlaceError::ForeignProc) }
+    if Path::new("/proc/self/stat").exists() { Ok(()) } else { Err(PreflightError::ForeignProc) }
 }
 
-/// Whether one can trace from here.
-pub fn check() -> Result<(), PlaceError> {
+/// Checks that tracing is possible here.
+pub fn check() -> Result<(), PreflightError> {
     proc_is_mounted()?;
     match fs::metadata("/proc/self/ns/pid") {
-        Ok(namespace) if namespace.ino() != INITIAL_PID_NS => return Err(PlaceError::Namespace),
-        // A kernel without pid namespaces has none but the initial one.
+        Ok(namespace) if namespace.ino() != INITIAL_PID_NS => return Err(PreflightError::Namespace),
+        // A kernel without pid namespaces has only the initial one.
         _ => {}
     }
-    if boot_clock_is_shifted() { Err(PlaceError::TimeNamespace) } else { Ok(()) }
+    if boot_clock_is_shifted() { Err(PreflightError::TimeNamespace) } else { Ok(()) }
 }
 
-/// Whether this process's `CLOCK_BOOTTIME` and the start times in its `/proc` differ from the kernel's own.
+/// Returns true if this process's `CLOCK_BOOTTIME` and the start times in its `/proc` differ from the kernel's own.
 fn boot_clock_is_shifted() -> bool {
     let namespace = |name: &str| fs::metadata(format!("/proc/self/ns/{name}")).ok().map(|namespace| namespace.ino());
-    // Since Linux 5.6, if it was built with them.
+    // Time namespaces exist since Linux 5.6, if the kernel was built with them.
     let Some(own) = namespace("time").filter(|&own| own != INITIAL_TIME_NS) else { return false };
-    // These are the offsets of the namespace for children, which need not be our own.
+    // These are the offsets of the namespace for children, which may differ from this one.
     let offsets = fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default();
     namespace("time_for_children") != Some(own) || has_boot_offset(&offsets)
 }
 
-/// `boottime  86400  0`: seconds and nanoseconds (time_namespaces(7)).
+/// Returns true for a line like `boottime  86400  0`: seconds and nanoseconds (time_namespaces(7)).
 fn has_boot_offset(offsets: &str) -> bool {
     let mut lines = offsets.lines().map(str::split_ascii_whitespace);
-    // The number of the clock before the names were shown.
+    // Older kernels show the number of the clock instead of its name.
     lines.any(|mut line| matches!(line.next(), Some("boottime" | "7")) && line.any(|number| number != "0"))
 }
 

@@ -1,14 +1,14 @@
-//! The ring's memory: what [the kernel] writes, read where it lies.
+//! Reads the records in the ring's memory, which [the kernel] writes.
 //!
 //! [the kernel]: https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/kernel/bpf/ringbuf.c
 //!
-//! Two pages hold a position each, in bytes since the beginning: up to which the kernel has reserved room, and up to which we
-//! gave it back. Then comes the data, in which each record has eight bytes before it: its length with two flags, and something
-//! of the kernel's own.
+//! Two pages hold a position each, in bytes since the beginning. The kernel's position is the end of the reserved space. The
+//! reader's position is the end of the space that it has released. The data follows. Each record has a header of eight bytes:
+//! its length with two flags, and a value for the kernel.
 //!
-//! aya's `RingBuf` maps the data twice in a row, so that a record that wraps around lies in one piece; both count as resident.
-//! And it gives back the room of each record by itself, in a word that the kernel looks at whenever it reserves. Here a record
-//! that wraps around is copied (one in thousands), and room is given back for many records at once.
+//! aya's `RingBuf` maps the data twice in a row, so that a record that wraps around is contiguous. Both count as resident.
+//! It also releases each record separately, in a word that the kernel reads for every reservation. Here a record that wraps
+//! around is copied (one in thousands), and many records are released at once.
 
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -18,76 +18,78 @@ use nix::sys::mman::ProtFlags;
 use super::error::LoadError;
 use super::mmap::Memory;
 
-/// Before each record (`struct bpf_ringbuf_hdr`), and what records are aligned to.
+/// Size of a record's header (`struct bpf_ringbuf_hdr`), and the alignment of records.
 const HEAD: usize = 8;
 
 /// `BPF_RINGBUF_BUSY_BIT` and `BPF_RINGBUF_DISCARD_BIT` (<https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/include/uapi/linux/bpf.h>):
-/// it is still being written; it is none.
+/// the record is still being written; the record was discarded.
 const BUSY: u32 = 1 << 31;
 const DISCARDED: u32 = 1 << 30;
 
-/// Room is given back once it is this part of the ring, or nothing is left.
-const GIVE_BACK: usize = 32;
+/// Space is released when it reaches this fraction of the ring, or when no record is left.
+const RELEASE_FRACTION: usize = 32;
 
 /// The records in the ring.
 pub(super) struct Records {
-    given_back: Memory,
+    /// The reader's position.
+    consumer: Memory,
     /// The kernel's position, and from the next page on the data.
     data: Memory,
     page: usize,
     size: usize,
-    /// Up to where records were handed over, and room was given back.
+    /// End of the records that were returned to the caller.
     taken: u64,
-    returned: u64,
-    /// No room is given back while this is set.
+    /// End of the released space.
+    released: u64,
+    /// No space is released while this is set.
     kept: bool,
-    /// How far the kernel had come when it was last asked.
+    /// The kernel's position at the last read.
     reserved: u64,
     /// The last record that wrapped around.
     whole: Vec<u8>,
 }
 
 impl Records {
-    /// Maps a ring of so many bytes of data, a power of two of whole pages.
+    /// Maps a ring with `size` bytes of data, a power of two and whole pages.
     pub(super) fn map(descriptor: BorrowedFd<'_>, size: usize, page: usize) -> Result<Self, LoadError> {
         const NAME: &str = "the ring buffer";
         let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-        let given_back = Memory::map(NAME, descriptor, 0, page, access)?;
+        let consumer = Memory::map(NAME, descriptor, 0, page, access)?;
         let data = Memory::map(NAME, descriptor, page, page + size, ProtFlags::PROT_READ)?;
         let mut records =
-            Self { given_back, data, page, size, taken: 0, returned: 0, kept: false, reserved: 0, whole: Vec::new() };
-        records.taken = records.given_back().load(Ordering::Acquire);
-        (records.returned, records.reserved) = (records.taken, records.taken);
+            Self { consumer, data, page, size, taken: 0, released: 0, kept: false, reserved: 0, whole: Vec::new() };
+        records.taken = records.consumer().load(Ordering::Acquire);
+        (records.released, records.reserved) = (records.taken, records.taken);
         Ok(records)
     }
 
-    fn given_back(&self) -> &AtomicU64 {
-        // SAFETY: it stands at the beginning of a page, and we alone write it. Kernels of 64 bits alone are traced.
-        unsafe { self.given_back.start().cast().as_ref() }
+    fn consumer(&self) -> &AtomicU64 {
+        // SAFETY: it is at the start of a page, and only we write it. Only 64-bit kernels are traced.
+        unsafe { self.consumer.start().cast().as_ref() }
     }
 
-    /// The next record, if there is one that is whole. The room of those before it may be used again, unless it is kept.
+    /// Returns the next complete record. The space of earlier records may be reused, unless it is kept.
     pub(super) fn next(&mut self) -> Option<&[u8]> {
-        if self.taken - self.returned >= (self.size / GIVE_BACK) as u64 {
-            self.give_back();
+        if self.taken - self.released >= (self.size / RELEASE_FRACTION) as u64 {
+            self.release();
         }
         let (start, len) = loop {
             if self.taken == self.reserved {
-                // SAFETY: it stands at the beginning of a page, whole.
+                // SAFETY: it is at the start of a page and is written as a whole.
                 let position: &AtomicU64 = unsafe { self.data.start().cast().as_ref() };
                 self.reserved = position.load(Ordering::Acquire);
                 if self.taken == self.reserved {
-                    self.give_back();
+                    self.release();
                     return None;
                 }
             }
             let at = self.taken as usize & (self.size - 1);
-            // SAFETY: it lies within the data, which is larger than a head and made of such; and a head is aligned.
+            // SAFETY: it is within the data, whose size is a multiple of a header, and headers are aligned.
             let head: &AtomicU32 = unsafe { self.data.start().add(self.page + at).cast().as_ref() };
-            // The kernel takes the flag away when all of the record is there.
+            // The kernel clears the flag when the record is complete.
             let head = head.load(Ordering::Acquire);
             if head & BUSY != 0 {
-                self.give_back();
+                self.release();
                 return None;
             }
             let len = (head & !DISCARDED) as usize;
@@ -97,7 +99,7 @@ impl Records {
             }
         };
         let until_end = len.min(self.size - start);
-        // SAFETY: both lie within the data, and the kernel writes them no more until their room is given back, which needs `self`.
+        // SAFETY: both are within the data. The kernel does not write them until they are released, which needs `self`.
         let piece = |at: usize, len: usize| unsafe {
             std::slice::from_raw_parts(self.data.start().add(self.page + at).as_ptr(), len)
         };
@@ -112,7 +114,7 @@ impl Records {
         Some(&self.whole)
     }
 
-    /// Shows the records that are there, and leaves them where they are.
+    /// Passes all present records to `record` without removing them.
     pub(super) fn look_ahead(&mut self, mut record: impl FnMut(&[u8])) {
         let from = self.taken;
         self.kept = true;
@@ -122,12 +124,12 @@ impl Records {
         (self.taken, self.kept) = (from, false);
     }
 
-    /// Gives back the room of all that was handed over, unless it is kept.
-    pub(super) fn give_back(&mut self) {
-        if self.returned != self.taken && !self.kept {
-            self.returned = self.taken;
-            // What was read was read before.
-            self.given_back().store(self.taken, Ordering::Release);
+    /// Releases the space of all returned records, unless it is kept.
+    pub(super) fn release(&mut self) {
+        if self.released != self.taken && !self.kept {
+            self.released = self.taken;
+            // All reads of the records come before this store.
+            self.consumer().store(self.taken, Ordering::Release);
         }
     }
 }
@@ -161,7 +163,7 @@ mod tests {
             }
         }
 
-        /// Reserves room, writes a record and its head.
+        /// Reserves space, writes a record and its header.
         fn push(&mut self, record: &[u8], flags: u32) -> usize {
             let at = self.at;
             self.put(at + HEAD, record);
@@ -175,7 +177,7 @@ mod tests {
             self.put(at, &(len as u32 | flags).to_ne_bytes());
         }
 
-        fn given_back(&self) -> u64 {
+        fn released(&self) -> u64 {
             let mut bytes = [0; 8];
             self.file.read_exact_at(&mut bytes, 0).unwrap();
             u64::from_ne_bytes(bytes)
@@ -183,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn records_come_whole_and_in_order_however_they_lie() {
+    fn records_come_whole_and_in_order_also_where_they_wrap() {
         let mut ring = Ring::new();
         let mut records = Records::map(ring.file.as_fd(), PAGE, PAGE).unwrap();
         assert_eq!(records.next(), None);
@@ -195,15 +197,15 @@ mod tests {
             assert_eq!(records.next(), Some(&*record), "{round}");
             if round % 3 == 0 {
                 assert_eq!(records.next(), None);
-                assert_eq!(ring.given_back(), ring.at as u64, "nothing is left: all room is free");
+                assert_eq!(ring.released(), ring.at as u64, "no record is left: all space is free");
             }
-            assert!(ring.at as u64 - ring.given_back() <= (PAGE / GIVE_BACK + HEAD + 700) as u64);
+            assert!(ring.at as u64 - ring.released() <= (PAGE / RELEASE_FRACTION + HEAD + 700) as u64);
         }
         assert!(wrapped > 10);
     }
 
     #[test]
-    fn what_was_looked_at_ahead_comes_again_and_its_room_is_kept() {
+    fn records_seen_ahead_come_again_and_keep_their_space() {
         let mut ring = Ring::new();
         let mut records = Records::map(ring.file.as_fd(), PAGE, PAGE).unwrap();
         let all: Vec<Vec<u8>> = (1..=7).map(|n| vec![n; 500]).collect();
@@ -214,14 +216,14 @@ mod tests {
         let mut seen = Vec::new();
         records.look_ahead(|record| seen.push(record.to_vec()));
         assert_eq!(seen, all[1..]);
-        assert_eq!(ring.given_back(), 0);
+        assert_eq!(ring.released(), 0);
         let again: Vec<Vec<u8>> = std::iter::from_fn(|| records.next().map(<[u8]>::to_vec)).collect();
         assert_eq!(again, all[1..]);
-        assert_eq!(ring.given_back(), ring.at as u64);
+        assert_eq!(ring.released(), ring.at as u64);
     }
 
     #[test]
-    fn one_that_is_being_written_is_waited_for_and_one_that_was_given_up_is_passed() {
+    fn a_busy_record_is_waited_for_and_a_discarded_one_is_skipped() {
         let mut ring = Ring::new();
         let mut records = Records::map(ring.file.as_fd(), PAGE, PAGE).unwrap();
         ring.push(b"first", 0);
@@ -233,6 +235,6 @@ mod tests {
         ring.flag(second, 6, DISCARDED);
         assert_eq!(records.next(), Some(&b"third"[..]));
         assert_eq!(records.next(), None);
-        assert_eq!(ring.given_back(), ring.at as u64);
+        assert_eq!(ring.released(), ring.at as u64);
     }
 }

@@ -1,10 +1,10 @@
-//! The ring buffer's reading end.
+//! The reader of the ring buffer.
 //!
-//! Wake-ups are dear (an interrupt each, on the CPU of whom we watch), so under load there are none: after each batch the reader
-//! looks again by itself a moment later, and a longer moment while there is something each time. Once it finds nothing it says
-//! that it will sleep, and the next record wakes it at once. So a storm costs some three hundred looks a second, a single event
-//! is handled at once, and idleness costs nothing. What follows a single event, a few within some milliseconds, is looked
-//! for at quick pauses, of which there are so many in a second and no more.
+//! A wake-up is expensive: an interrupt on the CPU of the traced process. So under load there are none. After each batch the
+//! reader polls again after a pause, and the pause grows while each poll finds records. Once a poll finds nothing, the reader
+//! announces that it will sleep, and the next record wakes it at once. So a storm costs about three hundred polls a second. A
+//! single event is handled at once, and idleness costs nothing. After a single event, a few more often follow within some
+//! milliseconds. They are polled at quick pauses, whose number per second is limited.
 
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd, RawFd};
@@ -20,42 +20,44 @@ use super::mmap::Asleep;
 use super::records::Records;
 use super::timer::Pause;
 
-/// Pause before the first look after something was found.
+/// Pause before the first poll after records were found.
 const FIRST_PAUSE: Duration = Duration::from_micros(1_500);
 
-/// The longest pause, reached while each look finds something.
+/// The longest pause, reached while each poll finds records.
 const LONGEST_PAUSE: Duration = Duration::from_micros(3_500);
 
-/// Pause after a look that found no more than so many records, while there are such pauses left: so that a line is out within a
+/// Pause after a poll that found at most [`FEW`] records, while quick pauses are left. With it a line is written within a
 /// millisecond when little happens.
 const QUICK_PAUSE: Duration = Duration::from_micros(300);
 const FEW: usize = 4;
 
-/// There may be so many quick pauses in a row, and one more for each such time.
+/// Largest number of quick pauses in a row.
 const QUICK_PAUSES: u32 = 48;
+
+/// Time after which one more quick pause is allowed.
 const QUICK_PAUSE_EACH: Duration = Duration::from_millis(2);
 
-/// A look that finds more records than this makes the next pause a short one again: the ring must not fill.
+/// A poll that finds more records than this makes the next pause short again: the ring must not fill.
 const MANY: usize = 512;
 
-/// A record that was being written when we said that we will sleep may not have seen it; it is there by then,
-/// unless the writer's own (virtual) CPU stood still.
-const LAST_LOOKS: [Duration; 3] = [Duration::from_millis(10), Duration::from_millis(100), Duration::from_secs(1)];
+/// Polls after the announcement of sleep. A record that was being written at that time may not wake us. It is complete by
+/// one of these polls, unless the writer's (virtual) CPU stood still.
+const LAST_POLLS: [Duration; 3] = [Duration::from_millis(10), Duration::from_millis(100), Duration::from_secs(1)];
 
-/// How far the reader is on its way to sleep.
+/// The state of the reader between records and sleep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Rest {
-    /// Records were found a moment ago: there may be more after a pause.
+enum Phase {
+    /// The last poll found records. The next one comes after a pause.
     Busy,
-    /// The pause is over; nothing was found since.
-    Looked,
-    /// It is said that the next record is to wake us; one more look.
+    /// The pause is over, and no records were found since.
+    Polled,
+    /// Sleep is announced: the next record will wake us. One more poll follows.
     Announced,
-    /// Until woken, or until the next of the last looks.
+    /// The reader waits for a wake-up or for the next of the last polls.
     Asleep(usize),
 }
 
-/// The ring's map, whose descriptor tells when it is no longer empty.
+/// The ring's map. Its descriptor becomes readable when the ring is no longer empty.
 struct Descriptor(MapData);
 
 impl AsRawFd for Descriptor {
@@ -64,30 +66,30 @@ impl AsRawFd for Descriptor {
     }
 }
 
-/// What was taken from the ring at once.
+/// The result of one read of the ring.
 #[derive(Clone, Copy, Debug)]
 pub struct Taken {
-    /// So many records.
+    /// Number of records.
     pub records: usize,
-    /// There was no more.
+    /// True if the ring had no more.
     pub all: bool,
 }
 
-/// Records of the kernel side, in the order in which it reserved them.
+/// The records of the kernel side, in the order of their reservation.
 pub struct Ring {
     map: AsyncFd<Descriptor>,
     records: Records,
     asleep: Asleep,
-    rest: Rest,
+    phase: Phase,
     pause: Pause,
-    /// How long the last pause between two looks was; none since we were woken.
+    /// Length of the last pause between two polls, zero after a wake-up.
     length: Duration,
-    /// Records found since.
+    /// Records found since that pause.
     found: usize,
     quick: Allowance,
 }
 
-/// How many quick pauses are left, by when.
+/// The number of quick pauses that are left at a time.
 #[derive(Clone, Copy, Debug)]
 struct Allowance {
     left: u32,
@@ -99,7 +101,7 @@ impl Allowance {
         Self { left: QUICK_PAUSES, counted: now }
     }
 
-    /// Takes one, if there is one.
+    /// Takes one if one is left.
     fn take(&mut self, now: Instant) -> bool {
         let passed = now.saturating_duration_since(self.counted).as_nanos() / QUICK_PAUSE_EACH.as_nanos();
         let passed = u32::try_from(passed).unwrap_or(u32::MAX);
@@ -112,7 +114,7 @@ impl Allowance {
 }
 
 impl Ring {
-    /// From its map, which has room for so many bytes.
+    /// Creates the reader of a map with a capacity of `bytes`.
     pub(super) fn new(map: Map, bytes: u32, asleep: Asleep) -> Result<Self, LoadError> {
         let Map::RingBuf(map) = map else { return Err(refused("the ring buffer", "the map is none")) };
         let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten().and_then(|page| usize::try_from(page).ok());
@@ -123,18 +125,18 @@ impl Ring {
         let map = map.map_err(|error| refused("the ring buffer", error))?;
         let pause = Pause::new().map_err(|error| refused("a timer", error))?;
         let quick = Allowance::new(Instant::now());
-        Ok(Self { map, records, asleep, rest: Rest::Busy, pause, length: Duration::ZERO, found: 0, quick })
+        Ok(Self { map, records, asleep, phase: Phase::Busy, pause, length: Duration::ZERO, found: 0, quick })
     }
 
-    /// True until a look after a pause has found nothing.
+    /// Returns true until a poll after a pause has found nothing.
     pub fn is_busy(&self) -> bool {
-        self.rest == Rest::Busy
+        self.phase == Phase::Busy
     }
 
-    /// Waits until it is worth looking. May return without a reason.
+    /// Waits until there may be records. May return early.
     pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.rest {
-            Rest::Busy => {
+        match self.phase {
+            Phase::Busy => {
                 if !self.pause.is_set() {
                     self.length = if self.found > MANY {
                         FIRST_PAUSE
@@ -146,42 +148,41 @@ impl Ring {
                     self.found = 0;
                 }
                 ready!(self.pause.poll(cx, self.length))?;
-                self.rest = Rest::Looked;
+                self.phase = Phase::Polled;
                 Poll::Ready(Ok(()))
             }
-            Rest::Looked => {
+            Phase::Polled => {
                 self.asleep.announce();
-                self.rest = Rest::Announced;
+                self.phase = Phase::Announced;
                 Poll::Ready(Ok(()))
             }
-            Rest::Announced => {
-                self.rest = Rest::Asleep(0);
+            Phase::Announced => {
+                self.phase = Phase::Asleep(0);
                 self.poll_asleep(cx, 0)
             }
-            Rest::Asleep(looks) => self.poll_asleep(cx, looks),
+            Phase::Asleep(polls) => self.poll_asleep(cx, polls),
         }
     }
 
-    fn poll_asleep(&mut self, cx: &mut Context<'_>, looks: usize) -> Poll<io::Result<()>> {
-        // Readiness is edge-triggered: it is cleared before the records are read, so that one that
-        // arrives in between wakes us again.
+    fn poll_asleep(&mut self, cx: &mut Context<'_>, polls: usize) -> Poll<io::Result<()>> {
+        // Readiness is edge-triggered. It is cleared before the records are read, so that a record that arrives in between
+        // wakes us again.
         if let Poll::Ready(ready) = self.map.poll_read_ready(cx) {
             ready?.clear_ready();
-            // Whoever woke us has taken our wish to be woken with it. Its record may not be readable yet: one that was
-            // reserved before is still being written, and will not wake us again.
-            self.rest = Rest::Busy;
-            self.pause.give_up();
+            // The wake-up has cleared our announcement. Its record may not be readable yet, because a record that was
+            // reserved earlier is still being written. That one will not wake us again.
+            self.phase = Phase::Busy;
+            self.pause.cancel();
             self.length = Duration::ZERO;
             return Poll::Ready(Ok(()));
         }
-        let Some(&length) = LAST_LOOKS.get(looks) else { return Poll::Pending };
+        let Some(&length) = LAST_POLLS.get(polls) else { return Poll::Pending };
         ready!(self.pause.poll(cx, length))?;
-        self.rest = Rest::Asleep(looks + 1);
+        self.phase = Phase::Asleep(polls + 1);
         Poll::Ready(Ok(()))
     }
 
-    /// Hands over the records that are there now, each as it lies in the ring, for as long as there are and `record` says
-    /// that it takes one more.
+    /// Passes the records to `record` until the ring is empty or `record` returns false.
     pub fn drain_while(&mut self, mut record: impl FnMut(&[u8]) -> bool) -> Taken {
         let mut taken = Taken { records: 0, all: false };
         let mut go_on = true;
@@ -194,20 +195,20 @@ impl Ring {
                 None => taken.all = true,
             }
         }
-        self.records.give_back();
+        self.records.release();
         if taken.records != 0 {
-            if matches!(self.rest, Rest::Asleep(_)) {
-                // The pause that is under way is one between last looks; and whoever wrote them has woken us.
-                self.pause.give_up();
+            if matches!(self.phase, Phase::Asleep(_)) {
+                // The pause in progress is one between last polls, and the writer has cleared the announcement.
+                self.pause.cancel();
                 self.length = Duration::ZERO;
             }
-            self.rest = Rest::Busy;
+            self.phase = Phase::Busy;
             self.found += taken.records;
         }
         taken
     }
 
-    /// Shows all that are there now, and leaves them there.
+    /// Passes all present records to `record` without removing them.
     pub fn look_ahead(&mut self, record: impl FnMut(&[u8])) {
         self.records.look_ahead(record);
     }

@@ -1,7 +1,7 @@
-//! The running kernel's own BTF, and that no other is taken for it.
+//! Reads the BTF of the running kernel, and checks that a given file is of the same kernel.
 //!
-//! Offsets of another kernel would load as well as not: the verifier only looks whether some member of the right size
-//! begins there. So what a file says is compared with what the kernel itself says, before anything is loaded.
+//! Programs with offsets of another kernel may load: the verifier only checks that a member of the right size begins there.
+//! So a file is compared with the kernel's own BTF before anything is loaded.
 
 use std::fs;
 use std::io;
@@ -13,7 +13,7 @@ use nix::libc;
 use super::btf::{Btf, BtfError, VMLINUX};
 use super::hook::hooks;
 
-/// The types of the running kernel. With a file, that file has to be of the same kernel.
+/// Returns the types of the running kernel. A given file must be of the same kernel.
 pub fn load(file: Option<&Path>) -> Result<Btf, BtfError> {
     let own = || Btf::parse(read()?);
     let Some(path) = file else { return own() };
@@ -25,7 +25,7 @@ pub fn load(file: Option<&Path>) -> Result<Btf, BtfError> {
     }
 }
 
-/// What is not the same in both, of all that tracer looks up.
+/// Returns the first member or tracepoint that tracer uses and that differs.
 fn difference(own: &Btf, given: &Btf) -> Option<String> {
     use tracer_common::offsets::Offsets;
     let member = Offsets::MEMBERS.iter().find(|member| own.offset(member) != given.offset(member));
@@ -36,7 +36,7 @@ fn difference(own: &Btf, given: &Btf) -> Option<String> {
         .or_else(|| tracepoints.find(differs).map(|name| format!("tracepoint {name}")))
 }
 
-/// From sysfs, or, where that is not mounted, from the kernel by way of bpf(2).
+/// Reads BTF from sysfs, or by bpf(2) if sysfs is not mounted.
 fn read() -> Result<Vec<u8>, BtfError> {
     fs::read(VMLINUX).or_else(|source| by_id().map_err(|_| BtfError::Read { path: VMLINUX.into(), source }))
 }
@@ -57,9 +57,9 @@ struct Info {
     kernel_btf: u32,
 }
 
-/// Looks among all BTF that is loaded for the kernel's (listed since 5.11; needs `CAP_SYS_ADMIN`).
+/// Finds the kernel's BTF among all loaded BTF (listed since 5.11, needs `CAP_SYS_ADMIN`).
 fn by_id() -> io::Result<Vec<u8>> {
-    /// The kernel's comes first, as a rule: it is loaded at boot.
+    /// The kernel's BTF is usually the first: it is loaded at boot.
     const TRIES: usize = 64;
     let mut id = 0;
     for _ in 0..TRIES {
@@ -67,7 +67,7 @@ fn by_id() -> io::Result<Vec<u8>> {
         bpf(BPF_BTF_GET_NEXT_ID, &mut next)?;
         id = next[1];
         let fd = bpf(BPF_BTF_GET_FD_BY_ID, &mut [id, 0, 0])?;
-        // SAFETY: the kernel has just given us this descriptor.
+        // SAFETY: the kernel has just returned this descriptor, and nothing else owns it.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
         let mut name = [0_u8; 16];
         let mut info = Info { name: name.as_mut_ptr() as u64, name_len: name.len() as u32, ..Info::default() };
@@ -83,7 +83,7 @@ fn by_id() -> io::Result<Vec<u8>> {
     Err(io::ErrorKind::NotFound.into())
 }
 
-/// Asks about BTF: the buffers that `info` points to are filled, up to the lengths that it names.
+/// Queries BTF. The kernel fills the buffers that `info` points to, up to the lengths in it.
 fn describe(fd: &OwnedFd, info: &mut Info) -> io::Result<()> {
     let at = std::ptr::from_mut(info) as u64;
     // `bpf_fd`, `info_len`, and `info` in two halves.
@@ -91,14 +91,14 @@ fn describe(fd: &OwnedFd, info: &mut Info) -> io::Result<()> {
     bpf(BPF_OBJ_GET_INFO_BY_FD, &mut [fd.as_raw_fd() as u32, size_of::<Info>() as u32, halves[0], halves[1]]).map(drop)
 }
 
-/// The two words of a number, as they lie in memory.
+/// Returns the two words of a number in memory order.
 fn words(number: u64) -> [u32; 2] {
     let bytes = number.to_ne_bytes();
     [0, 4].map(|at| u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]))
 }
 
 fn bpf<const N: usize>(command: libc::c_long, attributes: &mut [u32; N]) -> io::Result<i32> {
-    // SAFETY: `attributes` is as long as is said, and what it points to (in `describe`) outlives the call.
+    // SAFETY: `attributes` has the given length, and the buffers that it points to (in `describe`) outlive the call.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes.as_mut_ptr(), size_of::<[u32; N]>()) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as i32) }
 }

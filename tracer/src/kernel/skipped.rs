@@ -1,4 +1,4 @@
-//! How often the kernel passed over the programs that are attached: what it says nobody else tells.
+//! Counts how often the kernel skipped the attached programs. Nothing else reports that.
 
 use std::fs::File;
 use std::os::fd::{AsFd as _, AsRawFd as _};
@@ -9,32 +9,32 @@ use aya::programs::ProgramFd;
 use super::hook::Hook;
 use crate::record::skipped::SkippedCounts;
 
-/// One program that is attached.
+/// An attached program.
 struct Attached {
     kind: u16,
-    /// What the kernel tells of it. Lasts as long as the descriptor.
+    /// Its `fdinfo`. Valid while the descriptor is open.
     info: File,
     _program: ProgramFd,
 }
 
-/// How often the kernel passed over each program that is attached.
+/// The skip counters of the attached programs.
 #[derive(Default)]
-pub(super) struct Misses {
+pub(super) struct SkipCounters {
     programs: Vec<Attached>,
 }
 
-impl Misses {
-    /// One more program.
+impl SkipCounters {
+    /// Adds a program.
     pub(super) fn watch(&mut self, hook: &Hook, program: ProgramFd) {
-        // Where it cannot be read there is nothing to tell: before 5.12 nothing is passed over.
+        // Without the counter there is nothing to count: before 5.12 no program is skipped.
         let info = File::open(format!("/proc/self/fdinfo/{}", program.as_fd().as_raw_fd()));
         if let (Some(kind), Ok(info)) = (hook.kind, info) {
             self.programs.push(Attached { kind, info, _program: program });
         }
     }
 
-    /// What nobody has told.
-    pub(super) fn untold(&self) -> SkippedCounts {
+    /// Returns the number of skips by kind of record.
+    pub(super) fn skipped(&self) -> SkippedCounts {
         let mut out = SkippedCounts::default();
         for program in &self.programs {
             out[usize::from(program.kind)] += count(&program.info);
@@ -43,7 +43,7 @@ impl Misses {
     }
 }
 
-/// `recursion_misses` ([`bpf_prog_show_fdinfo`]), in which the kernel counts skips for any other reason too.
+/// Reads `recursion_misses` ([`bpf_prog_show_fdinfo`]), which counts skips for every reason.
 ///
 /// [`bpf_prog_show_fdinfo`]: https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/kernel/bpf/syscall.c
 fn count(info: &File) -> u64 {

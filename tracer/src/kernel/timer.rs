@@ -1,4 +1,4 @@
-//! A pause to the microsecond: tokio's own timers are good to a millisecond, and wait up to one longer.
+//! A timer with microsecond precision. tokio's own timers have a precision of a millisecond, and wait up to one longer.
 
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd, RawFd};
@@ -18,15 +18,15 @@ impl AsRawFd for Descriptor {
     }
 }
 
-/// A timer that is set once for each pause.
+/// A timer that is set once per pause.
 pub(super) struct Pause {
     timer: AsyncFd<Descriptor>,
-    /// A pause is under way.
+    /// True while a pause is in progress.
     set: bool,
 }
 
 impl Pause {
-    /// Needs a tokio runtime.
+    /// Creates the timer. Needs a tokio runtime.
     pub(super) fn new() -> io::Result<Self> {
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC)?;
         // SAFETY: the timer owns its descriptor, is owned by the `AsyncFd`, and always names the same one.
@@ -34,7 +34,7 @@ impl Pause {
         Ok(Self { timer: timer.map_err(io::Error::from)?, set: false })
     }
 
-    /// Begins a pause of this length unless one is under way, and waits for its end.
+    /// Begins a pause of this length unless one is in progress, and waits for its end.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, length: Duration) -> Poll<io::Result<()>> {
         if !self.set {
             self.timer.get_ref().0.set(Expiration::OneShot(length.into()), TimerSetTimeFlags::empty())?;
@@ -42,10 +42,10 @@ impl Pause {
         }
         loop {
             let mut ready = ready!(self.timer.poll_read_ready(cx))?;
-            // Cleared before it is read: an end that comes in between wakes us again.
+            // Readiness is cleared before the read, so that an expiry in between wakes us again.
             ready.clear_ready();
             match self.timer.get_ref().0.wait() {
-                // It was ready for the end of one that was given up.
+                // It was ready because a cancelled pause expired.
                 Err(Errno::EAGAIN) => {}
                 Err(error) => return Poll::Ready(Err(error.into())),
                 Ok(()) => {
@@ -56,13 +56,13 @@ impl Pause {
         }
     }
 
-    /// True while one is under way.
+    /// Returns true while a pause is in progress.
     pub(super) const fn is_set(&self) -> bool {
         self.set
     }
 
-    /// Gives up the one that is under way. The next sets the timer anew.
-    pub(super) fn give_up(&mut self) {
+    /// Cancels the pause in progress. The next pause sets the timer again.
+    pub(super) fn cancel(&mut self) {
         self.set = false;
     }
 }
@@ -75,16 +75,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_that_is_given_up_does_not_shorten_the_next() {
+    fn a_cancelled_pause_does_not_shorten_the_next() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let mut pause = Pause::new().unwrap();
             let short = Duration::from_micros(200);
-            // Begun, over by itself, and never waited for.
+            // It begins, expires, and nothing waits for it.
             assert!(poll_fn(|cx| Poll::Ready(pause.poll(cx, short).is_pending())).await);
             std::thread::sleep(10 * short);
             tokio::task::yield_now().await;
-            pause.give_up();
+            pause.cancel();
             for length in [Duration::from_millis(20), short] {
                 let began = Instant::now();
                 poll_fn(|cx| pause.poll(cx, length)).await.unwrap();

@@ -1,4 +1,4 @@
-//! Where tracefs is not mounted, it is for a moment, and nobody else sees it.
+//! Mounts tracefs privately and briefly if it is not mounted.
 
 use std::path::Path;
 
@@ -8,11 +8,13 @@ use nix::sched::{CloneFlags, unshare};
 
 use super::error::{LoadError, refused};
 
-/// Where tracefs is as a rule.
+/// The usual mount point of tracefs.
 const TRACEFS: &str = "/sys/kernel/tracing";
 
-/// Calls `attach` where tracefs can be seen: aya has to look up a trace event's number there. Where it is not mounted,
-/// that is done for a moment, in a mount namespace of its own: nothing of it is seen outside, and nothing stays.
+/// Calls `attach` where tracefs is mounted: aya looks up the number of a trace event there.
+///
+/// If it is not mounted, a separate mount namespace gets it for the duration of the call. Nothing is visible outside, and
+/// nothing remains.
 pub(super) fn with_tracefs<T: Send>(attach: impl FnOnce() -> Result<T, LoadError> + Send) -> Result<T, LoadError> {
     if [TRACEFS, "/sys/kernel/debug/tracing"].iter().any(|at| Path::new(at).join("events").exists()) {
         return attach();
@@ -25,7 +27,7 @@ pub(super) fn with_tracefs<T: Send>(attach: impl FnOnce() -> Result<T, LoadError
         })?;
         attach()
     };
-    // The namespace is the thread's alone, and ends with it.
+    // The namespace belongs to the thread and ends with it.
     let joined = std::thread::scope(|scope| scope.spawn(mount_and_attach).join());
     joined.unwrap_or_else(|_| Err(refused("a look at tracefs", "it failed")))
 }

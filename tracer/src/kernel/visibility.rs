@@ -1,48 +1,48 @@
-//! What tracer cannot see with the privileges it has, though tracing works.
+//! Lists what tracer cannot see with its privileges, though tracing works.
 
-use super::capabilities::{self, Capability, Held};
+use super::capabilities::{self, Capabilities, Capability};
 use super::hierarchy::Hierarchy;
 use crate::sys::procfs::Mounted;
 
-/// Something that is not seen.
+/// Something that tracer cannot see.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unseen {
-    /// What.
+    /// What is not seen.
     pub what: What,
-    /// Why, in a few words.
+    /// The reason in a few words.
     pub why: String,
     /// What helps.
     pub remedy: String,
 }
 
-/// What is not seen.
+/// What may not be seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
-    /// Processes that were there before, of other users.
+    /// Other users' processes that already run.
     Processes,
     /// Executable and working directory of those.
     Images,
     /// Names and images of containers.
     Containers,
-    /// Where a control group lies in its hierarchy.
+    /// Paths of control groups from the root of their hierarchy.
     Paths,
 }
 
 impl What {
-    /// In words.
+    /// Returns it in words.
     pub const fn words(self) -> &'static str {
         match self {
-            Self::Processes => "other users' processes that run already",
-            Self::Images => "executable and working directory of other users' processes that run already",
+            Self::Processes => "other users' running processes",
+            Self::Images => "executable and working directory of other users' running processes",
             Self::Containers => "names and images of containers",
             Self::Paths => "paths of control groups from the root of their hierarchy",
         }
     }
 }
 
-/// All that is not seen by this process, here and now.
+/// Returns everything that this process cannot see now.
 pub fn unseen() -> Vec<Unseen> {
-    let held = Held::now();
+    let held = Capabilities::current();
     let lacking = |what, capability: Capability, why: &str| {
         let why = format!("{why} without {}", capability.name);
         (!held.has(capability)).then(|| Unseen { what, why, remedy: held.remedy(capability) })

@@ -1,97 +1,99 @@
-//! What a slow reader has not read yet.
+//! The bytes that a slow reader has not read yet.
 
 use std::io;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
-/// Bytes handed to the thread that writes them, and bytes written.
+/// How far the output has come.
 #[derive(Debug, Default)]
-struct State {
-    handed: u64,
+struct Progress {
+    /// Bytes passed to the thread that writes them.
+    queued: u64,
+    /// Bytes written.
     taken: u64,
     failed: bool,
-    /// The error, until somebody has fetched it.
+    /// The error, until it is fetched.
     error: Option<io::Error>,
 }
 
-impl State {
+impl Progress {
     fn left(&self) -> u64 {
-        self.handed - self.taken
+        self.queued - self.taken
     }
 }
 
 /// Counts the bytes that wait for the reader of an output. Clones share the counts.
 #[derive(Clone, Debug)]
 pub struct Backlog {
-    state: Arc<watch::Sender<State>>,
-    room: u64,
+    progress: Arc<watch::Sender<Progress>>,
+    capacity: u64,
 }
 
 impl Backlog {
-    /// An empty one, with room for a number of bytes.
-    pub fn new(room: u64) -> Self {
-        Self { state: Arc::new(watch::Sender::new(State::default())), room }
+    /// Returns an empty backlog with a capacity in bytes.
+    pub fn new(capacity: u64) -> Self {
+        Self { progress: Arc::new(watch::Sender::new(Progress::default())), capacity }
     }
 
-    /// Bytes that wait.
+    /// Returns the number of waiting bytes.
     pub fn left(&self) -> u64 {
-        self.state.borrow().left()
+        self.progress.borrow().left()
     }
 
-    /// Bytes that may wait.
-    pub const fn room_bytes(&self) -> u64 {
-        self.room
+    /// Returns the number of bytes that may wait.
+    pub const fn capacity(&self) -> u64 {
+        self.capacity
     }
 
-    /// Bytes that the reader has taken.
+    /// Returns the number of bytes that the reader has taken.
     pub fn taken(&self) -> u64 {
-        self.state.borrow().taken
+        self.progress.borrow().taken
     }
 
     /// Counts bytes that wait from now on.
     pub(crate) fn add(&self, bytes: u64) {
-        self.state.send_if_modified(|state| {
-            state.handed += bytes;
+        self.progress.send_if_modified(|progress| {
+            progress.queued += bytes;
             false
         });
     }
 
     /// Counts bytes that were written.
     pub(crate) fn take(&self, bytes: u64) {
-        self.state.send_modify(|state| state.taken += bytes);
+        self.progress.send_modify(|progress| progress.taken += bytes);
     }
 
     /// Notes that the output has failed.
     pub(crate) fn fail(&self, error: io::Error) {
-        self.state.send_modify(|state| (state.failed, state.error) = (true, Some(error)));
+        self.progress.send_modify(|progress| (progress.failed, progress.error) = (true, Some(error)));
     }
 
-    /// Completes when there is room, or when the output has failed.
-    pub async fn room(&self) {
-        self.until(|state| state.failed || state.left() < self.room).await;
+    /// Completes when more bytes may wait, or when the output has failed.
+    pub async fn not_full(&self) {
+        self.until(|progress| progress.failed || progress.left() < self.capacity).await;
     }
 
-    /// Completes when at least half of the room is free, or when the output has failed.
+    /// Completes when at least half of the capacity is free, or when the output has failed.
     pub async fn half_empty(&self) {
-        self.until(|state| state.failed || state.left() <= self.room / 2).await;
+        self.until(|progress| progress.failed || progress.left() <= self.capacity / 2).await;
     }
 
-    /// Completes when nothing waits any more, or when the output has failed.
+    /// Completes when no bytes wait any more, or when the output has failed.
     pub async fn empty(&self) {
-        self.until(|state| state.failed || state.left() == 0).await;
+        self.until(|progress| progress.failed || progress.left() == 0).await;
     }
 
     /// Completes when the output has failed.
     pub async fn failed(&self) {
-        self.until(|state| state.failed).await;
+        self.until(|progress| progress.failed).await;
     }
 
-    /// How the output has failed, if it has.
+    /// Returns an error if the output has failed.
     pub fn error(&self) -> io::Result<()> {
         let (mut failed, mut error) = (false, None);
-        self.state.send_if_modified(|state| {
-            (failed, error) = (state.failed, state.error.take());
+        self.progress.send_if_modified(|progress| {
+            (failed, error) = (progress.failed, progress.error.take());
             false
         });
         match (error, failed) {
@@ -101,8 +103,8 @@ impl Backlog {
         }
     }
 
-    async fn until(&self, done: impl Fn(&State) -> bool) {
-        // It fails only when the sender is gone, and this holds it.
-        let _ = self.state.subscribe().wait_for(|state| done(state)).await;
+    async fn until(&self, done: impl Fn(&Progress) -> bool) {
+        // This fails only after the sender is dropped, and `self` owns the sender.
+        let _ = self.progress.subscribe().wait_for(|progress| done(progress)).await;
     }
 }

@@ -1,53 +1,54 @@
-//! How events are handled while the reader of the output is behind: pure.
+//! Handles events while the reader of the output is behind. Pure.
 
 use crate::event::time::Timestamp;
 use crate::event::{Detail, Dropped, Event, Kind};
 
-/// What to do when the reader of the output is slow.
+/// How events are handled while the reader of the output is slow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum OnSlow {
-    /// Wait for it; events for which the ring has no room meanwhile are lost
+    /// Wait for it; events that do not fit into the ring meanwhile are lost
     #[default]
     Block,
-    /// Leave events out; a `dropped` line in their place counts them
+    /// Drop events; a `dropped` line in their place counts them
     Drop,
-    /// Sum up spawned processes in `storm` lines, and leave out what is in no storm
+    /// Sum up spawned processes in `storm` lines, and drop other events
     Collapse,
 }
 
-/// Events a second, of one process and its descendants, that are no storm while the reader is behind ([`OnSlow::Collapse`]).
+/// Rate above which a storm begins while the reader is behind ([`OnSlow::Collapse`]), in events per second.
 pub const COLLAPSE_RATE: u64 = 10;
 
-/// Follows whether the reader is behind, and counts the events that are left out meanwhile.
+/// Tracks whether the reader is behind, and counts the dropped events.
 #[derive(Debug, Default)]
 pub struct Slow {
     behind: bool,
     dropped: Dropped,
-    /// When the last of them happened, until the line is written that counts them.
+    /// Time of the last dropped event, until a `dropped` line counts it.
     last: Option<Timestamp>,
     total: u64,
 }
 
 impl Slow {
-    /// Takes in how many bytes wait for the reader, and how many may. A reader that is behind stays so until half of the room
-    /// is free again; otherwise every other event would be left out.
-    pub fn look(&mut self, waiting: u64, room: u64) {
-        self.behind = if self.behind { waiting > room / 2 } else { waiting >= room };
+    /// Takes in the numbers of bytes that wait and that may wait.
+    ///
+    /// A reader that is behind stays so until half of the capacity is free. Otherwise every other event would be dropped.
+    pub fn update(&mut self, waiting: u64, capacity: u64) {
+        self.behind = if self.behind { waiting > capacity / 2 } else { waiting >= capacity };
     }
 
-    /// True while the reader is behind.
+    /// Returns true while the reader is behind.
     pub const fn is_behind(&self) -> bool {
         self.behind
     }
 
-    /// Events that were left out so far.
+    /// Returns the number of dropped events so far.
     pub const fn total(&self) -> u64 {
         self.total
     }
 
-    /// Leaves an event out.
-    pub fn leave_out(&mut self, event: &Event) {
+    /// Counts a dropped event.
+    pub fn drop_event(&mut self, event: &Event) {
         let Dropped { total, forks, execs, exits, after_boot_ns, before_boot_ns } = &mut self.dropped;
         self.total += 1;
         *total += 1;
@@ -62,17 +63,17 @@ impl Slow {
         self.last = Some(event.time);
     }
 
-    /// True while events were left out that no line reports yet.
-    pub const fn has_left_out(&self) -> bool {
+    /// Returns true if there are dropped events that no line reports yet.
+    pub const fn has_dropped(&self) -> bool {
         self.last.is_some()
     }
 
-    /// The line, if the reader is no longer behind.
+    /// Returns the `dropped` line if the reader has caught up.
     pub fn line_if_caught_up(&mut self) -> Option<Event> {
         if self.behind { None } else { self.line() }
     }
 
-    /// The line that takes the place of the events that were left out, if any were.
+    /// Returns the `dropped` line that replaces the dropped events, if there are any.
     pub fn line(&mut self) -> Option<Event> {
         let time = self.last.take()?;
         Some(Event::new(Detail::Dropped(Box::new(std::mem::take(&mut self.dropped))), time))
@@ -84,18 +85,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_left_out_is_told_once_with_its_interval() {
+    fn dropped_events_are_reported_once_with_their_interval() {
         let mut slow = Slow::default();
-        slow.look(99, 100);
+        slow.update(99, 100);
         assert!(!slow.is_behind() && slow.line().is_none());
-        slow.look(100, 100);
+        slow.update(100, 100);
         for (n, kind) in [Kind::Fork, Kind::Exec, Kind::Reparent, Kind::Exit, Kind::Fork].into_iter().enumerate() {
-            slow.look(60, 100);
-            assert!(slow.is_behind(), "half of it is to be free again");
+            slow.update(60, 100);
+            assert!(slow.is_behind(), "half of the capacity must be free");
             let boot_ns = Some(10 + n as u64);
-            slow.leave_out(&Event { boot_ns, ..Event::new(kind.into(), Timestamp(n as i64)) });
+            slow.drop_event(&Event { boot_ns, ..Event::new(kind.into(), Timestamp(n as i64)) });
         }
-        slow.look(50, 100);
+        slow.update(50, 100);
         assert!(!slow.is_behind());
         let line = slow.line().unwrap();
         let (after_boot_ns, before_boot_ns) = (Some(10), Some(14));

@@ -1,4 +1,4 @@
-//! What takes the events that leave the pipeline.
+//! The interface of the pipeline's output.
 
 use std::io;
 
@@ -7,21 +7,21 @@ use crate::event::Event;
 
 /// Takes events one by one: a view that sums them up, or a writer that encodes them.
 pub trait Consumer {
-    /// Learns the processes that are already running, before the first event.
+    /// Takes in the running processes before the first event.
     fn learn(&mut self, _running: &[Event]) {}
 
     /// Takes one event.
     fn take(&mut self, event: &Event) -> io::Result<()>;
 
-    /// Sees an event that was filtered out, for consumers that follow which process descends from which.
+    /// Sees an event that was filtered out, for consumers that track the process tree.
     fn skip(&mut self, _event: &Event) {}
 
-    /// Ends a batch: what was taken becomes visible now.
+    /// Ends a batch and makes the taken events visible.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
 
-    /// What a slow reader has not read yet. A consumer that keeps up by itself has none.
+    /// Returns the backlog of a slow reader. A consumer that always keeps up has none.
     fn backlog(&self) -> Option<Backlog> {
         None
     }

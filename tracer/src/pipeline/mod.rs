@@ -1,6 +1,6 @@
-//! One pipeline over any source: filter, numbering, storms, back-pressure, consumer; from `hello` to `bye`.
+//! The pipeline over any source: filter, numbering, storms, back-pressure, consumer, from `hello` to `bye`.
 //!
-//! It reads no clock and knows no kernel: time comes from the [`Source`]. So everything here is tested without root.
+//! It reads no clock and does not access the kernel: the [`Source`] gives the time. So it can be tested without root.
 
 pub mod backlog;
 pub mod backpressure;
@@ -24,32 +24,33 @@ use stage::Stage;
 /// Why a stream ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum PipelineError {
-    /// The output.
+    /// The output failed.
     #[error(transparent)]
     Output(io::Error),
-    /// The source.
+    /// The source failed.
     #[error(transparent)]
     Source(#[from] SourceError),
 }
 
-/// What is wanted of a stream.
+/// The options of a stream.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Wanted {
-    /// Whether the processes that are already running are listed.
+    /// Whether running processes are listed first.
     pub snapshot: bool,
-    /// After how many events it ends.
+    /// The number of events after which it ends.
     pub count: Option<u64>,
-    /// What makes a storm, if storms are wanted.
+    /// The options of storms, if storms are reported.
     pub storm: Option<storm::Options>,
-    /// What happens while the reader of the output is slow.
+    /// How events are handled while the reader of the output is slow.
     pub on_slow: OnSlow,
-    /// Whether it ends when no process is left that the filter follows by descent.
+    /// Whether it ends when no process is left that matches by descent.
     pub until_over: bool,
 }
 
-/// Passes events on to the consumer until the source or `shutdown` ends, or until enough were passed on; then those that
-/// happened before the end. `go_on` is called after each batch. The caller waits for what a slow reader has not read at the
-/// end ([`Consumer::backlog`]).
+/// Passes events to the consumer until the source or `shutdown` ends, or until there are enough events.
+///
+/// Then it passes the events that happened before the end. `go_on` is called after each batch. At the end the caller waits
+/// for the backlog of a slow reader ([`Consumer::backlog`]).
 pub async fn run<S: Source>(
     mut source: S,
     filter: Filter,
@@ -61,7 +62,7 @@ pub async fn run<S: Source>(
     let mut shutdown = std::pin::pin!(shutdown);
     let Opening { hello, running: mut batch } = tokio::select! {
         biased;
-        // First: a live source opens at once, and what happened until then is reported even if it is to end already.
+        // This is first: a live source opens at once, and its events until then are reported even after a shutdown.
         opening = source.open() => opening?,
         () = &mut shutdown => {
             // Nothing was written, so there is no stream to end.
@@ -73,7 +74,7 @@ pub async fn run<S: Source>(
     let mut stage = Stage::new(filter, consumer, wanted);
     stage.begin(hello, &mut batch, wanted.snapshot)?;
 
-    // The pipeline waits for a reader that is behind, unless events are to be left out instead.
+    // The pipeline waits for a reader that is behind, unless events are dropped instead.
     let awaited = backlog.as_ref().filter(|_| wanted.on_slow == OnSlow::Block);
     let mut flow = Flow::More;
     while flow == Flow::More && stage.wants_more() && go_on(&source) {
@@ -83,10 +84,10 @@ pub async fn run<S: Source>(
             biased;
             () = &mut shutdown => break,
             () = failed(backlog.as_ref()) => {}
-            // What the ring of a live source cannot hold while the reader is waited for is lost, and reported.
-            result = async { room(awaited).await; source.next_batch(&mut batch).await } => flow = result?,
-            // Only when there is nothing to read: events bring their own time.
-            () = async { room(awaited).await; elapsed(due).await } => stage.tick(source.now())?,
+            // Events that do not fit into the ring of a live source during the wait are lost, and reported as lost.
+            result = async { not_full(awaited).await; source.next_batch(&mut batch).await } => flow = result?,
+            // Only if there is nothing to read: events have their own time.
+            () = async { not_full(awaited).await; elapsed(due).await } => stage.tick(source.now())?,
             () = caught_up => stage.report_dropped()?,
         }
         if let Some(backlog) = &backlog {
@@ -102,14 +103,14 @@ pub async fn run<S: Source>(
     stage.end(source.now(), source.facts())
 }
 
-/// Completes when more may be written: at once where there is no reader.
-async fn room(backlog: Option<&Backlog>) {
+/// Completes when more may be written. Without a backlog that is at once.
+async fn not_full(backlog: Option<&Backlog>) {
     if let Some(backlog) = backlog {
-        backlog.room().await;
+        backlog.not_full().await;
     }
 }
 
-/// Completes when the output has failed while nothing was being written.
+/// Completes when the output has failed.
 async fn failed(backlog: Option<&Backlog>) {
     match backlog {
         Some(backlog) => backlog.failed().await,
@@ -117,7 +118,7 @@ async fn failed(backlog: Option<&Backlog>) {
     }
 }
 
-/// Completes after a time; never if there is none.
+/// Completes after a time. Without a time it never does.
 async fn elapsed(time: Option<std::time::Duration>) {
     match time {
         Some(time) => tokio::time::sleep(time).await,

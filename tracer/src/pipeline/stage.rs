@@ -1,4 +1,4 @@
-//! What happens to each event on its way: it is filtered, numbered, counted and handed to the consumer.
+//! Filters, numbers and counts each event and passes it to the consumer.
 
 use std::future::Future;
 
@@ -15,15 +15,15 @@ use crate::source::{Facts, Moment};
 pub(super) struct Stage<'a> {
     filter: Filter,
     storms: Option<Storms>,
-    /// Rates that make a storm: usually, and while the reader is behind.
+    /// Rates of a storm: the usual one, and the one while the reader is behind.
     rates: Option<(u64, u64)>,
-    /// Lines of storms that wait to be written.
+    /// Storm lines that wait to be written.
     storm_lines: Vec<Event>,
-    /// What the reader has not read yet, if events are left out for it.
+    /// The backlog of the reader, if events are dropped when it is behind.
     backlog: Option<Backlog>,
     slow: Slow,
     consumer: &'a mut dyn Consumer,
-    /// How many more process events are wanted.
+    /// Number of further events until the end.
     left: u64,
     /// See [`Wanted::until_over`].
     until_over: bool,
@@ -51,7 +51,7 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// Writes `hello` and, if `listed`, the processes that are already running. Empties the batch.
+    /// Writes `hello` and, if `listed`, the running processes. Empties the batch.
     pub(super) fn begin(&mut self, hello: Event, running: &mut Vec<Event>, listed: bool) -> Result<(), PipelineError> {
         self.frame(hello)?;
         self.filter.learn(running);
@@ -66,7 +66,7 @@ impl<'a> Stage<'a> {
         self.flush()
     }
 
-    /// False once enough events were passed on, or no process is left that the filter follows.
+    /// Returns false once there were enough events, or no process is left that matches by descent.
     pub(super) fn wants_more(&self) -> bool {
         self.left > 0 && !(self.until_over && self.filter.is_over())
     }
@@ -75,9 +75,9 @@ impl<'a> Stage<'a> {
         self.consumer.flush().map_err(PipelineError::Output)
     }
 
-    /// Passes on what the filter admits of a batch, and empties it.
+    /// Passes the matching events of a batch to the consumer, and empties the batch.
     pub(super) fn pass(&mut self, batch: &mut Vec<Event>) -> Result<(), PipelineError> {
-        // In place: moving each event out costs as much as looking at it.
+        // In place: to move each event out costs as much as all checks.
         for event in batch.iter_mut() {
             if event.kind().is_framing() {
                 self.pass_framing(event)?;
@@ -86,8 +86,8 @@ impl<'a> Stage<'a> {
             event.seq = self.seq;
             self.seq += 1;
             self.bye.seen += 1;
-            self.look_at_reader(&mut event.seq)?;
-            // What comes after the last event that is wanted is left out like what a filter leaves out.
+            self.check_reader(&mut event.seq)?;
+            // Events after the last wanted one are handled like events that are filtered out.
             let wanted = self.filter.admits(event) && self.left > 0;
             let shown = match &mut self.storms {
                 Some(storms) => storms.take(event, wanted, &mut self.storm_lines),
@@ -105,7 +105,7 @@ impl<'a> Stage<'a> {
                 continue;
             }
             if self.slow.is_behind() {
-                self.slow.leave_out(event);
+                self.slow.drop_event(event);
                 continue;
             }
             self.left -= 1;
@@ -130,8 +130,8 @@ impl<'a> Stage<'a> {
         self.bye.inferred += u64::from(event.is_inferred());
     }
 
-    /// Passes on a line in which the source itself counts events that have no line: lost records, and in a recording
-    /// events that were dropped or folded. Those leave the same hole in `seq` as if they had been left out here.
+    /// Passes a line in which the source counts events without a line. These are lost records and, in a recording, dropped
+    /// or folded events. They leave the same gap in `seq` as events that are dropped here.
     fn pass_framing(&mut self, event: &mut Event) -> Result<(), PipelineError> {
         if let Some(lost) = event.lost() {
             self.bye.seen += lost.total;
@@ -153,11 +153,11 @@ impl<'a> Stage<'a> {
         self.consumer.take(event).map_err(PipelineError::Output)
     }
 
-    /// Checks whether the reader is behind. If it has caught up, a line reports what was dropped, before the event, which
-    /// gets the next number.
-    fn look_at_reader(&mut self, seq: &mut u64) -> Result<(), PipelineError> {
+    /// Checks whether the reader is behind. If it has caught up, a `dropped` line comes before the event, which gets the
+    /// next number.
+    fn check_reader(&mut self, seq: &mut u64) -> Result<(), PipelineError> {
         let Some(backlog) = &self.backlog else { return Ok(()) };
-        self.slow.look(backlog.left(), backlog.room_bytes());
+        self.slow.update(backlog.left(), backlog.capacity());
         let behind = self.slow.is_behind();
         if let (Some(storms), Some((usual, low))) = (&mut self.storms, self.rates) {
             storms.set_rate(if behind { low } else { usual });
@@ -170,9 +170,9 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    /// Completes when a reader for which events were dropped has caught up while nothing happens. Never if none were.
+    /// Completes when the reader has caught up after events were dropped. Without dropped events it never does.
     pub(super) fn reader_caught_up(&self) -> impl Future<Output = ()> + use<> {
-        let backlog = self.backlog.as_ref().filter(|_| self.slow.has_left_out()).cloned();
+        let backlog = self.backlog.as_ref().filter(|_| self.slow.has_dropped()).cloned();
         async move {
             match backlog {
                 Some(backlog) => backlog.half_empty().await,
@@ -181,17 +181,17 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// Reports what was dropped, if the reader is no longer behind.
+    /// Writes a `dropped` line if the reader has caught up.
     pub(super) fn report_dropped(&mut self) -> Result<(), PipelineError> {
         let Some(backlog) = &self.backlog else { return Ok(()) };
-        self.slow.look(backlog.left(), backlog.room_bytes());
+        self.slow.update(backlog.left(), backlog.capacity());
         match self.slow.line_if_caught_up() {
             Some(line) => self.frame(line),
             None => Ok(()),
         }
     }
 
-    /// Writes the lines of storms that precede an event, which gets the number after theirs.
+    /// Writes the storm lines before an event, which gets the next number.
     fn write_storms(&mut self, seq: &mut u64) -> Result<(), PipelineError> {
         for mut line in self.storm_lines.drain(..) {
             line.seq = *seq;
@@ -202,12 +202,12 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    /// The boot time at which a storm has a line to write though nothing happens; none while there is no storm.
+    /// Returns the boot time at which a storm line is due. `None` without a storm.
     pub(super) fn storm_line_due_ns(&self) -> Option<u64> {
         self.storms.as_ref().and_then(Storms::due_ns)
     }
 
-    /// Writes the lines of storms that are due.
+    /// Writes the storm lines that are due.
     pub(super) fn tick(&mut self, now: Moment) -> Result<(), PipelineError> {
         if let Some(storms) = &mut self.storms {
             storms.tick(now.boot_ns, &mut self.storm_lines);

@@ -1,4 +1,4 @@
-//! Whatever happens, the numbers add up: random streams, filters, storms, slow readers, counts and ends.
+//! Checks that the counts add up for random streams, filters, storms, slow readers, counts and ends.
 
 use std::io::{self, Read as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,38 +17,38 @@ use crate::event::time::Timestamp;
 use crate::event::{
     Detail, Dropped, Event, Exit, Kind, Lost, Process, Reparent, ReparentReason, Source as Seen, Storm, StormPhase,
 };
-use crate::filter::Spec;
+use crate::filter::{Criteria, Spec};
 use crate::sink::{JsonLines, Output, Writer};
 use crate::source::scripted::{Handed, Scripted, Step};
 
 const SECOND_NS: u64 = 1_000_000_000;
 
-/// One thing that happens in a random stream; the numbers choose which process and how much later.
+/// An action in a random stream. The number chooses the process or the count.
 #[derive(Clone, Copy, Debug)]
-enum Deed {
+enum Action {
     Fork(u8),
     Exec(u8),
     Exit(u8),
     Reparent(u8),
     Lost(u8),
-    /// Lines of a recording in which its own pipeline counted what it left out.
+    /// Lines of a recording in which its own pipeline counted dropped and folded events.
     Dropped(u8),
     Folded(u8),
 }
 
-fn deed() -> impl Strategy<Value = Deed> {
+fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
-        8 => any::<u8>().prop_map(Deed::Fork),
-        4 => any::<u8>().prop_map(Deed::Exec),
-        6 => any::<u8>().prop_map(Deed::Exit),
-        1 => any::<u8>().prop_map(Deed::Reparent),
-        1 => any::<u8>().prop_map(Deed::Lost),
-        1 => any::<u8>().prop_map(Deed::Dropped),
-        1 => any::<u8>().prop_map(Deed::Folded),
+        8 => any::<u8>().prop_map(Action::Fork),
+        4 => any::<u8>().prop_map(Action::Exec),
+        6 => any::<u8>().prop_map(Action::Exit),
+        1 => any::<u8>().prop_map(Action::Reparent),
+        1 => any::<u8>().prop_map(Action::Lost),
+        1 => any::<u8>().prop_map(Action::Dropped),
+        1 => any::<u8>().prop_map(Action::Folded),
     ]
 }
 
-/// Makes the events of random deeds: every process descends from pid 1, and only living ones act.
+/// Makes the events of random actions. Every process descends from pid 1, and only living ones act.
 struct World {
     living: Vec<Process>,
     next_pid: u32,
@@ -78,11 +78,11 @@ impl World {
         event
     }
 
-    fn act(&mut self, deed: Deed, later_ns: u64) -> Event {
+    fn act(&mut self, action: Action, later_ns: u64) -> Event {
         self.boot_ns += 1 + later_ns;
         let chosen = |n: u8, from: usize, len: usize| from + usize::from(n) % (len - from).max(1);
-        match deed {
-            Deed::Fork(n) => {
+        match action {
+            Action::Fork(n) => {
                 let parent = chosen(n, 0, self.living.len());
                 let parent = self.living[parent].clone();
                 let mut child = process(self.next_pid, Some(parent.pid));
@@ -91,7 +91,7 @@ impl World {
                 self.living.push(child.clone());
                 self.event(Detail::Fork, Some(child))
             }
-            Deed::Exec(n) => {
+            Action::Exec(n) => {
                 let chosen = chosen(n, 0, self.living.len());
                 let process = &mut self.living[chosen];
                 process.execs += 1;
@@ -99,21 +99,23 @@ impl World {
                 let process = process.clone();
                 self.event(Detail::Exec(None), Some(process))
             }
-            Deed::Exit(n) if self.living.len() > 5 => {
+            Action::Exit(n) if self.living.len() > 5 => {
                 let process = self.living.remove(chosen(n, 5, self.living.len()));
                 self.event(Detail::Exit(Box::new(Exit { code: Some(n % 2), ..Exit::default() })), Some(process))
             }
-            Deed::Exit(n) | Deed::Reparent(n) => {
+            Action::Exit(n) | Action::Reparent(n) => {
                 let process = self.living[chosen(n, 0, self.living.len())].clone();
                 let (from_id, to_pid) = (process.id, process.ppid.unwrap_or_default());
                 let reparent = Reparent { from_id, to_id: None, to_pid, reason: ReparentReason::Init };
                 self.event(Detail::Reparent(Box::new(reparent)), Some(process))
             }
-            Deed::Lost(n) => self.event(Detail::Lost(Box::new(Lost { total: u64::from(n), ..Lost::default() })), None),
-            Deed::Dropped(n) => {
+            Action::Lost(n) => {
+                self.event(Detail::Lost(Box::new(Lost { total: u64::from(n), ..Lost::default() })), None)
+            }
+            Action::Dropped(n) => {
                 self.event(Detail::Dropped(Box::new(Dropped { total: u64::from(n), ..Dropped::default() })), None)
             }
-            Deed::Folded(n) => {
+            Action::Folded(n) => {
                 let culprit = self.living[1].clone();
                 self.event(Detail::Storm(Box::new(folded(u64::from(n), self.boot_ns))), Some(culprit))
             }
@@ -154,35 +156,35 @@ fn folded(events: u64, boot_ns: u64) -> Storm {
     }
 }
 
-/// Everything that is random about a stream.
+/// The random parameters of a stream.
 #[derive(Clone, Debug)]
-struct Plan {
-    /// Deeds, how much later each happens, and whether a batch ends or a pause follows.
-    deeds: Vec<(Deed, u8, u8)>,
-    late: Vec<Deed>,
+struct Scenario {
+    /// Actions, the delay of each, and whether a batch ends or a pause follows.
+    actions: Vec<(Action, u8, u8)>,
+    late: Vec<Action>,
     filter: u8,
     storm: Option<(bool, u8)>,
     on_slow: u8,
     count: Option<u8>,
     listed: bool,
     until_over: bool,
-    /// After how many batches `shutdown` completes.
+    /// Number of batches after which `shutdown` completes.
     shutdown: Option<u8>,
-    /// Bytes that may wait for the reader, and how slow it is; none for a file.
+    /// Bytes that may wait for the reader, and how slow it is. `None` for a file.
     reader: Option<(u16, u8)>,
 }
 
-fn plan() -> impl Strategy<Value = Plan> {
-    let deeds = proptest::collection::vec((deed(), any::<u8>(), any::<u8>()), 0..400);
-    let late = proptest::collection::vec(deed(), 0..5);
+fn scenario() -> impl Strategy<Value = Scenario> {
+    let actions = proptest::collection::vec((action(), any::<u8>(), any::<u8>()), 0..400);
+    let late = proptest::collection::vec(action(), 0..5);
     let storm = proptest::option::of((any::<bool>(), 0..40u8));
     let count = proptest::option::weighted(0.3, 1..200u8);
     let shutdown = proptest::option::weighted(0.4, 0..40u8);
     let reader = proptest::option::weighted(0.7, (200..20_000u16, 0..4u8));
     let rest = (0..6u8, storm, 0..3u8, count, any::<[bool; 2]>(), shutdown, reader);
-    (deeds, late, rest).prop_map(
-        |(deeds, late, (filter, storm, on_slow, count, [listed, until_over], shutdown, reader))| Plan {
-            deeds,
+    (actions, late, rest).prop_map(
+        |(actions, late, (filter, storm, on_slow, count, [listed, until_over], shutdown, reader))| Scenario {
+            actions,
             late,
             filter,
             storm,
@@ -196,15 +198,17 @@ fn plan() -> impl Strategy<Value = Plan> {
     )
 }
 
-impl Plan {
+impl Scenario {
     fn spec(&self) -> Spec {
-        match self.filter {
-            0 => Spec { uids: vec![1, 2], ..Spec::default() },
-            1 => Spec { pids: vec![2], ..Spec::default() },
-            2 => Spec { kinds: vec![Kind::Exec, Kind::Exit], ..Spec::default() },
-            3 => Spec { comm: vec![crate::filter::glob("m*").unwrap()], ..Spec::default() },
-            _ => Spec::default(),
-        }
+        let none = Criteria::default();
+        let only = match self.filter {
+            0 => Criteria { uids: vec![1, 2], ..none },
+            1 => Criteria { pids: vec![2], ..none },
+            2 => Criteria { kinds: vec![Kind::Exec, Kind::Exit], ..none },
+            3 => Criteria { comm: vec![crate::filter::glob("m*").unwrap()], ..none },
+            _ => none,
+        };
+        only.into()
     }
 
     fn wanted(&self) -> Wanted {
@@ -218,15 +222,15 @@ impl Plan {
         }
     }
 
-    /// Plays it; what was handed out by the source, and the lines that the reader got.
+    /// Runs it. Returns the running processes, the events of the source, `bye`, and the lines that the reader got.
     fn play(&self) -> (Vec<Event>, Handed, Bye, Vec<Event>) {
         let mut world = World::new();
         let running = world.running();
         let (mut steps, mut batch) = (Vec::new(), Vec::new());
-        for &(deed, later, end) in &self.deeds {
-            // Mostly bursts; now and then a good part of a second passes.
+        for &(action, later, end) in &self.actions {
+            // Mostly bursts, and sometimes a delay of half a second.
             let later_ns = if later > 240 { u64::from(later) * 2_000_000 } else { u64::from(later) * 1000 };
-            batch.push(world.act(deed, later_ns));
+            batch.push(world.act(action, later_ns));
             if end % 16 == 0 {
                 steps.push(Step::Batch(std::mem::take(&mut batch)));
             }
@@ -235,13 +239,13 @@ impl Plan {
             }
         }
         steps.push(Step::Batch(batch));
-        let late = self.late.iter().map(|&deed| world.act(deed, 10)).collect();
+        let late = self.late.iter().map(|&action| world.act(action, 10)).collect();
         let source = Scripted::new(running.clone(), steps, late);
         let handed = source.handed();
 
         let (mut reader, pipe) = io::pipe().unwrap();
         fcntl(&pipe, FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
-        let (room, slowness) = self.reader.unwrap_or((u16::MAX, 0));
+        let (capacity, slowness) = self.reader.unwrap_or((u16::MAX, 0));
         let reading = thread::spawn(move || {
             let (mut all, mut piece) = (Vec::new(), [0; 2048]);
             loop {
@@ -252,7 +256,7 @@ impl Plan {
                 thread::sleep(Duration::from_micros(u64::from(slowness) * 200));
             }
         });
-        let mut writer = Writer::open(JsonLines, Output::from(pipe), u64::from(room)).unwrap();
+        let mut writer = Writer::open(JsonLines, Output::from(pipe), u64::from(capacity)).unwrap();
         let rounds = AtomicUsize::new(0);
         let shutdown = std::future::poll_fn(|_| {
             let round = rounds.fetch_add(1, Ordering::Relaxed);
@@ -280,22 +284,22 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 96, max_shrink_iters: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_event_is_accounted_for(plan in plan()) {
-        let (running, handed, bye, lines) = plan.play();
+    fn every_event_is_accounted_for(scenario in scenario()) {
+        let (running, handed, bye, lines) = scenario.play();
         let handed = handed.lock().unwrap();
         if lines.is_empty() {
             // It ended before it began.
-            prop_assert_eq!((plan.shutdown, &bye), (Some(0), &Bye::default()));
+            prop_assert_eq!((scenario.shutdown, &bye), (Some(0), &Bye::default()));
             return Ok(());
         }
-        // The frame.
+        // The framing lines.
         prop_assert!(lines[0].kind() == Kind::Hello && lines[0].seq == 0);
         let last = lines.last().unwrap();
         prop_assert_eq!(last.bye(), Some(&bye));
-        prop_assert_eq!(bye.untracked, 7, "what only the source knows");
+        prop_assert_eq!(bye.untracked, 7, "known only to the source");
         prop_assert_eq!(lines.iter().filter(|line| matches!(line.kind(), Kind::Hello | Kind::Bye)).count(), 2);
 
-        // The sums, as the lines say.
+        // The sums match the lines.
         prop_assert_eq!(bye.seen, bye.emitted + bye.filtered + bye.folded + bye.dropped + bye.lost);
         let of_kind = |kind: Kind| lines.iter().filter(|line| line.kind() == kind).count() as u64;
         prop_assert_eq!(bye.emitted, lines.iter().filter(|line| !line.kind().is_framing()).count() as u64);
@@ -308,13 +312,13 @@ proptest! {
             [Kind::Process, Kind::Fork, Kind::Exec, Kind::Exit].map(of_kind)
         );
 
-        // The numbers: each hole is an event that was left out.
+        // Each gap in `seq` is an event without a line.
         prop_assert!(lines.windows(2).all(|pair| pair[0].seq < pair[1].seq));
         let holes = last.seq + 1 - lines.len() as u64;
         prop_assert_eq!(holes, bye.filtered + bye.folded + bye.dropped);
 
-        // … as the source says.
-        let listed: &[Event] = if plan.listed { &running } else { &[] };
+        // The sums match the source.
+        let listed: &[Event] = if scenario.listed { &running } else { &[] };
         let all: Vec<&Event> = listed.iter().chain(handed.iter()).collect();
         let counted = |event: &Event| match &event.detail {
             Detail::Lost(lost) => lost.total,
@@ -324,8 +328,8 @@ proptest! {
         };
         prop_assert_eq!(bye.seen, all.iter().map(|event| counted(event)).sum::<u64>());
 
-        // Lines are events of the source, in its order, and only those that the filter admits.
-        let mut filter = Filter::new(&plan.spec()).unwrap();
+        // Lines are matching events of the source, in its order.
+        let mut filter = Filter::new(&scenario.spec()).unwrap();
         filter.learn(&running);
         let admitted: Vec<&Event> = all.into_iter().filter(|event| !event.kind().is_framing() && filter.admits(event)).collect();
         let emitted: Vec<Event> = lines.iter().filter(|line| !line.kind().is_framing()).cloned().collect();
@@ -334,16 +338,16 @@ proptest! {
             let same = |event: &&&Event| Event { seq: line.seq, ..(**event).clone() } == *line;
             prop_assert!(rest.find(same).is_some(), "{line:?}");
         }
-        let count = plan.count.map_or(u64::MAX, u64::from);
+        let count = scenario.count.map_or(u64::MAX, u64::from);
         prop_assert!(bye.emitted <= count);
-        if plan.on_slow == 0 && plan.storm.is_none_or(|(fold, _)| !fold) {
-            // Nothing is left out but by the filter and the count.
+        if scenario.on_slow == 0 && scenario.storm.is_none_or(|(fold, _)| !fold) {
+            // Only the filter and the count leave events out.
             prop_assert_eq!(bye.emitted, count.min(admitted.len() as u64));
         }
     }
 }
 
-/// A consumer that notes what it is shown.
+/// A consumer that notes the events it sees.
 #[derive(Default)]
 struct Notes {
     learnt: usize,
@@ -367,13 +371,13 @@ impl Consumer for Arc<Mutex<Notes>> {
 }
 
 #[test]
-fn a_consumer_sees_what_is_filtered_out_too() {
+fn a_consumer_also_sees_events_that_are_filtered_out() {
     let mut world = World::new();
     let running = world.running();
-    let events = vec![world.act(Deed::Fork(1), 1), world.act(Deed::Exec(5), 1), world.act(Deed::Exit(5), 1)];
+    let events = vec![world.act(Action::Fork(1), 1), world.act(Action::Exec(5), 1), world.act(Action::Exit(5), 1)];
     let source = Scripted::new(running, vec![Step::Batch(events)], Vec::new());
     let mut notes = Arc::new(Mutex::new(Notes::default()));
-    let filter = Filter::new(&Spec { kinds: vec![Kind::Exec], ..Spec::default() }).unwrap();
+    let filter = Filter::new(&Criteria { kinds: vec![Kind::Exec], ..Criteria::default() }.into()).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let never = std::future::pending();
     runtime.block_on(run(source, filter, &mut notes, &Wanted::default(), never, |_| true)).unwrap();

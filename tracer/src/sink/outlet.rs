@@ -146,7 +146,7 @@ mod tests {
             taken
         });
         block_on(async {
-            backlog.room().await;
+            backlog.not_full().await;
             backlog.empty().await;
         });
         assert_eq!((backlog.left(), backlog.taken()), (0, all.len() as u64));
@@ -168,7 +168,7 @@ mod tests {
         assert!(inner.is_closed_pipe());
         outlet.write_all(b"z").unwrap_err();
         block_on(async {
-            backlog.room().await;
+            backlog.not_full().await;
             backlog.empty().await;
         });
     }

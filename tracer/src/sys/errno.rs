@@ -7,7 +7,7 @@ pub const ENOENT: i32 = nix::libc::ENOENT;
 /// Not a directory.
 pub const ENOTDIR: i32 = nix::libc::ENOTDIR;
 
-/// The name of an error as `errno -l` lists it: `ENOENT`; `E600` for one without a name.
+/// Returns the name of an error as in `errno -l`: `ENOENT`. `E600` for an error without a name.
 pub fn name(number: i32) -> String {
     match Errno::from_raw(number) {
         Errno::UnknownErrno => format!("E{number}"),
@@ -15,7 +15,7 @@ pub fn name(number: i32) -> String {
     }
 }
 
-/// What it means, as `perror` says it.
+/// Returns the message of an error, as `perror` prints it.
 pub fn meaning(number: i32) -> &'static str {
     Errno::from_raw(number).desc()
 }

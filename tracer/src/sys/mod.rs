@@ -1,4 +1,4 @@
-//! Numbers of the kernel and their names, users, how `/proc` is mounted, and what this process was started with.
+//! Small system interfaces: names of kernel numbers, users, the mount of `/proc`, signals, and the original environment.
 
 pub mod errno;
 pub mod inherited;

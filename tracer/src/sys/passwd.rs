@@ -1,8 +1,8 @@
-//! Users by name and number, from `/etc/passwd` itself.
+//! Users by name and number, read from `/etc/passwd`.
 //!
-//! The C library would ask its name service (`getpwnam`, `getpwuid`). That loads further libraries by configuration, and in
-//! a static binary it crashes when one of them does not fit. So this module reads the file, and asks `getent` only for a
-//! name that a user typed and the file does not have.
+//! The C library would use its name service (`getpwnam`, `getpwuid`). That loads further libraries by configuration, and a
+//! static binary crashes if one of them does not fit. So this module reads the file. It runs `getent` only for a name that
+//! a user typed and the file lacks.
 
 use std::collections::HashMap;
 use std::fs::{File, Metadata, OpenOptions};
@@ -19,42 +19,42 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 const PASSWD: &str = "/etc/passwd";
 
-/// No more of the file is read: room for some 200,000 users.
+/// Largest part of the file that is read, in bytes: enough for some 200,000 users.
 const MAX_BYTES: u64 = 16 << 20;
 
-/// No more of an answer of `getent` is read: it is one line.
+/// Largest part of the output of `getent` that is read, in bytes. It is one line.
 const MAX_ANSWER: u64 = 64 << 10;
 
-/// `getent` may ask a server. It is given up after this time.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// Time limit for `getent`, which may query a server.
+const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Why a name has no number.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnknownUser {
-    /// Neither the file nor `getent` knows it.
+    /// Neither the file nor `getent` has it.
     #[error("no user has this name: give one that `getent passwd` lists, or a number")]
     NoSuchName,
     /// `getent` did not answer.
-    #[error("`getent passwd` does not answer within {} seconds: give a number", PATIENCE.as_secs())]
+    #[error("`getent passwd` does not answer within {} seconds: give a number", TIMEOUT.as_secs())]
     NoAnswer,
 }
 
-/// The number of the user that has this name.
+/// Returns the number of the user with this name.
 pub fn uid_of(name: &str) -> Result<u32, UnknownUser> {
     let listed = Passwd::of_system().read().into_iter().find(|user| user.name == name);
-    listed.map_or_else(|| ask(Command::new("getent"), name, PATIENCE), |user| Ok(user.uid))
+    listed.map_or_else(|| query(Command::new("getent"), name, TIMEOUT), |user| Ok(user.uid))
 }
 
-/// Names of users by number, as the file has them. It is read again when a number is missing and the file has changed.
+/// The names of users by number. The file is read again if a number is missing and the file has changed.
 #[derive(Debug)]
 pub struct Passwd {
     path: PathBuf,
     names: HashMap<u32, String>,
-    /// Which state of the file the names are from.
+    /// The state of the file at the last read.
     read: Option<Stamp>,
 }
 
-/// A state of a file.
+/// The state of a file.
 #[derive(Debug, PartialEq, Eq)]
 struct Stamp {
     inode: u64,
@@ -68,7 +68,7 @@ impl Stamp {
     }
 }
 
-/// One line of the file.
+/// A line of the file.
 #[derive(Debug, PartialEq, Eq)]
 struct User {
     name: String,
@@ -76,7 +76,7 @@ struct User {
 }
 
 impl Passwd {
-    /// That of this machine.
+    /// Returns the users of this machine.
     pub fn of_system() -> Self {
         Self::at(PASSWD)
     }
@@ -85,20 +85,20 @@ impl Passwd {
         Self { path: path.into(), names: HashMap::new(), read: None }
     }
 
-    /// The name of a user, if the file has one.
+    /// Returns the name of a user, if the file has one.
     pub fn name(&mut self, uid: u32) -> Option<&str> {
         if !self.names.contains_key(&uid) && self.has_changed() {
             let users = self.read();
             self.names.clear();
             for User { name, uid } in users {
-                // As with `getpwuid`.
+                // The first line counts, as with `getpwuid`.
                 self.names.entry(uid).or_insert(name);
             }
         }
         self.names.get(&uid).map(String::as_str)
     }
 
-    /// Notes the present state of the file; true if it was another before.
+    /// Notes the current state of the file. Returns true if it has changed.
     fn has_changed(&mut self) -> bool {
         let now = std::fs::metadata(&self.path).ok().map(|meta| Stamp::of(&meta));
         let changed = self.read != now;
@@ -106,20 +106,20 @@ impl Passwd {
         changed
     }
 
-    /// All users in the file; none if it cannot be read.
+    /// Returns all users in the file. None if it cannot be read.
     fn read(&self) -> Vec<User> {
         let open = OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(&self.path);
         let regular = |file: &File| file.metadata().is_ok_and(|meta| meta.is_file());
         let mut bytes = Vec::new();
         if let Some(file) = open.ok().filter(regular) {
-            // What was read before an error is as good.
+            // The part before an error is still good.
             let _ = file.take(MAX_BYTES).read_to_end(&mut bytes);
         }
         users(&bytes)
     }
 }
 
-/// The lines that name a user. `+` and `-` begin those that refer to another service.
+/// Parses the lines that name a user. Lines with `+` or `-` refer to another service.
 fn users(bytes: &[u8]) -> Vec<User> {
     let text = String::from_utf8_lossy(bytes);
     let user = |line: &str| {
@@ -131,26 +131,26 @@ fn users(bytes: &[u8]) -> Vec<User> {
     text.lines().filter_map(user).collect()
 }
 
-/// What `getent passwd NAME` says: users of a directory service are not in the file.
-fn ask(mut getent: Command, name: &str, patience: Duration) -> Result<u32, UnknownUser> {
+/// Runs `getent passwd NAME`: users of a directory service are not in the file.
+fn query(mut getent: Command, name: &str, timeout: Duration) -> Result<u32, UnknownUser> {
     if name.is_empty() || name.starts_with('-') {
         return Err(UnknownUser::NoSuchName);
     }
     getent.args(["passwd", name]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-    // Not every system has one.
+    // Not every system has `getent`.
     let Ok(mut child) = getent.spawn() else { return Err(UnknownUser::NoSuchName) };
-    let answer = answer(&mut child, Instant::now() + patience);
+    let answer = answer(&mut child, Instant::now() + timeout);
     let _ = child.kill();
     let _ = child.wait();
     let answer = answer.map_err(|error| match error.kind() {
         io::ErrorKind::TimedOut => UnknownUser::NoAnswer,
         _ => UnknownUser::NoSuchName,
     })?;
-    // It is the same user, though the service may write the name otherwise.
+    // The service may spell the name differently, but it is the same user.
     users(&answer).first().map(|user| user.uid).ok_or(UnknownUser::NoSuchName)
 }
 
-/// All that a child writes until it closes its output.
+/// Reads everything that a child writes until it closes its output.
 fn answer(child: &mut Child, end: Instant) -> io::Result<Vec<u8>> {
     let mut answer = Vec::new();
     let Some(mut output) = child.stdout.take() else { return Ok(answer) };
@@ -178,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_that_name_a_user_are_found_among_others() {
+    fn only_lines_that_name_a_user_are_read() {
         let file = b"root:x:0:0:root:/root:/bin/bash\n# note\n\n+nis:x:7:7:::\n-bad:x:8:8:::\n+::::::\nshort\n\
             odd:x:nine:9:::\nwww-data:x:33:33:www-data:/var/www:/usr/sbin/nologin\n\xff:x:44:44:::";
         let found: Vec<(String, u32)> = users(file).into_iter().map(|user| (user.name, user.uid)).collect();
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn getent_is_asked_and_given_up() {
+    fn getent_runs_with_a_time_limit() {
         let program = |script: &str| {
             let mut command = Command::new("sh");
             command.args(["-c", script, "getent"]);
@@ -217,14 +217,14 @@ mod tests {
         };
         let long = Duration::from_mins(1);
         let script = "test \"$1 $2\" = 'passwd carol' || exit 2; echo 'CAROL:*:70000:70000::/:/bin/sh'";
-        assert_eq!(ask(program(script), "carol", long), Ok(70000));
-        assert_eq!(ask(program(script), "nobody here", long), Err(UnknownUser::NoSuchName));
-        assert_eq!(ask(program("exit 0"), "-h", long), Err(UnknownUser::NoSuchName));
-        assert_eq!(ask(Command::new("/no/such/getent"), "carol", long), Err(UnknownUser::NoSuchName));
-        let asked = Instant::now();
+        assert_eq!(query(program(script), "carol", long), Ok(70000));
+        assert_eq!(query(program(script), "nobody here", long), Err(UnknownUser::NoSuchName));
+        assert_eq!(query(program("exit 0"), "-h", long), Err(UnknownUser::NoSuchName));
+        assert_eq!(query(Command::new("/no/such/getent"), "carol", long), Err(UnknownUser::NoSuchName));
+        let began = Instant::now();
         let short = Duration::from_millis(100);
-        assert_eq!(ask(program("exec sleep 300"), "carol", short), Err(UnknownUser::NoAnswer));
-        assert!(asked.elapsed() < long, "it is given up");
-        assert_eq!(ask(program("exec yes"), "carol", long), Err(UnknownUser::NoSuchName), "it is bounded");
+        assert_eq!(query(program("exec sleep 300"), "carol", short), Err(UnknownUser::NoAnswer));
+        assert!(began.elapsed() < long, "it stops at the limit");
+        assert_eq!(query(program("exec yes"), "carol", long), Err(UnknownUser::NoSuchName), "the output is bounded");
     }
 }

@@ -1,4 +1,4 @@
-//! How `/proc` is mounted, and files of it that this mount may not show.
+//! The mount options of `/proc`, and files that such a mount may hide.
 
 use std::fs;
 use std::io;
@@ -9,24 +9,24 @@ use nix::sched::{CloneFlags, unshare};
 /// The id of this boot.
 pub const BOOT_ID: &str = "sys/kernel/random/boot_id";
 
-/// What the options of a mount leave out.
+/// What the mount options of `/proc` hide.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mounted {
-    /// `hidepid`: processes of other users.
+    /// True if processes of other users are hidden (`hidepid`).
     pub hides_others: bool,
-    /// `subset=pid`: all that is not about a process.
+    /// True if only files about processes are shown (`subset=pid`).
     pub processes_only: bool,
 }
 
 impl Mounted {
-    /// As `/proc` is mounted here.
+    /// Returns what the current mount of `/proc` hides.
     pub fn now() -> Self {
         let groups = nix::unistd::getgroups().unwrap_or_default();
         let groups: Vec<u32> = groups.into_iter().chain([nix::unistd::getegid()]).map(nix::libc::gid_t::from).collect();
         Self::of(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default(), &groups)
     }
 
-    /// By `mountinfo`, for a process with these groups (proc_pid_mountinfo(5), proc(5)).
+    /// Parses `mountinfo` for a process with these groups (proc_pid_mountinfo(5), proc(5)).
     fn of(mounts: &str, groups: &[u32]) -> Self {
         let options = |line: &'_ str| {
             let (fields, tail) = line.split_once(" - ")?;
@@ -34,7 +34,7 @@ impl Mounted {
             let right = fields.split(' ').nth(4)? == "/proc" && tail.next()? == "proc";
             right.then(|| tail.nth(1).map(str::to_owned)).flatten()
         };
-        // The last one lies on top.
+        // The last mount is on top.
         let Some(options) = mounts.lines().rev().find_map(options) else { return Self::default() };
         let value = |name: &str| options.split(',').find_map(|option| option.strip_prefix(name)?.strip_prefix('='));
         let of_group = value("gid").and_then(|gid| gid.parse().ok()).is_some_and(|gid| groups.contains(&gid));
@@ -47,14 +47,15 @@ impl Mounted {
     }
 }
 
-/// A file below `/proc`, in one line; where the mount does not show it, by a mount that only this call sees (which takes
-/// `CAP_SYS_ADMIN`).
+/// Reads a file with one line below `/proc`.
+///
+/// If the mount hides it, it is read through a private mount for this call, which needs `CAP_SYS_ADMIN`.
 pub fn read(name: &str) -> Option<String> {
     let path = format!("/proc/{name}");
     let read = || fs::read_to_string(&path).map(|text| text.trim().to_owned());
     match read() {
         Err(error) if error.kind() == io::ErrorKind::NotFound && Mounted::now().processes_only => {
-            // The namespace is the thread's alone, and ends with it.
+            // The mount namespace belongs to the thread and ends with it.
             let privately = || mount_whole().ok().and_then(|()| read().ok());
             std::thread::scope(|scope| scope.spawn(privately).join()).ok().flatten()
         }

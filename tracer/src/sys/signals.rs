@@ -6,10 +6,11 @@ use nix::sys::signal::Signal;
 
 /// Highest signal number (`_NSIG`).
 const LAST: u32 = 64;
-/// First real-time signal that is the program's own: glibc keeps 32 and 33 to itself.
+/// First real-time signal for programs: glibc reserves 32 and 33.
 const RTMIN: u32 = 34;
 const RTMIN_1: u32 = RTMIN + 1;
-/// Real-time signals are counted from `SIGRTMIN` up to here, and from here on back from `SIGRTMAX`, as `kill -l` does.
+/// Below this, real-time signals are counted from `SIGRTMIN`. From here on they are counted back from `SIGRTMAX`, as
+/// `kill -l` does.
 const RT_UPPER: u32 = 50;
 
 static NAMES: LazyLock<Vec<Arc<str>>> = LazyLock::new(|| (0..=LAST).map(|n| make_name(n).into()).collect());
@@ -24,7 +25,7 @@ fn make_name(number: u32) -> String {
     }
 }
 
-/// The name of a signal as `kill -l` lists it, with `SIG`: `SIGKILL`, `SIGRTMIN+3`; `SIG33` for one without a name.
+/// Returns the name of a signal as in `kill -l`, with `SIG`: `SIGKILL`, `SIGRTMIN+3`. `SIG33` for a signal without a name.
 pub fn name(number: u32) -> Arc<str> {
     NAMES.get(number as usize).map_or_else(|| make_name(number).into(), Arc::clone)
 }

@@ -3,19 +3,19 @@
 /// Bits of the minor number in a `dev_t` of the kernel (`MINORBITS`, include/linux/kdev_t.h).
 const MINOR_BITS: u32 = 20;
 
-/// A device number as the kernel has it: `(major << 20) | minor` (`MKDEV`).
+/// Returns a device number in the kernel's form: `(major << 20) | minor` (`MKDEV`).
 pub const fn mkdev(major: u32, minor: u32) -> u32 {
     (major << MINOR_BITS) | (minor & ((1 << MINOR_BITS) - 1))
 }
 
-/// From the form in which `/proc/PID/stat` prints it, field 7: the minor number around the major one
+/// Converts a device number from field 7 of `/proc/PID/stat`, where the minor number surrounds the major one
 /// (`new_encode_dev`, include/linux/kdev_t.h).
 pub const fn from_proc_stat(tty_nr: u32) -> u32 {
     mkdev((tty_nr & 0xfff00) >> 8, (tty_nr & 0xff) | ((tty_nr >> 12) & 0xf_ff00))
 }
 
-/// Name of a terminal, without `/dev/`: `pts/0`, `tty1`, `ttyS0`. One of a driver unknown here is named by its
-/// numbers, `major:minor`. None for 0, which is no terminal.
+/// Returns the name of a terminal without `/dev/`: `pts/0`, `tty1`, `ttyS0`. For an unknown driver it is `major:minor`.
+/// `None` for 0, which is no terminal.
 ///
 /// The numbers are assigned in Documentation/admin-guide/devices.txt.
 pub fn name(dev: u32) -> Option<String> {

@@ -4,7 +4,7 @@ use super::glyphs::Glyphs;
 use super::line::{Line, Role};
 use super::{escape, label, units};
 use crate::analysis::audit::role::Role as Part;
-use crate::analysis::audit::{Ran, Start, Tie};
+use crate::analysis::audit::{Evidence, Ran, Start};
 use crate::event::Container;
 
 /// Columns of the bars.
@@ -35,7 +35,7 @@ pub fn lines(start: &Start, width: Option<usize>, glyphs: &Glyphs) -> Vec<Line> 
         ));
         lines.extend(start.others.iter().map(|other| row(start, other, glyphs)));
     }
-    if start.client == Some(Tie::Time) {
+    if start.client == Some(Evidence::Time) {
         let text = "The client is the one that was asking then: nothing else ties it to this container.";
         lines.push(Line::new().with(Role::Notice, text));
     }
@@ -105,12 +105,12 @@ fn row(start: &Start, ran: &Ran, glyphs: &Glyphs) -> Line {
 }
 
 /// Why something that is no step belongs to the start.
-pub(super) const fn why(tie: Tie) -> &'static str {
+pub(super) const fn why(tie: Evidence) -> &'static str {
     match tie {
-        Tie::Line => "below it",
-        Tie::Container => "inside",
-        Tie::Id | Tie::Argv => "names it",
-        Tie::Time => "daemon's",
+        Evidence::Line => "below it",
+        Evidence::Container => "inside",
+        Evidence::Id | Evidence::Argv => "names it",
+        Evidence::Time => "daemon's",
     }
 }
 

@@ -5,7 +5,7 @@ use super::glyphs::Glyphs;
 use super::line::{Line, Role};
 use super::start::{called, command, why};
 use super::{escape, label, units};
-use crate::analysis::audit::diff::{Change, Command, Diff, Fact, Pace, Side, Time, Told, Words};
+use crate::analysis::audit::diff::{Change, Command, Diff, Fact, Pace, Runs, Side, Time, Words};
 use crate::record::text::Arguments;
 
 /// Columns of what became of a command.
@@ -103,7 +103,7 @@ fn of_container(fact: &Fact, glyphs: &Glyphs) -> Line {
 }
 
 fn row(diff: &Diff, command: &Command, glyphs: &Glyphs, lines: &mut Vec<Line>) {
-    let Some(told) = command.told() else { return };
+    let Some(runs) = command.runs() else { return };
     let (what, role) = match (&command.changes[..], command.pace()) {
         ([Change::New], _) => ("new", Role::Good),
         ([Change::Gone], _) => ("gone", Role::Bad),
@@ -111,24 +111,24 @@ fn row(diff: &Diff, command: &Command, glyphs: &Glyphs, lines: &mut Vec<Line>) {
         ([], _) => ("faster", Role::Good),
         _ => ("changed", Role::Notice),
     };
-    let time = |told: &Option<Told>| {
-        told.as_ref().map_or_else(String::new, |told| {
-            told.time_ns.map_or_else(|| glyphs.missing.into(), |ns| units::duration(ns, glyphs))
+    let time = |runs: &Option<Runs>| {
+        runs.as_ref().map_or_else(String::new, |runs| {
+            runs.time_ns.map_or_else(|| glyphs.missing.into(), |ns| units::duration(ns, glyphs))
         })
     };
     let (more, times) =
         command.time.map_or_else(Default::default, |time| (signed(&time, glyphs), ratio(&time, glyphs)));
-    let step = command.role.map_or_else(|| why(told.ran.tie), crate::analysis::audit::role::Role::name);
+    let step = command.role.map_or_else(|| why(runs.ran.tie), crate::analysis::audit::role::Role::name);
     let container = if command.b.is_some() { &diff.b.container } else { &diff.a.container };
     let mut line = Line::new().with(role, &format!("{what:CHANGE$}"));
     line.push(Role::Plain, &format!(" {:>TIME$} {:>TIME$} ", time(&command.a), time(&command.b)));
     line.push(of_pace(command.pace()), &format!("{more:>MORE$} {times:>RATIO$}"));
     line.push(if command.role.is_some() { Role::Plain } else { Role::Dim }, &format!("  {step:<STEP$}  "));
-    let counts = [&command.a, &command.b].map(|told| told.as_ref().map_or(0, |told| told.count));
+    let counts = [&command.a, &command.b].map(|runs| runs.as_ref().map_or(0, |runs| runs.count));
     if counts[0].max(counts[1]) > 1 {
-        line.push(Role::Plain, &format!("{}{} ", units::count(told.count), glyphs.times));
+        line.push(Role::Plain, &format!("{}{} ", units::count(runs.count), glyphs.times));
     }
-    line.push(Role::Plain, &self::command(container, &told.ran));
+    line.push(Role::Plain, &self::command(container, &runs.ran));
     lines.push(line);
     if let (Some(a), Some(b)) = (&command.a, &command.b) {
         for (name, change) in details(diff, command, (a, b), glyphs) {
@@ -148,7 +148,7 @@ fn signed(time: &Time, glyphs: &Glyphs) -> String {
 }
 
 /// What is another about a command that ran in both.
-fn details(diff: &Diff, command: &Command, (a, b): (&Told, &Told), glyphs: &Glyphs) -> Vec<(&'static str, String)> {
+fn details(diff: &Diff, command: &Command, (a, b): (&Runs, &Runs), glyphs: &Glyphs) -> Vec<(&'static str, String)> {
     let arrow = glyphs.arrow;
     let unknown = || "?".to_owned();
     let mut out = Vec::new();
@@ -156,26 +156,26 @@ fn details(diff: &Diff, command: &Command, (a, b): (&Told, &Told), glyphs: &Glyp
         match change {
             Change::Argv => out.extend(command.words.iter().map(|words| ("argv", of_words(diff, words, arrow)))),
             Change::User => {
-                let uid = |told: &Told| told.ran.uid.map_or_else(unknown, |uid| uid.to_string());
+                let uid = |runs: &Runs| runs.ran.uid.map_or_else(unknown, |uid| uid.to_string());
                 out.push(("uid", format!("{} {arrow} {}", uid(a), uid(b))));
             }
             Change::Exe => {
                 let exe =
-                    |told: &Told| told.ran.exe.as_ref().map_or_else(unknown, |exe| escape::argument(exe).into_owned());
+                    |runs: &Runs| runs.ran.exe.as_ref().map_or_else(unknown, |exe| escape::argument(exe).into_owned());
                 out.push(("exe", format!("{} {arrow} {}", exe(a), exe(b))));
             }
             Change::Count => {
                 out.push(("times", format!("{} {arrow} {}", units::count(a.count), units::count(b.count))));
             }
             Change::Status => {
-                let status = |told: &Told| match (&told.ran.signal, told.ran.code) {
+                let status = |runs: &Runs| match (&runs.ran.signal, runs.ran.code) {
                     (Some(signal), _) => escape::text(signal).into_owned(),
                     (None, code) => code.map_or_else(unknown, |code| code.to_string()),
                 };
                 out.push(("status", format!("{} {arrow} {}", status(a), status(b))));
             }
             Change::Place => {
-                let path = |told: &Told| escape::text(&told.path.join(" > ")).into_owned();
+                let path = |runs: &Runs| escape::text(&runs.path.join(" > ")).into_owned();
                 out.push(("place", format!("{} {arrow} {}", path(a), path(b))));
             }
             Change::New | Change::Gone => {}

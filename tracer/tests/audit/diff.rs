@@ -5,7 +5,7 @@ use std::io::Write as _;
 
 use tracer::analysis::audit::diff::{Change, Command, Diff, Pace, Time};
 use tracer::analysis::audit::role::Role;
-use tracer::analysis::audit::{Ran, Start, Tie};
+use tracer::analysis::audit::{Evidence, Ran, Start};
 use tracer::event::id::ProcessId;
 use tracer::view::{glyphs, start_diff};
 
@@ -47,7 +47,7 @@ fn against(change: impl FnOnce(&mut Start)) -> (Diff, Diff) {
 fn hook(pid: u32, creator: u32, argv: &[&str]) -> Ran {
     Ran {
         role: None,
-        tie: Tie::Line,
+        tie: Evidence::Line,
         id: ProcessId::from_ticks(1, pid),
         pid,
         creator_pid: Some(creator),

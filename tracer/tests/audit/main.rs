@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use tracer::analysis::audit::role::Role;
-use tracer::analysis::audit::{Start, Starts, Tie};
+use tracer::analysis::audit::{Evidence, Start, Starts};
 use tracer::event::{Detail, Event, Kind, Lost};
 use tracer::view::{glyphs, start};
 
@@ -88,7 +88,7 @@ fn each_runtime_has_its_own_way() {
 
 #[test]
 fn a_client_is_known_by_the_line_or_by_what_it_asked() {
-    assert_eq!(one("docker.jsonl").client, Some(Tie::Id), "it says --name");
+    assert_eq!(one("docker.jsonl").client, Some(Evidence::Id), "it says --name");
     let mut nameless = events("docker.jsonl");
     nameless.retain(|event| event.kind() != Kind::ContainerInfo);
     for event in &mut nameless {
@@ -101,9 +101,9 @@ fn a_client_is_known_by_the_line_or_by_what_it_asked() {
             container.name = None;
         }
     }
-    assert_eq!(starts(&nameless)[0].client, Some(Tie::Argv), "its last arguments are the entrypoint's");
-    assert_eq!(one("podman.jsonl").client, Some(Tie::Line));
-    assert_eq!(one("runc.jsonl").client, Some(Tie::Line));
+    assert_eq!(starts(&nameless)[0].client, Some(Evidence::Argv), "its last arguments are the entrypoint's");
+    assert_eq!(one("podman.jsonl").client, Some(Evidence::Line));
+    assert_eq!(one("runc.jsonl").client, Some(Evidence::Line));
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn what_else_ran_is_told_with_the_reason() {
     let start = one("docker.jsonl");
     let others: Vec<_> =
         start.others.iter().map(|other| (other.argv.as_ref().unwrap().first().unwrap(), other.tie)).collect();
-    assert_eq!(others, [("libnetwork-setkey", Tie::Line), ("set-ipv6", Tie::Time)]);
+    assert_eq!(others, [("libnetwork-setkey", Evidence::Line), ("set-ipv6", Evidence::Time)]);
 }
 
 #[test]

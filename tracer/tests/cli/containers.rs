@@ -4,7 +4,7 @@ use std::path::Path;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tracer::analysis::roster::{Listed, State};
+use tracer::analysis::roster::{ContainerState, Listed};
 
 use crate::pty::OnTerminal;
 use crate::top::{can_trace, ends_well};
@@ -69,7 +69,7 @@ fn a_file_is_shown_as_it_was_in_the_end() {
     assert_eq!(lines.len(), 4, "{table}");
     let json = printed(&["containers", "--from", &file, "--json"]);
     let one: Listed = serde_json::from_str(&json).unwrap();
-    assert_eq!((one.state, one.status().as_deref(), one.processes), (State::Exited, Some("0"), 0));
+    assert_eq!((one.state, one.status().as_deref(), one.processes), (ContainerState::Exited, Some("0"), 0));
     assert!(lines[3].starts_with(&one.container.id[..12]), "{table}");
     let short = &one.container.id[..12];
     assert_eq!(printed(&["containers", "--from", &file, "--json", "--container", short]), json);

@@ -149,7 +149,7 @@ fn a_fork_of_the_runtime_describes_nothing_else() {
         cgroup(raw::CGROUP_JOINED, INSIDE, "/web", FIRST, 210 * MS),
         IN_CONTAINER.runs(FIRST, "sh", 220 * MS),
     ]);
-    let asks = bundles(&world.table.take_asks(0), "web");
+    let asks = bundles(&world.table.take_requests(0), "web");
     assert!(asks.iter().all(|ask| *ask == ("/b".into(), RUNC.tgid)), "{asks:?}");
     let start = world.events.iter().find(|event| event.kind() == Kind::ContainerStart).expect("it started");
     assert_eq!(start.container().unwrap().hostname.as_deref(), Some("box"));

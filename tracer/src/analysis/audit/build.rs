@@ -1,35 +1,35 @@
-//! A start from what is remembered: the line up from the container's first process, and what ran beside it.
+//! Builds a start from the history: the chain up from the container's first process, and what else ran.
 
 use rustc_hash::FxHashSet;
 
 use super::history::{Image, Past};
 use super::role::Role;
-use super::start::{Ran, Start, Tie, VERSION};
+use super::start::{Evidence, Ran, Start, VERSION};
 use super::{Pending, Starts, client};
 use crate::enrich::oci;
 use crate::event::id::ProcessId;
 use crate::event::time::Timestamp;
 
-/// Most steps from a process up to its ancestors.
+/// Largest number of steps from a process up to its ancestors.
 const MAX_DEPTH: usize = 64;
 
-/// The line from a container's first process up to the engine.
+/// The creators of a container's first process, up to the engine.
 #[derive(Debug, Default)]
 pub(super) struct Chain {
     /// The container's first process first.
     pub(super) links: Vec<Link>,
 }
 
-/// A process of the line.
+/// A process of the chain.
 #[derive(Clone, Debug)]
 pub(super) struct Link {
     pub(super) id: ProcessId,
     pub(super) role: Role,
-    /// When it made the next one below; of the lowest, when it became the entrypoint.
+    /// When it forked the next link below. For the lowest link: when it became the entrypoint.
     pub(super) acted_ns: u64,
-    /// It was there before: it is in the start from what it did on.
+    /// True if it ran before the start. Its step then begins at `acted_ns`.
     pub(super) standing: bool,
-    /// What it ran then.
+    /// The image it ran at that time.
     image: Image,
 }
 
@@ -52,9 +52,9 @@ impl Starts {
         for link in &chain.links {
             self.steps_of(link, pending, &mut steps);
         }
-        if let Some((client, tie)) = found.filter(|(client, _)| chain.has(client.id).is_none()) {
+        if let Some((client, evidence)) = found.filter(|(client, _)| chain.has(client.id).is_none()) {
             self.clients.insert(client.id, pending.container.id.clone());
-            steps.extend(self.ran(client.id, client.image, Some(Role::Client), tie));
+            steps.extend(self.ran(client.id, client.image, Some(Role::Client), evidence));
         }
         for link in chain.links.iter().filter(|link| link.role == Role::Shim) {
             self.shims.insert(link.id);
@@ -78,42 +78,42 @@ impl Starts {
             began: time(began_ns),
             ready: pending.ready_ns.map(time),
             total_ns: pending.ready_ns.map(|ready_ns| ready_ns - began_ns),
-            client: found.map(|(_, tie)| tie),
+            client: found.map(|(_, evidence)| evidence),
             steps: steps.into_iter().map(since).collect(),
             others: others.into_iter().map(since).collect(),
             incomplete: self.history.gaps_until_ns >= began_ns,
         }
     }
 
-    /// Up from the container's first process, as long as those above are known to have to do with it.
+    /// Follows the creators up from the container's first process while they have a role in the start.
     fn chain(&self, pending: &Pending, ready_ns: u64) -> Chain {
         let mut chain = Chain::default();
         let (mut id, mut acted_ns) = (pending.init, ready_ns);
         while let Some(past) = self.history.get(id).filter(|_| chain.links.len() < MAX_DEPTH) {
             let lowest = chain.links.is_empty();
-            // At the very moment of its exec it was still what it had been.
+            // At the time of the exec it still counts with the image before.
             let image = past.image_at(if lowest { acted_ns.saturating_sub(1) } else { acted_ns });
             let known = if lowest { Some(Role::Init) } else { image.role };
-            let role = known.or_else(|| self.may_stand_between(&chain, past).then_some(Role::Helper));
+            let role = known.or_else(|| self.is_helper(&chain, past).then_some(Role::Helper));
             let Some(role) = role else { break };
             let standing = role == Role::Daemon
-                || past.born_ns.is_none() && !past.images.iter().any(|image| image.execed && image.at_ns > 0)
+                || past.forked_ns.is_none() && !past.images.iter().any(|image| image.execed && image.at_ns > 0)
                 || self.shims.contains(&id);
             chain.links.push(Link { id, role, acted_ns, standing, image: image.clone() });
             if standing || role == Role::Client {
                 return chain;
             }
-            let (Some(creator), Some(born_ns)) = (past.creator, past.born_ns) else { break };
-            // Of a creator nothing is told that ran before; what its child was born with is what it ran.
+            let (Some(creator), Some(forked_ns)) = (past.creator, past.forked_ns) else { break };
+            // The creator ran before tracing began and has no events. The child's first image is the creator's.
             if self.history.get(creator).is_none()
                 && let Some(image) = past.images.first()
                 && let Some(role) = image.role
             {
                 let image = image.clone();
-                chain.links.push(Link { id: creator, role, acted_ns: born_ns, standing: true, image });
+                chain.links.push(Link { id: creator, role, acted_ns: forked_ns, standing: true, image });
                 return chain;
             }
-            (id, acted_ns) = (creator, born_ns);
+            (id, acted_ns) = (creator, forked_ns);
         }
         while chain.top().is_some_and(|top| top.role == Role::Helper) {
             chain.links.pop();
@@ -121,21 +121,21 @@ impl Starts {
         chain
     }
 
-    /// One that is known for nothing, right above a runtime and right below what an engine starts runtimes with.
-    fn may_stand_between(&self, chain: &Chain, past: &Past) -> bool {
+    /// Returns true for a process between a runtime and the shim or daemon that starts runtimes.
+    fn is_helper(&self, chain: &Chain, past: &Past) -> bool {
         let above = past.creator.and_then(|creator| self.history.get(creator));
-        let above = above.map(|above| (above.image_at(past.born_ns.unwrap_or_default()).role, &above.container));
+        let above = above.map(|above| (above.image_at(past.forked_ns.unwrap_or_default()).role, &above.container));
         chain.top().is_some_and(|top| top.role == Role::Runtime)
             && above.is_some_and(|(role, container)| {
                 matches!(role, Some(Role::Shim | Role::Daemon)) && *container == past.container
             })
     }
 
-    /// The steps that a link of the line stands for: each program it ran up to its act.
+    /// Adds the steps of a link: each program it ran up to `acted_ns`.
     fn steps_of(&self, link: &Link, pending: &Pending, steps: &mut Vec<Ran>) {
         let Some(past) = self.history.get(link.id).filter(|_| !link.standing) else {
-            // When it began is long ago: it counts from what it did.
-            let mut step = self.ran_image(link.id, &link.image, Tie::Line);
+            // It began long ago, so its step begins with its act.
+            let mut step = self.ran_image(link.id, &link.image, Evidence::Line);
             (step.role, step.at_ns, step.execed) = (Some(link.role), link.acted_ns, true);
             steps.push(step);
             return;
@@ -144,9 +144,9 @@ impl Starts {
         let until = if entrypoint { link.acted_ns.saturating_sub(1) } else { link.acted_ns };
         let mut own: Vec<usize> = past.own_images(until).collect();
         if !entrypoint || own.len() > 1 {
-            // What it was before it became one of the line (a shell that exec'd the client) is no step.
-            let of_line = |&i: &usize| past.images[i].role.is_some() || link.role == Role::Helper;
-            let first = own.iter().rposition(|i| !of_line(i)).map_or(0, |other| other + 1);
+            // Images from before it had a role are no steps: a shell that exec'd the client.
+            let has_role = |&i: &usize| past.images[i].role.is_some() || link.role == Role::Helper;
+            let first = own.iter().rposition(|i| !has_role(i)).map_or(0, |other| other + 1);
             own.drain(..first.min(own.len().saturating_sub(1)));
         }
         for i in own {
@@ -155,16 +155,16 @@ impl Starts {
                 _ if link.id == pending.init => Role::Init,
                 role => past.images[i].role.unwrap_or(role),
             };
-            steps.extend(self.ran(link.id, i, Some(role), Tie::Line));
+            steps.extend(self.ran(link.id, i, Some(role), Evidence::Line));
         }
         if entrypoint && let Some(i) = past.images.iter().position(|image| image.at_ns == link.acted_ns) {
-            steps.extend(self.ran(link.id, i, Some(Role::Entrypoint), Tie::Line));
+            steps.extend(self.ran(link.id, i, Some(Role::Entrypoint), Evidence::Line));
         }
     }
 
-    /// `runc start` and its like, which let the entrypoint go.
+    /// Adds the steps that release the entrypoint: `runc start` and similar commands.
     fn release(&self, pending: &Pending, began_ns: u64, ready_ns: u64, steps: &mut Vec<Ran>) {
-        let lets_go = |image: &Image| {
+        let releases = |image: &Image| {
             let Some(argv) = &image.argv else { return false };
             let line = oci::read(argv).filter(|line| line.id == &*pending.container.id);
             line.is_some_and(|line| line.verb == oci::Verb::Other) && argv.iter().any(|word| word == "start")
@@ -172,8 +172,8 @@ impl Starts {
         for (id, past) in self.history.all() {
             for i in past.own_images(ready_ns) {
                 let image = &past.images[i];
-                if image.execed && image.at_ns >= began_ns && lets_go(image) {
-                    steps.extend(self.ran(id, i, Some(Role::Start), Tie::Id));
+                if image.execed && image.at_ns >= began_ns && releases(image) {
+                    steps.extend(self.ran(id, i, Some(Role::Start), Evidence::Id));
                 }
             }
         }
@@ -182,23 +182,24 @@ impl Starts {
     fn first_child(&self, pending: &Pending) -> Option<Ran> {
         let id = pending.first_child?;
         let image = self.history.get(id)?.images.iter().position(|image| image.execed).unwrap_or(0);
-        self.ran(id, image, Some(Role::FirstChild), Tie::Container)
+        self.ran(id, image, Some(Role::FirstChild), Evidence::Container)
     }
 
-    /// What else ran from the begin on until it was ready.
+    /// Returns the programs that ran between the begin and readiness and are no steps.
     fn others(&self, pending: &Pending, chain: &Chain, steps: &[Ran], span: (u64, u64)) -> Vec<Ran> {
-        let told: FxHashSet<(ProcessId, u64)> = steps.iter().map(|step| (step.id, step.at_ns)).collect();
+        let in_steps: FxHashSet<(ProcessId, u64)> = steps.iter().map(|step| (step.id, step.at_ns)).collect();
         let client = steps.iter().find(|step| step.role == Some(Role::Client)).map(|step| step.id);
         let mut others = Vec::new();
         for (id, past) in self.history.all() {
             for i in past.own_images(span.1) {
                 let image = &past.images[i];
                 let within = image.at_ns >= span.0 && image.at_ns < span.1;
-                if !within || told.contains(&(id, image.at_ns)) || !image.execed && steps.iter().any(|s| s.id == id) {
+                if !within || in_steps.contains(&(id, image.at_ns)) || !image.execed && steps.iter().any(|s| s.id == id)
+                {
                     continue;
                 }
-                if let Some(tie) = self.tie(id, past, image, pending, chain, client) {
-                    others.extend(self.ran(id, i, None, tie));
+                if let Some(evidence) = self.evidence(id, past, image, pending, chain, client) {
+                    others.extend(self.ran(id, i, None, evidence));
                 }
             }
         }
@@ -206,8 +207,8 @@ impl Starts {
         others
     }
 
-    /// Why a process belongs to a start; none if it does not.
-    fn tie(
+    /// Returns the evidence that a process belongs to a start, or `None` if it does not.
+    fn evidence(
         &self,
         id: ProcessId,
         past: &Past,
@@ -215,12 +216,12 @@ impl Starts {
         pending: &Pending,
         chain: &Chain,
         client: Option<ProcessId>,
-    ) -> Option<Tie> {
+    ) -> Option<Evidence> {
         let container = &pending.container.id;
         if past.container.as_ref() == Some(container) {
-            return Some(Tie::Container);
+            return Some(Evidence::Container);
         }
-        // In another container; but engines may be in one themselves.
+        // It is in another container. But an engine may itself run in a container.
         let around = chain.top().and_then(|top| self.history.get(top.id)).and_then(|past| past.container.as_ref());
         if past.container.is_some() && past.container.as_ref() != around {
             return None;
@@ -230,30 +231,30 @@ impl Starts {
         for _ in 0..MAX_DEPTH {
             let Some(above) = next else { break };
             if chain.has(above).is_some_and(|link| !link.standing) || client == Some(above) && id != above {
-                return Some(Tie::Line);
+                return Some(Evidence::Line);
             }
             let Some(known) = self.history.get(above) else {
                 by_time |= past.images.first().is_some_and(|image| !image.execed && image.role == Some(Role::Daemon));
                 break;
             };
-            match known.image_at(past.born_ns.unwrap_or_default()).role {
+            match known.image_at(past.forked_ns.unwrap_or_default()).role {
                 Some(Role::Daemon) => {
                     by_time = true;
                     break;
                 }
-                // Another container's.
+                // It belongs to another container.
                 Some(Role::Shim | Role::Client) => break,
                 _ => next = known.creator,
             }
         }
         if image.execed && image.argv.iter().flatten().any(|word| names(word, container)) {
-            return Some(Tie::Id);
+            return Some(Evidence::Id);
         }
-        // The shim of another, or a client that asks for something else.
-        (by_time && image.role.is_none()).then_some(Tie::Time)
+        // A process with a role is another container's shim, or a client with another request.
+        (by_time && image.role.is_none()).then_some(Evidence::Time)
     }
 
-    fn ran(&self, id: ProcessId, image: usize, role: Option<Role>, tie: Tie) -> Option<Ran> {
+    fn ran(&self, id: ProcessId, image: usize, role: Option<Role>, evidence: Evidence) -> Option<Ran> {
         let past = self.history.get(id)?;
         let what = past.images.get(image)?;
         let (over_ns, end) = past.over(image);
@@ -262,14 +263,14 @@ impl Starts {
             lasted_ns: over_ns.map(|over| over.saturating_sub(what.at_ns)),
             code: end.and_then(|end| end.code),
             signal: end.and_then(|end| end.signal.clone()),
-            ..self.ran_image(id, what, tie)
+            ..self.ran_image(id, what, evidence)
         })
     }
 
-    fn ran_image(&self, id: ProcessId, image: &Image, tie: Tie) -> Ran {
+    fn ran_image(&self, id: ProcessId, image: &Image, evidence: Evidence) -> Ran {
         Ran {
             role: None,
-            tie,
+            tie: evidence,
             id,
             pid: id.pid(),
             creator_pid: self.history.get(id).and_then(|past| past.creator).map(ProcessId::pid),
@@ -287,7 +288,7 @@ impl Starts {
     }
 }
 
-/// Each step takes until the next one begins; the last of them is the entrypoint, which takes nothing.
+/// Sets the duration of each step: it lasts until the next step begins. The entrypoint, the last step, gets none.
 fn add_up(steps: &mut [Ran], ready_ns: u64) {
     let begins: Vec<u64> = steps.iter().map(|step| step.at_ns).collect();
     for (i, step) in steps.iter_mut().enumerate() {
@@ -296,12 +297,12 @@ fn add_up(steps: &mut [Ran], ready_ns: u64) {
     }
 }
 
-/// True if a word of a command line is or holds the id of a container.
+/// Returns true if an argument is, or contains, the id of a container.
 pub(super) fn names(word: &str, id: &str) -> bool {
     if word == id {
         return true;
     }
-    // Ids that are not random could be part of anything.
+    // An id that is not random may be part of any argument.
     let random = id.len() >= 32 && id.bytes().all(|b| b.is_ascii_hexdigit());
     random && (word.contains(id) || word.len() >= 12 && id.starts_with(word))
 }

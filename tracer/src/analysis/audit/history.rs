@@ -1,4 +1,4 @@
-//! Who ran what, when: of all that live, and of those that ended not long ago.
+//! Which programs each process ran, and when: for all living processes and those that exited recently.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,16 +10,16 @@ use crate::event::id::ProcessId;
 use crate::event::{Event, Kind, Process, Source};
 use crate::record::text::Arguments;
 
-/// How many of the dead are remembered: of those that have to do with containers, and of all others.
-const DEAD_KEPT: [usize; 2] = [16_384, 1024];
+/// Number of exited processes that are kept: those related to containers, and all others.
+const EXITED_KEPT: [usize; 2] = [16_384, 1024];
 
-/// Programs that are remembered of one process, the last ones.
+/// Number of images that are kept per process: the first and the last ones.
 const IMAGES_KEPT: usize = 32;
 
 /// What a process ran from one exec to the next.
 #[derive(Clone, Debug)]
 pub(super) struct Image {
-    /// Its exec; its birth, for what it was born with.
+    /// Time of the exec. For an image that came from the parent: time of the fork.
     pub(super) at_ns: u64,
     pub(super) execed: bool,
     pub(super) argv: Option<Arguments>,
@@ -37,30 +37,30 @@ pub(super) struct End {
     pub(super) signal: Option<Arc<str>>,
 }
 
-/// A process.
+/// What is remembered of a process.
 #[derive(Clone, Debug)]
 pub(super) struct Past {
     pub(super) creator: Option<ProcessId>,
-    /// None if it was there before.
-    pub(super) born_ns: Option<u64>,
-    /// What it ran, the oldest first. Never empty.
+    /// `None` if its fork was not seen.
+    pub(super) forked_ns: Option<u64>,
+    /// Its images, oldest first. Never empty.
     pub(super) images: Vec<Image>,
     pub(super) ended: Option<End>,
     pub(super) container: Option<Arc<str>>,
-    /// The first of a pid namespace that is not ours.
+    /// True for pid 1 of another pid namespace.
     pub(super) first_inside: bool,
-    /// It, or one that it descends from, has to do with containers.
+    /// True if it or an ancestor is related to containers.
     related: bool,
 }
 
 impl Past {
-    /// What it ran at a time.
+    /// Returns the image it ran at a time.
     pub(super) fn image_at(&self, at_ns: u64) -> &Image {
         let last = self.images.iter().rposition(|image| image.at_ns <= at_ns).unwrap_or(0);
         &self.images[last]
     }
 
-    /// When an image of it was over: by the next exec or by the end; and how, in that case.
+    /// Returns when an image was replaced by the next exec, or when and how the process exited in it.
     pub(super) fn over(&self, image: usize) -> (Option<u64>, Option<&End>) {
         match self.images.get(image + 1) {
             Some(next) => (Some(next.at_ns), None),
@@ -68,7 +68,7 @@ impl Past {
         }
     }
 
-    /// Places of the images that are of its own: exec'd, or what it was born with if it exec'd nothing up to a time.
+    /// Returns the indexes of the images that it exec'd up to a time, or of the inherited one if it exec'd none.
     pub(super) fn own_images(&self, until_ns: u64) -> impl Iterator<Item = usize> {
         let execed = self.images.iter().any(|image| image.execed && image.at_ns <= until_ns);
         let own = move |image: &Image| image.at_ns <= until_ns && (image.execed || !execed);
@@ -76,12 +76,12 @@ impl Past {
     }
 }
 
-/// All that are remembered.
+/// All remembered processes.
 #[derive(Debug, Default)]
 pub(super) struct History {
     processes: FxHashMap<ProcessId, Past>,
-    dead: [VecDeque<(ProcessId, u64)>; 2],
-    /// Up to this time some are no longer remembered, or were never told.
+    exited: [VecDeque<(ProcessId, u64)>; 2],
+    /// Up to this time processes may be missing: they were dropped here, or their events were lost.
     pub(super) gaps_until_ns: u64,
 }
 
@@ -92,8 +92,8 @@ impl History {
         }
         let Some(process) = &event.process else { return };
         match event.kind() {
-            Kind::Fork => self.born(process, Some(at_ns)),
-            Kind::Process if !self.processes.contains_key(&process.id) => self.born(process, None),
+            Kind::Fork => self.insert(process, Some(at_ns)),
+            Kind::Process if !self.processes.contains_key(&process.id) => self.insert(process, None),
             Kind::Exec => self.execed(process, at_ns),
             Kind::Exit => self.ended(event, process, at_ns),
             _ => self.seen(process),
@@ -108,26 +108,26 @@ impl History {
         self.processes.iter().map(|(&id, past)| (id, past))
     }
 
-    /// The first process of a container, whatever became of it.
+    /// Returns the first process of a container, living or exited.
     pub(super) fn first_in(&self, container: &str) -> Option<ProcessId> {
         let inside = |past: &Past| past.first_inside && past.container.as_deref() == Some(container);
-        self.all().filter(|(_, past)| inside(past)).max_by_key(|(_, past)| past.born_ns).map(|(id, _)| id)
+        self.all().filter(|(_, past)| inside(past)).max_by_key(|(_, past)| past.forked_ns).map(|(id, _)| id)
     }
 
-    /// True if it is known what a process runs: it has exec'd something, or ended without.
+    /// Returns true once a process has exec'd something or has exited.
     pub(super) fn has_run(&self, id: ProcessId) -> bool {
         self.get(id).is_none_or(|past| past.ended.is_some() || past.images.iter().any(|image| image.execed))
     }
 
-    fn born(&mut self, process: &Process, born_ns: Option<u64>) {
+    fn insert(&mut self, process: &Process, forked_ns: Option<u64>) {
         let creator = process.creator_id.or(process.parent_id);
         let creator_related = creator.and_then(|id| self.processes.get(&id)).is_some_and(|past| past.related);
-        let execed = born_ns.is_none() && process.source == Source::Procfs;
-        let image = image(process, born_ns.unwrap_or_default(), execed);
+        let execed = forked_ns.is_none() && process.source == Source::Procfs;
+        let image = image(process, forked_ns.unwrap_or_default(), execed);
         let related = creator_related || image.role.is_some() || process.container.is_some();
         let past = Past {
             creator,
-            born_ns,
+            forked_ns,
             images: vec![image],
             ended: None,
             container: process.container_id().cloned(),
@@ -142,7 +142,7 @@ impl History {
         self.seen(process);
         let Some(past) = self.processes.get_mut(&process.id) else { return };
         if unknown && let Some(before) = past.images.first_mut() {
-            // What it ran before was not told.
+            // Its image before this exec is not known.
             (before.execed, before.role) = (false, None);
         }
         if past.images.len() == IMAGES_KEPT {
@@ -159,10 +159,10 @@ impl History {
         let (code, signal) = event.exit().map_or((None, None), |exit| (exit.code, exit.signal.clone()));
         past.ended = Some(End { at_ns, code, signal });
         let class = usize::from(!past.related);
-        self.dead[class].push_back((process.id, at_ns));
-        while self.dead[class].len() > DEAD_KEPT[class] {
-            let Some((oldest, at_ns)) = self.dead[class].pop_front() else { break };
-            // Its number may be another's by now.
+        self.exited[class].push_back((process.id, at_ns));
+        while self.exited[class].len() > EXITED_KEPT[class] {
+            let Some((oldest, at_ns)) = self.exited[class].pop_front() else { break };
+            // Another process may have the id by now.
             if self.processes.get(&oldest).is_some_and(|past| past.ended.as_ref().is_some_and(|end| end.at_ns == at_ns))
             {
                 self.processes.remove(&oldest);
@@ -173,7 +173,7 @@ impl History {
         }
     }
 
-    /// Whatever is told of a process tells who it is and where.
+    /// Takes in a process and its container from any other event.
     fn seen(&mut self, process: &Process) {
         match self.processes.get_mut(&process.id) {
             Some(past) => {
@@ -182,7 +182,7 @@ impl History {
                     past.related = true;
                 }
             }
-            None => self.born(process, None),
+            None => self.insert(process, None),
         }
     }
 }

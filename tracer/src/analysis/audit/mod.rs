@@ -1,9 +1,9 @@
 //! The start of a container, step by step: events in, a [`Start`] out.
 //!
-//! The processes of a start are children of the engine's daemon, not of the client that asked for it. So they are found from
-//! the other end: from the container's first process up the line of who created whom, through the stages of init, the
-//! runtime and the shim, to the daemon; the client is whoever was asking then (`client.rs`). All of it is pure: events of the
-//! running kernel and of a file do alike.
+//! The processes of a start are children of the engine's daemon, not of the client that requested it. So the search begins
+//! at the other end, at the container's first process. It follows the creators up: the stages of init, the runtime, the
+//! shim, the daemon. The client is a process that had a request under way then (`client.rs`). All of it is pure and works
+//! on live events and on recordings.
 
 mod build;
 mod client;
@@ -17,30 +17,32 @@ use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-pub use start::{Ran, Start, Tie};
+pub use start::{Evidence, Ran, Start};
 
 use crate::event::id::ProcessId;
 use crate::event::time::Timestamp;
 use crate::event::{Container, Event, Kind};
 use history::History;
 
-/// How long after its entrypoint's exec a start is waited with, for the first child, for name and image and for ends, in nanoseconds.
+/// How long a start is held back after the exec of its entrypoint, in nanoseconds.
+///
+/// In this time the first child, the name and image, and exits may still arrive.
 pub const SETTLE_NS: u64 = 1_000_000_000;
 
-/// Containers of which it is remembered that they were made and have not been started yet.
+/// Number of created but not yet started containers that are kept.
 const CREATED_KEPT: usize = 1024;
 
-/// A container whose start is not told yet.
+/// A container whose start is not reported yet.
 #[derive(Debug)]
 struct Pending {
     container: Container,
-    /// Its first process, as far as that is known; else who made it.
+    /// Its first process if known, or else the process that created it.
     init: ProcessId,
-    /// The first process that the entrypoint made.
+    /// The first process that the entrypoint forked.
     first_child: Option<ProcessId>,
-    /// When its entrypoint was exec'd; none if it never was.
+    /// When its entrypoint was exec'd. `None` if it never was.
     ready_ns: Option<u64>,
-    /// UTC less boot time.
+    /// UTC minus boot time.
     utc_minus_boot_ns: i64,
     ended: bool,
 }
@@ -49,12 +51,12 @@ struct Pending {
 #[derive(Debug, Default)]
 pub struct Starts {
     history: History,
-    /// Containers that were made, by id: who made them.
+    /// Created containers by id, with the process that created each.
     created: FxHashMap<Arc<str>, (ProcessId, Container)>,
     pending: Vec<Pending>,
-    /// Clients, with the container they were found to be the client of.
+    /// Clients with the id of their container.
     clients: FxHashMap<ProcessId, Arc<str>>,
-    /// Shims through which a container was started already: one may have several.
+    /// Shims that started a container before. A shim may serve several.
     shims: FxHashSet<ProcessId>,
     now_ns: u64,
 }
@@ -118,7 +120,7 @@ impl Starts {
         self.pending.push(Pending { container, init, first_child: None, ready_ns, utc_minus_boot_ns, ended });
     }
 
-    /// Those of which all is known by now (`CLOCK_BOOTTIME`, nanoseconds), in the order in which they became ready.
+    /// Takes the starts that are complete at `now_ns` (`CLOCK_BOOTTIME`), in the order in which they became ready.
     pub fn take(&mut self, now_ns: u64) -> Vec<Start> {
         self.take_if(|history, pending| {
             let settled = pending.first_child.is_some_and(|child| history.has_run(child));
@@ -126,13 +128,13 @@ impl Starts {
         })
     }
 
-    /// The same where nobody waits for them: with the ends of what ended soon.
+    /// Takes the starts whose settling time is over by the time of the last event. For recordings, where nobody waits.
     pub fn take_by_events(&mut self) -> Vec<Start> {
         let now_ns = self.now_ns;
         self.take_if(|_, pending| pending.is_over(now_ns))
     }
 
-    /// All that are left: nothing more will come.
+    /// Takes all remaining starts at the end of the events.
     pub fn finish(&mut self) -> Vec<Start> {
         self.take_if(|_, _| true)
     }
@@ -146,7 +148,7 @@ impl Starts {
 }
 
 impl Pending {
-    /// What became known of the container since.
+    /// Takes in a later event about the container and keeps what was known before.
     fn learn(&mut self, about: &Container) {
         let known = std::mem::replace(&mut self.container, about.clone());
         let Container { name, image, hostname, runtime, kubernetes, bundle, .. } = &mut self.container;
@@ -158,12 +160,12 @@ impl Pending {
         *bundle = bundle.take().or(known.bundle);
     }
 
-    /// True if nothing more is waited for.
+    /// Returns true once the settling time is over or the container has ended.
     fn is_over(&self, now_ns: u64) -> bool {
         self.ended || self.ready_ns.is_none_or(|ready| now_ns >= ready.saturating_add(SETTLE_NS))
     }
 
-    /// True if nothing more will be learnt of what it is called.
+    /// Returns true if its name is known, or its engine gives none.
     fn is_named(&self) -> bool {
         let with_names = matches!(self.container.engine.as_deref(), Some("docker" | "podman"));
         self.container.name.is_some() || !with_names

@@ -1,4 +1,4 @@
-//! Who is who in the start of a container, by the name of the program.
+//! The role of a process in the start of a container, by the name of its program.
 
 use std::fmt;
 
@@ -12,28 +12,28 @@ use crate::record::text::Arguments;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// Asks for the container: `docker run`.
+    /// Requests the container: `docker run`.
     Client,
-    /// The engine's daemon that has it made. It runs already: it is there from what it does first.
+    /// The engine's daemon. It runs already, so its step begins with its first action for this container.
     Daemon,
     /// Stays with the container: containerd's shim, conmon.
     Shim,
-    /// Makes the container: `runc create`, `runc run`.
+    /// Creates the container: `runc create`, `runc run`.
     Runtime,
-    /// A stage of what becomes the container's first process.
+    /// A stage before the entrypoint of the container's first process.
     Init,
-    /// Lets the entrypoint go: `runc start`.
+    /// Releases the entrypoint: `runc start`.
     Start,
-    /// The container's first process, from the exec of its entrypoint on: now the container is ready.
+    /// The container's first process after the exec of its entrypoint. Now the container is ready.
     Entrypoint,
-    /// The first process that the entrypoint makes.
+    /// The first process that the entrypoint forks.
     FirstChild,
-    /// Stands in the line between two others, and is known for nothing.
+    /// An unknown program between two other steps.
     Helper,
 }
 
 impl Role {
-    /// The name it has in JSON, in words.
+    /// Returns its JSON name, with a space between words.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Client => "client",
@@ -55,7 +55,7 @@ impl fmt::Display for Role {
     }
 }
 
-/// Programs that people ask for containers with. What runs containers without a daemon is one too.
+/// Programs with which people request containers, including those that run containers without a daemon.
 const CLIENTS: [&str; 11] = [
     "docker",
     "podman",
@@ -70,20 +70,20 @@ const CLIENTS: [&str; 11] = [
     "lxc-execute",
 ];
 
-/// Those of them that have it done by a daemon.
+/// The clients that pass the request to a daemon.
 const OF_DAEMONS: [&str; 6] = ["docker", "podman-remote", "nerdctl", "ctr", "crictl", "docker-compose"];
 
 const DAEMONS: [&str; 4] = ["dockerd", "containerd", "crio", "docker-containerd"];
 
-/// What a client is told to do so that a container starts.
+/// The subcommands of clients that start a container.
 const VERBS: [&str; 7] = ["run", "start", "restart", "up", "runp", "play", "kube"];
 
-/// The name of a program.
+/// Returns the name of a program without its directory.
 pub fn program(argv0: &str) -> &str {
     argv0.rsplit_once('/').map_or(argv0, |(_, name)| name)
 }
 
-/// What a command line is known for; none for that of anything else.
+/// Returns the role of a command line, or `None` if it has none.
 pub fn of(argv: &Arguments) -> Option<Role> {
     let name = program(argv.first()?);
     if oci::is_init(argv) {
@@ -99,22 +99,22 @@ pub fn of(argv: &Arguments) -> Option<Role> {
     }
 }
 
-/// `podman system service`, which does for others what it is asked.
+/// Returns true for `podman system service`, which serves requests like a daemon.
 fn is_service(name: &str, argv: &Arguments) -> bool {
     name == "podman" && argv.iter().zip(argv.iter().skip(1)).any(|two| two == ("system", "service"))
 }
 
-/// True for a client that asks for the start of a container (or of several).
-pub fn asks_for_start(argv: &Arguments) -> bool {
+/// Returns true for a client that requests the start of one or more containers.
+pub fn requests_start(argv: &Arguments) -> bool {
     of(argv) == Some(Role::Client) && argv.iter().skip(1).any(|word| VERBS.contains(&word))
 }
 
-/// True for a command that has containers started, by itself or by a daemon.
+/// Returns true for a command that starts containers, by itself or through a daemon.
 pub fn starts_containers(argv: &Arguments) -> bool {
     matches!(of(argv), Some(Role::Client | Role::Runtime))
 }
 
-/// True for a command whose containers are the children of a daemon.
+/// Returns true for a command whose containers are children of a daemon.
 pub fn needs_daemon(argv: &Arguments) -> bool {
     let Some(argv0) = argv.first() else { return false };
     let remote = || argv.iter().any(|word| matches!(word, "--remote" | "-r" | "--url" | "--connection"));
@@ -153,9 +153,9 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_for_a_start() {
-        assert!(asks_for_start(&words("docker run web")) && asks_for_start(&words("docker compose up")));
-        assert!(!asks_for_start(&words("docker ps")) && !asks_for_start(&words("sh run")));
+    fn clients_that_request_a_start() {
+        assert!(requests_start(&words("docker run web")) && requests_start(&words("docker compose up")));
+        assert!(!requests_start(&words("docker ps")) && !requests_start(&words("sh run")));
         assert!(needs_daemon(&words("docker run")) && needs_daemon(&words("podman --remote run")));
         assert!(!needs_daemon(&words("podman run")) && !needs_daemon(&words("runc run a")));
         assert!(!needs_daemon(&Arguments::default()));

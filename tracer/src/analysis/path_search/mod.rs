@@ -1,7 +1,7 @@
-//! Looking for a program along `PATH`, told as one: of the attempts that failed because there was nothing, only their
-//! number and paths are of interest, and only once it is known that there are no more.
+//! Merges the failed execs of one search along `PATH` into one event.
 //!
-//! Pure: events in, events out, and no clock but theirs and the one that is handed in.
+//! Only the number and the paths of the attempts matter, and only once the search is over. Pure: events in, events out.
+//! The events and the caller give the time.
 
 use rustc_hash::FxHashMap;
 
@@ -9,33 +9,33 @@ use crate::event::id::ProcessId;
 use crate::event::{Detail, Event, ExecFailed};
 use crate::sys::errno;
 
-/// A search that began so long ago is told as far as it has come, in nanoseconds: one that never ends is told of too.
+/// Age at which an unfinished search is reported, in nanoseconds. So a search that never ends is reported too.
 const OVER_AFTER_NS: u64 = 1_000_000_000;
 
-/// Most paths told of one search.
+/// Largest number of paths in the event of one search.
 const MAX_PATHS: usize = 64;
 
-/// Most searches followed at a time; when there are more, they are told sooner.
+/// Largest number of searches at a time. With more, all are reported early.
 const MAX_HELD: usize = 4096;
 
-/// Attempts that differ only in the place that was looked at.
+/// Attempts that differ only in the directory.
 #[derive(Debug)]
 struct Search {
-    /// The last attempt, with all of them in it.
+    /// The last attempt, with the number and paths of all.
     event: Event,
     since_ns: u64,
 }
 
-/// The searches that are under way.
+/// The searches in progress.
 #[derive(Debug, Default)]
 pub struct Searches {
     held: FxHashMap<ProcessId, Search>,
-    /// None of them is over before this time.
+    /// No search times out before this time.
     over_ns: Option<u64>,
 }
 
 impl Searches {
-    /// Takes an event and appends what there is to be told now: nothing, if it is one more attempt of a search.
+    /// Takes an event and appends the events to report now: none for a further attempt of a search.
     pub fn pass(&mut self, event: Event, out: &mut Vec<Event>) {
         let Some(id) = event.process.as_ref().map(|process| process.id) else {
             out.push(event);
@@ -43,7 +43,7 @@ impl Searches {
         };
         let attempt = miss(&event).is_some();
         if let Some(search) = self.held.get_mut(&id) {
-            if attempt && goes_on(&search.event, &event) {
+            if attempt && continues(&search.event, &event) {
                 search.add(event);
                 return;
             }
@@ -61,7 +61,7 @@ impl Searches {
         self.held.insert(id, Search { event, since_ns });
     }
 
-    /// Tells those that are over, now that it is so late (`CLOCK_BOOTTIME`).
+    /// Appends the searches that time out at `now_ns` (`CLOCK_BOOTTIME`).
     pub fn tick(&mut self, now_ns: u64, out: &mut Vec<Event>) {
         if self.over_ns.is_none_or(|over_ns| now_ns < over_ns) {
             return;
@@ -71,13 +71,13 @@ impl Searches {
         self.over_ns = self.held.values().map(|search| search.since_ns + OVER_AFTER_NS).min();
     }
 
-    /// Tells all: there will be no more events.
+    /// Appends all searches at the end of the events.
     pub fn end(&mut self, out: &mut Vec<Event>) {
         out.extend(in_order(self.held.drain().map(|(_, search)| search)));
         self.over_ns = None;
     }
 
-    /// When [`Searches::tick`] has something to do, as far as is known now.
+    /// Returns when [`Searches::tick`] is due.
     pub fn deadline_ns(&self) -> Option<u64> {
         self.over_ns
     }
@@ -99,13 +99,13 @@ impl Search {
     }
 }
 
-/// The attempt, if it failed because there was nothing.
+/// Returns the attempt if it failed because the path does not exist.
 fn miss(event: &Event) -> Option<&ExecFailed> {
     event.exec_failed().filter(|failed| matches!(failed.code, errno::ENOENT | errno::ENOTDIR))
 }
 
-/// True if one attempt is for the same as the one before: by the same thread, with the same argv[0].
-fn goes_on(before: &Event, this: &Event) -> bool {
+/// Returns true if an attempt continues the search before: by the same thread, with the same argv[0].
+fn continues(before: &Event, this: &Event) -> bool {
     let what = |event| miss(event).map(|failed| (failed.from_tid, failed.argv.as_ref().and_then(|argv| argv.first())));
     what(before) == what(this)
 }

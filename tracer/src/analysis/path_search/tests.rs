@@ -29,8 +29,8 @@ fn pass(searches: &mut Searches, events: impl IntoIterator<Item = Event>) -> Vec
     out
 }
 
-/// Kind, pid, attempts and paths of each.
-fn told(events: &[Event]) -> Vec<(Kind, u32, Option<u64>, Vec<&str>)> {
+/// Returns kind, pid, attempts and paths of each event.
+fn summary(events: &[Event]) -> Vec<(Kind, u32, Option<u64>, Vec<&str>)> {
     let of = |event: &Event| event.process.as_ref().unwrap().pid;
     let paths = |failed: &ExecFailed| failed.paths.is_some();
     events
@@ -49,17 +49,17 @@ fn told(events: &[Event]) -> Vec<(Kind, u32, Option<u64>, Vec<&str>)> {
 }
 
 #[test]
-fn a_search_is_one_line_before_what_ends_it() {
+fn a_search_is_one_event_before_the_one_that_ends_it() {
     let mut searches = Searches::default();
     let attempts = ["/a/x", "/b/x", "/c/x"].map(|path| failed(7, 1, errno::ENOENT, path, "x"));
     assert!(pass(&mut searches, attempts).is_empty());
     assert!(pass(&mut searches, [event(Kind::Fork, 8, 2)]).len() == 1, "others' events are not held up");
     let out = pass(&mut searches, [event(Kind::Exec, 7, 3)]);
     assert_eq!(
-        told(&out),
+        summary(&out),
         [(Kind::ExecFailed, 7, Some(3), vec!["/a/x", "/b/x", "/c/x"]), (Kind::Exec, 7, None, vec![])]
     );
-    assert_eq!(searches.deadline_ns().map(|ns| ns / MS), Some(1001), "an old deadline only looks once too often");
+    assert_eq!(searches.deadline_ns().map(|ns| ns / MS), Some(1001), "an old deadline causes one needless tick");
     searches.tick(1002 * MS, &mut Vec::new());
     assert_eq!(searches.deadline_ns(), None);
 }
@@ -82,7 +82,7 @@ fn another_error_another_name_or_another_thread_ends_it() {
         ],
     );
     assert_eq!(
-        told(&out),
+        summary(&out),
         [
             (Kind::ExecFailed, 7, Some(2), vec!["/a/x", "/b/x"]),
             (Kind::ExecFailed, 7, None, vec![]),
@@ -91,18 +91,18 @@ fn another_error_another_name_or_another_thread_ends_it() {
             (Kind::Exit, 7, None, vec![]),
         ]
     );
-    assert_eq!(out[1].exec_failed().unwrap().code, 13, "what is not a miss is told at once, as it is");
+    assert_eq!(out[1].exec_failed().unwrap().code, 13, "another error is reported at once, unchanged");
 }
 
 #[test]
-fn one_that_is_given_up_is_told_in_time() {
+fn an_abandoned_search_is_reported_in_time() {
     let mut searches = Searches::default();
     pass(&mut searches, [failed(7, 10, errno::ENOENT, "/a/x", "x"), failed(8, 500, errno::ENOENT, "/a/y", "y")]);
     let mut out = Vec::new();
     searches.tick(1009 * MS, &mut out);
     assert!(out.is_empty());
     searches.tick(1010 * MS, &mut out);
-    assert_eq!(told(&out), [(Kind::ExecFailed, 7, None, vec![])]);
+    assert_eq!(summary(&out), [(Kind::ExecFailed, 7, None, vec![])]);
     assert_eq!(searches.deadline_ns(), Some(1500 * MS));
     searches.end(&mut out);
     assert_eq!(out.len(), 2);

@@ -1,4 +1,4 @@
-//! What is told of a container at one time.
+//! A line of the container table.
 
 use std::sync::Arc;
 
@@ -11,25 +11,25 @@ use crate::event::time::Timestamp;
 /// Version of the shape of [`Listed`].
 pub(super) const VERSION: u32 = 1;
 
-/// How far a container has come.
+/// The state of a container.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum State {
-    /// Its first process has become its entrypoint.
+pub enum ContainerState {
+    /// Its first process has exec'd the entrypoint.
     Running,
     /// It runs, and its processes are frozen (`docker pause`).
     Paused,
-    /// It was made; its entrypoint is not started yet.
+    /// It was created. Its entrypoint has not started yet.
     #[default]
     Created,
-    /// Its first process has ended.
+    /// Its first process has exited.
     Exited,
-    /// It was removed and had never been started.
+    /// It was removed without ever starting.
     Removed,
 }
 
-impl State {
-    /// Its name.
+impl ContainerState {
+    /// Returns its name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Running => "running",
@@ -48,17 +48,17 @@ pub struct Listed {
     pub v: u32,
     /// The time.
     pub time: Timestamp,
-    /// The container; how it ended is in `container.end`.
+    /// The container. `container.end` says how it ended.
     pub container: Container,
-    /// How far it has come.
-    pub state: State,
+    /// Its state.
+    pub state: ContainerState,
     /// True once its cgroup was removed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub removed: bool,
-    /// When its cgroup was made, if that was seen.
+    /// When its cgroup was created, if that was seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created: Option<Timestamp>,
-    /// When its first process was born; of one that ran already and whose first process is not known, its oldest one.
+    /// When its first process was forked. If it ran before and its first process is unknown: when its oldest was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<Timestamp>,
     /// When it ended.
@@ -67,20 +67,20 @@ pub struct Listed {
     /// Time from its start until now, or until its end, in nanoseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub up_ns: Option<u64>,
-    /// Processes that are in it.
+    /// Processes in it now.
     pub processes: u64,
-    /// Processes that were in it since it was made or tracing began, those of the runtime that prepared it included.
+    /// Processes in it since its creation or since tracing began, including those of the runtime that prepared it.
     pub processes_ever: u64,
-    /// Programs that were started in it since then.
+    /// Execs in it since then.
     pub execs_ever: u64,
-    /// The same a second, in the interval.
+    /// Execs per second in the interval.
     pub execs_per_second: f64,
-    /// How long the interval was, in nanoseconds; 0 for none.
+    /// Length of the interval in nanoseconds, 0 for none.
     pub interval_ns: u64,
 }
 
 impl Listed {
-    /// What made it and what runs it: `docker/runc`, or one of the two.
+    /// Returns its engine and its runtime, `docker/runc`, or one of the two.
     pub fn runtime(&self) -> Option<String> {
         let Container { engine, runtime, .. } = &self.container;
         match (engine, runtime) {
@@ -90,7 +90,7 @@ impl Listed {
         }
     }
 
-    /// Its pod: in Kubernetes `NAMESPACE/NAME`, or the pod's uid as long as no more is known.
+    /// Returns its Kubernetes pod: `NAMESPACE/NAME`, or the pod's uid while the name is unknown.
     pub fn pod(&self) -> Option<String> {
         let kubernetes = self.container.kubernetes.as_ref();
         let named = kubernetes.and_then(|kubernetes| {
@@ -100,23 +100,23 @@ impl Listed {
         named.or_else(|| self.container.pod_uid.as_deref().map(ToOwned::to_owned))
     }
 
-    /// How it ended, once it has: its exit code, or the signal. None as well if nobody saw that.
+    /// Returns its exit code or signal. `None` if it has not ended, or its end was not seen.
     pub fn status(&self) -> Option<String> {
         let end = self.container.end.as_ref()?;
         end.signal.as_deref().map(ToOwned::to_owned).or_else(|| end.code.map(|code| code.to_string()))
     }
 
-    /// True if it ended with another code than 0, or by a signal.
+    /// Returns true if it ended with a code other than 0, or by a signal.
     pub fn failed(&self) -> bool {
         self.container.end.as_ref().is_some_and(|end| end.signal.is_some() || end.code.is_some_and(|code| code != 0))
     }
 
-    /// True if it is meant by a name or an id, or how that begins.
+    /// Returns true if the text is its name, its id or the begin of its id.
     pub fn is_of(&self, container: &str) -> bool {
         self.container.id.starts_with(container) || self.container.name.as_deref() == Some(container)
     }
 
-    /// What it is called: its name, or else its id.
+    /// Returns its name, or else its id.
     pub fn called(&self) -> &Arc<str> {
         self.container.name.as_ref().unwrap_or(&self.container.id)
     }

@@ -1,44 +1,43 @@
-//! Which containers there are, and what happens in each: events in, a [`Picture`] out. Pure, so events of the running kernel and
-//! of a file do alike.
+//! The containers and their activity: events in, a [`Picture`] out. Pure, so it works on live events and on recordings.
 
-mod life;
 mod listed;
+mod tracked;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use self::life::{Life, Moment};
-pub use self::listed::{Listed, State};
+pub use self::listed::{ContainerState, Listed};
+use self::tracked::{Moment, Tracked};
 use crate::enrich::oci;
 use crate::event::id::ProcessId;
 use crate::event::time::Timestamp;
 use crate::event::{Container, Event, Kind, Origin, Process, ProcessContainer};
 
-/// Containers that are kept after their end, the last ones.
+/// Number of ended containers that are kept, the last ones.
 pub const GONE_KEPT: usize = 1000;
 
 /// All containers at one time.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Picture {
-    /// When.
+    /// The time.
     pub time: Timestamp,
-    /// How long the interval was that their rates are of, in nanoseconds; 0 for none.
+    /// Length of the interval of the rates in nanoseconds, 0 for none.
     pub interval_ns: u64,
-    /// Events that were lost since the begin.
+    /// Events lost since the begin.
     pub lost: u64,
-    /// The containers, in no order.
+    /// The containers in no particular order.
     pub containers: Vec<Listed>,
 }
 
-/// Follows containers.
+/// Tracks containers.
 #[derive(Debug, Default)]
 pub struct Roster {
-    lives: FxHashMap<Arc<str>, Life>,
+    containers: FxHashMap<Arc<str>, Tracked>,
     /// Which container each living process is in.
     inside: FxHashMap<ProcessId, Arc<str>>,
-    /// Those that have ended, the oldest first.
+    /// Containers that have ended, oldest first.
     gone: VecDeque<Arc<str>>,
     lost: u64,
     interval: u64,
@@ -48,7 +47,7 @@ pub struct Roster {
 }
 
 impl Roster {
-    /// None seen yet; the first interval begins now (`CLOCK_BOOTTIME`, nanoseconds).
+    /// Returns a roster without containers. The first interval begins at `now_ns` (`CLOCK_BOOTTIME`).
     pub fn new(now_ns: u64) -> Self {
         Self { since_ns: now_ns, ..Self::default() }
     }
@@ -77,43 +76,43 @@ impl Roster {
         }
         if event.kind() == Kind::Exec
             && !is_stage(process)
-            && let Some(life) = process.container_id().and_then(|id| self.lives.get_mut(id))
+            && let Some(tracked) = process.container_id().and_then(|id| self.containers.get_mut(id))
         {
-            life.count_exec(self.interval);
+            tracked.count_exec(self.interval);
         }
     }
 
-    /// What a line about a container itself says.
+    /// Takes in an event about a container itself.
     fn learn(&mut self, event: &Event, container: &Container) {
         let id = &container.id;
         let at = Moment::of(event).unwrap_or(Moment { boot_ns: 0, time: event.time });
-        let life = self.lives.entry(id.clone()).or_insert_with(|| Life::new(container.clone()));
-        life.learn(container);
+        let tracked = self.containers.entry(id.clone()).or_insert_with(|| Tracked::new(container.clone()));
+        tracked.learn(container);
         match event.kind() {
             Kind::ContainerCreate => {
-                if life.begin_anew(at) {
+                if tracked.create(at) {
                     self.gone.retain(|gone| gone != id);
                 }
             }
             Kind::ContainerStart => {
-                let born = event.process.as_ref().and_then(|process| at.of_start(process));
-                life.start(born.unwrap_or(at));
+                let forked = event.process.as_ref().and_then(|process| at.of_start(process));
+                tracked.start(forked.unwrap_or(at));
             }
-            Kind::ContainerExit => life.end(at, container.end.as_ref()),
-            Kind::ContainerRemove => life.remove(at),
+            Kind::ContainerExit => tracked.end(at, container.end.as_ref()),
+            Kind::ContainerRemove => tracked.remove(at),
             _ => return,
         }
-        if life.is_gone() && !self.gone.contains(id) {
+        if tracked.is_gone() && !self.gone.contains(id) {
             self.gone.push_back(id.clone());
             if self.gone.len() > GONE_KEPT
                 && let Some(oldest) = self.gone.pop_front()
             {
-                self.lives.remove(&oldest);
+                self.containers.remove(&oldest);
             }
         }
     }
 
-    /// A process is in a container, or in none.
+    /// Moves a process into a container, or out of its container.
     fn place(&mut self, process: &Process, container: Option<&ProcessContainer>) {
         let before = match container {
             Some(container) => self.inside.insert(process.id, container.id.clone()),
@@ -122,30 +121,30 @@ impl Roster {
         if before.as_ref() == container.map(|container| &container.id) {
             return;
         }
-        if let Some(life) = before.and_then(|before| self.lives.get_mut(&before)) {
-            life.leave();
+        if let Some(tracked) = before.and_then(|before| self.containers.get_mut(&before)) {
+            tracked.leave();
         }
         if let Some(container) = container {
             let id = &container.id;
-            let life = self.lives.entry(id.clone());
-            let life = life.or_insert_with(|| Life::new(Container::new(id.clone(), "".into())));
-            life.enter();
-            life.learn_names(container);
+            let tracked = self.containers.entry(id.clone());
+            let tracked = tracked.or_insert_with(|| Tracked::new(Container::new(id.clone(), "".into())));
+            tracked.enter();
+            tracked.learn_names(container);
             if process.origin != Some(Origin::Host) {
-                life.learn_cgroup(process);
+                tracked.learn_cgroup(process);
             }
         }
     }
 
-    /// A process that was there at the start: so its container was.
+    /// Takes in a process of the snapshot: its container ran before.
     fn find(&mut self, process: &Process) {
-        let Some(life) = process.container_id().and_then(|id| self.lives.get_mut(id)) else { return };
+        let Some(tracked) = process.container_id().and_then(|id| self.containers.get_mut(id)) else { return };
         if !is_stage(process) && process.origin != Some(Origin::Host) {
-            life.found_running(Moment::of_snapshot(process));
+            tracked.found_running(Moment::of_snapshot(process));
         }
     }
 
-    /// Ends the interval: all containers, and what happened in it. `now_ns` is of `CLOCK_BOOTTIME`.
+    /// Ends the interval and returns all containers with their activity in it. `now_ns` is of `CLOCK_BOOTTIME`.
     pub fn tick(&mut self, now_ns: u64, time: Timestamp) -> Picture {
         let picture = self.picture(now_ns.saturating_sub(self.since_ns).max(1), Moment { boot_ns: now_ns, time });
         self.interval += 1;
@@ -153,24 +152,25 @@ impl Roster {
         picture
     }
 
-    /// All containers as they are before the first interval is over.
+    /// Returns all containers before the end of the first interval.
     pub fn first(&self, now_ns: u64, time: Timestamp) -> Picture {
         self.picture(0, Moment { boot_ns: now_ns, time })
     }
 
-    /// All containers as they were in the end: of a whole recording, which is one interval.
+    /// Returns all containers at the end of a recording, which is one interval.
     pub fn last(&self) -> Picture {
         let (first, last) = self.span.unwrap_or_default();
         self.picture(last.boot_ns.saturating_sub(first.boot_ns), last)
     }
 
     fn picture(&self, interval_ns: u64, at: Moment) -> Picture {
-        let containers = self.lives.values().map(|life| life.listed(self.interval, interval_ns, at)).collect();
+        let containers =
+            self.containers.values().map(|tracked| tracked.listed(self.interval, interval_ns, at)).collect();
         Picture { time: at.time, interval_ns, lost: self.lost, containers }
     }
 }
 
-/// True for what is still a copy of the runtime, and not yet what it is to start.
+/// Returns true for a process that is still the runtime's init stage, before the entrypoint.
 fn is_stage(process: &Process) -> bool {
     process.image.argv.as_ref().is_some_and(oci::is_init)
 }

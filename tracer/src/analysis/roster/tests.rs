@@ -56,7 +56,7 @@ fn ended(container: &mut Container) {
 }
 
 #[test]
-fn a_container_is_followed_from_its_making_to_its_end() {
+fn a_container_is_tracked_from_creation_to_removal() {
     let web = Some("web");
     let mut roster = roster(&[
         about(Kind::ContainerCreate, 9, "web", |_| {}),
@@ -64,7 +64,10 @@ fn a_container_is_followed_from_its_making_to_its_end() {
         line(Kind::Exec, 10, process(10, web, "runc init")),
     ]);
     let first = only(roster.first(11 * S as u64, at(11)));
-    assert_eq!((first.state, first.created, first.started, first.up_ns), (State::Created, Some(at(9)), None, None));
+    assert_eq!(
+        (first.state, first.created, first.started, first.up_ns),
+        (ContainerState::Created, Some(at(9)), None, None)
+    );
     assert_eq!((first.processes, first.execs_ever), (1, 0), "the runtime's own exec does not count");
     let start = Event { process: Some(process(10, web, "sh")), ..about(Kind::ContainerStart, 12, "web", |_| {}) };
     for event in [
@@ -81,7 +84,7 @@ fn a_container_is_followed_from_its_making_to_its_end() {
         roster.apply(&event);
     }
     let running = only(roster.tick(20 * S as u64, at(20)));
-    assert_eq!((running.state, running.up_ns), (State::Running, Some(10 * S as u64)));
+    assert_eq!((running.state, running.up_ns), (ContainerState::Running, Some(10 * S as u64)));
     assert_eq!((running.processes, running.processes_ever, running.execs_ever), (1, 2, 2));
     assert!((running.execs_per_second - 0.1).abs() < 1e-9);
     assert_eq!((&**running.called(), running.runtime().as_deref()), ("blog", Some("docker/runc")));
@@ -93,19 +96,25 @@ fn a_container_is_followed_from_its_making_to_its_end() {
         roster.apply(&event);
     }
     let gone = only(roster.tick(30 * S as u64, at(30)));
-    assert_eq!((gone.state, gone.removed, gone.ended, gone.up_ns), (State::Exited, true, Some(at(21)), Some(5)));
+    assert_eq!(
+        (gone.state, gone.removed, gone.ended, gone.up_ns),
+        (ContainerState::Exited, true, Some(at(21)), Some(5))
+    );
     assert_eq!((gone.status().as_deref(), gone.failed()), (Some("3"), true));
     assert_eq!((gone.processes, gone.processes_ever, gone.execs_per_second), (0, 4, 0.0));
-    assert_eq!(&**gone.called(), "blog", "what was known is not forgotten");
-    // Made again, it is another; its name is not told again.
+    assert_eq!(&**gone.called(), "blog", "known facts are kept");
+    // Created again it is another container. Its name is not reported again.
     roster.apply(&about(Kind::ContainerCreate, 40, "web", |_| {}));
     let again = only(roster.first(41 * S as u64, at(41)));
-    assert_eq!((again.state, again.removed, again.status(), again.processes_ever), (State::Created, false, None, 0));
+    assert_eq!(
+        (again.state, again.removed, again.status(), again.processes_ever),
+        (ContainerState::Created, false, None, 0)
+    );
     assert_eq!(&**again.called(), "blog");
 }
 
 #[test]
-fn how_long_one_is_up_does_not_depend_on_the_wall_clock() {
+fn uptime_does_not_depend_on_the_wall_clock() {
     let mut roster = roster(&[
         Event { process: Some(process(10, Some("web"), "sh")), ..about(Kind::ContainerStart, 10, "web", |_| {}) },
         line(Kind::Process, 11, process(7, Some("old"), "sh")),
@@ -123,7 +132,7 @@ fn how_long_one_is_up_does_not_depend_on_the_wall_clock() {
 }
 
 #[test]
-fn those_that_run_already_are_known_by_their_processes() {
+fn running_containers_are_found_by_their_processes() {
     let id = "a".repeat(64);
     let mut host = process(30, Some(&id), "sh");
     host.origin = Some(Origin::Host);
@@ -139,22 +148,22 @@ fn those_that_run_already_are_known_by_their_processes() {
     let mut all = roster.first(60 * S as u64, at(60)).containers;
     all.sort_by_key(|one| one.processes);
     let [created, running] = &all[..] else { panic!("{all:?}") };
-    assert_eq!((running.state, running.started, running.processes), (State::Running, Some(at(31)), 3));
+    assert_eq!((running.state, running.started, running.processes), (ContainerState::Running, Some(at(31)), 3));
     assert_eq!(running.runtime().as_deref(), Some("docker"));
-    assert_eq!(&*running.container.cgroup, format!("/docker/{id}"), "not that of who came from outside");
-    assert_eq!((created.state, &*created.container.cgroup), (State::Created, "/other"));
+    assert_eq!(&*running.container.cgroup, format!("/docker/{id}"), "not that of the process from outside");
+    assert_eq!((created.state, &*created.container.cgroup), (ContainerState::Created, "/other"));
 }
 
 #[test]
-fn one_that_never_started_was_removed() {
+fn a_container_that_never_started_was_removed() {
     let roster =
         roster(&[about(Kind::ContainerCreate, 1, "web", |_| {}), about(Kind::ContainerRemove, 2, "web", |_| {})]);
     let one = only(roster.first(3 * S as u64, at(3)));
-    assert_eq!((one.state, one.status(), one.failed()), (State::Removed, None, false));
+    assert_eq!((one.state, one.status(), one.failed()), (ContainerState::Removed, None, false));
 }
 
 #[test]
-fn the_gone_are_kept_up_to_a_bound_and_the_living_all() {
+fn ended_containers_are_kept_up_to_a_bound_and_living_ones_all() {
     let mut roster = Roster::default();
     for n in 0..GONE_KEPT + 20 {
         let id = format!("c{n}");
@@ -165,7 +174,7 @@ fn the_gone_are_kept_up_to_a_bound_and_the_living_all() {
         }
     }
     let all = roster.first(3 * S as u64, at(3)).containers;
-    assert_eq!(all.iter().filter(|one| one.state == State::Created).count(), 10);
+    assert_eq!(all.iter().filter(|one| one.state == ContainerState::Created).count(), 10);
     assert_eq!(all.len(), 10 + GONE_KEPT);
     let known = |id: &str| all.iter().any(|one| &*one.container.id == id);
     assert!(!known("c10") && !known("c19") && known("c20"), "the oldest go first");
@@ -178,7 +187,7 @@ fn a_recording_is_one_interval() {
         roster.apply(&serde_json::from_str(line).unwrap());
     }
     let one = only(roster.last());
-    assert_eq!((one.state, one.status().as_deref(), one.removed), (State::Exited, Some("0"), true));
+    assert_eq!((one.state, one.status().as_deref(), one.removed), (ContainerState::Exited, Some("0"), true));
     assert_eq!(one.runtime().as_deref(), Some("docker/runc"));
     let called = (one.container.name.as_deref(), one.container.image.as_deref());
     assert_eq!(called, (Some("web"), Some("shop:1")));
@@ -187,9 +196,9 @@ fn a_recording_is_one_interval() {
 }
 
 proptest! {
-    /// What a process's last line says is where it is, whatever came before.
+    /// A process is where its last event says, whatever came before.
     #[test]
-    fn everybody_is_in_one_place(lines in proptest::collection::vec((0u8..5, 1u32..8, 0u8..4), 0..80)) {
+    fn each_process_is_in_one_container(lines in proptest::collection::vec((0u8..5, 1u32..8, 0u8..4), 0..80)) {
         let mut roster = Roster::default();
         let mut model: BTreeMap<u32, &str> = BTreeMap::new();
         let mut entered: BTreeMap<&str, u64> = BTreeMap::new();

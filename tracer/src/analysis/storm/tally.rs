@@ -1,4 +1,4 @@
-//! Sums of a period.
+//! The sums of a period.
 
 use std::sync::Arc;
 
@@ -6,10 +6,10 @@ use rustc_hash::FxHashMap;
 
 use crate::event::{Detail, Event, Exit, Storm, StormCommand, StormPhase, StormStatus};
 
-/// Commands that one line names.
+/// Number of commands that one storm event names.
 const LISTED: usize = 16;
 
-/// Commands that are told apart in a period; what is executed beyond is counted together.
+/// Number of commands that are counted separately in a period. Execs of further commands are counted together.
 const DISTINCT: usize = 1024;
 
 type Status = (Option<u8>, Option<Arc<str>>);
@@ -48,9 +48,9 @@ impl Tally {
         self.execs += 1;
         let process = event.process.as_ref();
         let name = process.and_then(|process| process.image.exe.as_ref().or(process.image.comm.as_ref()));
-        let room = self.commands.len() < DISTINCT;
+        let has_space = self.commands.len() < DISTINCT;
         match name {
-            Some(name) if room || self.commands.contains_key(name) => {
+            Some(name) if has_space || self.commands.contains_key(name) => {
                 *self.commands.entry(Arc::clone(name)).or_default() += 1;
             }
             _ => self.other_execs += 1,
@@ -67,7 +67,7 @@ impl Tally {
         }
     }
 
-    /// As a line tells it; what only the storm knows is left to be filled in.
+    /// Returns the sums as an event. The caller fills in the storm's own values.
     pub(super) fn line(self, phase: StormPhase) -> Storm {
         let mut commands: Vec<_> = self.commands.into_iter().map(|(exe, execs)| StormCommand { exe, execs }).collect();
         commands.sort_unstable_by(|a, b| (b.execs, &a.exe).cmp(&(a.execs, &b.exe)));

@@ -36,7 +36,7 @@ fn event(kind: Kind, pid: u32, parent: u32, at_ns: u64) -> Event {
     event
 }
 
-/// What became of a list of events.
+/// The result of a list of events.
 struct Outcome {
     shown: Vec<Event>,
     folded: Vec<Event>,
@@ -70,12 +70,12 @@ fn culprits(lines: &[Event]) -> Vec<u32> {
     begun.filter_map(|line| Some(line.process.as_ref()?.pid)).collect()
 }
 
-/// init, a session, a shell below it, and an innocent one.
+/// init, a session, a shell below it, and an innocent process.
 fn machine() -> Vec<Event> {
     [(1, 0), (10, 1), (11, 10), (12, 10)].map(|(pid, parent)| event(Kind::Process, pid, parent, START)).to_vec()
 }
 
-/// A process that makes short-lived ones, one after the other.
+/// A process that forks short-lived children, one after the other.
 fn spawn(parent: u32, pids: std::ops::Range<u32>, from_ns: u64, every_ns: u64) -> Vec<Event> {
     let lives = pids.enumerate().flat_map(|(i, pid)| {
         let at = from_ns + i as u64 * every_ns;
@@ -93,9 +93,9 @@ fn a_storm_is_one_line_a_second_and_names_the_culprit() {
     assert_eq!(phases, [StormPhase::Begin, StormPhase::Ongoing, StormPhase::Cut]);
     let [begin, ongoing, cut] = &sums(&outcome.lines).collect::<Vec<_>>()[..] else { panic!("three lines") };
     assert_eq!((begin.rate, begin.events), (501, 0));
-    // Its life began in view: its end is shown too.
+    // Their forks were shown, so their exits are too.
     assert_eq!(outcome.shown.len(), 4 + 501);
-    // What comes at the very end of a second is in the next one.
+    // An event at the very end of a second belongs to the next one.
     assert_eq!((ongoing.rate, ongoing.events, ongoing.period_ns), (1497, 1497, SECOND_NS));
     assert_eq!((ongoing.forks, ongoing.execs, ongoing.exits), (499, 499, 499));
     assert_eq!(ongoing.statuses.iter().map(|status| status.exits).sum::<u64>(), 499);
@@ -122,7 +122,7 @@ fn a_calm_second_ends_it_and_survivors_are_shown_again() {
 }
 
 #[test]
-fn nobody_else_is_folded() {
+fn no_other_process_is_folded() {
     let mut events = spawn(11, 100..1000, START, MS);
     events.extend(spawn(12, 1000..1020, START, 40 * MS));
     events.sort_by_key(|event| event.boot_ns);
@@ -133,8 +133,8 @@ fn nobody_else_is_folded() {
 }
 
 #[test]
-fn many_below_one_are_a_storm_of_that_one() {
-    // Ten workers of 12, each with 30 events a second; none alone is a storm.
+fn many_children_are_a_storm_of_their_parent() {
+    // Ten workers of 12, each with 30 events a second. None alone is a storm.
     let mut machine = machine();
     machine.extend((20..30).map(|pid| event(Kind::Process, pid, 12, START)));
     let workers = (0..10).flat_map(|n| spawn(20 + n, 100 + 10 * n..110 + 10 * n, START, 50 * MS));
@@ -146,14 +146,14 @@ fn many_below_one_are_a_storm_of_that_one() {
 }
 
 #[test]
-fn init_is_not_to_blame_for_what_others_spawn() {
+fn init_is_not_the_culprit_for_what_others_spawn() {
     let mut machine = vec![event(Kind::Process, 1, 0, START)];
     machine.extend((20..40).map(|pid| event(Kind::Process, pid, 1, START)));
     let many = (0..20).flat_map(|n| spawn(20 + n, 100 + 10 * n..110 + 10 * n, START, 50 * MS));
     let mut events: Vec<_> = many.collect();
     events.sort_by_key(|event| event.boot_ns);
     assert_eq!(culprits(&run(fold(100), &machine, &events).lines), [0; 0]);
-    // … but for its own, and only for those.
+    // It is the culprit for its children, and only for those.
     let mut events = spawn(1, 1000..1200, START, MS);
     events.extend(spawn(20, 2000..2010, START + 150 * MS, MS));
     let outcome = run(fold(100), &machine, &events);
@@ -162,7 +162,7 @@ fn init_is_not_to_blame_for_what_others_spawn() {
 }
 
 #[test]
-fn a_chain_of_processes_that_each_make_the_next_keeps_nobody() {
+fn a_chain_of_processes_that_each_fork_the_next_keeps_no_nodes() {
     let mut events = Vec::new();
     for n in 0..5000u32 {
         let (pid, parent) = (100 + n, if n == 0 { 11 } else { 99 + n });
@@ -172,19 +172,19 @@ fn a_chain_of_processes_that_each_make_the_next_keeps_nobody() {
         }
     }
     let outcome = run(fold(300), &machine(), &events);
-    assert_eq!(culprits(&outcome.lines), [11], "the lowest that lives");
+    assert_eq!(culprits(&outcome.lines), [11], "the lowest living one");
     assert!(outcome.storms.lineage.len() < 20, "{}", outcome.storms.lineage.len());
 }
 
 #[test]
-fn one_that_execs_over_and_over_is_a_storm_of_itself() {
+fn a_process_that_execs_repeatedly_is_its_own_culprit() {
     let events: Vec<_> = (0..900).map(|n| event(Kind::Exec, 11, 10, START + n * MS)).collect();
     let outcome = run(fold(200), &machine(), &events);
     assert_eq!((culprits(&outcome.lines), outcome.folded.len()), (vec![11], 900 - 201));
 }
 
 #[test]
-fn an_alarm_folds_nothing() {
+fn an_alert_folds_nothing() {
     let events = spawn(11, 100..1100, START, 2 * MS);
     let outcome = run(Options { mode: Mode::Alert, rate: 500 }, &machine(), &events);
     assert_eq!((outcome.folded.len(), outcome.shown.len()), (0, 4 + 3000));
@@ -192,7 +192,7 @@ fn an_alarm_folds_nothing() {
     assert!(sums(&outcome.lines).all(|storm| storm.folded == 0));
     let folding = run(fold(500), &machine(), &events);
     let events = |lines: &[Event]| sums(lines).map(|storm| storm.events).collect::<Vec<_>>();
-    assert_eq!(events(&outcome.lines), events(&folding.lines), "the same is told of the same");
+    assert_eq!(events(&outcome.lines), events(&folding.lines), "both modes report the same sums");
 }
 
 /// A step of a random machine.
@@ -214,7 +214,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 0..400)
 }
 
-/// Events of a machine on which processes fork (favouring a few), exec and end, the orphans going to init.
+/// Events of a machine on which processes fork (a few of them often), exec and exit. Orphans go to init.
 fn play(steps: &[Step]) -> Vec<Event> {
     let mut parents: BTreeMap<u32, u32> = [(1, 0), (10, 1), (11, 10), (12, 10)].into();
     let (mut events, mut now, mut next) = (Vec::new(), START, 100);
@@ -255,7 +255,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(100))]
 
     #[test]
-    fn what_is_shown_and_what_is_folded_is_all_there_was(steps in steps(), rate in 1u64..60, alert: bool) {
+    fn shown_plus_folded_equals_all_events(steps in steps(), rate in 1u64..60, alert: bool) {
         let mode = if alert { Mode::Alert } else { Mode::Fold };
         let (machine, events) = (machine(), play(&steps));
         let outcome = run(Options { mode, rate }, &machine, &events);
@@ -274,7 +274,7 @@ proptest! {
             prop_assert!(storm.period_ns <= SECOND_NS);
         }
         if !alert {
-            // What was folded, counted one by one, is what the lines say.
+            // The storm events report exactly the folded events.
             let folded = |kind| outcome.folded.iter().filter(|event| event.kind() == kind).count() as u64;
             prop_assert_eq!(sum(|storm| storm.forks), folded(Kind::Fork));
             prop_assert_eq!(sum(|storm| storm.execs), folded(Kind::Exec));
@@ -288,7 +288,7 @@ proptest! {
     }
 
     #[test]
-    fn whose_birth_was_shown_has_its_end_shown(steps in steps(), rate in 1u64..60) {
+    fn a_shown_fork_has_a_shown_exit(steps in steps(), rate in 1u64..60) {
         let outcome = run(fold(rate), &machine(), &play(&steps));
         let pids = |events: &[Event], kind| -> BTreeSet<u32> {
             let of_kind = events.iter().filter(|event| event.kind() == kind);
@@ -300,18 +300,17 @@ proptest! {
     }
 
     #[test]
-    fn a_rate_that_is_not_passed_folds_nothing_and_the_dead_are_not_kept(steps in steps()) {
+    fn a_rate_that_is_not_exceeded_folds_nothing_and_exited_processes_are_dropped(steps in steps()) {
         let events = play(&steps);
         let outcome = run(fold(events.len() as u64), &machine(), &events);
         prop_assert!(outcome.folded.is_empty() && outcome.lines.is_empty());
-        let gone = events.iter().filter(|event| event.kind() == Kind::Exit).count();
-        let born = events.iter().filter(|event| event.kind() == Kind::Fork).count();
-        // One who lives keeps at most the dead between it and the next living above: they are passed over when it is
-        // looked at.
-        let living = 4 + born - gone;
+        let exited = events.iter().filter(|event| event.kind() == Kind::Exit).count();
+        let forked = events.iter().filter(|event| event.kind() == Kind::Fork).count();
+        // A living process keeps at most the exited ones up to its next living ancestor. `line` unlinks those.
+        let living = 4 + forked - exited;
         let mut lineage = outcome.storms.lineage;
         let mut line = Vec::new();
-        let pids: Vec<u32> = (1..100 + born as u32).collect();
+        let pids: Vec<u32> = (1..100 + forked as u32).collect();
         for pid in pids {
             lineage.line(id(pid), &mut line);
         }

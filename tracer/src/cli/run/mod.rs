@@ -159,7 +159,7 @@ impl RunArgs {
             When::Auto | When::Never => Containers::No,
         };
         let spec = Spec { until_reaped: capture.zombie_after.is_some(), ..self.filter.spec() };
-        if containers == Containers::Anywhere && !spec.pids.is_empty() {
+        if containers == Containers::Anywhere && !spec.only.pids.is_empty() {
             let message = "--pid chooses among what descends from CMD, and the containers of a daemon do not: leave out --pid, \
                            or give --containers=never";
             return Err(UsageError::new("run", message));

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::waker::Waker;
 use crate::cli::stop::{Ending, LOOK, MainThread};
-use crate::sys::sigwait::{self, Came, Child, Set, Status, is_ignored};
+use crate::sys::sigwait::{self, Child, Received, Set, Status, is_ignored};
 
 /// What the kernel sends to tracer alone because of what tracer did, or to the command as well: a terminal signals its whole
 /// foreground group.
@@ -113,13 +113,13 @@ impl Relay {
         }
     }
 
-    fn take(&mut self, came: Came) {
+    fn take(&mut self, came: Received) {
         if came.number == libc::SIGCHLD {
             self.look();
         }
         let over = self.is_over();
         if !over && self.is_for_command(&came) {
-            came.pass_on(self.pid);
+            came.forward(self.pid);
         }
         if over && STOPS.contains(&came.number) {
             sigwait::stop_by(came.number);
@@ -143,7 +143,7 @@ impl Relay {
         self.seen.borrow().ended.is_some()
     }
 
-    fn is_for_command(&self, came: &Came) -> bool {
+    fn is_for_command(&self, came: &Received) -> bool {
         match came.sender {
             // What the command itself sends is not meant for it.
             Some(sender) => {
@@ -158,7 +158,7 @@ impl Relay {
     /// Looks whether the command has stopped or ended.
     fn look(&mut self) {
         while !self.is_over() {
-            let ended = match sigwait::look_at_child(self.pid) {
+            let ended = match sigwait::poll_child(self.pid) {
                 Some(Child::Ended(status)) => status,
                 Some(Child::Stopped(number)) => {
                     self.stop(number);

@@ -1,32 +1,32 @@
-//! Which part of a filter is pushed into the kernel, so that a process that is filtered out costs one lookup and nothing else.
+//! Chooses the part of a filter that is pushed into the kernel. A process that is filtered out there costs one lookup.
 //!
-//! The kernel side filters by one of three things: descent, user, control group (and with that by unit and container, which the
-//! path of the group shows). It may admit more than the filter, never less: [`crate::filter`] checks every event that comes,
-//! so the stream is the same. What the kernel side filters out is not seen, though, and is in no count.
+//! The kernel side filters by descent, user or cgroup. The path of a cgroup also gives unit and container. The kernel side may
+//! admit more than the filter, never less. [`crate::filter`] checks every event again, so the stream is the same. But events
+//! that the kernel side filters out are in no count.
 
 use std::fmt;
 
 use crate::enrich::{Cgroup, Container};
 use crate::event::{Filtering, Process};
-use crate::filter::{self, Spec, Units};
+use crate::filter::{self, Criteria, Spec, Units};
 use crate::kernel::options::Selection;
 
-/// What is pushed into the kernel.
+/// The part of a filter that is pushed into the kernel.
 #[derive(Clone, Debug, Default)]
 pub struct Pushdown {
-    /// What the kernel side selects by.
+    /// The selection of the kernel side.
     pub selection: Selection,
     cgroups: CgroupFilter,
 }
 
-/// What the output needs beside the filtered events: it decides whether the kernel side can filter.
+/// What the output needs besides the filtered events. This decides whether the kernel side can filter.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Needs {
     /// Each event names all ancestors of its process.
     pub ancestors: bool,
-    /// Storms are reported, with the processes that they come from.
+    /// Storms are reported, with their culprits.
     pub storms: bool,
-    /// Waits for exited processes are reported, and zombies.
+    /// Zombies and reaps are reported.
     pub reaps: bool,
     /// The user wants the filter in user space.
     pub in_user_space: bool,
@@ -35,19 +35,19 @@ pub struct Needs {
 /// Why the kernel side does not filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// The user wants it so.
+    /// The user wants the filter in user space.
     InUserSpace,
     /// Ancestors are reported.
     Ancestors,
     /// Storms are reported.
     Storms,
-    /// Waits for exited processes are reported.
+    /// Reaps are reported.
     Reaps,
     /// Every process may become a child of init.
     Init,
     /// The kernel side has no such filter.
     Unsupported,
-    /// The kernel side leaves out what does not match, not what does.
+    /// The kernel side cannot filter out what matches.
     Negation,
 }
 
@@ -65,33 +65,32 @@ impl fmt::Display for Reason {
     }
 }
 
-/// What to push into the kernel, and how `hello` reports that: nothing where nothing is filtered.
+/// The filter options, as `hello` names them.
+const OPTIONS: [&str; 8] = ["pid", "uid", "comm", "exe", "container", "unit", "cgroup", "event"];
+const NEGATED: [&str; 8] = ["!pid", "!uid", "!comm", "!exe", "!container", "!unit", "!cgroup", "!event"];
+
+/// Returns the names of the options that have values.
+fn given<'a>(names: [&'a str; 8], criteria: &Criteria) -> impl Iterator<Item = &'a str> {
+    let Criteria { pids, uids, comm, exe, containers, units, cgroups, kinds } = criteria;
+    let given = [
+        !pids.is_empty(),
+        !uids.is_empty(),
+        !comm.is_empty(),
+        !exe.is_empty(),
+        !containers.is_empty(),
+        !units.is_empty(),
+        !cgroups.is_empty(),
+        !kinds.is_empty(),
+    ];
+    names.into_iter().zip(given).filter_map(|(name, given)| given.then_some(name))
+}
+
+/// Returns what to push into the kernel, and how `hello` reports that. Nothing without a filter.
 pub fn of(spec: &Spec, needs: Needs) -> Result<(Pushdown, Option<Filtering>), globset::Error> {
-    let cgroups = CgroupFilter::new(spec)?;
-    let options = [
-        ("pid", !spec.pids.is_empty()),
-        ("uid", !spec.uids.is_empty()),
-        ("comm", !spec.comm.is_empty()),
-        ("exe", !spec.exe.is_empty()),
-        ("container", !spec.containers.is_empty()),
-        ("unit", !spec.units.is_empty()),
-        ("cgroup", !spec.cgroups.is_empty()),
-        ("event", !spec.kinds.is_empty()),
-    ];
-    let not = &spec.not;
-    let negated = [
-        ("!pid", !not.pids.is_empty()),
-        ("!uid", !not.uids.is_empty()),
-        ("!comm", !not.comm.is_empty()),
-        ("!exe", !not.exe.is_empty()),
-        ("!container", !not.containers.is_empty()),
-        ("!unit", !not.units.is_empty()),
-        ("!cgroup", !not.cgroups.is_empty()),
-        ("!event", !not.kinds.is_empty()),
-    ];
-    let only_negated = options.iter().all(|(_, given)| !given);
-    let given: Vec<&str> =
-        options.into_iter().chain(negated).filter_map(|(name, given)| given.then_some(name)).collect();
+    let Spec { only, not, .. } = spec;
+    let cgroups = CgroupFilter::new(only)?;
+    let only_negated = given(OPTIONS, only).next().is_none();
+    let given: Vec<&str> = given(OPTIONS, only).chain(given(NEGATED, not)).collect();
     if given.is_empty() {
         return Ok((Pushdown::default(), None));
     }
@@ -100,20 +99,20 @@ pub fn of(spec: &Spec, needs: Needs) -> Result<(Pushdown, Option<Filtering>), gl
         (needs.ancestors, Reason::Ancestors),
         (needs.storms, Reason::Storms),
         (needs.reaps, Reason::Reaps),
-        (spec.pids.contains(&1), Reason::Init),
+        (only.pids.contains(&1), Reason::Init),
     ];
     let reason = reasons.into_iter().find_map(|(applies, reason)| applies.then_some(reason));
     let none = |reason: Reason| Filtering::in_user_space(&given, reason.to_string());
     if let Some(reason) = reason {
         return Ok((Pushdown::default(), Some(none(reason))));
     }
-    // One of them is enough: user space checks the rest. Descent needs the processes between as well, so that comes first.
-    let (selection, by): (Selection, &[&str]) = if !spec.pids.is_empty() {
-        (Selection::Subtree(spec.pids.clone()), &["pid"])
+    // One criterion is enough: user space checks the rest. Descent comes first, because it needs the processes in between too.
+    let (selection, by): (Selection, &[&str]) = if !only.pids.is_empty() {
+        (Selection::Subtree(only.pids.clone()), &["pid"])
     } else if !cgroups.is_empty() {
         (cgroups.selection(), &["container", "unit", "cgroup"])
-    } else if !spec.uids.is_empty() {
-        (Selection::Users(spec.uids.clone()), &["uid"])
+    } else if !only.uids.is_empty() {
+        (Selection::Users(only.uids.clone()), &["uid"])
     } else {
         let reason = if only_negated { Reason::Negation } else { Reason::Unsupported };
         return Ok((Pushdown::default(), Some(none(reason))));
@@ -128,14 +127,14 @@ fn owned(names: Vec<&str>) -> Vec<String> {
 }
 
 impl Pushdown {
-    /// True if a process matches by what it is now. Descent is not a matter of that.
+    /// Returns true if a process matches by its current user or cgroup. Descent is not checked.
     pub fn matches(&self, process: &Process, cgroup: Option<&Cgroup>, name: Name<'_>) -> bool {
         match &self.selection {
             Selection::All | Selection::Only | Selection::Subtree(_) => false,
             Selection::Users(users) => {
                 [process.uid, process.euid].into_iter().flatten().any(|uid| users.contains(&uid))
             }
-            // A process that is in no container now will not get into one by its cgroup's name.
+            // A process outside all containers does not get into one by a later name of its cgroup.
             Selection::Cgroups | Selection::Containers => {
                 cgroup.is_some_and(|cgroup| match self.cgroups.verdict(cgroup, name) {
                     Verdict::Yes => true,
@@ -146,34 +145,34 @@ impl Pushdown {
         }
     }
 
-    /// The control groups, if it selects by them.
+    /// Returns the cgroup filter, if the selection uses it.
     pub fn cgroups(&self) -> Option<&CgroupFilter> {
         matches!(self.selection, Selection::Cgroups | Selection::Containers).then_some(&self.cgroups)
     }
 }
 
-/// The name of a container, as far as it is known.
+/// The name of a container.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Name<'a> {
-    /// It may have a name that is not known yet.
+    /// It is not known yet.
     #[default]
     Unknown,
-    /// This.
+    /// It is known.
     Known(&'a str),
 }
 
-/// Whether the processes of a control group match.
+/// Whether the processes of a cgroup match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// They do.
+    /// They match.
     Yes,
-    /// They do not.
+    /// They do not match.
     No,
-    /// The group may turn out to be that of a container, or the name of that may become known.
+    /// The cgroup may turn out to belong to a container, or the name of its container may become known.
     Open,
 }
 
-/// Which control groups match: each list that is not empty has to.
+/// Decides which cgroups match: every list that is not empty must.
 #[derive(Clone, Debug, Default)]
 pub struct CgroupFilter {
     containers: Vec<String>,
@@ -182,11 +181,11 @@ pub struct CgroupFilter {
 }
 
 impl CgroupFilter {
-    fn new(spec: &Spec) -> Result<Self, globset::Error> {
+    fn new(criteria: &Criteria) -> Result<Self, globset::Error> {
         Ok(Self {
-            containers: spec.containers.clone(),
-            units: Units::new(&spec.units)?,
-            cgroups: spec.cgroups.iter().map(|path| filter::cgroup_root(path).to_owned()).collect(),
+            containers: criteria.containers.clone(),
+            units: Units::new(&criteria.units)?,
+            cgroups: criteria.cgroups.iter().map(|path| filter::cgroup_root(path).to_owned()).collect(),
         })
     }
 
@@ -194,7 +193,7 @@ impl CgroupFilter {
         self.containers.is_empty() && self.units.is_none() && self.cgroups.is_empty()
     }
 
-    /// Whether the processes of a control group match; `name` is that of its container.
+    /// Returns whether the processes of a cgroup match. `name` is that of its container.
     pub fn verdict(&self, cgroup: &Cgroup, name: Name<'_>) -> Verdict {
         let of_unit = |units: &Units| units.fit(cgroup.unit.as_deref(), Some(&cgroup.path));
         if !self.units.as_ref().is_none_or(of_unit)
@@ -208,7 +207,7 @@ impl CgroupFilter {
         cgroup.container.as_ref().map_or(Verdict::Open, |container| self.container_verdict(container, name))
     }
 
-    /// Whether a container matches, in whatever control groups its processes are.
+    /// Returns whether a container matches, whatever the cgroups of its processes are.
     pub fn container_verdict(&self, container: &Container, name: Name<'_>) -> Verdict {
         let fits = |text: &String| container.id.starts_with(&**text) || name == Name::Known(text);
         match name {
@@ -218,12 +217,12 @@ impl CgroupFilter {
         }
     }
 
-    /// What the kernel side selects by for it.
+    /// Returns the selection of the kernel side for this filter.
     fn selection(&self) -> Selection {
         if self.by_container() { Selection::Containers } else { Selection::Cgroups }
     }
 
-    /// True if it is about containers.
+    /// Returns true if it filters by container.
     pub fn by_container(&self) -> bool {
         !self.containers.is_empty()
     }

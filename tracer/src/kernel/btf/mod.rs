@@ -1,17 +1,17 @@
-//! Just enough of BTF to find a structure's members and a tracepoint's arguments.
+//! Reads as much of BTF as it takes to find members of structures and arguments of tracepoints.
 //!
-//! The format is Documentation/bpf/btf.rst, unchanged since 4.18 but for new kinds. The libraries that parse
-//! it build every type of the kernel (measured: 300 ms and 57 MB for `btfparse`, 430 ms and 84 MB for `btf`);
-//! tracer needs a hundred members of thirty structures and is to start at once, so it walks the bytes.
+//! The format is Documentation/bpf/btf.rst, unchanged since 4.18 except for new kinds. The libraries that parse it build
+//! every type of the kernel (measured: 300 ms and 57 MB for `btfparse`, 430 ms and 84 MB for `btf`). `tracer` needs a hundred
+//! members of thirty structures and must start fast, so it walks the bytes.
 
 use std::path::{Path, PathBuf};
 
 use rustc_hash::FxHashMap;
 
-use super::hook::FUNCTIONS as ATTACHED;
+use super::syscall::EXEC_FUNCTIONS;
 use tracer_common::offsets::{ABSENT, Member, Offsets, Want};
 
-/// Where the kernel shows its own BTF.
+/// The file with the BTF of the running kernel.
 pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
 /// Why BTF cannot be used.
@@ -20,23 +20,23 @@ pub enum BtfError {
     /// The file cannot be read.
     #[error("cannot read BTF from {path}: {source}")]
     Read {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: std::io::Error,
     },
-    /// The bytes are not BTF, or are cut.
+    /// The bytes are not BTF, or are truncated.
     #[error("not valid BTF: {0}")]
     Malformed(&'static str),
-    /// The bytes of a file are not BTF, or are cut.
+    /// The bytes of a file are not BTF, or are truncated.
     #[error("{path} is {why}")]
     File {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// What is wrong with them.
+        /// The reason.
         why: Box<BtfError>,
     },
-    /// A member without which tracing cannot work is not there.
+    /// A member without which tracing cannot work is absent.
     #[error("this kernel's BTF has no {of}.{path}")]
     Missing {
         /// Structure.
@@ -44,32 +44,32 @@ pub enum BtfError {
         /// Member.
         path: &'static str,
     },
-    /// A file that was given is of another kernel.
+    /// The given file is of another kernel.
     #[error(
         "{path} does not describe the running kernel: {what} is not the same there. Leave out --btf: tracer reads the \
          kernel's own types"
     )]
     Foreign {
-        /// Which.
+        /// The file.
         path: PathBuf,
         /// What differs.
         what: String,
     },
-    /// A file was given, and nothing to compare it with can be had.
+    /// A file was given, and there is no BTF to compare it with.
     #[error(
         "{path} cannot be checked against the running kernel, and another kernel's types would give wrong events: \
          {source}; `mount -t sysfs sysfs /sys` helps"
     )]
     Unchecked {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: Box<BtfError>,
     },
 }
 
 impl BtfError {
-    /// What to do about it, where the error itself does not say it.
+    /// Returns the remedy if the message itself does not include one.
     pub const fn remedy(&self) -> Option<&'static str> {
         match self {
             Self::Foreign { .. } | Self::Unchecked { .. } => None,
@@ -98,31 +98,31 @@ const KIND_DECL_TAG: u32 = 17;
 const KIND_TYPE_TAG: u32 = 18;
 const KIND_ENUM64: u32 = 19;
 
-/// Types that only wrap another are at most this deep.
+/// Largest number of typedefs and qualifiers around a type.
 const MAX_WRAPPERS: usize = 32;
 
-/// Structures, unions and arrays are at most this deep in one another. A file that is damaged may have them in a circle.
+/// Largest depth of nested structures, unions and arrays. In a damaged file they may form a circle.
 const MAX_NESTING: u32 = 32;
 
-/// Most members that are looked at to find one; the largest structure of a kernel has some hundred. In a damaged file
-/// the ways through anonymous members may be without number.
-const MAX_LOOKS: u32 = 1 << 16;
+/// Largest number of members that are visited to find one. The largest structure of a kernel has a few hundred. In a damaged
+/// file the number of paths through anonymous members may be unbounded.
+const MAX_VISITS: u32 = 1 << 16;
 
 /// The types of a kernel.
 pub struct Btf {
     data: Vec<u8>,
     strings: usize,
-    /// Where each type begins in `data`; type 0 is `void`.
+    /// Offset of each type in `data`. Type 0 is `void`.
     types: Vec<u32>,
-    /// Structures by name. A name may stand for several.
+    /// Structures by name. Several may have one name.
     structs: FxHashMap<Vec<u8>, Vec<u32>>,
     typedefs: FxHashMap<Vec<u8>, u32>,
     enums: FxHashMap<Vec<u8>, u32>,
 }
 
-/// A member found.
+/// Where a member is, and its type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Found {
+struct Position {
     bit: u32,
     kind: u32,
 }
@@ -134,7 +134,7 @@ impl Btf {
         Self::parse(data).map_err(|why| BtfError::File { path: path.into(), why: Box::new(why) })
     }
 
-    /// The bytes.
+    /// Returns the bytes.
     pub fn data(&self) -> &[u8] {
         &self.data
     }
@@ -187,12 +187,15 @@ impl Btf {
         Ok(btf)
     }
 
-    /// BTF with the same numbering, in which only those types have a name that a program can be attached to: aya parses and
-    /// searches it in a fraction of the time.
+    /// Returns BTF with the same type numbers, in which only attach points have names.
+    ///
+    /// aya parses and searches it in a fraction of the time.
     pub fn attach_points(&self) -> Vec<u8> {
         let is_attach_point = |kind: u32, name: &[u8]| match kind {
             KIND_TYPEDEF => name.starts_with(b"btf_trace_"),
-            KIND_FUNC => name.starts_with(b"bpf_iter_") || ATTACHED.iter().any(|function| function.as_bytes() == name),
+            KIND_FUNC => {
+                name.starts_with(b"bpf_iter_") || EXEC_FUNCTIONS.iter().any(|function| function.as_bytes() == name)
+            }
             _ => false,
         };
         let (mut types, mut strings) = (Vec::<u8>::new(), vec![0]);
@@ -216,15 +219,15 @@ impl Btf {
             types.extend(words.into_iter().flat_map(u32::to_ne_bytes));
         }
         types.truncate(type_len);
-        // Version 1, a header of 24 bytes: where types and strings begin behind it, and how long they are.
+        // Version 1, and a header of 24 bytes: offsets and lengths of types and strings.
         let head = [24, 0, type_len as u32, type_len as u32, strings.len() as u32];
         let magic = MAGIC.to_ne_bytes().into_iter().chain([1, 0]);
         magic.chain(head.into_iter().flat_map(u32::to_ne_bytes)).chain(types).chain(strings).collect()
     }
 
-    /// Looks up every member that the kernel side wants. Those of no great matter may be absent.
+    /// Looks up every member that the kernel side wants. Members that are only useful may be absent.
     ///
-    /// Those of the fields `without` are taken not to be there, if tracing can do without.
+    /// Members of the fields `without` count as absent if tracing does not need them.
     pub fn offsets(&self, without: &[&str]) -> Result<Offsets, BtfError> {
         Offsets::build(|member| match (self.offset(member), member.want) {
             (_, Want::Useful | Want::Bit | Want::Event) if without.contains(&member.field) => Ok(ABSENT),
@@ -234,12 +237,13 @@ impl Btf {
         })
     }
 
-    /// The members of no great matter that this kernel has not. Where one of an event is not there, nobody takes that.
+    /// Returns the useful members that this kernel does not have. Trace events with absent members are not used, so those do
+    /// not count.
     pub fn absent(&self) -> impl Iterator<Item = &'static Member> + '_ {
         Offsets::MEMBERS.iter().filter(|member| member.want != Want::Event && self.offset(member).is_none())
     }
 
-    /// Offset of one member: bytes, or bits for a bit field. None if this kernel has none of that name and size.
+    /// Returns the offset of a member: in bytes, or in bits for a bit field. `None` without a member of that name and size.
     pub fn offset(&self, member: &Member) -> Option<u32> {
         let candidates = self.structs.get(member.of.as_bytes())?;
         candidates.iter().find_map(|&id| {
@@ -247,19 +251,19 @@ impl Btf {
                 return self.size(id);
             }
             member.path.split('|').find_map(|path| {
-                let found = self.member(id, path, MAX_NESTING, &mut { MAX_LOOKS })?;
+                let position = self.member(id, path, MAX_NESTING, &mut { MAX_VISITS })?;
                 match member.want {
-                    Want::Bit => Some(found.bit),
+                    Want::Bit => Some(position.bit),
                     Want::Needed | Want::Useful | Want::Event => {
-                        let fits = member.size == 0 || self.size(found.kind) == Some(member.size);
-                        (found.bit % 8 == 0 && fits).then_some(found.bit / 8)
+                        let fits = member.size == 0 || self.size(position.kind) == Some(member.size);
+                        (position.bit % 8 == 0 && fits).then_some(position.bit / 8)
                     }
                 }
             })
         })
     }
 
-    /// How many arguments a tracepoint has (the context pointer aside); none if this kernel has no such tracepoint.
+    /// Returns the number of arguments of a tracepoint, without the context pointer. `None` without such a tracepoint.
     pub fn tracepoint_arguments(&self, name: &str) -> Option<usize> {
         let typedef = *self.typedefs.get(format!("btf_trace_{name}").as_bytes())?;
         let (pointer, _) = self.resolve(typedef)?;
@@ -267,7 +271,7 @@ impl Btf {
         (kind(info) == KIND_FUNC_PROTO).then_some(((info & 0xffff) as usize).checked_sub(1)?)
     }
 
-    /// The value of a constant of an enum; none if this kernel has no such.
+    /// Returns the value of an enum constant. `None` if this kernel has no such constant.
     pub fn enum_value(&self, of: &str, name: &str) -> Option<u32> {
         let id = *self.enums.get(of.as_bytes())?;
         let count = (self.word(id, 4)? & 0xffff) as usize;
@@ -277,8 +281,8 @@ impl Btf {
         self.word(id, at + 4)
     }
 
-    /// Finds a dotted path of members, looking into anonymous structures and unions on the way.
-    fn member(&self, of: u32, path: &str, depth: u32, looks: &mut u32) -> Option<Found> {
+    /// Finds a dotted path of members, also inside anonymous structures and unions.
+    fn member(&self, of: u32, path: &str, depth: u32, visits: &mut u32) -> Option<Position> {
         let depth = depth.checked_sub(1)?;
         let (first, rest) = path.split_once('.').map_or((path, None), |(a, b)| (a, Some(b)));
         let (id, info) = self.resolve(of)?;
@@ -286,27 +290,27 @@ impl Btf {
             return None;
         }
         for i in 0..(info & 0xffff) as usize {
-            *looks = looks.checked_sub(1)?;
+            *visits = visits.checked_sub(1)?;
             let at = 12 + 12 * i;
             let (name, member, raw) = (self.word(id, at)?, self.word(id, at + 4)?, self.word(id, at + 8)?);
             // With the kind flag the upper byte is the width of a bit field.
             let bit = if info >> 31 == 1 { raw & 0x00ff_ffff } else { raw };
             let inner = match self.name(name) {
-                b"" => self.member(member, path, depth, looks),
+                b"" => self.member(member, path, depth, visits),
                 found if found == first.as_bytes() => match rest {
-                    Some(rest) => self.member(member, rest, depth, looks),
-                    None => Some(Found { bit: 0, kind: member }),
+                    Some(rest) => self.member(member, rest, depth, visits),
+                    None => Some(Position { bit: 0, kind: member }),
                 },
                 _ => None,
             };
             if let Some(inner) = inner {
-                return Some(Found { bit: bit.checked_add(inner.bit)?, ..inner });
+                return Some(Position { bit: bit.checked_add(inner.bit)?, ..inner });
             }
         }
         None
     }
 
-    /// Size of a type in bytes.
+    /// Returns the size of a type in bytes.
     fn size(&self, mut id: u32) -> Option<u32> {
         let mut times = 1_u32;
         for _ in 0..MAX_NESTING {
@@ -326,7 +330,7 @@ impl Btf {
         None
     }
 
-    /// The type behind typedefs and qualifiers, and its info word.
+    /// Returns the type behind typedefs and qualifiers, and its info word.
     fn resolve(&self, mut id: u32) -> Option<(u32, u32)> {
         for _ in 0..MAX_WRAPPERS {
             let info = self.word(id, 4)?;
@@ -338,7 +342,7 @@ impl Btf {
         None
     }
 
-    /// A word of a type.
+    /// Returns a word of a type.
     fn word(&self, id: u32, at: usize) -> Option<u32> {
         let start = *self.types.get(id as usize).filter(|_| id != 0)?;
         word(&self.data, start as usize + at)

@@ -6,7 +6,7 @@ fn sample() -> Vec<u8> {
     sample_with("hook", 1)
 }
 
-/// The same with another tracepoint, and so many arguments of type `int`.
+/// The same with another tracepoint, which has N arguments of type `int`.
 pub(in crate::kernel) fn sample_with(tracepoint: &str, arguments: u32) -> Vec<u8> {
     let hook = format!("btf_trace_{tracepoint}");
     let strings = format!("\0int\0outer\0a\0b\0c\0d\0{hook}\0e\0");
@@ -73,7 +73,7 @@ fn members_are_found_by_name_and_size() {
 }
 
 #[test]
-fn a_tracepoint_tells_how_many_arguments_it_has() {
+fn arguments_of_a_tracepoint_are_counted() {
     let btf = Btf::parse(sample()).unwrap();
     assert_eq!(btf.tracepoint_arguments("hook"), Some(1));
     assert_eq!(btf.tracepoint_arguments("other"), None);
@@ -106,9 +106,9 @@ fn structures_in_a_circle_end_the_search() {
 
 proptest::proptest! {
     #![proptest_config(proptest::test_runner::Config::with_cases(4000))]
-    /// Whatever happened to the bytes, the search ends, without panic and in bounded time and depth.
+    /// The search in damaged bytes ends without panic, in bounded time and depth.
     #[test]
-    fn damaged_bytes_are_looked_through_to_an_end(
+    fn the_search_in_damaged_bytes_ends(
         changes in proptest::collection::vec((0_usize..400, 0_u8..=24), 1..12),
         wild in proptest::collection::vec((0_usize..400, proptest::num::u8::ANY), 0..4),
     ) {
@@ -129,7 +129,7 @@ proptest::proptest! {
 }
 
 #[test]
-fn cut_or_foreign_bytes_are_refused_without_panic() {
+fn truncated_or_foreign_bytes_are_refused_without_panic() {
     let whole = sample();
     for len in 0..whole.len() {
         assert!(Btf::parse(whole[..len].to_vec()).is_err(), "{len} bytes of {}", whole.len());
@@ -138,7 +138,7 @@ fn cut_or_foreign_bytes_are_refused_without_panic() {
 }
 
 #[test]
-fn what_a_program_is_attached_to_keeps_its_number() {
+fn attach_points_keep_their_type_numbers() {
     let whole = Btf::parse(sample()).unwrap();
     let thin = Btf::parse(whole.attach_points()).unwrap();
     assert_eq!(thin.typedefs, whole.typedefs);

@@ -16,7 +16,7 @@ use crate::kernel::error::LoadError;
 use crate::kernel::hierarchy::Hierarchy;
 use crate::kernel::load::{Kernel, Tracked};
 use crate::kernel::options::{KernelOptions, Selection};
-use crate::kernel::preflight::{self, PlaceError};
+use crate::kernel::preflight::{self, PreflightError};
 use crate::proc::{self, Seed};
 use crate::record::skipped::SkippedTracker;
 use crate::table::merge;
@@ -30,7 +30,7 @@ pub enum StartError {
     Kernel(#[from] LoadError),
     /// It cannot be done from here.
     #[error(transparent)]
-    Place(#[from] PlaceError),
+    Place(#[from] PreflightError),
     /// `/proc`.
     #[error("cannot read /proc ({0}); mount it with `mount -t proc proc /proc`")]
     Proc(#[source] io::Error),
@@ -210,7 +210,7 @@ impl Builder {
         let utc_minus_boot_ns = clock::utc_minus_boot_ns();
         let seeds = match self.only {
             Some(pid) => {
-                kernel.track(pid, Tracked::Asked)?;
+                kernel.track(pid, Tracked::Matching)?;
                 line_of(pid, utc_minus_boot_ns, &kernel.hierarchy)
             }
             None => running::snapshot(&mut kernel, utc_minus_boot_ns).map_err(StartError::Proc)?,
@@ -225,8 +225,11 @@ impl Builder {
             page_size: page_size as u64,
             look_up: true,
         });
-        let narrow =
-            self.kernel.selection.kin().then(|| Box::new(Narrow::new(self.pushdown, kernel.hierarchy.clone())));
+        let narrow = self
+            .kernel
+            .selection
+            .needs_relatives()
+            .then(|| Box::new(Narrow::new(self.pushdown, kernel.hierarchy.clone())));
         if narrow.is_some() {
             table.watch_cgroups();
         }

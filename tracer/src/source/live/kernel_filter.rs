@@ -15,7 +15,7 @@ use crate::event::{Filtering, Source};
 use crate::filter::Filter;
 use crate::filter::pushdown::{CgroupFilter, Name, Pushdown, Verdict};
 use crate::kernel::error::LoadError;
-use crate::kernel::filter_maps::is_aide;
+use crate::kernel::filter_maps::is_helper;
 use crate::kernel::hierarchy::Hierarchy;
 use crate::kernel::load::Tracked;
 use crate::kernel::options::Selection;
@@ -96,7 +96,7 @@ impl Tracer {
     pub(super) fn close_filter(&mut self) -> Result<(), LoadError> {
         let Some(narrow) = &self.narrow else { return Ok(()) };
         let pushdown = narrow.pushdown.clone();
-        if pushdown.cgroups().is_some() && !self.kernel.tells_cgroups() {
+        if pushdown.cgroups().is_some() && !self.kernel.knows_cgroups() {
             self.give_up_filter("this kernel does not report control groups");
             return Ok(());
         }
@@ -231,11 +231,11 @@ fn wanted(table: &Table, pushdown: &Pushdown, subtree: Option<&Filter>) -> Vec<(
         let name = process.cgroup().map_or(Name::Unknown, |cgroup| name_in(table, cgroup));
         let by_descent = subtree.is_some_and(|subtree| subtree.follows(shown.id));
         if by_descent || pushdown.matches(&shown, process.cgroup(), name) {
-            return Some(Tracked::Asked);
+            return Some(Tracked::Matching);
         }
         let argv = shown.image.argv.as_ref();
         let runtime = argv.is_some_and(|argv| oci::read(argv).is_some() || oci::is_init(argv));
-        (runtime || shown.image.comm.as_deref().is_some_and(is_aide)).then_some(Tracked::Aide)
+        (runtime || shown.image.comm.as_deref().is_some_and(is_helper)).then_some(Tracked::Helper)
     };
     for process in table.living() {
         if let Some(what) = state(process) {
@@ -246,7 +246,7 @@ fn wanted(table: &Table, pushdown: &Pushdown, subtree: Option<&Filter>) -> Vec<(
     // By their namespaces those of containers are told from the host's.
     parents.extend([1, KTHREADD].into_iter().filter_map(|pid| Some(table.by_pid(pid)?.id())));
     for parent in parents {
-        wanted.entry(parent).or_insert(Tracked::Kin);
+        wanted.entry(parent).or_insert(Tracked::Relative);
     }
     wanted.into_iter().collect()
 }

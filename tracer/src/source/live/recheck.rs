@@ -80,7 +80,7 @@ impl Tracer {
     /// What the kernel passed over leaves no hole; its own count tells.
     pub(super) fn tell_passed_over(&mut self, now: u64) {
         self.passed_over_checked_ns = now;
-        for missing in self.passed_over.update(now, &self.kernel.untold()) {
+        for missing in self.passed_over.update(now, &self.kernel.skipped()) {
             self.outbox.push(lost_event(self.intake.gaps.skipped(&missing), now));
             self.resync.at(now);
             self.table.note_loss();
@@ -132,12 +132,12 @@ impl Tracer {
         let read = |kernel: &Kernel, pid: u32| proc::read(pid, utc_minus_boot_ns, &kernel.hierarchy);
         let mut seeds: Vec<Seed> = pids.iter().filter_map(|&pid| read(&self.kernel, pid)).collect();
         let mut next = 0;
-        while self.options.selection.kin() && next < seeds.len() {
+        while self.options.selection.needs_relatives() && next < seeds.len() {
             let parent = seeds[next].ppid;
             next += 1;
             if parent != 0 && parent != PPID_UNKNOWN && pids.insert(parent) {
                 // One that cannot be put in is like one that found no room.
-                if let Err(error) = self.kernel.track(parent, Tracked::Kin) {
+                if let Err(error) = self.kernel.track(parent, Tracked::Relative) {
                     tracing::debug!("{error}");
                 }
                 seeds.extend(read(&self.kernel, parent));

@@ -4,7 +4,7 @@ use tempfile::NamedTempFile;
 
 use super::*;
 use crate::event::Bye;
-use crate::filter::{Filter, Spec};
+use crate::filter::{Criteria, Filter, Spec};
 use crate::pipeline::{self, PipelineError, Wanted};
 use crate::sink::{Encoder as _, JsonLines, Writer};
 
@@ -156,7 +156,7 @@ fn parts_of_one_boot_are_one_recording() {
 fn filters_work_as_live_and_the_snapshot_can_be_left_out() {
     let recorded = recorded();
     let original = decode(&recorded);
-    let spec = Spec { kinds: vec![Kind::Exec], ..Spec::default() };
+    let spec = Criteria { kinds: vec![Kind::Exec], ..Criteria::default() }.into();
     let (bye, played) = play_with(&recorded, &spec, &Wanted::default());
     let execs: Vec<Event> = original.iter().filter(|event| event.kind() == Kind::Exec).map(unnumbered).collect();
     assert_eq!(played[1..played.len() - 1].iter().map(unnumbered).collect::<Vec<_>>(), execs);

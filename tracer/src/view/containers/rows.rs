@@ -42,7 +42,7 @@ fn compare(a: &Listed, b: &Listed, state: &State) -> Ordering {
 
 /// What runs, what was created, what has ended; in each, the newest first.
 fn by_state(a: &Listed, b: &Listed) -> Ordering {
-    let gone = |one: &Listed| matches!(one.state, roster::State::Exited | roster::State::Removed);
+    let gone = |one: &Listed| matches!(one.state, roster::ContainerState::Exited | roster::ContainerState::Removed);
     let rank = |one: &Listed| (gone(one), one.state);
     let since = |one: &Listed| Reverse(if gone(one) { one.ended } else { one.started.or(one.created) });
     match (gone(a), gone(b)) {

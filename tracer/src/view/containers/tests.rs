@@ -8,7 +8,7 @@ use super::draw::draw;
 use super::rows::rows;
 use super::state::{Over, Sort, State, Wish};
 use super::{Look, batch};
-use crate::analysis::roster::{Listed, Picture, State as Of};
+use crate::analysis::roster::{ContainerState, Listed, Picture};
 use crate::event::time::Timestamp;
 use crate::event::{Container, ContainerEnd, Kubernetes};
 use crate::view::glyphs::{ASCII, UNICODE};
@@ -20,7 +20,7 @@ fn at(seconds: i64) -> Timestamp {
 }
 
 /// A container of which the numbers say how it is.
-fn one(id: &str, state: Of, started: i64, (processes, execs): (u64, f64)) -> Listed {
+fn one(id: &str, state: ContainerState, started: i64, (processes, execs): (u64, f64)) -> Listed {
     Listed {
         v: 1,
         time: at(1000),
@@ -28,9 +28,9 @@ fn one(id: &str, state: Of, started: i64, (processes, execs): (u64, f64)) -> Lis
         state,
         removed: false,
         created: Some(at(started)),
-        started: Some(at(started)).filter(|_| state != Of::Created),
+        started: Some(at(started)).filter(|_| state != ContainerState::Created),
         ended: None,
-        up_ns: Some((1000 - started) as u64 * S as u64).filter(|_| state == Of::Running),
+        up_ns: Some((1000 - started) as u64 * S as u64).filter(|_| state == ContainerState::Running),
         processes,
         processes_ever: processes + 40,
         execs_ever: 12,
@@ -40,7 +40,7 @@ fn one(id: &str, state: Of, started: i64, (processes, execs): (u64, f64)) -> Lis
 }
 
 fn ended(id: &str, at_seconds: i64, code: Option<u8>, signal: Option<&str>) -> Listed {
-    let mut gone = one(id, Of::Exited, at_seconds - 3, (0, 0.0));
+    let mut gone = one(id, ContainerState::Exited, at_seconds - 3, (0, 0.0));
     let end =
         ContainerEnd { code, signal: signal.map(Into::into), lifetime_ns: Some(2_700_000_000), ..Default::default() };
     gone.container.end = Some(end);
@@ -49,17 +49,17 @@ fn ended(id: &str, at_seconds: i64, code: Option<u8>, signal: Option<&str>) -> L
 }
 
 fn picture() -> Picture {
-    let mut web = one(&"0123456789abcdef".repeat(4), Of::Running, 100, (12, 1234.5));
+    let mut web = one(&"0123456789abcdef".repeat(4), ContainerState::Running, 100, (12, 1234.5));
     web.container.name = Some("web".into());
     web.container.image = Some("docker.io/library/nginx:1.27-with-a-tag-that-is-longer-than-anybody-reads".into());
     (web.container.engine, web.container.runtime) = (Some("docker".into()), Some("runc".into()));
     web.container.args = Some(["nginx", "-g", "daemon off;"].iter().collect());
-    let mut pod = one(&"fedcba9876543210".repeat(4), Of::Running, 900, (1, 0.5));
+    let mut pod = one(&"fedcba9876543210".repeat(4), ContainerState::Running, 900, (1, 0.5));
     (pod.container.engine, pod.container.name) = (Some("containerd".into()), Some("api".into()));
     let kubernetes =
         Kubernetes { pod: Some("api-7d4".into()), namespace: Some("shop".into()), ..Kubernetes::default() };
     pod.container.kubernetes = Some(kubernetes);
-    let mut evil = one("evil\x1b[31m", Of::Created, 950, (1, 0.0));
+    let mut evil = one("evil\x1b[31m", ContainerState::Created, 950, (1, 0.0));
     evil.container.engine = Some("runc".into());
     let containers = vec![
         ended("old", 300, Some(0), None),

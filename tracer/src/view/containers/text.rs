@@ -70,7 +70,9 @@ fn rate(one: &Listed) -> String {
 
 fn status(one: &Listed) -> String {
     match one.state {
-        roster::State::Exited => one.status().map_or_else(|| "?".into(), |status| escape::text(&status).into_owned()),
+        roster::ContainerState::Exited => {
+            one.status().map_or_else(|| "?".into(), |status| escape::text(&status).into_owned())
+        }
         _ => "-".into(),
     }
 }
@@ -110,12 +112,12 @@ impl<'a> Columns<'a> {
 
     /// A row.
     pub(super) fn row(&self, one: &Listed) -> Line {
-        let gone = matches!(one.state, roster::State::Exited | roster::State::Removed);
+        let gone = matches!(one.state, roster::ContainerState::Exited | roster::ContainerState::Removed);
         self.line(|column| {
             let role = match column.name {
                 "EXIT" if one.failed() => Role::Bad,
                 _ if gone => Role::Dim,
-                "STATE" if one.state == roster::State::Running => Role::Good,
+                "STATE" if one.state == roster::ContainerState::Running => Role::Good,
                 "STATE" => Role::Notice,
                 _ => Role::Plain,
             };
@@ -147,12 +149,18 @@ pub(super) fn nothing(picture: &Picture, state: &State) -> Line {
 
 /// What stands above the table.
 pub(super) fn summary(picture: &Picture, state: &State, look: &Look) -> Line {
-    let count = |wanted: roster::State| picture.containers.iter().filter(|one| one.state == wanted).count() as u64;
+    let count =
+        |wanted: roster::ContainerState| picture.containers.iter().filter(|one| one.state == wanted).count() as u64;
     let mut line = Line::new().with(Role::Heading, "tracer containers");
     line.push(Role::Plain, &format!(" - {}, ", clock(picture.time, look)));
-    line.push(Role::Heading, &units::count(count(roster::State::Running)));
+    line.push(Role::Heading, &units::count(count(roster::ContainerState::Running)));
     line.push(Role::Plain, " running");
-    for state in [roster::State::Paused, roster::State::Created, roster::State::Exited, roster::State::Removed] {
+    for state in [
+        roster::ContainerState::Paused,
+        roster::ContainerState::Created,
+        roster::ContainerState::Exited,
+        roster::ContainerState::Removed,
+    ] {
         let many = count(state);
         if many > 0 {
             line.push(Role::Plain, &format!(", {} {}", units::count(many), state.name()));

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use tracer::analysis::roster::{Listed, State};
+use tracer::analysis::roster::{ContainerState, Listed};
 
 use crate::support::engines::{Docker, Engine as _, Runtime, no_docker, no_runc};
 use crate::support::{BOUND, Case, Guarded, Need, Stream, case, command, open_directory, proc, run_bounded};
@@ -107,20 +107,20 @@ fn of_runc() {
     run(&["run", "--detach", "--bundle", &bundle, &there], 0);
     let state: Value = serde_json::from_str(&run(&["state", &there], 0)).unwrap();
     let pid = state["pid"].as_u64().unwrap() as u32;
-    let running = table.until(&there, |one| one.state == State::Running && one.processes == 1);
+    let running = table.until(&there, |one| one.state == ContainerState::Running && one.processes == 1);
     assert!(ms_apart(&running, born_ns(pid)) < 20, "{running:?}");
     assert_eq!((running.runtime().as_deref(), running.execs_ever), (Some("runc"), 1));
     let script = "/bin/true; /bin/true; /bin/true; exit 3";
     let bundle = runtime.bundle(&other, &["/bin/sh", "-c", script]).display().to_string();
     run(&["run", "--bundle", &bundle, &other], 3);
-    let ended = table.until(&other, |one| one.state == State::Exited && one.removed);
+    let ended = table.until(&other, |one| one.state == ContainerState::Exited && one.removed);
     assert_eq!((ended.status().as_deref(), ended.failed(), ended.processes), (Some("3"), true, 0));
     assert_eq!(ended.execs_ever, 4, "the shell and what it runs");
     let lines = table.lines_of(&other);
     let told: f64 = lines.iter().map(|one| one.execs_per_second * one.interval_ns as f64 / 1e9).sum();
     assert!((told - 4.0).abs() < 0.1, "each exec is in the rate of one interval: {told}");
     run(&["delete", "--force", &there], 0);
-    let killed = table.until(&there, |one| one.state == State::Exited && one.removed);
+    let killed = table.until(&there, |one| one.state == ContainerState::Exited && one.removed);
     assert_eq!(killed.status().as_deref(), Some("SIGKILL"));
     table.until(&other, |one| one.time >= killed.time);
     table.stop();
@@ -155,7 +155,7 @@ fn of_docker() {
     let place = open_directory();
     let output = place.path().join("table");
     let table = Table::start(&output);
-    let first = table.until(&id, |one| one.state == State::Running && one.processes == 1);
+    let first = table.until(&id, |one| one.state == ContainerState::Running && one.processes == 1);
     let called = (first.container.name.as_deref(), first.container.image.as_deref());
     assert_eq!(called, (Some("is-there"), docker.image()), "in its first line");
     assert_eq!(first.runtime().as_deref(), Some("docker"));
@@ -166,13 +166,13 @@ fn of_docker() {
     assert_eq!((row[0], row[1], row[3], row[4]), (&id[..12], "running", "1", "1"), "{text}");
     assert!(row.contains(&"is-there") && row.contains(&"tracer-test"), "{text}");
     run(&["exec", "is-there", "/bin/true"]);
-    assert_eq!(table.until(&id, |one| one.execs_ever == 1 && one.processes == 1).state, State::Running);
+    assert_eq!(table.until(&id, |one| one.execs_ever == 1 && one.processes == 1).state, ContainerState::Running);
     run(&["stop", "--time", "0", "is-there"]);
-    let stopped = table.until(&id, |one| one.state == State::Exited);
+    let stopped = table.until(&id, |one| one.state == ContainerState::Exited);
     assert_eq!(stopped.status().as_deref(), Some("SIGKILL"));
     // The same container again.
     run(&["start", "is-there"]);
-    let again = table.until(&id, |one| one.state == State::Running && one.time > stopped.time);
+    let again = table.until(&id, |one| one.state == ContainerState::Running && one.time > stopped.time);
     assert!(again.started > stopped.started && again.container.end.is_none(), "{again:?}");
     assert_eq!(again.container.name.as_deref(), Some("is-there"));
     run(&["rm", "--force", "is-there"]);

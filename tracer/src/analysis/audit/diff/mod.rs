@@ -1,7 +1,7 @@
-//! What is another in one start of a container than in another: which commands are new, gone, changed or slower.
+//! The differences between two starts of a container: which commands are new, gone, changed or slower.
 //!
-//! Commands are held against each other by what they do and by where they stand in the tree, never by pid (`pair.rs`);
-//! names that are made up anew each time do not count (`words.rs`).
+//! Commands are matched by role and by place in the tree, never by pid (`pair.rs`). Values that are regenerated on each
+//! run are ignored (`words.rs`).
 
 mod pair;
 mod words;
@@ -20,29 +20,29 @@ use crate::record::text::Arguments;
 /// Version of the shape of [`Diff`].
 const VERSION: u32 = 1;
 
-/// A time is called slower or faster if it differs by so much at least, in nanoseconds …
+/// Smallest difference of two times that counts as slower or faster, in nanoseconds.
 pub const NOTABLE_NS: u64 = 10_000_000;
 
-/// … and the longer one is so many times as long as the shorter one at least.
+/// Smallest ratio of the longer to the shorter time that counts as slower or faster.
 pub const NOTABLE_RATIO: f64 = 1.5;
 
-/// Two starts, held against each other.
+/// A comparison of two starts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Diff {
     /// Version of this shape, 1.
     pub v: u32,
-    /// True if nothing differs but times.
+    /// True if only times differ.
     pub same: bool,
     /// The first start.
     pub a: Side,
     /// The second start.
     pub b: Side,
-    /// Time from the begin until it was ready, where both became ready.
+    /// Time from the begin until the container was ready, if both became ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total: Option<Time>,
-    /// What is another about the container itself.
+    /// Differences of the container itself.
     pub container: Vec<Fact>,
-    /// Every command of both: the steps in their order, then what else ran.
+    /// Every command of both starts: the steps in order, then the others.
     pub commands: Vec<Command>,
 }
 
@@ -53,18 +53,18 @@ pub struct Side {
     pub container: Container,
     /// When it began.
     pub began: Timestamp,
-    /// Time until it was ready; absent if it never was.
+    /// Time until it was ready. Absent if it never was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total_ns: Option<u64>,
-    /// True if something may be missing of it.
+    /// True if something may be missing in it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub incomplete: bool,
 }
 
-/// What is another about the container itself. Absent is what is not known.
+/// A difference of the container itself. Unknown values are absent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Fact {
-    /// What it is.
+    /// What differs.
     pub what: Property,
     /// In the first start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -74,7 +74,7 @@ pub struct Fact {
     pub b: Option<Arc<str>>,
 }
 
-/// What is compared of a container.
+/// The compared properties of a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Property {
@@ -89,7 +89,7 @@ pub enum Property {
 }
 
 impl Property {
-    /// The name it has in JSON.
+    /// Returns its JSON name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Image => "image",
@@ -100,7 +100,7 @@ impl Property {
     }
 }
 
-/// What differs about a command.
+/// The kinds of difference of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Change {
@@ -108,7 +108,7 @@ pub enum Change {
     New,
     /// It ran in the first start only.
     Gone,
-    /// Its arguments; made-up names in them (ids, temporary files, descriptors) do not count.
+    /// Its arguments. Regenerated names in them (ids, temporary files, descriptors) are ignored.
     Argv,
     /// Its user.
     User,
@@ -118,59 +118,59 @@ pub enum Change {
     Count,
     /// How it ended.
     Status,
-    /// Where it stands in the tree.
+    /// Its place in the tree.
     Place,
 }
 
-/// A command of one of the starts or of both.
+/// A command of one or both starts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Command {
-    /// What differs; nothing if it is the same but for its time.
+    /// What differs. Empty if at most its time differs.
     pub changes: Vec<Change>,
-    /// What it does; absent for what is no step of the way to the entrypoint.
+    /// Its role. Absent if it is no step on the way to the entrypoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<Role>,
     /// In the first start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub a: Option<Told>,
+    pub a: Option<Runs>,
     /// In the second start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub b: Option<Told>,
+    pub b: Option<Runs>,
     /// Where its arguments differ.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub words: Vec<Words>,
-    /// Its time, where both are known and it ran as often.
+    /// Its time, if both are known and it ran equally often.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time: Option<Time>,
 }
 
 impl Command {
-    /// It is of the second start, or else of the first.
-    pub fn told(&self) -> Option<&Told> {
+    /// Returns its runs in the second start, or else in the first.
+    pub fn runs(&self) -> Option<&Runs> {
         self.b.as_ref().or(self.a.as_ref())
     }
 
-    /// True for a time that is notably longer or shorter.
+    /// Returns whether it was notably slower or faster.
     pub fn pace(&self) -> Option<Pace> {
         self.time.and_then(|time| time.pace)
     }
 }
 
-/// A command in one start.
+/// The runs of a command in one start.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Told {
+pub struct Runs {
     /// How often it ran.
     pub count: u64,
-    /// Of a step: time until the next step began. Else: time until it ended, of all of them together.
+    /// For a step: time until the next step began. Otherwise: time until exit, summed over all runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_ns: Option<u64>,
-    /// Where it stands in the tree: from the next step above it (or the topmost that is known) down to itself.
+    /// Its place in the tree: from the next step above it (or the topmost known process) down to itself.
     pub path: Vec<Arc<str>>,
-    /// One of them: the first that failed, or else the first.
+    /// One of the runs: the first that failed, or else the first.
     pub ran: Ran,
 }
 
-/// Arguments that stand in one and not in the other, at one place. As they were, made-up names included.
+/// Arguments at one place that differ, unchanged, with regenerated names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Words {
     /// Those of the first start.
@@ -179,35 +179,35 @@ pub struct Words {
     pub b: Arguments,
 }
 
-/// Which way a time is notable.
+/// Whether a time is notably longer or shorter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Pace {
-    /// It took at least half as long again, and at least 10 ms more.
+    /// The second took at least 1.5 times as long and 10 ms more.
     Slower,
-    /// The first took at least half as long again, and at least 10 ms more.
+    /// The first took at least 1.5 times as long and 10 ms more.
     Faster,
 }
 
 /// A time in both starts.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Time {
-    /// In the first, nanoseconds.
+    /// In the first, in nanoseconds.
     pub a_ns: u64,
-    /// In the second, nanoseconds.
+    /// In the second, in nanoseconds.
     pub b_ns: u64,
-    /// How much more it is in the second, nanoseconds.
+    /// The second minus the first, in nanoseconds.
     pub more_ns: i64,
-    /// How many times as much it is; absent if the first is 0.
+    /// The second divided by the first. Absent if the first is 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ratio: Option<f64>,
-    /// Whether that is notable.
+    /// Whether the difference is notable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pace: Option<Pace>,
 }
 
 impl Time {
-    /// Two times.
+    /// Compares two times.
     pub fn new(a_ns: u64, b_ns: u64) -> Self {
         let (less, more) = (a_ns.min(b_ns), a_ns.max(b_ns));
         let notable = more - less >= NOTABLE_NS && more as f64 >= less as f64 * NOTABLE_RATIO;
@@ -223,7 +223,7 @@ impl Time {
 }
 
 impl Diff {
-    /// Holds two starts against each other.
+    /// Compares two starts.
     pub fn new(a: &Start, b: &Start) -> Self {
         let container = facts(a, b);
         let commands = pair::commands(a, b);
@@ -250,7 +250,7 @@ impl Side {
     }
 }
 
-/// Its image and what made it, where both are known; and whether it became ready.
+/// Compares image, engine and runtime where both are known, and whether the container became ready.
 fn facts(a: &Start, b: &Start) -> Vec<Fact> {
     let ready = |start: &Start| Some(Arc::from(if start.ready.is_some() { "yes" } else { "no" }));
     let of = |start: &Start| {

@@ -1,7 +1,7 @@
-//! Which command of one start is which of the other.
+//! Pairs the commands of one start with those of another.
 //!
-//! Steps are held against each other in their order, by what they do. All else by its place in the tree: below which step or
-//! which programs it ran. Where several are alike they are one, with their number.
+//! Steps are matched in order, by role. Other commands are matched by place in the tree: the steps or programs above them.
+//! Equal commands form one group with a count.
 
 use std::sync::Arc;
 
@@ -9,12 +9,12 @@ use rustc_hash::FxHashMap;
 use similar::{Algorithm, DiffTag, capture_diff_slices, get_diff_ratio};
 
 use super::words::Names;
-use super::{Change, Command, Time, Told, Words};
+use super::{Change, Command, Runs, Time, Words};
 use crate::analysis::audit::role;
 use crate::analysis::audit::{Ran, Start};
 use crate::record::text::Arguments;
 
-/// What makes one command another.
+/// What distinguishes commands.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
     path: Vec<Arc<str>>,
@@ -24,14 +24,14 @@ struct Key {
     uid: Option<u32>,
 }
 
-/// Runs that are alike.
+/// Equal runs.
 #[derive(Clone, Debug)]
 struct Group<'a> {
     key: Key,
     runs: Vec<&'a Ran>,
 }
 
-/// All commands of both.
+/// Returns all commands of both starts.
 pub(super) fn commands(a: &Start, b: &Start) -> Vec<Command> {
     let (a, b) = (Sorted::of(a), Sorted::of(b));
     let mut out = steps(&a.steps, &b.steps);
@@ -39,11 +39,11 @@ pub(super) fn commands(a: &Start, b: &Start) -> Vec<Command> {
     out
 }
 
-/// A start's commands with what they are known by.
+/// The commands of a start with their keys.
 struct Sorted<'a> {
-    /// One by one.
+    /// One group per step.
     steps: Vec<Group<'a>>,
-    /// Those that are alike together.
+    /// One group per distinct key.
     others: Vec<Group<'a>>,
 }
 
@@ -52,7 +52,7 @@ impl<'a> Sorted<'a> {
         let names = Names::of(start);
         let all: Vec<&Ran> = start.steps.iter().chain(&start.others).collect();
         let group = |ran: &'a Ran| {
-            // The arguments of what exec'd nothing are its creator's.
+            // A process that exec'd nothing has its creator's arguments.
             let argv = if ran.execed { names.argv(ran) } else { Vec::new() };
             let exe = names.exe(ran).filter(|_| ran.execed);
             Group { key: Key { path: path(ran, &all), execed: ran.execed, argv, exe, uid: ran.uid }, runs: vec![ran] }
@@ -71,11 +71,11 @@ impl<'a> Sorted<'a> {
     }
 }
 
-/// From the next step above it down to itself.
+/// Returns the labels from the next step above a run down to itself.
 fn path(ran: &Ran, all: &[&Ran]) -> Vec<Arc<str>> {
     let mut path = vec![label(ran)];
     let mut here = ran;
-    // Each next one began before: that comes to an end.
+    // This ends: each next run began earlier.
     while here.role.is_none()
         && let Some(above) = all
             .iter()
@@ -89,7 +89,7 @@ fn path(ran: &Ran, all: &[&Ran]) -> Vec<Arc<str>> {
     path
 }
 
-/// What a command is called: what it does, or else its program.
+/// Returns the label of a command: its role, or else its program.
 fn label(ran: &Ran) -> Arc<str> {
     match (ran.role, ran.argv.as_ref().filter(|_| ran.execed).and_then(Arguments::first)) {
         (Some(role), _) => role.name().into(),
@@ -98,15 +98,15 @@ fn label(ran: &Ran) -> Arc<str> {
     }
 }
 
-/// Steps in their order: first by what they do and run, what is left by what they do.
+/// Pairs steps in order: first by role and program, then the rest by role.
 fn steps(a: &[Group<'_>], b: &[Group<'_>]) -> Vec<Command> {
-    let known_by = |group: &Group<'_>| {
+    let key = |group: &Group<'_>| {
         let ran = group.runs[0];
         let program = group.key.argv.first().map(|argv0| role::program(argv0).to_owned());
         (ran.role, ran.execed, program.or_else(|| ran.comm.as_deref().map(ToOwned::to_owned)))
     };
     let role = |group: &Group<'_>| group.runs[0].role;
-    let keys = [a, b].map(|side| side.iter().map(known_by).collect::<Vec<_>>());
+    let keys = [a, b].map(|side| side.iter().map(key).collect::<Vec<_>>());
     let mut out = Vec::new();
     for op in capture_diff_slices(Algorithm::Myers, &keys[0], &keys[1]) {
         let (tag, of_a, of_b) = op.as_tag_tuple();
@@ -129,22 +129,22 @@ fn steps(a: &[Group<'_>], b: &[Group<'_>]) -> Vec<Command> {
     out
 }
 
-/// What else ran: first what is the same, then what is the same elsewhere in the tree, then what is most alike at the same place.
+/// Pairs other commands: first equal ones, then equal ones elsewhere in the tree, then similar ones at the same place.
 fn others(a: &[Group<'_>], b: &[Group<'_>]) -> Vec<Command> {
     let mut partner: Vec<Option<usize>> = vec![None; a.len()];
     let mut free = vec![true; b.len()];
     let here = |a: &Key, b: &Key| (a == b).then_some(1.0);
     let elsewhere = |a: &Key, b: &Key| (a.path.last() == b.path.last() && same_but_place(a, b)).then_some(1.0);
     let alike = |a: &Key, b: &Key| (a.path == b.path && a.execed == b.execed).then(|| likeness(a, b));
-    let ways: [fn(&Key, &Key) -> Option<f32>; 3] = [here, elsewhere, alike];
-    for way in ways {
+    let scores: [fn(&Key, &Key) -> Option<f32>; 3] = [here, elsewhere, alike];
+    for score in scores {
         for (i, group) in a.iter().enumerate() {
             if partner[i].is_some() {
                 continue;
             }
             let fitting = b.iter().enumerate().filter(|(j, _)| free[*j]);
-            let fitting = fitting.filter_map(|(j, other)| Some((way(&group.key, &other.key)?, j)));
-            // The first of those that are alike most.
+            let fitting = fitting.filter_map(|(j, other)| Some((score(&group.key, &other.key)?, j)));
+            // The first of the most similar.
             let best = fitting.reduce(|best, next| if next.0 > best.0 { next } else { best });
             if let Some((_, j)) = best {
                 (partner[i], free[j]) = (Some(j), false);
@@ -164,13 +164,13 @@ fn same_but_place(a: &Key, b: &Key) -> bool {
     Key { path: b.path.clone(), ..a.clone() } == *b
 }
 
-/// How much two lists of arguments have in common, 1 for all.
+/// Returns the similarity of two argument lists, 1 for equal lists.
 fn likeness(a: &Key, b: &Key) -> f32 {
     get_diff_ratio(&capture_diff_slices(Algorithm::Myers, &a.argv, &b.argv), a.argv.len(), b.argv.len())
 }
 
 fn pair(a: &Group<'_>, b: &Group<'_>) -> Command {
-    let (of_a, of_b) = (told(a), told(b));
+    let (of_a, of_b) = (runs(a), runs(b));
     let status = status(a).zip(status(b));
     let differs = [
         (Change::Argv, a.key.argv != b.key.argv),
@@ -191,23 +191,23 @@ fn pair(a: &Group<'_>, b: &Group<'_>) -> Command {
 }
 
 fn gone(group: &Group<'_>) -> Command {
-    Command { changes: vec![Change::Gone], ..alone(told(group)) }
+    Command { changes: vec![Change::Gone], ..alone(runs(group)) }
 }
 
 fn new(group: &Group<'_>) -> Command {
-    let mut command = Command { changes: vec![Change::New], ..alone(told(group)) };
+    let mut command = Command { changes: vec![Change::New], ..alone(runs(group)) };
     std::mem::swap(&mut command.a, &mut command.b);
     command
 }
 
-/// Of the first start.
-fn alone(told: Told) -> Command {
-    Command { changes: Vec::new(), role: told.ran.role, a: Some(told), b: None, words: Vec::new(), time: None }
+/// Returns a command of the first start only.
+fn alone(runs: Runs) -> Command {
+    Command { changes: Vec::new(), role: runs.ran.role, a: Some(runs), b: None, words: Vec::new(), time: None }
 }
 
-fn told(group: &Group<'_>) -> Told {
+fn runs(group: &Group<'_>) -> Runs {
     let time = |ran: &&Ran| ran.took_ns.or(ran.lasted_ns);
-    Told {
+    Runs {
         count: group.runs.len() as u64,
         time_ns: group.runs.iter().map(time).sum(),
         path: group.key.path.clone(),
@@ -215,7 +215,7 @@ fn told(group: &Group<'_>) -> Told {
     }
 }
 
-/// The first that failed, or else the first.
+/// Returns the first run that failed, or else the first run.
 fn worst<'a>(group: &Group<'a>) -> &'a Ran {
     group
         .runs
@@ -224,7 +224,7 @@ fn worst<'a>(group: &Group<'a>) -> &'a Ran {
         .unwrap_or(&group.runs[0])
 }
 
-/// How the worst of a group ended; that none failed is known only once all have ended.
+/// Returns how the worst run of a group ended. `None` if no run failed and not all have ended.
 fn status<'a>(group: &Group<'a>) -> Option<(Option<u8>, Option<&'a str>)> {
     let end = |ran: &'a Ran| (ran.code, ran.signal.as_deref());
     let failed_or_ended = |end: &(Option<u8>, Option<&str>)| *end != (None, None);
@@ -233,7 +233,7 @@ fn status<'a>(group: &Group<'a>) -> Option<(Option<u8>, Option<&'a str>)> {
     Some(worst).filter(failed_or_ended).filter(|_| all)
 }
 
-/// Where the arguments differ, as they were.
+/// Returns where the arguments differ, unchanged.
 fn words(a: &Group<'_>, b: &Group<'_>) -> Vec<Words> {
     let raw = |group: &Group<'_>, range: std::ops::Range<usize>| {
         group.runs[0].argv.iter().flatten().skip(range.start).take(range.len()).collect()

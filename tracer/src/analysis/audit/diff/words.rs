@@ -1,24 +1,24 @@
-//! Arguments without what is made up anew for each start: ids of containers, other random ids, temporary names, descriptors,
-//! pids. Two words that differ in such only are the same.
+//! Arguments without the values that each start regenerates: container ids, other random ids, temporary names, descriptors,
+//! pids. Two arguments that differ only in these are equal.
 //!
-//! What people wrote themselves (the client's arguments and those of what runs inside) is taken at its word, but for the
-//! container's id and name and for temporary names.
+//! Arguments that people wrote are compared as they are: those of the client and of programs in the container. There only
+//! the container's id and name and temporary names are replaced.
 
 use rustc_hash::FxHashSet;
 
 use crate::analysis::audit::role::{self, Role};
-use crate::analysis::audit::{Ran, Start, Tie};
+use crate::analysis::audit::{Evidence, Ran, Start};
 
-/// A random id has so many hexadecimal digits at least: engines show the first 12 of 64.
+/// Smallest number of hexadecimal digits of a random id. Engines show the first 12 of 64.
 const ID: usize = 12;
 
 /// The shape of a UUID, as lengths of hexadecimal digits with `-` between them.
 const UUID: [usize; 5] = [8, 4, 4, 4, 12];
 
-/// What parts a word into pieces.
-const PARTING: [char; 9] = ['/', '=', ':', ',', '@', ';', ' ', '\'', '"'];
+/// The separators that split an argument into pieces.
+const SEPARATORS: [char; 9] = ['/', '=', ':', ',', '@', ';', ' ', '\'', '"'];
 
-/// The names that are made up in a start.
+/// The values that a start generates.
 #[derive(Debug)]
 pub(super) struct Names<'a> {
     id: &'a str,
@@ -31,7 +31,7 @@ impl<'a> Names<'a> {
         Self { id: &start.container.id, pids }
     }
 
-    /// The arguments of a command, with a sign for each made-up name.
+    /// Returns the arguments of a command with a placeholder for each generated value.
     pub(super) fn argv(&self, ran: &Ran) -> Vec<String> {
         let argv: Vec<&str> = ran.argv.iter().flatten().collect();
         let own = is_own(ran);
@@ -43,7 +43,7 @@ impl<'a> Names<'a> {
         words
     }
 
-    /// … and its executable.
+    /// Returns its executable, likewise.
     pub(super) fn exe(&self, ran: &Ran) -> Option<String> {
         ran.exe.as_ref().map(|exe| self.word(exe, None, is_own(ran)))
     }
@@ -60,8 +60,8 @@ impl<'a> Names<'a> {
         let mut out = String::with_capacity(word.len());
         // The two pieces before this one, the nearer one first.
         let mut last = ["", ""];
-        for piece in word.split_inclusive(PARTING) {
-            let text = piece.trim_end_matches(PARTING);
+        for piece in word.split_inclusive(SEPARATORS) {
+            let text = piece.trim_end_matches(SEPARATORS);
             out.push_str(&self.piece(text, last, own));
             out.push_str(&piece[text.len()..]);
             last = [text, last[0]];
@@ -72,7 +72,7 @@ impl<'a> Names<'a> {
     fn piece(&self, text: &str, [last, before]: [&str; 2], own: bool) -> String {
         let is_number = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
         if last.ends_with("sha256") {
-            // A digest says what it is the digest of.
+            // A digest identifies its content, so it stays.
             text.into()
         } else if text == self.id {
             "<container>".into()
@@ -80,14 +80,14 @@ impl<'a> Names<'a> {
             "<pid>".into()
         } else if last == "fd" && is_number && (matches!(before, "self" | "dev") || before.parse::<u32>().is_ok()) {
             "<fd>".into()
-        } else if last == "tmp" && matches!(before, "" | "var") && looks_made_up(text) {
+        } else if last == "tmp" && matches!(before, "" | "var") && looks_generated(text) {
             "<tmp>".into()
         } else {
             self.ids(text, own)
         }
     }
 
-    /// Without the random ids in it.
+    /// Replaces the random ids in a piece.
     fn ids(&self, text: &str, own: bool) -> String {
         let mut out = String::with_capacity(text.len());
         let mut rest = text;
@@ -113,16 +113,17 @@ impl<'a> Names<'a> {
     }
 }
 
-/// People wrote it themselves: what they ask for, and what runs inside.
+/// Returns true for commands that people wrote: the client's, and those in the container.
 fn is_own(ran: &Ran) -> bool {
     match ran.role {
         Some(role) => matches!(role, Role::Client | Role::Entrypoint | Role::FirstChild),
-        None => ran.tie == Tie::Container,
+        None => ran.tie == Evidence::Container,
     }
 }
 
-/// The word with the container's name, which is for whoever asks for it to give and of no consequence; and what of that word
-/// stands before the name.
+/// Returns the index of the argument with the container's name, and the prefix before the name.
+///
+/// The client chooses the name, and it has no consequences.
 fn name(ran: &Ran, argv: &[&str]) -> Option<(usize, &'static str)> {
     let option = match ran.role {
         Some(Role::Client) => "--name",
@@ -133,7 +134,7 @@ fn name(ran: &Ran, argv: &[&str]) -> Option<(usize, &'static str)> {
     if argv[at] == option { (at + 1 < argv.len()).then_some((at + 1, "")) } else { Some((at, "--name=")) }
 }
 
-/// Length of a UUID that a text begins with.
+/// Returns the length of the UUID that a text begins with.
 fn uuid(text: &str) -> Option<usize> {
     let mut rest = text;
     for (i, length) in UUID.into_iter().enumerate() {
@@ -147,8 +148,9 @@ fn uuid(text: &str) -> Option<usize> {
     Some(text.len() - rest.len())
 }
 
-/// A temporary name, as `mktemp`, Python, Go and others make them up: `tmp.x8Kq0a2LzP`, `tmpv3_ab12`, `build871623`, `ccS0j5KT.s`.
-fn looks_made_up(name: &str) -> bool {
+/// Returns true for temporary names of `mktemp`, Python, Go and others: `tmp.x8Kq0a2LzP`, `tmpv3_ab12`, `build871623`,
+/// `ccS0j5KT.s`.
+fn looks_generated(name: &str) -> bool {
     let class = |b: u8| match b {
         b'0'..=b'9' => 0,
         b'a'..=b'z' => 1,
@@ -175,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn made_up_names_have_a_sign() {
+    fn generated_values_become_placeholders() {
         for (word, before, plain) in [
             (HEX, None, "<container>"),
             ("06393b042233", None, "<container>"),
@@ -197,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn what_means_something_stays() {
+    fn meaningful_arguments_stay() {
         for word in [
             "web@sha256:06393b042233115a61066e07b132837ee9497a1fe807e8c0dc482c039b6aaacd",
             "/tmp/demo/socket",
@@ -217,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn what_people_wrote_is_taken_at_its_word() {
+    fn arguments_that_people_wrote_stay() {
         for word in ["0123456789ab", "4711", "1b2c3d4e-0a1b-2c3d-4e5f-0123456789ab"] {
             assert_eq!(names().word(word, None, true), word);
         }

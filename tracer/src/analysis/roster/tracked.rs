@@ -1,12 +1,12 @@
-//! What is known of one container.
+//! The tracked facts of one container.
 
-use super::listed::{Listed, State, VERSION};
+use super::listed::{ContainerState, Listed, VERSION};
 use crate::enrich::path;
 use crate::event::id::TICK_NS;
 use crate::event::time::Timestamp;
 use crate::event::{Container, ContainerEnd, Event, Kubernetes, Process, ProcessContainer};
 
-/// A point in time by both clocks: the wall clock may be set, and durations come from the boot clock.
+/// A point in time by both clocks. The wall clock may be set, so durations come from the boot clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Moment {
     pub(super) boot_ns: u64,
@@ -14,8 +14,9 @@ pub(super) struct Moment {
 }
 
 impl Moment {
-    /// When an event happened. A line of the snapshot has no time of the boot clock, but its process has a start by both;
-    /// lines that frame a stream have neither.
+    /// Returns when an event happened.
+    ///
+    /// A snapshot event has no boot time, but its process has a start time by both clocks. `hello` and `bye` have neither.
     pub(super) fn of(event: &Event) -> Option<Self> {
         let of_snapshot = || {
             let start = Self::of_snapshot(event.process.as_ref()?)?;
@@ -25,40 +26,41 @@ impl Moment {
         Some(Self { boot_ns, time: event.time })
     }
 
-    /// When the process of an event of this moment started.
+    /// Returns when the process of an event at this moment started.
     pub(super) fn of_start(self, process: &Process) -> Option<Self> {
         let time = process.start_time?;
         Some(Self { boot_ns: self.boot_ns.saturating_add_signed(time.0 - self.time.0), time })
     }
 
-    /// When a process of the snapshot started: its id has the time of the boot clock.
+    /// Returns when a process of the snapshot started. Its id holds the boot time.
     pub(super) fn of_snapshot(process: &Process) -> Option<Self> {
         Some(Self { boot_ns: process.id.start_ticks() * TICK_NS, time: process.start_time? })
     }
 }
 
-/// A container, from when it was first heard of.
+/// A container since its first event.
 #[derive(Debug)]
-pub(super) struct Life {
+pub(super) struct Tracked {
     container: Container,
-    state: State,
+    state: ContainerState,
     removed: bool,
     created: Option<Timestamp>,
     started: Option<Moment>,
     ended: Option<Moment>,
+    /// Processes in it now.
     now: u64,
+    /// Processes that were ever in it.
     ever: u64,
     execs_ever: u64,
-    /// Of the interval of that number.
+    /// The number of an interval, and the execs in it.
     execs: (u64, u64),
 }
 
-impl Life {
-    /// One of which a line tells.
+impl Tracked {
     pub(super) fn new(container: Container) -> Self {
         Self {
             container,
-            state: State::default(),
+            state: ContainerState::default(),
             removed: false,
             created: None,
             started: None,
@@ -70,7 +72,7 @@ impl Life {
         }
     }
 
-    /// A process is in it by its cgroup, which tells what made it.
+    /// Takes in the cgroup of one of its processes, which names the engine.
     pub(super) fn learn_cgroup(&mut self, process: &Process) {
         let Some(cgroup) = process.cgroup.as_ref().filter(|_| self.container.cgroup.is_empty()) else { return };
         self.container.cgroup = cgroup.clone();
@@ -81,7 +83,7 @@ impl Life {
         }
     }
 
-    /// What the line of a process in it says. Nothing that was known is forgotten.
+    /// Takes in the names from an event of one of its processes. Keeps what was known before.
     pub(super) fn learn_names(&mut self, shown: &ProcessContainer) {
         let known = &mut self.container;
         known.name = known.name.take().or_else(|| shown.name.clone());
@@ -92,7 +94,7 @@ impl Life {
         }
     }
 
-    /// What a line about it says. Nothing that was known is forgotten.
+    /// Takes in an event about the container. Keeps what was known before.
     pub(super) fn learn(&mut self, about: &Container) {
         let known = std::mem::replace(&mut self.container, about.clone());
         let now = &mut self.container;
@@ -109,8 +111,8 @@ impl Life {
         now.end = known.end;
     }
 
-    /// It was made. True if another of this id had ended before.
-    pub(super) fn begin_anew(&mut self, at: Moment) -> bool {
+    /// Takes in its creation. Returns true if an ended container had the same id.
+    pub(super) fn create(&mut self, at: Moment) -> bool {
         let again = self.is_gone();
         if again {
             let container = Container { end: None, ..self.container.clone() };
@@ -121,26 +123,26 @@ impl Life {
     }
 
     pub(super) fn start(&mut self, at: Moment) {
-        self.state = State::Running;
+        self.state = ContainerState::Running;
         self.started = Some(at);
     }
 
-    /// It ran before, and this is when one of its processes was born.
-    pub(super) fn found_running(&mut self, born: Option<Moment>) {
+    /// Marks it as running. `forked` is the fork of one of its processes.
+    pub(super) fn found_running(&mut self, forked: Option<Moment>) {
         if !self.is_gone() {
-            self.state = State::Running;
+            self.state = ContainerState::Running;
         }
-        self.started = match (self.started, born) {
+        self.started = match (self.started, forked) {
             (Some(one), Some(other)) => Some(one.min(other)),
             (one, other) => one.or(other),
         };
     }
 
     pub(super) fn end(&mut self, at: Moment, end: Option<&ContainerEnd>) {
-        self.state = State::Exited;
+        self.state = ContainerState::Exited;
         self.ended = Some(at);
         if let Some(end) = end {
-            // Whatever a filter or a loss kept from us.
+            // These also count what a filter or a loss hid here.
             (self.ever, self.execs_ever) = (end.processes, end.execs);
         }
         self.container.end = end.cloned();
@@ -149,15 +151,15 @@ impl Life {
     pub(super) fn remove(&mut self, at: Moment) {
         self.removed = true;
         match self.state {
-            State::Created => self.state = State::Removed,
-            State::Running | State::Paused => self.state = State::Exited,
-            State::Exited | State::Removed => {}
+            ContainerState::Created => self.state = ContainerState::Removed,
+            ContainerState::Running | ContainerState::Paused => self.state = ContainerState::Exited,
+            ContainerState::Exited | ContainerState::Removed => {}
         }
         self.ended.get_or_insert(at);
     }
 
     pub(super) const fn is_gone(&self) -> bool {
-        matches!(self.state, State::Exited | State::Removed)
+        matches!(self.state, ContainerState::Exited | ContainerState::Removed)
     }
 
     pub(super) const fn enter(&mut self) {
@@ -187,7 +189,11 @@ impl Life {
             v: VERSION,
             time: now.time,
             container: self.container.clone(),
-            state: if self.state == State::Running && self.container.paused { State::Paused } else { self.state },
+            state: if self.state == ContainerState::Running && self.container.paused {
+                ContainerState::Paused
+            } else {
+                self.state
+            },
             removed: self.removed,
             created: self.created,
             started: self.started.map(|at| at.time),
@@ -196,7 +202,7 @@ impl Life {
             processes: self.now,
             processes_ever: self.ever,
             execs_ever: self.execs_ever,
-            // No more than anybody can use.
+            // More digits are of no use.
             execs_per_second: (rate * 1000.0).round() / 1000.0,
             interval_ns,
         }
