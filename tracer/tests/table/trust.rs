@@ -141,8 +141,8 @@ fn a_fork_of_the_runtime_describes_nothing_else() {
     let first = Place { inside: Some((30, 1)), ..ON_HOST };
     world.apply([ON_HOST.born(RUNC, SHELL), ON_HOST.runs(RUNC, "crun run -b /b web", 110 * MS)]);
     let info = Info { hostname: Some("box".into()), ..Info::default() };
-    let answer = Answer { id: "web".into(), info: Some(info.into()), last: false, peak_memory_bytes: None };
-    world.table.answer(answer, 0, &mut world.events);
+    let answer = InfoReply { id: "web".into(), info: Some(info.into()), last: false, peak_memory_bytes: None };
+    world.table.apply_reply(answer, 0, &mut world.events);
     world.apply([
         cgroup(raw::CGROUP_MADE, INSIDE, "/web", RUNC, 120 * MS),
         first.born(FIRST, RUNC),
