@@ -143,10 +143,12 @@ fn process() -> Process {
         comm_b64: text("Y2Fm6Q=="),
         exe: text("/bin/caf\u{fffd}"),
         exe_b64: text("L2Jpbi9jYWbp"),
+        exe_deleted: true,
         argv: strings(&["caf\u{fffd}", "-x"]),
         argv_b64: strings(&["Y2Fm6Q==", "LXg="]),
         cwd: text("/caf\u{fffd}"),
         cwd_b64: text("L2NhZuk="),
+        cwd_deleted: true,
     };
     Process {
         tid: Some(4712),

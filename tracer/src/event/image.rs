@@ -23,6 +23,10 @@ pub struct Image {
     /// The bytes of `exe` in base64, when it is not UTF-8.
     #[serde(default)]
     pub exe_b64: Option<Arc<str>>,
+    /// True if the executable had been deleted when tracing found the process. Absent for programs that were executed later:
+    /// see `exec.deleted`.
+    #[serde(default)]
+    pub exe_deleted: bool,
     /// Arguments; bytes that are not UTF-8 show as U+FFFD.
     #[serde(default)]
     pub argv: Option<Arguments>,
@@ -35,6 +39,9 @@ pub struct Image {
     /// The bytes of `cwd` in base64, when it is not UTF-8.
     #[serde(default)]
     pub cwd_b64: Option<Arc<str>>,
+    /// True if the working directory had been deleted when tracing found the process.
+    #[serde(default)]
+    pub cwd_deleted: bool,
 }
 
 impl Image {
@@ -43,7 +50,7 @@ impl Image {
         let both = |text: Option<Text>| text.map_or((None, None), |text| (Some(text.lossy), text.b64));
         let ((comm, comm_b64), (exe, exe_b64), (cwd, cwd_b64)) = (both(comm), both(exe), both(cwd));
         let (argv, argv_b64) = argv.map_or((None, None), |argv| (Some(argv.lossy), argv.b64));
-        Self { comm, comm_b64, exe, exe_b64, argv, argv_b64, cwd, cwd_b64 }
+        Self { comm, comm_b64, exe, exe_b64, argv, argv_b64, cwd, cwd_b64, ..Self::default() }
     }
 
     /// Returns the image of a process of which nothing is known.
@@ -80,9 +87,11 @@ impl Image {
         }
         if self.exe.is_none() {
             (self.exe, self.exe_b64) = (other.exe.clone(), other.exe_b64.clone());
+            self.exe_deleted = other.exe_deleted;
         }
         if self.cwd.is_none() {
             (self.cwd, self.cwd_b64) = (other.cwd.clone(), other.cwd_b64.clone());
+            self.cwd_deleted = other.cwd_deleted;
         }
         if self.argv.is_none() {
             (self.argv, self.argv_b64) = (other.argv.clone(), other.argv_b64.clone());

@@ -154,7 +154,7 @@ impl Serialize for Process {
             id, pid, tid, ns_pids, ppid, parent_id, creator_id, uid, gid, euid, egid, loginuid, sid, pgid, tty, image,
             start_time, execs, cgroup, unit, container, origin, kthread, zombie, source, inferred,
         } = self;
-        let Image { comm, comm_b64, exe, exe_b64, argv, argv_b64, cwd, cwd_b64 } = &**image;
+        let Image { comm, comm_b64, exe, exe_b64, exe_deleted, argv, argv_b64, cwd, cwd_b64, cwd_deleted } = &**image;
         let mut keys = serializer.serialize_struct("Process", MAX_KEYS)?;
         let to = &mut keys;
         to.serialize_field("id", id)?;
@@ -176,10 +176,12 @@ impl Serialize for Process {
         write_known(to, "comm_b64", comm_b64)?;
         write_known(to, "exe", exe)?;
         write_known(to, "exe_b64", exe_b64)?;
+        write_known(to, "exe_deleted", &exe_deleted.then_some(true))?;
         write_known(to, "argv", argv)?;
         write_known(to, "argv_b64", argv_b64)?;
         write_known(to, "cwd", cwd)?;
         write_known(to, "cwd_b64", cwd_b64)?;
+        write_known(to, "cwd_deleted", &cwd_deleted.then_some(true))?;
         write_known(to, "start_time", start_time)?;
         write_known(to, "execs", &(*execs != 0).then_some(execs))?;
         write_known(to, "cgroup", cgroup)?;
@@ -195,7 +197,7 @@ impl Serialize for Process {
 }
 
 /// Maximum number of keys in a process. JSON does not need it.
-const MAX_KEYS: usize = 33;
+const MAX_KEYS: usize = 35;
 
 /// Writes a key, unless its value is unknown.
 #[expect(clippy::ref_option, reason = "fields are")]

@@ -68,11 +68,12 @@ impl Dir {
         stat.filter(|stat| stat.pid == self.id)
     }
 
-    fn link(&self, name: &std::ffi::CStr) -> Option<Text> {
+    /// The path that a link leads to, and whether that file has been deleted.
+    fn link(&self, name: &std::ffi::CStr) -> Option<(Text, bool)> {
         let target = readlinkat(&self.fd, name).ok()?;
         let target = target.as_bytes();
         let deleted = target.strip_suffix(b" (deleted)").filter(|_| self.is_unlinked(name));
-        Some(Text::new(deleted.unwrap_or(target)))
+        Some((Text::new(deleted.unwrap_or(target)), deleted.is_some()))
     }
 
     /// Returns whether the target of a link is unlinked. A real name may end like the kernel's mark for that.
@@ -91,11 +92,13 @@ impl Dir {
     /// Reads exe and cwd.
     pub(super) fn image(&mut self, process: &mut Process) {
         let image = process.image_mut();
-        if let Some(exe) = self.link(c"exe") {
+        if let Some((exe, deleted)) = self.link(c"exe") {
             image.set_exe(exe);
+            image.exe_deleted = deleted;
         }
-        if let Some(cwd) = self.link(c"cwd") {
+        if let Some((cwd, deleted)) = self.link(c"cwd") {
             image.set_cwd(cwd);
+            image.cwd_deleted = deleted;
         }
     }
 

@@ -118,12 +118,14 @@ fn a_name_that_ends_in_deleted_is_kept() {
         .filter_map(|image| image.exe.clone())
         .find(|exe| exe.contains("s (deleted)"));
     std::fs::remove_file(&program).unwrap();
-    let gone = read_image().exe.clone();
+    let after = read_image();
+    let gone = after.exe.clone();
     child.kill().unwrap();
     child.wait().unwrap();
     let real = std::fs::canonicalize(place.path()).unwrap().join("s (deleted)");
     assert_eq!(exe.as_deref(), real.to_str());
     assert_eq!(gone, exe, "the mark is not part of the name");
+    assert_eq!((after.exe_deleted, after.cwd_deleted), (true, false));
 }
 
 #[test]

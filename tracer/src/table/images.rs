@@ -172,8 +172,8 @@ impl Images {
                 break;
             }
             let entry = &mut self.entries[id.index()];
-            let Image { comm, comm_b64, exe, exe_b64, .. } = Image::clone(&entry.image);
-            entry.image = Arc::new(Image { comm, comm_b64, exe, exe_b64, ..Image::default() });
+            let Image { comm, comm_b64, exe, exe_b64, exe_deleted, .. } = Image::clone(&entry.image);
+            entry.image = Arc::new(Image { comm, comm_b64, exe, exe_b64, exe_deleted, ..Image::default() });
             let bytes = bytes(&entry.image);
             self.bytes -= entry.bytes - bytes;
             entry.bytes = bytes;
@@ -199,7 +199,7 @@ fn has_comm(image: &Image, comm: &[u8; COMM_LEN]) -> bool {
 
 /// Returns the memory of an image, with all its strings and its place.
 fn bytes(image: &Image) -> usize {
-    let Image { comm, comm_b64, exe, exe_b64, argv, argv_b64, cwd, cwd_b64 } = image;
+    let Image { comm, comm_b64, exe, exe_b64, exe_deleted: _, argv, argv_b64, cwd, cwd_b64, cwd_deleted: _ } = image;
     let lists = [argv, argv_b64].into_iter().flatten().map(|list| list.as_bytes().len());
     let texts = [comm, comm_b64, exe, exe_b64, cwd, cwd_b64].into_iter().flatten().map(|text| text.len());
     size_of::<StoredImage>() + shared(size_of::<Image>()) + lists.chain(texts).map(shared).sum::<usize>()

@@ -53,9 +53,11 @@ fn seed(running: Running, utc_minus_boot_ns: i64) -> Seed {
     if !is(raw::RUNNING_KTHREAD) {
         if let Some(exe) = exe {
             image.set_exe(exe);
+            image.exe_deleted = is(raw::RUNNING_EXE_DELETED);
         }
         if let Some(cwd) = cwd {
             image.set_cwd(cwd);
+            image.cwd_deleted = is(raw::RUNNING_CWD_DELETED);
         }
     }
     // A kernel thread is in the namespaces of the machine, of which one is enough to know them.

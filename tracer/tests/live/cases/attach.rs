@@ -10,7 +10,8 @@ use tracer::event::{Event, Kind, Process};
 
 use crate::support::proc::{self, Stat};
 use crate::support::{
-    BOUND, Case, Guarded, Ident, ROOM, Stream, Trace, TruthLog, case, check_sound, deed_arguments, run_bounded, truth,
+    BOUND, Case, Guarded, Ident, ROOM, Stream, Trace, TruthLog, case, check_sound, copy_program, deed_arguments,
+    run_bounded, truth,
 };
 
 use super::exit::assert_status;
@@ -19,6 +20,7 @@ pub(super) fn cases() -> Vec<Case> {
     vec![
         case("tree::found_processes_are_as_proc_shows_them", found),
         case("tree::found_zombie", zombie),
+        case("snapshot::deleted_programs_and_directories_are_marked", deleted),
         case("tree::starting_in_the_middle_of_a_storm", in_a_storm),
         case("tree::at_rest_as_proc_shows_it", at_rest),
     ]
@@ -88,6 +90,35 @@ fn found() {
             assert_eq!(process.image.cwd.as_deref(), cwd.as_deref(), "{process:?}");
         }
     }
+}
+
+/// A program and a working directory that were deleted while a process used them, and names that only look so.
+fn deleted() {
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let place = place.path().canonicalize().expect("it is there");
+    let start = |name: &str| {
+        let (program, cwd) = (place.join(name), place.join(format!("{name} at")));
+        copy_program("/bin/sleep", &program);
+        fs::create_dir(&cwd).expect("a new directory");
+        let child = Guarded::spawn(Command::new(&program).arg("300").current_dir(&cwd).stdin(Stdio::null()));
+        (child, program, cwd)
+    };
+    let (kept, kept_program, kept_cwd) = start("s (deleted)");
+    let (gone, program, cwd) = start("gone");
+    fs::remove_file(&program).expect("it is there");
+    fs::remove_dir(&cwd).expect("it is empty");
+    let trace = Stream::start(&[]).stop();
+    check_sound(&trace);
+    let image = |child: &Guarded| {
+        let stat = proc::stat(child.pid()).expect("it runs");
+        trace.process(id(&stat), Kind::Process).image.clone()
+    };
+    let kept = image(&kept);
+    assert_eq!((kept.exe.as_deref(), kept.cwd.as_deref()), (kept_program.to_str(), kept_cwd.to_str()));
+    assert_eq!((kept.exe_deleted, kept.cwd_deleted), (false, false));
+    let gone = image(&gone);
+    assert_eq!((gone.exe.as_deref(), gone.cwd.as_deref()), (program.to_str(), cwd.to_str()));
+    assert_eq!((gone.exe_deleted, gone.cwd_deleted), (true, true));
 }
 
 /// Dead, but not waited for when tracing begins: it is known as what it is, and does not end again.

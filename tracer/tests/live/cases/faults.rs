@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::io::Read as _;
-use std::os::unix::process::CommandExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -14,10 +14,17 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
 
 use super::stream::Storm;
-use crate::support::{BOUND, Case, Guarded, Rng, case, command, open_directory, parse_lines, proc, tracer_binary};
+use crate::deeds::blocked_memory::{FILE, UnansweredWrites};
+use crate::support::{
+    BOUND, Case, Guarded, Need, Rng, Stream, case, command, deed_arguments, open_directory, parse_lines, proc,
+    run_bounded, tracer_binary,
+};
 
 pub(super) fn cases() -> Vec<Case> {
-    seeds().into_iter().map(|seed| case(format!("faults::in_a_storm_{seed}"), move || in_a_storm(seed))).collect()
+    let blocked = case("faults::a_process_that_blocks_its_readers", blocks_its_readers)
+        .needs(&[Need::Check(no_fuse), Need::Alone]);
+    let storms = seeds().into_iter().map(|seed| case(format!("faults::in_a_storm_{seed}"), move || in_a_storm(seed)));
+    storms.chain([blocked]).collect()
 }
 
 /// Two as a rule, so that it is short; others on request.
@@ -30,16 +37,18 @@ fn seeds() -> Vec<u64> {
 /// A fault, and what is right then.
 type Fault = fn(&mut Rng, &Path);
 
-const FAULTS: [(&str, Fault); 9] = [
+const FAULTS: [(&str, Fault); 11] = [
     ("stopped for a while", stopped),
     ("killed", killed),
     ("the reader goes", reader_goes),
     ("few descriptors", few_descriptors),
     ("little address space", little_memory),
+    ("a control group without memory", little_cgroup_memory),
     ("a limit on the size of files", small_files),
     ("a full disk", full_disk),
     ("the held command is killed", held_killed),
     ("the held command is stopped", held_stopped),
+    ("the waker of a stopped command is killed", waker_killed),
 ];
 
 fn in_a_storm(seed: u64) {
@@ -197,6 +206,61 @@ fn little_memory(rng: &mut Rng, place: &Path) {
     }
 }
 
+/// A v1 or v2 memory control group, which ends with this.
+struct MemoryGroup(std::path::PathBuf);
+
+impl MemoryGroup {
+    /// None where no memory controller is mounted.
+    fn new(most: u64) -> Option<Self> {
+        let name = format!("tracer-faults-{}-{most}", std::process::id());
+        for (root, file) in [("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")] {
+            let group = Path::new(root).join(&name);
+            if !Path::new(root).join("cgroup.procs").exists() || fs::create_dir(&group).is_err() {
+                continue;
+            }
+            let group = Self(group);
+            if fs::write(group.0.join(file), most.to_string()).is_ok() {
+                return Some(group);
+            }
+        }
+        None
+    }
+}
+
+impl Drop for MemoryGroup {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+/// The kernel ends it without a word if it must. Otherwise it says why it ended, or accounts for all it saw.
+fn little_cgroup_memory(rng: &mut Rng, place: &Path) {
+    for _ in 0..2 {
+        let Some(group) = MemoryGroup::new((8 + rng.below(64)) << 20) else {
+            eprintln!("no memory controller is mounted: not tried");
+            return;
+        };
+        let procs = group.0.join("cgroup.procs");
+        let mut tracer = stream(place, move || fs::write(&procs, "0"));
+        a_moment(rng);
+        a_moment(rng);
+        if tracer.runs() {
+            tracer.signal(Signal::SIGTERM);
+        }
+        let status = tracer.wait(BOUND);
+        if status.signal() == Some(libc::SIGKILL) {
+            let oom = fs::read_to_string(group.0.join("memory.events"))
+                .or_else(|_| fs::read_to_string(group.0.join("memory.oom_control")))
+                .expect("the control group counts");
+            let kills = oom.lines().find_map(|line| line.strip_prefix("oom_kill ")).map(str::trim);
+            assert_ne!(kills, Some("0"), "it was killed, but not for its memory: {}", complaint(place));
+        } else {
+            check_honest(&mut tracer, place);
+        }
+        let _ = fs::remove_file(place.join("events"));
+    }
+}
+
 fn small_files(rng: &mut Rng, place: &Path) {
     let mut tracer = stream(place, limit(Resource::RLIMIT_FSIZE, rng.below(100_000)));
     assert_eq!(tracer.wait(BOUND).code(), Some(1), "{}", complaint(place));
@@ -255,4 +319,73 @@ fn held_stopped(rng: &mut Rng, place: &Path) {
     unsafe { libc::kill(child as i32, libc::SIGCONT) };
     assert_eq!(tracer.wait(BOUND).code(), Some(5), "{}", complaint(place));
     check_balance(place);
+}
+
+/// The command stops, and with it tracer. Without the process that would continue tracer, SIGCONT to tracer does.
+fn waker_killed(rng: &mut Rng, place: &Path) {
+    let mut command = command(["run", "-o"]);
+    command.arg(place.join("events")).args(["--", "sh", "-c", "kill -STOP $$; exit 5"]);
+    command.stderr(fs::File::create(place.join("complaint")).expect("a new file"));
+    let mut tracer = Guarded::spawn(&mut command);
+    let end = std::time::Instant::now() + BOUND;
+    let in_time = |what: &str| {
+        assert!(std::time::Instant::now() < end, "{what}");
+        std::thread::sleep(Duration::from_millis(2));
+    };
+    while proc::stat(tracer.pid()).is_some_and(|stat| stat.state != 'T') {
+        in_time("tracer does not stop with its command");
+    }
+    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", tracer.pid())).expect("it is stopped");
+    let children: Vec<i32> = children.split_whitespace().filter_map(|child| child.parse().ok()).collect();
+    let stopped = |pid: i32| proc::stat(pid).is_some_and(|stat| stat.state == 'T');
+    let (shells, wakers): (Vec<i32>, Vec<i32>) = children.into_iter().partition(|&pid| stopped(pid));
+    std::thread::sleep(Duration::from_millis(rng.below(50)));
+    // SAFETY: integers. They are children of a process that we have not waited for, and which cannot wait for them.
+    unsafe {
+        wakers.iter().for_each(|&waker| assert_eq!(libc::kill(waker, libc::SIGKILL), 0));
+        shells.iter().for_each(|&shell| assert_eq!(libc::kill(shell, libc::SIGCONT), 0));
+    }
+    std::thread::sleep(Duration::from_millis(rng.below(50)));
+    tracer.signal(Signal::SIGCONT);
+    assert_eq!(tracer.wait(BOUND).code(), Some(5), "{}", complaint(place));
+    check_balance(place);
+}
+
+fn no_fuse() -> Option<String> {
+    (!Path::new("/dev/fuse").exists()).then(|| "there is no /dev/fuse".to_owned())
+}
+
+/// The memory map of a process is locked for as long as its file system does not answer. Each command works, and says whose
+/// arguments are missing.
+fn blocks_its_readers() {
+    let place = open_directory();
+    let (mounted, truth) = (place.path().join("fuse"), place.path().join("truth"));
+    fs::create_dir(&mounted).expect("a new directory");
+    let unanswered = UnansweredWrites::mount(&mounted).expect("FUSE can be mounted");
+    let arguments = deed_arguments("blocked-memory", &truth, &[mounted.join(FILE).into()]);
+    let mut deed = Guarded::spawn(Command::new(&arguments[0]).args(&arguments[1..]).stdin(Stdio::null()));
+    let end = std::time::Instant::now() + BOUND;
+    while !unanswered.has_written() {
+        assert!(std::time::Instant::now() < end && deed.runs(), "its page is not written back");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    // Its second thread waits for the lock by now, and this reader does as well.
+    std::thread::sleep(Duration::from_millis(600));
+    let mut reader =
+        Guarded::spawn(Command::new("cat").arg(format!("/proc/{}/cmdline", deed.pid())).stdout(Stdio::null()));
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(reader.runs(), "nothing blocks: this test shows nothing");
+
+    let warning = format!("the arguments of process {} are left out", deed.pid());
+    for arguments in [&["stream", "-n", "5"][..], &["tree"], &["top", "--batch", "-n", "1"]] {
+        let finished = run_bounded(&mut command(arguments), BOUND);
+        assert_eq!(finished.code(), 0, "{arguments:?}: {}", finished.stderr);
+        assert!(finished.stderr.contains(&warning), "{arguments:?}: {}", finished.stderr);
+    }
+    let trace = Stream::start(&[]).stop();
+    let found = trace.events().filter_map(|event| event.process.as_ref()).find(|process| process.pid == deed.pid());
+    assert_eq!(found.map(|process| process.image.argv.is_none()), Some(true), "{found:?}");
+    drop(unanswered);
+    deed.wait(BOUND);
+    reader.wait(BOUND);
 }

@@ -1,5 +1,6 @@
 //! The deeds: each does one hard thing and writes down the truth about it.
 
+pub(crate) mod blocked_memory;
 mod exec_argv;
 pub(crate) mod exec_cred;
 mod exec_failed;
@@ -36,6 +37,7 @@ type Deed = fn(Truth, &[String]);
 /// Every deed by name.
 const DEEDS: &[&[(&str, Deed)]] = &[
     exit::DEEDS,
+    blocked_memory::DEEDS,
     usage::DEEDS,
     exec_argv::DEEDS,
     exec_cred::DEEDS,
