@@ -10,7 +10,7 @@ use tracer::event::{Event, Kind, Process};
 
 use crate::support::proc::{self, Stat};
 use crate::support::{
-    BOUND, Case, Guarded, Ident, ROOM, Stream, Trace, TruthLog, case, check_sound, deed_arguments, run_bounded, truth,
+    BOUND, Case, Guarded, Ident, STORM_RING, Stream, Trace, TruthLog, case, check_sound, deed_arguments, run_bounded, truth,
 };
 
 use super::exit::assert_status;
@@ -131,7 +131,7 @@ fn in_a_storm() {
     grown(10_000);
     let mut rounds = Vec::new();
     for _ in 0..3 {
-        let stream = Stream::start(&[ROOM]);
+        let stream = Stream::start(&[STORM_RING]);
         let from = proc::boot_ns();
         // Some hundreds of lines.
         grown(size_now() + 100_000);
@@ -210,13 +210,13 @@ fn at_rest() {
     let place = tempfile::tempdir().expect("a temporary directory");
     let truth_file = place.path().join("truth");
     let directory = place.path().as_os_str().to_owned();
-    let stream = Stream::start(&[ROOM]);
+    let stream = Stream::start(&[STORM_RING]);
     let arguments = deed_arguments("resting", &truth_file, &[directory, STEPS.to_string().into(), "4711".into()]);
     let mut deed = Guarded::spawn(Command::new(&arguments[0]).args(&arguments[1..]).stdin(Stdio::null()));
     for step in 0..STEPS {
         let end = std::time::Instant::now() + BOUND;
         while !fs::read_to_string(&truth_file).is_ok_and(|text| text.contains(&format!("\"step\":{step}}}"))) {
-            assert!(std::time::Instant::now() < end, "step {step} is not reached:\n{}", proc::picture(deed.pid()));
+            assert!(std::time::Instant::now() < end, "step {step} is not reached:\n{}", proc::process_tree(deed.pid()));
             std::thread::sleep(std::time::Duration::from_millis(2));
         }
         let stable = check_relation(&stream);

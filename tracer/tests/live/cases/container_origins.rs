@@ -78,7 +78,7 @@ fn sleeps(name: &str) -> String {
 fn await_sleep(pid: u32) {
     let end = Instant::now() + BOUND;
     while !std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.starts_with(b"/bin/sleep")) {
-        assert!(Instant::now() < end, "the entrypoint does not sleep: {}", proc::picture(pid));
+        assert!(Instant::now() < end, "the entrypoint does not sleep: {}", proc::process_tree(pid));
         std::thread::sleep(Duration::from_millis(2));
     }
 }

@@ -41,7 +41,7 @@ fn await_thread(tracer: &mut Guarded, name: &str) {
     let tasks = format!("/proc/{}/task", tracer.pid());
     let is = |task: fs::DirEntry| fs::read_to_string(task.path().join("comm")).is_ok_and(|comm| comm.trim() == name);
     while !fs::read_dir(&tasks).into_iter().flatten().flatten().any(is) {
-        assert!(Instant::now() < end && tracer.runs(), "no thread {name}:\n{}", proc::picture(tracer.pid()));
+        assert!(Instant::now() < end && tracer.runs(), "no thread {name}:\n{}", proc::process_tree(tracer.pid()));
         std::thread::sleep(Duration::from_millis(1));
     }
 }
@@ -84,8 +84,8 @@ fn blocked_view() {
     drop(command);
     await_thread(&mut tracer, "tracer-screen");
     let end = Instant::now() + BOUND;
-    while !proc::picture(tracer.pid()).contains("pipe_w") {
-        assert!(Instant::now() < end, "nothing is written:\n{}", proc::picture(tracer.pid()));
+    while !proc::process_tree(tracer.pid()).contains("pipe_w") {
+        assert!(Instant::now() < end, "nothing is written:\n{}", proc::process_tree(tracer.pid()));
         std::thread::sleep(Duration::from_millis(5));
     }
     tracer.signal(Signal::SIGTERM);

@@ -9,7 +9,7 @@ use tracer::source::live::ExecFailures;
 use tracer::sys::errno;
 
 use crate::support::{
-    BOUND, Case, Guarded, Need, Run, Said, Stream, Trace, TruthLog, case, check_sound, command, deed_arguments,
+    BOUND, Case, Guarded, Need, Run, TruthLine, Stream, Trace, TruthLog, case, check_sound, command, deed_arguments,
     run_bounded, truth,
 };
 
@@ -59,7 +59,7 @@ fn arguments(failed: &ExecFailed) -> Option<Vec<Vec<u8>>> {
 
 /// A line says what the process that tried says.
 #[track_caller]
-fn assert_tells(event: &Event, tried: &Said) {
+fn assert_tells(event: &Event, tried: &TruthLine) {
     let failed = failure(event);
     let code: i32 = tried.get("errno");
     assert_eq!((failed.code, failed.errno.as_str()), (code, errno::name(code).as_str()));
@@ -69,11 +69,11 @@ fn assert_tells(event: &Event, tried: &Said) {
     assert_eq!(failed.from_tid, Some(tried.get::<u32>("tid")).filter(|&tid| tid != process.pid));
 }
 
-fn path(tried: &Said) -> Vec<u8> {
+fn path(tried: &TruthLine) -> Vec<u8> {
     decode(&tried.get::<String>("path"))
 }
 
-fn argv(tried: &Said) -> Vec<Vec<u8>> {
+fn argv(tried: &TruthLine) -> Vec<Vec<u8>> {
     tried.get::<Vec<String>>("argv").iter().map(|argument| decode(argument)).collect()
 }
 
@@ -87,7 +87,7 @@ fn reasons() {
 
 /// Each line says what the process that tried says, in full; and many reasons are among them.
 #[track_caller]
-fn assert_tells_all(events: &[&Event], tried: &[&Said]) {
+fn assert_tells_all(events: &[&Event], tried: &[&TruthLine]) {
     assert_eq!(events.len(), tried.len(), "{events:#?}");
     let mut errors = Vec::new();
     for (event, tried) in events.iter().zip(tried) {
@@ -165,7 +165,7 @@ fn not_resident() {
     let tried = trace.truth.all("tried");
     let events = trace.of(trace.truth.one("ended").id(), Kind::ExecFailed);
     assert_eq!((events.len(), tried.len()), (2, 2), "{events:#?}");
-    let count = |said: &Said, when: &str, what: &str| said.facts[when][what].as_u64().expect("a number");
+    let count = |said: &TruthLine, when: &str, what: &str| said.facts[when][what].as_u64().expect("a number");
     for (event, tried) in events.into_iter().zip(tried) {
         assert_eq!(count(tried, "before", "mapped"), 0, "the deed has touched them: {tried:?}");
         assert_tells(event, tried);

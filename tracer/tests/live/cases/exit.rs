@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use tracer::event::{Exit, Kind};
 
 use crate::deeds::exit::ring_with_a_thread;
-use crate::support::{BOUND, Case, Need, Run, Said, Trace, case, check_sound, kernel_version, run_bounded};
+use crate::support::{BOUND, Case, Need, Run, TruthLine, Trace, case, check_sound, kernel_version, run_bounded};
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
@@ -71,7 +71,7 @@ fn real_time_name(signal: i32) -> String {
 
 /// Every process the truth says ended did so in the trace, with that status, once.
 #[track_caller]
-pub(super) fn assert_ends(trace: &Trace) -> Vec<&Said> {
+pub(super) fn assert_ends(trace: &Trace) -> Vec<&TruthLine> {
     let ended = trace.truth.all("ended");
     assert!(!ended.is_empty(), "the deed tells of no end");
     for said in &ended {

@@ -105,7 +105,7 @@ fn check_balance(place: &Path) {
 fn await_events(tracer: &mut Guarded, place: &Path) {
     let end = std::time::Instant::now() + BOUND;
     while fs::metadata(place.join("events")).map_or(0, |events| events.len()) == 0 {
-        assert!(std::time::Instant::now() < end, "nothing is written:\n{}", proc::picture(tracer.pid()));
+        assert!(std::time::Instant::now() < end, "nothing is written:\n{}", proc::process_tree(tracer.pid()));
         std::thread::sleep(Duration::from_millis(2));
     }
 }
@@ -162,7 +162,7 @@ fn check_limited(mut tracer: Guarded, rng: &mut Rng, place: &Path) {
         // Caught only once it has begun.
         let end = std::time::Instant::now() + BOUND;
         while tracer.runs() && fs::metadata(place.join("events")).map_or(0, |events| events.len()) == 0 {
-            assert!(std::time::Instant::now() < end, "neither begins nor ends:\n{}", proc::picture(tracer.pid()));
+            assert!(std::time::Instant::now() < end, "neither begins nor ends:\n{}", proc::process_tree(tracer.pid()));
             std::thread::sleep(Duration::from_millis(2));
         }
     }

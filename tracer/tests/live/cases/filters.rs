@@ -12,7 +12,7 @@ use tracer::event::id::ProcessId;
 use tracer::event::{Event, Kind};
 
 use crate::support::{
-    BOUND, Case, Guarded, Need, Pair, ROOM, Stream, Trace, TruthLog, case, check_schema, command, copy_program,
+    BOUND, Case, Guarded, Need, Pair, STORM_RING, Stream, Trace, TruthLog, case, check_schema, command, copy_program,
     open_directory, past_unknown, run_bounded, this_binary, truth, which,
 };
 
@@ -110,7 +110,7 @@ fn descendants() {
     held.go();
     let log = held.ends();
     storm.stop();
-    let trace = pair.alike();
+    let trace = pair.assert_same();
     check_left_out(&trace);
     assert!(births(&trace) >= log.all("born").len() && births(&trace) > 300, "{}", births(&trace));
 }
@@ -123,7 +123,7 @@ fn orphaned() {
     held.ends();
     truth::await_said(&held.truth_file(), "over");
     pair.kernel().events_until(&|event| is_exit_of(event, root.id()));
-    let trace = pair.alike();
+    let trace = pair.assert_same();
     check_left_out(&trace);
     let over = TruthLog::read(&mut truth::reopen(&held.truth_file()));
     let over = over.one("over");
@@ -175,7 +175,7 @@ fn adopted() {
     });
     init.child().stdin.take().expect("it was piped").write_all(b"go\n").expect("it reads");
     init.wait(BOUND);
-    let trace = pair.alike();
+    let trace = pair.assert_same();
     check_left_out(&trace);
     assert_eq!(trace.count(Kind::Reparent), 1, "the orphan has come in");
 }
@@ -188,7 +188,7 @@ fn of_user() {
     held.go();
     held.ends();
     storm.stop();
-    let trace = pair.alike();
+    let trace = pair.assert_same();
     check_left_out(&trace);
     assert!(births(&trace) > 300, "{}", births(&trace));
 }
@@ -200,7 +200,7 @@ fn made_user() {
     let set = ["--reuid", MADE, "--regid", MADE, "--clear-groups", "sh", "-c", script];
     let finished = run_bounded(Command::new("setpriv").args(set).stdin(Stdio::null()), BOUND);
     assert_eq!(finished.code(), 3);
-    let trace = pair.alike();
+    let trace = pair.assert_same();
     check_left_out(&trace);
     let first = trace.of_kind(Kind::Exec).next().expect("sh is executed");
     let (process, exec, _) = crate::support::parts(first);
@@ -217,7 +217,7 @@ fn turns() {
     let log = held.ends();
     let killed = log.one("killed").id();
     pair.kernel().events_until(&|event| is_exit_of(event, killed));
-    let trace = pair.alike_but(past_unknown);
+    let trace = pair.assert_same_except(past_unknown);
     check_left_out(&trace);
     // What a child of it runs is known all the same.
     let child = trace.process(child, Kind::Fork);
@@ -289,7 +289,7 @@ fn in_a_storm() {
     let pid = storm.pid().to_string();
     let mut rounds = Vec::new();
     for _ in 0..3 {
-        let stream = Stream::start(&[ROOM, "--pid", &pid]);
+        let stream = Stream::start(&[STORM_RING, "--pid", &pid]);
         let from = crate::support::proc::boot_ns();
         stream.events_until_the(300, &|event| event.kind() == Kind::Exit && event.boot_ns > Some(from));
         let to = crate::support::proc::boot_ns();

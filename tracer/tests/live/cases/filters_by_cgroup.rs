@@ -106,7 +106,7 @@ fn of_cgroup() {
     held.go();
     held.ends();
     storm.stop();
-    let trace = pair.alike_but(past_unknown);
+    let trace = pair.assert_same_except(past_unknown);
     check_left_out(&trace);
     let group = |event: &&Event, path: &str| event.process.as_ref().and_then(|p| p.cgroup.as_deref()) == Some(path);
     assert!(trace.of_kind(Kind::Fork).filter(|event| group(event, &path)).count() > 300);
@@ -123,12 +123,12 @@ fn moves() {
     let pair = Pair::start(&["--cgroup", &path], &["cgroup"]);
     held.go();
     let inside = truth::await_said(&held.truth_file(), "inside").id();
-    pair.both_told_the(1, &|event| is_exit_of(event, inside));
+    pair.wait_for_both(1, &|event| is_exit_of(event, inside));
     held.go();
     let log = held.ends();
     let mover = log.one("mover").id();
     pair.kernel().events_until(&|event| is_exit_of(event, mover));
-    let trace = pair.alike_but(past_unknown);
+    let trace = pair.assert_same_except(past_unknown);
     check_left_out(&trace);
     let inside = trace.process(log.one("inside").id(), Kind::Fork);
     assert!(inside.image.exe.is_some(), "what its creator ran is known: {inside:?}");
@@ -148,7 +148,7 @@ fn of_unit() {
         run_bounded(Command::new("sh").args(enter).stdin(Stdio::null()), BOUND);
     }
     storm.stop();
-    let trace = pair.alike_but(past_unknown);
+    let trace = pair.assert_same_except(past_unknown);
     check_left_out(&trace);
     let of_unit: Vec<&Event> = trace.events().filter(|event| event.process.is_some()).collect();
     assert!(of_unit.len() >= 4, "{:?}", trace.lines);
@@ -181,8 +181,8 @@ fn of_container() {
     assert!(run(&format!("{id}-not"), &other).wait(BOUND).success());
     assert!(first.wait(BOUND).success());
     storm.stop();
-    pair.both_told_the(1, &|event| event.kind() == Kind::ContainerRemove);
-    let trace = pair.alike_but_moments_of_moves(|_| {});
+    pair.wait_for_both(1, &|event| event.kind() == Kind::ContainerRemove);
+    let trace = pair.assert_same_except_moves(|_| {});
     check_schema(&trace);
     for kind in [Kind::ContainerCreate, Kind::ContainerStart, Kind::ContainerExec, Kind::ContainerExit] {
         assert!(trace.count(kind) >= 1, "{kind}: {:?}", trace.lines);
@@ -210,8 +210,8 @@ fn entered() {
     enter(after.pid());
     after.delete();
     storm.stop();
-    pair.both_told_the(2, &|event| event.kind() == Kind::ContainerRemove);
-    let trace = pair.alike_but_moments_of_moves(past_unknown);
+    pair.wait_for_both(2, &|event| event.kind() == Kind::ContainerRemove);
+    let trace = pair.assert_same_except_moves(past_unknown);
     check_schema(&trace);
     for joined in JOINED {
         for mark in ["one", "two"] {
@@ -255,8 +255,8 @@ fn of_docker() {
     for id in [&other, &id, &other, &id] {
         run(&["start", "--attach", id]);
     }
-    pair.both_told_the(2, &|event| event.kind() == Kind::ContainerRemove);
-    let trace = pair.alike_but_moments_of_moves(|_| {});
+    pair.wait_for_both(2, &|event| event.kind() == Kind::ContainerRemove);
+    let trace = pair.assert_same_except_moves(|_| {});
     check_schema(&trace);
     assert_eq!((trace.count(Kind::ContainerStart), trace.count(Kind::ContainerExit)), (2, 2), "{:?}", trace.lines);
     assert!(trace.of_kind(Kind::Exec).count() >= 6, "{:?}", trace.lines);

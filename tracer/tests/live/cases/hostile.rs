@@ -70,7 +70,7 @@ impl Tracer {
                 Instant::now() < end,
                 "{} writes nothing any more: {}",
                 self.name,
-                proc::picture(self.process.pid())
+                proc::process_tree(self.process.pid())
             );
             std::thread::sleep(Duration::from_millis(10));
         }

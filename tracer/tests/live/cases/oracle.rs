@@ -8,7 +8,7 @@ use std::time::Duration;
 use tracer::event::Kind;
 use tracer::event::id::ProcessId;
 
-use crate::support::{Case, Guarded, Ident, Run, SLOWNESS, Said, Stream, Trace, case, check_sound, deed_arguments};
+use crate::support::{Case, Guarded, Ident, Run, SLOWNESS, TruthLine, Stream, Trace, case, check_sound, deed_arguments};
 
 use super::exec_argv::{argv, decode};
 use super::exit::assert_status;
@@ -69,7 +69,7 @@ fn check(seed: u64, trace: &Trace) {
     check_births(trace);
     check_adoptions(trace);
     check_execs(trace);
-    let ended: BTreeMap<ProcessId, &Said> =
+    let ended: BTreeMap<ProcessId, &TruthLine> =
         trace.truth.all("ended").into_iter().map(|said| (said.id(), said)).collect();
     assert!(born.iter().all(|id| ended.contains_key(id)), "seed {seed}: the log is not complete");
     for (id, said) in &ended {
@@ -92,7 +92,7 @@ fn ids(trace: &Trace, kind: Kind) -> impl Iterator<Item = ProcessId> {
 
 /// The execs of each process, in order, with their arguments to the byte.
 fn check_execs(trace: &Trace) {
-    let mut truth: BTreeMap<ProcessId, Vec<&Said>> = BTreeMap::new();
+    let mut truth: BTreeMap<ProcessId, Vec<&TruthLine>> = BTreeMap::new();
     for said in trace.truth.all("exec") {
         truth.entry(said.id()).or_default().push(said);
     }

@@ -9,7 +9,7 @@ use tracer::event::{Event, Kind, Reap};
 
 use crate::support::truth::await_said;
 use crate::support::{
-    BOUND, Case, Guarded, Ident, Run, Said, Stream, case, check_sound, deed_arguments, open_directory,
+    BOUND, Case, Guarded, Ident, Run, TruthLine, Stream, case, check_sound, deed_arguments, open_directory,
 };
 
 use super::stream::Storm;
@@ -54,7 +54,7 @@ fn neglect(before: bool) {
     await_said(&truth, "ready");
     let stream = stream.with_truth(&truth);
     let me = stream.truth().one("deed").id();
-    let left: Vec<ProcessId> = stream.truth().all("left").into_iter().map(Said::id).collect();
+    let left: Vec<ProcessId> = stream.truth().all("left").into_iter().map(TruthLine::id).collect();
     let mut unreaped = Vec::new();
     for &id in &left {
         let events = stream.events_until(&|event| is(event, Kind::Zombie, id));
@@ -102,7 +102,7 @@ fn ignored() {
     let mut stream = Stream::start(&["--reap", "--no-snapshot"]);
     stream.deed("reap-ignored", &[]);
     let me = stream.truth().one("deed").id();
-    let children: Vec<ProcessId> = stream.truth().all("child").into_iter().map(Said::id).collect();
+    let children: Vec<ProcessId> = stream.truth().all("child").into_iter().map(TruthLine::id).collect();
     assert_eq!(children.len(), 3);
     for id in children {
         let events = stream.events_until(&|event| is(event, Kind::Reap, id));

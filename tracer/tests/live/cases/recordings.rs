@@ -11,7 +11,7 @@ use tracer::event::id::ProcessId;
 use tracer::event::{Event, Kind};
 
 use crate::support::{
-    BOUND, Case, Guarded, Need, Pair, ROOM, Stream, Trace, case, check_schema, command, open_directory, proc,
+    BOUND, Case, Guarded, Need, Pair, STORM_RING, Stream, Trace, case, check_schema, command, open_directory, proc,
     run_bounded, truth,
 };
 
@@ -39,14 +39,14 @@ fn written(trace: &Trace) -> (TempDir, PathBuf) {
 fn filters() {
     let mut held = Held::start(&[], "oracle", &ORACLE);
     let pid = held.pid();
-    let recorder = Stream::start(&[ROOM]);
+    let recorder = Stream::start(&[STORM_RING]);
     let filters: [&[&str]; 4] = [
         &["--pid", &pid],
         &["--pid", &pid, "--event", "exec,exit"],
         &["--pid", &pid, "--comm", "deed"],
         &["--pid", &pid, "--exe", "*/deed", "--no-snapshot"],
     ];
-    let live = filters.map(|filter| Stream::start(&[filter, &[ROOM, "--filter-in=user"]].concat()));
+    let live = filters.map(|filter| Stream::start(&[filter, &[STORM_RING, "--filter-in=user"]].concat()));
     held.go();
     held.ends();
     let deed = truth::await_said(&held.truth_file(), "deed").id();
@@ -60,7 +60,7 @@ fn filters() {
         let mut replay = command(["stream", "--from"]);
         let replayed = Trace::printed_by(run_bounded(replay.arg(&file).args(*filter), BOUND));
         check_schema(&replayed);
-        Pair::assert_alike(&replayed, live);
+        Pair::assert_same_lines(&replayed, live);
         assert!(replayed.events().filter(|event| !event.kind().is_framing()).count() > 50, "{filter:?}");
         let bye = replayed.bye();
         assert_eq!(bye.seen, bye.emitted + bye.filtered + bye.lost, "{bye:?}");
@@ -108,7 +108,7 @@ fn top() {
     let me = std::process::id().to_string();
     let mut live =
         Guarded::spawn(command(["top", "-b", "-d", "0.1", "-p", &me, "-o"]).arg(&pictures).stderr(Stdio::inherit()));
-    let recorder = Stream::start(&[ROOM]);
+    let recorder = Stream::start(&[STORM_RING]);
     let end = Instant::now() + BOUND;
     let until = |what: &str, holds: &dyn Fn(&str) -> bool| {
         while !holds(&fs::read_to_string(&pictures).unwrap_or_default()) {

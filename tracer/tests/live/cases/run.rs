@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 use tracer::event::Kind;
 
 use crate::support::{
-    BOUND, Case, Guarded, Run, Said, TruthLog, case, check_sound, command, deed_arguments, open_directory, parse_lines,
+    BOUND, Case, Guarded, Run, TruthLine, TruthLog, case, check_sound, command, deed_arguments, open_directory, parse_lines,
     run_bounded, truth, write_script,
 };
 
@@ -88,7 +88,7 @@ fn input_and_output() {
 /// The same deed by hand and under tracer: nothing it can see of its own start differs.
 fn starts_as_by_hand() {
     let place = open_directory();
-    let look = |traced: bool| -> Said {
+    let look = |traced: bool| -> TruthLine {
         let truth_file = place.path().join(if traced { "traced-truth" } else { "truth" });
         let deed = deed_arguments("tell-start", &truth_file, &[]);
         let mut arguments: Vec<OsString> =

@@ -80,7 +80,7 @@ fn every_other() {
 fn await_state(pid: u32, what: &str, is: fn(char) -> bool) {
     let end = Instant::now() + BOUND;
     while !proc::stat(pid).is_some_and(|stat| is(stat.state)) {
-        assert!(Instant::now() < end, "{pid} is not {what}:\n{}", proc::picture(pid));
+        assert!(Instant::now() < end, "{pid} is not {what}:\n{}", proc::process_tree(pid));
         std::thread::sleep(Duration::from_millis(2));
     }
 }
@@ -121,7 +121,7 @@ fn stops_and_continues() {
     let children = || proc::all().values().filter(|stat| stat.ppid == tracer.pid() && stat.pid != cmd).count();
     let end = Instant::now() + BOUND;
     while children() > 0 {
-        assert!(Instant::now() < end, "a helper is left:\n{}", proc::picture(tracer.pid()));
+        assert!(Instant::now() < end, "a helper is left:\n{}", proc::process_tree(tracer.pid()));
         std::thread::sleep(Duration::from_millis(2));
     }
     tracer.signal(Signal::SIGTERM);

@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use tracer::event::Kind;
 
 use crate::support::{
-    BOUND, Case, Guarded, Need, ROOM, Run, Stream, Trace, case, check_schema, check_sound, command, copy_program,
+    BOUND, Case, Guarded, Need, STORM_RING, Run, Stream, Trace, case, check_schema, check_sound, command, copy_program,
     deed_arguments, run_bounded,
 };
 
@@ -76,7 +76,7 @@ impl Drop for Storm {
 
 fn signal_in_a_storm(signal: Signal) {
     let mut storm = Storm::start();
-    let stream = Stream::start(&[ROOM]);
+    let stream = Stream::start(&[STORM_RING]);
     // Well in it.
     stream.events_until_the(500, &|event| event.kind() == Kind::Fork);
     let trace = stream.stop_by(signal);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tracer::event::id::ProcessId;
 use tracer::event::{Kind, ReparentReason};
 
-use crate::support::{Case, Ident, Need, Run, Said, Trace, case, check_sound};
+use crate::support::{Case, Ident, Need, Run, TruthLine, Trace, case, check_sound};
 
 use super::exit::assert_status;
 
@@ -88,7 +88,7 @@ pub(super) fn check_births(trace: &Trace) {
 
 /// Adoptions of each process, in order.
 pub(super) fn check_adoptions(trace: &Trace) {
-    let mut truth: BTreeMap<ProcessId, Vec<&Said>> = BTreeMap::new();
+    let mut truth: BTreeMap<ProcessId, Vec<&TruthLine>> = BTreeMap::new();
     for said in trace.truth.all("born") {
         truth.entry(said.id()).or_default();
     }

@@ -4,7 +4,7 @@ use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use tracer::event::Usage;
 
 use crate::deeds::memory_hierarchy;
-use crate::support::{Case, Need, Run, SLOWNESS, Said, Trace, case, check_sound};
+use crate::support::{Case, Need, Run, SLOWNESS, TruthLine, Trace, case, check_sound};
 
 use super::exit::assert_ends;
 
@@ -26,7 +26,7 @@ fn no_memory_cgroup() -> Option<String> {
 /// Counters are read when the last thread begins to end; what it does from there on (it gives back its memory, tells its
 /// parent, gives up the CPU for good) `wait4` counts and the trace cannot. Each of `threads` does so at most a few times.
 #[track_caller]
-fn assert_counters(usage: &Usage, said: &Said, threads: u64) {
+fn assert_counters(usage: &Usage, said: &TruthLine, threads: u64) {
     let near = |name: &str, got: u64, least_missing: u64| {
         let truth: u64 = said.get(name);
         assert!(got <= truth && truth <= got + least_missing, "{name}: {got}, wait4 says {truth}: {usage:?}");
@@ -45,7 +45,7 @@ const END_NS: u64 = 20_000_000 * SLOWNESS as u64;
 
 /// `burnt_ms` was used before its exit, by the CPU clock itself.
 #[track_caller]
-fn assert_cpu(usage: &Usage, said: &Said, burnt_ms: u64) {
+fn assert_cpu(usage: &Usage, said: &TruthLine, burnt_ms: u64) {
     let (got, truth) = (usage.user_ns + usage.system_ns, said.get::<u64>("user_ns") + said.get::<u64>("system_ns"));
     // Where it is emulated the end may take as long as all before.
     let missing = if SLOWNESS == 1 { truth.abs_diff(got) } else { got.saturating_sub(truth) };
@@ -54,7 +54,7 @@ fn assert_cpu(usage: &Usage, said: &Said, burnt_ms: u64) {
     assert!(got + 10_000_000 >= burnt, "CPU {got} ns, burnt {burnt} ns: {usage:?} {said:?}");
 }
 
-fn usage(trace: &Trace, said: &Said) -> Usage {
+fn usage(trace: &Trace, said: &TruthLine) -> Usage {
     let exit = trace.exit(said.id());
     assert!(!exit.usage_partial, "{exit:?}");
     exit.usage.clone().expect("this kernel tells the usage")

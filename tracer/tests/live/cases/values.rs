@@ -13,7 +13,7 @@ use tracer::kernel::hierarchy::Hierarchy;
 
 use crate::pty::OnTerminal;
 use crate::support::{
-    BOUND, Case, Guarded, Need, ROOM, Run, Stream, case, check_sound, command, deed_arguments, open_directory,
+    BOUND, Case, Guarded, Need, STORM_RING, Run, Stream, case, check_sound, command, deed_arguments, open_directory,
 };
 
 pub(super) fn cases() -> Vec<Case> {
@@ -113,7 +113,7 @@ fn one_start_time() {
 
 /// Two storms, each on a CPU of its own.
 fn in_order() {
-    let mut stream = Stream::start(&[ROOM]);
+    let mut stream = Stream::start(&[STORM_RING]);
     stream.deed("pinned-storms", &["1000"]);
     let trace = stream.stop();
     check_sound(&trace);

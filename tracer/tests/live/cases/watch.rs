@@ -36,7 +36,7 @@ fn child_called(parent: u32, name: &str) -> u32 {
         if let Some(pid) = found {
             return pid;
         }
-        assert!(std::time::Instant::now() < end, "no {name}:\n{}", proc::picture(parent));
+        assert!(std::time::Instant::now() < end, "no {name}:\n{}", proc::process_tree(parent));
         std::thread::sleep(std::time::Duration::from_millis(2));
     }
 }
