@@ -10,7 +10,8 @@ pub(super) fn cases() -> Vec<Case> {
     vec![case("tree::session_group_terminal_and_login_as_proc_shows_them", session)]
 }
 
-/// Compares a line with facts from `/proc`; `pgid` only where it is given, for a birth comes before the child's own group.
+/// Compares a line with facts from `/proc`. `pgid` is passed separately, because a fork precedes the child's own
+/// group.
 #[track_caller]
 fn assert_shown(process: &Process, facts: &TruthLine, pgid: u32) {
     assert_eq!((process.sid, process.pgid), (Some(facts.get("sid")), Some(pgid)), "{facts:?}");
@@ -31,7 +32,7 @@ fn session() {
     let seen = trace.truth.one("seen");
     let shown = TruthLine { what: "seen".to_owned(), facts: seen.get("more") };
     let own: u32 = shown.get("pgid");
-    assert_eq!((own, shown.get::<u32>("sid")), (seen.ident().pid, sid), "a group of its own in the session");
+    assert_eq!((own, shown.get::<u32>("sid")), (seen.ident().pid, sid), "a separate group in the session");
     assert_shown(trace.process(seen.id(), Kind::Fork), leader, leader.get("pgid"));
     assert_shown(trace.process(seen.id(), Kind::Exec), &shown, own);
     assert_shown(trace.process(seen.id(), Kind::Exit), &shown, own);
