@@ -43,10 +43,10 @@ fn every_life() {
     let deed = TruthLog::read(&mut truth::reopen(&truth_file)).one("deed").ident().pid;
     let figures_of_deed = || {
         let written = written();
-        let told = written.split("tracer top - ").filter_map(|frame| figures(frame, deed));
-        told.fold((0, false), |(total, named), (more, again)| (total.max(more), named || again))
+        let rows = written.split("tracer top - ").filter_map(|frame| figures(frame, deed));
+        rows.fold((0, false), |(total, named), (more, again)| (total.max(more), named || again))
     };
-    until("every one is told", &|| figures_of_deed().0 >= MANY);
+    until("every one is reported", &|| figures_of_deed().0 >= MANY);
     assert_eq!(figures_of_deed(), (MANY, true), "each once, with the culprit named above the table");
     top.signal(Signal::SIGINT);
     assert!(top.wait(BOUND).success());
