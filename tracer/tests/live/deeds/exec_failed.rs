@@ -153,7 +153,7 @@ fn spawned(truth: Truth, _: &[String]) {
     truth.say("spawned", json!({ "errno": errno }));
 }
 
-/// As fast as it goes, so many times.
+/// Fails a given number of times, as fast as possible.
 fn storm(truth: Truth, arguments: &[String]) {
     let times: u32 = arguments[0].parse().expect("a number");
     let me = Ident::me();
@@ -165,7 +165,7 @@ fn storm(truth: Truth, arguments: &[String]) {
     truth.say("storm", json!({ "pid": me.pid, "start": me.start, "times": times }));
 }
 
-/// As the C library looks along PATH.
+/// Searches PATH like the C library.
 fn search(truth: Truth, arguments: &[String]) {
     let [path, program] = arguments else { panic!("PATH PROGRAM") };
     let [path, program] = [path, program].map(|text| CString::new(&**text).expect("no NUL"));
