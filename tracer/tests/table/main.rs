@@ -14,7 +14,6 @@ mod model;
 mod origins;
 mod random;
 mod start;
-
 mod tree;
 mod trust;
 mod unseen;
