@@ -90,7 +90,7 @@ fn a_tree_and_sums_come_from_a_recording() {
     assert!(top.starts_with("tracer top - "), "{top}");
     let forks = format!("{} forks", of_kind("fork"));
     assert!(top.contains(&forks), "{forks}: {top}");
-    let none = printed(&["top", "-b", "--from", &file, "--comm", "missing-has-this"]);
+    let none = printed(&["top", "-b", "--from", &file, "--comm", "no-such-name"]);
     assert!(none.contains(" 0 forks"), "{none}");
 
     let runc = capture("runc");

@@ -19,9 +19,7 @@ impl Family {
         let family = Self { shell };
         // Until each of them execs, they are copies of the shell, with its arguments.
         let runs = |drawn: &str, command| drawn.lines().filter(|line| line.ends_with(command)).count();
-        drawn_as(&["-a", &family.pid()], |drawn| {
-            runs(drawn, "─sleep 1001") == 2 && runs(drawn, "─sleep 1002") == 1
-        });
+        drawn_as(&["-a", &family.pid()], |drawn| runs(drawn, "─sleep 1001") == 2 && runs(drawn, "─sleep 1002") == 1);
         // The pids may have wrapped around in between; then their order is not that of age.
         if family.children().is_sorted() { family } else { Self::new() }
     }

@@ -35,7 +35,8 @@ fn alone(name: &str, test: impl FnOnce()) {
         return test();
     }
     let me = std::env::current_exe().expect("/proc is there");
-    let done = Command::new(me).args(["--exact", name, "--nocapture"]).env(ALONE, "1").output().expect("the test starts");
+    let done =
+        Command::new(me).args(["--exact", name, "--nocapture"]).env(ALONE, "1").output().expect("the test starts");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(done.status.success(), "{}{}", text(&done.stdout), text(&done.stderr));
     for line in text(&done.stdout).lines().filter(|line| line.starts_with("soak: ")) {

@@ -160,6 +160,10 @@ fn a_renamed_cgroup_is_where_its_processes_are_from_then_on() {
     assert_eq!(cgroup_and_container(&events, 61), (Some("/b/x.service"), None), "it was there before");
     let mut exec = exec(inside, RUNTIME, 140 * MS);
     exec.raw.ids.cgroup = 900;
-    assert_eq!(cgroup_and_container(&apply(&mut table, [execed(exec)]), 60), (Some("/b"), None), "it was there before, too");
+    assert_eq!(
+        cgroup_and_container(&apply(&mut table, [execed(exec)]), 60),
+        (Some("/b"), None),
+        "it was there before, too"
+    );
     assert_eq!(table.by_pid(62).unwrap().process().cgroup.as_deref(), Some("/b"));
 }

@@ -9,7 +9,7 @@ use tracer::table::TableOptions;
 use tracer_common::record as raw;
 
 use crate::kit::{MS, exit, exited, task};
-use crate::origins::{FIRST, IN_CONTAINER, INSIDE, ON_HOST, Location, RUNC, SHELL, World, cgroup};
+use crate::origins::{FIRST, IN_CONTAINER, INSIDE, Location, ON_HOST, RUNC, SHELL, World, cgroup};
 
 const PAGE: u64 = 4096;
 

@@ -16,11 +16,7 @@ fn a_failed_exec_reports_the_request_and_changes_nothing() {
     let events = seen.apply(Record::ExecFailed(exec_failed(shell, INIT_TASK, 102 * MS).into()));
     assert_eq!(kinds(&events), [Kind::ExecFailed]);
     let (process, failed) = (events[0].process.as_ref().unwrap(), events[0].exec_failed().unwrap());
-    assert_eq!(
-        (process.pid, process.execs, process.image.exe.as_deref()),
-        (50, 1, Some("/bin/ls")),
-        "it is unchanged"
-    );
+    assert_eq!((process.pid, process.execs, process.image.exe.as_deref()), (50, 1, Some("/bin/ls")), "it is unchanged");
     assert_eq!((failed.errno.as_str(), failed.code, failed.filename.as_deref()), ("ENOENT", 2, Some("/bin/nothing")));
     assert_eq!(failed.argv, Some(["nothing", "-x"].iter().collect()));
     assert_eq!((failed.dirfd, failed.from_tid, failed.attempts), (None, None, None));

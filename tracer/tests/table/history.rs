@@ -186,7 +186,9 @@ impl Watched {
                 kernel.set_subreaper(nr, how % 4 != 0);
             }
             10 => expected.extend(kernel.thread_start(nr).then_some(Reported::Other(Kind::ThreadStart))),
-            11 => expected.extend(kernel.thread_exit(nr, usize::from(how)).then_some(Reported::Other(Kind::ThreadExit))),
+            11 => {
+                expected.extend(kernel.thread_exit(nr, usize::from(how)).then_some(Reported::Other(Kind::ThreadExit)))
+            }
             _ if killable => {
                 let first = kernel.procs.len();
                 kernel.exit(nr, if how % 3 == 0 { 9 } else { u32::from(how % 256) << 8 });

@@ -62,7 +62,10 @@ fn a_late_match_is_looked_up_before_its_child_is_reported() {
     seed.process.image_mut().exe = Some("/bin/su".into());
     seed.process.source = Source::Procfs;
     seen.table.introduce(seed);
-    assert!(seen.events.is_empty() && seen.table.stranger(&birth).is_none(), "it is known now, and nothing was reported");
+    assert!(
+        seen.events.is_empty() && seen.table.stranger(&birth).is_none(),
+        "it is known now, and nothing was reported"
+    );
     let events = seen.apply(birth);
     assert_eq!(kinds(&events), [Kind::Fork]);
     assert_eq!(events[0].process.as_ref().unwrap().image.exe.as_deref(), Some("/bin/su"));

@@ -132,7 +132,8 @@ fn run(pid_max: u32, subreapers: u16, before: Vec<Deed>, during: Vec<(Deed, u8)>
         proc.making = None;
     }
     kernel.ring.clear();
-    let dead_before: Vec<Nr> = (0..kernel.procs.len()).filter(|&nr| kernel.procs[nr].state != ProcState::Alive).collect();
+    let dead_before: Vec<Nr> =
+        (0..kernel.procs.len()).filter(|&nr| kernel.procs[nr].state != ProcState::Alive).collect();
     let exes: Vec<Option<String>> = kernel.procs.iter().map(|proc| proc.exe.clone()).collect();
 
     let mut reading = Reading::default();

@@ -7,7 +7,7 @@ use tracer::table::TableOptions;
 use tracer_common::record as raw;
 
 use crate::kit::{MS, task};
-use crate::origins::{FIRST, IN_CONTAINER, INIT, INSIDE, ON_HOST, Location, RUNC, SHELL, World, cgroup, image_of};
+use crate::origins::{FIRST, IN_CONTAINER, INIT, INSIDE, Location, ON_HOST, RUNC, SHELL, World, cgroup, image_of};
 
 /// A fork into a pid namespace that no container has yet.
 const APART: Location = Location { mnt_ns: 10, inside: Some((40, 1)), ..ON_HOST };

@@ -11,7 +11,8 @@ use tracer::event::{Event, Kind, Process};
 
 use crate::support::proc::{self, Stat};
 use crate::support::{
-    BOUND, Case, Guarded, Ident, STORM_RING, Stream, Trace, TruthLog, case, check_sound, deed_arguments, run_bounded, truth,
+    BOUND, Case, Guarded, Ident, STORM_RING, Stream, Trace, TruthLog, case, check_sound, deed_arguments, run_bounded,
+    truth,
 };
 
 use super::exit::assert_status;
@@ -218,7 +219,11 @@ fn at_rest() {
     for step in 0..STEPS {
         let end = std::time::Instant::now() + BOUND;
         while !fs::read_to_string(&truth_file).is_ok_and(|text| text.contains(&format!("\"step\":{step}}}"))) {
-            assert!(std::time::Instant::now() < end, "step {step} was not reached:\n{}", proc::process_tree(deed.pid()));
+            assert!(
+                std::time::Instant::now() < end,
+                "step {step} was not reached:\n{}",
+                proc::process_tree(deed.pid())
+            );
             std::thread::sleep(std::time::Duration::from_millis(2));
         }
         let stable = check_relation(&stream);

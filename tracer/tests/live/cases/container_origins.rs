@@ -137,7 +137,10 @@ fn assert_origins(trace: &Trace, id: &str, name: &str) {
         }
     }
     for seen in lines_of(&events, &by_nsenter(&["-n"], name)) {
-        assert!(seen.iter().all(|line| *line == (None, None)), "a process that joins only the network is outside: {seen:?}");
+        assert!(
+            seen.iter().all(|line| *line == (None, None)),
+            "a process that joins only the network is outside: {seen:?}"
+        );
     }
     let entered = events.iter().filter(|event| event.kind() == Kind::ContainerExec);
     let entered: Vec<_> = entered.filter(|event| event.container().unwrap().id.as_ref() == id).collect();

@@ -9,7 +9,7 @@ use tracer::source::live::ExecFailures;
 use tracer::sys::errno;
 
 use crate::support::{
-    BOUND, Case, Guarded, Need, Run, TruthLine, Stream, Trace, TruthLog, case, check_sound, command, deed_arguments,
+    BOUND, Case, Guarded, Need, Run, Stream, Trace, TruthLine, TruthLog, case, check_sound, command, deed_arguments,
     run_bounded, truth,
 };
 
@@ -155,7 +155,10 @@ fn strange() {
         assert_eq!(before, &truth[..before.len()], "the captured part is correct");
         assert!(truth[before.len()].starts_with(last) && before.len() < truth.len());
         let bytes = shown.iter().map(|argument| argument.len() as u32 + 1).sum::<u32>();
-        assert!(bytes == info.captured || bytes == info.captured + 1, "truncated within an argument or after it: {info:?}");
+        assert!(
+            bytes == info.captured || bytes == info.captured + 1,
+            "truncated within an argument or after it: {info:?}"
+        );
     }
 }
 

@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use tracer::event::{Exit, Kind};
 
 use crate::deeds::exit::ring_with_a_thread;
-use crate::support::{BOUND, Case, Need, Run, TruthLine, Trace, case, check_sound, kernel_version, run_bounded};
+use crate::support::{BOUND, Case, Need, Run, Trace, TruthLine, case, check_sound, kernel_version, run_bounded};
 
 pub(super) fn cases() -> Vec<Case> {
     vec![

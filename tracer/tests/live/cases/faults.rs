@@ -162,7 +162,11 @@ fn check_limited(mut tracer: Guarded, rng: &mut Rng, place: &Path) {
         // It catches the signal only once it has started.
         let end = std::time::Instant::now() + BOUND;
         while tracer.runs() && fs::metadata(place.join("events")).map_or(0, |events| events.len()) == 0 {
-            assert!(std::time::Instant::now() < end, "it neither starts nor exits:\n{}", proc::process_tree(tracer.pid()));
+            assert!(
+                std::time::Instant::now() < end,
+                "it neither starts nor exits:\n{}",
+                proc::process_tree(tracer.pid())
+            );
             std::thread::sleep(Duration::from_millis(2));
         }
     }

@@ -113,7 +113,11 @@ fn descendants() {
     storm.stop();
     let trace = pair.assert_same();
     check_left_out(&trace);
-    assert!(reported_forks(&trace) >= log.all("born").len() && reported_forks(&trace) > 300, "{}", reported_forks(&trace));
+    assert!(
+        reported_forks(&trace) >= log.all("born").len() && reported_forks(&trace) > 300,
+        "{}",
+        reported_forks(&trace)
+    );
 }
 
 fn orphaned() {

@@ -8,7 +8,9 @@ use std::time::Duration;
 use tracer::event::Kind;
 use tracer::event::id::ProcessId;
 
-use crate::support::{Case, Guarded, Ident, Run, SLOWNESS, TruthLine, Stream, Trace, case, check_sound, deed_arguments};
+use crate::support::{
+    Case, Guarded, Ident, Run, SLOWNESS, Stream, Trace, TruthLine, case, check_sound, deed_arguments,
+};
 
 use super::exec_argv::{argv, decode};
 use super::exit::assert_status;

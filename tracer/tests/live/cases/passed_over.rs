@@ -64,7 +64,8 @@ fn storm(unpreempted: bool) -> u64 {
     });
     let losses: Vec<_> = events.iter().filter_map(|event| event.lost()).collect();
     assert_eq!(losses.iter().map(|lost| lost.total).sum::<u64>(), lost, "each loss is reported: {losses:?}");
-    let reported = |kind: Kind| events.iter().filter(|event| event.kind() == kind && is_of(event, &crowds)).count() as u64;
+    let reported =
+        |kind: Kind| events.iter().filter(|event| event.kind() == kind && is_of(event, &crowds)).count() as u64;
     let many = CROWDS as u64 * MANY;
     for (kind, due, lost) in [
         (Kind::Fork, many, losses.iter().map(|lost| lost.forks).sum::<u64>()),
@@ -73,7 +74,10 @@ fn storm(unpreempted: bool) -> u64 {
     ] {
         let reported = reported(kind);
         eprintln!("{kind}: {reported} of {due} reported, at most {lost} lost");
-        assert!(reported <= due && due - reported <= lost, "{kind}: {reported} of {due} reported, and {lost} as lost: {losses:?}");
+        assert!(
+            reported <= due && due - reported <= lost,
+            "{kind}: {reported} of {due} reported, and {lost} as lost: {losses:?}"
+        );
     }
     let ended = |born: &Event| {
         let id = born.process.as_ref().map(|process| process.id);

@@ -9,7 +9,7 @@ use tracer::event::{Event, Kind, Reap};
 
 use crate::support::truth::await_said;
 use crate::support::{
-    BOUND, Case, Guarded, Ident, Run, TruthLine, Stream, case, check_sound, deed_arguments, open_directory,
+    BOUND, Case, Guarded, Ident, Run, Stream, TruthLine, case, check_sound, deed_arguments, open_directory,
 };
 
 use super::stream::Storm;

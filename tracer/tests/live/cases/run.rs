@@ -12,8 +12,8 @@ use nix::unistd::Pid;
 use tracer::event::Kind;
 
 use crate::support::{
-    BOUND, Case, Guarded, Run, TruthLine, TruthLog, case, check_sound, command, deed_arguments, open_directory, parse_lines,
-    run_bounded, truth, write_script,
+    BOUND, Case, Guarded, Run, TruthLine, TruthLog, case, check_sound, command, deed_arguments, open_directory,
+    parse_lines, run_bounded, truth, write_script,
 };
 
 use super::stream::Storm;

@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use tracer::event::Kind;
 
 use crate::support::{
-    BOUND, Case, Guarded, Need, STORM_RING, Run, Stream, Trace, case, check_schema, check_sound, command, copy_program,
+    BOUND, Case, Guarded, Need, Run, STORM_RING, Stream, Trace, case, check_schema, check_sound, command, copy_program,
     deed_arguments, run_bounded,
 };
 

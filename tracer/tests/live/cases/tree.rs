@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tracer::event::id::ProcessId;
 use tracer::event::{Kind, ReparentReason};
 
-use crate::support::{Case, Ident, Need, Run, TruthLine, Trace, case, check_sound};
+use crate::support::{Case, Ident, Need, Run, Trace, TruthLine, case, check_sound};
 
 use super::exit::assert_status;
 
@@ -83,7 +83,11 @@ pub(super) fn check_forks(trace: &Trace) {
             "reported when it is not the parent: {said:?}"
         );
         let ns_pids: Vec<u32> = said.get("ns_pids");
-        assert_eq!(process.ns_pids.as_deref(), (ns_pids.len() > 1).then_some(&*ns_pids), "reported when nested: {said:?}");
+        assert_eq!(
+            process.ns_pids.as_deref(),
+            (ns_pids.len() > 1).then_some(&*ns_pids),
+            "reported when nested: {said:?}"
+        );
     }
 }
 
@@ -98,10 +102,18 @@ pub(super) fn check_adoptions(trace: &Trace) {
     }
     for (id, adoptions) in truth {
         let reported: Vec<_> = trace.of(id, Kind::Reparent).into_iter().filter_map(|event| event.reparent()).collect();
-        assert_eq!(reported.len(), adoptions.len(), "{id:?} was adopted so: {adoptions:?}, and the trace reports {reported:?}");
+        assert_eq!(
+            reported.len(),
+            adoptions.len(),
+            "{id:?} was adopted so: {adoptions:?}, and the trace reports {reported:?}"
+        );
         for (reported, said) in reported.iter().zip(adoptions) {
             let (from, to): (Ident, Ident) = (said.get("from"), said.get("to"));
-            assert_eq!((reported.from_id, reported.to_id, reported.to_pid), (from.id(), Some(to.id()), to.pid), "{said:?}");
+            assert_eq!(
+                (reported.from_id, reported.to_id, reported.to_pid),
+                (from.id(), Some(to.id()), to.pid),
+                "{said:?}"
+            );
             assert_eq!(reported.reason, reason(trace, to), "{said:?}");
         }
     }

@@ -4,7 +4,7 @@ use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use tracer::event::Usage;
 
 use crate::deeds::memory_hierarchy;
-use crate::support::{Case, Need, Run, SLOWNESS, TruthLine, Trace, case, check_sound};
+use crate::support::{Case, Need, Run, SLOWNESS, Trace, TruthLine, case, check_sound};
 
 use super::exit::assert_ends;
 

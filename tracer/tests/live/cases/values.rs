@@ -13,7 +13,7 @@ use tracer::kernel::hierarchy::Hierarchy;
 
 use crate::pty::OnTerminal;
 use crate::support::{
-    BOUND, Case, Guarded, Need, STORM_RING, Run, Stream, case, check_sound, command, deed_arguments, open_directory,
+    BOUND, Case, Guarded, Need, Run, STORM_RING, Stream, case, check_sound, command, deed_arguments, open_directory,
 };
 
 pub(super) fn cases() -> Vec<Case> {

@@ -204,7 +204,8 @@ pub(super) fn until(what: &str, mut holds: impl FnMut() -> bool) {
 /// Uses the CPU for a given time of this thread's CPU clock.
 pub(super) fn burn(time: Duration) {
     let clock = || {
-        let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID).expect("the clock of this thread");
+        let now =
+            nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID).expect("the clock of this thread");
         Duration::from(now)
     };
     let end = clock() + time;

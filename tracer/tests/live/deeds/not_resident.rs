@@ -102,7 +102,9 @@ impl List {
         assert_eq!(done, 0, "mincore: {}", io::Error::last_os_error());
         let mut entries = vec![0u8; pages * 8];
         let pagemap = File::open("/proc/self/pagemap").expect("/proc is mounted");
-        pagemap.read_exact_at(&mut entries, (self.at as usize / self.page * 8) as u64).expect("one entry for each page");
+        pagemap
+            .read_exact_at(&mut entries, (self.at as usize / self.page * 8) as u64)
+            .expect("one entry for each page");
         // Bit 63: the page is present (Documentation/admin-guide/mm/pagemap.rst).
         let mapped = entries.chunks(8).filter(|entry| entry[7] & 0x80 != 0).count();
         Whereabouts { resident: vector.iter().filter(|byte| *byte & 1 != 0).count(), mapped, pages }

@@ -25,4 +25,4 @@ pub(crate) use trace::{Line, Trace, parse_lines, parts};
 pub(crate) use tracer::{
     Run, command, deed_arguments, directory_in_memory, open_directory, this_binary, tracer_binary,
 };
-pub(crate) use truth::{Ident, TruthLine, Truth, TruthLog};
+pub(crate) use truth::{Ident, Truth, TruthLine, TruthLog};

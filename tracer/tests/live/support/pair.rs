@@ -91,7 +91,8 @@ impl Pair {
         fn same(kernel: &[Comparable], user: &[Comparable]) -> bool {
             let (more, less) = if kernel.len() < user.len() { (user, kernel) } else { (kernel, user) };
             let begins_earlier = more.len() == less.len() + 1 && more[0].line["event"] == "exec" && !less.is_empty();
-            let without_past = |lines: &[Comparable]| -> Vec<Comparable> { lines.iter().map(Comparable::without_past).collect() };
+            let without_past =
+                |lines: &[Comparable]| -> Vec<Comparable> { lines.iter().map(Comparable::without_past).collect() };
             kernel == user || begins_earlier && without_past(&more[1..]) == without_past(less)
         }
         self.assert_same_by(normalize, same)
@@ -115,7 +116,13 @@ impl Pair {
         Self::compare(first, second, &[], |_| {}, |first, second| first == second);
     }
 
-    fn compare(first: &Trace, second: &Trace, tracers: &[u32], normalize: Normalize, same: fn(&[Comparable], &[Comparable]) -> bool) {
+    fn compare(
+        first: &Trace,
+        second: &Trace,
+        tracers: &[u32],
+        normalize: Normalize,
+        same: fn(&[Comparable], &[Comparable]) -> bool,
+    ) {
         let [first, second] = [first, second].map(|trace| by_subject(trace, tracers, normalize));
         for (subject, second) in &second {
             let first = first.get(subject).map_or(&[][..], Vec::as_slice);
