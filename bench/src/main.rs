@@ -178,8 +178,8 @@ fn save(args: &Measure, results: &Results) -> Result<()> {
 fn peers(args: &Measure, results: &mut Results) -> Vec<(Peer, PathBuf)> {
     let mut found = Vec::new();
     for peer in PEERS {
-        let asked = args.peer.is_empty() || args.peer.iter().any(|name| peer.name.starts_with(name.as_str()));
-        if !asked || (args.no_peers && peer.program != "tracer") {
+        let requested = args.peer.is_empty() || args.peer.iter().any(|name| peer.name.starts_with(name.as_str()));
+        if !requested || (args.no_peers && peer.program != "tracer") {
             continue;
         }
         if peer.program == "tracer" {

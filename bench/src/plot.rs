@@ -22,7 +22,7 @@ pub(crate) fn write(path: &Path, results: &Results) -> Result<()> {
     let Some(&(kind, workers)) = storms(results).iter().find(|(kind, _)| *kind == Kind::Exec) else { return Ok(()) };
     let peers = by_peer(results, kind, workers);
     let root = SVGBackend::new(path, SIZE).into_drawing_area();
-    let failed = |why: &dyn std::fmt::Display| anyhow!("the picture cannot be drawn: {why}");
+    let failed = |why: &dyn std::fmt::Display| anyhow!("the chart cannot be drawn: {why}");
     root.fill(&WHITE).map_err(|why| failed(&why))?;
     let (left, right) = root.split_horizontally(560);
     let of = |figure: fn(&Sample) -> f64| -> Vec<(&str, f64)> {

@@ -103,7 +103,7 @@ fn repeated_commands_are_one_with_a_count() {
     b.others.extend((0..5).map(|n| hook(10 + n, creator, &["/usr/bin/hook", &format!("/tmp/tmp.y0{n}p1w2LzP")])));
     let diff = Diff::new(&a, &b);
     let (command, changes) = only(&diff);
-    let counts = [&command.a, &command.b].map(|told| told.as_ref().unwrap().count);
+    let counts = [&command.a, &command.b].map(|ran| ran.as_ref().unwrap().count);
     assert_eq!((changes, counts, command.time), (vec![Change::Count], [2, 5], None));
     assert_eq!(command.a.as_ref().unwrap().time_ns, Some(10_000_000));
 }
@@ -214,8 +214,8 @@ fn the_other_way_round_new_is_gone() {
             }
             // Each command of both starts occurs once.
             for (start, side) in [(&x, 0), (&y, 1)] {
-                let told = there.commands.iter().filter_map(|command| [&command.a, &command.b][side].as_ref());
-                let runs: u64 = told.map(|told| told.count).sum();
+                let ran = there.commands.iter().filter_map(|command| [&command.a, &command.b][side].as_ref());
+                let runs: u64 = ran.map(|ran| ran.count).sum();
                 assert_eq!(runs, (start.steps.len() + start.others.len()) as u64, "{a} {b}");
             }
         }
@@ -235,8 +235,8 @@ fn the_schema_is_up_to_date_and_differences_are_valid() {
         assert_eq!((output.status.code(), output.stderr.len()), (Some(1), 0));
         let diff = Diff::new(&one(&format!("{a}.jsonl")), &one(&format!("{b}.jsonl")));
         assert_eq!(String::from_utf8(output.stdout).unwrap(), serde_json::to_string(&diff).unwrap() + "\n");
-        let told = serde_json::to_value(diff).unwrap();
-        assert!(validator.is_valid(&told), "{told}");
+        let value = serde_json::to_value(diff).unwrap();
+        assert!(validator.is_valid(&value), "{value}");
     }
 }
 

@@ -174,9 +174,9 @@ fn the_command_reads_files_and_writes_json() {
     let file = file("podman.jsonl");
     let output = tracer(&["containers", "--audit", "--json", "--from", &file]).output().unwrap();
     assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0));
-    let told: Start = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(told, one("podman.jsonl"));
-    let id = &told.container.id[..12];
+    let printed: Start = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(printed, one("podman.jsonl"));
+    let id = &printed.container.id[..12];
     for (only, lines) in [(id, 1), ("nothing-like-it", 0)] {
         let output = tracer(&["containers", "--audit", only, "--json", "--from", &file]).output().unwrap();
         assert_eq!(String::from_utf8(output.stdout).unwrap().lines().count(), lines, "{only}");

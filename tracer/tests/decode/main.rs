@@ -283,10 +283,10 @@ fn variable_parts_longer_than_the_record_are_an_error() {
         let mut bytes = bytes.clone();
         bytes[at..at + size].copy_from_slice(&u32::MAX.to_ne_bytes()[..size]);
         let error = decode(&bytes).unwrap_err();
-        let DecodeError::Variable { kind: raw::KIND_EXEC, announced, have: told } = error else {
+        let DecodeError::Variable { kind: raw::KIND_EXEC, announced, have: stated } = error else {
             panic!("{error}");
         };
-        assert_eq!(told, have);
+        assert_eq!(stated, have);
         assert!(announced > have);
     }
 }
@@ -300,10 +300,10 @@ fn strings_of_a_failed_exec_longer_than_the_record_are_an_error() {
         let mut bytes = bytes.clone();
         bytes[at..at + size].copy_from_slice(&u32::MAX.to_ne_bytes()[..size]);
         let error = decode(&bytes).unwrap_err();
-        let DecodeError::Variable { kind: raw::KIND_EXEC_FAILED, announced, have: told } = error else {
+        let DecodeError::Variable { kind: raw::KIND_EXEC_FAILED, announced, have: stated } = error else {
             panic!("{error}");
         };
-        assert!(told == have && announced > have);
+        assert!(stated == have && announced > have);
     }
 }
 

@@ -156,7 +156,7 @@ impl Storm {
     pub(crate) fn step(&mut self, mut take: impl FnMut(&[u8])) {
         if self.made.is_multiple_of(CHILDREN) {
             let old = std::mem::replace(&mut self.parent, INIT);
-            let parent = self.birth(&mut take);
+            let parent = self.add_process(&mut take);
             if old.tgid != 0 {
                 // Its children, which are all running processes, go to init.
                 self.alive.iter_mut().for_each(|(_, parent, _)| *parent = INIT);
@@ -165,7 +165,7 @@ impl Storm {
             self.parent = parent;
         }
         let which = (self.made % self.commands.len() as u64) as usize;
-        let process = self.birth(&mut take);
+        let process = self.add_process(&mut take);
         let mut bytes = std::mem::take(&mut self.commands[which].exec);
         let digits = format!("{:08}", self.made % 100_000_000);
         for &at in &self.commands[which].numbers {
@@ -186,7 +186,7 @@ impl Storm {
         }
     }
 
-    fn birth(&mut self, take: &mut impl FnMut(&[u8])) -> raw::TaskRef {
+    fn add_process(&mut self, take: &mut impl FnMut(&[u8])) -> raw::TaskRef {
         self.now_ns += STEP_NS;
         while self.next_pid == self.parent.tgid {
             self.next_pid += 1;

@@ -78,12 +78,12 @@ fn an_exec_reports_before_and_after() {
     next.interpreter = text("/lib/x");
     (next.raw.argv_bytes, next.raw.argv_captured) = (100, 6);
     let event = seen.apply(execed(next)).remove(0);
-    let told = event.exec().unwrap();
-    assert_eq!((told.previous_exe.as_deref(), told.filename.as_deref()), (Some("/bin/ls"), Some("./ls")));
-    assert_eq!(told.interpreter.as_deref(), Some("/lib/x"));
-    assert_eq!((told.setid, told.previous_euid, told.previous_egid), (true, Some(1000), Some(100)));
-    assert!(told.caps_gained && told.deleted && !told.memfd);
-    assert_eq!((told.exe_capture, told.cwd_capture), (Some(Capture::Cut), Some(Capture::Unreadable)));
+    let reported = event.exec().unwrap();
+    assert_eq!((reported.previous_exe.as_deref(), reported.filename.as_deref()), (Some("/bin/ls"), Some("./ls")));
+    assert_eq!(reported.interpreter.as_deref(), Some("/lib/x"));
+    assert_eq!((reported.setid, reported.previous_euid, reported.previous_egid), (true, Some(1000), Some(100)));
+    assert!(reported.caps_gained && reported.deleted && !reported.memfd);
+    assert_eq!((reported.exe_capture, reported.cwd_capture), (Some(Capture::Cut), Some(Capture::Unreadable)));
     let info = event.argv_info().unwrap();
     assert_eq!((info.argc, info.bytes, info.captured, info.truncated), (2, 100, 6, true));
     assert_eq!(info.reason, Some(Capture::Cut));

@@ -142,10 +142,10 @@ impl Watched {
     }
 
     /// Does a complete deed and checks its events.
-    fn whole_deed(&mut self, (what, who, how, time): Deed) {
+    fn whole_deed(&mut self, (what, which, how, time): Deed) {
         let kernel = &mut self.kernel;
         kernel.pass(u64::from(time) * 100 + 1);
-        let Some(nr) = pick(&kernel.alive(), who) else { return };
+        let Some(nr) = pick(&kernel.alive(), which) else { return };
         let killable = nr != INIT && nr != KTHREADD;
         let mut expected = Vec::new();
         match what % 16 {

@@ -24,15 +24,15 @@ fn others_are_forgotten_and_the_kept_ones_keep_their_parent() {
     let mut seen = Seen::with(TableOptions::default());
     let kernel = Kernel::boot(1000);
     seen.table.seed(vec![kernel.seed_of(INIT)], &mut seen.events);
-    let (stranger, kept, child) = (task(40, 10 * MS), task(50, 20 * MS), task(51, 30 * MS));
-    for (process, parent) in [(stranger, INIT_TASK), (kept, stranger), (child, kept)] {
+    let (late, kept, child) = (task(40, 10 * MS), task(50, 20 * MS), task(51, 30 * MS));
+    for (process, parent) in [(late, INIT_TASK), (kept, late), (child, kept)] {
         seen.apply(forked(fork(process, parent)));
     }
     seen.table.leave_out(|process| process.pid() != 40);
     assert_eq!((seen.table.len_living(), seen.table.len_dead()), (3, 0));
     assert!(seen.table.by_pid(40).is_none());
     assert_eq!((seen.parent(50), seen.parent(51)), (Some(40), Some(50)), "its parent's id is still known");
-    let events = seen.apply(exited(exit(kept, stranger, 100 * MS)));
+    let events = seen.apply(exited(exit(kept, late, 100 * MS)));
     assert_eq!(kinds(&events), [Kind::Exit, Kind::Reparent]);
     assert_eq!(moves(&events)[0].2, 1);
 }
@@ -40,8 +40,8 @@ fn others_are_forgotten_and_the_kept_ones_keep_their_parent() {
 #[test]
 fn a_late_match_has_no_earlier_line_and_was_not_lost() {
     let (mut seen, _) = narrowed();
-    let (stranger, parent) = (task(50, 100 * MS), task(40, 90 * MS));
-    let events = seen.apply(execed(exec(stranger, parent, 110 * MS)));
+    let (late, parent) = (task(50, 100 * MS), task(40, 90 * MS));
+    let events = seen.apply(execed(exec(late, parent, 110 * MS)));
     assert_eq!(kinds(&events), [Kind::Exec]);
     assert!(!is_inferred(&events[0]));
     assert_eq!((seen.parent(50), seen.table.stats().inferred), (Some(40), 0));
@@ -55,18 +55,18 @@ fn a_late_match_is_looked_up_before_its_child_is_reported() {
     let (mut seen, mut kernel) = narrowed();
     let nr = kernel.fork(INIT);
     let creator = kernel.task(nr);
-    let birth = forked(fork(task(70, 900 * MS), creator));
-    let stranger = seen.table.stranger(&birth).expect("nobody knows it");
-    assert_eq!((stranger.pid, stranger.comm), (creator.tgid, Some(padded("sh"))));
+    let fork_record = forked(fork(task(70, 900 * MS), creator));
+    let late = seen.table.stranger(&fork_record).expect("it is unknown");
+    assert_eq!((late.pid, late.comm), (creator.tgid, Some(padded("sh"))));
     let mut seed = kernel.seed_of(nr);
     seed.process.image_mut().exe = Some("/bin/su".into());
     seed.process.source = Source::Procfs;
     seen.table.introduce(seed);
     assert!(
-        seen.events.is_empty() && seen.table.stranger(&birth).is_none(),
+        seen.events.is_empty() && seen.table.stranger(&fork_record).is_none(),
         "it is known now, and nothing was reported"
     );
-    let events = seen.apply(birth);
+    let events = seen.apply(fork_record);
     assert_eq!(kinds(&events), [Kind::Fork]);
     assert_eq!(events[0].process.as_ref().unwrap().image.exe.as_deref(), Some("/bin/su"));
 }
@@ -75,7 +75,7 @@ fn a_late_match_is_looked_up_before_its_child_is_reported() {
 fn nothing_is_looked_up_for_a_late_match_that_execs() {
     let (mut seen, _) = narrowed();
     let record = execed(exec(task(50, 100 * MS), INIT_TASK, 110 * MS));
-    assert_eq!(seen.table.stranger(&record).map(|stranger| stranger.comm), Some(None));
+    assert_eq!(seen.table.stranger(&record).map(|late| late.comm), Some(None));
     seen.apply(record);
     // By then it is known.
     assert_eq!(seen.table.stranger(&forked(fork(task(51, 120 * MS), task(50, 100 * MS)))), None);

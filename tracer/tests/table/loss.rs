@@ -137,13 +137,13 @@ fn what_was_missed_is_reported_as_inferred() {
     kernel.settle();
     kernel.ring.clear();
     let events = resync(&mut seen, &kernel);
-    let told: Vec<(Kind, u32, bool)> = events
+    let reported: Vec<(Kind, u32, bool)> = events
         .iter()
         .map(|event| event.process.as_ref().map(|process| (event.kind(), process.pid, process.inferred)).unwrap())
         .collect();
     let pid = |nr: usize| kernel.procs[nr].pid;
     assert_eq!(
-        told,
+        reported,
         [
             (Kind::Process, pid(newborn), true),
             (Kind::Reparent, pid(orphan), false),

@@ -215,14 +215,14 @@ fn many_zombies_are_checked_in_parts() {
     for pid in 1000..2000 {
         child(&mut seen, pid, 110, 200);
     }
-    let mut told = 0;
+    let mut reported = 0;
     let mut parts = 0;
     while seen.table.due_ns().is_some_and(|due_ns| due_ns <= 1200 * MS) {
         let lines = neglected(&tick(&mut seen, 1200));
         assert!(!lines.is_empty() && lines.iter().all(|&(_, _, _, unreaped)| unreaped == 1000));
-        (told, parts) = (told + lines.len(), parts + 1);
+        (reported, parts) = (reported + lines.len(), parts + 1);
     }
-    assert_eq!(told, 1000);
+    assert_eq!(reported, 1000);
     assert!(parts > 1);
 }
 

@@ -107,8 +107,8 @@ fn matrix(args: &Args) -> Result<Tally> {
     let mut tally = Tally::default();
     let mut kernels = VecDeque::new();
     let mut fetcher = Fetcher::new(arch);
-    let asked = |name: &str| args.kernels.is_empty() || args.kernels.iter().any(|kernel| kernel == name);
-    for series in SERIES.iter().filter(|series| series.is_for(arch) && asked(series.name)) {
+    let requested = |name: &str| args.kernels.is_empty() || args.kernels.iter().any(|kernel| kernel == name);
+    for series in SERIES.iter().filter(|series| series.is_for(arch) && requested(series.name)) {
         match fetcher.kernel(series, args.newest) {
             Ok(kernel) => kernels.push_back(kernel),
             Err(why) => tally.skipped.push(format!("Linux {} ({}): {why:#}", series.name, arch.name())),

@@ -188,8 +188,8 @@ fn live(only: &str, start: impl FnOnce()) -> Start {
     }
     start();
     assert!(tracer.wait(BOUND).success());
-    let told = std::fs::read_to_string(&file).expect("it was written");
-    serde_json::from_str(&told).expect("one object")
+    let text = std::fs::read_to_string(&file).expect("it was written");
+    serde_json::from_str(&text).expect("one object")
 }
 
 /// Returns the last argument of the first process that the entrypoint forks.

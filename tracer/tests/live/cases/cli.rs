@@ -245,8 +245,8 @@ fn doctor_says_yes() {
     let report: Value = serde_json::from_slice(&finished.stdout).expect("JSON");
     assert!(report.is_object() || report.is_array(), "{report}");
     let text = report.to_string();
-    let births = if kernel_version().0 < 7 { "sched_process_fork" } else { "sched_wakeup_new" };
-    for hook in [births, "sched_process_exec", "sched_process_exit", "signal_generate"] {
+    let forks = if kernel_version().0 < 7 { "sched_process_fork" } else { "sched_wakeup_new" };
+    for hook in [forks, "sched_process_exec", "sched_process_exit", "signal_generate"] {
         assert!(text.contains(hook), "{hook} is reported on: {report}");
     }
 }

@@ -80,7 +80,7 @@ fn with_open_exec() {
     let trace = stream.stop();
     check_schema(&trace);
     let events = events(&trace);
-    let first = about(&events, &id).next().expect("it is told of");
+    let first = about(&events, &id).next().expect("it is reported");
     let known = first.container().unwrap();
     assert_eq!(first.kind(), Kind::ContainerInfo);
     assert_eq!((known.name.as_deref(), known.image.as_deref()), (Some(name.as_str()), podman.image()));

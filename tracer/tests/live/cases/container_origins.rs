@@ -302,8 +302,8 @@ fn storm_inside() {
         "i=0; while [ ! -e /tmp/enough ] && [ $i -lt {MOST} ]; do /bin/true inside; i=$((i+1)); done; echo $i; exit 0"
     );
     let place = open_directory();
-    let (pictures, counted) = (place.path().join("pictures"), place.path().join("count"));
-    let top = Top::start(&pictures);
+    let (frames, counted) = (place.path().join("pictures"), place.path().join("count"));
+    let top = Top::start(&frames);
     let stream = Stream::start(&["--no-snapshot", "--collapse=200", "--ring-size=64M"]);
     let bundle = runtime.bundle(&name, &["/bin/sh", "-c", &script]);
     let mut run = runtime.command();
@@ -355,35 +355,35 @@ fn storm_inside() {
 /// `tracer top` by container, running beside a test.
 struct Top<'a> {
     top: Guarded,
-    pictures: &'a Path,
+    frames: &'a Path,
 }
 
 impl<'a> Top<'a> {
-    fn start(pictures: &'a Path) -> Self {
+    fn start(frames: &'a Path) -> Self {
         let mut arguments = command(["top", "-b", "-d", "0.2", "--group", "container", "-o"]);
-        let top = Self { top: Guarded::spawn(arguments.arg(pictures)), pictures };
-        top.until(|pictures| pictures.contains("In all:"));
+        let top = Self { top: Guarded::spawn(arguments.arg(frames)), frames };
+        top.until(|frames| frames.contains("In all:"));
         top
     }
 
     fn until(&self, holds: impl Fn(&str) -> bool) {
         let end = Instant::now() + BOUND;
-        while !holds(&std::fs::read_to_string(self.pictures).unwrap_or_default()) {
-            assert!(Instant::now() < end, "{}", std::fs::read_to_string(self.pictures).unwrap_or_default());
+        while !holds(&std::fs::read_to_string(self.frames).unwrap_or_default()) {
+            assert!(Instant::now() < end, "{}", std::fs::read_to_string(self.frames).unwrap_or_default());
             std::thread::sleep(Duration::from_millis(10));
         }
     }
 
     /// Returns TOTAL of a container once it is at least `least`.
     fn total_of(mut self, name: &str, least: u64) -> u64 {
-        let total = |pictures: &str| {
-            let rows = pictures.lines().filter(|line| line.split_whitespace().last() == Some(name));
+        let total = |frames: &str| {
+            let rows = frames.lines().filter(|line| line.split_whitespace().last() == Some(name));
             let total = |row: &str| row.split_whitespace().rev().nth(1)?.replace(',', "").parse::<u64>().ok();
             rows.filter_map(total).max().unwrap_or_default()
         };
-        self.until(|pictures| total(pictures) >= least);
+        self.until(|frames| total(frames) >= least);
         self.top.signal(Signal::SIGINT);
         assert!(self.top.wait(BOUND).success());
-        total(&std::fs::read_to_string(self.pictures).unwrap())
+        total(&std::fs::read_to_string(self.frames).unwrap())
     }
 }

@@ -118,8 +118,8 @@ fn of_runc() {
     assert_eq!((ended.status().as_deref(), ended.failed(), ended.processes), (Some("3"), true, 0));
     assert_eq!(ended.execs_ever, 4, "the shell and what it runs");
     let lines = table.lines_of(&other);
-    let told: f64 = lines.iter().map(|one| one.execs_per_second * one.interval_ns as f64 / 1e9).sum();
-    assert!((told - 4.0).abs() < 0.1, "each exec is in the rate of one interval: {told}");
+    let total: f64 = lines.iter().map(|one| one.execs_per_second * one.interval_ns as f64 / 1e9).sum();
+    assert!((total - 4.0).abs() < 0.1, "each exec is in the rate of one interval: {total}");
     run(&["delete", "--force", &there], 0);
     let killed = table.until(&there, |one| one.state == State::Exited && one.removed);
     assert_eq!(killed.status().as_deref(), Some("SIGKILL"));

@@ -126,10 +126,10 @@ pub(super) fn is_named(events: &[Event], id: &str, wanted: Option<(&str, &str)>)
     let (name, image) = wanted.unzip();
     assert_eq!((known.name.as_deref(), known.image.as_deref()), (name, image), "{known:?}");
     assert!(known.runtime.as_deref().is_some_and(|runtime| ["runc", "crun"].contains(&runtime)), "{known:?}");
-    let told = lines.iter().take_while(|line| line.kind() != Kind::ContainerExit);
-    let told = told.filter(|line| line.kind() == Kind::ContainerInfo).last().expect("its files were read");
-    let told = told.container().unwrap();
-    assert!(told.args.as_ref().is_some_and(|args| !args.is_empty()) && told.bundle.is_some(), "{told:?}");
+    let info = lines.iter().take_while(|line| line.kind() != Kind::ContainerExit);
+    let info = info.filter(|line| line.kind() == Kind::ContainerInfo).last().expect("its files were read");
+    let info = info.container().unwrap();
+    assert!(info.args.as_ref().is_some_and(|args| !args.is_empty()) && info.bundle.is_some(), "{info:?}");
 }
 
 /// Returns true if it forked into a nested pid namespace.

@@ -126,7 +126,7 @@ fn threads_on_request() {
     let trace = Run::deed("exit-threads-alone").option("--threads").trace();
     check_sound(&trace);
     let id = assert_ends(&trace)[0].id();
-    let told = |kind| -> Vec<u32> {
+    let reported_tids = |kind| -> Vec<u32> {
         let mut tids: Vec<u32> =
             trace.of(id, kind).iter().map(|event| event.process.as_ref().and_then(|p| p.tid).expect("a tid")).collect();
         tids.sort_unstable();
@@ -135,8 +135,8 @@ fn threads_on_request() {
     let mut truth: Vec<u32> = trace.truth.all("thread").iter().map(|said| said.get("tid")).collect();
     truth.sort_unstable();
     assert_eq!(truth.len(), 6);
-    assert_eq!(told(Kind::ThreadStart), truth);
-    assert_eq!(told(Kind::ThreadExit), truth);
+    assert_eq!(reported_tids(Kind::ThreadStart), truth);
+    assert_eq!(reported_tids(Kind::ThreadExit), truth);
     assert_eq!(trace.exit(id).code, Some(0), "and one exit of the process");
 }
 

@@ -252,7 +252,7 @@ fn of_docker() {
     let script = "/bin/true first; /bin/true last; exit 0";
     let create =
         |name: &str| run(&["create", "--network=none", "--name", name, "tracer-test", "/bin/sh", "-c", script]);
-    let (id, other) = (create("asked-for"), create("another"));
+    let (id, other) = (create("matching"), create("another"));
     let pair = Pair::start(&["--container", &id[..16]], &["container"]);
     for id in [&other, &id, &other, &id] {
         run(&["start", "--attach", id]);

@@ -62,8 +62,8 @@ fn check(seed: u64, trace: &Trace) {
     eprintln!("seed {seed}: {} lines in the log, {} in the stream", trace.truth.lines.len(), trace.lines.len());
     check_sound(trace);
     let born: BTreeSet<ProcessId> = trace.truth.all("born").iter().map(|said| said.id()).collect();
-    let told: BTreeSet<ProcessId> = ids(trace, Kind::Fork).collect();
-    if let Some(extra) = told.difference(&born).find(|id| **id != trace.deed()) {
+    let reported: BTreeSet<ProcessId> = ids(trace, Kind::Fork).collect();
+    if let Some(extra) = reported.difference(&born).find(|id| **id != trace.deed()) {
         // A child that failed before it could write a line is still reaped.
         let ended: Vec<_> = trace.truth.all("ended").into_iter().filter(|said| said.id() == *extra).collect();
         panic!("seed {seed}: never forked: {:?}, which exited so: {ended:?}", trace.process(*extra, Kind::Fork));
@@ -101,9 +101,9 @@ fn check_execs(trace: &Trace) {
     let by_exec: BTreeSet<ProcessId> = ids(trace, Kind::Exec).filter(|id| *id != trace.deed()).collect();
     assert!(by_exec.iter().all(|id| truth.contains_key(id)), "an exec that did not happen: {by_exec:?}");
     for (id, execs) in truth {
-        let told = trace.of(id, Kind::Exec);
-        assert_eq!(told.len(), execs.len(), "{id:?}: {execs:?}");
-        for (event, said) in told.into_iter().zip(execs) {
+        let reported = trace.of(id, Kind::Exec);
+        assert_eq!(reported.len(), execs.len(), "{id:?}: {execs:?}");
+        for (event, said) in reported.into_iter().zip(execs) {
             let (process, exec, info) = crate::support::parts(event);
             let true_argv: Vec<Vec<u8>> = said.get::<Vec<String>>("argv").iter().map(|text| decode(text)).collect();
             assert_eq!(argv(process), true_argv, "{said:?}");

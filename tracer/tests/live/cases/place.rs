@@ -83,7 +83,7 @@ fn without_tracefs() {
             test -d $at && mount -t tmpfs tmpfs $at
         done
         test -e /sys/kernel/tracing/events || test -e /sys/kernel/debug/tracing && exit 99";
-    for (what, told) in [
+    for (what, kinds) in [
         (
             "run --exec-failed --force -o \"$1\" -- sh -c '/no/such/program; exit 3'",
             &[Kind::ExecFailed, Kind::Exec, Kind::Exit][..],
@@ -98,7 +98,7 @@ fn without_tracefs() {
         assert_eq!(finished.code(), 3, "{what}: {finished:?}");
         assert!(!finished.stderr.contains("tracer:"), "{what}: {finished:?}");
         let lines = parse_lines(&fs::read(&events).expect("it was written"));
-        for kind in told {
+        for kind in kinds {
             assert!(lines.iter().any(|line| line.event.kind() == *kind), "{what}: no {kind} line");
         }
         let bye = lines.last().and_then(|line| line.event.bye()).expect("`bye` is last");

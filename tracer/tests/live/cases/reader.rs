@@ -143,8 +143,8 @@ fn falls_behind() {
     let lines = parse_lines(&bytes);
     let bye = lines.last().and_then(|line| line.event.bye()).expect("`bye` is last");
     assert_eq!(bye.seen, bye.emitted + bye.filtered + bye.folded + bye.lost);
-    let told: u64 = lines.iter().filter_map(|line| line.event.lost()).map(|lost| lost.total).sum();
-    assert_eq!(bye.lost, told, "each loss has its line");
+    let reported: u64 = lines.iter().filter_map(|line| line.event.lost()).map(|lost| lost.total).sum();
+    assert_eq!(bye.lost, reported, "each loss has its line");
     assert!(bye.lost > 0, "what neither the reader read nor the ring held is lost: {bye:?}");
     let written = lines.iter().filter(|line| !line.event.kind().is_framing()).count();
     assert_eq!(bye.emitted, written as u64, "everything else is there");
@@ -176,13 +176,13 @@ fn stops_for_a_while(how: &str) -> Vec<Line> {
             }
         })
     };
-    let told = || {
+    let is_reported = || {
         let text = text.lock().expect("nobody panics");
         text.windows(DROPPED.len()).any(|window| window == DROPPED)
     };
     // It is reported as soon as there is space again, even without a new event.
     let end = Instant::now() + BOUND;
-    while !told() {
+    while !is_reported() {
         assert!(Instant::now() < end, "no `dropped` line within {BOUND:?}");
         std::thread::sleep(Duration::from_millis(10));
     }

@@ -150,9 +150,9 @@ fn summary() {
     let again = run_bounded(command(["tree", "--summary", "--from"]).arg(&file), BOUND);
     assert!(again.status.success(), "{again:?}");
     // Times differ between two runs. The programs and their exit statuses do not.
-    let told = |text: &str| {
+    let stable_parts = |text: &str| {
         let counts = text.lines().find(|line| line.contains(" exec")).expect("the totals").to_owned();
         (counts, text.lines().filter(|line| line.contains("sh -c") || line.contains("exit")).count())
     };
-    assert_eq!(told(&again.stdout()), told(&live.stderr), "{}\n{}", again.stdout(), live.stderr);
+    assert_eq!(stable_parts(&again.stdout()), stable_parts(&live.stderr), "{}\n{}", again.stdout(), live.stderr);
 }

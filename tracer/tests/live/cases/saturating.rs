@@ -59,8 +59,8 @@ struct Child {
 /// The children of a worker, as the stream reports them so far.
 #[derive(Default)]
 struct Worker {
-    births: Vec<u32>,
-    lives: Vec<Child>,
+    tasks: Vec<u32>,
+    children: Vec<Child>,
     ended_threads: Vec<u32>,
 }
 
@@ -104,22 +104,22 @@ fn storm(kind: &'static str) {
     assert_eq!((bye.lost, bye.argv_degraded, bye.paths_degraded), (0, 0, 0), "{bye:?}");
     assert_eq!(bye.seen, bye.emitted, "{bye:?}");
     assert!(all > 100, "it was a storm: {all}");
-    let told = read(kind, BufReader::new(File::open(&output).expect("it was written")), &made);
+    let reported = read(kind, BufReader::new(File::open(&output).expect("it was written")), &made);
     for (worker, made) in &made {
-        let told = told.get(worker).expect("the worker is reported");
+        let reported = reported.get(worker).expect("the worker is reported");
         // Not with `assert_eq`, which would print all of them.
-        assert!(told.births == *made, "{worker} made {} and {} are told", made.len(), told.births.len());
+        assert!(reported.tasks == *made, "{worker} made {} and {} are reported", made.len(), reported.tasks.len());
         if kind == "threads" {
             let sorted = |tids: &[u32]| {
                 let mut tids = tids.to_vec();
                 tids.sort_unstable();
                 tids
             };
-            assert!(sorted(&told.ended_threads) == sorted(made), "{worker}: the exits of threads");
+            assert!(sorted(&reported.ended_threads) == sorted(made), "{worker}: the exits of threads");
             continue;
         }
         let execs = u32::from(kind == "exec");
-        let odd = told.lives.iter().position(|life| (life.execs, life.exits) != (execs, 1));
+        let odd = reported.children.iter().position(|life| (life.execs, life.exits) != (execs, 1));
         assert!(odd.is_none(), "{worker}: number {odd:?} is not reported completely");
     }
 }
@@ -133,8 +133,8 @@ fn last(output: &Path) -> Bye {
     file.read_to_end(&mut bytes).expect("a file");
     let text = String::from_utf8_lossy(&bytes);
     let line = text.lines().last().expect("there is a line");
-    let told: Reported = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
-    told.bye.unwrap_or_else(|| panic!("not a bye: {line}"))
+    let reported: Reported = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    reported.bye.unwrap_or_else(|| panic!("not a bye: {line}"))
 }
 
 /// Reads the stream: the children of each worker.
@@ -144,33 +144,33 @@ fn read(kind: &str, lines: impl BufRead, made: &BTreeMap<String, Vec<u32>>) -> B
     let mut living: HashMap<String, usize> = HashMap::new();
     for line in lines.lines() {
         let line = line.expect("UTF-8");
-        let told: Reported = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
-        let Some(who) = told.process else { continue };
-        match (&*told.event, who.parent_id.as_ref().and_then(|parent| workers.get_mut(parent))) {
+        let reported: Reported = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        let Some(process) = reported.process else { continue };
+        match (&*reported.event, process.parent_id.as_ref().and_then(|parent| workers.get_mut(parent))) {
             ("fork", Some(worker)) => {
-                living.insert(who.id, worker.births.len());
-                worker.births.push(who.pid);
-                worker.lives.push(Child::default());
+                living.insert(process.id, worker.tasks.len());
+                worker.tasks.push(process.pid);
+                worker.children.push(Child::default());
             }
             ("exec", Some(worker)) if kind == "exec" => {
-                let n = living.get(&who.id).unwrap_or_else(|| panic!("it was not forked: {line}"));
-                assert_eq!(who.argv, ["/bin/true", &n.to_string()], "{line}");
-                worker.lives[*n].execs += 1;
+                let n = living.get(&process.id).unwrap_or_else(|| panic!("it was not forked: {line}"));
+                assert_eq!(process.argv, ["/bin/true", &n.to_string()], "{line}");
+                worker.children[*n].execs += 1;
             }
             ("exit", Some(worker)) => {
-                let n = living.remove(&who.id).unwrap_or_else(|| panic!("it was not forked: {line}"));
+                let n = living.remove(&process.id).unwrap_or_else(|| panic!("it was not forked: {line}"));
                 let code = if kind == "vfork" { (n % 256) as i32 } else { 0 };
-                assert_eq!(told.exit.and_then(|exit| exit.code), Some(code), "{line}");
-                worker.lives[n].exits += 1;
+                assert_eq!(reported.exit.and_then(|exit| exit.code), Some(code), "{line}");
+                worker.children[n].exits += 1;
             }
             ("thread_start", _) => {
-                if let Some(worker) = workers.get_mut(&who.id) {
-                    worker.births.push(who.tid.unwrap_or(who.pid));
+                if let Some(worker) = workers.get_mut(&process.id) {
+                    worker.tasks.push(process.tid.unwrap_or(process.pid));
                 }
             }
             ("thread_exit", _) => {
-                if let Some(worker) = workers.get_mut(&who.id) {
-                    worker.ended_threads.push(who.tid.unwrap_or(who.pid));
+                if let Some(worker) = workers.get_mut(&process.id) {
+                    worker.ended_threads.push(process.tid.unwrap_or(process.pid));
                 }
             }
             _ => {}

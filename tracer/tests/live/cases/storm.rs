@@ -100,8 +100,8 @@ fn alert() {
     assert_eq!((trace.count(Kind::Fork), trace.count(Kind::Exit)), (MANY + 1, MANY + 1));
     assert_eq!(codes(&trace), true_codes(&trace));
     culprit_is_the_deed(&trace);
-    let told: u64 = storms(&trace).map(|storm| storm.forks).sum();
-    assert!(told > 0 && told <= MANY, "{told}");
+    let forks: u64 = storms(&trace).map(|storm| storm.forks).sum();
+    assert!(forks > 0 && forks <= MANY, "{forks}");
 }
 
 fn calm() {

@@ -24,11 +24,11 @@ pub(super) fn figures(frame: &str, pid: u32) -> Option<(u64, bool)> {
 
 fn every_life() {
     let place = open_directory();
-    let (pictures, truth_file) = (place.path().join("pictures"), place.path().join("truth"));
+    let (frames, truth_file) = (place.path().join("pictures"), place.path().join("truth"));
     let me = std::process::id().to_string();
     let mut top =
-        Guarded::spawn(command(["top", "-b", "-d", "0.1", "-p", &me, "-o"]).arg(&pictures).stderr(Stdio::inherit()));
-    let written = || fs::read_to_string(&pictures).unwrap_or_default();
+        Guarded::spawn(command(["top", "-b", "-d", "0.1", "-p", &me, "-o"]).arg(&frames).stderr(Stdio::inherit()));
+    let written = || fs::read_to_string(&frames).unwrap_or_default();
     let end = Instant::now() + BOUND;
     let until = |what: &str, holds: &dyn Fn() -> bool| {
         while !holds() {

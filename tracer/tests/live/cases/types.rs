@@ -137,11 +137,11 @@ fn low_memlock() {
     assert_streams(&finished);
     let lines = parse_lines(&finished.stdout);
     let hello = lines[0].event.hello().expect("the first line says what is in use");
-    let told = hello.fallbacks.iter().any(|fallback| fallback.contains("locked memory"));
+    let is_reported = hello.fallbacks.iter().any(|fallback| fallback.contains("locked memory"));
     if kernel_version() < (5, 11) {
-        assert!(hello.ring_bytes < LOW_MEMLOCK && told, "it uses less, and reports it: {hello:?}");
+        assert!(hello.ring_bytes < LOW_MEMLOCK && is_reported, "it uses less, and reports it: {hello:?}");
     } else {
-        assert!(hello.ring_bytes == u64::from(RING_DEFAULT_BYTES) && !told, "it does not count: {hello:?}");
+        assert!(hello.ring_bytes == u64::from(RING_DEFAULT_BYTES) && !is_reported, "it does not count: {hello:?}");
     }
 }
 

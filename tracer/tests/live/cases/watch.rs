@@ -23,7 +23,7 @@ fn shell() -> Guarded {
     Guarded::spawn(Command::new("sh").stdin(Stdio::piped()).stdout(Stdio::null()))
 }
 
-fn tell(shell: &mut Guarded, line: &str) {
+fn send_line(shell: &mut Guarded, line: &str) {
     let input = shell.child().stdin.as_mut().expect("it was piped");
     input.write_all(line.as_bytes()).expect("it listens");
 }
@@ -55,7 +55,7 @@ fn watched() {
         arguments.extend(options);
         let mut screen = OnTerminal::start(200, 40, &mut command(arguments));
         screen.await_text(&format!("({root})"));
-        tell(&mut shell, &format!("{} {}; true\n", program.display(), flag.display()));
+        send_line(&mut shell, &format!("{} {}; true\n", program.display(), flag.display()));
         let child = child_called(root, NAME);
         screen.await_text(&format!("{NAME}({child})"));
         fs::remove_file(&flag).expect("it is there");

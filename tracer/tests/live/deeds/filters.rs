@@ -78,15 +78,15 @@ fn turns(truth: Truth, arguments: &[String]) {
         6
     });
     kit::wait(quiet);
-    let told = Gate::new();
+    let recorded = Gate::new();
     let killed = fork(|| {
         become_user();
         truth.say("killed", json!(Ident::me()));
-        told.open();
+        recorded.open();
         kit::until("it is killed", || false);
         0
     });
-    told.pass();
+    recorded.pass();
     kit::kill(killed, libc::SIGTERM);
     kit::wait(killed);
 }

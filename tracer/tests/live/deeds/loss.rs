@@ -36,18 +36,18 @@ fn overflow(truth: Truth, arguments: &[String]) {
     let from = proc::boot_ns();
     // These outlive the loss.
     set_subreaper(true);
-    let (told, stay) = (Gate::new(), Gate::new());
+    let (recorded, stay) = (Gate::new(), Gate::new());
     for _ in 0..many {
         kit::wait(fork(|| 5));
     }
     let survivor = fork(|| {
         truth.say("survivor", json!(Ident::me()));
-        told.open();
+        recorded.open();
         stay.pass();
         say_now(truth);
         6
     });
-    told.pass();
+    recorded.pass();
     // It exits while tracer is stopped.
     kit::kill(witness, libc::SIGKILL);
     reap_and_record(truth, "lost end", witness);
@@ -64,7 +64,7 @@ fn overflow(truth: Truth, arguments: &[String]) {
         thread::sleep(Duration::from_millis(20));
         (id, fs::read_to_string(Path::new(output)).unwrap_or_default())
     };
-    kit::until("tracer tells of the loss", || next().1.contains("\"event\":\"lost\""));
+    kit::until("tracer reports the loss", || next().1.contains("\"event\":\"lost\""));
     // The ring is empty once the process that forked just now is reported.
     kit::until("tracer is up to date", || {
         let (id, text) = next();
@@ -74,14 +74,14 @@ fn overflow(truth: Truth, arguments: &[String]) {
     // From here on nothing may be lost.
     let middle = fork(|| {
         let from = record_fork(truth);
-        let told = Gate::new();
+        let recorded = Gate::new();
         fork(|| {
             record_fork(truth);
-            told.open();
+            recorded.open();
             await_adoption(truth, from);
             9
         });
-        told.pass();
+        recorded.pass();
         8
     });
     reap_and_record(truth, "ended", middle);

@@ -172,30 +172,30 @@ fn fork_from_thread(truth: Truth, child: Part) {
 
 /// CLONE_PARENT: a child of its own parent, which reaps every child.
 fn brother(truth: Truth, child: Part) {
-    let (me, told) = (Ident::me(), Gate::new());
+    let (me, recorded) = (Ident::me(), Gate::new());
     kit::clone3(libc::CLONE_PARENT as u64, &[], || {
         record_fork_of(truth, me);
-        told.open();
+        recorded.open();
         play(truth, child)
     });
     // Its parent must be recorded as it is now.
-    told.pass();
+    recorded.pass();
 }
 
 /// A process whose parent exits immediately.
 fn daemon(truth: Truth, child: Part) {
     fork(|| {
         let from = record_fork(truth);
-        let told = Gate::new();
+        let recorded = Gate::new();
         fork(|| {
             record_fork(truth);
             // SAFETY: no arguments; it is not a group leader.
             unsafe { libc::setsid() };
-            told.open();
+            recorded.open();
             await_adoption(truth, from);
             play(truth, child)
         });
-        told.pass();
+        recorded.pass();
         0
     });
 }

@@ -14,7 +14,7 @@ pub(super) const DEEDS: &[(&str, Deed)] = &[
     ("reap-adopted", adopted),
     ("reap-ignored", ignored),
     ("reap-gone", gone),
-    ("reap-told", told),
+    ("reap-told", reap_and_await_report),
 ];
 
 /// Number of such families, and how many of them run at the same time.
@@ -107,12 +107,12 @@ fn gone(truth: Truth, _: &[String]) {
 }
 
 /// Reaps a child, and then waits until tracer has reported that.
-fn told(truth: Truth, arguments: &[String]) {
+fn reap_and_await_report(truth: Truth, arguments: &[String]) {
     let child = kit::fork(|| 0);
     kit::await_end(child);
     truth.say("child", json!(Ident::of(child)));
     kit::wait(child);
-    kit::until("tracer tells of it", || {
+    kit::until("tracer reports it", || {
         std::fs::read_to_string(&arguments[0]).is_ok_and(|events| events.contains("\"event\":\"reap\""))
     });
 }

@@ -106,7 +106,7 @@ impl Stage {
         let end = std::time::Instant::now() + PATIENCE;
         while !self.ready.pass_or_end(Duration::from_millis(20)) {
             assert!(!kit::has_ended(pid), "process {pid} exited without a report");
-            assert!(std::time::Instant::now() < end, "process {pid} did not report:\n{}", proc::picture(pid));
+            assert!(std::time::Instant::now() < end, "process {pid} did not report:\n{}", proc::process_tree(pid));
         }
         let link = |name: &str| {
             std::fs::read_link(format!("/proc/{pid}/{name}"))

@@ -47,14 +47,14 @@ fn short_life(truth: Truth, round: u32) {
     fork(|| {
         let from = record_fork(truth);
         if round.is_multiple_of(4) {
-            let told = Gate::new();
+            let recorded = Gate::new();
             fork(|| {
                 record_fork(truth);
-                told.open();
+                recorded.open();
                 await_adoption(truth, from);
                 (round % 256) as i32
             });
-            told.pass();
+            recorded.pass();
         }
         (round % 256) as i32
     });

@@ -127,15 +127,15 @@ fn daemon(truth: Truth, _: &[String]) {
             let from = record_fork(truth);
             // SAFETY: no arguments; it is not a group leader.
             assert!(unsafe { libc::setsid() } > 0, "setsid");
-            let told = Gate::new();
+            let recorded = Gate::new();
             fork(|| {
                 let me = record_fork(truth);
-                told.open();
+                recorded.open();
                 await_adoption(truth, from);
                 send(&mut write, me);
                 0
             });
-            told.pass();
+            recorded.pass();
             0
         });
         reap_and_record(truth, "ended", second);
@@ -152,19 +152,19 @@ fn subreaper_dies(truth: Truth, _: &[String]) {
     let subreaper = fork(|| {
         let subreaper = record_fork(truth);
         set_subreaper(true);
-        let (told, adopted) = (Gate::new(), Gate::new());
+        let (recorded, adopted) = (Gate::new(), Gate::new());
         let middle = fork(|| {
             let from = record_fork(truth);
             fork(|| {
                 let me = record_fork(truth);
-                told.open();
+                recorded.open();
                 assert_eq!(await_adoption(truth, from), subreaper);
                 adopted.open();
                 await_adoption(truth, subreaper);
                 send(&mut write, me);
                 0
             });
-            told.pass();
+            recorded.pass();
             0
         });
         reap_and_record(truth, "ended", middle);
@@ -184,17 +184,17 @@ fn subreaper_nearest(truth: Truth, _: &[String]) {
         let (mut read, mut write) = std::io::pipe().expect("a pipe");
         let between = fork(|| {
             record_fork(truth);
-            let told = Gate::new();
+            let recorded = Gate::new();
             let middle = fork(|| {
                 let from = record_fork(truth);
                 fork(|| {
                     let me = record_fork(truth);
-                    told.open();
+                    recorded.open();
                     assert_eq!(await_adoption(truth, from), near);
                     send(&mut write, me);
                     0
                 });
-                told.pass();
+                recorded.pass();
                 0
             });
             reap_and_record(truth, "ended", middle);
@@ -217,17 +217,17 @@ fn subreaper_leaderless(truth: Truth, _: &[String]) {
         let subreaper = record_fork(truth);
         set_subreaper(true);
         let (read, mut write) = std::io::pipe().expect("a pipe");
-        let (told, lonely) = (Gate::new(), Gate::new());
+        let (recorded, lonely) = (Gate::new(), Gate::new());
         let middle = fork(|| {
             let from = record_fork(truth);
             fork(|| {
                 let me = record_fork(truth);
-                told.open();
+                recorded.open();
                 assert_eq!(await_adoption(truth, from), subreaper);
                 send(&mut write, me);
                 0
             });
-            told.pass();
+            recorded.pass();
             lonely.pass();
             0
         });
@@ -254,16 +254,16 @@ fn many(truth: Truth, _: &[String]) {
     let (mut read, write) = std::io::pipe().expect("a pipe");
     let parent = fork(|| {
         let from = record_fork(truth);
-        let told = Gate::new();
+        let recorded = Gate::new();
         for _ in 0..CHILDREN {
             fork(|| {
                 let me = record_fork(truth);
-                told.open();
+                recorded.open();
                 await_adoption(truth, from);
                 send(&mut &write, me);
                 0
             });
-            told.pass();
+            recorded.pass();
         }
         0
     });
@@ -280,15 +280,15 @@ fn thread_parent(truth: Truth, arguments: &[String]) {
     let (mut read, mut write) = std::io::pipe().expect("a pipe");
     let parent = fork(|| {
         let me = record_fork(truth);
-        let (told, goes_on) = (Gate::new(), Gate::new());
+        let (recorded, goes_on) = (Gate::new(), Gate::new());
         let child = thread::scope(|scope| {
             let forker = scope.spawn(|| {
                 fork(|| {
                     let child = record_fork(truth);
-                    told.open();
+                    recorded.open();
                     goes_on.pass();
                     truth.say("unmoved", json!({ "pid": child.pid, "start": child.start, "parent": parent() }));
-                    told.open();
+                    recorded.open();
                     if process_ends {
                         await_adoption(truth, me);
                     }
@@ -300,9 +300,9 @@ fn thread_parent(truth: Truth, arguments: &[String]) {
         });
         // The forking thread was joined, but the kernel may not have released it yet.
         kit::until("the thread is gone", || std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1));
-        told.pass();
+        recorded.pass();
         goes_on.open();
-        told.pass();
+        recorded.pass();
         if !process_ends {
             reap_and_record(truth, "ended", child);
         }
@@ -321,17 +321,17 @@ fn clone_parent(truth: Truth, _: &[String]) {
     let goes_on = Gate::new();
     let maker = fork(|| {
         let me = record_fork(truth);
-        let told = Gate::new();
+        let recorded = Gate::new();
         let flags = libc::CLONE_PARENT as u64;
         kit::clone3(flags, &[], || {
             let brother = record_fork_of(truth, me);
-            told.open();
+            recorded.open();
             goes_on.pass();
             truth.say("unmoved", json!({ "pid": brother.pid, "start": brother.start, "parent": parent() }));
             send(&mut write, brother);
             0
         });
-        told.pass();
+        recorded.pass();
         0
     });
     reap_and_record(truth, "ended", maker);
@@ -344,18 +344,18 @@ fn left_behind(truth: Truth, arguments: &[String]) {
     let flag = std::path::PathBuf::from(&arguments[0]);
     std::fs::write(&flag, "").expect("a new file");
     let middle = fork(|| {
-        let told = Gate::new();
+        let recorded = Gate::new();
         fork(|| {
             let me = Ident::me();
             truth.say("daemon", json!(me));
             kit::set_name(b"left-behind");
             // SAFETY: no arguments.
             unsafe { libc::setsid() };
-            told.open();
+            recorded.open();
             kit::until("the flag is taken down", || !flag.exists());
             0
         });
-        told.pass();
+        recorded.pass();
         0
     });
     reap_and_record(truth, "ended", middle);

@@ -38,17 +38,17 @@ fn orphan(truth: Truth, arguments: &[String]) {
         let init = record_fork(truth);
         truth.say("init", json!(init));
         let lineage = |reaper: Ident| {
-            let (told, adopted) = (Gate::new(), Gate::new());
+            let (recorded, adopted) = (Gate::new(), Gate::new());
             let middle = fork(|| {
                 let from = record_fork(truth);
                 fork(|| {
                     record_fork(truth);
-                    told.open();
+                    recorded.open();
                     assert_eq!(await_adoption(truth, from), reaper);
                     adopted.open();
                     0
                 });
-                told.pass();
+                recorded.pass();
                 0
             });
             reap_and_record_inside(truth, middle);
@@ -100,7 +100,7 @@ fn nested(truth: Truth, _: &[String]) {
 /// A namespace's init exits: the kernel kills all others in it, and they stay its children until they exit.
 fn init_dies(truth: Truth, _: &[String]) {
     set_subreaper(true);
-    let told = Gate::new();
+    let recorded = Gate::new();
     let init = clone3(NEW_PID_NS, &[], || {
         record_fork(truth);
         for _ in 0..3 {
@@ -108,7 +108,7 @@ fn init_dies(truth: Truth, _: &[String]) {
                 truth.say("doomed", json!(record_fork(truth)));
                 fork(|| {
                     truth.say("doomed", json!(record_fork(truth)));
-                    told.open();
+                    recorded.open();
                     thread::sleep(kit::PATIENCE);
                     0
                 });
@@ -116,7 +116,7 @@ fn init_dies(truth: Truth, _: &[String]) {
                 0
             });
         }
-        (0..3).for_each(|_| told.pass());
+        (0..3).for_each(|_| recorded.pass());
         42
     });
     reap_and_record(truth, "ended", init);
@@ -139,18 +139,18 @@ fn joined(truth: Truth, _: &[String]) {
         record_fork(truth);
         let namespace = fs::File::open(format!("/proc/{init}/ns/pid")).expect("it runs");
         setns(&namespace, CloneFlags::CLONE_NEWPID).expect("root may");
-        let told = Gate::new();
+        let recorded = Gate::new();
         // This one is inside; its parent is not.
         let inside = fork(|| {
             let from = record_fork(truth);
             fork(|| {
                 record_fork(truth);
-                told.open();
+                recorded.open();
                 await_adoption(truth, from);
                 stay.open();
                 0
             });
-            told.pass();
+            recorded.pass();
             0
         });
         // wait() reports a child with its pid here, which is what fork returned.
@@ -164,16 +164,16 @@ fn joined(truth: Truth, _: &[String]) {
 /// A namespace's init loses its parent, which is outside: the subreaper outside adopts it.
 fn outer_parent(truth: Truth, _: &[String]) {
     set_subreaper(true);
-    let told = Gate::new();
+    let recorded = Gate::new();
     let parent = fork(|| {
         let from = record_fork(truth);
         clone3(NEW_PID_NS, &[], || {
             truth.say("init", json!(record_fork(truth)));
-            told.open();
+            recorded.open();
             await_adoption(truth, from);
             0
         });
-        told.pass();
+        recorded.pass();
         0
     });
     reap_and_record(truth, "ended", parent);
@@ -281,16 +281,16 @@ fn cycle(truth: Truth, _: &[String]) {
         let body = || {
             let from = record_fork(truth);
             if round % 3 == 0 {
-                let told = Gate::new();
+                let recorded = Gate::new();
                 fork(|| {
                     let me = record_fork(truth);
-                    told.open();
+                    recorded.open();
                     await_adoption(truth, from);
                     truth.say("orphan", json!(me));
                     lonely.open();
                     0
                 });
-                told.pass();
+                recorded.pass();
             }
             (round % 100) as i32
         };

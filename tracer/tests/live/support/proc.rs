@@ -72,12 +72,12 @@ impl Stat {
 }
 
 /// Reads `/proc/PROCESS/stat`, where `PROCESS` is a pid, `self` or `PID/task/TID`.
-pub(crate) fn stat(who: impl std::fmt::Display) -> Option<Stat> {
+pub(crate) fn stat(process: impl std::fmt::Display) -> Option<Stat> {
     // While a thread execs, the look-up of its process can fail. It can also find a released task, whose process
     // group and session are -1, and which does not parse. A retry finds the process.
     (0..3).find_map(|_| {
         // Lossy, because comm is bytes.
-        Stat::parse(&String::from_utf8_lossy(&fs::read(format!("/proc/{who}/stat")).ok()?))
+        Stat::parse(&String::from_utf8_lossy(&fs::read(format!("/proc/{process}/stat")).ok()?))
     })
 }
 

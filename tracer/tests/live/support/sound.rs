@@ -15,16 +15,16 @@ use super::trace::{Line, Trace};
 /// - At the end no running process has a parent that exited.
 pub(crate) fn check_sound(trace: &Trace) {
     check_frame(trace);
-    let mut story = History::default();
+    let mut history = History::default();
     for line in &trace.lines {
-        story.add(line, trace);
+        history.add(line, trace);
     }
-    for (id, life) in &story.lives {
-        let parent = life.parent.and_then(|parent| story.lives.get(&parent));
+    for (id, entry) in &history.processes {
+        let parent = entry.parent.and_then(|parent| history.processes.get(&parent));
         assert!(
-            life.ended || parent.is_none_or(|parent| !parent.ended),
+            entry.ended || parent.is_none_or(|parent| !parent.ended),
             "{id:?} runs, its parent {:?} has exited, and it was not reparented",
-            life.parent
+            entry.parent
         );
     }
 }
@@ -63,7 +63,7 @@ struct ProcessState {
 
 #[derive(Debug, Default)]
 struct History {
-    lives: BTreeMap<ProcessId, ProcessState>,
+    processes: BTreeMap<ProcessId, ProcessState>,
 }
 
 impl History {
@@ -85,15 +85,18 @@ impl History {
         }
         assert_eq!(process.pid, id.pid(), "{text}");
         for named in [process.parent_id, process.creator_id].into_iter().flatten() {
-            assert!(self.lives.contains_key(&named) || trace.outsiders.contains(&named), "unknown {named:?}: {text}");
+            assert!(
+                self.processes.contains_key(&named) || trace.outsiders.contains(&named),
+                "unknown {named:?}: {text}"
+            );
         }
         assert_eq!(process.ppid.unwrap_or(0), process.parent_id.map_or(0, ProcessId::pid), "{text}");
         match event.kind() {
             Kind::Process | Kind::Fork => {
                 let state = ProcessState { parent: process.parent_id, ended: process.zombie, execs: process.execs };
-                let before = self.lives.insert(id, state);
+                let before = self.processes.insert(id, state);
                 // The same id occurs twice only when a pid is used again within one clock tick.
-                assert!(before.is_none_or(|life| life.ended), "forked twice: {text}");
+                assert!(before.is_none_or(|entry| entry.ended), "forked twice: {text}");
             }
             _ => self.update(id, event, text),
         }
@@ -102,29 +105,32 @@ impl History {
     fn update(&mut self, id: ProcessId, event: &Event, text: &str) {
         let process = event.process.as_ref().expect("checked by the caller");
         if matches!(event.kind(), Kind::Reap | Kind::Zombie) {
-            assert!(self.lives.get(&id).is_some_and(|life| life.ended), "only an exited process is reaped: {text}");
+            assert!(
+                self.processes.get(&id).is_some_and(|entry| entry.ended),
+                "only an exited process is reaped: {text}"
+            );
             return;
         }
-        let life = self.lives.get_mut(&id).unwrap_or_else(|| panic!("not forked yet: {text}"));
+        let entry = self.processes.get_mut(&id).unwrap_or_else(|| panic!("not forked yet: {text}"));
         // A zombie gets a new parent when its parent exits, like any other process. The `exit` line of the zombie
         // precedes that.
-        assert!(!life.ended || event.kind() == Kind::Reparent, "already ended: {text}");
+        assert!(!entry.ended || event.kind() == Kind::Reparent, "already ended: {text}");
         if let Some(reparent) = event.reparent() {
             assert_eq!(event.kind(), Kind::Reparent, "{text}");
-            assert_eq!(life.parent, Some(reparent.from_id), "its parent was another: {text}");
+            assert_eq!(entry.parent, Some(reparent.from_id), "its parent was another: {text}");
             assert_eq!(process.parent_id, reparent.to_id, "{text}");
-            life.parent = reparent.to_id;
+            entry.parent = reparent.to_id;
         }
-        assert_eq!(life.parent, process.parent_id, "its parent changed without a line: {text}");
+        assert_eq!(entry.parent, process.parent_id, "its parent changed without a line: {text}");
         match event.kind() {
-            Kind::Exec => life.execs += 1,
+            Kind::Exec => entry.execs += 1,
             Kind::Exit => {
                 let exit = event.exit().unwrap_or_else(|| panic!("an exit line has `exit`: {text}"));
                 assert!(exit.code.is_some() != exit.signal.is_some(), "a code or a signal: {text}");
-                life.ended = true;
+                entry.ended = true;
             }
             _ => {}
         }
-        assert_eq!(life.execs, process.execs, "execs are counted: {text}");
+        assert_eq!(entry.execs, process.execs, "execs are counted: {text}");
     }
 }

@@ -26,7 +26,7 @@ impl Kernel {
     }
 
     /// Does a part of a deed, so that others happen in between.
-    pub(crate) fn partial_deed(&mut self, (what, who, how, time): Deed) {
+    pub(crate) fn partial_deed(&mut self, (what, which, how, time): Deed) {
         self.pass(u64::from(time) * 100 + 1);
         let able: Vec<Nr> = self.alive().into_iter().filter(|&nr| self.can_act(nr) && !self.is_newborn(nr)).collect();
         let killable: Vec<Nr> = able.iter().copied().filter(|&nr| nr != INIT && nr != KTHREADD).collect();
@@ -35,13 +35,13 @@ impl Kernel {
             self.in_state(ProcState::Exiting).into_iter().filter(|&nr| self.procs[nr].making.is_none()).collect();
         match what % 20 {
             0..=4 => {
-                if let Some(nr) = pick(&able, who) {
+                if let Some(nr) = pick(&able, which) {
                     let home = if how % 24 == 0 { Home::New } else { Home::Same };
                     self.fork_begin(nr, how % 3 == 0 && nr != INIT && nr != KTHREADD, home);
                 }
             }
             5 => {
-                if let Some(nr) = pick(&able, who) {
+                if let Some(nr) = pick(&able, which) {
                     self.exec_begin(nr, usize::from(how));
                 }
             }
@@ -50,28 +50,28 @@ impl Kernel {
                 // records. Another test covers that.
                 if ending.is_empty()
                     && busy.is_empty()
-                    && let Some(nr) = pick(&able, who)
+                    && let Some(nr) = pick(&able, which)
                 {
                     self.set_subreaper(nr, how % 4 != 0);
                 }
             }
             7..=9 => {
-                if let Some(nr) = pick(&killable, who) {
+                if let Some(nr) = pick(&killable, which) {
                     self.exit_begin(nr, u32::from(how % 256) << 8);
                 }
             }
             10..=14 => {
-                if let Some(nr) = pick(&busy, who) {
+                if let Some(nr) = pick(&busy, which) {
                     self.submit(nr);
                 }
             }
             15..=17 => {
-                if let Some(nr) = pick(&ending, who) {
+                if let Some(nr) = pick(&ending, which) {
                     self.exit_notify(nr);
                 }
             }
             _ => {
-                if let Some(nr) = pick(&self.in_state(ProcState::Zombie), who) {
+                if let Some(nr) = pick(&self.in_state(ProcState::Zombie), which) {
                     self.reap(nr);
                 }
             }
