@@ -229,7 +229,7 @@ fn a_signal_raised_again_keeps_its_first_sender() {
     assert_eq!(cause(&[other, itself, itself], 15), (Some(60), false, true));
     assert_eq!(cause(&[kernel, itself], 15), (None, true, true), "a timer, say");
     let handled = raw::Signal { flags: raw::SIGNAL_RAISED_AGAIN, ..other };
-    assert_eq!(cause(&[handled], 15), (Some(60), false, true), "the kernel side kept the first one");
+    assert_eq!(cause(&[handled], 15), (Some(60), false, true), "the BPF program kept the first one");
     assert_eq!(cause(&[itself], 15), (Some(50), false, false), "no process sent it one before");
     assert_eq!(cause(&[other, itself, signal(target, 15, 61)], 15), (Some(61), false, false), "the last sender counts");
     assert_eq!(cause(&[signal(target, 2, 60), itself], 15), (Some(50), false, false), "a different signal");

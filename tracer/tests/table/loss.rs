@@ -131,7 +131,7 @@ fn what_was_missed_is_reported_as_inferred() {
     let (parent, gone) = (kernel.fork(INIT), kernel.fork(INIT));
     let orphan = kernel.fork(gone);
     seen.follow(&mut kernel);
-    let newborn = kernel.fork(parent);
+    let forked_child = kernel.fork(parent);
     kernel.exec(parent);
     kernel.exit(gone, 0);
     kernel.settle();
@@ -145,7 +145,7 @@ fn what_was_missed_is_reported_as_inferred() {
     assert_eq!(
         reported,
         [
-            (Kind::Process, pid(newborn), true),
+            (Kind::Process, pid(forked_child), true),
             (Kind::Reparent, pid(orphan), false),
             (Kind::Exit, pid(gone), true),
             (Kind::Exec, pid(parent), true),

@@ -23,12 +23,12 @@ fn father() -> Seen {
 }
 
 /// Adds a child of the father that runs from one time to another.
-fn child(seen: &mut Seen, pid: u32, born_ms: u64, dies_ms: u64) -> raw::TaskRef {
-    let child = task(pid, born_ms * MS);
+fn child(seen: &mut Seen, pid: u32, fork_ms: u64, exit_ms: u64) -> raw::TaskRef {
+    let child = task(pid, fork_ms * MS);
     let mut raw = fork(child, FATHER);
     raw.comm = padded("ls");
     seen.apply(forked(raw));
-    seen.apply(exited(exit(child, FATHER, dies_ms * MS)));
+    seen.apply(exited(exit(child, FATHER, exit_ms * MS)));
     child
 }
 
@@ -93,8 +93,8 @@ fn without_a_request_nothing_is_reported() {
 #[test]
 fn a_zombie_names_its_parent_and_how_many_that_left() {
     let mut seen = father();
-    for (pid, dies_ms) in [(60, 200), (61, 201), (62, 202), (63, 700)] {
-        child(&mut seen, pid, 110, dies_ms);
+    for (pid, exit_ms) in [(60, 200), (61, 201), (62, 202), (63, 700)] {
+        child(&mut seen, pid, 110, exit_ms);
     }
     seen.apply(reaped(task(61, 110 * MS), FATHER, 300 * MS));
     assert_eq!(seen.table.due_ns(), Some(1200 * MS));
@@ -169,8 +169,8 @@ fn a_pid_may_be_used_again_before_its_owner_is_reported_as_gone() {
 #[test]
 fn an_unreported_reap_is_reported_a_little_later() {
     let mut seen = father();
-    for (pid, dies_ms) in [(60, 200), (61, 201), (62, 202)] {
-        child(&mut seen, pid, 110, dies_ms);
+    for (pid, exit_ms) in [(60, 200), (61, 201), (62, 202)] {
+        child(&mut seen, pid, 110, exit_ms);
     }
     assert_eq!(neglected(&tick_without(&mut seen, 1300, &[60, 61])), [(62, 1098, Some(50), 1)], "two are gone");
     assert_eq!(seen.table.due_ns(), Some(2300 * MS));

@@ -57,7 +57,7 @@ fn refused() {
 
 fn no_user_namespace() -> Option<String> {
     let made = Command::new("unshare").args(["-Ur", "true"]).stderr(Stdio::null()).status();
-    (!made.is_ok_and(|status| status.success())).then(|| "there are no user namespaces to be had".to_owned())
+    (!made.is_ok_and(|status| status.success())).then(|| "user namespaces are not available".to_owned())
 }
 
 /// It has all capabilities, but only in its user namespace, where they do not count for BPF.

@@ -70,7 +70,7 @@ impl<'a> Table<'a> {
 }
 
 /// Returns when a process started, to the tick, in nanoseconds since boot.
-fn born_ns(pid: u32) -> u64 {
+fn started_ns_of(pid: u32) -> u64 {
     proc::stat(pid).expect("it runs").start * 10_000_000
 }
 
@@ -109,7 +109,7 @@ fn of_runc() {
     let state: Value = serde_json::from_str(&run(&["state", &there], 0)).unwrap();
     let pid = state["pid"].as_u64().unwrap() as u32;
     let running = table.until(&there, |one| one.state == State::Running && one.processes == 1);
-    assert!(ms_apart(&running, born_ns(pid)) < 20, "{running:?}");
+    assert!(ms_apart(&running, started_ns_of(pid)) < 20, "{running:?}");
     assert_eq!((running.runtime().as_deref(), running.execs_ever), (Some("runc"), 1));
     let script = "/bin/true; /bin/true; /bin/true; exit 3";
     let bundle = runtime.bundle(&other, &["/bin/sh", "-c", script]).display().to_string();
@@ -160,7 +160,7 @@ fn of_docker() {
     let called = (first.container.name.as_deref(), first.container.image.as_deref());
     assert_eq!(called, (Some("is-there"), docker.image()), "in its first line");
     assert_eq!(first.runtime().as_deref(), Some("docker"));
-    assert!(ms_apart(&first, born_ns(pid)) < 20, "{first:?}");
+    assert!(ms_apart(&first, started_ns_of(pid)) < 20, "{first:?}");
     // As text, by name.
     let text = run_bounded(&mut command(["containers", "-n1", "-d2", "--container", "is-there"]), BOUND).stdout();
     let row: Vec<&str> = text.lines().last().unwrap().split_whitespace().collect();

@@ -141,7 +141,7 @@ fn threads_on_request() {
 }
 
 fn no_ring_with_a_thread() -> Option<String> {
-    ring_with_a_thread().err().map(|errno| format!("io_uring has no threads of its own here: error {errno}"))
+    ring_with_a_thread().err().map(|errno| format!("io_uring has no separate threads here: error {errno}"))
 }
 
 fn kernel_made_thread() {

@@ -153,7 +153,7 @@ fn no_setpriv() -> Option<String> {
 
 fn no_pid_namespace() -> Option<String> {
     let tried = run_bounded(Command::new("unshare").args(["--pid", "--fork", "true"]).stdin(Stdio::null()), BOUND);
-    (!tried.status.success()).then(|| format!("no pid namespace can be made here: {}", tried.stderr.trim()))
+    (!tried.status.success()).then(|| format!("cannot make a pid namespace here: {}", tried.stderr.trim()))
 }
 
 /// A process from outside enters the pid namespace of a matching process, and leaves an orphan there.

@@ -37,10 +37,10 @@ fn cgroup_mount() -> Option<PathBuf> {
 }
 
 fn no_cgroups() -> Option<String> {
-    let Some(mount) = cgroup_mount() else { return Some("no hierarchy of control groups is mounted".to_owned()) };
+    let Some(mount) = cgroup_mount() else { return Some("no cgroup hierarchy is mounted".to_owned()) };
     let tried = mount.join(format!("tracer-try-{}", std::process::id()));
     let made = fs::create_dir(&tried).and_then(|()| fs::remove_dir(&tried));
-    made.err().map(|error| format!("no control group can be made in {}: {error}", mount.display()))
+    made.err().map(|error| format!("cannot make a cgroup in {}: {error}", mount.display()))
 }
 
 /// Cgroups of this test, removed at its end.
@@ -166,7 +166,7 @@ fn of_container() {
     let go = runtime.path("rootfs/tmp/go");
     mkfifo(&go, Mode::S_IRUSR | Mode::S_IWUSR).expect("a new FIFO");
     // Opened for both directions, so that it need not wait for its reader.
-    let mut go = fs::File::options().read(true).write(true).open(go).expect("a FIFO of ours");
+    let mut go = fs::File::options().read(true).write(true).open(go).expect("our own FIFO");
     let other = runtime.bundle("other", &["/bin/sh", "-c", "/bin/true other"]);
     let pair = Pair::start(&["--container", &id], &["container"]);
     let storm = Storm::start();

@@ -35,7 +35,7 @@ fn exact(leader: &'static str) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let _entered = runtime.enter();
     let options = KernelOptions { selection: Selection::Only, iterate: Some(true), ..KernelOptions::default() };
-    let (mut kernel, _ring) = Kernel::start(&options).expect("the kernel side starts");
+    let (mut kernel, _ring) = Kernel::start(&options).expect("the BPF programs load");
     let mut deed = Guarded::spawn(Command::new(&arguments[0]).args(&arguments[1..]).stdin(Stdio::piped()));
     let end = Instant::now() + 3 * BOUND;
     let mut passes = 0;

@@ -79,13 +79,13 @@ fn storm(unpreempted: bool) -> u64 {
             "{kind}: {reported} of {due} reported, and {lost} as lost: {losses:?}"
         );
     }
-    let ended = |born: &Event| {
-        let id = born.process.as_ref().map(|process| process.id);
+    let ended = |fork: &Event| {
+        let id = fork.process.as_ref().map(|process| process.id);
         events.iter().any(|event| event.kind() == Kind::Exit && event.process.as_ref().map(|process| process.id) == id)
     };
-    for born in events.iter().filter(|event| event.kind() == Kind::Fork) {
-        let parent = born.process.as_ref().and_then(|process| process.ppid);
-        assert!(parent.is_none_or(|parent| !crowds.contains(&parent)) || ended(born), "it has exited: {born:?}");
+    for fork in events.iter().filter(|event| event.kind() == Kind::Fork) {
+        let parent = fork.process.as_ref().and_then(|process| process.ppid);
+        assert!(parent.is_none_or(|parent| !crowds.contains(&parent)) || ended(fork), "it has exited: {fork:?}");
     }
     lost
 }

@@ -188,7 +188,7 @@ pub(super) fn check_caught(mut tracer: Guarded, place: &std::path::Path, signal:
 fn sigint_to_group() {
     let place = open_directory();
     let tracer = await_signal(place.path());
-    killpg(Pid::from_raw(tracer.pid() as i32), Signal::SIGINT).expect("a group of ours");
+    killpg(Pid::from_raw(tracer.pid() as i32), Signal::SIGINT).expect("our own group");
     check_caught(tracer, place.path(), Signal::SIGINT);
 }
 

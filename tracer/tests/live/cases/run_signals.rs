@@ -177,7 +177,7 @@ fn ctrl_c_while_held() {
             std::thread::yield_now();
         }
         std::thread::sleep(Duration::from_millis(after_ms));
-        killpg(Pid::from_raw(tracer.pid() as i32), Signal::SIGINT).expect("a group of ours");
+        killpg(Pid::from_raw(tracer.pid() as i32), Signal::SIGINT).expect("our own group");
         let code = tracer.wait(BOUND).code();
         let complaint = fs::read_to_string(&complaint).expect("it was made");
         assert_eq!((code, complaint.as_str()), (Some(130), ""), "{after_ms} ms after it was held");

@@ -149,10 +149,10 @@ fn mounted() -> Option<PathBuf> {
 }
 
 fn no_cgroup_namespace() -> Option<String> {
-    let Some(at) = mounted() else { return Some("no hierarchy of control groups is mounted".to_owned()) };
+    let Some(at) = mounted() else { return Some("no cgroup hierarchy is mounted".to_owned()) };
     let tried = at.join(format!("tracer-try-{}", std::process::id()));
     if let Err(error) = fs::create_dir(&tried).and_then(|()| fs::remove_dir(&tried)) {
-        return Some(format!("no control group can be made: {error}"));
+        return Some(format!("cannot make a cgroup: {error}"));
     }
     works("unshare", &["-C", "true"]).err()
 }
@@ -272,7 +272,7 @@ fn another() -> Option<PathBuf> {
 }
 
 fn no_other_hierarchy() -> Option<String> {
-    another().is_none().then(|| "there is but one hierarchy of control groups".to_owned())
+    another().is_none().then(|| "there is only one cgroup hierarchy".to_owned())
 }
 
 fn other_hierarchy() {
@@ -359,7 +359,7 @@ fn keeps_going() {
 /// Only a guest's clock may be set.
 fn no_guest() -> Option<String> {
     let guest = Path::new("/payload/live").exists() && Path::new("/init").exists();
-    (!guest).then(|| "this is not a guest: its clock is left alone".to_owned())
+    (!guest).then(|| "this is not a guest, so its clock is not set".to_owned())
 }
 
 const HOUR_S: i64 = 3600;

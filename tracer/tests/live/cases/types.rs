@@ -98,7 +98,7 @@ fn hide_sysfs(command: &mut Command) {
 }
 
 fn own_is_available() -> Option<String> {
-    (kernel_version() >= (5, 11)).then(|| "since Linux 5.11 the kernel gives its types by bpf(2) as well".to_owned())
+    (kernel_version() >= (5, 11)).then(|| "since Linux 5.11 bpf(2) returns the types of the kernel too".to_owned())
 }
 
 /// Without the running kernel's own types, nothing confirms that a file belongs to this kernel.

@@ -119,7 +119,7 @@ fn io() {
         );
     }
     // Since 6.6 a tmpfs accepts direct I/O too, and reads from no storage.
-    let kind = statfs(directory.path()).expect("a directory of ours").filesystem_type();
+    let kind = statfs(directory.path()).expect("our own directory").filesystem_type();
     if trace.truth.all("no direct I/O").is_empty() && kind != TMPFS_MAGIC {
         let usage = usage(&trace, said);
         assert!(usage.read_bytes >= 4 << 20 && usage.write_bytes >= 4 << 20, "4 MiB each way: {usage:?}");

@@ -34,10 +34,10 @@ fn v1_mount() -> Option<PathBuf> {
 }
 
 fn no_v1() -> Option<String> {
-    let Some(mount) = v1_mount() else { return Some("no v1 hierarchy of control groups is in use".to_owned()) };
+    let Some(mount) = v1_mount() else { return Some("no v1 cgroup hierarchy is in use".to_owned()) };
     let tried = mount.join(format!("tracer-try-{}", std::process::id()));
     let made = fs::create_dir(&tried).and_then(|()| fs::remove_dir(&tried));
-    made.err().map(|error| format!("no control group can be made in {}: {error}", mount.display()))
+    made.err().map(|error| format!("cannot make a cgroup in {}: {error}", mount.display()))
 }
 
 /// A shell enters a cgroup that is then renamed, and so is its parent.

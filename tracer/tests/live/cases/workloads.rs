@@ -120,7 +120,7 @@ fn make() {
 /// A busybox shell runs its builtin programs without an exec.
 fn shell_of_busybox() -> Option<String> {
     let shell = std::fs::canonicalize("/bin/sh").unwrap_or_default();
-    shell.ends_with("busybox").then(|| "/bin/sh is busybox, which execs no sed".to_owned())
+    shell.ends_with("busybox").then(|| "/bin/sh is busybox, which runs sed without an exec".to_owned())
 }
 
 /// What configure scripts do: subshells, pipes, here-documents, substitutions, small programs.

@@ -76,7 +76,7 @@ impl List {
     fn evict(&self) {
         self.file.sync_all().expect("our own file");
         let in_memory = self.is_in_memory();
-        kit::until("the pages are let go", || {
+        kit::until("the pages are evicted", || {
             // SAFETY: advice about our own mapping and file, which was never changed through the mapping.
             unsafe {
                 libc::madvise(self.at, self.bytes, libc::MADV_PAGEOUT);

@@ -30,7 +30,7 @@ fn neglect(truth: Truth, arguments: &[String]) {
         truth.say("left", json!(Ident::of(child)));
     }
     truth.say("ready", json!({}));
-    kit::until("it is time to wait for them", || release.exists());
+    kit::until("the file to reap them exists", || release.exists());
     for child in children {
         kit::wait(child);
     }

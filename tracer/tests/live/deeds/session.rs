@@ -44,7 +44,7 @@ fn session(truth: Truth, _: &[String]) {
         let child = kit::fork(|| {
             // SAFETY: integers only.
             assert_eq!(unsafe { libc::setpgid(0, 0) }, 0, "setpgid: {}", io::Error::last_os_error());
-            stage.exec(this_binary().as_os_str().as_bytes(), &[b"in a group of its own"])
+            stage.exec(this_binary().as_os_str().as_bytes(), &[b"in a separate group"])
         });
         stage.watch_with(child, shown);
         kit::reap_and_record(truth, "ended", child);

@@ -126,7 +126,7 @@ fn resting(truth: Truth, arguments: &[String]) {
         reap_zombies();
         truth.say("at rest", json!({ "step": step }));
         let go = directory.join(format!("go-{step}"));
-        kit::until("the test lets it go on", || go.exists());
+        kit::until("the test lets it continue", || go.exists());
     }
     for pid in living {
         kit::kill(pid, libc::SIGKILL);

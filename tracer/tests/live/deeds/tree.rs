@@ -352,7 +352,7 @@ fn left_behind(truth: Truth, arguments: &[String]) {
             // SAFETY: no arguments.
             unsafe { libc::setsid() };
             recorded.open();
-            kit::until("the flag is taken down", || !flag.exists());
+            kit::until("the flag is removed", || !flag.exists());
             0
         });
         recorded.pass();

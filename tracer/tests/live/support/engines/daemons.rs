@@ -39,7 +39,7 @@ impl Docker {
         while !run_bounded(docker.command().arg("version").stdin(Stdio::null()), BOUND).status.success() {
             if !docker.daemon.runs() || Instant::now() > end {
                 let log = fs::read_to_string(docker.place.path().join("log")).unwrap_or_default();
-                return Err(format!("dockerd does not serve: {}", log.lines().last().unwrap_or("no word why")));
+                return Err(format!("dockerd does not serve: {}", log.lines().last().unwrap_or("no message")));
             }
             std::thread::sleep(Duration::from_millis(100));
         }
