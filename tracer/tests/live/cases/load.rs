@@ -12,7 +12,7 @@ use crate::support::{
 
 use super::attach::check_relation;
 use super::exit::assert_status;
-use super::tree::{check_adoptions, check_births};
+use super::tree::{check_adoptions, check_forks};
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
@@ -75,7 +75,7 @@ fn overflow() {
 fn tree_after_a_loss() {
     let trace = overflown();
     let witness = trace.truth.one("lost end").id();
-    check_births(&trace);
+    check_forks(&trace);
     check_adoptions(&trace);
     for said in trace.truth.all("ended") {
         assert_status(trace.exit(said.id()), said.get("status"));

@@ -14,7 +14,7 @@ use crate::support::{
 
 use super::exec_argv::{argv, decode};
 use super::exit::assert_status;
-use super::tree::{check_adoptions, check_births};
+use super::tree::{check_adoptions, check_forks};
 
 /// Approximate number of processes of a run.
 const BUDGET: &str = "2500";
@@ -68,7 +68,7 @@ fn check(seed: u64, trace: &Trace) {
         let ended: Vec<_> = trace.truth.all("ended").into_iter().filter(|said| said.id() == *extra).collect();
         panic!("seed {seed}: never forked: {:?}, which exited so: {ended:?}", trace.process(*extra, Kind::Fork));
     }
-    check_births(trace);
+    check_forks(trace);
     check_adoptions(trace);
     check_execs(trace);
     let ended: BTreeMap<ProcessId, &TruthLine> =

@@ -175,7 +175,7 @@ pub(crate) fn open_directory() -> TempDir {
 pub(crate) fn directory_in_memory() -> TempDir {
     const SHARED_MEMORY: &str = "/dev/shm";
     const NEEDED: u64 = 4 << 30;
-    let available = statvfs(PLACE).map_or(0, |at| at.blocks_available() * at.fragment_size());
+    let available = statvfs(SHARED_MEMORY).map_or(0, |at| at.blocks_available() * at.fragment_size());
     let made = if available >= NEEDED { TempDir::new_in(SHARED_MEMORY) } else { TempDir::new() };
     let directory = made.expect("a temporary directory");
     open_to_all(directory.path());
