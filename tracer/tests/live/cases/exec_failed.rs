@@ -307,11 +307,11 @@ fn shell() {
     let script = "nosuchcommand; /etc/passwd; env nosuchcommand; true";
     let finished = run_bounded(&mut command(["run", "--exec-failed", "--", "sh", "-c", script]), BOUND);
     assert_eq!(finished.code(), 0, "{}", finished.stderr);
-    let decoded: Vec<&str> = finished.stderr.lines().filter(|line| line.starts_with("  E")).collect();
-    let about = |what: &str| decoded.iter().filter(|line| line.contains(what)).copied().collect::<Vec<&str>>();
+    let entries: Vec<&str> = finished.stderr.lines().filter(|line| line.starts_with("  E")).collect();
+    let about = |what: &str| entries.iter().filter(|line| line.contains(what)).copied().collect::<Vec<&str>>();
     let refused = about("/etc/passwd");
-    assert!(refused.len() == 1 && refused[0].contains("EACCES"), "{decoded:?}");
+    assert!(refused.len() == 1 && refused[0].contains("EACCES"), "{entries:?}");
     let absent = about("/nosuchcommand");
-    assert!(!absent.is_empty() && absent.iter().all(|line| line.contains("ENOENT")), "{decoded:?}");
-    assert_eq!(decoded.len(), absent.len() + 1, "{decoded:?}");
+    assert!(!absent.is_empty() && absent.iter().all(|line| line.contains("ENOENT")), "{entries:?}");
+    assert_eq!(entries.len(), absent.len() + 1, "{entries:?}");
 }
