@@ -1,4 +1,4 @@
-//! What does not show in a storm's throughput: system calls, BPF programs, latency, idleness.
+//! Costs that a storm's throughput does not show: system calls, BPF programs, latency, idle usage.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -23,7 +23,7 @@ use crate::round::{Load, Place, Running, alone};
 use crate::usage;
 use crate::workload::Kind;
 
-/// Nanoseconds of a `getppid`: the C library does not keep its answer.
+/// Returns the nanoseconds of a `getppid`, whose result the C library does not cache.
 fn system_call() -> f64 {
     const CALLS: u32 = 1_000_000;
     let began = Instant::now();
@@ -33,7 +33,7 @@ fn system_call() -> f64 {
     began.elapsed().as_nanos() as f64 / f64::from(CALLS)
 }
 
-/// The price of a system call while a peer runs, compared with before and after.
+/// Measures the cost of a system call while a peer runs, compared with before and after.
 pub(crate) fn syscall(place: &Place, peer: &Peer, at: &Path) -> Result<Syscall> {
     let before = system_call();
     let running = Running::start(peer, at, &place.path("out"))?;
@@ -42,8 +42,8 @@ pub(crate) fn syscall(place: &Place, peer: &Peer, at: &Path) -> Result<Syscall> 
     Ok(Syscall { peer: peer.name.into(), ns, ratio: ratio(ns, before, system_call()) })
 }
 
-/// What each BPF program of a peer takes in a storm of execs. The kernel counts as long as we hold the descriptor; then
-/// it is as before.
+/// Measures the time of each BPF program of a peer in a storm of execs. The kernel counts while we hold the
+/// descriptor, and stops afterwards.
 pub(crate) fn programs(place: &mut Place, peer: &Peer, at: &Path, load: Load) -> Result<Vec<Program>> {
     let others: BTreeSet<u32> = loaded_programs().flatten().map(|program| program.id()).collect();
     let running = Running::start(peer, at, &place.path("out"))?;
@@ -68,7 +68,7 @@ pub(crate) fn programs(place: &mut Place, peer: &Peer, at: &Path, load: Load) ->
     Ok(found)
 }
 
-/// How long it takes from an event to its line at the other end of a pipe.
+/// Measures the time from an event to its line at the other end of a pipe.
 pub(crate) fn latency(place: &mut Place, tracer: &Path, load: Option<Load>) -> Result<Latency> {
     let (mut reader, writer) = std::io::pipe()?;
     let mut child = Command::new(tracer)
@@ -85,7 +85,7 @@ pub(crate) fn latency(place: &mut Place, tracer: &Path, load: Option<Load>) -> R
         begun.store(true, Ordering::Relaxed);
         match load {
             Some(load) => drop(alone(place, load)?),
-            // One at a time, with rests between.
+            // One at a time, with pauses.
             None => {
                 for _ in 0..100 {
                     alone(place, Load { kind: Kind::Exec, workers: 1, count: 1 })?;
@@ -109,7 +109,7 @@ pub(crate) fn latency(place: &mut Place, tracer: &Path, load: Option<Load>) -> R
     })
 }
 
-/// Microseconds between the time in each line and the moment at which it was read, while `counting`.
+/// Returns the microseconds between the time in each line and its reading, while `counting`.
 fn read_lines(reader: &mut std::io::PipeReader, counting: &AtomicBool) -> Result<Vec<f64>> {
     const KEY: &[u8] = b"\"boot_ns\":";
     let (mut micros, mut rest, mut chunk) = (Vec::new(), Vec::new(), vec![0; 1 << 20]);
@@ -134,7 +134,8 @@ fn read_lines(reader: &mut std::io::PipeReader, counting: &AtomicBool) -> Result
     }
 }
 
-/// tracer while nothing that it traces happens: `tracer run` of a program that sleeps, for the machine itself never rests.
+/// Measures tracer while it has no events. It uses `tracer run` of a program that sleeps, because the machine itself
+/// is never idle.
 pub(crate) fn idle(tracer: &Path, seconds: u64) -> Result<Idle> {
     let out = tempfile::NamedTempFile::new()?;
     let mut child = Command::new(tracer)
@@ -145,7 +146,7 @@ pub(crate) fn idle(tracer: &Path, seconds: u64) -> Result<Idle> {
         .stdin(Stdio::null())
         .spawn()
         .context("cannot start tracer")?;
-    // Its last looks at the ring are over by then.
+    // Its last reads of the ring are over by then.
     sleep(Duration::from_secs(2));
     let pid = child.id() as i32;
     let before = usage::sleeps(pid)?;

@@ -1,19 +1,19 @@
-//! The arithmetic: medians, spreads, quantiles. Single measurements of storms are worth little on a machine that does other
-//! things too; what stands is the middle of many, with how far they lie apart.
+//! The arithmetic: medians, spreads, quantiles. Single measurements of storms mean little on a machine with other
+//! load. The median of many is stable, and their spread shows how much.
 
-/// The middle of some measurements and the half of them that lies around it.
+/// The median of some measurements, and the range of the middle half.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Spread {
     pub(crate) median: f64,
-    /// A quarter lies below.
+    /// A quarter is below.
     pub(crate) low: f64,
-    /// A quarter lies above.
+    /// A quarter is above.
     pub(crate) high: f64,
-    /// How many there are.
+    /// Number of measurements.
     pub(crate) count: usize,
 }
 
-/// None of none.
+/// Returns None without values.
 pub(crate) fn spread(values: impl IntoIterator<Item = f64>) -> Option<Spread> {
     let mut values: Vec<f64> = values.into_iter().filter(|value| value.is_finite()).collect();
     values.sort_by(f64::total_cmp);
@@ -25,7 +25,7 @@ pub(crate) fn spread(values: impl IntoIterator<Item = f64>) -> Option<Spread> {
     })
 }
 
-/// The value below which so large a part of the sorted values lies; between two of them in proportion.
+/// Returns the value below which this part of the sorted values is, interpolated between two of them.
 pub(crate) fn quantile(sorted: &[f64], part: f64) -> Option<f64> {
     let place = part * sorted.len().checked_sub(1)? as f64;
     let below = sorted[place.floor() as usize];
@@ -33,7 +33,7 @@ pub(crate) fn quantile(sorted: &[f64], part: f64) -> Option<f64> {
     Some(below + (above - below) * place.fract())
 }
 
-/// Traced ÷ untraced, with what was measured untraced before and after.
+/// Returns traced ÷ untraced, with the untraced measurements before and after.
 pub(crate) fn ratio(traced: f64, before: f64, after: f64) -> f64 {
     traced / f64::midpoint(before, after)
 }
@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_far_off_moves_neither_median_nor_spread_much() {
+    fn an_outlier_moves_neither_median_nor_spread_much() {
         let calm = spread([1.0, 1.0, 1.0, 1.0, 1.0]).unwrap();
         let disturbed = spread([1.0, 1.0, 1000.0, 1.0, 1.0]).unwrap();
         assert_eq!(calm, disturbed);
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_measured_does_not_count() {
+    fn missing_measurements_do_not_count() {
         assert_eq!(
             spread([f64::NAN, 2.0, f64::INFINITY]).unwrap(),
             Spread { median: 2.0, low: 2.0, high: 2.0, count: 1 }
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn a_ratio_takes_both_neighbours_into_account() {
-        // The machine became slower while we measured: neither neighbour alone is right.
+        // The machine became slower meanwhile: neither neighbour alone is right.
         assert_eq!(ratio(90.0, 110.0, 90.0), 0.9);
     }
 }

@@ -1,4 +1,5 @@
-//! `cargo xtask bench` builds this and runs it as root: storms, alone and beside tracer and its peers, round by round.
+//! `cargo xtask bench` builds this and runs it as root: storms, alone and beside tracer and its peers, round by
+//! round.
 
 mod cost;
 mod figures;
@@ -43,34 +44,34 @@ struct Measure {
     /// The tracer to measure
     #[arg(long)]
     tracer: PathBuf,
-    /// Where results are kept
+    /// The file of the results
     #[arg(long)]
     results: PathBuf,
-    /// The page that they are written into
+    /// The page that the results are written into
     #[arg(long)]
     page: PathBuf,
     /// How often everything is measured
     #[arg(long, default_value_t = 5)]
     rounds: u32,
-    /// Shorter workloads
+    /// Run shorter workloads
     #[arg(long)]
     quick: bool,
-    /// No other program than tracer
+    /// Run no other program than tracer
     #[arg(long)]
     no_peers: bool,
-    /// Only these workloads
+    /// Run only these workloads
     #[arg(long, value_delimiter = ',')]
     workload: Vec<Kind>,
-    /// Only peers whose names begin so
+    /// Run only peers whose names start with these
     #[arg(long, value_delimiter = ',')]
     peer: Vec<String>,
-    /// Only with N workers [default: 1, and the number of CPUs]
+    /// Run only with N workers [default: 1, and the number of CPUs]
     #[arg(long, value_delimiter = ',')]
     workers: Vec<u64>,
-    /// Add to what was measured before
+    /// Add to the earlier measurements
     #[arg(long)]
     add: bool,
-    /// Only the storms
+    /// Run only the storms
     #[arg(long)]
     storms_only: bool,
 }
@@ -112,7 +113,7 @@ fn run(args: &Measure) -> Result<()> {
     plot::write(&args.page.with_extension("svg"), &results)
 }
 
-/// Each peer once, each between two runs without any; every round begins with another.
+/// Runs each peer once, each between two runs without a peer. Every round starts with another peer.
 fn storm(place: &mut Place, peers: &[(Peer, PathBuf)], load: Load, round: u32, results: &mut Results) -> Result<()> {
     let mut before = round::alone(place, load)?;
     for at in 0..peers.len() {
@@ -173,12 +174,12 @@ fn save(args: &Measure, results: &Results) -> Result<()> {
     fs::write(&args.results, serde_json::to_vec_pretty(results)?).context("the results cannot be kept")
 }
 
-/// The requested peers that are installed, and where.
+/// Returns the requested peers that are installed, and their paths.
 fn peers(args: &Measure, results: &mut Results) -> Vec<(Peer, PathBuf)> {
     let mut found = Vec::new();
     for peer in PEERS {
-        let asked = args.peer.is_empty() || args.peer.iter().any(|name| peer.name.starts_with(name.as_str()));
-        if !asked || (args.no_peers && peer.program != "tracer") {
+        let requested = args.peer.is_empty() || args.peer.iter().any(|name| peer.name.starts_with(name.as_str()));
+        if !requested || (args.no_peers && peer.program != "tracer") {
             continue;
         }
         if peer.program == "tracer" {
@@ -200,7 +201,7 @@ fn skip(results: &mut Results, peer: &str, why: &str) {
     }
 }
 
-/// Peers that need tracefs find it, mounted for us alone; where that is refused they say so themselves.
+/// Mounts tracefs in a private mount namespace for peers that need it. If that fails, they report it themselves.
 fn own_tracefs() {
     let at = Path::new("/sys/kernel/tracing");
     if at.join("events").exists() || unshare(CloneFlags::CLONE_NEWNS).is_err() {

@@ -1,4 +1,4 @@
-//! The page: docs/benchmarks.md, of which the part between two marks is ours.
+//! The page docs/benchmarks.md, whose part between two marks is generated.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -13,7 +13,7 @@ use crate::peer::PEERS;
 use crate::results::{Latency, Results, Sample};
 use crate::workload::Kind;
 
-/// A part of the page that is written by us.
+/// A generated part of the page.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Part {
     /// Storms and costs, tracer beside its peers.
@@ -31,7 +31,7 @@ impl Part {
     }
 }
 
-/// Says on what, and when.
+/// Records the machine and the date.
 pub(crate) fn describe_machine(results: &mut Results) -> Result<()> {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo")?;
     let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
@@ -43,17 +43,17 @@ pub(crate) fn describe_machine(results: &mut Results) -> Result<()> {
     Ok(())
 }
 
-/// The same as a sentence.
+/// Returns that as a sentence.
 pub(crate) fn on_what(results: &Results) -> String {
     format!("{}; Linux {}; {}.", results.machine, results.kernel, results.date)
 }
 
-/// Puts the results into the page.
+/// Writes the results into the page.
 pub(crate) fn write(page: &Path, results: &Results) -> Result<()> {
     replace(page, Part::Measured, &render(results)?)
 }
 
-/// Puts a text in the place of a part of the page.
+/// Replaces a part of the page by a text.
 pub(crate) fn replace(page: &Path, part: Part, new: &str) -> Result<()> {
     let (begin, end) = (format!("<!-- {}: begin -->", part.name()), format!("<!-- {}: end -->", part.name()));
     let text = fs::read_to_string(page).with_context(|| format!("cannot read {}", page.display()))?;
@@ -63,7 +63,7 @@ pub(crate) fn replace(page: &Path, part: Part, new: &str) -> Result<()> {
     Ok(())
 }
 
-/// Samples of each peer in one storm, in the order of the list.
+/// Returns the samples of each peer in one storm, in the order of the list.
 pub(crate) fn by_peer(results: &Results, kind: Kind, workers: u64) -> Vec<(&'static str, Vec<&Sample>)> {
     let of = |name: &str| -> Vec<&Sample> {
         let same = |sample: &&Sample| sample.workload == kind && sample.workers == workers && sample.peer == name;
@@ -72,7 +72,7 @@ pub(crate) fn by_peer(results: &Results, kind: Kind, workers: u64) -> Vec<(&'sta
     PEERS.iter().map(|peer| (peer.name, of(peer.name))).filter(|(_, samples)| !samples.is_empty()).collect()
 }
 
-/// The storms there are.
+/// Returns the storms that were measured.
 pub(crate) fn storms(results: &Results) -> Vec<(Kind, u64)> {
     let set: std::collections::BTreeSet<_> =
         results.samples.iter().map(|sample| (sample.workload, sample.workers)).collect();

@@ -4,29 +4,29 @@ use std::path::{Path, PathBuf};
 
 use crate::workload::Counts;
 
-/// How a peer comes to trace the workload.
+/// How a peer traces the workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
-    /// It runs beside and sees the whole machine.
+    /// It runs beside the workload and traces the whole machine.
     Beside,
     /// It starts the workload.
     Around,
 }
 
-/// The event in a line of output, if it is about the workload.
+/// Counts the event in a line of output, if it is about the workload.
 pub(crate) type Reader = fn(line: &str, name: &str) -> Counts;
 
-/// One that is measured.
+/// A tool that is measured.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer {
     pub(crate) name: &'static str,
     pub(crate) program: &'static str,
-    /// `{out}` is where its output goes. What has none writes to standard output, which goes there too.
+    /// `{out}` is its output file. Without it, the tool writes to standard output, which goes to the same file.
     pub(crate) args: &'static [&'static str],
     pub(crate) way: Way,
-    /// The kinds it can see; captured events are compared with those alone. None: its output has no events.
+    /// The kinds it can see. Captured events are compared with only those. None: its output has no events.
     pub(crate) sees: Option<(Sees, Reader)>,
-    /// How long it takes until it is ready, in milliseconds.
+    /// The time until it is ready, in milliseconds.
     pub(crate) warm_up_ms: u64,
 }
 
@@ -43,7 +43,7 @@ const EXECS: Sees = Sees { forks: false, execs: true, exits: false };
 const EXITS: Sees = Sees { forks: false, execs: false, exits: true };
 
 impl Sees {
-    /// How many of these events there are in what was done.
+    /// Returns the number of these events in the workload.
     pub(crate) fn of(self, counts: &Counts) -> u64 {
         let part = |seen: bool, count: u64| if seen { count } else { 0 };
         part(self.forks, counts.forks) + part(self.execs, counts.execs) + part(self.exits, counts.exits)
@@ -76,7 +76,7 @@ pub(crate) const PEERS: &[Peer] = &[
     Peer {
         name: "tracer stream of another user",
         program: "tracer",
-        // Nobody here: what is left is what a filter costs that leaves all out.
+        // No process matches, so this measures a filter that drops everything.
         args: &["stream", "--no-snapshot", "--uid", "65533", "--force", "-o", "{out}"],
         way: Way::Beside,
         sees: None,
@@ -157,7 +157,7 @@ pub(crate) const PEERS: &[Peer] = &[
 ];
 
 impl Peer {
-    /// Its command line, with where its output goes.
+    /// Returns its command line, with its output file.
     pub(crate) fn argv(&self, program: &Path, out: &Path) -> (PathBuf, Vec<String>) {
         let args = self.args.iter().map(|arg| arg.replace("{out}", &out.display().to_string())).collect();
         (program.to_path_buf(), args)
@@ -173,14 +173,14 @@ fn executes(line: &str, name: &str) -> bool {
     line.contains(name) && !line.contains("workload")
 }
 
-/// A fork, exec or exit counts once, by a word in the line.
+/// Counts a fork, exec or exit once, by a word in the line.
 fn by_word(line: &str, [fork, exec, exit]: [&str; 3]) -> Counts {
     let has = |word: &str| u64::from(line.contains(word));
     Counts { forks: has(fork), execs: has(exec), exits: has(exit), threads: 0 }
 }
 
 fn json(line: &str, name: &str) -> Counts {
-    // Only the name: the workload's command line has it too, and so have lines about others.
+    // Only the name: the workload's command line has it too, and so have lines about other processes.
     let key = "\"comm\":\"";
     let of_name = line
         .find(key)
@@ -201,7 +201,7 @@ fn forkstat(line: &str, name: &str) -> Counts {
     }
     let mut words = line.split_whitespace().skip(1);
     let (event, part) = (words.next().unwrap_or_default(), words.nth(1).unwrap_or_default());
-    // A fork is two lines, of parent and child.
+    // A fork is two lines, for parent and child.
     Counts {
         forks: u64::from(event == "fork" && part == "child"),
         execs: u64::from(event == "exec"),

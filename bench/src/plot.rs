@@ -1,4 +1,4 @@
-//! The picture: throughput that is left, and own CPU time, by storm and peer.
+//! The chart: remaining throughput, and the tool's CPU time, by storm and peer.
 
 use std::path::Path;
 
@@ -16,12 +16,13 @@ const OURS: RGBColor = RGBColor(31, 119, 180);
 const THEIRS: RGBColor = RGBColor(160, 160, 160);
 const INK: RGBColor = RGBColor(60, 60, 60);
 
-/// Draws the storm of execs: with one worker on the left what is left of the throughput, on the right what the tool used.
+/// Draws the storm of execs with one worker: on the left the remaining throughput, on the right the CPU time of the
+/// tool.
 pub(crate) fn write(path: &Path, results: &Results) -> Result<()> {
     let Some(&(kind, workers)) = storms(results).iter().find(|(kind, _)| *kind == Kind::Exec) else { return Ok(()) };
     let peers = by_peer(results, kind, workers);
     let root = SVGBackend::new(path, SIZE).into_drawing_area();
-    let failed = |why: &dyn std::fmt::Display| anyhow!("the picture cannot be drawn: {why}");
+    let failed = |why: &dyn std::fmt::Display| anyhow!("the chart cannot be drawn: {why}");
     root.fill(&WHITE).map_err(|why| failed(&why))?;
     let (left, right) = root.split_horizontally(560);
     let of = |figure: fn(&Sample) -> f64| -> Vec<(&str, f64)> {
@@ -38,7 +39,7 @@ pub(crate) fn write(path: &Path, results: &Results) -> Result<()> {
 
 type Drawn<'a> = Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>>;
 
-/// Bars side by side below each other, the first at the top, each with its name and its number.
+/// Draws horizontal bars from top to bottom, each with its name and number.
 fn bars<'a>(
     area: &DrawingArea<SVGBackend<'a>, Shift>,
     title: &str,

@@ -1,10 +1,10 @@
-//! What was measured, as it is kept in `target/bench/results.json`.
+//! The measurements, as stored in `target/bench/results.json`.
 
 use serde::{Deserialize, Serialize};
 
 use crate::workload::Kind;
 
-/// Everything.
+/// All measurements.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Results {
     pub(crate) machine: String,
@@ -15,7 +15,7 @@ pub(crate) struct Results {
     pub(crate) programs: Vec<Program>,
     pub(crate) latencies: Vec<Latency>,
     pub(crate) idle: Option<Idle>,
-    /// Peers that could not be had, and why.
+    /// Peers that are not available, and why.
     pub(crate) skipped: Vec<(String, String)>,
 }
 
@@ -25,7 +25,7 @@ pub(crate) struct Sample {
     pub(crate) workload: Kind,
     pub(crate) workers: u64,
     pub(crate) peer: String,
-    /// Processes or threads a second.
+    /// Processes or threads per second.
     pub(crate) rate: f64,
     /// Traced ÷ untraced.
     pub(crate) ratio: f64,
@@ -33,12 +33,12 @@ pub(crate) struct Sample {
     /// CPU time of the peer, user and system.
     pub(crate) cpu_ns: u64,
     pub(crate) peak_bytes: u64,
-    /// Events of the workload in its output, and how many of these kinds there were.
+    /// Events of the workload in its output, and how many of these kinds happened.
     pub(crate) seen: Option<u64>,
     pub(crate) due: Option<u64>,
 }
 
-/// The price of a system call that does nothing.
+/// The cost of a trivial system call.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Syscall {
     pub(crate) peer: String,
@@ -46,7 +46,7 @@ pub(crate) struct Syscall {
     pub(crate) ratio: f64,
 }
 
-/// What a BPF program took.
+/// The time of a BPF program.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Program {
     pub(crate) peer: String,
@@ -56,7 +56,7 @@ pub(crate) struct Program {
     pub(crate) runs: u64,
 }
 
-/// From event to line.
+/// The time from event to line.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Latency {
     pub(crate) load: String,
@@ -66,7 +66,7 @@ pub(crate) struct Latency {
     pub(crate) max_us: f64,
 }
 
-/// tracer with nothing to do.
+/// tracer when it is idle.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Idle {
     pub(crate) resident_bytes: u64,

@@ -17,10 +17,10 @@ use crate::results::Sample;
 use crate::usage;
 use crate::workload::{Counts, Figures, Kind, program};
 
-/// How long a peer may take to end after its signal; a workload that has not ended by then is ended too.
+/// How long a peer may take to exit after its signal. A workload that has not exited by then is killed too.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Where a round's files are, and what the workload of it is called.
+/// The directory of a round's files, and the name of its workload.
 pub(crate) struct Place {
     dir: tempfile::TempDir,
     rounds: u32,
@@ -31,7 +31,7 @@ impl Place {
         Ok(Self { dir: tempfile::Builder::new().prefix("tracer-bench-").tempdir()?, rounds: 0 })
     }
 
-    /// A program with a name that no other round has: so its events are known from all others.
+    /// Makes a program with a name that no other round has, to distinguish its events from all others.
     fn program(&mut self) -> Result<PathBuf> {
         self.rounds += 1;
         let path = self.dir.path().join(format!("tb{}r{}", std::process::id(), self.rounds));
@@ -52,7 +52,7 @@ pub(crate) struct Load {
     pub(crate) count: u64,
 }
 
-/// A peer that runs beside; it is ended when it is dropped, whatever happens.
+/// A peer that runs beside the workload. It is ended when it is dropped, even after an error.
 pub(crate) struct Running(Child);
 
 impl Running {
@@ -66,7 +66,7 @@ impl Running {
         if let Some(status) = running.0.try_wait()? {
             bail!("{} does not run here: {status}", peer.name);
         }
-        // On a busy machine it takes longer: until it rests.
+        // On a busy machine it takes longer, so wait until it is idle.
         usage::settled_cpu_ns(running.pid())?;
         Ok(running)
     }
@@ -75,7 +75,7 @@ impl Running {
         self.0.id() as i32
     }
 
-    /// Ends it and waits.
+    /// Ends it and waits for its exit.
     pub(crate) fn end(mut self) -> Result<()> {
         kill(Pid::from_raw(self.pid()), Signal::SIGINT)?;
         ended(&mut self.0)
@@ -102,7 +102,7 @@ fn ended(child: &mut Child) -> Result<()> {
     Ok(())
 }
 
-/// The workload's command line.
+/// Returns the workload's command line.
 fn workload(load: Load, program: &Path, watch: Option<i32>) -> Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["workload", load.kind.name(), &load.count.to_string(), &load.workers.to_string()]).arg(program);
@@ -122,7 +122,7 @@ fn figures(command: &mut Command, out: &Path) -> Result<Figures> {
     serde_json::from_slice(&fs::read(out)?).context("the workload printed nothing")
 }
 
-/// Processes (or threads) a second of the workload alone.
+/// Measures processes (or threads) per second of the workload alone.
 pub(crate) fn alone(place: &mut Place, load: Load) -> Result<f64> {
     let program = place.program()?;
     let figures = figures(&mut workload(load, &program, None)?, &place.path("figures"))?;
@@ -134,7 +134,7 @@ fn rate(figures: &Figures) -> f64 {
     figures.counts.created() as f64 * 1e9 / figures.wall_ns as f64
 }
 
-/// The workload with a peer; `at` is the peer's program.
+/// Measures the workload with a peer; `at` is the peer's program.
 pub(crate) fn traced(place: &mut Place, load: Load, peer: &Peer, at: &Path) -> Result<Sample> {
     let program = place.program()?;
     let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();

@@ -10,13 +10,13 @@ use serde::Deserialize;
 use crate::page::{self, Part};
 use crate::results::Results;
 
-/// The records that are sent through, and how each is called in the table.
+/// The records that are processed, and their names in the table.
 const RINGS: [(&str, &str); 2] = [("make", "recorded build"), ("storm", "synthetic storm")];
 
-/// How far they go.
+/// The combinations of stages.
 const STAGES: [&str; 3] = ["decode", "decode, table", "decode, table, JSON"];
 
-/// Write what criterion measured into the page
+/// Write criterion's measurements into the page
 #[derive(clap::Args)]
 pub(crate) struct Order {
     /// Where criterion keeps its results

@@ -1,4 +1,4 @@
-//! What a process uses, as `/proc` reports it.
+//! Resource usage of a process, from `/proc`.
 
 use std::fs;
 use std::thread::sleep;
@@ -6,26 +6,26 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-/// CPU time of all its threads, in nanoseconds, as the scheduler measures it.
+/// Returns the CPU time of all its threads, in nanoseconds, as the scheduler measures it.
 pub(crate) fn cpu_ns(pid: i32) -> Result<u64> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).with_context(|| format!("process {pid} is gone"))?;
     let mut sum = 0;
     for task in tasks.flatten() {
-        // A thread that has just ended takes its time with it: none of those measured here has such.
+        // The time of a thread that has just exited is lost. The processes measured here have no such threads.
         let Ok(text) = fs::read_to_string(task.path().join("schedstat")) else { continue };
         sum += text.split(' ').next().and_then(|word| word.parse::<u64>().ok()).unwrap_or(0);
     }
     Ok(sum)
 }
 
-/// CPU time of a process once it has nothing left to do; what takes longer than some seconds is not waited for.
+/// Returns the CPU time of a process once it is idle. Waits only a few seconds.
 pub(crate) fn settled_cpu_ns(pid: i32) -> Result<u64> {
     const PAUSE: Duration = Duration::from_millis(150);
     let mut last = cpu_ns(pid)?;
     for _ in 0..30 {
         sleep(PAUSE);
         let now = cpu_ns(pid)?;
-        // Under a tenth of the time: it rests, but for what the rest of the machine does.
+        // Below a tenth of the time it is idle, except for other load on the machine.
         if now - last < PAUSE.as_nanos() as u64 / 10 {
             return Ok(now);
         }
@@ -34,22 +34,22 @@ pub(crate) fn settled_cpu_ns(pid: i32) -> Result<u64> {
     Ok(last)
 }
 
-/// Most memory it had, in bytes.
+/// Returns its peak memory, in bytes.
 pub(crate) fn peak_bytes(pid: i32) -> Result<u64> {
     status(pid, "VmHWM").map(|kib| kib * 1024)
 }
 
-/// Memory it has, in bytes.
+/// Returns its resident memory, in bytes.
 pub(crate) fn resident_bytes(pid: i32) -> Result<u64> {
     status(pid, "VmRSS").map(|kib| kib * 1024)
 }
 
-/// Memory of a kind that it has, in bytes: `RssAnon`, `RssFile` or `RssShmem`.
+/// Returns its memory of a kind, in bytes: `RssAnon`, `RssFile` or `RssShmem`.
 pub(crate) fn resident_of(pid: i32, kind: &str) -> Result<u64> {
     status(pid, kind).map(|kib| kib * 1024)
 }
 
-/// How often its main thread went to sleep.
+/// Returns how often its main thread slept.
 pub(crate) fn sleeps(pid: i32) -> Result<u64> {
     status(pid, "voluntary_ctxt_switches")
 }

@@ -1,4 +1,4 @@
-//! Any bytes are a record or a typed error.
+//! Any bytes decode to a record or a typed error.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! Any run of records leaves a table whose parts agree.
+//! Any sequence of records leaves a consistent table.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -9,7 +9,7 @@ fuzz_target!(|bytes: &[u8]| {
     let mut table = Table::new(TableOptions { max_dead: 128, ancestors: true, ..TableOptions::default() });
     let mut events = Vec::new();
     let mut rest = bytes;
-    // Records back to back, each as long as it says.
+    // Records one after the other, each with its own length.
     while let Ok(record) = decode(rest) {
         rest = rest.get(record.header().len as usize..).unwrap_or_default();
         table.apply(record, &mut events);

@@ -1,4 +1,4 @@
-//! A recorded ring, replayed through decoder and table, gives the same lines to the byte.
+//! Replays a recorded ring through decoder and table, and compares the lines byte by byte.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -20,7 +20,7 @@ fn replay(mut capture: &[u8]) -> Vec<Event> {
     while capture.has_remaining() {
         let len = capture.get_u32_le() as usize;
         let record = decode(&capture[..len]).unwrap();
-        assert_eq!(gaps.observe(record.header()), None, "the recording is whole");
+        assert_eq!(gaps.observe(record.header()), None, "the recording is complete");
         table.apply(record, &mut events);
         capture.advance(len);
     }
@@ -39,10 +39,10 @@ fn a_recorded_ring_gives_the_same_lines_to_the_byte() {
 }
 
 #[test]
-fn a_recorded_ring_tells_the_whole_story() {
+fn a_recorded_ring_is_complete() {
     let events = replay(CAPTURE);
     let count = |kind: Kind| events.iter().filter(|event| event.kind() == kind).count();
-    // The shell itself was there before: it is put in as `process`, and exits like those it forked.
+    // The shell itself existed before: it is added as `process`, and exits like the processes that it forked.
     assert_eq!(count(Kind::Exit), count(Kind::Fork) + 1);
     assert!(events.iter().any(|event| event.reparent().is_some()));
     let killed = events.iter().filter_map(|event| event.exit()).find(|exit| exit.signal.is_some()).unwrap();

@@ -1,4 +1,4 @@
-//! The contract of the JSON lines: the schema is up to date, what is written is valid, and keys keep their order.
+//! The contract of the JSON lines: the schema is up to date, the lines are valid, and keys keep their order.
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
@@ -18,7 +18,7 @@ use tracer::sink::{Encoder as _, JsonLines};
 
 const TIME: Timestamp = Timestamp(1_700_000_000_123_456_789);
 
-/// An event of each kind, with every key that it can have.
+/// Returns an event of each kind, with every key that it can have.
 fn samples() -> Vec<Event> {
     let events: Vec<_> = details().into_iter().zip(0..).map(|(detail, seq)| sample(detail, seq)).collect();
     assert_eq!(events.iter().map(Event::kind).collect::<Vec<_>>(), Kind::ALL, "one of each kind");
@@ -307,9 +307,10 @@ fn the_committed_schema_is_up_to_date() {
     );
 }
 
-/// Readers that take every number for a floating-point one must be warned wherever one can be larger than these hold.
+/// Some readers parse every number as floating-point. The schema must warn them where a number can exceed that
+/// precision.
 #[test]
-fn numbers_beyond_2_53_are_exact_and_said_to_be_such() {
+fn numbers_beyond_2_53_are_exact_and_documented() {
     let boot_ns = (1u64 << 53) + 1;
     let event = Event { boot_ns: Some(boot_ns), ..Event::new(Detail::Lost(Box::default()), Timestamp(0)) };
     let line = serde_json::to_string(&event).unwrap();
@@ -343,7 +344,7 @@ fn events_of_every_kind_are_valid() {
 }
 
 #[test]
-fn an_event_of_which_little_is_known_is_valid() {
+fn an_event_with_few_known_values_is_valid() {
     let validator = validator();
     for event in samples() {
         let detail = match event.detail {

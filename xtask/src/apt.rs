@@ -1,4 +1,4 @@
-//! Debian's packages from suites that the machine does not use: through apt, with separate package lists.
+//! Debian packages from suites that the machine does not use, through apt with separate package lists.
 //!
 //! The machine's own sources are only read, to learn which mirror it uses.
 
@@ -16,10 +16,10 @@ use crate::{process, workspace};
 const MAIN: &[&str] = &["bookworm", "bookworm-backports", "trixie-backports"];
 const SECURITY: &[&str] = &["bullseye-security", "bookworm-security"];
 
-/// Package lists of one architecture, in a folder of their own.
+/// Package lists of one architecture, in a separate directory.
 pub(crate) struct Lists {
     dir: PathBuf,
-    /// As Debian calls it.
+    /// The architecture's name in Debian.
     architecture: &'static str,
 }
 
@@ -32,20 +32,20 @@ impl Lists {
         }
         let lists = Self { dir, architecture };
         fs::write(lists.dir.join("sources.list"), sources(&mirrors()?))?;
-        // One suite that is gone does not take the others with it: what is found decides.
+        // A missing suite does not affect the others: the packages that are found decide.
         if let Err(why) = quietly(&lists.apt("apt-get", &["update"])) {
             workspace::say(&format!("{why:#}; going on with the package lists that came"));
         }
         Ok(lists)
     }
 
-    /// Names of packages that match a regular expression.
+    /// Returns the names of packages that match a regular expression.
     pub(crate) fn search(&self, pattern: &str) -> Result<Vec<String>> {
         let found = quietly(&self.apt("apt-cache", &["search", "--names-only", pattern]))?;
         Ok(found.lines().filter_map(|line| Some(line.split_once(' ')?.0.to_owned())).collect())
     }
 
-    /// Downloads a package and unpacks it into `into`, which is made; nothing is installed.
+    /// Downloads a package and unpacks it into `into`, which is created. Nothing is installed.
     pub(crate) fn unpack(&self, package: &str, into: &Path) -> Result<()> {
         let place = self.dir.join("download");
         drop(fs::remove_dir_all(&place));
@@ -86,7 +86,7 @@ impl Lists {
             format!("-oDir::State::lists={dir}/lists"),
             format!("-oDir::Cache={dir}/cache"),
             "-oAPT::Get::List-Cleanup=0".to_owned(),
-            // The folder may lie where apt's own user cannot go.
+            // apt's own user may have no access to the directory.
             "-oAPT::Sandbox::User=root".to_owned(),
         ];
         if self.architecture != host_architecture() {
@@ -97,12 +97,12 @@ impl Lists {
     }
 }
 
-/// This machine's architecture, as Debian calls it.
+/// Returns Debian's name of this machine's architecture.
 pub(crate) fn host_architecture() -> &'static str {
     if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }
 }
 
-/// Where the machine gets Debian's packages and Debian's security updates from.
+/// The mirrors from which the machine gets Debian's packages and security updates.
 struct Mirrors {
     main: BTreeSet<String>,
     security: BTreeSet<String>,
@@ -136,7 +136,7 @@ fn sources(mirrors: &Mirrors) -> String {
     of(&mirrors.main, MAIN) + &of(&mirrors.security, SECURITY)
 }
 
-/// Runs to the end; its output, or what it said was wrong.
+/// Runs to the end. Returns the output, or the error messages.
 fn quietly(expression: &Expression) -> Result<String> {
     let output = expression.stdin_null().stdout_capture().stderr_capture().unchecked().run().context("cannot start")?;
     if !output.status.success() {

@@ -10,38 +10,38 @@ use crate::{build, dist, packages, process, setup, workspace};
 
 const TRACEXEC: &str = "1.0.0";
 
-/// Measure tracer beside its peers, and write docs/benchmarks.md and its picture
+/// Measure tracer beside its peers, and write docs/benchmarks.md and its chart
 ///
-/// Storms of processes run alone and with each tracer in turn, round by round, so that what else the machine does hits all
-/// alike. Peers that are missing are installed; one that cannot be had is named. All of it takes an hour or more; --quick
-/// takes minutes. Needs root, and a machine that does nothing else. Nothing is left running.
+/// Runs storms of processes alone and with each tracer in turn, round by round, so that other load on the machine
+/// affects all alike. Missing peers are installed; a peer that is not available is named. Everything takes an hour or
+/// more; --quick takes minutes. Needs root, and an otherwise idle machine. Leaves nothing running.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Few and short rounds
+    /// Run few and short rounds
     #[arg(long)]
     quick: bool,
     /// Measure tracer alone
     #[arg(long)]
     no_peers: bool,
-    /// Only these workloads: exec, fork, vfork, threads, chain, fan, build
+    /// Run only these workloads: exec, fork, vfork, threads, chain, fan, build
     #[arg(long, value_name = "LIST")]
     workload: Option<String>,
-    /// Only peers whose names begin so, e.g. "tracer stream,forkstat"
+    /// Run only peers whose names start with these, e.g. "tracer stream,forkstat"
     #[arg(long, value_name = "LIST")]
     peer: Option<String>,
-    /// Only with N workers at once
+    /// Run only with N workers at once
     #[arg(long, value_name = "LIST")]
     workers: Option<String>,
-    /// How often each storm is measured
+    /// Measure each storm this many times
     #[arg(long)]
     rounds: Option<u32>,
-    /// Add to what was measured before instead of beginning anew
+    /// Add to the earlier measurements instead of starting over
     #[arg(long)]
     add: bool,
-    /// Only the storms: no system calls, BPF times, latencies
+    /// Run only the storms: no system calls, BPF times, latencies
     #[arg(long)]
     storms_only: bool,
-    /// Only the stages of user space (decode, process table, JSON), by criterion; takes some minutes, and no root
+    /// Measure only the stages of user space (decode, process table, JSON) by criterion; takes minutes, and no root
     #[arg(long, conflicts_with_all = ["quick", "no_peers", "workload", "peer", "workers", "rounds", "add", "storms_only"])]
     stages: bool,
 }
@@ -51,9 +51,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         build::bpf_object(&setup::bpf_toolchain()?)?;
         return stages();
     }
-    // What is handed out is what is measured.
+    // Measure the binary that is released.
     let (tracer, _) = dist::static_binary()?;
-    process::build_saying_only_news(process::cargo(["build", "--package", "tracer-bench", "--release"]))
+    process::build_quietly(process::cargo(["build", "--package", "tracer-bench", "--release"]))
         .context("the workloads")?;
     let mut path = std::env::var_os("PATH").unwrap_or_default();
     if !args.no_peers {
@@ -61,7 +61,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let dir = workspace::target_dir();
     fs::create_dir_all(dir.join("bench"))?;
-    // Not root's PATH as sudo would have it: it may not hold what was installed just now.
+    // Not root's PATH, which sudo would set: it may lack the peers that were just installed.
     let mut argv: Vec<OsString> = vec!["env".into(), [OsString::from("PATH="), path].into_iter().collect()];
     argv.extend([dir.join("release").join("tracer-bench").into(), "measure".into(), "--tracer".into(), tracer.into()]);
     let results = dir.join("bench").join("results.json");
@@ -91,12 +91,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// The page that figures are written into.
+/// Returns the path of the page with the figures.
 fn page() -> PathBuf {
     workspace::root().join("docs").join("benchmarks.md")
 }
 
-/// Has criterion measure the stages of user space, and writes what it found into the page.
+/// Measures the stages of user space by criterion, and writes the results into the page.
 fn stages() -> Result<()> {
     process::cargo(["bench", "--package", "tracer", "--bench", "stages"]).run().context("the benchmark")?;
     let criterion = workspace::target_dir().join("criterion");
@@ -107,14 +107,14 @@ fn stages() -> Result<()> {
     Ok(())
 }
 
-/// Installs the peers that can be had; the PATH on which all are found that are there.
+/// Installs the available peers. Returns a PATH on which the installed peers are found.
 fn with_peers() -> Result<OsString> {
     for peer in packages::PEERS {
         if let Err(why) = packages::ensure(std::slice::from_ref(peer)) {
             workspace::say(&format!("{why:#}; going on without it"));
         }
     }
-    // In a separate folder, so that it is not on this machine's PATH.
+    // In a separate directory, so that they are not on this machine's PATH.
     let root: PathBuf = workspace::target_dir().join("bench").join("peers");
     if which::which("tracexec").is_err() && !root.join("bin/tracexec").is_file() {
         workspace::say(&format!("installing tracexec {TRACEXEC} (measured beside us)"));

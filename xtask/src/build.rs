@@ -11,8 +11,8 @@ use crate::{process, setup, workspace};
 
 /// Build the BPF object and the tracer that embeds it
 ///
-/// Leaves `target/bpf/tracer-ebpf` and `target/release/tracer`. Once the object is there, a plain `cargo build`, `cargo
-/// test` or `cargo clippy` works too: only a change to `tracer-ebpf` or `tracer-common` asks for this command again.
+/// Writes `target/bpf/tracer-ebpf` and `target/release/tracer`. After that, a plain `cargo build`, `cargo test` or
+/// `cargo clippy` works too. Only a change to `tracer-ebpf` or `tracer-common` needs this command again.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Build `target/debug/tracer` instead: quick to build, slow to run
@@ -35,7 +35,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Which of the workspace's profiles tracer is built with.
+/// The profile of the workspace with which tracer is built.
 #[derive(Clone, Copy)]
 pub(crate) enum Profile {
     /// `target/debug`
@@ -44,34 +44,34 @@ pub(crate) enum Profile {
     Release,
 }
 
-/// Builds tracer around the BPF object that is there.
+/// Builds tracer with the existing BPF object.
 pub(crate) fn tracer(profile: Profile) -> Result<PathBuf> {
     let (profile, dir) = match profile {
         Profile::Dev => ("dev", "debug"),
         Profile::Release => ("release", "release"),
     };
     let build = process::cargo(["build", "--package", "tracer", "--bin", "tracer", "--profile", profile]);
-    process::build_saying_only_news(build).context("tracer")?;
+    process::build_quietly(build).context("tracer")?;
     Ok(workspace::target_dir().join(dir).join("tracer"))
 }
 
-/// Builds the BPF object, and the one whose programs report their faults. An object that has not changed is not touched, so that
-/// nothing is rebuilt around it.
+/// Builds the BPF object, and the one whose programs report their faults. An unchanged object is not written, so that
+/// nothing is rebuilt.
 pub(crate) fn bpf_object(toolchain: &Toolchain) -> Result<PathBuf> {
     let object = workspace::bpf_object();
     let with_log = object.with_file_name("tracer-ebpf-log");
     let both: [(&[&str], _); 2] = [(&["log"], &with_log), (&[], &object)];
     for (features, object) in both {
-        // A separate build directory: another compiler must not discard what the host's compiler has built.
+        // In a separate build directory, so that this compiler does not discard the output of the host's compiler.
         let build = bpf_cargo(toolchain, "build", features);
-        process::build_saying_only_news(build).context("the BPF programs")?;
+        process::build_quietly(build).context("the BPF programs")?;
         let new = bpf_build_dir().join("bpfel-unknown-none/release/tracer-ebpf");
         replace_if_changed(&new, object)?;
     }
     Ok(object)
 }
 
-/// `cargo subcommand` for the BPF programs with some of their features.
+/// Returns `cargo subcommand` for the BPF programs with some of their features.
 pub(crate) fn bpf_cargo(toolchain: &Toolchain, subcommand: &str, features: &[&str]) -> duct::Expression {
     let compiler = &toolchain.compiler;
     let flags: Vec<_> = [

@@ -13,11 +13,11 @@ use object::{Endianness, elf};
 
 use crate::{build, process, setup, workspace};
 
-/// Build the binary to hand out: static, stripped, with the BPF object, man pages and completions
+/// Build the binary for release: static, stripped, with the BPF object, man pages and completions
 ///
-/// Writes `target/dist/tracer`, which runs on any Linux of this architecture without other files, `target/dist/man` and
-/// `target/dist/completions`. Checks that the binary needs no dynamic loader, does not contain the C library's name
-/// service, and prints its version.
+/// Writes `target/dist/tracer`, which runs on any Linux of this architecture without other files, `target/dist/man`
+/// and `target/dist/completions`. Checks that the binary needs no dynamic loader, does not contain the C library's
+/// name service, and prints its version.
 #[derive(clap::Args)]
 pub(crate) struct Args {}
 
@@ -36,7 +36,7 @@ pub(crate) fn run(_: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Builds and checks it; the binary, and what it says its version is.
+/// Builds and checks the binary. Returns its path, and the version that it prints.
 pub(crate) fn static_binary() -> Result<(PathBuf, String)> {
     let target = workspace::host_target();
     let linked =
@@ -55,22 +55,22 @@ pub(crate) fn static_binary_with(
     with_flags: impl FnOnce(Expression, Vec<String>) -> Result<Expression>,
 ) -> Result<PathBuf> {
     build::bpf_object(&setup::bpf_toolchain()?)?;
-    // With --target the flags reach tracer alone; build scripts and macros stay as `cargo xtask build` has them.
+    // With --target the flags apply only to tracer. Build scripts and macros stay as `cargo xtask build` builds them.
     let build =
         process::cargo(["build", "--package", "tracer", "--bin", "tracer", "--profile", "dist", "--target", target]);
-    process::build_saying_only_news(with_flags(build, static_flags())?).context("tracer")?;
+    process::build_quietly(with_flags(build, static_flags())?).context("tracer")?;
     let linked = workspace::target_dir().join(target).join("dist").join("tracer");
     check_static(&linked).with_context(|| workspace::shown(&linked))?;
     check_users(&linked).with_context(|| workspace::shown(&linked))?;
     Ok(linked)
 }
 
-/// What makes rustc link statically, and the same in every clone.
+/// Returns flags that make rustc link statically, and reproducibly in every clone.
 pub(crate) fn static_flags() -> Vec<String> {
     iter::once("-Ctarget-feature=+crt-static".to_owned()).chain(workspace::without_paths()).collect()
 }
 
-/// A static binary names no interpreter: that is what the kernel would start, and what would load libraries.
+/// Checks that a static binary names no interpreter, which the kernel would start and which would load libraries.
 fn check_static(binary: &Path) -> Result<()> {
     let content = fs::read(binary)?;
     let file = ElfFile64::<Endianness>::parse(&*content).context("no ELF file")?;
@@ -85,14 +85,15 @@ fn check_static(binary: &Path) -> Result<()> {
     }
 }
 
-/// What only the name service of glibc contains: the file that configures it, and the libraries that it loads. They are
-/// linked with `getpwnam`, `getgrgid`, `getaddrinfo` and all their relatives; symbols are stripped, these are not.
+/// Returns a string that only the name service of glibc contains: its configuration file, or the libraries that it
+/// loads. They are linked with `getpwnam`, `getgrgid`, `getaddrinfo` and their relatives. Symbols are stripped, these
+/// strings are not.
 fn of_name_service(content: &[u8]) -> Option<&'static str> {
     let contains = |text: &str| content.windows(text.len()).any(|window| window == text.as_bytes());
     ["/etc/nsswitch.conf", "libnss_"].into_iter().find(|text| contains(text))
 }
 
-/// A user that no file names is a number, whatever modules of the name service are configured here.
+/// Checks that a user without a name is shown as a number, whatever name service modules are configured here.
 fn check_users(binary: &Path) -> Result<()> {
     const UID: u32 = 61234;
     if !nix::unistd::geteuid().is_root() || !runs_here(binary)? {
@@ -109,7 +110,7 @@ fn check_users(binary: &Path) -> Result<()> {
     Ok(())
 }
 
-/// False for a binary of another architecture.
+/// Returns false for a binary of another architecture.
 fn runs_here(binary: &Path) -> Result<bool> {
     let machine = |path: &Path| -> Result<u16> {
         let content = fs::read(path)?;

@@ -19,15 +19,15 @@ const fn package(name: &'static str, why: &'static str) -> Package {
     Package { name: Cow::Borrowed(name), why }
 }
 
-/// A compiler that comes with the sources of `core`, as the BPF target needs: no rustup download, and an LLVM that the
-/// LLVM packages below match.
+/// A compiler with the sources of `core`, which the BPF target needs. It needs no rustup download, and the LLVM
+/// packages below match its LLVM.
 pub(crate) const BPF_COMPILER: &[Package] = &[
     package("rustc-web", "compiles the BPF programs"),
     package("rust-web-src", "the sources of core, for the BPF target"),
     package("rust-web-llvm", "LLVM tools that match the compiler"),
 ];
 
-/// The LLVM that bpf-linker is built on.
+/// Returns the LLVM with which bpf-linker is built.
 pub(crate) fn llvm(major: u32) -> [Package; 3] {
     [
         Package { name: format!("llvm-{major}-dev").into(), why: "bpf-linker is built on it" },
@@ -36,7 +36,7 @@ pub(crate) fn llvm(major: u32) -> [Package; 3] {
     ]
 }
 
-/// What the tests trace, or trace with. A test that needs one more names it here.
+/// Programs that the tests trace, or use. A test that needs another names it here.
 pub(crate) const TESTS: &[Package] = &[
     package("busybox-static", "the root file system of the containers that the tests start"),
     package("containerd", "the tests trace its containers, below docker.io"),
@@ -57,7 +57,7 @@ pub(crate) const TESTS: &[Package] = &[
     package("util-linux", "unshare, setsid, setpriv: the tests use namespaces and sessions"),
 ];
 
-/// What `cargo xtask bench` measures beside tracer, and what tracexec links.
+/// Peers that `cargo xtask bench` measures, and the libraries of tracexec.
 pub(crate) const PEERS: &[Package] = &[
     package("bpftrace", "measured beside us"),
     package("forkstat", "measured beside us"),
@@ -67,7 +67,7 @@ pub(crate) const PEERS: &[Package] = &[
     package("strace", "measured beside us"),
 ];
 
-/// Boots other kernels, and packs what they boot into.
+/// Boots other kernels, and packs their initramfs.
 const VM: &[Package] = &[
     package("cpio", "packs what virtual machines boot into"),
     package("qemu-system-x86", "boots other kernels for the tests"),
@@ -85,7 +85,7 @@ pub(crate) const CROSS_AARCH64: &[Package] = &[
     package("libc6-dev-arm64-cross", "the static C library for arm64"),
 ];
 
-/// Installs QEMU, from backports where a part of it is from there already and the suite's own would not fit.
+/// Installs QEMU. Uses backports if a part of it is from there already, because the suite's own would not fit.
 pub(crate) fn ensure_qemu(aarch64: bool) -> Result<()> {
     let (packages, parts): (_, &[&str]) = if aarch64 {
         (VM_AARCH64, &["qemu-system-arm", "qemu-system-common", "qemu-system-data"])
@@ -101,21 +101,21 @@ pub(crate) fn ensure_qemu(aarch64: bool) -> Result<()> {
     Lists::fetch(apt::host_architecture())?.install("bookworm-backports", parts).context("qemu cannot be installed")
 }
 
-/// Whether Debian's packages can be installed here.
+/// Returns true if Debian packages can be installed here.
 pub(crate) fn on_debian() -> bool {
     which::which("dpkg-query").is_ok() && which::which("apt-get").is_ok()
 }
 
-/// What to do on another system.
+/// Returns what to do on another system.
 pub(crate) fn by_hand(packages: &[Package]) -> String {
     let names: Vec<_> = packages.iter().map(|package| &*package.name).collect();
     format!("this is not a Debian: install by its own means what Debian calls {}", names.join(" "))
 }
 
-/// The package index is fetched once, and only if something is missing; again if that cannot be installed by it.
+/// The package index is fetched once, if something is missing. It is fetched again if the installation fails.
 static UPDATED: AtomicBool = AtomicBool::new(false);
 
-/// Installs those of `packages` that are missing.
+/// Installs the missing ones of `packages`.
 pub(crate) fn ensure(packages: &[Package]) -> Result<()> {
     if !on_debian() {
         bail!("{}", by_hand(packages));
@@ -129,8 +129,8 @@ pub(crate) fn ensure(packages: &[Package]) -> Result<()> {
     }
     let mut install = vec!["install", "--yes", "--no-install-recommends"];
     install.extend(missing.iter().map(|package| &*package.name));
-    process::again_if_it_fails(|| {
-        // An index may be stale in part and still hold what is needed: the installation decides.
+    process::retry(|| {
+        // A partly stale index may still have the packages: the installation decides.
         if !UPDATED.swap(true, Ordering::Relaxed)
             && let Err(why) = apt_get(&["update"])
         {

@@ -1,4 +1,4 @@
-//! Proof that a compiler and a bpf-linker fit: a small BPF object is made with them.
+//! Checks that a compiler and a bpf-linker fit, by building a small BPF object.
 
 use std::ffi::OsString;
 use std::fs;
@@ -8,8 +8,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::{process, workspace};
 
-/// Enough code for a compiler's newer LLVM to write what an older LLVM cannot read. It needs no BPF `core`: bpf-linker
-/// takes the bitcode that the compiler makes for its own machine just as well.
+/// Enough code that a newer LLVM of the compiler writes something that an older LLVM cannot read. It needs no BPF
+/// `core`, because bpf-linker also accepts bitcode for the compiler's own machine.
 const SOURCE: &str = r#"
 #![no_std]
 #![crate_type = "lib"]
@@ -22,7 +22,7 @@ pub extern "C" fn probe(words: &mut [u64; 4], at: usize, step: Option<&u64>) -> 
 }
 "#;
 
-/// Fails with the reason where `linker` cannot link what `rustc` makes.
+/// Returns the reason if `linker` cannot link the output of `rustc`.
 pub(crate) fn links(rustc: &Path, linker: &Path) -> Result<()> {
     let dir = workspace::target_dir().join("bpf").join("probe");
     fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
@@ -41,7 +41,10 @@ fn quietly(expression: &duct::Expression) -> Result<()> {
     let output = expression.stdin_null().stderr_to_stdout().stdout_capture().unchecked().run()?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stdout);
-        bail!("{}", said.lines().find(|line| !line.trim().is_empty()).unwrap_or("it failed without a word").to_owned());
+        bail!(
+            "{}",
+            said.lines().find(|line| !line.trim().is_empty()).unwrap_or("it failed without a message").to_owned()
+        );
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! How other programs are started: from the root of the repository, in a clean environment.
+//! Starts other programs: from the root of the repository, in a clean environment.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -17,9 +17,9 @@ use nix::poll::{PollFd, PollFlags, poll};
 
 use crate::workspace;
 
-/// `program` with `args`, started from the root of the repository.
+/// Returns `program` with `args`, started from the root of the repository.
 ///
-/// In duct the first word counts: a variable or a folder that is set here cannot be set differently by the caller.
+/// In duct the first setting counts: the caller cannot change a variable or directory that is set here.
 pub(crate) fn command<A: Into<OsString>>(program: impl AsRef<OsStr>, args: impl IntoIterator<Item = A>) -> Expression {
     let program = program.as_ref().to_os_string();
     let command = duct::cmd(program, args).dir(workspace::root());
@@ -29,22 +29,22 @@ pub(crate) fn command<A: Into<OsString>>(program: impl AsRef<OsStr>, args: impl 
     })
 }
 
-/// How often cargo asks a registry that does not answer; by itself thrice.
+/// How often cargo retries a registry that does not answer. The default is 3.
 const RETRIES: (&str, &str) = ("CARGO_NET_RETRY", "10");
 
-/// The cargo that runs us, with `args`, building where xtask builds.
+/// Returns the cargo that runs xtask, with `args`, building in xtask's target directory.
 pub(crate) fn cargo<A: Into<OsString>>(args: impl IntoIterator<Item = A>) -> Expression {
     command(cargo_program(), args).env(RETRIES.0, RETRIES.1).env("CARGO_TARGET_DIR", workspace::target_dir())
 }
 
-/// `cargo install …`: in a separate build directory, so that no file remains.
+/// Returns `cargo install …` with a separate build directory, so that no file remains.
 pub(crate) fn cargo_install<'a>(args: impl IntoIterator<Item = &'a str>) -> Expression {
     let cargo = command(cargo_program(), ["install"].into_iter().chain(args));
     cargo.env(RETRIES.0, RETRIES.1).stdin_null().stdout_to_stderr()
 }
 
-/// Does what needs the network; if it fails, twice more, some time later.
-pub(crate) fn again_if_it_fails<T>(mut what: impl FnMut() -> Result<T>) -> Result<T> {
+/// Runs something that needs the network. Retries it twice, after a pause.
+pub(crate) fn retry<T>(mut what: impl FnMut() -> Result<T>) -> Result<T> {
     for wait in [10, 30] {
         match what() {
             Ok(done) => return Ok(done),
@@ -55,12 +55,12 @@ pub(crate) fn again_if_it_fails<T>(mut what: impl FnMut() -> Result<T>) -> Resul
     what()
 }
 
-/// The cargo that runs us.
+/// Returns the cargo that runs xtask.
 pub(crate) fn cargo_program() -> PathBuf {
     env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from)
 }
 
-/// `argv` as root: as it is, or through sudo, which may ask for a password only at a terminal.
+/// Returns `argv` as root: directly, or through sudo, which may ask for a password only at a terminal.
 pub(crate) fn as_root(argv: &[&str]) -> Result<Expression> {
     if is_root() {
         return Ok(command(argv[0], &argv[1..]));
@@ -70,17 +70,17 @@ pub(crate) fn as_root(argv: &[&str]) -> Result<Expression> {
     Ok(command(sudo, quiet.iter().chain(&["--"]).chain(argv).copied()))
 }
 
-/// The sudo that is on PATH.
+/// Returns the sudo on PATH.
 pub(crate) fn sudo() -> Result<PathBuf> {
     which::which("sudo").context("this needs root, and there is no sudo")
 }
 
-/// Whether we are root.
+/// Returns true if xtask runs as root.
 pub(crate) fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
 }
 
-/// What cargo has put into the environment for us and a child is not to see: a variable, and what it is to be instead.
+/// Returns the variables that cargo sets for xtask and that a child must not inherit, each with its new value.
 pub(crate) fn cleaning() -> impl Iterator<Item = (OsString, Option<OsString>)> {
     const OURS: &[&str] = &[
         "CARGO",
@@ -101,7 +101,8 @@ pub(crate) fn cleaning() -> impl Iterator<Item = (OsString, Option<OsString>)> {
     })
 }
 
-/// Cargo and rustup put their own folders in front; a traced command or a linker must not find libraries there.
+/// Removes the directories that cargo and rustup put in front. A traced command or a linker must not find libraries
+/// there.
 fn without_ours(library_path: &OsStr) -> Option<OsString> {
     let of_rust = |dir: &Path| dir.iter().any(|part| part == "rustlib") || dir.join("rustlib").is_dir();
     let ours = |dir: &PathBuf| dir.starts_with(workspace::target_dir()) || of_rust(dir);
@@ -109,7 +110,7 @@ fn without_ours(library_path: &OsStr) -> Option<OsString> {
     env::join_paths(theirs).ok().filter(|paths| !paths.is_empty())
 }
 
-/// The PATH with `dir` in front.
+/// Returns the PATH with `dir` in front.
 pub(crate) fn path_with(dir: &Path) -> Result<OsString> {
     let path = env::var_os("PATH").unwrap_or_default();
     Ok(env::join_paths(iter::once(dir.to_path_buf()).chain(env::split_paths(&path)))?)
@@ -128,8 +129,8 @@ pub(crate) fn within(limit: Duration, expression: &Expression) -> Result<()> {
     Ok(())
 }
 
-/// Runs a cargo build whose output goes to stderr, saying nothing when there was nothing to do.
-pub(crate) fn build_saying_only_news(expression: Expression) -> Result<()> {
+/// Runs a cargo build whose output goes to stderr. Prints nothing if there was nothing to do.
+pub(crate) fn build_quietly(expression: Expression) -> Result<()> {
     let colour = io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none();
     let expression = if colour { expression.env("CARGO_TERM_COLOR", "always") } else { expression };
     let mut rest = Lines::default();
@@ -147,7 +148,8 @@ pub(crate) fn build_saying_only_news(expression: Expression) -> Result<()> {
     Ok(())
 }
 
-/// Runs to the end, its output copied to stdout as it comes (half lines too: a hanging test is seen) and shown to `each_line`.
+/// Runs to the end. Copies its output to stdout at once, even partial lines, so that a hanging test is visible.
+/// Passes each line to `each_line`.
 pub(crate) fn tee(expression: &Expression, mut each_line: impl FnMut(&str)) -> Result<ExitStatus> {
     let mut rest = Lines::default();
     let status = stream(expression, |chunk| {
@@ -163,8 +165,8 @@ pub(crate) fn tee(expression: &Expression, mut each_line: impl FnMut(&str)) -> R
     Ok(status)
 }
 
-/// Runs to the end of the program, or of its output if that comes later: but then only by `GRACE`, since a process that
-/// a test left behind may hold the pipe for ever.
+/// Runs to the end of the program, or of its output if that comes later, but at most `GRACE` later. A process that a
+/// test left running may hold the pipe forever.
 fn stream(expression: &Expression, mut each_chunk: impl FnMut(&[u8]) -> io::Result<()>) -> Result<ExitStatus> {
     const TICK_MS: u16 = 200;
     const GRACE: Duration = Duration::from_secs(2);
@@ -196,7 +198,7 @@ fn stream(expression: &Expression, mut each_chunk: impl FnMut(&[u8]) -> io::Resu
     Ok(running.wait()?.status)
 }
 
-/// Cuts a stream into lines.
+/// Splits a stream into lines.
 #[derive(Default)]
 struct Lines(Vec<u8>);
 

@@ -38,7 +38,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Mean number of words in a sentence of `text`.
+/// Returns the mean number of words in a sentence of `text`.
 pub(crate) fn mean_of(text: &str) -> f64 {
     mean(&sentences(text).iter().map(|sentence| words(sentence)).collect::<Vec<_>>())
 }
@@ -47,7 +47,7 @@ fn mean(lengths: &[usize]) -> f64 {
     lengths.iter().sum::<usize>() as f64 / lengths.len().max(1) as f64
 }
 
-/// The sentences of a Markdown text: of its paragraphs and list items.
+/// Returns the sentences of a Markdown text: of its paragraphs and list items.
 fn sentences(markdown: &str) -> Vec<String> {
     let mut sentences = Vec::new();
     let mut paragraph = String::new();
@@ -75,7 +75,7 @@ fn sentences(markdown: &str) -> Vec<String> {
     sentences
 }
 
-/// Cuts a paragraph where a sentence ends: at `.`, `!`, `?` or `:` before white space.
+/// Splits a paragraph into sentences: at `.`, `!`, `?`, `:` or `;` before white space.
 fn split(paragraph: &str, into: &mut Vec<String>) {
     let mut sentence = String::new();
     for word in paragraph.split_whitespace() {

@@ -62,7 +62,7 @@ fn schemas() -> Result<()> {
     Ok(())
 }
 
-/// Tests that have snapshots write them anew. What else they check must still hold.
+/// Runs the tests that have snapshots, so that they rewrite them. Their other checks must still pass.
 fn snapshots() -> Result<()> {
     let tests = ["--lib", "--test", "replay", "--test", "schema", "--test", "audit", "--test", "cli"];
     let cargo = process::cargo(["test", "--package", "tracer", "--no-fail-fast"].into_iter().chain(tests));
@@ -80,7 +80,7 @@ const CAPTURES: &[(&str, &[&str])] = &[
 ];
 
 fn captures() -> Result<()> {
-    process::build_saying_only_news(process::cargo(["build", "--package", "tracer", "--example", "capture"]))?;
+    process::build_quietly(process::cargo(["build", "--package", "tracer", "--example", "capture"]))?;
     let capture = workspace::target_dir().join("debug/examples/capture");
     for (name, command) in CAPTURES {
         let file = workspace::root().join("tracer/tests/captures").join(format!("{name}.ring"));

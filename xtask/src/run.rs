@@ -37,12 +37,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Err(why).with_context(|| format!("cannot start {}", binary.display()))
 }
 
-/// `program` as root, seeing what the caller sees.
+/// Returns `program` as root, with the caller's environment.
 pub(crate) fn privileged(program: &Path) -> Result<Command> {
     let mut command = if process::is_root() {
         Command::new(program)
     } else {
-        // sudo would give a command that tracer starts root's PATH; `--preserve-env` alone does not keep that one.
+        // sudo would give root's PATH to a command that tracer starts; `--preserve-env` alone does not keep the
+        // caller's.
         let mut path = OsString::from("PATH=");
         path.push(env::var_os("PATH").unwrap_or_default());
         let mut sudo = Command::new(process::sudo()?);
@@ -55,7 +56,7 @@ pub(crate) fn privileged(program: &Path) -> Result<Command> {
             None => command.env_remove(name),
         };
     }
-    // rustup names the toolchain for us, not for a cargo that is traced.
+    // rustup sets the toolchain for xtask, not for a traced cargo.
     command.env_remove("RUSTUP_TOOLCHAIN").env_remove("RUSTUP_TOOLCHAIN_SOURCE");
     Ok(command)
 }

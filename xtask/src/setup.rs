@@ -13,24 +13,24 @@ use crate::toolchain::{self, Compiler, Toolchain};
 use crate::{process, workspace};
 
 const BPF_LINKER: &str = "0.13.0";
-/// The LLVMs it has features for.
+/// The LLVM versions for which it has features.
 const BPF_LINKER_LLVM: RangeInclusive<u32> = 21..=23;
 const CARGO_DENY: &str = "0.20.2";
 
 /// Install what is missing on this machine; every other command does it too
 ///
-/// To build: a compiler with the sources of `core` and a bpf-linker that fits it. Taken, in this order: rustup's nightly
-/// with rust-src, if it is there; the distribution's rustc with its sources (on Debian
-/// rustc-web and rust-web-src), with a bpf-linker built on its LLVM; rustup's nightly,
-/// downloaded. That the two fit is proven with a small BPF object, once.
+/// To build: a compiler with the sources of `core` and a bpf-linker that fits it. It takes the first of these:
+/// rustup's nightly with rust-src, if it is installed; the distribution's rustc with its sources (on Debian rustc-web
+/// and rust-web-src), with a bpf-linker built on its LLVM; rustup's nightly, downloaded. A small BPF object checks
+/// once that the two fit.
 ///
 /// To test: cargo-deny, clippy, rustfmt, and the Debian packages that the tests trace.
 ///
-/// Says each thing it installs; says nothing and does nothing when all is there. Debian packages are installed as root
-/// or through sudo; the rest goes to cargo's own folder.
+/// Prints each thing it installs. Prints and does nothing if nothing is missing. Debian packages are installed as
+/// root or through sudo; the rest goes to cargo's own directory.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// What the machine is to be set up for
+    /// What to set the machine up for
     #[arg(long = "for", value_enum, default_value_t = Purpose::Test, value_name = "PURPOSE")]
     purpose: Purpose,
 }
@@ -52,7 +52,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// The toolchain for the BPF target, installed where it is missing.
+/// Returns the toolchain for the BPF target, and installs it if it is missing.
 pub(crate) fn bpf_toolchain() -> Result<Toolchain> {
     if let Some(known) = Toolchain::remembered() {
         return Ok(known);
@@ -71,16 +71,16 @@ pub(crate) fn bpf_toolchain() -> Result<Toolchain> {
     Ok(toolchain)
 }
 
-/// The ways to a toolchain, each with the compiler it leads to; the first that works is taken.
+/// Tries several sources of a toolchain, each with its compiler. Takes the first that works.
 fn install_bpf_toolchain() -> Result<Toolchain> {
-    type Way = (&'static str, fn() -> Result<Compiler>);
-    const WAYS: &[Way] = &[
+    type Candidate = (&'static str, fn() -> Result<Compiler>);
+    const CANDIDATES: &[Candidate] = &[
         ("rustup's nightly that is here", || toolchain::nightly().context("there is none with rust-src")),
         ("Debian's packages", debian_compiler),
         ("rustup's nightly", nightly_download),
     ];
     let mut failed = Vec::new();
-    for (way, compiler) in WAYS {
+    for (way, compiler) in CANDIDATES {
         match compiler().and_then(|compiler| with_linker(&compiler)) {
             Ok(toolchain) => return Ok(toolchain),
             Err(why) => failed.push(format!("\n  {way}: {why:#}")),
@@ -112,7 +112,7 @@ fn nightly_download() -> Result<Compiler> {
     };
     workspace::say(&format!("installing {what}"));
     let rustup = process::command("rustup", args.iter().copied()).stdin_null().stdout_null().stderr_null();
-    process::again_if_it_fails(|| {
+    process::retry(|| {
         process::within(Duration::from_secs(limit), &rustup).with_context(|| format!("rustup cannot fetch {what}"))
     })?;
     toolchain::nightly().with_context(|| format!("rustup did not install {what}"))
@@ -126,7 +126,7 @@ fn with_linker(compiler: &Compiler) -> Result<Toolchain> {
     Toolchain::with(compiler)
 }
 
-/// Builds bpf-linker on the LLVM that the compiler has.
+/// Builds bpf-linker on the LLVM of the compiler.
 fn install_linker(compiler: &Compiler) -> Result<()> {
     let major = compiler.llvm;
     if !BPF_LINKER_LLVM.contains(&major) {
@@ -154,14 +154,14 @@ fn install_linker(compiler: &Compiler) -> Result<()> {
     Ok(())
 }
 
-/// What the tests are run with, besides Debian's packages.
+/// Installs the tools that run the tests, besides Debian packages.
 pub(crate) fn test_tools() -> Result<()> {
     for component in ["clippy", "rustfmt"] {
         let program = if component == "clippy" { "clippy" } else { "fmt" };
         if process::cargo([program, "--version"]).stdout_null().stderr_null().run().is_err() {
             workspace::say(&format!("installing {component}"));
             let rustup = process::command("rustup", ["component", "add", component]).stdin_null().stdout_to_stderr();
-            process::again_if_it_fails(|| {
+            process::retry(|| {
                 process::within(Duration::from_secs(300), &rustup)
                     .with_context(|| format!("rustup cannot fetch {component}"))
             })?;
@@ -170,7 +170,7 @@ pub(crate) fn test_tools() -> Result<()> {
     if process::cargo(["deny", "--version"]).stdout_null().stderr_null().run().is_err() {
         workspace::say(&format!("building cargo-deny {CARGO_DENY} (some minutes)"));
         process::cargo_install(["cargo-deny", "--version", CARGO_DENY, "--locked", "--quiet"])
-            // Whole-program optimisation is most of the time that its own profile takes to build.
+            // Whole-program optimisation takes most of the build time of its own profile.
             .env("CARGO_PROFILE_RELEASE_LTO", "off")
             .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
             .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")

@@ -24,7 +24,7 @@ pub(crate) struct Args {
     part: Option<String>,
 }
 
-/// A part: the tests it runs, and the variables by which they run for long. `SEEDS` stands for the seeds.
+/// A part: its tests, and the variables that make them run for a long time. `SEEDS` stands for the seeds.
 struct Part {
     name: &'static str,
     which: &'static [&'static str],
@@ -53,7 +53,7 @@ const PARTS: &[Part] = &[
     },
 ];
 
-/// Stands for the seeds, with commas between them.
+/// Placeholder for the seeds, separated by commas.
 const SEEDS: &str = "SEEDS";
 
 pub(crate) fn run(args: &Args) -> ExitCode {

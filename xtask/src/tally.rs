@@ -1,14 +1,14 @@
-//! What was tested, read from what `cargo test` prints.
+//! Test results, read from the output of `cargo test`.
 
 use std::fmt;
 
-/// Counts, and the names of what did not pass.
+/// Counts, and the names of tests that did not pass.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) passed: usize,
     pub(crate) failed: Vec<String>,
     pub(crate) skipped: Vec<String>,
-    /// Tests that failed, were run once more alone, and then passed. They count as passed.
+    /// Tests that failed, then passed when they ran again alone. They count as passed.
     pub(crate) flaky: Vec<String>,
 }
 
@@ -32,7 +32,7 @@ impl Tally {
     }
 }
 
-/// The names, then the counts on a line of their own.
+/// Prints the names, then the counts on a separate line.
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let flaky = "flaky (failed once, passed alone; each is a defect to mend)";
@@ -47,14 +47,14 @@ impl fmt::Display for Tally {
 
 /// Reads the output of `cargo test` line by line: libtest's own, and libtest-mimic's, which looks the same.
 ///
-/// The counts come from the `test result:` lines; a test binary that ends without one has failed.
+/// The counts come from the `test result:` lines. A test binary that ends without one has failed.
 #[derive(Debug, Default)]
 pub(crate) struct Reader {
     tally: Tally,
     running: Option<Binary>,
 }
 
-/// A test binary whose result has not been seen yet.
+/// A test binary whose result was not read yet.
 #[derive(Debug, Default)]
 struct Binary {
     name: String,
@@ -74,7 +74,7 @@ impl Reader {
         }
     }
 
-    /// The tally, when the output has ended.
+    /// Returns the tally at the end of the output.
     pub(crate) fn finish(mut self) -> Tally {
         self.end_without_result();
         self.tally
@@ -87,7 +87,7 @@ impl Reader {
         if outcome == "FAILED" {
             binary.failed.push(format!("{}: {name}", binary.name));
         } else if let Some(reason) = outcome.strip_prefix("ignored") {
-            // `ignored, why` is libtest's, `ignored (why)` libtest-mimic's.
+            // libtest prints `ignored, why`, libtest-mimic prints `ignored (why)`.
             let reason = reason.trim_start_matches([',', ' ', '(']);
             let reason = if outcome.ends_with(')') && outcome.starts_with("ignored (") {
                 &reason[..reason.len() - 1]
@@ -107,7 +107,7 @@ impl Reader {
                 .unwrap_or(0)
         };
         let mut binary = self.running.take().unwrap_or_default();
-        // A name can be torn from its outcome by what the test itself prints: it counts all the same.
+        // Output of the test itself can separate its name from its outcome. It still counts.
         let unnamed = || format!("{}: (its name was lost in the output)", binary.name);
         binary.failed.resize_with(count("failed"), unnamed);
         binary.skipped.resize_with(count("ignored"), unnamed);
@@ -127,7 +127,7 @@ impl Reader {
     }
 }
 
-/// The test binary that cargo says it starts, as it is best named: `tests/live.rs`, or `tracer` for a crate's own tests.
+/// Returns a name for the test binary that cargo starts: `tests/live.rs`, or `tracer` for a crate's own tests.
 fn header(line: &str) -> Option<String> {
     if let Some(doc) = line.strip_prefix("   Doc-tests ") {
         return Some(format!("docs of {doc}"));

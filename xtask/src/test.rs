@@ -26,26 +26,26 @@ use crate::{build, dist, packages, process, prose, run, setup, vm, workspace};
 /// asks for no password, and skip themselves where it does.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Leave out what takes minutes and seldom breaks: the fuzz targets, the static binary, and other kernels in virtual machines
+    /// Skip slow checks that rarely fail: the fuzz targets, the static binary, and other kernels in virtual machines
     #[arg(long)]
     quick: bool,
     /// Run only the tests with FILTER in their names, and none of the other checks
     filter: Option<String>,
 }
 
-/// What the steps hand on to each other.
+/// State that the steps pass on to each other.
 struct Run<'a> {
     args: &'a Args,
     toolchain: Option<Toolchain>,
     object: Option<PathBuf>,
 }
 
-/// How a step ended.
+/// The result of a step.
 enum Outcome {
     Passed,
     Failed(String),
     Skipped(String),
-    /// It was many tests.
+    /// The step ran many tests.
     Tests(Tally),
 }
 
@@ -53,7 +53,7 @@ struct Step {
     name: &'static str,
     /// Runs with a FILTER too.
     always: bool,
-    /// Left out by --quick.
+    /// Skipped by --quick.
     slow: bool,
     run: fn(&mut Run<'_>) -> Result<Outcome>,
 }
@@ -62,7 +62,7 @@ const fn step(name: &'static str, run: fn(&mut Run<'_>) -> Result<Outcome>) -> S
     Step { name, always: false, slow: false, run }
 }
 
-/// In order.
+/// All steps, in order.
 const STEPS: &[Step] = &[
     Step { always: true, ..step("set-up: BPF toolchain", set_up_toolchain) },
     Step { always: true, ..step("set-up: Debian packages", set_up_packages) },
@@ -122,7 +122,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     if tally.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Runs a check, whose output is of interest only if it fails.
+/// Runs a check, and shows its output only if it fails.
 fn check(expression: &duct::Expression) -> Result<Outcome> {
     let output =
         expression.stdin_null().stderr_to_stdout().stdout_capture().unchecked().run().context("cannot start it")?;
@@ -159,12 +159,12 @@ fn bpf_object(run: &mut Run<'_>) -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// Everything that compiles tracer needs the object that it embeds.
+/// Skips the step without the BPF object, because everything that compiles tracer embeds it.
 fn with_object(run: &Run<'_>, step: impl FnOnce() -> Result<Outcome>) -> Result<Outcome> {
     if run.object.is_some() { step() } else { Ok(Outcome::Skipped("no BPF object".to_owned())) }
 }
 
-/// All that the host's compiler builds.
+/// Selects everything that the host's compiler builds.
 const HOST: [&str; 3] = ["--workspace", "--exclude", "tracer-ebpf"];
 
 fn clippy(run: &mut Run<'_>) -> Result<Outcome> {
@@ -186,7 +186,7 @@ fn clippy_bpf(run: &mut Run<'_>) -> Result<Outcome> {
     if !driver.exists() {
         return Ok(Outcome::Skipped(format!("{} has no clippy", toolchain.compiler.name)));
     }
-    // What `cargo clippy` does, with the clippy of the compiler that is used instead of the cargo's.
+    // Does what `cargo clippy` does, but with the clippy of the compiler in use instead of the cargo's.
     check(
         &build::bpf_cargo(toolchain, "check", &["log"])
             .env("RUSTC_WORKSPACE_WRAPPER", driver)
@@ -207,7 +207,7 @@ fn docs(run: &mut Run<'_>) -> Result<Outcome> {
     with_object(run, || check(&process::cargo(args).env("RUSTDOCFLAGS", "-Dwarnings")))
 }
 
-/// Documents for a first read, and the mean sentence length that they keep.
+/// Documents for a first read, and the limit on their mean sentence length.
 const FIRST_READ: [&str; 2] = ["README.md", "ARCHITECTURE.md"];
 const MOST_WORDS: f64 = 20.0;
 
@@ -222,10 +222,10 @@ fn plain_sentences(_: &mut Run<'_>) -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// Random tests begin with the same seed in every run, so a failure comes from a change.
+/// Random tests start with the same seed in every run, so a failure comes from a change.
 const PROPTEST_SEED: &str = "7919";
 
-/// `cargo test` of the tests in `which`, with arguments for the test binaries and the seed of random tests.
+/// Returns `cargo test` of the tests in `which`, with arguments for the test binaries and the seed of random tests.
 pub(crate) fn test_command(which: &[&str], arguments: &[&str], seed: &str) -> Result<duct::Expression> {
     let args = ["test", "--no-fail-fast"].iter().chain(which).chain(&["--"]).chain(arguments).copied();
     let cargo = process::cargo(args).env("PROPTEST_RNG_SEED", seed);
@@ -250,16 +250,16 @@ fn tests(run: &mut Run<'_>) -> Result<Outcome> {
     })
 }
 
-/// Runs tests, shows what they print, and counts.
+/// Runs tests, shows their output, and counts.
 pub(crate) fn read(cargo: &duct::Expression) -> Result<(Tally, std::process::ExitStatus)> {
     let mut reader = Reader::default();
     let status = process::tee(cargo, |line| reader.line(line))?;
     Ok((reader.finish(), status))
 }
 
-/// The live tests, as cargo names their binary.
+/// Cargo's name for the binary of the live tests.
 const LIVE: &str = "tests/live/main.rs: ";
-/// When more live tests fail, the cause is not chance.
+/// If more live tests fail, they are not run again, because the cause is not chance.
 const MOST_AGAIN: usize = 8;
 
 /// Runs each failed live test once more, alone on the machine. One that passes then is flaky.
@@ -280,7 +280,7 @@ fn run_failed_live_tests_again(tally: &mut Tally) -> Result<()> {
     Ok(())
 }
 
-/// Has cargo start each test binary by `run_test_binary`.
+/// Makes cargo start each test binary by `run_test_binary`.
 fn through_sudo(cargo: &duct::Expression) -> Result<duct::Expression> {
     let target = workspace::host_target().to_uppercase().replace('-', "_");
     let mut runner = env::current_exe()?.into_os_string();
@@ -295,7 +295,7 @@ pub(crate) struct RunnerArgs {
     argv: Vec<OsString>,
 }
 
-/// Starts one test binary: as root if it is of `tests/live*.rs`, as the user that we are if not.
+/// Starts one test binary: as root if it is `tests/live*.rs`, otherwise as the current user.
 pub(crate) fn run_test_binary(args: &RunnerArgs) -> Result<()> {
     let (program, rest) = args.argv.split_first().context("no program")?;
     let program = Path::new(program);
@@ -304,7 +304,7 @@ pub(crate) fn run_test_binary(args: &RunnerArgs) -> Result<()> {
     Err(command.args(rest).exec()).with_context(|| format!("cannot start {}", program.display()))
 }
 
-/// That they still build; they are run by hand, for hours.
+/// Checks that they still build. They are run by hand, for hours.
 fn fuzz_targets(run: &mut Run<'_>) -> Result<Outcome> {
     with_object(run, || check(&process::cargo(["check", "--locked", "--manifest-path", "fuzz/Cargo.toml"])))
 }

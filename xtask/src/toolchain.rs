@@ -1,4 +1,5 @@
-//! Which compiler and which bpf-linker build the BPF programs: what is on the machine, and what fits together.
+//! Finds the compiler and the bpf-linker that build the BPF programs: those on the machine, and those that fit
+//! together.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -11,27 +12,27 @@ use crate::{probe, process, workspace};
 
 /// The distribution's compiler.
 const SYSTEM_RUSTC: &str = "/usr/bin/rustc";
-/// The oldest compiler that has been tried.
+/// The oldest compiler that was tested.
 const OLDEST: (u32, u32) = (1, 96);
 
-/// A compiler that comes with the sources of `core`.
+/// A compiler with the sources of `core`.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Compiler {
-    /// For people.
+    /// The name that is shown to users.
     pub(crate) name: String,
     pub(crate) rustc: PathBuf,
-    /// The cargo to drive it with.
+    /// The cargo that runs it.
     pub(crate) cargo: PathBuf,
-    /// The major version of its LLVM, which the linker's must not be older than.
+    /// The major version of its LLVM. The linker's LLVM must not be older.
     pub(crate) llvm: u32,
 }
 
-/// A compiler and a bpf-linker that were seen to work together.
+/// A compiler and a bpf-linker that are known to work together.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Toolchain {
     pub(crate) compiler: Compiler,
     pub(crate) linker: PathBuf,
-    /// What the two looked like then.
+    /// The state of both files at that time.
     seen: Vec<Seen>,
 }
 
@@ -54,13 +55,13 @@ impl Seen {
 }
 
 impl Toolchain {
-    /// What was chosen the last time, if it is unchanged.
+    /// Returns the previous choice, if both files are unchanged.
     pub(crate) fn remembered() -> Option<Self> {
         let known: Self = serde_json::from_slice(&fs::read(memory()).ok()?).ok()?;
         (Seen::both(&known.compiler, &known.linker).ok()? == known.seen).then_some(known)
     }
 
-    /// `compiler` with the first linker on the machine that fits; otherwise, why each does not.
+    /// Returns `compiler` with the first linker on the machine that fits. Otherwise, returns why each does not fit.
     pub(crate) fn with(compiler: &Compiler) -> Result<Self> {
         let mut refused = Vec::new();
         for linker in linkers() {
@@ -86,7 +87,7 @@ fn memory() -> PathBuf {
     workspace::target_dir().join("bpf").join("toolchain.json")
 }
 
-/// rustup's nightly, if it is installed with the sources of `core`.
+/// Returns rustup's nightly, if it is installed with the sources of `core`.
 pub(crate) fn nightly() -> Option<Compiler> {
     let rustc = nightly_rustc()?;
     let cargo = rustc.with_file_name("cargo");
@@ -94,13 +95,13 @@ pub(crate) fn nightly() -> Option<Compiler> {
     compiler("rustup's nightly", rustc, cargo).ok()
 }
 
-/// rustup's nightly, with the sources of `core` or without; rustup is kept from fetching it.
+/// Returns rustup's nightly, with or without the sources of `core`, without downloading it.
 pub(crate) fn nightly_rustc() -> Option<PathBuf> {
     let which = process::command("rustup", ["which", "--toolchain", "nightly", "rustc"]);
     which.env("RUSTUP_AUTO_INSTALL", "0").stdin_null().stderr_null().read().ok().map(PathBuf::from)
 }
 
-/// The distribution's compiler, driven by the cargo that runs us.
+/// Returns the distribution's compiler, run by the cargo that runs xtask.
 pub(crate) fn system() -> Result<Compiler> {
     compiler("the system's rustc", SYSTEM_RUSTC.into(), process::cargo_program())
 }
@@ -116,13 +117,13 @@ fn compiler(name: &str, rustc: PathBuf, cargo: PathBuf) -> Result<Compiler> {
     Ok(Compiler { name: format!("{name} {release}"), llvm: version(llvm).0, rustc, cargo })
 }
 
-/// Major and minor of a version.
+/// Returns major and minor of a version.
 fn version(text: &str) -> (u32, u32) {
     let mut parts = text.split('.').map(|part| part.parse().unwrap_or(0));
     (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
 }
 
-/// Where `rustc` has the sources of `core`.
+/// Returns the directory of the sources of `core` for `rustc`.
 fn core_sources(rustc: &Path) -> Result<PathBuf> {
     let sysroot = rustc.parent().and_then(Path::parent).context("rustc lies in no sysroot")?;
     let sources = sysroot.join("lib/rustlib/src/rust/library/core/src/lib.rs");
@@ -132,7 +133,8 @@ fn core_sources(rustc: &Path) -> Result<PathBuf> {
     Ok(sources)
 }
 
-/// Every bpf-linker on the machine: those on PATH, then the one that `cargo install` put where PATH may not lead.
+/// Returns every bpf-linker on the machine: those on PATH, then the one from `cargo install`, which may not be on
+/// PATH.
 fn linkers() -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = which::which_all("bpf-linker").into_iter().flatten().collect();
     found.extend(cargo_bin("bpf-linker").filter(|path| path.exists()));
@@ -140,7 +142,7 @@ fn linkers() -> Vec<PathBuf> {
     found
 }
 
-/// Where `cargo install` puts `program`.
+/// Returns where `cargo install` puts `program`.
 pub(crate) fn cargo_bin(program: &str) -> Option<PathBuf> {
     Some(workspace::cargo_home()?.join("bin").join(program))
 }

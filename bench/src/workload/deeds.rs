@@ -1,4 +1,4 @@
-//! What a worker does, one process after the other; each is waited for, so none is left behind.
+//! The work of a worker, one process after the other. Each is reaped, so none remains.
 
 use std::ffi::CString;
 use std::hint::black_box;
@@ -16,13 +16,13 @@ use super::{Counts, Kind};
 
 /// Generations of a chain.
 const DEPTH: u64 = 64;
-/// Children of a fan, alive at once.
+/// Children of a fan that run at the same time.
 const WIDTH: u64 = 256;
 /// Programs that one job of a build starts, and how long it computes after each.
 const STEPS: u64 = 3;
 const STEP: Duration = Duration::from_micros(200);
 
-/// Does `count` processes' worth of one kind.
+/// Makes `count` processes of one kind.
 pub(super) fn work(kind: Kind, count: u64, program: &str) -> Result<Counts> {
     let program = CString::new(program)?;
     match kind {
@@ -56,20 +56,20 @@ fn spawn(program: &CString, arguments: &[CString]) -> Result<Counts> {
     Ok(Counts { forks: 1, execs: 1, exits: 1, threads: 0 })
 }
 
-/// A child that does something and ends.
+/// Forks a child that does something and exits.
 pub(super) fn forked(deed: impl FnOnce() -> Result<()>) -> Result<Counts> {
     wait(fork_off(deed)?)?;
     Ok(Counts { forks: 1, exits: 1, ..Counts::default() })
 }
 
-/// The same, not waited for yet.
+/// Likewise, without reaping it.
 pub(super) fn fork_off(deed: impl FnOnce() -> Result<()>) -> Result<Pid> {
-    // SAFETY: the workload has one thread whenever it forks, so the child may do whatever it could.
+    // SAFETY: the workload has one thread whenever it forks, so the child may do anything.
     match unsafe { fork() }? {
         ForkResult::Parent { child } => Ok(child),
         ForkResult::Child => {
             let status = i32::from(deed().is_err());
-            // SAFETY: it ends the process at once, without what the parent has registered for its own end.
+            // SAFETY: it ends the process at once, without the exit handlers of the parent.
             unsafe { libc::_exit(status) }
         }
     }
@@ -79,7 +79,7 @@ fn vforks(count: u64) -> Result<Counts> {
     let mut stack = vec![0; 64 * 1024];
     let flags = CloneFlags::CLONE_VFORK | CloneFlags::CLONE_VM;
     each(count, || {
-        // SAFETY: the child touches nothing but its own stack, and the parent stands still until it has ended.
+        // SAFETY: the child touches only its own stack, and the parent is suspended until it has exited.
         let child = unsafe { clone(Box::new(|| 0), &mut stack, flags, Some(libc::SIGCHLD)) }?;
         wait(child)?;
         Ok(Counts { forks: 1, exits: 1, ..Counts::default() })
@@ -100,7 +100,7 @@ fn chain(depth: u64) -> Result<Counts> {
     Ok(Counts { forks: depth, exits: depth, ..Counts::default() })
 }
 
-/// Children that live side by side until the last is there.
+/// Children that run side by side until the last one exists.
 fn fan() -> Result<Counts> {
     let (go, hold) = pipe()?;
     let raw = std::os::fd::AsRawFd::as_raw_fd(&hold);
@@ -108,7 +108,7 @@ fn fan() -> Result<Counts> {
     for _ in 0..WIDTH {
         children.push(fork_off(|| {
             close(raw)?;
-            // Nothing is ever written: it ends when the parent closes its end.
+            // Nothing is ever written: the read ends when the parent closes its end.
             read(go.as_fd(), &mut [0])?;
             Ok(())
         })?);
@@ -118,7 +118,7 @@ fn fan() -> Result<Counts> {
     Ok(Counts { forks: WIDTH, exits: WIDTH, ..Counts::default() })
 }
 
-/// Jobs as a build has them: a shell that starts some programs with long command lines and computes between them.
+/// Jobs like those of a build: a shell that starts some programs with long command lines and computes in between.
 fn build(jobs: u64, program: &CString) -> Result<Counts> {
     let arguments: Vec<CString> = (0..40)
         .map(|n| CString::new(format!("-I/usr/src/some/project/include/directory/{n:02}")))

@@ -1,7 +1,7 @@
-//! Storms of processes that know what they did: `tracer-bench workload`.
+//! Storms of processes that count their own events: `tracer-bench workload`.
 //!
-//! A workload runs in a separate process under a separate name. It prints on standard output how long it took, what it
-//! did, and what the process that traces it used meanwhile.
+//! A workload runs in a separate process under a separate name. It prints how long it took, how many events it made,
+//! and what the process that traces it used meanwhile.
 
 mod deeds;
 pub(crate) mod program;
@@ -19,17 +19,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::usage;
 
-/// What is done again and again.
+/// The repeated work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Kind {
-    /// posix_spawn of a program that ends at once
+    /// posix_spawn of a program that exits at once
     Exec,
-    /// fork, and the child ends at once
+    /// fork, and the child exits at once
     Fork,
     /// The same with vfork
     Vfork,
-    /// Threads that end at once
+    /// Threads that exit at once
     Threads,
     /// Each process starts the next, 64 deep
     Chain,
@@ -40,11 +40,11 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// All of them.
+    /// All kinds.
     pub(crate) const ALL: [Self; 7] =
         [Self::Exec, Self::Fork, Self::Vfork, Self::Threads, Self::Chain, Self::Fan, Self::Build];
 
-    /// What it is called.
+    /// Returns its name.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Exec => "exec",
@@ -57,7 +57,7 @@ impl Kind {
         }
     }
 
-    /// Processes (or threads) that take some second.
+    /// Returns the number of processes (or threads) that take about a second.
     pub(crate) fn count(self) -> u64 {
         match self {
             Self::Exec => 3000,
@@ -69,7 +69,7 @@ impl Kind {
     }
 }
 
-/// What was done.
+/// Number of events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Counts {
     pub(crate) forks: u64,
@@ -79,7 +79,7 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    /// Processes and threads created: what costs are divided by.
+    /// Returns the number of processes and threads created. Costs are divided by it.
     pub(crate) fn created(&self) -> u64 {
         self.forks + self.threads
     }
@@ -101,15 +101,15 @@ impl Add for Counts {
 /// Run a workload and print its figures
 #[derive(Debug, clap::Args)]
 pub(crate) struct Order {
-    /// What
+    /// The kind of workload
     kind: Kind,
-    /// How often
+    /// How many processes
     count: u64,
-    /// In how many processes at once
+    /// Number of processes that work at the same time
     workers: u64,
-    /// The program to execute; its name is the workload's own, too
+    /// The program to execute; its name is also the workload's name
     program: PathBuf,
-    /// Print what process PID uses meanwhile; 0 for the parent
+    /// Print the usage of process PID during the workload; 0 for the parent
     #[arg(long)]
     watch: Option<i32>,
 }
@@ -117,18 +117,18 @@ pub(crate) struct Order {
 /// The figures of a workload.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Figures {
-    /// What was done, the workload's own end included.
+    /// Number of events, including the workload's own exit.
     pub(crate) counts: Counts,
     pub(crate) wall_ns: u64,
-    /// What the watched process used from the beginning until it had caught up.
+    /// CPU time of the watched process from the start until it had caught up.
     pub(crate) watched_cpu_ns: Option<u64>,
-    /// The most memory that the watched process had.
+    /// Peak memory of the watched process.
     pub(crate) watched_peak_bytes: Option<u64>,
     /// CPU time of the workload itself.
     pub(crate) own_cpu_ns: u64,
 }
 
-/// Does it.
+/// Runs the workload.
 pub(crate) fn run(order: &Order) -> Result<()> {
     let name = order.program.file_name().unwrap_or_default().to_string_lossy().into_owned();
     std::fs::write("/proc/self/comm", &name)?;

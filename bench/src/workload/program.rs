@@ -1,6 +1,6 @@
-//! The smallest program there is: it ends at once. So what a storm of it costs is the kernel's work alone.
+//! The smallest possible program: it exits at once. So a storm of it costs only the kernel's work.
 //!
-//! Written as bytes, because any that a compiler makes for us brings a C library along, whose start costs more than all else.
+//! It is written as bytes. Any compiled program includes a C library, whose start costs more than everything else.
 
 use std::fs;
 use std::io;
@@ -22,7 +22,7 @@ const MACHINE: u16 = 183;
 /// Sizes of the ELF header and of one program header (elf(5)).
 const HEADER: u64 = 64;
 const PROGRAM_HEADER: u64 = 56;
-/// Where the file is mapped.
+/// The address at which the file is mapped.
 const BASE: u64 = 0x0040_0000;
 
 /// Writes the program.
@@ -31,7 +31,7 @@ pub(crate) fn write(path: &Path) -> io::Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755))
 }
 
-/// An ELF file with one segment: itself.
+/// Returns an ELF file with one segment: itself.
 fn bytes() -> Vec<u8> {
     let start = HEADER + PROGRAM_HEADER;
     let size = start + CODE.len() as u64;
@@ -48,7 +48,8 @@ fn bytes() -> Vec<u8> {
     long(&mut file, HEADER);
     long(&mut file, 0);
     word(&mut file, 0);
-    // Size of this header, of a program header and how many, of a section header and how many.
+    // Size of this header; size and number of program headers; size and number of section headers; index of the
+    // names.
     for value in [HEADER as u16, PROGRAM_HEADER as u16, 1, 0, 0, 0] {
         half(&mut file, value);
     }
@@ -66,7 +67,7 @@ fn bytes() -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn it_ends_with_0() {
+    fn it_exits_with_0() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("program");
         super::write(&path).unwrap();

@@ -30,6 +30,9 @@ const SIGKILL: u32 = 9;
 /// Signals whose default action is not to end the process: CHLD, CONT, STOP, TSTP, TTIN, TTOU, URG, WINCH.
 const HARMLESS: u64 = 1 << 17 | 1 << 18 | 1 << 19 | 1 << 20 | 1 << 21 | 1 << 22 | 1 << 23 | 1 << 28;
 
+/// Signals that the kernel sends to the running task for what that does, as if by `kill`: PIPE, XFSZ.
+const FOR_OWN_ACTION: u64 = 1 << 13 | 1 << 25;
+
 /// `SIG_DFL` and `SIG_IGN`: <https://github.com/torvalds/linux/blob/7d0a66e4bb9081d75c82ec4957c50034cb0ea449/include/uapi/asm-generic/signal-defs.h>
 const SIG_DFL: u64 = 0;
 const SIG_IGN: u64 = 1;
@@ -106,10 +109,9 @@ fn signal(ctx: BtfTracePointContext) -> i32 {
 fn sent(target: Task, signal: u32, info: u64) -> Sent {
     let sender = current();
     let code = match info {
-        // The kernel may signal the running task for its own action (a pipe without a reader, a file at its size limit).
-        // That looks like `kill`, but no system call sends a signal this way. A write to `cgroup.kill` does, and its
-        // signal is SIGKILL.
-        SEND_SIG_NOINFO if sender == target.address() && signal != SIGKILL => SI_KERNEL,
+        // The kernel signals the running task this way for a pipe without a reader and for a file at its size limit. Since
+        // Linux 7 a task that sends a signal to itself does so too, so the number decides.
+        SEND_SIG_NOINFO if sender == target.address() && FOR_OWN_ACTION >> signal & 1 != 0 => SI_KERNEL,
         SEND_SIG_NOINFO => SI_USER,
         SEND_SIG_PRIV => SI_KERNEL,
         _ => read(info, offset!(siginfo_code)),

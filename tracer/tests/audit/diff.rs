@@ -1,4 +1,4 @@
-//! Two starts held against each other.
+//! Comparing two starts.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -18,13 +18,13 @@ fn lines(a: &str, b: &str) -> String {
 }
 
 #[test]
-fn what_differs_is_told() {
+fn differences_are_reported() {
     insta::assert_snapshot!("diff", lines("docker", "docker-changed"));
     insta::assert_snapshot!("diff_of_engines", lines("docker", "podman"));
 }
 
 #[test]
-fn two_starts_of_the_same_differ_in_times_alone() {
+fn two_starts_of_the_same_container_differ_only_in_times() {
     let (a, b) = (one("docker.jsonl"), one("docker-again.jsonl"));
     assert!(a.container.id != b.container.id && a.steps[0].argv != b.steps[0].argv, "made-up names differ");
     for (a, b) in [(&a, &b), (&b, &a), (&a, &a)] {
@@ -36,7 +36,7 @@ fn two_starts_of_the_same_differ_in_times_alone() {
     assert!(lines("docker", "docker-again").contains("No difference but times: 14 commands"));
 }
 
-/// Changed by hand: a start that the first is held against.
+/// Compares a start with an edited copy, in both directions.
 fn against(change: impl FnOnce(&mut Start)) -> (Diff, Diff) {
     let a = one("docker.jsonl");
     let mut b = one("docker-again.jsonl");
@@ -64,10 +64,10 @@ fn hook(pid: u32, creator: u32, argv: &[&str]) -> Ran {
     }
 }
 
-/// The only command that is another, and how.
+/// Returns the only command that differs, and how it differs.
 fn only(diff: &Diff) -> (&Command, Vec<Change>) {
     let changed: Vec<&Command> = diff.commands.iter().filter(|command| !command.changes.is_empty()).collect();
-    let [command] = changed[..] else { panic!("one is another: {changed:?}") };
+    let [command] = changed[..] else { panic!("expected one changed command: {changed:?}") };
     assert!(!diff.same);
     (command, command.changes.clone())
 }
@@ -77,7 +77,7 @@ fn runtime(start: &Start) -> u32 {
 }
 
 #[test]
-fn what_runs_in_one_alone_is_new_or_gone() {
+fn commands_of_only_one_start_are_new_or_gone() {
     let (there, back) = against(|b| {
         let creator = runtime(b);
         b.others.push(hook(7, creator, &["/usr/bin/hook", "prestart"]));
@@ -91,7 +91,7 @@ fn what_runs_in_one_alone_is_new_or_gone() {
 }
 
 #[test]
-fn what_runs_several_times_is_one_with_its_number() {
+fn repeated_commands_are_one_with_a_count() {
     let a = {
         let mut a = one("docker.jsonl");
         let creator = runtime(&a);
@@ -103,7 +103,7 @@ fn what_runs_several_times_is_one_with_its_number() {
     b.others.extend((0..5).map(|n| hook(10 + n, creator, &["/usr/bin/hook", &format!("/tmp/tmp.y0{n}p1w2LzP")])));
     let diff = Diff::new(&a, &b);
     let (command, changes) = only(&diff);
-    let counts = [&command.a, &command.b].map(|told| told.as_ref().unwrap().count);
+    let counts = [&command.a, &command.b].map(|ran| ran.as_ref().unwrap().count);
     assert_eq!((changes, counts, command.time), (vec![Change::Count], [2, 5], None));
     assert_eq!(command.a.as_ref().unwrap().time_ns, Some(10_000_000));
 }
@@ -126,7 +126,7 @@ fn a_command_with_other_arguments_is_found_by_its_place() {
 }
 
 #[test]
-fn a_command_below_another_one_has_moved() {
+fn a_command_with_another_parent_has_moved() {
     let mut a = one("docker.jsonl");
     let creator = runtime(&a);
     a.others.push(hook(7, creator, &["/usr/bin/hook"]));
@@ -137,7 +137,7 @@ fn a_command_below_another_one_has_moved() {
 }
 
 #[test]
-fn how_a_command_ended_counts_once_both_ended() {
+fn the_status_of_a_command_counts_once_both_exited() {
     let failing = |code: Option<u8>, signal: Option<&str>| {
         let diff = against(|b| {
             (b.others[0].code, b.others[0].signal) = (code, signal.map(Into::into));
@@ -162,9 +162,9 @@ fn a_helper_in_the_line_is_the_only_one_that_is_new() {
 }
 
 #[test]
-fn what_is_known_of_the_container_is_compared() {
+fn known_values_of_the_container_are_compared() {
     let (diff, back) = against(|b| b.container.image = None);
-    assert!(diff.same && back.same, "the other's image is not known");
+    assert!(diff.same && back.same, "the other image is unknown");
     let mut a = one("docker.jsonl");
     a.container.image = Some("web:1".into());
     let b = Start { ready: None, total_ns: None, ..a.clone() };
@@ -178,7 +178,7 @@ fn what_is_known_of_the_container_is_compared() {
 }
 
 #[test]
-fn only_what_is_notably_longer_is_called_slower() {
+fn only_notably_longer_commands_are_slower() {
     const MS: u64 = 1_000_000;
     for (a, b, pace) in [
         (0, 0, None),
@@ -212,10 +212,10 @@ fn the_other_way_round_new_is_gone() {
             {
                 assert_eq!(count(&there, one), count(&back, other), "{a} {b}");
             }
-            // Each command of both is there, once.
+            // Each command of both starts occurs once.
             for (start, side) in [(&x, 0), (&y, 1)] {
-                let told = there.commands.iter().filter_map(|command| [&command.a, &command.b][side].as_ref());
-                let runs: u64 = told.map(|told| told.count).sum();
+                let ran = there.commands.iter().filter_map(|command| [&command.a, &command.b][side].as_ref());
+                let runs: u64 = ran.map(|ran| ran.count).sum();
                 assert_eq!(runs, (start.steps.len() + start.others.len()) as u64, "{a} {b}");
             }
         }
@@ -235,12 +235,12 @@ fn the_schema_is_up_to_date_and_differences_are_valid() {
         assert_eq!((output.status.code(), output.stderr.len()), (Some(1), 0));
         let diff = Diff::new(&one(&format!("{a}.jsonl")), &one(&format!("{b}.jsonl")));
         assert_eq!(String::from_utf8(output.stdout).unwrap(), serde_json::to_string(&diff).unwrap() + "\n");
-        let told = serde_json::to_value(diff).unwrap();
-        assert!(validator.is_valid(&told), "{told}");
+        let value = serde_json::to_value(diff).unwrap();
+        assert!(validator.is_valid(&value), "{value}");
     }
 }
 
-/// Ends so, and says this on standard error, in one line if anything.
+/// Runs tracer and checks the status and standard error, which has at most one line. Returns standard output.
 fn ends(arguments: &[&str], status: i32, said: &str) -> String {
     let output = tracer(arguments).output().unwrap();
     let complaint = String::from_utf8(output.stderr).unwrap();

@@ -1,4 +1,4 @@
-//! The start of containers, from what was recorded of real ones (`captures/*.jsonl`).
+//! The start of containers, from recordings of real ones (`captures/*.jsonl`).
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
@@ -38,7 +38,7 @@ fn one(name: &str) -> Start {
     all.remove(0)
 }
 
-fn picture(start: &Start) -> String {
+fn waterfall(start: &Start) -> String {
     let lines = start::lines(start, Some(130), &glyphs::UNICODE);
     lines.iter().map(|line| line.plain() + "\n").collect()
 }
@@ -46,7 +46,7 @@ fn picture(start: &Start) -> String {
 #[test]
 fn a_start_is_a_waterfall() {
     for name in ["docker", "podman", "runc"] {
-        insta::assert_snapshot!(name, picture(&one(&format!("{name}.jsonl"))));
+        insta::assert_snapshot!(name, waterfall(&one(&format!("{name}.jsonl"))));
     }
 }
 
@@ -60,7 +60,7 @@ fn steps_are_in_order_and_add_up() {
         assert_eq!(Some(start.step(Role::Entrypoint).unwrap().at_ns), start.total_ns, "{name}");
         assert_eq!(start.ready.unwrap().0 - start.began.0, i64::try_from(took).unwrap(), "{name}");
         assert!(start.others.iter().all(|other| Some(other.at_ns) < start.total_ns), "{name}");
-        // What the recording itself says of both ends.
+        // The recording's own times of both ends.
         let events = events(&format!("{name}.jsonl"));
         let ready = events.iter().find(|event| event.kind() == Kind::ContainerStart).unwrap();
         let client = events.iter().find(|event| event.kind() == Kind::Exec).unwrap();
@@ -87,8 +87,8 @@ fn each_runtime_has_its_own_way() {
 }
 
 #[test]
-fn a_client_is_known_by_the_line_or_by_what_it_asked() {
-    assert_eq!(one("docker.jsonl").client, Some(Evidence::Id), "it says --name");
+fn a_client_is_known_by_ancestry_or_by_its_command_line() {
+    assert_eq!(one("docker.jsonl").client, Some(Evidence::Id), "its command line has --name");
     let mut nameless = events("docker.jsonl");
     nameless.retain(|event| event.kind() != Kind::ContainerInfo);
     for event in &mut nameless {
@@ -107,7 +107,7 @@ fn a_client_is_known_by_the_line_or_by_what_it_asked() {
 }
 
 #[test]
-fn what_else_ran_is_told_with_the_reason() {
+fn other_commands_are_reported_with_the_reason() {
     let start = one("docker.jsonl");
     let others: Vec<_> =
         start.others.iter().map(|other| (other.argv.as_ref().unwrap().first().unwrap(), other.tie)).collect();
@@ -124,9 +124,9 @@ fn a_start_without_its_client_begins_with_the_first_step() {
     assert_eq!((start.client, start.steps[0].role, start.steps[0].at_ns), (None, Some(Role::Daemon), 0));
 }
 
-/// As `tracer stream --no-snapshot` writes it, when a shell that was there before execs the client.
+/// As `tracer stream --no-snapshot` writes it when a shell that existed before execs the client.
 #[test]
-fn a_client_that_was_there_before_begins_with_its_exec() {
+fn a_client_that_existed_before_begins_with_its_exec() {
     for name in ["docker.jsonl", "podman.jsonl", "runc.jsonl"] {
         let mut events = events(name);
         events.retain(|event| event.kind() != Kind::Process);
@@ -138,11 +138,11 @@ fn a_client_that_was_there_before_begins_with_its_exec() {
 }
 
 #[test]
-fn a_start_that_comes_to_nothing_is_told_as_such() {
+fn a_failed_start_is_reported_as_failed() {
     let mut events = events("docker.jsonl");
     let ready = events.iter().position(|event| event.kind() == Kind::ContainerStart).unwrap();
     let init = events[ready].process.as_ref().unwrap().id;
-    // Its entrypoint, and all after that, never came to be.
+    // The entrypoint and everything after it is missing.
     events.retain(|event| {
         let inside = event.process.as_ref().is_some_and(|process| process.id == init && process.execs > 0);
         let after = matches!(event.kind(), Kind::ContainerStart | Kind::ContainerExit);
@@ -151,11 +151,11 @@ fn a_start_that_comes_to_nothing_is_told_as_such() {
     let all = starts(&events);
     let [start] = &all[..] else { panic!("one start") };
     assert_eq!((start.ready, start.total_ns, start.step(Role::Entrypoint)), (None, None, None));
-    assert!(start.step(Role::Runtime).is_some() && picture(start).contains("never became ready"));
+    assert!(start.step(Role::Runtime).is_some() && waterfall(start).contains("never became ready"));
 }
 
 #[test]
-fn a_loss_meanwhile_is_told() {
+fn a_loss_during_the_start_is_reported() {
     let mut events = events("docker.jsonl");
     let ready = events.iter().position(|event| event.kind() == Kind::ContainerStart).unwrap();
     let lost = Detail::Lost(Lost { total: 1, ..Lost::default() }.into());
@@ -174,9 +174,9 @@ fn the_command_reads_files_and_writes_json() {
     let file = file("podman.jsonl");
     let output = tracer(&["containers", "--audit", "--json", "--from", &file]).output().unwrap();
     assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0));
-    let told: Start = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(told, one("podman.jsonl"));
-    let id = &told.container.id[..12];
+    let printed: Start = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(printed, one("podman.jsonl"));
+    let id = &printed.container.id[..12];
     for (only, lines) in [(id, 1), ("nothing-like-it", 0)] {
         let output = tracer(&["containers", "--audit", only, "--json", "--from", &file]).output().unwrap();
         assert_eq!(String::from_utf8(output.stdout).unwrap().lines().count(), lines, "{only}");

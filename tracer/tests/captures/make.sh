@@ -1,5 +1,5 @@
 #!/bin/sh
-# What make.ring is a recording of: `examples/capture FILE sh make.sh`. Builds and tests a small C program three times.
+# `examples/capture FILE sh make.sh` records this into make.ring. Builds and tests a small C program three times.
 set -e
 cd "$(mktemp -d)"
 echo 'int a(void) { return 1; }' > a.c

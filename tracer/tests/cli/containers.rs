@@ -1,4 +1,4 @@
-//! `tracer containers`: the table on a terminal, as text, and of a file.
+//! `tracer containers`: the table on a terminal, as text, and of a recording.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::pty::OnTerminal;
 use crate::top::{can_trace, ends_well};
 use crate::{complaint, output, printed, text, tracer};
 
-/// Events of a container of Docker, as `tracer run -o` wrote them.
+/// Returns events of a Docker container, as `tracer run -o` wrote them.
 fn recording() -> String {
     format!("{}/tests/captures/docker.jsonl", env!("CARGO_MANIFEST_DIR"))
 }
@@ -22,7 +22,7 @@ fn keys_change_what_is_shown_and_q_gives_the_terminal_back() {
     }
     let mut table = OnTerminal::start(110, 30, &mut tracer(&["containers", "-d", "0.1"]));
     table.await_text("RUNTIME");
-    // There need be no container: what is above the table says what is looked for.
+    // No container is needed: the header above the table shows the filter.
     for (keys, wanted) in [("?", "any key closes it"), ("x/zzz\r", ", with zzz"), ("Z", ", paused")] {
         table.press(keys);
         table.await_text(wanted);
@@ -46,13 +46,13 @@ fn a_signal_gives_the_terminal_back() {
 }
 
 #[test]
-fn it_ends_by_itself_after_so_many_pictures() {
+fn it_exits_after_a_given_number_of_frames() {
     if !can_trace() {
         return;
     }
-    let pictures = text(&output(&["containers", "-d", "0.05", "-n", "3"]).stdout);
-    assert_eq!(pictures.matches("tracer containers - ").count(), 3, "{pictures}");
-    // As text on a terminal too, where it stays.
+    let frames = text(&output(&["containers", "-d", "0.05", "-n", "3"]).stdout);
+    assert_eq!(frames.matches("tracer containers - ").count(), 3, "{frames}");
+    // Text mode on a terminal too, where the output stays.
     let mut table = OnTerminal::start(80, 24, &mut tracer(&["containers", "-d", "0.05", "-n", "1"]));
     assert_eq!(table.ends(), Some(0));
     assert!(table.text().contains("tracer containers - ") && !table.ever_left_the_main_screen(), "{}", table.text());
@@ -61,7 +61,7 @@ fn it_ends_by_itself_after_so_many_pictures() {
 }
 
 #[test]
-fn a_file_is_shown_as_it_was_in_the_end() {
+fn a_recording_is_shown_as_of_its_end() {
     let file = recording();
     let table = printed(&["containers", "--from", &file]);
     let lines: Vec<&str> = table.lines().collect();

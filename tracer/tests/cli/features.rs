@@ -1,10 +1,10 @@
-//! What the library pulls in.
+//! The dependencies of the library.
 
 use std::process::Command;
 
-/// The crates that the library depends on with these options of `cargo tree`, by name.
+/// Returns the crates that the library depends on with these options of `cargo tree`, by name.
 fn crates(options: &[&str]) -> Vec<String> {
-    // What is in the lock file and the local registry is enough: no network.
+    // Use only the lock file and the local registry, so that no network is needed.
     let fixed = ["tree", "--offline", "--locked", "--package", "tracer", "--edges", "normal", "--prefix", "none"];
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(fixed).args(["--format", "{p}"]).args(options).current_dir(env!("CARGO_MANIFEST_DIR"));

@@ -18,7 +18,7 @@ fn lines(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// Lines without what numbers and frames them.
+/// Returns lines without `seq`, and without the framing lines.
 fn events(text: &str) -> Vec<Value> {
     let mut lines = lines(text);
     lines.retain(|line| line["event"] != "hello" && line["event"] != "bye");
@@ -79,18 +79,18 @@ fn a_tree_and_sums_come_from_a_recording() {
     let file = capture("docker");
     let tree = printed(&["tree", "-p", "--dead", "--from", &file]);
     assert!(tree.contains("runc(") && tree.contains("[exit 0]"), "{tree}");
-    assert!(!printed(&["tree", "-p", "--from", &file]).contains("[exit"), "only what runs at its end");
-    let nobody = complaint(&mut tracer(&["tree", "4194303", "--from", &file]), 1);
-    assert!(nobody.contains("there is no process 4194303"), "{nobody}");
+    assert!(!printed(&["tree", "-p", "--from", &file]).contains("[exit"), "only processes that run at its end");
+    let missing = complaint(&mut tracer(&["tree", "4194303", "--from", &file]), 1);
+    assert!(missing.contains("there is no process 4194303"), "{missing}");
 
     let recorded = lines(&std::fs::read_to_string(&file).unwrap());
     let of_kind = |kind: &str| recorded.iter().filter(|line| line["event"] == kind).count();
     let top = printed(&["top", "-b", "--from", &file]);
-    // The sums of the whole recording, and its last moment.
+    // The totals of the whole recording, at its last moment.
     assert!(top.starts_with("tracer top - "), "{top}");
     let forks = format!("{} forks", of_kind("fork"));
     assert!(top.contains(&forks), "{forks}: {top}");
-    let none = printed(&["top", "-b", "--from", &file, "--comm", "nobody-has-this"]);
+    let none = printed(&["top", "-b", "--from", &file, "--comm", "no-such-name"]);
     assert!(none.contains(" 0 forks"), "{none}");
 
     let runc = capture("runc");
@@ -110,7 +110,7 @@ fn a_whole_recording_can_be_browsed() {
 }
 
 #[test]
-fn what_is_torn_is_read_with_a_note() {
+fn a_torn_recording_is_read_with_a_note() {
     let dir = tempdir().unwrap();
     let file: PathBuf = dir.path().join("torn.jsonl");
     let recorded = std::fs::read(capture("docker")).unwrap();
@@ -127,7 +127,7 @@ fn what_is_torn_is_read_with_a_note() {
 }
 
 #[test]
-fn what_cannot_be_read_is_refused_with_the_remedy() {
+fn an_unreadable_recording_is_refused_with_the_remedy() {
     let dir = tempdir().unwrap();
     let write = |name: &str, text: &str| {
         let path = dir.path().join(name);
@@ -157,7 +157,7 @@ fn what_cannot_be_read_is_refused_with_the_remedy() {
             assert!(complaint.contains(wanted) && complaint.lines().count() == 1, "{command:?} {file}: {complaint}");
         }
     }
-    // What is read is not emptied.
+    // The input is not truncated.
     let copy = write("copy", &whole);
     let both = complaint(&mut tracer(&["stream", "--from", &copy, "-o", &copy]), 1);
     assert!(both.contains("at once") && std::fs::read_to_string(&copy).unwrap() == whole, "{both}");

@@ -1,4 +1,4 @@
-//! The command line without privileges: help, wrong usage, outputs that fail, and the tree of this moment.
+//! The command line without privileges: help, wrong usage, outputs that fail, and the tree of the running processes.
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
@@ -33,14 +33,14 @@ pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-/// Standard output of a command that has to succeed without a word on standard error.
+/// Returns the standard output of a command that must succeed with an empty standard error.
 pub(crate) fn printed(arguments: &[&str]) -> String {
     let output = output(arguments);
     assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()), "{arguments:?}");
     text(&output.stdout)
 }
 
-/// Standard error of a command that has to fail so, without a word on standard output.
+/// Returns the standard error of a command that must fail with this status and an empty standard output.
 pub(crate) fn complaint(command: &mut Command, status: i32) -> String {
     let output = command.output().unwrap();
     assert_eq!((output.status.code(), text(&output.stdout)), (Some(status), String::new()), "{command:?}");

@@ -1,4 +1,4 @@
-//! Outputs that are closed, full, or cannot be made.
+//! Outputs that are closed, full, or cannot be created.
 
 use std::fs::{self, File};
 use std::os::unix::net::UnixStream;
@@ -54,7 +54,7 @@ fn a_stream_ends_with_its_reader_or_says_why_it_cannot_begin() {
 }
 
 #[test]
-fn who_cannot_be_told_gets_the_status_all_the_same() {
+fn the_status_is_right_even_if_stderr_is_full() {
     let full = || File::options().write(true).open("/dev/full").unwrap();
     assert_eq!(tracer(&["tree", "4194303"]).stderr(full()).status().unwrap().code(), Some(1));
     assert_eq!(tracer(&["tree", "--dead"]).stderr(full()).status().unwrap().code(), Some(2));
@@ -62,13 +62,13 @@ fn who_cannot_be_told_gets_the_status_all_the_same() {
 }
 
 #[test]
-fn an_output_that_cannot_be_made_is_one_line() {
+fn an_output_that_cannot_be_created_is_one_line() {
     let said = complaint(&mut tracer(&["tree", "-o", "/nonexistent/x\ny"]), 1);
     assert_eq!(said, "tracer: cannot open /nonexistent/x\\ny: No such file or directory: create its directory first\n");
 }
 
 #[test]
-fn a_file_is_made_for_its_owner_only() {
+fn a_file_is_created_for_its_owner_only() {
     use std::os::unix::fs::PermissionsExt as _;
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("tree");
@@ -78,7 +78,7 @@ fn a_file_is_made_for_its_owner_only() {
     assert!(printed(&["tree", "-o", "-"]).contains("tracer"));
 }
 
-/// A command that a shell starts after some setting up.
+/// Returns a command that a shell starts after some preparation.
 fn by_shell(set_up: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", &format!("{set_up}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_tracer")]).args(arguments);
@@ -109,7 +109,7 @@ fn a_descriptor_by_name_is_taken_as_it_is() {
         assert!(tracer(&["tree", "-o", name]).stdout(log()).status().unwrap().success(), "{name}");
     }
     let written = fs::read_to_string(&path).unwrap();
-    assert!(written.starts_with("before\n"), "what was there stays: {written}");
+    assert!(written.starts_with("before\n"), "the earlier content stays: {written}");
     assert_eq!(written.matches("tracer").count(), 4, "each adds its own: {written}");
     let (socket, mut peer) = UnixStream::pair().unwrap();
     let mut command = tracer(&["schema", "-o", "/dev/stdout"]);
@@ -129,15 +129,15 @@ fn a_limit_on_the_size_of_files_is_one_line() {
         said.ends_with(": File too large: raise the limit on the size of files (`ulimit -f unlimited`)\n"),
         "{said}"
     );
-    assert!(path.metadata().unwrap().len() > 0, "as much as there is room for");
+    assert!(path.metadata().unwrap().len() > 0, "as much as the limit allows");
 }
 
 #[test]
-fn a_recording_is_not_overwritten_unless_it_is_wanted() {
+fn a_recording_is_not_overwritten_without_force() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("file");
     let file = path.to_str().unwrap();
-    // Anything else is replaced, as ever.
+    // Any other file is replaced as usual.
     for _ in 0..2 {
         assert_eq!(printed(&["tree", "-o", file]), "");
     }

@@ -1,4 +1,4 @@
-//! What all live screens have in common: signals, Ctrl-Z, terminals that go away or cannot show a screen.
+//! Behaviour of all live screens: signals, Ctrl-Z, terminals that go away or cannot show a screen.
 
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
@@ -11,14 +11,14 @@ use crate::pty::OnTerminal;
 use crate::top::{can_trace, ends_well};
 use crate::{complaint, output, text, tracer};
 
-/// The screens, and what stands on each.
+/// The screens, and a text on each.
 const SCREENS: [(&[&str], &str); 3] = [
     (&["top", "-d", "0.1"], "all:"),
     (&["tree", "--watch"], "processes"),
     (&["containers", "-d", "0.1"], "containers"),
 ];
 
-/// In a group of its own, so that Ctrl-Z does not stop the test.
+/// Starts it in a separate process group, so that Ctrl-Z does not stop the test.
 fn screen(arguments: &[&str]) -> Command {
     let mut command = tracer(arguments);
     command.process_group(0);
@@ -71,7 +71,7 @@ fn a_stop_gives_the_terminal_back_until_it_goes_on() {
             });
             screen.await_stopped(false);
         }
-        // One that nothing on the screen announces.
+        // A stop without a hint on the screen.
         send(&screen, Signal::SIGSTOP);
         screen.await_stopped(true);
         send(&screen, Signal::SIGCONT);
@@ -89,7 +89,7 @@ fn a_terminal_that_goes_away_ends_it_even_if_hangups_are_ignored() {
     for (arguments, wanted) in SCREENS {
         for ignored in [true, false] {
             let mut command = screen(arguments);
-            // SAFETY: it sets a disposition, and is safe between fork and exec.
+            // SAFETY: it sets a disposition, which is safe between fork and exec.
             unsafe {
                 command.pre_exec(move || {
                     libc::signal(libc::SIGHUP, if ignored { libc::SIG_IGN } else { libc::SIG_DFL });

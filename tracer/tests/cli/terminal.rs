@@ -1,4 +1,4 @@
-//! What is shown on a terminal: widths, colours, and the live tree.
+//! Output on a terminal: widths, colours, and the live tree.
 
 use std::process::Command;
 
@@ -9,7 +9,7 @@ use crate::top::{can_trace, ends_well};
 use crate::tree::Family;
 use crate::{text, tracer};
 
-/// What a command writes on a terminal of some size.
+/// Returns the output of a command on a terminal of a given size.
 fn on_terminal(columns: u16, rows: u16, command: &mut Command) -> String {
     let mut on_terminal = OnTerminal::start(columns, rows, command);
     assert_eq!(on_terminal.ends(), Some(0));
@@ -28,7 +28,7 @@ fn lines_are_cut_to_the_terminal_unless_its_width_is_not_known() {
 }
 
 #[test]
-fn colours_are_for_terminals_and_for_those_who_ask() {
+fn colours_are_for_terminals_or_on_request() {
     let family = Family::new();
     let tree = |options: &[&str]| tracer(&[&["tree", "-H", &family.pid(), &family.pid()], options].concat());
     let colourful = |shown: &str| shown.contains('\x1b');

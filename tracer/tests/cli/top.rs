@@ -1,4 +1,4 @@
-//! `tracer top` on a terminal: it comes, listens, and gives the terminal back, however it ends.
+//! `tracer top` on a terminal: it starts, takes keys, and restores the terminal, however it exits.
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -6,7 +6,7 @@ use nix::unistd::Pid;
 use crate::pty::OnTerminal;
 use crate::{output, text, tracer};
 
-/// Whether this machine and user can trace. If not, `tracer top` says so in one line.
+/// Returns true if this machine and user can trace. If not, `tracer top` reports that in one line.
 pub(crate) fn can_trace() -> bool {
     if output(&["doctor"]).status.success() {
         return true;
@@ -16,7 +16,7 @@ pub(crate) fn can_trace() -> bool {
     false
 }
 
-/// The terminal is as it was: settings, main screen, cursor, and nothing on it.
+/// Asserts that the terminal is restored: settings, main screen, cursor, and empty.
 pub(crate) fn ends_well(command: &mut OnTerminal) {
     assert_eq!((command.ends(), &*command.text()), (Some(0), ""));
     assert!(command.is_as_before(), "the settings of the terminal are as they were");
@@ -32,7 +32,7 @@ fn keys_change_what_is_shown_and_q_gives_the_terminal_back() {
     let mut top = OnTerminal::start(100, 30, &mut tracer(&["top", "-d", "0.1"]));
     top.await_text("all:");
     assert!(!top.is_as_before(), "keys are taken one by one");
-    // What is waited for is shown only once the keys had their effect.
+    // The expected text is shown only once the keys had their effect.
     for (keys, wanted) in [
         ("?", "any other key closes it"),
         ("x3", ", by command"),
@@ -63,13 +63,13 @@ fn a_signal_gives_the_terminal_back() {
 }
 
 #[test]
-fn a_terminal_of_hardly_any_size_is_survived() {
+fn a_tiny_terminal_is_survived() {
     if !can_trace() {
         return;
     }
     for (columns, rows) in [(0, 0), (1, 1), (3, 2)] {
         let mut top = OnTerminal::start(columns, rows, &mut tracer(&["top", "-d", "0.1"]));
-        // A terminal that does not know its size is taken for a usual one.
+        // A terminal that does not know its size is treated as one of the usual size.
         let wanted = if columns == 0 { "all:" } else { "" };
         top.await_screen(wanted, |screen| screen.hide_cursor() && screen.contents().contains(wanted));
         top.press("?\r5q");
@@ -78,14 +78,14 @@ fn a_terminal_of_hardly_any_size_is_survived() {
 }
 
 #[test]
-fn it_ends_by_itself_after_so_many_pictures() {
+fn it_exits_after_a_given_number_of_frames() {
     if !can_trace() {
         return;
     }
     ends_well(&mut OnTerminal::start(80, 24, &mut tracer(&["top", "-d", "0.05", "-n", "3"])));
-    let pictures = text(&output(&["top", "-b", "-d", "0.05", "-n", "3"]).stdout);
-    assert_eq!(pictures.matches("tracer top - ").count(), 3, "{pictures}");
-    // Without a terminal it is the same.
+    let frames = text(&output(&["top", "-b", "-d", "0.05", "-n", "3"]).stdout);
+    assert_eq!(frames.matches("tracer top - ").count(), 3, "{frames}");
+    // The same without a terminal.
     assert_eq!(text(&output(&["top", "-d0.05", "-n1"]).stdout).matches("tracer top - ").count(), 1);
     let narrow = text(&output(&["top", "-b", "-d0.05", "-n1", "-w", "20"]).stdout);
     assert!(narrow.lines().all(|line| line.chars().count() <= 20), "{narrow}");

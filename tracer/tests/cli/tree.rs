@@ -1,4 +1,4 @@
-//! `tracer tree` of this moment.
+//! `tracer tree` of the running processes.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::{complaint, printed, text, tracer};
 
-/// A shell with children that sleep, as long as this value.
+/// A shell with children that sleep, for as long as this value exists.
 pub(crate) struct Family {
     shell: Child,
 }
@@ -17,16 +17,14 @@ impl Family {
         let script = "sleep 1001 & sleep 1001 & sleep 1002 & wait";
         let shell = Command::new("sh").args(["-c", script]).stdout(Stdio::null()).spawn().unwrap();
         let family = Self { shell };
-        // Until all run their program, they are copies of the shell, and for a moment they have its arguments still.
-        let runs = |picture: &str, command| picture.lines().filter(|line| line.ends_with(command)).count();
-        drawn_as(&["-a", &family.pid()], |picture| {
-            runs(picture, "─sleep 1001") == 2 && runs(picture, "─sleep 1002") == 1
-        });
-        // Pids may have begun anew in between; then their order is not that of age.
+        // Until each of them execs, they are copies of the shell, with its arguments.
+        let runs = |drawn: &str, command| drawn.lines().filter(|line| line.ends_with(command)).count();
+        drawn_as(&["-a", &family.pid()], |drawn| runs(drawn, "─sleep 1001") == 2 && runs(drawn, "─sleep 1002") == 1);
+        // The pids may have wrapped around in between; then their order is not that of age.
         if family.children().is_sorted() { family } else { Self::new() }
     }
 
-    /// Their pids, by age.
+    /// Returns their pids, by age.
     fn children(&self) -> Vec<u32> {
         let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.pid())).unwrap();
         children.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
@@ -36,15 +34,15 @@ impl Family {
         self.shell.id().to_string()
     }
 
-    /// `tree` of this family, its pids told as `#1`, `#2` … by age.
+    /// Returns `tree` of this family, with its pids as `#1`, `#2` … by age.
     fn tree(&self, options: &[&str]) -> String {
-        let mut picture = printed(&[&["tree", &self.pid()], options].concat());
+        let mut drawn = printed(&[&["tree", &self.pid()], options].concat());
         let mut pids = self.children();
         pids.insert(0, self.shell.id());
         for (n, pid) in pids.iter().enumerate() {
-            picture = picture.replace(&format!(",{pid} "), &format!(",#{n} "));
+            drawn = drawn.replace(&format!(",{pid} "), &format!(",#{n} "));
         }
-        picture
+        drawn
     }
 }
 
@@ -60,14 +58,14 @@ impl Drop for Family {
     }
 }
 
-/// What `tree` prints, once that is as is wanted: who was just started becomes its program bit by bit.
+/// Returns the output of `tree` once a condition holds: a process that was just started may not have exec'd yet.
 fn drawn_as(options: &[&str], wanted: impl Fn(&str) -> bool) -> String {
     let end = Instant::now() + Duration::from_secs(60);
     loop {
-        let picture = printed(&[&["tree"], options].concat());
-        if wanted(&picture) || Instant::now() > end {
-            assert!(wanted(&picture), "{picture}");
-            return picture;
+        let drawn = printed(&[&["tree"], options].concat());
+        if wanted(&drawn) || Instant::now() > end {
+            assert!(wanted(&drawn), "{drawn}");
+            return drawn;
         }
         thread::sleep(Duration::from_millis(10));
     }
@@ -91,7 +89,7 @@ fn the_tree_is_pstrees() {
 }
 
 #[test]
-fn a_process_that_is_not_there_is_one_line() {
+fn a_missing_process_is_one_line() {
     let said = complaint(&mut tracer(&["tree", "4194303"]), 1);
     assert_eq!(said, "tracer: there is no process 4194303: `tracer tree -p` shows those there are\n");
 }
@@ -102,10 +100,10 @@ fn a_name_with_escapes_does_not_reach_the_terminal_raw() {
     let evil = dir.path().join("\x1b[31mred\n");
     std::os::unix::fs::symlink(which_sleep(), &evil).unwrap();
     let mut child = Command::new(&evil).arg("1000").spawn().unwrap();
-    let picture = drawn_as(&["-a", &child.id().to_string()], |picture| picture.ends_with(" 1000\n"));
+    let drawn = drawn_as(&["-a", &child.id().to_string()], |drawn| drawn.ends_with(" 1000\n"));
     child.kill().unwrap();
     child.wait().unwrap();
-    assert_eq!(picture, "\\x1b[31mred\\n 1000\n");
+    assert_eq!(drawn, "\\x1b[31mred\\n 1000\n");
 }
 
 fn which_sleep() -> &'static Path {

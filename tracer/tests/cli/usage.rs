@@ -1,4 +1,4 @@
-//! Help, completions, and what is said about wrong usage.
+//! Help, completions, and the messages for wrong usage.
 
 use std::fs::File;
 use std::process::Command;
@@ -7,7 +7,7 @@ use unicode_width::UnicodeWidthStr as _;
 
 use crate::{complaint, output, printed, text, tracer};
 
-/// Commands that are for people, each with something its long help must teach.
+/// Commands for people, each with something that its long help must explain.
 const COMMANDS: [(&str, &str); 9] = [
     ("stream", "process.id"),
     ("run", "127"),
@@ -48,7 +48,7 @@ fn long_help_teaches() {
 }
 
 #[test]
-fn wrong_usage_ends_with_2_and_names_what_is_right() {
+fn wrong_usage_exits_with_2_and_names_the_right_usage() {
     for (arguments, part) in [
         (&[][..], "Usage:"),
         (&["strem"], "'stream'"),
@@ -101,7 +101,7 @@ fn wrong_usage_ends_with_2_and_names_what_is_right() {
 
 #[test]
 fn a_command_takes_all_words_that_follow_it() {
-    // Wrong usage would end with 2, and what clap knows as its own would be printed.
+    // Wrong usage would exit with 2, and clap's own options would print something.
     for arguments in [&["run", "/nonexistent/x", "--help"][..], &["run", "--", "/nonexistent/x", "-o", "y"]] {
         let output = output(arguments);
         assert!(matches!(output.status.code(), Some(1 | 127)), "{arguments:?}: {output:?}");
@@ -116,7 +116,7 @@ fn completions_know_commands_and_options() {
         for word in ["stream", "doctor", "no-snapshot", "thread_start"] {
             assert!(script.contains(word), "{shell}: {word}");
         }
-        assert!(!script.contains("__hold"), "{shell}: what is internal is not completed");
+        assert!(!script.contains("__hold"), "{shell}: internal commands are not completed");
         let checked = Command::new(shell).arg("-n").stdin(file_with(&script)).output();
         if let Ok(checked) = checked {
             assert!(checked.status.success(), "{shell}: {}", text(&checked.stderr));
@@ -151,7 +151,7 @@ fn doctors_findings_as_json() {
     }
 }
 
-/// Each page is well-formed roff with a name section, and every command that help lists has one.
+/// Each page is well-formed roff with a name section, and every command of the help has one.
 #[test]
 fn man_pages_exist_for_every_command() {
     let dir = tempfile::tempdir().unwrap();

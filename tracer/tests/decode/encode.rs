@@ -1,4 +1,4 @@
-//! Decoded records back into the bytes of the ring: what the kernel side would have written.
+//! Encodes decoded records into the bytes of the ring, as the BPF programs would write them.
 
 use std::mem::offset_of;
 
@@ -6,7 +6,7 @@ use tracer::record::Record;
 use tracer_common::record as raw;
 use zerocopy::{Immutable, IntoBytes};
 
-/// The variable part of an exec, as it lies in the ring.
+/// The variable part of an exec, as in the ring.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Strings {
     /// Components, innermost first.
@@ -17,7 +17,7 @@ pub(crate) struct Strings {
     pub(crate) argv: Vec<Vec<u8>>,
 }
 
-/// Bytes of a record. The strings of an exec come separately, since decoding reverses the paths.
+/// Returns the bytes of a record. The strings of an exec come separately, because decoding reverses the paths.
 pub(crate) fn encode(record: &Record, strings: &Strings) -> Vec<u8> {
     let filename = with_nul(&strings.filename);
     let argv = each_with_nul(&strings.argv);
@@ -62,7 +62,7 @@ fn with_nul(part: &[u8]) -> Vec<u8> {
     if part.is_empty() { Vec::new() } else { [part, b"\0"].concat() }
 }
 
-/// The fixed part, then the variable ones; and last the length, as when a record is submitted.
+/// Joins the fixed part and the variable ones, and sets the length last, as when a record is submitted.
 fn record_of(fixed: &(impl IntoBytes + Immutable), parts: &[&[u8]]) -> Vec<u8> {
     let mut out = [fixed.as_bytes(), &parts.concat()].concat();
     let len = (out.len() as u32).to_ne_bytes();

@@ -1,4 +1,4 @@
-//! The decoder against every kind of record, whole, malformed and random.
+//! Tests the decoder with every kind of record: complete, malformed and random.
 #![expect(clippy::format_collect, reason = "a test")]
 
 mod encode;
@@ -203,7 +203,7 @@ fn all_kinds() -> Vec<(&'static str, Record)> {
     ]
 }
 
-/// The same record with the length that encoding gives it.
+/// Returns the same record with the length that encoding gives it.
 fn with_len(mut record: Record, len: usize) -> Record {
     let header = match &mut record {
         Record::Fork(fork) => &mut fork.raw.header,
@@ -221,7 +221,7 @@ fn with_len(mut record: Record, len: usize) -> Record {
 }
 
 #[test]
-fn every_kind_comes_out_as_it_went_in() {
+fn every_kind_is_decoded_as_encoded() {
     for (name, record) in all_kinds() {
         let bytes = encode(&record, &strings());
         assert_eq!(decode(&bytes), Ok(with_len(record, bytes.len())), "{name}");
@@ -243,14 +243,14 @@ fn a_record_cut_anywhere_is_an_error() {
     for (name, record) in all_kinds() {
         let bytes = encode(&record, &strings());
         for end in 0..bytes.len() {
-            // Fewer bytes than it says ...
+            // Fewer bytes than its length ...
             let error = decode(&bytes[..end]).unwrap_err();
             if end >= size_of::<raw::Header>() {
                 assert_eq!(error, DecodeError::Length { len: bytes.len() as u32, have: end }, "{name}");
             } else {
                 assert!(matches!(error, DecodeError::Short { .. }), "{name}: {error}");
             }
-            // ... and as many as it says, but fewer than it takes.
+            // ... and as many as its length, but fewer than it needs.
             let mut short = bytes[..end].to_vec();
             if end >= 4 {
                 short[..4].copy_from_slice(&(end as u32).to_ne_bytes());
@@ -261,7 +261,7 @@ fn a_record_cut_anywhere_is_an_error() {
 }
 
 #[test]
-fn a_length_that_is_none_is_an_error() {
+fn an_impossible_length_is_an_error() {
     for len in [0, 1, 31, 97, u32::MAX] {
         let mut bytes = encode(&a_signal(), &strings());
         bytes[..4].copy_from_slice(&len.to_ne_bytes());
@@ -270,7 +270,7 @@ fn a_length_that_is_none_is_an_error() {
 }
 
 #[test]
-fn nothing_at_all_is_an_error() {
+fn empty_input_is_an_error() {
     assert_eq!(decode(&[]), Err(DecodeError::Short { wanted: size_of::<raw::Header>(), have: 0 }));
 }
 
@@ -283,10 +283,10 @@ fn variable_parts_longer_than_the_record_are_an_error() {
         let mut bytes = bytes.clone();
         bytes[at..at + size].copy_from_slice(&u32::MAX.to_ne_bytes()[..size]);
         let error = decode(&bytes).unwrap_err();
-        let DecodeError::Variable { kind: raw::KIND_EXEC, announced, have: told } = error else {
+        let DecodeError::Variable { kind: raw::KIND_EXEC, announced, have: stated } = error else {
             panic!("{error}");
         };
-        assert_eq!(told, have);
+        assert_eq!(stated, have);
         assert!(announced > have);
     }
 }
@@ -300,15 +300,15 @@ fn strings_of_a_failed_exec_longer_than_the_record_are_an_error() {
         let mut bytes = bytes.clone();
         bytes[at..at + size].copy_from_slice(&u32::MAX.to_ne_bytes()[..size]);
         let error = decode(&bytes).unwrap_err();
-        let DecodeError::Variable { kind: raw::KIND_EXEC_FAILED, announced, have: told } = error else {
+        let DecodeError::Variable { kind: raw::KIND_EXEC_FAILED, announced, have: stated } = error else {
             panic!("{error}");
         };
-        assert!(told == have && announced > have);
+        assert!(stated == have && announced > have);
     }
 }
 
 #[test]
-fn what_could_not_be_read_of_a_failed_exec_is_none() {
+fn unreadable_parts_of_a_failed_exec_are_none() {
     let Record::ExecFailed(mut failed) = a_failed_exec(raw::KIND_EXECAT_FAILED) else { unreachable!() };
     (failed.raw.filename_state, failed.raw.argv_state) = (raw::FIELD_UNREADABLE, raw::FIELD_UNREADABLE);
     let decoded = decode(&encode(&Record::ExecFailed(failed), &Strings::default())).unwrap();
@@ -342,7 +342,7 @@ fn errors_say_what_is_wrong() {
     assert_eq!(error.to_string(), "a record claims 96 bytes, 40 are there");
 }
 
-/// One exec with one of its fields changed, decoded.
+/// Decodes an exec with one of its fields changed.
 fn exec_with(strings: &Strings, change: impl FnOnce(&mut raw::Exec)) -> Exec {
     let Record::Exec(mut exec) = an_exec() else { unreachable!() };
     change(&mut exec.raw);
@@ -353,10 +353,10 @@ fn exec_with(strings: &Strings, change: impl FnOnce(&mut raw::Exec)) -> Exec {
 }
 
 #[test]
-fn paths_are_turned_round() {
+fn paths_are_reversed() {
     let deep: Vec<Vec<u8>> = (0..60).map(|n| format!("component-{n}").into_bytes()).collect();
     let expected: String = deep.iter().rev().map(|part| format!("/{}", String::from_utf8_lossy(part))).collect();
-    assert!(expected.len() > 512, "longer than what is put together on the stack");
+    assert!(expected.len() > 512, "longer than the buffer on the stack");
     for (components, expected) in [
         (vec![], "/"),
         (vec![b"bin".to_vec()], "/bin"),
@@ -372,9 +372,9 @@ fn paths_are_turned_round() {
     }
 }
 
-/// Decoding remembers strings by the bytes that they are made of: the same bytes, cut elsewhere or captured otherwise, are others.
+/// Decoding caches strings by their bytes. The same bytes with other boundaries or captures are other strings.
 #[test]
-fn the_same_bytes_are_other_paths_where_they_are_divided_otherwise() {
+fn the_same_bytes_with_other_boundaries_are_other_paths() {
     let part = |path: &[u8]| vec![path.to_vec()];
     let exe_and_cwd = |exe: &[&[u8]], cwd: &[&[u8]]| {
         let both = |parts: &[&[u8]]| parts.iter().map(|part| part.to_vec()).collect();
@@ -402,7 +402,7 @@ fn the_same_strings_under_another_name_are_another_image() {
 }
 
 #[test]
-fn a_path_whose_walk_was_cut_does_not_look_absolute() {
+fn a_path_whose_walk_was_truncated_does_not_look_absolute() {
     let cut = exec_with(&strings(), |raw| raw.exe_state = raw::FIELD_CUT);
     assert_eq!((cut.image.exe.as_deref(), cut.exe_capture), (Some("…/usr/bin/dash"), Some(Capture::Cut)));
     let nothing = exec_with(&Strings { cwd: vec![], ..strings() }, |raw| raw.cwd_state = raw::FIELD_CUT);
@@ -423,12 +423,12 @@ fn a_field_says_what_is_missing_of_it() {
             (raw.interp_state, raw.argv_state) = (state, state);
         });
         assert_eq!([exec.exe_capture, exec.cwd_capture, exec.argv_capture], [capture; 3]);
-        assert!(exec.image.argv.is_some() && exec.filename.is_some(), "what there is of it is shown");
+        assert!(exec.image.argv.is_some() && exec.filename.is_some(), "the captured part is shown");
     }
 }
 
 #[test]
-fn what_could_not_be_read_is_none() {
+fn unreadable_parts_are_none() {
     let exec = exec_with(&Strings::default(), |raw| {
         (raw.exe_state, raw.cwd_state, raw.filename_state) = (2, 2, 2);
         (raw.interp_state, raw.argv_state) = (2, 2);

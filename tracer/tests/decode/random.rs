@@ -1,4 +1,4 @@
-//! Random records, whole and broken.
+//! Random records, complete and broken.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use zerocopy::FromBytes;
 use crate::encode::{Strings, encode};
 use crate::{all_kinds, strings, whole, with_len};
 
-/// A structure of the ABI: any bytes are one.
+/// Returns an ABI structure: any bytes are valid.
 fn any_raw<T: FromBytes + std::fmt::Debug>() -> impl Strategy<Value = T> {
     vec(any::<u8>(), size_of::<T>()).prop_filter_map("its size", |bytes| T::read_from_bytes(&bytes).ok())
 }
@@ -136,7 +136,7 @@ fn any_reap() -> impl Strategy<Value = (Record, Strings)> {
 
 proptest! {
     #[test]
-    fn any_record_comes_out_as_it_went_in(
+    fn any_record_is_decoded_as_encoded(
         (record, strings) in prop_oneof![any_fork(), any_exec(), any_exit(), any_signal(), any_exec_failed(), any_cgroup(), any_reap()], beyond in 0usize..64,
     ) {
         let mut bytes = encode(&record, &strings);
@@ -146,7 +146,7 @@ proptest! {
     }
 }
 
-/// A small generator (xorshift64*), so that ten million records take little time besides decoding them.
+/// A small generator (xorshift64*), so that ten million records take little time besides decoding.
 struct Random(u64);
 
 impl Random {
@@ -162,30 +162,30 @@ impl Random {
     }
 }
 
-/// A few bytes of a good record changed, its length with them or not; or nothing but noise.
-fn mutate(random: &mut Random, good: &[Vec<u8>], room: &mut [u8; 1024]) -> usize {
+/// Changes a few bytes of a good record, sometimes with its length; or returns random bytes.
+fn mutate(random: &mut Random, good: &[Vec<u8>], buffer: &mut [u8; 1024]) -> usize {
     let source = &good[random.below(good.len())];
     let mut len = source.len();
-    room[..len].copy_from_slice(source);
+    buffer[..len].copy_from_slice(source);
     let what = random.next();
     if what.is_multiple_of(16) {
         let words = 8 + random.below(16);
-        for word in room[..words * 8].chunks_exact_mut(8) {
+        for word in buffer[..words * 8].chunks_exact_mut(8) {
             word.copy_from_slice(&random.next().to_ne_bytes());
         }
         len = words * 8;
-        room[..4].copy_from_slice(&(len as u32).to_ne_bytes());
-        room[4..6].copy_from_slice(&((what >> 32) as u16 % 10).to_ne_bytes());
+        buffer[..4].copy_from_slice(&(len as u32).to_ne_bytes());
+        buffer[4..6].copy_from_slice(&((what >> 32) as u16 % 10).to_ne_bytes());
     }
     for _ in 0..what % 4 {
-        // Half of them where an exec has its lengths.
+        // Half of them are where an exec has its lengths.
         let at = if what & 32 == 0 { random.below(len) } else { 130 + random.below(30) };
-        room[at.min(len - 1)] = random.next() as u8;
+        buffer[at.min(len - 1)] = random.next() as u8;
     }
     if what & 64 != 0 {
         len = random.below(len + 1);
         if what & 128 != 0 && len >= 4 {
-            room[..4].copy_from_slice(&(len as u32).to_ne_bytes());
+            buffer[..4].copy_from_slice(&(len as u32).to_ne_bytes());
         }
     }
     len
@@ -197,11 +197,11 @@ fn ten_million_broken_records_are_survived() {
     let good: Vec<Vec<u8>> = all_kinds().iter().map(|(_, record)| encode(record, &strings())).collect();
     let run = |seed: u64| {
         let mut random = Random(seed);
-        let mut room = [0; 1024];
+        let mut buffer = [0; 1024];
         let mut counts = [0u64; 2];
         for _ in 0..EACH {
-            let len = mutate(&mut random, &good, &mut room);
-            counts[usize::from(decode(&room[..len]).is_ok())] += 1;
+            let len = mutate(&mut random, &good, &mut buffer);
+            counts[usize::from(decode(&buffer[..len]).is_ok())] += 1;
         }
         counts
     };

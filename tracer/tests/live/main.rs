@@ -1,13 +1,17 @@
-//! The live-kernel tests: what tracer says against what the kernel did.
+//! The live-kernel tests: they compare tracer's output with what the kernel did.
 //!
-//! One binary holds both sides. Called as a test it runs `tracer` around a *deed*: itself again, as
-//! `live --deed NAME TRUTH`, which does one hard thing (a leader thread that exits first, an exec from a memfd, a
-//! daemon that loses its parent) and writes down what `wait4`, `getppid` and `/proc` told it. The test then
+//! One binary holds both sides. As a test it runs `tracer` around a *deed*: itself again, as `live --deed NAME
+//! TRUTH`. The deed does one hard thing, for example: the leader thread exits first, a process execs from a memfd, a
+//! daemon loses its parent. It writes what `wait4`, `getppid` and `/proc` reported to the truth file. The test then
 //! compares that truth with tracer's lines. So the binary also works alone, as the payload of a virtual machine.
 //!
-//! Environment: `TRACER_BIN` names the tracer to test, `TRACER_SEED` the only seeds of the oracle run, with
-//! commas between them; with `TRACER_TEST_TIMES` each test says how long it took.
-//! `TRACER_STORM_SECONDS` says how long each saturating storm is to last, `TRACER_STORM_RING` with which `--ring-size`.
+//! Environment:
+//!
+//! - `TRACER_BIN`: the tracer to test
+//! - `TRACER_SEED`: the only seeds of the oracle run, separated by commas
+//! - `TRACER_TEST_TIMES`: each test prints how long it took
+//! - `TRACER_STORM_SECONDS`: how long each saturating storm lasts
+//! - `TRACER_STORM_RING`: the `--ring-size` of the saturating storms
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod cases;
@@ -28,16 +32,17 @@ fn main() -> ExitCode {
     }
     stop_ignoring();
     let mut arguments = libtest_mimic::Arguments::from_args();
-    // Two at a time keeps both sides of a handshake running on the smallest machine. One at a time on Linux 7: while another
-    // tracer that starts is in bpf(2), the kernel may pass over an exec or a death (told as lost, and told so in README.md).
+    // Two at a time keep both sides of a handshake running on the smallest machine. On Linux 7 only one: while
+    // another tracer starts and is in bpf(2), the kernel may skip an exec or an exit. That is reported as lost, and
+    // documented in docs/limits.md.
     arguments.test_threads.get_or_insert(if kernel_version() < (7, 0) { 2 } else { 1 });
     let selected = |name: &str| {
         let matches = |pattern: &String| if arguments.exact { name == pattern } else { name.contains(pattern) };
         !arguments.list && arguments.filter.as_ref().is_none_or(matches) && !arguments.skip.iter().any(matches)
     };
-    // What the machine lacks is only looked for where it matters: some of it takes time.
+    // Check what the machine lacks only for the selected cases, because some checks take time.
     let mut cases = cases::all();
-    // Those that want the machine for themselves last, one after the other: in between, each would let half of it idle.
+    // Cases that need the machine alone come last. In between, each would leave half of it idle.
     cases.sort_by_key(Case::is_alone);
     let trials = cases
         .into_iter()
@@ -52,10 +57,11 @@ fn main() -> ExitCode {
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-/// Whoever started the tests may ignore signals (nohup, a job in the background of a script), and the deeds would inherit that.
+/// Resets signals that the parent of the tests may ignore (nohup, a background job of a script). The deeds would
+/// inherit that.
 fn stop_ignoring() {
     for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
-        // SAFETY: the default action is no function of ours.
+        // SAFETY: the default action is not a function of this process.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
 }

@@ -1,4 +1,5 @@
-//! A command with a terminal of its own, and what stands on that. Tests of the command line and live tests have it in common.
+//! A command with a separate terminal, and the content of that terminal. Shared by the tests of the command line and
+//! the live tests.
 
 #![allow(dead_code, clippy::expect_used, reason = "a test; each of the two needs a part of it")]
 
@@ -18,32 +19,33 @@ use nix::sys::stat::Mode;
 use nix::sys::termios::{Termios, tcgetattr};
 use vt100::{Parser, Screen};
 
-/// What is not shown by then, and what has not ended by then, never will; not where every instruction is emulated either.
+/// Time limit for a text to appear and a command to exit. It is long enough even where every instruction is emulated.
 const BOUND: Duration = Duration::from_secs(if option_env!("TRACER_TEST_BOUND").is_some() { 300 } else { 60 });
 
-/// How large the screen of a terminal is that does not know its size.
+/// Size of the screen of a terminal that does not know its size.
 const UNKNOWN: (NonZeroU16, NonZeroU16) = (NonZeroU16::new(512).unwrap(), NonZeroU16::new(64).unwrap());
 
-/// A command with a terminal of its own. It is killed if the test ends before it does.
+/// A command with a separate terminal. It is killed if it is still running when the test ends.
 pub(crate) struct OnTerminal {
     child: Child,
-    /// Our side of the terminal: what is written here is typed, what is read here is to be shown.
+    /// Our side of the terminal: what is written here is typed, what is read here is displayed.
     master: PtyMaster,
     before: Termios,
     emulator: Parser,
-    /// What was to be shown so far, as it was written.
+    /// All output so far, unprocessed.
     written: Vec<u8>,
-    /// Whether there ever was a screen beside the main one.
+    /// True if it ever used the alternate screen.
     left_main: bool,
 }
 
 impl OnTerminal {
-    /// Starts a command with its input, output and complaints there. A terminal of size 0 does not know its size.
+    /// Starts a command whose standard input, output and error are a terminal. A terminal of size 0 does not know its
+    /// size.
     pub(crate) fn start(columns: u16, rows: u16, command: &mut Command) -> Self {
-        // No command inherits either side by itself: when a test ends, so does what still runs on the terminal.
+        // No command inherits either side, so everything on the terminal ends with the test.
         let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
         let master = posix_openpt(flags).expect("a terminal");
-        grantpt(&master).and_then(|()| unlockpt(&master)).expect("a terminal of ours");
+        grantpt(&master).and_then(|()| unlockpt(&master)).expect("our own terminal");
         let slave = open(&*ptsname_r(&master).expect("its name"), flags, Mode::empty()).expect("its other side");
         let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         // SAFETY: the kernel reads a `struct winsize` of this stack.
@@ -53,7 +55,7 @@ impl OnTerminal {
         let side = || Stdio::from(slave.try_clone().expect("another descriptor of it"));
         command.stdin(side()).stdout(side()).stderr(side()).env_remove("COLUMNS").env_remove("LINES");
         let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        // The terminal ends with the last who has the command's side open.
+        // The terminal ends once no process has the command's side open.
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let columns = NonZeroU16::new(columns).unwrap_or(UNKNOWN.0);
         let rows = NonZeroU16::new(rows).unwrap_or(UNKNOWN.1);
@@ -65,17 +67,17 @@ impl OnTerminal {
         self.child.id()
     }
 
-    /// What stands on the terminal now.
+    /// Returns the current screen.
     pub(crate) fn screen(&self) -> &Screen {
         self.emulator.screen()
     }
 
-    /// What stands on the terminal now, as text.
+    /// Returns the current text of the screen.
     pub(crate) fn text(&self) -> String {
         self.screen().contents()
     }
 
-    /// All that was to be shown so far, as it was written.
+    /// Returns all output so far, unprocessed.
     pub(crate) fn written(&self) -> &[u8] {
         &self.written
     }
@@ -84,7 +86,7 @@ impl OnTerminal {
         self.left_main
     }
 
-    /// Whether its settings are those it had at first.
+    /// Returns true if its settings are the original ones.
     pub(crate) fn is_as_before(&self) -> bool {
         tcgetattr(&self.master).expect("settings") == self.before
     }
@@ -93,50 +95,50 @@ impl OnTerminal {
         self.master.write_all(keys.as_bytes()).expect("it is open");
     }
 
-    /// Waits until a text stands on it.
+    /// Waits until the screen shows a text.
     pub(crate) fn await_text(&mut self, wanted: &str) {
         self.await_screen(wanted, |screen| screen.contents().contains(wanted));
     }
 
-    /// Waits until the screen is as is wanted.
+    /// Waits until the screen meets a condition.
     pub(crate) fn await_screen(&mut self, what: &str, is: impl Fn(&Screen) -> bool) {
         let end = Instant::now() + BOUND;
         while !is(self.screen()) {
-            assert!(self.show(end), "it ended without {what:?}:\n{}", self.text());
+            assert!(self.show(end), "it exited without {what:?}:\n{}", self.text());
         }
     }
 
-    /// Shows all until nobody has the terminal open any more. Gives the exit code; none if it was a signal.
+    /// Displays all output until no process has the terminal open. Returns the exit code; None if it was a signal.
     pub(crate) fn ends(&mut self) -> Option<i32> {
         let end = Instant::now() + BOUND;
         while self.show(end) {}
         loop {
-            if let Some(status) = self.child.try_wait().expect("a child of ours") {
+            if let Some(status) = self.child.try_wait().expect("our own child") {
                 return status.code();
             }
-            assert!(Instant::now() < end, "it goes on without a terminal for {BOUND:?}:\n{}", self.text());
+            assert!(Instant::now() < end, "it still runs without a terminal after {BOUND:?}:\n{}", self.text());
             thread::sleep(Duration::from_millis(5));
         }
     }
 
-    /// Takes our side of the terminal away, as when a window is closed or a connection is cut.
+    /// Closes our side of the terminal, as when a window is closed or a connection is lost.
     pub(crate) fn hang_up(&mut self) {
         self.master = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).expect("another terminal");
     }
 
-    /// Waits for the end of a command whose terminal is gone. Gives the exit code; none if it was a signal.
+    /// Waits for the exit of a command whose terminal is gone. Returns the exit code; None if it was a signal.
     pub(crate) fn ends_alone(&mut self) -> Option<i32> {
         let end = Instant::now() + BOUND;
         loop {
-            if let Some(status) = self.child.try_wait().expect("a child of ours") {
+            if let Some(status) = self.child.try_wait().expect("our own child") {
                 return status.code();
             }
-            assert!(Instant::now() < end, "it goes on without a terminal for {BOUND:?}");
+            assert!(Instant::now() < end, "it still runs without a terminal after {BOUND:?}");
             thread::sleep(Duration::from_millis(5));
         }
     }
 
-    /// Waits until the command is stopped, or goes on.
+    /// Waits until the command is stopped, or continues.
     pub(crate) fn await_stopped(&mut self, stopped: bool) {
         let end = Instant::now() + BOUND;
         let stat = format!("/proc/{}/stat", self.pid());
@@ -147,7 +149,7 @@ impl OnTerminal {
         }
     }
 
-    /// Shows what is written next. False if nobody has the terminal open any more.
+    /// Displays the next output. Returns false if no process has the terminal open any more.
     fn show(&mut self, end: Instant) -> bool {
         let left = PollTimeout::try_from(end.saturating_duration_since(Instant::now())).expect("less than a month");
         let mut readable = [PollFd::new(self.master.as_fd(), PollFlags::POLLIN)];
@@ -155,7 +157,7 @@ impl OnTerminal {
         assert!(some, "nothing more within {BOUND:?}:\n{}", self.text());
         let mut chunk = [0; 4096];
         let n = match self.master.read(&mut chunk) {
-            // The end of a terminal nobody writes to any more.
+            // The end of a terminal to which no process can write any more.
             Err(error) if error.raw_os_error() == Some(Errno::EIO as i32) => 0,
             read => read.expect("it is readable"),
         };
@@ -170,7 +172,7 @@ impl OnTerminal {
 
 impl Drop for OnTerminal {
     fn drop(&mut self) {
-        // It may have ended.
+        // It may have exited.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,6 +1,6 @@
-//! Millions of short processes through decoder and table: memory stays where it is, and nothing is forgotten in silence.
+//! Millions of short processes through decoder and table: memory stays bounded, and nothing is dropped silently.
 //!
-//! Each test looks at the memory of its process, so each has one of its own. How fast it goes is said, not asserted:
+//! Each test measures the memory of its process, so each runs in a separate one. The speed is printed, not asserted:
 //! `cargo test --release -p tracer --test soak -- --nocapture` gives the figures of docs/benchmarks.md.
 #![expect(clippy::expect_used, reason = "a test")]
 
@@ -17,25 +17,26 @@ use tracer::record::decode::decode;
 use tracer::record::gaps::Gaps;
 use tracer::table::{Table, TableOptions};
 
-/// Processes of the soak.
+/// Number of processes of the soak.
 const MANY: u64 = 5_000_000;
 
-/// After so many, the table has what it may have.
+/// After this number, the table has reached its limits.
 const WARM: u64 = 1_000_000;
 
 const CEILING: usize = 48 << 20;
 
-/// What an allocator may take beyond what was asked for.
+/// Memory that an allocator may use beyond the requested amount.
 const SLACK: u64 = 8 << 20;
 
-/// Runs a test in a process of its own, in which this is the only one.
+/// Runs a test in a separate process, in which it is the only one.
 fn alone(name: &str, test: impl FnOnce()) {
     const ALONE: &str = "TRACER_SOAK_ALONE";
     if std::env::var_os(ALONE).is_some() {
         return test();
     }
     let me = std::env::current_exe().expect("/proc is there");
-    let done = Command::new(me).args(["--exact", name, "--nocapture"]).env(ALONE, "1").output().expect("it starts");
+    let done =
+        Command::new(me).args(["--exact", name, "--nocapture"]).env(ALONE, "1").output().expect("the test starts");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(done.status.success(), "{}{}", text(&done.stdout), text(&done.stderr));
     for line in text(&done.stdout).lines().filter(|line| line.starts_with("soak: ")) {
@@ -43,7 +44,7 @@ fn alone(name: &str, test: impl FnOnce()) {
     }
 }
 
-/// Resident memory of this process that is its own, in bytes.
+/// Returns the anonymous resident memory of this process, in bytes.
 fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("/proc is there");
     let anonymous = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("since Linux 4.5");
@@ -51,31 +52,31 @@ fn resident() -> u64 {
     kib * 1024
 }
 
-/// What the records go through, up to the events.
+/// The path of the records, up to the events.
 struct Flow {
     gaps: Gaps,
     table: Table,
     events: Vec<Event>,
-    /// Forks, execs and exits that were told, and all events.
-    told: [u64; 3],
+    /// Forks, execs and exits that were reported, and all events.
+    reported: [u64; 3],
     all: u64,
 }
 
 impl Flow {
     fn new(max_dead: usize, max_bytes: usize) -> Self {
         let table = Table::new(TableOptions { max_dead, max_bytes, ..TableOptions::default() });
-        Self { gaps: Gaps::default(), table, events: Vec::new(), told: [0; 3], all: 0 }
+        Self { gaps: Gaps::default(), table, events: Vec::new(), reported: [0; 3], all: 0 }
     }
 
     fn take(&mut self, bytes: &[u8]) {
-        let record = decode(bytes).expect("it is as the kernel side writes it");
+        let record = decode(bytes).expect("as the BPF programs write it");
         assert_eq!(self.gaps.observe(record.header()), None);
         self.table.apply(record, &mut self.events);
         for event in self.events.drain(..) {
             self.all += 1;
             let kind = [Kind::Fork, Kind::Exec, Kind::Exit].iter().position(|&kind| kind == event.kind());
             if let Some(kind) = kind {
-                self.told[kind] += 1;
+                self.reported[kind] += 1;
             }
         }
     }
@@ -105,10 +106,10 @@ fn millions_of_short_processes_stay_within_the_ceiling() {
             }
         }
         assert!(most <= warm + SLACK, "it grows: {warm} after {WARM}, {most} later");
-        assert_eq!(flow.told, storm.truth, "births, execs and ends");
+        assert_eq!(flow.reported, storm.truth, "forks, execs and exits");
         let stats = flow.table.stats();
         let ends = storm.truth[2];
-        assert_eq!(stats.dead_forgotten + flow.table.len_dead() as u64, ends, "the dead are remembered or counted");
+        assert_eq!(stats.dead_forgotten + flow.table.len_dead() as u64, ends, "exited processes are kept or counted");
         assert!(stats.dead_forgotten > MANY / 2 && stats.argv_forgotten == 0, "{stats:?}");
         assert_eq!((stats.merged, stats.retired), (0, 0), "{stats:?}");
     });
@@ -116,7 +117,7 @@ fn millions_of_short_processes_stay_within_the_ceiling() {
 
 fn report(n: u64, records: u64, took: Duration, resident: u64, table: &Table) {
     println!(
-        "soak: {n:>9} processes, {:>9.0} records/s, {:>5.1} MiB resident, {:>5.1} MiB by its own count, {} dead kept",
+        "soak: {n:>9} processes, {:>9.0} records/s, {:>5.1} MiB resident, {:>5.1} MiB by its own count, {} exited kept",
         records as f64 / took.as_secs_f64(),
         resident as f64 / f64::from(1 << 20),
         table.bytes() as f64 / f64::from(1 << 20),
@@ -124,7 +125,7 @@ fn report(n: u64, records: u64, took: Duration, resident: u64, table: &Table) {
     );
 }
 
-/// Memory of one that is dead and kept, in bytes.
+/// Returns the memory of an exited process that is kept, in bytes.
 fn each(name: &str, commands: &[&[&str]]) -> u64 {
     const KEPT: u64 = 250_000;
     let before = resident();
@@ -134,21 +135,21 @@ fn each(name: &str, commands: &[&[&str]]) -> u64 {
         storm.step(|bytes| flow.take(bytes));
     }
     let (taken, dead) = (resident() - before, flow.table.len_dead() as u64);
-    println!("soak: {} bytes for each of {dead} dead that are kept, {name}", taken / dead);
+    println!("soak: {} bytes for each of {dead} exited processes that are kept, {name}", taken / dead);
     assert!(taken <= flow.table.bytes() as u64 + SLACK, "{taken} are resident, {} counted", flow.table.bytes());
     taken / dead
 }
 
 #[test]
-fn one_that_is_dead_takes_little() {
-    alone("one_that_is_dead_takes_little", || {
-        assert!(each("commands that come again", SAME) <= 256);
+fn an_exited_process_takes_little() {
+    alone("an_exited_process_takes_little", || {
+        assert!(each("repeated commands", SAME) <= 256);
     });
 }
 
 #[test]
-fn one_that_is_dead_and_had_arguments_of_its_own_takes_them_too() {
-    alone("one_that_is_dead_and_had_arguments_of_its_own_takes_them_too", || {
-        assert!(each("each with arguments of its own", DIFFERENT) <= 480);
+fn an_exited_process_with_separate_arguments_takes_them_too() {
+    alone("an_exited_process_with_separate_arguments_takes_them_too", || {
+        assert!(each("each with separate arguments", DIFFERENT) <= 480);
     });
 }

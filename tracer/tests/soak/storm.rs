@@ -1,4 +1,4 @@
-//! A storm that never ends, as the bytes that the kernel side would write.
+//! An endless storm, as the bytes that the BPF programs would write.
 
 use std::collections::VecDeque;
 use std::mem::offset_of;
@@ -13,22 +13,22 @@ const MS: u64 = 1_000_000;
 
 const INIT: raw::TaskRef = raw::TaskRef { start_ns: 5 * MS, tgid: 1, tid: 1 };
 
-/// From one birth to the next.
+/// Time from one fork to the next.
 const STEP_NS: u64 = 100_000;
 
-/// Processes that are alive at once.
+/// Number of processes that run at the same time.
 const ALIVE: usize = 64;
 
-/// Children that a parent has before another one takes its place.
+/// Number of children of a parent before another one replaces it.
 const CHILDREN: u64 = 10_000;
 
-/// Where pids begin again (`PID_MAX_LIMIT`, include/linux/threads.h).
+/// The range in which pids wrap around (`PID_MAX_LIMIT`, include/linux/threads.h).
 const PIDS: std::ops::Range<u32> = 300..1 << 22;
 
-/// Digits that are another number in each command.
+/// Digits that are replaced by another number in each command.
 const NUMBER: &[u8] = b"00000000";
 
-/// What the processes run. With a number in it, no two have the same arguments.
+/// Command lines of the processes. With a number in it, no two have the same arguments.
 pub(crate) const SAME: &[&[&str]] = &[&["true"], &["date", "+%s"], &["sh", "-c", "exit 3"]];
 pub(crate) const DIFFERENT: &[&[&str]] = &[&["job", "--number=00000000"]];
 pub(crate) const MIXED: &[&[&str]] = &[
@@ -105,11 +105,11 @@ fn exit() -> Vec<u8> {
     encode(&Record::Exit(Box::new(raw)), &Strings::default())
 }
 
-/// One kind of process: how it execs and ends.
+/// One kind of process: how it execs and exits.
 struct Command {
     exec: Vec<u8>,
     exit: Vec<u8>,
-    /// Where the digits are.
+    /// Positions of the digits.
     numbers: Vec<usize>,
 }
 
@@ -133,7 +133,7 @@ pub(crate) struct Storm {
     made: u64,
     parent: raw::TaskRef,
     alive: VecDeque<(raw::TaskRef, raw::TaskRef, usize)>,
-    /// Births, execs and ends so far.
+    /// Forks, execs and exits so far.
     pub(crate) truth: [u64; 3],
 }
 
@@ -152,20 +152,20 @@ impl Storm {
         }
     }
 
-    /// The birth and exec of one more, and the end of the one that has lived for the longest.
+    /// Makes the fork and exec of one process, and the exit of the oldest one.
     pub(crate) fn step(&mut self, mut take: impl FnMut(&[u8])) {
         if self.made.is_multiple_of(CHILDREN) {
             let old = std::mem::replace(&mut self.parent, INIT);
-            let parent = self.birth(&mut take);
+            let parent = self.add_process(&mut take);
             if old.tgid != 0 {
-                // Its children, all that live, go to init.
+                // Its children, which are all running processes, go to init.
                 self.alive.iter_mut().for_each(|(_, parent, _)| *parent = INIT);
                 self.end(old, INIT, 0, &mut take);
             }
             self.parent = parent;
         }
         let which = (self.made % self.commands.len() as u64) as usize;
-        let process = self.birth(&mut take);
+        let process = self.add_process(&mut take);
         let mut bytes = std::mem::take(&mut self.commands[which].exec);
         let digits = format!("{:08}", self.made % 100_000_000);
         for &at in &self.commands[which].numbers {
@@ -186,7 +186,7 @@ impl Storm {
         }
     }
 
-    fn birth(&mut self, take: &mut impl FnMut(&[u8])) -> raw::TaskRef {
+    fn add_process(&mut self, take: &mut impl FnMut(&[u8])) -> raw::TaskRef {
         self.now_ns += STEP_NS;
         while self.next_pid == self.parent.tgid {
             self.next_pid += 1;

@@ -1,4 +1,4 @@
-//! What an event says of each kind of record, and how long the dead are remembered.
+//! The event for each kind of record, and how long exited processes are kept.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::kit::{IDS, INIT_TASK, MS, Seen, exec, execed, exit, exited, fork, for
 use crate::model::{INIT, Nr, padded};
 
 #[test]
-fn a_fork_inherits_the_image_and_tells_when_and_where() {
+fn a_fork_inherits_the_image_and_reports_when_and_where() {
     let mut seen = Seen::new();
     let father = task(50, 100 * MS);
     seen.apply(forked(fork(father, INIT_TASK)));
@@ -30,7 +30,7 @@ fn a_fork_inherits_the_image_and_tells_when_and_where() {
     assert_eq!(process.image.cwd.as_deref(), Some("/tmp"));
     assert_eq!(process.image.argv.as_ref().map(|argv| argv.iter().collect()), Some(vec!["ls", "-l"]));
     assert_eq!(process.image.comm.as_deref(), Some("worker"), "the name of the thread that forked it");
-    assert_eq!(process.execs, 0, "its own");
+    assert_eq!(process.execs, 0, "its own execs only");
     assert_eq!(process.start_time, Some(Timestamp(1_000_000_000_110_000_000)));
     assert_eq!((process.uid, process.gid, process.euid, process.egid), (Some(1000), Some(100), None, None));
     assert_eq!((process.loginuid, process.sid, process.pgid, process.tty.as_deref()), (None, Some(10), Some(11), None));
@@ -44,7 +44,7 @@ fn a_fork_inherits_the_image_and_tells_when_and_where() {
 }
 
 #[test]
-fn ids_are_told_where_they_say_something() {
+fn ids_are_reported_where_they_are_known() {
     let mut seen = Seen::new();
     let mut raw = fork(task(50, 100 * MS), INIT_TASK);
     raw.ids = raw::Ids { euid: 0, egid: 5, loginuid: 1000, tty: (136 << 20) | 3, ..IDS };
@@ -64,7 +64,7 @@ fn names_that_are_not_utf8_keep_their_bytes() {
 }
 
 #[test]
-fn an_exec_tells_before_and_after() {
+fn an_exec_reports_before_and_after() {
     let mut seen = Seen::new();
     let task = task(50, 100 * MS);
     seen.apply(forked(fork(task, INIT_TASK)));
@@ -78,12 +78,12 @@ fn an_exec_tells_before_and_after() {
     next.interpreter = text("/lib/x");
     (next.raw.argv_bytes, next.raw.argv_captured) = (100, 6);
     let event = seen.apply(execed(next)).remove(0);
-    let told = event.exec().unwrap();
-    assert_eq!((told.previous_exe.as_deref(), told.filename.as_deref()), (Some("/bin/ls"), Some("./ls")));
-    assert_eq!(told.interpreter.as_deref(), Some("/lib/x"));
-    assert_eq!((told.setid, told.previous_euid, told.previous_egid), (true, Some(1000), Some(100)));
-    assert!(told.caps_gained && told.deleted && !told.memfd);
-    assert_eq!((told.exe_capture, told.cwd_capture), (Some(Capture::Cut), Some(Capture::Unreadable)));
+    let reported = event.exec().unwrap();
+    assert_eq!((reported.previous_exe.as_deref(), reported.filename.as_deref()), (Some("/bin/ls"), Some("./ls")));
+    assert_eq!(reported.interpreter.as_deref(), Some("/lib/x"));
+    assert_eq!((reported.setid, reported.previous_euid, reported.previous_egid), (true, Some(1000), Some(100)));
+    assert!(reported.caps_gained && reported.deleted && !reported.memfd);
+    assert_eq!((reported.exe_capture, reported.cwd_capture), (Some(Capture::Cut), Some(Capture::Unreadable)));
     let info = event.argv_info().unwrap();
     assert_eq!((info.argc, info.bytes, info.captured, info.truncated), (2, 100, 6, true));
     assert_eq!(info.reason, Some(Capture::Cut));
@@ -108,8 +108,8 @@ fn a_memfd_is_known_by_its_mount_and_its_name() {
     }
 }
 
-/// What an exit with this status says.
-fn told_exit(status: u32) -> Exit {
+/// Returns what an exit with this status reports.
+fn reported_exit(status: u32) -> Exit {
     let mut seen = Seen::new();
     let raw = raw::Exit { status, ..exit(task(50, 100 * MS), INIT_TASK, 110 * MS) };
     seen.apply(exited(raw)).pop().unwrap().exit().unwrap().clone()
@@ -118,7 +118,7 @@ fn told_exit(status: u32) -> Exit {
 #[test]
 fn a_status_is_taken_apart_as_wait_does() {
     let of = |status| {
-        let exit = told_exit(status);
+        let exit = reported_exit(status);
         (exit.code, exit.signal.as_deref().map(str::to_owned), exit.core)
     };
     assert_eq!(of(0), (Some(0), None, false));
@@ -157,7 +157,7 @@ fn an_exit_stands_alone() {
 fn time_since_the_last_tick_is_counted() {
     let mut seen = Seen::with(TableOptions { page_size: 16_384, ..TableOptions::default() });
     let mut raw = fork(task(50, 100 * MS), INIT_TASK);
-    // Scheduler clock 500 ms ahead, seen exactly here.
+    // The scheduler clock is 500 ms ahead, and was read exactly here.
     raw.header.rq_clock = raw.header.boot_ns + 500 * MS;
     seen.apply(forked(raw));
     let mut raw = exit(raw.child, INIT_TASK, 103 * MS);
@@ -169,7 +169,7 @@ fn time_since_the_last_tick_is_counted() {
     let expected = 2 * MS;
     assert!(
         usage.user_ns.abs_diff(expected) < 1_000,
-        "1 ms to the run queue's last look and 1 ms since: {}",
+        "1 ms to the run queue's last update and 1 ms since: {}",
         usage.user_ns
     );
     assert_eq!(usage.max_rss_bytes, 32_768);
@@ -229,10 +229,10 @@ fn a_signal_raised_again_keeps_its_first_sender() {
     assert_eq!(cause(&[other, itself, itself], 15), (Some(60), false, true));
     assert_eq!(cause(&[kernel, itself], 15), (None, true, true), "a timer, say");
     let handled = raw::Signal { flags: raw::SIGNAL_RAISED_AGAIN, ..other };
-    assert_eq!(cause(&[handled], 15), (Some(60), false, true), "the kernel side kept the first one");
-    assert_eq!(cause(&[itself], 15), (Some(50), false, false), "nobody sent it one before");
-    assert_eq!(cause(&[other, itself, signal(target, 15, 61)], 15), (Some(61), false, false), "the last one counts");
-    assert_eq!(cause(&[signal(target, 2, 60), itself], 15), (Some(50), false, false), "that was another signal");
+    assert_eq!(cause(&[handled], 15), (Some(60), false, true), "the BPF program kept the first one");
+    assert_eq!(cause(&[itself], 15), (Some(50), false, false), "no process sent it one before");
+    assert_eq!(cause(&[other, itself, signal(target, 15, 61)], 15), (Some(61), false, false), "the last sender counts");
+    assert_eq!(cause(&[signal(target, 2, 60), itself], 15), (Some(50), false, false), "a different signal");
 }
 
 #[test]
@@ -244,14 +244,14 @@ fn signals_that_did_not_kill_are_no_cause() {
     seen.apply(Record::Signal(signal(target, 15, 60)));
     assert_eq!(die(&mut seen, exit(target, INIT_TASK, 110 * MS)), None, "it exited");
 
-    // Nor is what was sent to the one that had the pid before.
+    // Nor is a signal that was sent to an earlier process with the same pid.
     let target = task(50, 200 * MS);
     seen.apply(forked(fork(target, INIT_TASK)));
     assert_eq!(die(&mut seen, raw::Exit { status: 15, ..exit(target, INIT_TASK, 210 * MS) }), None);
 }
 
 #[test]
-fn the_kernel_and_the_oom_killer_are_told_apart() {
+fn the_kernel_and_the_oom_killer_are_distinguished() {
     let cause = |flags: u32, sent: Option<raw::Signal>, status: u32| {
         let mut seen = Seen::new();
         let target = task(50, 100 * MS);
@@ -272,7 +272,7 @@ fn the_kernel_and_the_oom_killer_are_told_apart() {
     let oom = raw::Signal { signal: 9, ..by_kernel };
     assert_eq!(cause(raw::EXIT_OOM, Some(oom), 9), Some(Cause { kernel: true, oom: true, ..Cause::default() }));
     assert_eq!(cause(raw::EXIT_OOM, None, 9), Some(Cause { oom: true, ..Cause::default() }));
-    assert_eq!(cause(raw::EXIT_OOM, None, 0), None, "marked, but it exited by itself");
+    assert_eq!(cause(raw::EXIT_OOM, None, 0), None, "marked, but it exited without a signal");
     assert_eq!(cause(0, None, 9), None);
     let kernel = Some(Cause { kernel: true, ..Cause::default() });
     assert_eq!(cause(raw::EXIT_DIRECT, None, 9), kernel, "strict seccomp sends no signal");
@@ -286,14 +286,14 @@ fn the_kernel_and_the_oom_killer_are_told_apart() {
 }
 
 #[test]
-fn a_signal_to_nobody_makes_nobody() {
+fn a_signal_to_an_unknown_process_adds_none() {
     let mut seen = Seen::new();
     assert!(seen.apply(Record::Signal(signal(task(50, 100 * MS), 9, 60))).is_empty());
     assert_eq!(seen.table.len_living(), 0);
 }
 
 #[test]
-fn ancestors_are_told_nearest_first() {
+fn ancestors_are_listed_nearest_first() {
     let (mut seen, mut kernel) = Seen::booted();
     let (a, b) = {
         let a = kernel.fork(INIT);
@@ -329,7 +329,7 @@ fn unknown_records_are_counted() {
 }
 
 #[test]
-fn the_dead_are_kept_within_a_bound() {
+fn exited_processes_are_kept_within_a_bound() {
     let mut seen = Seen::with(TableOptions { max_dead: 100, ..TableOptions::default() });
     let father = task(2000, 50 * MS);
     seen.apply(forked(fork(father, INIT_TASK)));
@@ -365,7 +365,7 @@ fn a_creator_that_is_forgotten_is_still_named() {
 }
 
 #[test]
-fn many_that_had_one_pid_are_kept_apart_and_forgotten_one_by_one() {
+fn processes_that_had_one_pid_are_kept_apart_and_forgotten_one_by_one() {
     let mut seen = Seen::with(TableOptions { max_dead: 64, ..TableOptions::default() });
     for n in 0..200u64 {
         let task = task(50, (100 + n * 10) * MS);
@@ -385,7 +385,7 @@ fn many_that_had_one_pid_are_kept_apart_and_forgotten_one_by_one() {
 fn a_process_has_one_start_time() {
     let (mut seen, mut kernel) = Seen::booted();
     let start = |event: &Event| event.process.as_ref().and_then(|process| process.start_time);
-    // Found in `/proc`, which knows the tick; records know the nanosecond.
+    // Found in `/proc`, which has the tick; records have the nanosecond.
     let old = kernel.fork(INIT);
     kernel.ring.clear();
     seen.table.seed(vec![kernel.seed_of(old)], &mut seen.events);
@@ -419,7 +419,7 @@ fn a_process_that_changed_its_name_and_user_is_known_by_both_when_it_forks() {
     (raw.comm, raw.ids.uid, raw.ids.euid) = (padded("renamed"), 65534, 65534);
     seen.apply(forked(raw));
     assert_eq!(known(&seen), (Some("renamed".into()), Some(65534), None));
-    // A thread that is not the leader has a name of its own, and may have a user of its own.
+    // A thread that is not the leader has a separate name, and may have a separate user.
     let mut raw = fork(task(52, 120 * MS), raw::TaskRef { tid: 53, ..server });
     (raw.comm, raw.ids.uid) = (padded("a-thread"), 1000);
     let child = seen.apply(forked(raw)).remove(0).process.unwrap();
@@ -428,7 +428,7 @@ fn a_process_that_changed_its_name_and_user_is_known_by_both_when_it_forks() {
 }
 
 #[test]
-fn what_proc_shows_of_a_living_process_is_reported_if_it_is_new() {
+fn what_proc_shows_of_a_running_process_is_reported_if_it_is_new() {
     let (mut seen, mut kernel) = Seen::booted();
     let server = kernel.fork(INIT);
     kernel.exec(server);
@@ -444,7 +444,7 @@ fn what_proc_shows_of_a_living_process_is_reported_if_it_is_new() {
         seen.table.refresh(seed.clone(), &mut seen.events);
         std::mem::take(&mut seen.events)
     };
-    assert!(refresh(&mut seen, &seed).is_empty(), "that is known");
+    assert!(refresh(&mut seen, &seed).is_empty(), "that is known already");
 
     seed.process.uid = Some(65534);
     seed.process.image_mut().set_comm(Text::new(b"renamed"));
@@ -454,7 +454,7 @@ fn what_proc_shows_of_a_living_process_is_reported_if_it_is_new() {
     assert!(refresh(&mut seen, &stale).is_empty(), "it has exec'd since that was read");
     let mut ending = seed.clone();
     ending.exiting = true;
-    assert!(refresh(&mut seen, &ending).is_empty(), "its exit says how it ended");
+    assert!(refresh(&mut seen, &ending).is_empty(), "its exit reports how it ended");
 
     let events = refresh(&mut seen, &seed);
     let process = events[0].process.as_ref().unwrap();

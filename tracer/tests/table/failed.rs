@@ -8,7 +8,7 @@ use tracer_common::record as raw;
 use crate::kit::{INIT_TASK, MS, Seen, exec, exec_failed, execed, exit, exited, fork, forked, kinds, task};
 
 #[test]
-fn a_failed_exec_tells_what_was_asked_for_and_changes_nothing() {
+fn a_failed_exec_reports_the_request_and_changes_nothing() {
     let mut seen = Seen::new();
     let shell = task(50, 100 * MS);
     seen.apply(forked(fork(shell, INIT_TASK)));
@@ -16,11 +16,7 @@ fn a_failed_exec_tells_what_was_asked_for_and_changes_nothing() {
     let events = seen.apply(Record::ExecFailed(exec_failed(shell, INIT_TASK, 102 * MS).into()));
     assert_eq!(kinds(&events), [Kind::ExecFailed]);
     let (process, failed) = (events[0].process.as_ref().unwrap(), events[0].exec_failed().unwrap());
-    assert_eq!(
-        (process.pid, process.execs, process.image.exe.as_deref()),
-        (50, 1, Some("/bin/ls")),
-        "it is what it was"
-    );
+    assert_eq!((process.pid, process.execs, process.image.exe.as_deref()), (50, 1, Some("/bin/ls")), "it is unchanged");
     assert_eq!((failed.errno.as_str(), failed.code, failed.filename.as_deref()), ("ENOENT", 2, Some("/bin/nothing")));
     assert_eq!(failed.argv, Some(["nothing", "-x"].iter().collect()));
     assert_eq!((failed.dirfd, failed.from_tid, failed.attempts), (None, None, None));
@@ -30,7 +26,7 @@ fn a_failed_exec_tells_what_was_asked_for_and_changes_nothing() {
 }
 
 #[test]
-fn what_is_not_plain_about_it_is_told() {
+fn its_unusual_values_are_reported() {
     let mut seen = Seen::new();
     let shell = task(50, 100 * MS);
     seen.apply(forked(fork(shell, INIT_TASK)));
@@ -49,7 +45,7 @@ fn what_is_not_plain_about_it_is_told() {
 }
 
 #[test]
-fn one_who_is_not_known_becomes_known() {
+fn an_unknown_process_becomes_known() {
     let mut seen = Seen::new();
     let father = task(40, 90 * MS);
     seen.apply(forked(fork(father, INIT_TASK)));
@@ -57,11 +53,11 @@ fn one_who_is_not_known_becomes_known() {
     assert_eq!(kinds(&events), [Kind::Process, Kind::ExecFailed]);
     let process = events[1].process.as_ref().unwrap();
     assert!(process.inferred && process.ppid == Some(40) && process.uid == Some(1000), "{process:?}");
-    assert!(process.sid.is_none() && process.loginuid.is_none(), "nobody told");
+    assert!(process.sid.is_none() && process.loginuid.is_none(), "not reported");
 }
 
 #[test]
-fn the_dead_fail_no_more() {
+fn an_exited_process_has_no_failed_exec() {
     let mut seen = Seen::new();
     let shell = task(50, 100 * MS);
     seen.apply(forked(fork(shell, INIT_TASK)));

@@ -1,4 +1,4 @@
-//! The process table against a model of the kernel, in random histories.
+//! Compares the process table with a model of the kernel, in random histories.
 
 use proptest::prelude::*;
 use tracer::event::id::ProcessId;
@@ -6,7 +6,7 @@ use tracer::event::{Event, Kind, Source};
 use tracer::table::{ProcessRef, Table, TableOptions};
 
 use crate::model::deeds::{Deed, deeds, pick};
-use crate::model::{Home, INIT, KTHREADD, Kernel, Move, Nr, State};
+use crate::model::{Home, INIT, KTHREADD, Kernel, Move, Nr, ProcState};
 
 /// A kernel and a table that follows it.
 struct Watched {
@@ -26,7 +26,7 @@ impl Watched {
         Self { kernel, table, events }
     }
 
-    /// The events that all records since the last time make.
+    /// Returns the events of all records since the last call.
     fn follow(&mut self) -> Vec<Event> {
         for record in self.kernel.ring.drain(..) {
             self.table.apply(record, &mut self.events);
@@ -40,13 +40,13 @@ impl Watched {
 
     fn at(&self, nr: Nr) -> ProcessRef<'_> {
         let proc = &self.kernel.procs[nr];
-        let found = self.table.by_pid(proc.pid).expect("a living process is in the table");
+        let found = self.table.by_pid(proc.pid).expect("a running process is in the table");
         let tick = |ns: u64| ns / 10_000_000;
-        assert_eq!(tick(found.start_ns()), tick(proc.start_ns), "pid {} is someone else's", proc.pid);
+        assert_eq!(tick(found.start_ns()), tick(proc.start_ns), "pid {} belongs to another process", proc.pid);
         found
     }
 
-    /// The table is what the kernel is, when nothing is under way.
+    /// Asserts that the table equals the kernel while no step is in progress.
     fn check(&self) {
         let alive = self.kernel.alive();
         for &nr in &alive {
@@ -73,7 +73,7 @@ impl Watched {
                 .kernel
                 .children(nr)
                 .into_iter()
-                .filter(|&child| self.kernel.procs[child].state == State::Alive)
+                .filter(|&child| self.kernel.procs[child].state == ProcState::Alive)
                 .map(|child| self.kernel.procs[child].start_ns)
                 .collect();
             children.sort_unstable();
@@ -90,9 +90,9 @@ impl Watched {
     }
 }
 
-/// What the table has to say of what just happened, in few words.
+/// A short form of the events.
 #[derive(Debug, PartialEq, Eq)]
-enum Said {
+enum Reported {
     Fork { id: ProcessId, parent: Option<ProcessId>, creator: Option<ProcessId> },
     Exec { id: ProcessId, execs: u32, from_tid: Option<u32>, previous: Option<String> },
     Exit { id: ProcessId, code: Option<u8>, signal: Option<String>, exe: Option<String>, duration_ns: u64 },
@@ -100,52 +100,52 @@ enum Said {
     Other(Kind),
 }
 
-fn said(event: &Event) -> Said {
-    let process = event.process.as_ref().expect("it is about a process");
+fn reported(event: &Event) -> Reported {
+    let process = event.process.as_ref().expect("it has a process");
     assert_eq!(process.source, if process.pid < 3 { Source::Procfs } else { Source::Kernel });
     let id = process.id;
     match event.kind() {
-        Kind::Fork => Said::Fork { id, parent: process.parent_id, creator: process.creator_id },
+        Kind::Fork => Reported::Fork { id, parent: process.parent_id, creator: process.creator_id },
         Kind::Exec => {
-            let exec = event.exec().expect("it tells of an exec");
+            let exec = event.exec().expect("it has an exec");
             let previous = exec.previous_exe.as_deref().map(str::to_owned);
-            Said::Exec { id, execs: process.execs, from_tid: exec.from_tid, previous }
+            Reported::Exec { id, execs: process.execs, from_tid: exec.from_tid, previous }
         }
         Kind::Exit => {
-            let exit = event.exit().expect("it tells of an exit");
+            let exit = event.exit().expect("it has an exit");
             let signal = exit.signal.as_deref().map(str::to_owned);
             let exe = process.image.exe.as_deref().map(str::to_owned);
-            Said::Exit { id, code: exit.code, signal, exe, duration_ns: exit.duration_ns.unwrap_or_default() }
+            Reported::Exit { id, code: exit.code, signal, exe, duration_ns: exit.duration_ns.unwrap_or_default() }
         }
         Kind::Reparent => {
-            let to = event.reparent().expect("it tells of a reparenting");
+            let to = event.reparent().expect("it has a reparent");
             assert_eq!(process.parent_id, to.to_id);
             assert_eq!(event.ancestors.as_ref().and_then(|line| line.first()).map(|parent| parent.id), to.to_id);
             let reason = format!("{:?}", to.reason);
-            Said::Reparent { id, from: to.from_id, to: to.to_id, to_pid: to.to_pid, reason }
+            Reported::Reparent { id, from: to.from_id, to: to.to_id, to_pid: to.to_pid, reason }
         }
-        kind => Said::Other(kind),
+        kind => Reported::Other(kind),
     }
 }
 
 impl Watched {
-    fn expect_moves(&mut self) -> Vec<Said> {
+    fn expect_moves(&mut self) -> Vec<Reported> {
         let moves = std::mem::take(&mut self.kernel.moves);
-        let said = |Move { child, from, to, reason }| Said::Reparent {
+        let reported = |Move { child, from, to, reason }| Reported::Reparent {
             id: self.id(child),
             from: self.id(from),
             to: Some(self.id(to)),
             to_pid: self.kernel.procs[to].pid,
             reason: format!("{reason:?}"),
         };
-        moves.into_iter().map(said).collect()
+        moves.into_iter().map(reported).collect()
     }
 
-    /// A deed in one go, and what should be said of it.
-    fn whole_deed(&mut self, (what, who, how, time): Deed) {
+    /// Does a complete deed and checks its events.
+    fn whole_deed(&mut self, (what, which, how, time): Deed) {
         let kernel = &mut self.kernel;
         kernel.pass(u64::from(time) * 100 + 1);
-        let Some(nr) = pick(&kernel.alive(), who) else { return };
+        let Some(nr) = pick(&kernel.alive(), which) else { return };
         let killable = nr != INIT && nr != KTHREADD;
         let mut expected = Vec::new();
         match what % 16 {
@@ -153,7 +153,7 @@ impl Watched {
                 let home = match how % 16 {
                     0 => Home::New,
                     1..=3 => {
-                        // setns goes inwards only.
+                        // setns only goes inwards.
                         let own = kernel.procs[nr].space;
                         let inner: Vec<Nr> =
                             (0..kernel.spaces.len()).filter(|&at| kernel.spaces[at].outer == Some(own)).collect();
@@ -166,7 +166,7 @@ impl Watched {
                 let parent = kernel.procs[child].parent;
                 let creator = (parent != Some(nr)).then(|| kernel.id(nr));
                 let parent = parent.map(|parent| kernel.id(parent));
-                expected.push(Said::Fork { id: kernel.id(child), parent, creator });
+                expected.push(Reported::Fork { id: kernel.id(child), parent, creator });
             }
             7 | 8 => {
                 let threads = kernel.procs[nr].threads.clone();
@@ -175,7 +175,7 @@ impl Watched {
                 kernel.exec_begin(nr, usize::from(how));
                 kernel.submit(nr);
                 let (pid, execs) = (kernel.procs[nr].pid, kernel.procs[nr].execs);
-                expected.push(Said::Exec {
+                expected.push(Reported::Exec {
                     id: kernel.id(nr),
                     execs,
                     from_tid: Some(tid).filter(|&tid| tid != pid),
@@ -185,24 +185,26 @@ impl Watched {
             9 => {
                 kernel.set_subreaper(nr, how % 4 != 0);
             }
-            10 => expected.extend(kernel.thread_start(nr).then_some(Said::Other(Kind::ThreadStart))),
-            11 => expected.extend(kernel.thread_exit(nr, usize::from(how)).then_some(Said::Other(Kind::ThreadExit))),
+            10 => expected.extend(kernel.thread_start(nr).then_some(Reported::Other(Kind::ThreadStart))),
+            11 => {
+                expected.extend(kernel.thread_exit(nr, usize::from(how)).then_some(Reported::Other(Kind::ThreadExit)))
+            }
             _ if killable => {
                 let first = kernel.procs.len();
                 kernel.exit(nr, if how % 3 == 0 { 9 } else { u32::from(how % 256) << 8 });
                 assert_eq!(first, kernel.procs.len());
-                // One or, if a namespace dies with it, many exits, each followed by its moves: compared by sort.
-                let events: Vec<Said> = self.follow().iter().map(said).collect();
-                let (moves, exits): (Vec<Said>, Vec<Said>) =
-                    events.into_iter().partition(|said| matches!(said, Said::Reparent { .. }));
+                // One exit, or many if a namespace dies with it, each followed by its moves: compared by kind.
+                let events: Vec<Reported> = self.follow().iter().map(reported).collect();
+                let (moves, exits): (Vec<Reported>, Vec<Reported>) =
+                    events.into_iter().partition(|reported| matches!(reported, Reported::Reparent { .. }));
                 assert_eq!(moves, self.expect_moves());
                 for exit in exits {
-                    let Said::Exit { id, code, signal, exe, duration_ns } = exit else { panic!("{exit:?}") };
+                    let Reported::Exit { id, code, signal, exe, duration_ns } = exit else { panic!("{exit:?}") };
                     let is = |proc: &&crate::model::Proc| {
                         ProcessId::from_ns(proc.start_ns, proc.pid) == id && proc.exe == exe && proc.status.is_some()
                     };
-                    let ended = self.kernel.procs.iter().rev().find(is).expect("it has ended");
-                    let status = ended.status.expect("it has ended");
+                    let ended = self.kernel.procs.iter().rev().find(is).expect("it has exited");
+                    let status = ended.status.expect("it has exited");
                     assert_eq!(code, (status & 0x7f == 0).then_some((status >> 8) as u8));
                     assert_eq!(signal.as_deref(), (status & 0x7f != 0).then_some("SIGKILL"));
                     assert!(duration_ns <= self.kernel.now - ended.start_ns);
@@ -211,7 +213,7 @@ impl Watched {
             }
             _ => {}
         }
-        let events: Vec<Said> = self.follow().iter().map(said).collect();
+        let events: Vec<Reported> = self.follow().iter().map(reported).collect();
         expected.extend(self.expect_moves());
         assert_eq!(events, expected);
     }

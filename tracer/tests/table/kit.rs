@@ -12,7 +12,7 @@ use crate::model::{INIT, KTHREADD, Kernel, padded};
 
 pub(crate) const MS: u64 = 1_000_000;
 
-/// A table that has seen nothing yet, and what it says.
+/// A table that starts empty, and its events.
 pub(crate) struct Seen {
     pub(crate) table: Table,
     pub(crate) events: Vec<Event>,
@@ -27,12 +27,12 @@ impl Seen {
         Self { table: Table::new(options), events: Vec::new() }
     }
 
-    /// A table that has found init and kthreadd, and a kernel in which there is nobody else.
+    /// Returns a table that has found init and kthreadd, and a kernel with only these two.
     pub(crate) fn booted() -> (Self, Kernel) {
         Self::booted_with(1000)
     }
 
-    /// The same, with so many pids.
+    /// Likewise, with a given number of pids.
     pub(crate) fn booted_with(pid_max: u32) -> (Self, Kernel) {
         let kernel = Kernel::boot(pid_max);
         let mut seen = Self::with(TableOptions { ancestors: true, ..TableOptions::default() });
@@ -52,7 +52,7 @@ impl Seen {
     }
 
     pub(crate) fn parent(&self, pid: u32) -> Option<u32> {
-        self.table.by_pid(pid).expect("it lives").ppid()
+        self.table.by_pid(pid).expect("it runs").ppid()
     }
 }
 
@@ -60,7 +60,7 @@ pub(crate) fn kinds(events: &[Event]) -> Vec<Kind> {
     events.iter().map(tracer::event::Event::kind).collect()
 }
 
-/// Pid, old and new parent's pid, and reason of each reparenting.
+/// Returns pid, old and new parent's pid, and reason of each reparenting.
 pub(crate) fn moves(events: &[Event]) -> Vec<(u32, u32, u32, ReparentReason)> {
     let of = |event: &Event| {
         let to = event.reparent()?;
@@ -114,7 +114,7 @@ pub(crate) fn text(text: &str) -> Option<Text> {
     Some(Text::new(text.as_bytes()))
 }
 
-/// The same with other arguments.
+/// Returns the same exec with other arguments.
 pub(crate) fn with_argv(mut exec: Exec, argv: &[u8]) -> Exec {
     Arc::make_mut(&mut exec.image).set_argv(Argv::new(argv));
     exec
@@ -165,12 +165,12 @@ pub(crate) fn execed(exec: Exec) -> Record {
     Record::Exec(Box::new(exec))
 }
 
-/// A dead process that was waited for.
+/// Returns the record of a zombie that was reaped.
 pub(crate) fn reaped(task: raw::TaskRef, parent: raw::TaskRef, boot_ns: u64) -> Record {
     Record::Reap(raw::Reap { header: header(raw::KIND_REAP, boot_ns), task, parent })
 }
 
-/// A failed exec of `/bin/nothing -x`.
+/// Returns a failed exec of `/bin/nothing -x`.
 pub(crate) fn exec_failed(task: raw::TaskRef, parent: raw::TaskRef, boot_ns: u64) -> ExecFailed {
     ExecFailed {
         raw: raw::ExecFailed {

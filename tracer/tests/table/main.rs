@@ -1,4 +1,4 @@
-//! The process table: case by case, against a model of the kernel, and against whatever comes.
+//! The process table: case by case, compared with a model of the kernel, and with arbitrary input.
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test")]
 
 mod cgroups;
@@ -7,13 +7,13 @@ mod events;
 mod failed;
 mod history;
 mod kit;
+mod late_matches;
 mod loss;
 mod memory;
 mod model;
 mod origins;
 mod random;
 mod start;
-mod strangers;
 mod tree;
 mod trust;
 mod unseen;

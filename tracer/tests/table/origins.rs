@@ -1,4 +1,4 @@
-//! How a process came into its container: as its first, by the runtime's `exec`, or from outside.
+//! How a process entered its container: as its first process, by the runtime's `exec`, or from outside.
 
 use std::sync::Arc;
 use tracer::event::id::ProcessId;
@@ -24,31 +24,31 @@ pub(crate) const FIRST: raw::TaskRef = raw::TaskRef { start_ns: 200 * MS, tgid: 
 const OUTSIDE: u64 = 77;
 pub(crate) const INSIDE: u64 = 900;
 
-/// Where a process is.
+/// The cgroup and namespaces of a process.
 #[derive(Clone, Copy)]
-pub(crate) struct Place {
+pub(crate) struct Location {
     pub(crate) cgroup: u64,
     pub(crate) mnt_ns: u32,
     /// Number of the pid namespace, and its pid there.
     pub(crate) inside: Option<(u32, u32)>,
 }
 
-pub(crate) const ON_HOST: Place = Place { cgroup: OUTSIDE, mnt_ns: HOST, inside: None };
-pub(crate) const IN_CONTAINER: Place = Place { cgroup: INSIDE, mnt_ns: MOUNTS, inside: Some((PIDS, 9)) };
+pub(crate) const ON_HOST: Location = Location { cgroup: OUTSIDE, mnt_ns: HOST, inside: None };
+pub(crate) const IN_CONTAINER: Location = Location { cgroup: INSIDE, mnt_ns: MOUNTS, inside: Some((PIDS, 9)) };
 
-impl Place {
+impl Location {
     fn ids(self) -> raw::Ids {
         let pid_ns = self.inside.map_or(0, |(number, _)| number);
-        // Of root's processes.
+        // A process of root.
         raw::Ids { uid: 0, euid: 0, cgroup: self.cgroup, mnt_ns: self.mnt_ns, pid_ns, ..IDS }
     }
 
-    pub(crate) fn born(self, child: raw::TaskRef, creator: raw::TaskRef) -> Record {
+    pub(crate) fn forks(self, child: raw::TaskRef, creator: raw::TaskRef) -> Record {
         let raw = raw::Fork { ids: self.ids(), ns_level: self.inside.is_some().into(), ..fork(child, creator) };
         Record::Fork(Fork { raw, ns_pids: self.inside.map(|(_, pid)| [child.tgid, pid].into()) })
     }
 
-    /// It execs; of pid namespaces the record says nothing.
+    /// Returns its exec. The record has no pid namespace.
     pub(crate) fn runs(self, task: raw::TaskRef, argv: &str, boot_ns: u64) -> Record {
         let mut plain = exec(task, INIT, boot_ns);
         plain.image = image_of(argv);
@@ -57,12 +57,12 @@ impl Place {
         execed(with_argv(Exec { raw, ..plain }, &argv))
     }
 
-    /// It ends; of namespaces the record says nothing.
+    /// Returns its exit. The record has no namespaces.
     pub(crate) fn ends(self, task: raw::TaskRef, boot_ns: u64) -> Record {
         exited(raw::Exit { ids: raw::Ids { mnt_ns: 0, pid_ns: 0, ..self.ids() }, ..exit(task, INIT, boot_ns) })
     }
 
-    /// It is there when tracing begins.
+    /// Returns its entry in the snapshot.
     pub(crate) fn found(self, task: raw::TaskRef, parent: raw::TaskRef, argv: &str) -> Seed {
         let mut process = Process::new(ProcessId::from_ns(task.start_ns, task.tgid), Source::Procfs);
         process.image_mut().argv = Some(argv.split(' ').collect());
@@ -87,7 +87,7 @@ impl Place {
     }
 }
 
-/// The program that a command line names.
+/// Returns the program that a command line names.
 pub(crate) fn image_of(argv: &str) -> Arc<Image> {
     let program = argv.split(' ').next().unwrap_or_default();
     let exe = if program.starts_with('/') { program.to_owned() } else { format!("/usr/bin/{program}") };
@@ -128,20 +128,20 @@ impl World {
         Self::with_container_and(TableOptions::default())
     }
 
-    /// The same in a table of one's own.
+    /// Likewise, in a table with these options.
     pub(crate) fn with_container_and(options: TableOptions) -> Self {
         let mut world = Self::with(options);
         let [stage, hook] = [task(51, 150 * MS), task(61, 210 * MS)];
-        let first = Place { inside: Some((PIDS, 1)), ..IN_CONTAINER };
+        let first = Location { inside: Some((PIDS, 1)), ..IN_CONTAINER };
         world.apply([
-            ON_HOST.born(RUNC, SHELL),
+            ON_HOST.forks(RUNC, SHELL),
             ON_HOST.runs(RUNC, "runc run web", 110 * MS),
             cgroup(raw::CGROUP_MADE, INSIDE, "/web", RUNC, 120 * MS),
-            ON_HOST.born(stage, RUNC),
+            ON_HOST.forks(stage, RUNC),
             ON_HOST.runs(stage, "runc init", 155 * MS),
             cgroup(raw::CGROUP_JOINED, INSIDE, "/web", stage, 160 * MS),
-            first.born(FIRST, stage),
-            Place { inside: Some((PIDS, 2)), ..IN_CONTAINER }.born(hook, FIRST),
+            first.forks(FIRST, stage),
+            Location { inside: Some((PIDS, 2)), ..IN_CONTAINER }.forks(hook, FIRST),
             IN_CONTAINER.runs(hook, "nvidia-hook", 215 * MS),
             IN_CONTAINER.ends(hook, 216 * MS),
             IN_CONTAINER.runs(FIRST, "sleep 300", 220 * MS),
@@ -149,7 +149,7 @@ impl World {
         world
     }
 
-    /// Container and origin on each line of a process, but for changes of its parent.
+    /// Returns container and origin on each line of a process, except for changes of its parent.
     pub(crate) fn lines(&self, pid: u32) -> Vec<(Kind, Option<&str>, Option<Origin>)> {
         let own = |event: &&Event| event.container().is_none() && event.kind() != Kind::Reparent;
         let of = self.events.iter().filter(own).filter_map(|event| {
@@ -159,7 +159,7 @@ impl World {
         of.collect()
     }
 
-    fn told(&self, kind: Kind) -> Vec<u32> {
+    fn pids_of(&self, kind: Kind) -> Vec<u32> {
         let of = self.events.iter().filter(|event| event.kind() == kind);
         of.map(|event| event.process.as_ref().map_or(0, |process| process.pid)).collect()
     }
@@ -173,23 +173,23 @@ fn the_first_process_is_the_entrypoint_and_its_hooks_are_not() {
     let world = World::with_container();
     let entrypoint = Some(Origin::Entrypoint);
     assert_eq!(world.lines(60), [(Kind::Fork, WEB, entrypoint), (Kind::Exec, WEB, entrypoint)]);
-    assert_eq!(world.lines(51).last(), Some(&(Kind::Exec, None, None)), "before it was put there");
-    assert_eq!(world.told(Kind::ContainerStart), [60]);
+    assert_eq!(world.lines(51).last(), Some(&(Kind::Exec, None, None)), "before it was moved there");
+    assert_eq!(world.pids_of(Kind::ContainerStart), [60]);
 }
 
-/// `nsenter -t PID -a sh`: it joins, and its child is born there.
+/// `nsenter -t PID -a sh`: it joins, and its child forks there.
 #[test]
-fn who_is_born_into_a_containers_pid_namespace_came_from_outside() {
+fn a_fork_into_a_containers_pid_namespace_comes_from_outside() {
     for mnt_ns in [MOUNTS, HOST] {
         let mut world = World::with_container();
         let [nsenter, child, grandchild] = [task(70, 300 * MS), task(71, 310 * MS), task(72, 320 * MS)];
-        let place = Place { cgroup: OUTSIDE, mnt_ns, inside: Some((PIDS, 12)) };
+        let place = Location { cgroup: OUTSIDE, mnt_ns, inside: Some((PIDS, 12)) };
         world.apply([
-            ON_HOST.born(nsenter, SHELL),
+            ON_HOST.forks(nsenter, SHELL),
             ON_HOST.runs(nsenter, "nsenter -t 60 -a sh", 305 * MS),
-            place.born(child, nsenter),
+            place.forks(child, nsenter),
             place.runs(child, "sh", 315 * MS),
-            place.born(grandchild, child),
+            place.forks(grandchild, child),
             place.ends(grandchild, 330 * MS),
             place.ends(child, 331 * MS),
             ON_HOST.ends(nsenter, 332 * MS),
@@ -199,25 +199,25 @@ fn who_is_born_into_a_containers_pid_namespace_came_from_outside() {
             let wanted: Vec<_> = kinds.iter().map(|kind| (*kind, WEB, HOST_ORIGIN)).collect();
             assert_eq!(world.lines(pid), wanted, "mount namespace {mnt_ns}");
         }
-        assert!(world.told(Kind::ContainerExec).is_empty());
+        assert!(world.pids_of(Kind::ContainerExec).is_empty());
         let process = world.events.iter().rev().find_map(|event| event.process.as_ref().filter(|p| p.pid == 71));
-        assert_eq!(process.unwrap().cgroup.as_deref(), Some("/user"), "where the kernel has it");
+        assert_eq!(process.unwrap().cgroup.as_deref(), Some("/user"), "as the kernel reports it");
     }
 }
 
-/// `nsenter -t PID -m sh`: no new process, so its exec is the first that shows it; and it can go again.
+/// `nsenter -t PID -m sh`: no new process, so its exec is the first event there. It can also leave again.
 #[test]
-fn who_execs_in_a_containers_mount_namespace_came_from_outside() {
+fn an_exec_in_a_containers_mount_namespace_comes_from_outside() {
     let mut world = World::with_container();
     let nsenter = task(70, 300 * MS);
-    let joined = Place { mnt_ns: MOUNTS, ..ON_HOST };
+    let joined = Location { mnt_ns: MOUNTS, ..ON_HOST };
     world.apply([
-        ON_HOST.born(nsenter, SHELL),
+        ON_HOST.forks(nsenter, SHELL),
         ON_HOST.runs(nsenter, "nsenter -t 60 -m sh", 305 * MS),
         joined.runs(nsenter, "sh", 310 * MS),
-        joined.born(task(71, 320 * MS), nsenter),
+        joined.forks(task(71, 320 * MS), nsenter),
         ON_HOST.runs(nsenter, "nsenter -t 1 -m sh", 330 * MS),
-        ON_HOST.born(task(72, 340 * MS), nsenter),
+        ON_HOST.forks(task(72, 340 * MS), nsenter),
         ON_HOST.ends(nsenter, 350 * MS),
     ]);
     let lines: Vec<_> = world.lines(70).into_iter().map(|(_, container, origin)| (container, origin)).collect();
@@ -228,13 +228,13 @@ fn who_execs_in_a_containers_mount_namespace_came_from_outside() {
 }
 
 #[test]
-fn who_is_put_into_the_cgroup_from_outside_came_from_outside() {
+fn a_process_moved_to_the_cgroup_from_outside_comes_from_outside() {
     let mut world = World::with_container();
     let moved = task(70, 300 * MS);
     world.apply([
-        ON_HOST.born(moved, SHELL),
+        ON_HOST.forks(moved, SHELL),
         cgroup(raw::CGROUP_JOINED, INSIDE, "/web", moved, 310 * MS),
-        Place { cgroup: INSIDE, ..ON_HOST }.runs(moved, "sh", 320 * MS),
+        Location { cgroup: INSIDE, ..ON_HOST }.runs(moved, "sh", 320 * MS),
         cgroup(raw::CGROUP_JOINED, OUTSIDE, "/user", moved, 330 * MS),
         ON_HOST.ends(moved, 340 * MS),
     ]);
@@ -242,68 +242,68 @@ fn who_is_put_into_the_cgroup_from_outside_came_from_outside() {
     assert_eq!(world.lines(70), wanted);
 }
 
-/// LXC puts the first process into the cgroup after its birth.
+/// LXC moves the first process into the cgroup after its fork.
 #[test]
-fn the_first_process_may_be_put_into_the_cgroup_later() {
+fn the_first_process_may_enter_the_cgroup_later() {
     let mut world = World::new();
     let [engine, first] = [task(50, 100 * MS), task(60, 200 * MS)];
     world.apply([
-        ON_HOST.born(engine, SHELL),
+        ON_HOST.forks(engine, SHELL),
         ON_HOST.runs(engine, "lxc-start -n web", 110 * MS),
         cgroup(raw::CGROUP_MADE, INSIDE, "/lxc.payload.web", engine, 120 * MS),
-        Place { cgroup: OUTSIDE, inside: Some((PIDS, 1)), ..IN_CONTAINER }.born(first, engine),
+        Location { cgroup: OUTSIDE, inside: Some((PIDS, 1)), ..IN_CONTAINER }.forks(first, engine),
         cgroup(raw::CGROUP_JOINED, INSIDE, "/lxc.payload.web", first, 210 * MS),
         IN_CONTAINER.runs(first, "/sbin/init", 220 * MS),
     ]);
     assert_eq!(world.lines(60), [(Kind::Fork, None, None), (Kind::Exec, WEB, Some(Origin::Entrypoint))]);
-    assert_eq!(world.told(Kind::ContainerStart), [60]);
+    assert_eq!(world.pids_of(Kind::ContainerStart), [60]);
 }
 
-/// `docker run --pid=host`: nobody is pid 1, and the host's pid namespace is nobody's.
+/// `docker run --pid=host`: no process is pid 1, and the host's pid namespace belongs to no container.
 #[test]
 fn a_container_in_the_hosts_pid_namespace_has_a_first_process_and_exec_too() {
     let mut world = World::new();
-    let inside = Place { inside: None, ..IN_CONTAINER };
+    let inside = Location { inside: None, ..IN_CONTAINER };
     let [stage, first] = [task(51, 150 * MS), FIRST];
     world.apply([
-        ON_HOST.born(RUNC, SHELL),
+        ON_HOST.forks(RUNC, SHELL),
         ON_HOST.runs(RUNC, "runc run web", 110 * MS),
         cgroup(raw::CGROUP_MADE, INSIDE, "/web", RUNC, 120 * MS),
-        ON_HOST.born(stage, RUNC),
+        ON_HOST.forks(stage, RUNC),
         ON_HOST.runs(stage, "runc init", 155 * MS),
         cgroup(raw::CGROUP_JOINED, INSIDE, "/web", stage, 160 * MS),
-        inside.born(first, stage),
+        inside.forks(first, stage),
         inside.runs(first, "sleep 300", 220 * MS),
-        inside.born(task(62, 230 * MS), first),
-        ON_HOST.born(task(80, 300 * MS), SHELL),
+        inside.forks(task(62, 230 * MS), first),
+        ON_HOST.forks(task(80, 300 * MS), SHELL),
         ON_HOST.runs(task(80, 300 * MS), "runc exec web sh", 310 * MS),
-        ON_HOST.born(task(81, 320 * MS), task(80, 300 * MS)),
+        ON_HOST.forks(task(81, 320 * MS), task(80, 300 * MS)),
         ON_HOST.runs(task(81, 320 * MS), "runc init", 325 * MS),
         cgroup(raw::CGROUP_JOINED, INSIDE, "/web", task(81, 320 * MS), 330 * MS),
-        inside.born(task(82, 340 * MS), task(81, 320 * MS)),
+        inside.forks(task(82, 340 * MS), task(81, 320 * MS)),
         inside.runs(task(82, 340 * MS), "sh", 350 * MS),
         inside.ends(first, 400 * MS),
         inside.ends(task(82, 340 * MS), 401 * MS),
         cgroup(raw::CGROUP_REMOVED, INSIDE, "/web", RUNC, 500 * MS),
     ]);
-    assert_eq!(world.told(Kind::ContainerStart), [60]);
-    assert_eq!(world.told(Kind::ContainerExec), [82]);
-    assert_eq!(world.told(Kind::ContainerExit).len(), 1);
+    assert_eq!(world.pids_of(Kind::ContainerStart), [60]);
+    assert_eq!(world.pids_of(Kind::ContainerExec), [82]);
+    assert_eq!(world.pids_of(Kind::ContainerExit).len(), 1);
     assert_eq!(world.lines(62)[0].2, Some(Origin::Entrypoint));
     assert_eq!(world.lines(82).last().unwrap().2, Some(Origin::Exec));
 }
 
-/// The number of a namespace that is gone is soon another's.
+/// The number of a removed namespace is soon used again.
 #[test]
 fn namespaces_are_a_containers_only_while_its_first_process_lives() {
     let mut world = World::with_container();
     let [before, after] = [task(70, 300 * MS), task(71, 400 * MS)];
-    let joined = Place { mnt_ns: MOUNTS, ..ON_HOST };
+    let joined = Location { mnt_ns: MOUNTS, ..ON_HOST };
     world.apply([
-        ON_HOST.born(before, SHELL),
+        ON_HOST.forks(before, SHELL),
         joined.runs(before, "sh", 310 * MS),
         IN_CONTAINER.ends(FIRST, 390 * MS),
-        ON_HOST.born(after, SHELL),
+        ON_HOST.forks(after, SHELL),
         joined.runs(after, "unshare -m sh", 410 * MS),
         joined.runs(before, "ls", 420 * MS),
     ]);
@@ -312,23 +312,23 @@ fn namespaces_are_a_containers_only_while_its_first_process_lives() {
 }
 
 #[test]
-fn a_container_without_namespaces_of_its_own_has_nobody_by_them() {
+fn a_container_without_separate_namespaces_has_no_process_by_them() {
     let mut world = World::new();
-    let own = Place { mnt_ns: HOST, ..IN_CONTAINER };
+    let own = Location { mnt_ns: HOST, ..IN_CONTAINER };
     world.apply([
-        ON_HOST.born(RUNC, SHELL),
+        ON_HOST.forks(RUNC, SHELL),
         ON_HOST.runs(RUNC, "runc run web", 110 * MS),
         cgroup(raw::CGROUP_MADE, INSIDE, "/web", RUNC, 120 * MS),
-        Place { inside: Some((PIDS, 1)), ..own }.born(FIRST, RUNC),
+        Location { inside: Some((PIDS, 1)), ..own }.forks(FIRST, RUNC),
         own.runs(FIRST, "sleep 300", 220 * MS),
-        ON_HOST.born(task(70, 300 * MS), SHELL),
+        ON_HOST.forks(task(70, 300 * MS), SHELL),
         ON_HOST.runs(task(70, 300 * MS), "ls", 310 * MS),
     ]);
     assert_eq!(world.lines(70), [(Kind::Fork, None, None), (Kind::Exec, None, None)]);
 }
 
 #[test]
-fn those_that_are_there_already_are_told_apart_as_far_as_can_be_known() {
+fn origins_of_running_processes_are_found() {
     let mut world = World::new();
     world.table.name_containers([tracer::enrich::runtime_state::RuntimeState {
         id: "web".into(),
@@ -338,19 +338,19 @@ fn those_that_are_there_already_are_told_apart_as_far_as_can_be_known() {
     }]);
     world.table.learn_cgroups([(INSIDE, "/web".to_owned())]);
     let shim = task(49, 100 * MS);
-    let first = Place { inside: Some((PIDS, 1)), ..IN_CONTAINER };
-    let by_mounts = Place { mnt_ns: MOUNTS, ..ON_HOST };
+    let first = Location { inside: Some((PIDS, 1)), ..IN_CONTAINER };
+    let by_mounts = Location { mnt_ns: MOUNTS, ..ON_HOST };
     let [entered, put_in, child, orphan, exec_child] =
         [70, 71, 72, 73, 74].map(|pid| task(pid, u64::from(pid) * 10 * MS));
     let old = task(39, 15 * MS);
     let seeds = vec![
         ON_HOST.found(shim, INIT, "containerd-shim"),
         first.found(FIRST, shim, "sleep 300"),
-        // Older than the container: it entered that later.
+        // It is older than the container, so it entered later.
         by_mounts.found(old, SHELL, "sh"),
-        Place { cgroup: OUTSIDE, ..IN_CONTAINER }.found(entered, SHELL, "sh"),
+        Location { cgroup: OUTSIDE, ..IN_CONTAINER }.found(entered, SHELL, "sh"),
         IN_CONTAINER.found(put_in, shim, "sh"),
-        Place { cgroup: INSIDE, ..ON_HOST }.found(child, SHELL, "sh"),
+        Location { cgroup: INSIDE, ..ON_HOST }.found(child, SHELL, "sh"),
         IN_CONTAINER.found(orphan, FIRST, "daemon"),
         IN_CONTAINER.found(exec_child, put_in, "ls"),
     ];
@@ -367,15 +367,15 @@ fn those_that_are_there_already_are_told_apart_as_far_as_can_be_known() {
         assert_eq!(world.lines(pid), [(Kind::Process, WEB, origin)], "{pid}");
     }
     assert_eq!(world.lines(49), [(Kind::Process, None, None)]);
-    // And what comes now is told by what is known of it.
+    // New processes get their origin from that.
     let nsenter = task(80, 900 * MS);
-    world.apply([ON_HOST.born(nsenter, SHELL), by_mounts.runs(nsenter, "sh", 910 * MS)]);
+    world.apply([ON_HOST.forks(nsenter, SHELL), by_mounts.runs(nsenter, "sh", 910 * MS)]);
     assert_eq!(world.lines(80).last(), Some(&(Kind::Exec, WEB, HOST_ORIGIN)));
 }
 
-/// A container that was created and not started yet, as `runc create` leaves it.
+/// A container that was created but not started yet, as `runc create` leaves it.
 #[test]
-fn one_that_was_only_created_starts_with_its_exec() {
+fn a_container_that_was_only_created_starts_with_its_exec() {
     let mut world = World::new();
     world.table.name_containers([tracer::enrich::runtime_state::RuntimeState {
         id: "web".into(),
@@ -384,16 +384,16 @@ fn one_that_was_only_created_starts_with_its_exec() {
         bundle: None,
     }]);
     world.table.learn_cgroups([(INSIDE, "/web".to_owned())]);
-    let first = Place { inside: Some((PIDS, 1)), ..IN_CONTAINER };
+    let first = Location { inside: Some((PIDS, 1)), ..IN_CONTAINER };
     world.table.seed(vec![first.found(FIRST, INIT, "runc init")], &mut world.events);
-    assert!(world.told(Kind::ContainerStart).is_empty());
+    assert!(world.pids_of(Kind::ContainerStart).is_empty());
     world.apply([IN_CONTAINER.runs(FIRST, "sleep 300", 900 * MS)]);
-    assert_eq!(world.told(Kind::ContainerStart), [60]);
+    assert_eq!(world.pids_of(Kind::ContainerStart), [60]);
 }
 
-/// An end that was lost ends the container too.
+/// A lost exit of the first process ends the container too.
 #[test]
-fn the_end_of_a_first_process_that_nobody_saw_is_the_containers() {
+fn a_missed_exit_of_the_first_process_ends_the_container() {
     let mut world = World::with_container();
     let none = raw::TaskRef::default();
     let alive = vec![ON_HOST.found(INIT, none, "init"), ON_HOST.found(SHELL, INIT, "sh")];

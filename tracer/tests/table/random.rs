@@ -1,4 +1,4 @@
-//! Records that no kernel would make: whatever comes, the table stays sound.
+//! Records that no kernel would make: the table stays consistent with any input.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use tracer::record::{Exec, Fork, Record};
 use tracer::table::{Table, TableOptions};
 use tracer_common::record as raw;
 
-/// One of few, so that they meet again and again; 0 is nobody, and a start of 0 is unknown.
+/// One of few tasks, so that they occur repeatedly; 0 is no task, and a start of 0 is unknown.
 fn task() -> impl Strategy<Value = raw::TaskRef> {
     (0..9u32, 0..5u64, 0..2u32).prop_map(|(tgid, start, thread)| raw::TaskRef {
         start_ns: start * 4_000_000,
@@ -93,7 +93,7 @@ prop_compose! {
     }
 }
 
-/// Links and counts agree with each other.
+/// Asserts that links and counts agree.
 fn check(table: &Table) {
     let living: BTreeSet<(u32, u64)> = table.living().map(|process| (process.pid(), process.start_ns())).collect();
     assert_eq!(table.len_living(), living.len());
@@ -114,7 +114,7 @@ fn check(table: &Table) {
         assert_eq!(ppid.filter(|&ppid| ppid != 0), process.parent_id().map(ProcessId::pid));
         process.process();
     }
-    assert!(children <= living.len(), "nobody has two parents");
+    assert!(children <= living.len(), "no process has two parents");
     for process in table.dead() {
         assert!(!process.is_living() && process.end_ns().is_some());
     }
@@ -124,7 +124,7 @@ fn check(table: &Table) {
 }
 
 fn check_event(event: &Event) {
-    let process = event.process.as_ref().expect("the table speaks of processes only");
+    let process = event.process.as_ref().expect("the table's events have a process");
     assert!(matches!(
         event.kind(),
         Kind::Process | Kind::Fork | Kind::Exec | Kind::Exit | Kind::Reparent | Kind::ThreadStart | Kind::ThreadExit
@@ -142,7 +142,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_comes_the_table_stays_sound(
+    fn the_table_stays_consistent_with_any_input(
         max_dead in 0..200usize, seeds in vec(seed(), 0..12), records in vec(record(), 1..150), late in vec(seed(), 0..4),
     ) {
         let mut table = Table::new(TableOptions { max_dead, ancestors: max_dead % 2 == 0, ..TableOptions::default() });

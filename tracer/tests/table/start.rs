@@ -1,5 +1,5 @@
-//! Tracing that starts in the middle of a storm: `/proc` is read while the model of the kernel goes on, and in the end every
-//! process is told once, with its right parent.
+//! Tracing that starts in the middle of a storm: `/proc` is read while the model of the kernel continues. In the end
+//! every process is reported once, with its right parent.
 
 use std::collections::BTreeMap;
 
@@ -12,9 +12,9 @@ use tracer::table::merge::reconcile;
 use tracer::table::{Table, TableOptions};
 
 use crate::model::deeds::{Deed, deeds};
-use crate::model::{Kernel, Nr, State};
+use crate::model::{Kernel, Nr, ProcState};
 
-/// The reading of `/proc`: one process after the other, each in two steps.
+/// A reading of `/proc`: one process after the other, each in two steps.
 #[derive(Default)]
 struct Reading {
     /// The last pid that was listed.
@@ -24,11 +24,11 @@ struct Reading {
 }
 
 impl Reading {
-    /// One step; false at the end of the list.
+    /// Makes one step. Returns false at the end of the list.
     fn step(&mut self, kernel: &Kernel) -> bool {
         if let Some((nr, mut seed)) = self.half_read.take() {
             let now = kernel.seed_of(nr);
-            if kernel.procs[nr].state == State::Reaped {
+            if kernel.procs[nr].state == ProcState::Reaped {
                 (seed.gone, seed.exiting) = (true, true);
             } else {
                 (seed.ppid, seed.exiting, seed.process.zombie) = (now.ppid, now.exiting, now.process.zombie);
@@ -38,7 +38,7 @@ impl Reading {
             return true;
         }
         let next = (0..kernel.procs.len())
-            .filter(|&nr| kernel.procs[nr].state != State::Reaped && kernel.procs[nr].pid > self.cursor)
+            .filter(|&nr| kernel.procs[nr].state != ProcState::Reaped && kernel.procs[nr].pid > self.cursor)
             .min_by_key(|&nr| kernel.procs[nr].pid);
         let Some(nr) = next else { return false };
         self.cursor = kernel.procs[nr].pid;
@@ -46,8 +46,8 @@ impl Reading {
         true
     }
 
-    /// As `seed::snapshot` does at its end: a second look at whose parent is just ending.
-    fn second_look(mut self, kernel: &Kernel) -> Vec<Seed> {
+    /// Rechecks processes whose parent is exiting, as `seed::snapshot` does at its end.
+    fn recheck(mut self, kernel: &Kernel) -> Vec<Seed> {
         let parents: BTreeMap<u32, Seed> =
             self.seeds.iter().map(|(_, seed)| (seed.process.pid, seed.clone())).collect();
         for (nr, seed) in &mut self.seeds {
@@ -55,7 +55,7 @@ impl Reading {
                 continue;
             }
             let now = kernel.seed_of(*nr);
-            if kernel.procs[*nr].state == State::Reaped {
+            if kernel.procs[*nr].state == ProcState::Reaped {
                 (seed.gone, seed.exiting) = (true, true);
             } else {
                 seed.ppid = now.ppid;
@@ -66,7 +66,7 @@ impl Reading {
     }
 }
 
-/// How often something is told of each id. (A tick may hold two processes of one pid.)
+/// Returns how often each id is reported. (A tick may hold two processes with one pid.)
 fn count(ids: impl Iterator<Item = ProcessId>) -> BTreeMap<ProcessId, u32> {
     let mut counts = BTreeMap::new();
     for id in ids {
@@ -84,13 +84,13 @@ fn about(events: &[Event], kinds: &[Kind]) -> BTreeMap<ProcessId, u32> {
     )
 }
 
-/// Lets those finish that were ending before tracing began: what they did is not told by any record.
+/// Finishes the processes that were exiting before tracing began: no record reports them.
 fn finish(kernel: &mut Kernel, old: &[Nr]) {
     for &nr in old {
         if kernel.is_space_init(nr) {
             let space = kernel.procs[nr].space;
             for member in kernel.members(space) {
-                if kernel.procs[member].state == State::Alive {
+                if kernel.procs[member].state == ProcState::Alive {
                     if let Some(creator) = kernel.procs[member].creator {
                         kernel.submit(creator);
                     }
@@ -104,17 +104,17 @@ fn finish(kernel: &mut Kernel, old: &[Nr]) {
             while let Some(&member) = kernel
                 .members(space)
                 .iter()
-                .find(|&&member| kernel.procs[member].state == State::Exiting && kernel.exit_notify(member))
+                .find(|&&member| kernel.procs[member].state == ProcState::Exiting && kernel.exit_notify(member))
             {
                 let _ = member;
             }
             for member in kernel.members(space) {
-                if kernel.procs[member].state == State::Zombie {
+                if kernel.procs[member].state == ProcState::Zombie {
                     kernel.reap(member);
                 }
             }
         }
-        if kernel.procs[nr].state == State::Exiting {
+        if kernel.procs[nr].state == ProcState::Exiting {
             kernel.exit_notify(nr);
         }
     }
@@ -127,12 +127,13 @@ fn run(pid_max: u32, subreapers: u16, before: Vec<Deed>, during: Vec<(Deed, u8)>
     for deed in before {
         kernel.partial_deed(deed);
     }
-    // Tracing begins: what is being told now is not heard any more.
+    // Tracing begins: records in progress are not received.
     for proc in &mut kernel.procs {
         proc.making = None;
     }
     kernel.ring.clear();
-    let dead_before: Vec<Nr> = (0..kernel.procs.len()).filter(|&nr| kernel.procs[nr].state != State::Alive).collect();
+    let dead_before: Vec<Nr> =
+        (0..kernel.procs.len()).filter(|&nr| kernel.procs[nr].state != ProcState::Alive).collect();
     let exes: Vec<Option<String>> = kernel.procs.iter().map(|proc| proc.exe.clone()).collect();
 
     let mut reading = Reading::default();
@@ -144,8 +145,8 @@ fn run(pid_max: u32, subreapers: u16, before: Vec<Deed>, during: Vec<(Deed, u8)>
     }
     while reading.step(&kernel) {}
     finish(&mut kernel, &dead_before);
-    let seeds = reading.second_look(&kernel);
-    // An exec that is under way now would show its image before its record: a documented limit.
+    let seeds = reading.recheck(&kernel);
+    // An exec in progress would show its image before its record: a documented limit.
     for nr in 0..kernel.procs.len() {
         if matches!(kernel.procs[nr].making, Some(Record::Exec(_))) {
             kernel.submit(nr);
@@ -170,15 +171,15 @@ fn run(pid_max: u32, subreapers: u16, before: Vec<Deed>, during: Vec<(Deed, u8)>
     }
     let unsettled: Vec<u32> = table.unsettled().map(|process| process.pid()).collect();
     for pid in unsettled {
-        let nr = kernel.alive().into_iter().find(|&nr| kernel.procs[nr].pid == pid).expect("it lives");
+        let nr = kernel.alive().into_iter().find(|&nr| kernel.procs[nr].pid == pid).expect("it runs");
         table.settle(&kernel.seed_of(nr), &mut events);
     }
 
-    // Everybody who is alive is there, with the right parent ...
+    // Every running process is there, with the right parent ...
     let alive = kernel.alive();
     for &nr in &alive {
         let proc = &kernel.procs[nr];
-        let found = table.by_pid(proc.pid).expect("all that live are there");
+        let found = table.by_pid(proc.pid).expect("every running process is there");
         assert_eq!(found.id(), kernel.id(nr), "pid {}", proc.pid);
         let parent = proc.parent.map(|parent| kernel.id(parent));
         assert_eq!(found.parent_id(), parent, "parent of pid {} ({nr})", proc.pid);
@@ -190,24 +191,24 @@ fn run(pid_max: u32, subreapers: u16, before: Vec<Deed>, during: Vec<(Deed, u8)>
             proc.pid
         );
     }
-    assert_eq!(table.len_living(), alive.len(), "and nobody else");
+    assert_eq!(table.len_living(), alive.len(), "and no others");
 
-    // ... and everybody was told once: born, found, and dead.
-    let told_of = |nr: &Nr| !dead_before.contains(nr);
+    // ... and every process was reported once: forked, found, and exited.
+    let was_reported = |nr: &Nr| !dead_before.contains(nr);
     let born = about(&events, &[Kind::Process, Kind::Fork]);
-    let expected = count((0..kernel.procs.len()).filter(told_of).map(|nr| kernel.id(nr)));
+    let expected = count((0..kernel.procs.len()).filter(was_reported).map(|nr| kernel.id(nr)));
     let zombies = count(dead_before.iter().map(|&nr| kernel.id(nr)));
     for (id, &times) in &born {
         let most = expected.get(id).unwrap_or(&0) + zombies.get(id).unwrap_or(&0);
-        assert!(times <= most, "{id:?} is told {times} times");
+        assert!(times <= most, "{id:?} is reported {times} times");
     }
     for (id, times) in &expected {
         assert!(born.get(id) >= Some(times), "{id:?} is missing");
     }
-    let ended = (0..kernel.procs.len()).filter(told_of).filter(|&nr| kernel.procs[nr].exit_told);
+    let ended = (0..kernel.procs.len()).filter(was_reported).filter(|&nr| kernel.procs[nr].exit_recorded);
     assert_eq!(about(&events, &[Kind::Exit]), count(ended.map(|nr| kernel.id(nr))));
 
-    // What is said of the images from before is right.
+    // Reports about images from before are correct.
     for event in &events {
         let Some(process) = event.process.as_ref().filter(|_| event.kind() == Kind::Process) else { continue };
         let same: Vec<Nr> = (0..exes.len()).filter(|&nr| kernel.id(nr) == process.id).collect();
@@ -221,7 +222,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 1500, max_shrink_iters: 50_000, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_start_in_a_storm_misses_nobody_and_tells_nobody_twice(
+    fn a_start_in_a_storm_reports_every_process_once(
         pid_max in 20u32..60, subreapers: u16, before in deeds(80),
         during in proptest::collection::vec(any::<(Deed, u8)>(), 1..80), after in deeds(40),
     ) {

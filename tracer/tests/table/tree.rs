@@ -1,4 +1,4 @@
-//! Each of the hard cases of the tree.
+//! Each of the hard cases of the process tree.
 
 use tracer::event::id::ProcessId;
 use tracer::event::{Kind, ReparentReason};
@@ -6,10 +6,10 @@ use tracer::record::Record;
 use tracer_common::record as raw;
 
 use crate::kit::{INIT_TASK, MS, Seen, exec, execed, exit, exited, fork, forked, kinds, moves, task};
-use crate::model::{Home, INIT, KTHREADD, Kernel, Nr, State};
+use crate::model::{Home, INIT, KTHREADD, Kernel, Nr, ProcState};
 
 #[test]
-fn orphans_go_to_init_in_the_order_of_their_birth() {
+fn orphans_go_to_init_in_the_order_of_their_forks() {
     let (mut seen, mut kernel) = Seen::booted();
     let father = kernel.fork(INIT);
     let children: Vec<Nr> = (0..5).map(|_| kernel.fork(father)).collect();
@@ -37,7 +37,7 @@ fn orphans_go_to_the_nearest_living_subreaper() {
     let events = seen.follow(&mut kernel);
     assert_eq!(moves(&events), [(child_pid, father, near_pid, ReparentReason::Subreaper)]);
 
-    // The subreaper ends: the next one up takes over.
+    // The subreaper exits: the next outer one adopts.
     kernel.exit(near, 0);
     let events = seen.follow(&mut kernel);
     assert_eq!(moves(&events), [(child_pid, near_pid, far, ReparentReason::Subreaper)]);
@@ -59,7 +59,7 @@ fn a_subreaper_set_after_the_children_were_made_counts() {
     kernel.set_subreaper(reaper, false);
     kernel.exit(father, 0);
     seen.follow(&mut kernel);
-    assert_eq!(seen.parent(kernel.procs[child].pid), Some(1), "it is none any more");
+    assert_eq!(seen.parent(kernel.procs[child].pid), Some(1), "it is no subreaper any more");
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn a_daemon_that_forks_twice_is_known_by_its_creator() {
     let last = events.last().and_then(|event| event.process.clone()).unwrap();
     assert_eq!((last.ppid, last.parent_id), (Some(1), Some(kernel.id(INIT))));
     assert_eq!(last.creator_id, Some(kernel.id(middle)));
-    assert!(seen.table.is_descendant_of(kernel.id(daemon), kernel.id(shell)), "through the dead one");
+    assert!(seen.table.is_descendant_of(kernel.id(daemon), kernel.id(shell)), "through the exited one");
     assert!(seen.table.is_descendant_of(kernel.id(daemon), kernel.id(INIT)));
     assert!(seen.table.is_descendant_of(kernel.id(daemon), kernel.id(daemon)));
     assert!(!seen.table.is_descendant_of(kernel.id(shell), kernel.id(daemon)));
@@ -95,12 +95,12 @@ fn a_sibling_has_its_creators_parent() {
     assert_eq!(
         seen.parent(kernel.procs[sibling].pid),
         Some(kernel.procs[father].pid),
-        "not touched by its creator's end"
+        "unaffected by its creator's exit"
     );
 }
 
 #[test]
-fn a_sibling_born_while_the_parent_ends_moves_on_at_once() {
+fn a_sibling_forked_while_the_parent_exits_moves_on_at_once() {
     let (mut seen, mut kernel) = Seen::booted();
     let father = kernel.fork(INIT);
     let creator = kernel.fork(father);
@@ -111,7 +111,7 @@ fn a_sibling_born_while_the_parent_ends_moves_on_at_once() {
     let events = seen.follow(&mut kernel);
     let pid = |nr: Nr| kernel.procs[nr].pid;
     assert_eq!(kinds(&events[2..]), [Kind::Exit, Kind::Reparent, Kind::Fork, Kind::Reparent]);
-    assert_eq!(events[4].process.as_ref().unwrap().parent_id, Some(kernel.id(father)), "as it was at birth");
+    assert_eq!(events[4].process.as_ref().unwrap().parent_id, Some(kernel.id(father)), "as it was at its fork");
     assert_eq!(
         moves(&events),
         [(pid(creator), pid(father), 1, ReparentReason::Init), (pid(sibling), pid(father), 1, ReparentReason::Init)]
@@ -120,7 +120,7 @@ fn a_sibling_born_while_the_parent_ends_moves_on_at_once() {
 }
 
 #[test]
-fn an_heir_that_ends_before_it_inherits_passes_it_on() {
+fn an_adopter_that_exits_before_it_adopts_passes_children_on() {
     let (mut seen, mut kernel) = Seen::booted();
     let far = kernel.fork(INIT);
     kernel.set_subreaper(far, true);
@@ -128,7 +128,7 @@ fn an_heir_that_ends_before_it_inherits_passes_it_on() {
     kernel.set_subreaper(near, true);
     let father = kernel.fork(near);
     let child = kernel.fork(father);
-    // The father's record is made while the near one lives, and comes out of the ring after that one's.
+    // The father's record is made while the near one runs, and leaves the ring after that one's.
     kernel.exit_begin(father, 0);
     kernel.exit_begin(near, 0);
     kernel.submit(near);
@@ -140,7 +140,7 @@ fn an_heir_that_ends_before_it_inherits_passes_it_on() {
 }
 
 #[test]
-fn a_subreaper_that_appears_in_the_blink_is_told_by_the_next_record() {
+fn a_subreaper_set_during_the_exit_is_known_by_the_next_record() {
     let (mut seen, mut kernel) = Seen::booted();
     let reaper = kernel.fork(INIT);
     let father = kernel.fork(reaper);
@@ -151,7 +151,7 @@ fn a_subreaper_that_appears_in_the_blink_is_told_by_the_next_record() {
     assert!(kernel.exit_notify(father));
     seen.follow(&mut kernel);
     let pids = (kernel.procs[child].pid, kernel.procs[reaper].pid);
-    assert_eq!(seen.parent(pids.0), Some(1), "as the exit record said");
+    assert_eq!(seen.parent(pids.0), Some(1), "as the exit record reports");
     kernel.exec(child);
     let events = seen.follow(&mut kernel);
     assert_eq!(kinds(&events), [Kind::Reparent, Kind::Exec]);
@@ -186,7 +186,7 @@ fn orphans_in_a_pid_namespace_go_to_its_init() {
 }
 
 #[test]
-fn the_init_of_a_pid_namespace_takes_all_in_it_along() {
+fn the_exit_of_a_namespaces_init_ends_its_processes() {
     let (mut seen, mut kernel) = Seen::booted();
     let inner = kernel.clone_into(INIT, false, Home::New);
     let child = kernel.fork(inner);
@@ -197,7 +197,7 @@ fn the_init_of_a_pid_namespace_takes_all_in_it_along() {
     kernel.exit_begin(inner, 9);
     kernel.submit(inner);
     let events = seen.follow(&mut kernel);
-    assert_eq!(kinds(&events), [Kind::Exit], "its children stay its own until they die");
+    assert_eq!(kinds(&events), [Kind::Exit], "its children stay its children until they exit");
     assert_eq!(seen.parent(kernel.procs[child].pid), Some(kernel.procs[inner].pid));
     kernel.settle();
     let events = seen.follow(&mut kernel);
@@ -205,7 +205,7 @@ fn the_init_of_a_pid_namespace_takes_all_in_it_along() {
     for nr in [inner, child, grandchild, nested, nested_child] {
         assert!(seen.table.by_pid(kernel.procs[nr].pid).is_none());
     }
-    // Those that outlived their parent for a moment went to the dying init, as in the kernel.
+    // Processes that outlived their parent briefly went to the dying init, as in the kernel.
     assert!(
         moves(&events)
             .iter()
@@ -261,7 +261,7 @@ fn kernel_threads_and_what_they_start() {
 }
 
 #[test]
-fn a_leader_that_ends_first_does_not_end_the_process() {
+fn a_leader_that_exits_first_does_not_end_the_process() {
     let (mut seen, mut kernel) = Seen::booted();
     let process = kernel.fork(INIT);
     kernel.thread_start(process);
@@ -284,7 +284,7 @@ fn a_leader_that_ends_first_does_not_end_the_process() {
 }
 
 #[test]
-fn an_exec_by_another_thread_tells_its_tid() {
+fn an_exec_by_another_thread_reports_its_tid() {
     let (mut seen, mut kernel) = Seen::booted();
     let process = kernel.fork(INIT);
     kernel.thread_start(process);
@@ -297,7 +297,7 @@ fn an_exec_by_another_thread_tells_its_tid() {
 }
 
 #[test]
-fn an_exit_told_twice_is_one() {
+fn an_exit_recorded_twice_is_one() {
     let mut seen = Seen::new();
     seen.apply(forked(fork(task(50, 100 * MS), INIT_TASK)));
     seen.apply(forked(fork(task(51, 101 * MS), task(50, 100 * MS))));
@@ -309,7 +309,7 @@ fn an_exit_told_twice_is_one() {
 }
 
 #[test]
-fn the_model_frees_pids_only_when_they_are_waited_for() {
+fn the_model_frees_pids_only_when_they_are_reaped() {
     let mut kernel = Kernel::boot(5);
     let a = kernel.fork(INIT);
     let b = kernel.fork(INIT);
@@ -317,7 +317,7 @@ fn the_model_frees_pids_only_when_they_are_waited_for() {
     kernel.exit_begin(a, 0);
     kernel.submit(a);
     kernel.exit_notify(a);
-    assert_eq!((kernel.procs[a].state, kernel.fork_begin(INIT, false, Home::Same)), (State::Zombie, None));
+    assert_eq!((kernel.procs[a].state, kernel.fork_begin(INIT, false, Home::Same)), (ProcState::Zombie, None));
     kernel.reap(a);
     let c = kernel.fork(INIT);
     assert_eq!(kernel.procs[c].pid, kernel.procs[a].pid);
@@ -342,7 +342,7 @@ fn an_orphan_too_far_below_its_reaper_waits_for_proc() {
     }
     let pid = |nr: Nr| kernel.procs[nr].pid;
     let (pids, seed) = ([child, father, subreaper].map(pid), kernel.seed_of(child));
-    assert!(moves(&seen.follow(&mut kernel)).is_empty(), "nobody guesses");
+    assert!(moves(&seen.follow(&mut kernel)).is_empty(), "no guess");
     assert!(seen.table.take_unsettled() && !seen.table.take_unsettled());
     assert_eq!(seen.table.unsettled().map(|process| process.pid()).collect::<Vec<_>>(), [pids[0]]);
     seen.table.settle(&seed, &mut seen.events);

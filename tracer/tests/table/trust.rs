@@ -7,29 +7,30 @@ use tracer::table::TableOptions;
 use tracer_common::record as raw;
 
 use crate::kit::{MS, task};
-use crate::origins::{FIRST, IN_CONTAINER, INIT, INSIDE, ON_HOST, Place, RUNC, SHELL, World, cgroup, image_of};
+use crate::origins::{FIRST, IN_CONTAINER, INIT, INSIDE, Location, ON_HOST, RUNC, SHELL, World, cgroup, image_of};
 
-/// Born into a pid namespace that is nobody's yet.
-const APART: Place = Place { mnt_ns: 10, inside: Some((40, 1)), ..ON_HOST };
+/// A fork into a pid namespace that no container has yet.
+const APART: Location = Location { mnt_ns: 10, inside: Some((40, 1)), ..ON_HOST };
 
 const FAKE: raw::TaskRef = raw::TaskRef { start_ns: 300 * MS, tgid: 70, tid: 70 };
 const CHILD: raw::TaskRef = raw::TaskRef { start_ns: 320 * MS, tgid: 71, tid: 71 };
 
-/// A runtime's command line as a process has it that has these ids before and after its exec; what it runs is `program`.
+/// Returns a process with a runtime's command line and these ids before and after its exec. Its real program is
+/// `program`.
 fn claims(before: u32, [uid, euid]: [u32; 2], program: &str, argv: &str) -> [Record; 2] {
     let Record::Exec(mut exec) = ON_HOST.runs(FAKE, argv, 310 * MS) else { panic!("an exec") };
     (exec.raw.old_euid, exec.raw.ids.uid, exec.raw.ids.euid) = (before, uid, euid);
     let argv = exec.image.argv.clone();
     exec.image = image_of(program);
     std::sync::Arc::make_mut(&mut exec.image).argv = argv;
-    [ON_HOST.born(FAKE, SHELL), Record::Exec(exec)]
+    [ON_HOST.forks(FAKE, SHELL), Record::Exec(exec)]
 }
 
-fn nothing_is_in_a_container(mut world: World, records: [Record; 2], why: &str) {
+fn assert_no_container(mut world: World, records: [Record; 2], why: &str) {
     let before = world.events.len();
     world.apply(records);
     world.apply([
-        APART.born(CHILD, FAKE),
+        APART.forks(CHILD, FAKE),
         APART.runs(CHILD, "sleep 5", 330 * MS),
         APART.ends(CHILD, 340 * MS),
         ON_HOST.ends(FAKE, 341 * MS),
@@ -41,7 +42,7 @@ fn nothing_is_in_a_container(mut world: World, records: [Record; 2], why: &str) 
 }
 
 #[test]
-fn a_command_line_alone_puts_nobody_into_a_container() {
+fn a_command_line_alone_puts_no_process_into_a_container() {
     for line in ["runc create web", "runc exec web sh", "crun run web", "/usr/bin/runc create other"] {
         for (before, ids, program, why) in [
             (1000, [1000, 1000], "runc", "a user's"),
@@ -51,13 +52,13 @@ fn a_command_line_alone_puts_nobody_into_a_container() {
             (0, [0, 0], "unshare", "root's, of another program"),
         ] {
             let records = claims(before, ids, program, line);
-            nothing_is_in_a_container(World::with_container(), records, &format!("{line}, {why}"));
+            assert_no_container(World::with_container(), records, &format!("{line}, {why}"));
         }
     }
-    // The same, and root's: then it is true.
+    // The same of root: then the claim is true.
     let mut world = World::with_container();
     world.apply(claims(0, [0, 0], "runc", "runc exec web sh"));
-    world.apply([APART.born(CHILD, FAKE)]);
+    world.apply([APART.forks(CHILD, FAKE)]);
     assert_eq!(world.lines(71)[0].1, Some("web"));
 }
 
@@ -67,7 +68,7 @@ fn a_program_with_the_set_user_id_bit_does_not_pass_its_command_line_on() {
     world.apply(claims(1000, [1000, 0], "runc", "runc create web"));
     let stage = task(72, 315 * MS);
     // By now all of its ids are root's.
-    world.apply([ON_HOST.born(stage, FAKE), APART.born(CHILD, stage), APART.ends(CHILD, 330 * MS)]);
+    world.apply([ON_HOST.forks(stage, FAKE), APART.forks(CHILD, stage), APART.ends(CHILD, 330 * MS)]);
     assert!(world.lines(71).iter().all(|(_, container, _)| container.is_none()));
 }
 
@@ -75,11 +76,11 @@ fn a_program_with_the_set_user_id_bit_does_not_pass_its_command_line_on() {
 fn a_runtime_inside_a_container_proves_nothing_by_its_command_line() {
     let mut world = World::with_container();
     let [fake, child] = [task(70, 300 * MS), task(71, 320 * MS)];
-    let deeper = Place { inside: Some((40, 1)), ..IN_CONTAINER };
+    let deeper = Location { inside: Some((40, 1)), ..IN_CONTAINER };
     world.apply([
-        IN_CONTAINER.born(fake, FIRST),
+        IN_CONTAINER.forks(fake, FIRST),
         IN_CONTAINER.runs(fake, "runc create victim", 310 * MS),
-        deeper.born(child, fake),
+        deeper.forks(child, fake),
         deeper.runs(child, "sleep 5", 330 * MS),
     ]);
     assert!(world.lines(71).iter().all(|(_, container, _)| *container == Some("web")));
@@ -108,7 +109,7 @@ fn a_command_that_fails_describes_nothing() {
     assert!(!bundles(&first, "web").is_empty());
     world.apply(claims(0, [0, 0], "runc", "runc run -b /other web"));
     assert_eq!(bundles(&world.table.take_requests(0), "web"), []);
-    // Its cgroup is gone: another can be made.
+    // Its cgroup is gone: a new container can be made.
     world.apply([
         IN_CONTAINER.ends(FIRST, 400 * MS),
         cgroup(raw::CGROUP_REMOVED, INSIDE, "/web", RUNC, 401 * MS),
@@ -117,11 +118,11 @@ fn a_command_that_fails_describes_nothing() {
     assert_eq!(bundles(&world.table.take_requests(0), "web"), [("/other".into(), FAKE.tgid)]);
 }
 
-/// Of two that try to make a container of one id at the same time, the one describes it that made it.
+/// If two runtimes try to make a container of one id at the same time, the one that made it describes it.
 #[test]
 fn the_runtime_that_succeeds_describes_the_container() {
     let mut world = World::with(looking());
-    world.apply([ON_HOST.born(RUNC, SHELL), ON_HOST.runs(RUNC, "runc run -b /good web", 110 * MS)]);
+    world.apply([ON_HOST.forks(RUNC, SHELL), ON_HOST.runs(RUNC, "runc run -b /good web", 110 * MS)]);
     world.apply(claims(0, [0, 0], "runc", "runc run -b /bad web"));
     let asks = world.table.take_requests(0);
     assert_eq!(bundles(&asks, "web").last(), Some(&("/bad".into(), FAKE.tgid)));
@@ -131,21 +132,21 @@ fn the_runtime_that_succeeds_describes_the_container() {
     world.apply([cgroup(raw::CGROUP_MADE, INSIDE, "/web", RUNC, 320 * MS)]);
     assert_eq!(bundles(&world.table.take_requests(0), "web"), [("/good".into(), RUNC.tgid)]);
     assert!(world.events.iter().any(|event| event.kind() == Kind::ContainerCreate));
-    assert!(world.events.iter().all(|event| event.kind() != Kind::ContainerInfo), "what the other said is forgotten");
+    assert!(world.events.iter().all(|event| event.kind() != Kind::ContainerInfo), "the other bundle is dropped");
 }
 
 /// crun works in a fork of itself, which joins the cgroup with the command line of its parent. That fork reports nothing new.
 #[test]
 fn a_fork_of_the_runtime_describes_nothing_else() {
     let mut world = World::with(looking());
-    let first = Place { inside: Some((30, 1)), ..ON_HOST };
-    world.apply([ON_HOST.born(RUNC, SHELL), ON_HOST.runs(RUNC, "crun run -b /b web", 110 * MS)]);
+    let first = Location { inside: Some((30, 1)), ..ON_HOST };
+    world.apply([ON_HOST.forks(RUNC, SHELL), ON_HOST.runs(RUNC, "crun run -b /b web", 110 * MS)]);
     let info = Info { hostname: Some("box".into()), ..Info::default() };
     let answer = InfoReply { id: "web".into(), info: Some(info.into()), last: false, peak_memory_bytes: None };
     world.table.apply_reply(answer, 0, &mut world.events);
     world.apply([
         cgroup(raw::CGROUP_MADE, INSIDE, "/web", RUNC, 120 * MS),
-        first.born(FIRST, RUNC),
+        first.forks(FIRST, RUNC),
         cgroup(raw::CGROUP_JOINED, INSIDE, "/web", FIRST, 210 * MS),
         IN_CONTAINER.runs(FIRST, "sh", 220 * MS),
     ]);
@@ -155,23 +156,23 @@ fn a_fork_of_the_runtime_describes_nothing_else() {
     assert_eq!(start.container().unwrap().hostname.as_deref(), Some("box"));
 }
 
-/// `podman run --cgroups=disabled`: the container is in the cgroup of who made it.
+/// `podman run --cgroups=disabled`: the container is in the cgroup of its creator.
 #[test]
 fn a_container_without_a_cgroup_has_a_whole_life() {
     let mut world = World::with(looking());
-    let first = Place { mnt_ns: 20, inside: Some((30, 1)), ..ON_HOST };
+    let first = Location { mnt_ns: 20, inside: Some((30, 1)), ..ON_HOST };
     let child = task(61, 230 * MS);
     world.apply([
-        ON_HOST.born(RUNC, SHELL),
+        ON_HOST.forks(RUNC, SHELL),
         ON_HOST.runs(RUNC, "crun create -b /b web", 110 * MS),
-        first.born(FIRST, RUNC),
+        first.forks(FIRST, RUNC),
     ]);
     let info = Info { hostname: Some("box".into()), ..Info::default() };
     let answer = InfoReply { id: "web".into(), info: Some(info.into()), last: false, peak_memory_bytes: None };
     world.table.apply_reply(answer, 0, &mut world.events);
     world.apply([
         first.runs(FIRST, "sh", 220 * MS),
-        Place { inside: Some((30, 2)), ..first }.born(child, FIRST),
+        Location { inside: Some((30, 2)), ..first }.forks(child, FIRST),
         first.ends(child, 240 * MS),
         first.ends(FIRST, 250 * MS),
     ]);
@@ -193,8 +194,8 @@ fn a_container_without_a_cgroup_has_a_whole_life() {
 /// `runc --root ELSEWHERE run -d web` before tracing began: no file names it, but its namespaces and its cgroup do.
 #[test]
 fn a_container_that_no_file_names_is_found_by_its_cgroup() {
-    let first = Place { inside: Some((30, 1)), ..IN_CONTAINER };
-    let seen = |path: &str, more: &[(Place, raw::TaskRef)]| {
+    let first = Location { inside: Some((30, 1)), ..IN_CONTAINER };
+    let seen = |path: &str, more: &[(Location, raw::TaskRef)]| {
         let mut world = World::with(TableOptions::default());
         world.table.learn_cgroups([(INSIDE, path.to_owned())]);
         let mut seeds = vec![first.found(FIRST, INIT, "sleep 300")];
@@ -209,6 +210,6 @@ fn a_container_that_no_file_names_is_found_by_its_cgroup() {
     assert_eq!(seen("/part/web", &[(IN_CONTAINER, task(62, 210 * MS))]).as_deref(), Some("web"));
     assert_eq!(seen("/system.slice/foo.service", &[]), None, "a service can have namespaces too");
     assert_eq!(seen("/", &[]), None);
-    let beside = Place { cgroup: INSIDE, ..ON_HOST };
-    assert_eq!(seen("/web", &[(beside, task(62, 210 * MS))]), None, "somebody from outside is in it");
+    let beside = Location { cgroup: INSIDE, ..ON_HOST };
+    assert_eq!(seen("/web", &[(beside, task(62, 210 * MS))]), None, "a process from outside is in it");
 }

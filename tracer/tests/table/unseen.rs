@@ -1,4 +1,4 @@
-//! What nobody has seen, and what only `/proc` has told.
+//! Processes that no record reported, and processes that only `/proc` reported.
 
 use tracer::event::id::ProcessId;
 use tracer::event::time::Timestamp;
@@ -27,14 +27,14 @@ fn an_unknown_parent_becomes_known() {
     assert!(!child.inferred);
     assert_eq!(seen.table.stats().inferred, 2);
 
-    // What a later record tells of its parent is taken without a reparenting.
+    // The parent in a later record is taken without a reparenting.
     let events = seen.apply(execed(exec(brother, father, 110 * MS)));
     assert_eq!(kinds(&events), [Kind::Exec]);
     assert_eq!(seen.parent(41), Some(40));
 }
 
 #[test]
-fn an_exec_of_somebody_unknown_makes_it_known_first() {
+fn an_exec_of_an_unknown_process_makes_it_known_first() {
     let mut seen = Seen::new();
     let mut exec = exec(task(50, 100 * MS), INIT_TASK, 110 * MS);
     (exec.raw.ids.euid, exec.raw.old_euid) = (0, 1000);
@@ -52,7 +52,7 @@ fn an_exec_of_somebody_unknown_makes_it_known_first() {
 }
 
 #[test]
-fn an_exit_of_somebody_unknown_makes_it_known_first() {
+fn an_exit_of_an_unknown_process_makes_it_known_first() {
     let mut seen = Seen::new();
     let events = seen.apply(exited(exit(task(50, 100 * MS), INIT_TASK, 110 * MS)));
     assert_eq!(kinds(&events), [Kind::Process, Kind::Process, Kind::Exit]);
@@ -62,26 +62,26 @@ fn an_exit_of_somebody_unknown_makes_it_known_first() {
 }
 
 #[test]
-fn whose_pid_another_has_is_dead_without_an_exit() {
+fn a_process_whose_pid_is_used_again_has_exited_without_an_exit() {
     let mut seen = Seen::new();
     seen.apply(forked(fork(task(50, 100 * MS), INIT_TASK)));
     seen.apply(forked(fork(task(51, 110 * MS), task(50, 100 * MS))));
     let events = seen.apply(forked(fork(task(50, 200 * MS), INIT_TASK)));
     assert_eq!(kinds(&events), [Kind::Exit, Kind::Reparent, Kind::Fork]);
     assert!(events[0].process.as_ref().unwrap().inferred);
-    assert_eq!(events[0].exit(), Some(&tracer::event::Exit::default()), "how it ended is not known");
+    assert_eq!(events[0].exit(), Some(&tracer::event::Exit::default()), "its status is unknown");
     assert_eq!(moves(&events), [(51, 50, 1, ReparentReason::Init)]);
     let old = seen.table.by_id(ProcessId::from_ns(100 * MS, 50)).unwrap();
     assert_eq!((old.is_living(), old.status(), old.end_ns()), (false, None, Some(200 * MS + 1000)));
     assert_eq!(seen.table.stats().retired, 1);
 
-    // An end is told once.
+    // An exit is reported once.
     assert!(seen.apply(exited(exit(task(50, 100 * MS), INIT_TASK, 150 * MS))).is_empty());
     assert_eq!(seen.table.by_pid(50).map(|process| process.start_ns()), Some(200 * MS));
 }
 
 #[test]
-fn a_record_of_one_long_forgotten_does_not_bury_the_living() {
+fn a_record_of_a_forgotten_process_does_not_end_a_running_one() {
     let mut seen = Seen::new();
     seen.apply(forked(fork(task(50, 200 * MS), INIT_TASK)));
     assert!(seen.apply(exited(exit(task(50, 100 * MS), INIT_TASK, 300 * MS))).is_empty());
@@ -108,20 +108,20 @@ fn an_exit_whose_reaper_is_unknown_leaves_the_children_to_init() {
 }
 
 #[test]
-fn a_process_of_the_snapshot_is_told_with_its_parent_and_keeps_its_source() {
+fn a_process_of_the_snapshot_has_its_parent_and_keeps_its_source() {
     let mut kernel = Kernel::boot(100);
     let child = kernel.fork(INIT);
     kernel.exec(child);
     kernel.ring.clear();
     let mut seen = Seen::with(TableOptions { utc_minus_boot_ns: 7, ..TableOptions::default() });
-    // The child first: parents are told before their children all the same.
+    // The child first: parents are reported before their children anyway.
     seen.table.seed([child, KTHREADD, INIT].map(|nr| kernel.seed_of(nr)).into(), &mut seen.events);
     let events = std::mem::take(&mut seen.events);
     let order: Vec<u32> = events.iter().map(|event| event.process.as_ref().unwrap().pid).collect();
     assert_eq!(order, [1, 2, kernel.procs[child].pid]);
     assert_eq!(events[2].process.as_ref().unwrap().parent_id, Some(kernel.id(INIT)));
     assert_eq!(events[0].process.as_ref().unwrap().ppid, Some(0));
-    assert_eq!((events[2].boot_ns, events[2].cpu), (None, None), "not an event of the kernel's");
+    assert_eq!((events[2].boot_ns, events[2].cpu), (None, None), "not an event of the kernel");
     assert_eq!(events[2].time, Timestamp(kernel.now as i64 + 7));
 
     kernel.exit(child, 0);
@@ -129,12 +129,12 @@ fn a_process_of_the_snapshot_is_told_with_its_parent_and_keeps_its_source() {
     let process = events[0].process.as_ref().unwrap();
     assert_eq!((process.source, process.image.exe.as_deref()), (Source::Procfs, Some("/bin/x1")));
     let exact = kernel.procs[child].start_ns;
-    assert_eq!(process.start_time, Some(Timestamp(exact as i64 + 7)), "the record told it to the nanosecond");
+    assert_eq!(process.start_time, Some(Timestamp(exact as i64 + 7)), "the record has it to the nanosecond");
     assert_eq!(process.id, kernel.id(child));
 }
 
 #[test]
-fn a_zombie_is_dead_from_the_start_and_has_no_exit() {
+fn a_zombie_of_the_snapshot_has_no_exit() {
     let mut kernel = Kernel::boot(100);
     let child = kernel.fork(INIT);
     kernel.exit_begin(child, 0);
@@ -151,7 +151,7 @@ fn a_zombie_is_dead_from_the_start_and_has_no_exit() {
 }
 
 #[test]
-fn children_of_one_that_was_found_ending_wait_for_news() {
+fn children_of_a_process_found_exiting_wait_for_a_recheck() {
     let mut kernel = Kernel::boot(100);
     let reaper = kernel.fork(INIT);
     kernel.set_subreaper(reaper, true);
@@ -170,9 +170,9 @@ fn children_of_one_that_was_found_ending_wait_for_news() {
     let pid = |nr: Nr| kernel.procs[nr].pid;
     let pids = children.map(pid);
     assert_eq!(seen.table.unsettled().map(|process| process.pid()).collect::<Vec<_>>(), pids);
-    assert_eq!(seen.parent(pids[0]), Some(pid(father)), "as the kernel has it too");
+    assert_eq!(seen.parent(pids[0]), Some(pid(father)), "as in the kernel");
 
-    // Another look is too early at first; then one of the children tells of all of them.
+    // The next check is too early. Then one of the children shows it for all of them.
     seen.table.settle(&kernel.seed_of(children[1]), &mut seen.events);
     assert!(seen.events.is_empty());
     assert!(kernel.exit_notify(father));
@@ -187,7 +187,7 @@ fn children_of_one_that_was_found_ending_wait_for_news() {
 }
 
 #[test]
-fn an_exit_that_comes_after_all_is_told() {
+fn a_late_exit_is_reported() {
     let mut kernel = Kernel::boot(100);
     let father = kernel.fork(INIT);
     let child = kernel.fork(father);
@@ -207,7 +207,7 @@ fn an_exit_that_comes_after_all_is_told() {
 }
 
 #[test]
-fn what_a_record_from_before_the_snapshot_says_of_a_parent_is_old() {
+fn a_parent_in_a_record_from_before_the_snapshot_is_outdated() {
     let mut kernel = Kernel::boot(100);
     let father = kernel.fork(INIT);
     let child = kernel.fork(father);
@@ -224,7 +224,7 @@ fn what_a_record_from_before_the_snapshot_says_of_a_parent_is_old() {
 }
 
 #[test]
-fn a_fork_of_somebody_already_found_is_not_told_again() {
+fn a_fork_of_a_process_already_found_is_not_reported_again() {
     let mut kernel = Kernel::boot(100);
     let child = kernel.fork(INIT);
     let mut seen = Seen::new();
@@ -238,7 +238,7 @@ fn a_fork_of_somebody_already_found_is_not_told_again() {
 }
 
 #[test]
-fn a_record_that_names_one_found_ending_leaves_the_parent_that_proc_has_shown() {
+fn a_record_that_names_an_exiting_parent_keeps_the_parent_from_proc() {
     let mut kernel = Kernel::boot(100);
     let reaper = kernel.fork(INIT);
     kernel.set_subreaper(reaper, true);
@@ -247,7 +247,7 @@ fn a_record_that_names_one_found_ending_leaves_the_parent_that_proc_has_shown() 
     kernel.exit_begin(father, 0);
     kernel.submit(father);
     kernel.ring.clear();
-    // This record names the father; its exit and the move to the reaper go unheard.
+    // This record names the father. Its exit and the move to the reaper are missed.
     kernel.exec_begin(child, 0);
     kernel.submit(child);
     let mut seeds: Vec<_> = (0..kernel.procs.len()).map(|nr| kernel.seed_of(nr)).collect();

@@ -1,4 +1,4 @@
-//! The dead: who waited for them, and who does not.
+//! Zombies: which process reaped them, and which parent does not.
 
 use tracer::event::id::ProcessId;
 use tracer::event::{Event, Kind};
@@ -13,7 +13,7 @@ use crate::model::{INIT, KTHREADD, Kernel, Nr};
 const AFTER_NS: u64 = 1000 * MS;
 const FATHER: raw::TaskRef = raw::TaskRef { start_ns: 100 * MS, tgid: 50, tid: 50 };
 
-/// A father, and a table that follows the dead.
+/// Returns a father, and a table that follows zombies.
 fn father() -> Seen {
     let mut seen = Seen::with(TableOptions { zombie_after_ns: Some(AFTER_NS), ..TableOptions::default() });
     seen.apply(forked(fork(INIT_TASK, raw::TaskRef::default())));
@@ -22,17 +22,17 @@ fn father() -> Seen {
     seen
 }
 
-/// A child of his that lives from one time to another.
-fn child(seen: &mut Seen, pid: u32, born_ms: u64, dies_ms: u64) -> raw::TaskRef {
-    let child = task(pid, born_ms * MS);
+/// Adds a child of the father that runs from one time to another.
+fn child(seen: &mut Seen, pid: u32, fork_ms: u64, exit_ms: u64) -> raw::TaskRef {
+    let child = task(pid, fork_ms * MS);
     let mut raw = fork(child, FATHER);
     raw.comm = padded("ls");
     seen.apply(forked(raw));
-    seen.apply(exited(exit(child, FATHER, dies_ms * MS)));
+    seen.apply(exited(exit(child, FATHER, exit_ms * MS)));
     child
 }
 
-/// What is told at a time, while `/proc` has all of them as zombies.
+/// Returns what is reported at a time while `/proc` has all of them as zombies.
 fn tick(seen: &mut Seen, ms: u64) -> Vec<Event> {
     tick_with(seen, ms, Remains::Zombie, &[])
 }
@@ -42,14 +42,14 @@ fn tick_without(seen: &mut Seen, ms: u64, gone: &[u32]) -> Vec<Event> {
     tick_with(seen, ms, Remains::None, gone)
 }
 
-/// Likewise, but so much is left of these.
+/// Likewise, but these have the given remains.
 fn tick_with(seen: &mut Seen, ms: u64, remains: Remains, of: &[u32]) -> Vec<Event> {
     let look = |id: ProcessId| if of.contains(&id.pid()) { remains } else { Remains::Zombie };
     seen.table.check_zombies(ms * MS, look, &mut seen.events);
     std::mem::take(&mut seen.events)
 }
 
-/// Pid, time as a zombie, and who reaped it.
+/// Returns pid, time as a zombie, and the process that reaped it.
 fn reapings(events: &[Event]) -> Vec<(u32, Option<u64>, Option<u32>)> {
     let of = |event: &Event| {
         let reap = event.reap()?;
@@ -58,7 +58,7 @@ fn reapings(events: &[Event]) -> Vec<(u32, Option<u64>, Option<u32>)> {
     events.iter().filter_map(of).collect()
 }
 
-/// Pid, time as a zombie, parent, and how many that one has left.
+/// Returns pid, time as a zombie, parent, and the number of zombies of that parent.
 fn neglected(events: &[Event]) -> Vec<(u32, u64, Option<u32>, u64)> {
     let of = |event: &Event| {
         let zombie = event.zombie()?;
@@ -68,7 +68,7 @@ fn neglected(events: &[Event]) -> Vec<(u32, u64, Option<u32>, u64)> {
 }
 
 #[test]
-fn one_that_is_waited_for_says_by_whom_and_after_how_long() {
+fn a_reap_reports_the_reaper_and_the_time_as_a_zombie() {
     let mut seen = father();
     let son = child(&mut seen, 60, 110, 120);
     let events = seen.apply(reaped(son, FATHER, 150 * MS));
@@ -82,7 +82,7 @@ fn one_that_is_waited_for_says_by_whom_and_after_how_long() {
 }
 
 #[test]
-fn without_a_request_nothing_is_told() {
+fn without_a_request_nothing_is_reported() {
     let mut seen = Seen::new();
     seen.apply(forked(fork(FATHER, INIT_TASK)));
     child(&mut seen, 60, 110, 120);
@@ -91,42 +91,42 @@ fn without_a_request_nothing_is_told() {
 }
 
 #[test]
-fn one_that_is_not_waited_for_names_its_parent_and_how_many_that_left() {
+fn a_zombie_names_its_parent_and_how_many_that_left() {
     let mut seen = father();
-    for (pid, dies_ms) in [(60, 200), (61, 201), (62, 202), (63, 700)] {
-        child(&mut seen, pid, 110, dies_ms);
+    for (pid, exit_ms) in [(60, 200), (61, 201), (62, 202), (63, 700)] {
+        child(&mut seen, pid, 110, exit_ms);
     }
     seen.apply(reaped(task(61, 110 * MS), FATHER, 300 * MS));
     assert_eq!(seen.table.due_ns(), Some(1200 * MS));
     assert!(tick(&mut seen, 1199).is_empty());
     assert_eq!(neglected(&tick(&mut seen, 1202)), [(60, 1002, Some(50), 3), (62, 1000, Some(50), 3)]);
-    assert!(tick(&mut seen, 1203).is_empty(), "each is told of once");
-    assert_eq!(seen.table.due_ns(), Some(1700 * MS), "the last one's turn");
+    assert!(tick(&mut seen, 1203).is_empty(), "each is reported once");
+    assert_eq!(seen.table.due_ns(), Some(1700 * MS), "when the last one is due");
     assert_eq!(reapings(&seen.apply(reaped(task(60, 110 * MS), FATHER, 1250 * MS))), [(60, Some(1050), Some(50))]);
     assert_eq!(neglected(&tick(&mut seen, 1800)), [(63, 1100, Some(50), 2)]);
 }
 
 #[test]
-fn when_the_parent_ends_init_has_to_wait_for_them() {
+fn when_the_parent_exits_init_has_to_reap_them() {
     let mut seen = father();
     let son = child(&mut seen, 60, 110, 120);
     seen.apply(exited(exit(FATHER, INIT_TASK, 130 * MS)));
     assert_eq!(
         neglected(&tick(&mut seen, 1200)),
         [(60, 1080, Some(1), 2), (50, 1070, Some(1), 2)],
-        "those of the father and the father"
+        "the father's children and the father"
     );
     assert_eq!(reapings(&seen.apply(reaped(son, INIT_TASK, 1300 * MS))), [(60, Some(1180), Some(1))]);
     let nonsense = raw::TaskRef { start_ns: 0xdead_beef, tgid: 50, tid: 0x4141 };
     assert_eq!(
         reapings(&seen.apply(reaped(FATHER, nonsense, 1300 * MS))),
         [(50, Some(1170), Some(1))],
-        "memory that is another's by now names nobody"
+        "memory that was reused names no process"
     );
 }
 
 #[test]
-fn who_was_there_and_is_gone_is_told_and_not_who_got_its_memory() {
+fn an_exited_reaper_is_reported_and_not_the_process_that_reused_its_memory() {
     let mut seen = father();
     let son = child(&mut seen, 60, 110, 120);
     seen.apply(exited(exit(FATHER, INIT_TASK, 130 * MS)));
@@ -136,48 +136,48 @@ fn who_was_there_and_is_gone_is_told_and_not_who_got_its_memory() {
 }
 
 #[test]
-fn one_whose_end_was_not_seen_is_dead_all_the_same() {
+fn a_zombie_whose_exit_was_missed_is_a_zombie() {
     let mut seen = father();
     let son = task(60, 110 * MS);
     seen.apply(forked(fork(son, FATHER)));
     assert_eq!(reapings(&seen.apply(reaped(son, FATHER, 150 * MS))), [(60, None, Some(50))]);
     assert!(seen.table.by_pid(60).is_none());
-    assert!(seen.apply(reaped(task(70, 90 * MS), FATHER, 160 * MS)).is_empty(), "nobody knew this one");
+    assert!(seen.apply(reaped(task(70, 90 * MS), FATHER, 160 * MS)).is_empty(), "this one is unknown");
     assert!(seen.table.by_pid(70).is_none());
 }
 
 #[test]
-fn a_pid_may_be_anothers_before_its_owner_is_told_as_gone() {
+fn a_pid_may_be_used_again_before_its_owner_is_reported_as_gone() {
     let mut seen = father();
     let first = child(&mut seen, 60, 110, 120);
     let second = task(60, 300 * MS);
     seen.apply(forked(fork(second, FATHER)));
     assert_eq!(reapings(&seen.apply(reaped(first, FATHER, 310 * MS))), [(60, Some(190), Some(50))]);
-    assert_eq!(seen.table.by_pid(60).map(|living| living.start_ns()), Some(300 * MS), "the second lives on");
+    assert_eq!(seen.table.by_pid(60).map(|living| living.start_ns()), Some(300 * MS), "the second still runs");
     let third = child(&mut seen, 61, 110, 120);
     seen.apply(forked(fork(task(61, 400 * MS), FATHER)));
-    assert!(tick_without(&mut seen, 2000, &[61]).is_empty(), "{third:?} may just not be told as gone yet");
+    assert!(tick_without(&mut seen, 2000, &[61]).is_empty(), "{third:?} may not be reported as gone yet");
     let events = tick(&mut seen, 3000);
     assert_eq!((kinds(&events), reapings(&events)), (vec![Kind::Reap], vec![(61, None, Some(50))]));
     assert_eq!(
         events[0].process.as_ref().unwrap().id,
         ProcessId::from_ns(third.start_ns, 61),
-        "not who has its pid now"
+        "not the process that has its pid now"
     );
 }
 
 #[test]
-fn one_that_is_gone_untold_is_told_a_little_later() {
+fn an_unreported_reap_is_reported_a_little_later() {
     let mut seen = father();
-    for (pid, dies_ms) in [(60, 200), (61, 201), (62, 202)] {
-        child(&mut seen, pid, 110, dies_ms);
+    for (pid, exit_ms) in [(60, 200), (61, 201), (62, 202)] {
+        child(&mut seen, pid, 110, exit_ms);
     }
     assert_eq!(neglected(&tick_without(&mut seen, 1300, &[60, 61])), [(62, 1098, Some(50), 1)], "two are gone");
     assert_eq!(seen.table.due_ns(), Some(2300 * MS));
     assert_eq!(reapings(&seen.apply(reaped(task(61, 110 * MS), FATHER, 1250 * MS))), [(61, Some(1049), Some(50))]);
     assert!(tick(&mut seen, 2299).is_empty());
     let events = tick(&mut seen, 2300);
-    assert_eq!(reapings(&events), [(60, None, Some(50))], "its father lives: nobody else can have waited for it");
+    assert_eq!(reapings(&events), [(60, None, Some(50))], "its father runs: no other process can have reaped it");
     assert!(events[0].is_inferred() && events[0].reap().unwrap().inferred);
     assert!(seen.apply(reaped(task(60, 110 * MS), FATHER, 2301 * MS)).is_empty(), "once is enough");
     seen.apply(reaped(task(62, 110 * MS), FATHER, 2302 * MS));
@@ -185,7 +185,7 @@ fn one_that_is_gone_untold_is_told_a_little_later() {
 }
 
 #[test]
-fn one_that_has_been_told_of_is_looked_at_ever_more_seldom_until_it_is_gone() {
+fn a_reported_zombie_is_checked_less_and_less_often_until_it_is_gone() {
     let mut seen = father();
     child(&mut seen, 60, 110, 200);
     assert_eq!(neglected(&tick(&mut seen, 1200)), [(60, 1000, Some(50), 1)]);
@@ -198,7 +198,7 @@ fn one_that_has_been_told_of_is_looked_at_ever_more_seldom_until_it_is_gone() {
 }
 
 #[test]
-fn one_that_is_not_done_with_ending_is_neither_a_zombie_nor_gone() {
+fn an_exiting_process_is_neither_a_zombie_nor_gone() {
     let mut seen = father();
     let son = child(&mut seen, 60, 110, 200);
     for ms in [1200, 2200, 3200] {
@@ -210,24 +210,24 @@ fn one_that_is_not_done_with_ending_is_neither_a_zombie_nor_gone() {
 }
 
 #[test]
-fn many_are_looked_at_a_part_at_a_time() {
+fn many_zombies_are_checked_in_parts() {
     let mut seen = father();
     for pid in 1000..2000 {
         child(&mut seen, pid, 110, 200);
     }
-    let mut told = 0;
+    let mut reported = 0;
     let mut parts = 0;
     while seen.table.due_ns().is_some_and(|due_ns| due_ns <= 1200 * MS) {
         let lines = neglected(&tick(&mut seen, 1200));
         assert!(!lines.is_empty() && lines.iter().all(|&(_, _, _, unreaped)| unreaped == 1000));
-        (told, parts) = (told + lines.len(), parts + 1);
+        (reported, parts) = (reported + lines.len(), parts + 1);
     }
-    assert_eq!(told, 1000);
+    assert_eq!(reported, 1000);
     assert!(parts > 1);
 }
 
 #[test]
-fn by_whom_one_is_gone_is_not_known_once_its_parent_has_ended() {
+fn the_reaper_is_unknown_once_the_parent_has_exited() {
     let mut seen = father();
     child(&mut seen, 60, 110, 200);
     seen.apply(exited(exit(FATHER, INIT_TASK, 210 * MS)));
@@ -236,7 +236,7 @@ fn by_whom_one_is_gone_is_not_known_once_its_parent_has_ended() {
 }
 
 #[test]
-fn those_found_dead_are_followed_too() {
+fn zombies_of_the_snapshot_are_followed_too() {
     let mut kernel = Kernel::boot(1000);
     let father = kernel.fork(INIT);
     let son = kernel.fork(father);

@@ -1,4 +1,4 @@
-//! What differs by architecture.
+//! Differences between architectures.
 
 use std::path::{Path, PathBuf};
 
@@ -18,7 +18,7 @@ pub(crate) enum Arch {
 }
 
 impl Arch {
-    /// As Rust and QEMU call it.
+    /// Returns its name in Rust and QEMU.
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::X86_64 => "x86_64",
@@ -26,7 +26,7 @@ impl Arch {
         }
     }
 
-    /// As Debian calls it.
+    /// Returns its name in Debian.
     pub(super) const fn debian(self) -> &'static str {
         match self {
             Self::X86_64 => "amd64",
@@ -41,12 +41,12 @@ impl Arch {
         }
     }
 
-    /// The target that the payload is built for.
+    /// Returns the target for which the payload is built.
     pub(super) fn target(self) -> String {
         format!("{}-unknown-linux-gnu", self.name())
     }
 
-    /// Where its kernels are kept.
+    /// Returns the directory of its kernels.
     pub(super) fn dir(self) -> PathBuf {
         workspace::target_dir().join("vm").join(self.name())
     }
@@ -54,17 +54,17 @@ impl Arch {
     pub(super) const fn machine(self) -> &'static [&'static str] {
         match self {
             Self::X86_64 => &["-machine", "pc,usb=off,vmport=off", "-cpu", "max"],
-            // The real pointer authentication takes half of the time.
+            // The architected pointer authentication takes half of the time.
             Self::Aarch64 => &["-machine", "virt,gic-version=3", "-cpu", "max,pauth-impdef=on"],
         }
     }
 
-    /// The two serial lines.
+    /// Returns the options for the two serial lines.
     pub(super) fn serial(self, console: &Path, output: &Path) -> Vec<String> {
         let file = |id: &str, path: &Path| format!("file,id={id},path={}", path.display());
         let lines = match self {
             Self::X86_64 => ["-serial", "chardev:console", "-serial", "chardev:output"],
-            // The machine has one serial line; the other is on PCI, whose driver is built in.
+            // The machine has one serial line. The other is on PCI, whose driver is built in.
             Self::Aarch64 => ["-serial", "chardev:console", "-device", "pci-serial,chardev=output,addr=5"],
         };
         let mut args = vec!["-chardev".to_owned(), file("console", console), "-chardev".into(), file("output", output)];

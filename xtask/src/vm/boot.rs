@@ -1,7 +1,8 @@
-//! Boots a kernel in QEMU, by software emulation: what runs inside sees real hardware, and this machine need not allow KVM.
+//! Boots a kernel in QEMU, by software emulation, so that this machine need not allow KVM.
 //!
-//! The initramfs is the whole guest: busybox, an init script, the payload. No disk, no network, no kernel modules. Two
-//! serial lines keep the kernel's messages apart from what the tests say; their driver is built into every Debian kernel.
+//! The initramfs is the whole guest: busybox, an init script, the payload. It has no disk, no network and no kernel
+//! modules. Two serial lines separate the kernel's messages from the output of the tests. Their driver is built into
+//! every Debian kernel.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use crate::process;
 
 const INIT: &str = include_str!("init.sh");
 
-/// Packs busybox, the init script and the payload; what the kernel unpacks at boot.
+/// Packs busybox, the init script and the payload into the archive that the kernel unpacks at boot.
 pub(super) fn initramfs(arch: Arch, busybox: &Path, payload: &Path) -> Result<PathBuf> {
     use std::os::unix::fs::PermissionsExt as _;
     let root = arch.dir().join("root");
@@ -35,7 +36,7 @@ pub(super) fn initramfs(arch: Arch, busybox: &Path, payload: &Path) -> Result<Pa
         fs::set_permissions(program, fs::Permissions::from_mode(0o755))?;
     }
     let archive = arch.dir().join("initramfs");
-    // Not compressed: unpacking is emulated too.
+    // Not compressed, because unpacking is emulated too.
     let pack = "cd \"$0\" && find . | cpio --create --format=newc --owner=+0:+0 --quiet";
     let pack = process::command("sh", ["-c".as_ref(), pack.as_ref(), root.as_os_str()]);
     pack.stdout_path(&archive).run().context("cpio cannot pack the initramfs")?;
@@ -43,31 +44,33 @@ pub(super) fn initramfs(arch: Arch, busybox: &Path, payload: &Path) -> Result<Pa
     Ok(archive)
 }
 
-/// What came of a boot.
+/// The result of a boot.
 pub(super) struct Booted {
-    /// What the guest wrote to its output.
+    /// The output of the guest.
     pub(super) output: String,
-    /// Why it ended before its time, if it did.
+    /// Why it ended early, if it did.
     pub(super) trouble: Option<String>,
     pub(super) took: Duration,
-    /// The kernel's messages and what the tests said on stderr.
+    /// The kernel's messages and the tests' stderr.
     pub(super) console: PathBuf,
 }
 
 impl Booted {
-    /// True if the emulator broke it.
+    /// Returns true if the emulator broke it.
     pub(super) fn stale_breakpoint(&self) -> bool {
         let console = fs::read(&self.console).unwrap_or_default();
         self.trouble.is_some() && stale_breakpoint(&String::from_utf8_lossy(&console))
     }
 }
 
-/// With several CPUs, QEMU's software emulation now and then runs the breakpoint that the kernel puts into its own text while it
-/// changes that (arch/x86/kernel/alternative.c, `text_poke_bp_batch`) after it is gone. Each tracepoint that is switched on or
-/// off is such a change. The kernel knows of no breakpoint there and panics; one with kprobes takes it for one that was just
-/// removed and runs the instruction again (arch/x86/kernel/kprobes/core.c, `kprobe_int3_handler`), for ever: it is
-/// found stuck at an instruction of the kind that is changed, a no-op, a jump or a call of five bytes, or the CPU that
-/// changes the text waits for it in vain.
+/// Recognizes a fault of QEMU's software emulation with several CPUs. The kernel puts a breakpoint into its own text
+/// while it changes that (arch/x86/kernel/alternative.c, `text_poke_bp_batch`). Switching a tracepoint on or off is
+/// such a change. Rarely, QEMU executes the breakpoint after it is gone.
+///
+/// The kernel has no breakpoint there and panics. A kernel with kprobes takes it for one that was just removed, and
+/// executes the instruction again forever (arch/x86/kernel/kprobes/core.c, `kprobe_int3_handler`). It is then stuck
+/// at an instruction of the kind that is changed: a no-op, a jump or a call of five bytes. Or the CPU that changes
+/// the text waits for it forever.
 fn stale_breakpoint(console: &str) -> bool {
     let changed = ["<0f> 1f 44 00 00", "<e9>", "<e8>"];
     let stuck = || {
@@ -77,13 +80,13 @@ fn stale_breakpoint(console: &str) -> bool {
     console.contains("int3: 0000 [#") || console.contains("softlockup: hung tasks") && stuck()
 }
 
-/// What the guest wrote the last time.
+/// Returns the output of the guest's last run.
 pub(super) fn last_output(kernel: &Kernel) -> String {
     let output = kernel.image.with_file_name("output.log");
     String::from_utf8_lossy(&fs::read(output).unwrap_or_default()).into_owned()
 }
 
-/// Boots `kernel` and waits for the end of it, at most `limit`.
+/// Boots `kernel` and waits until it exits, at most `limit`.
 pub(super) fn boot(arch: Arch, kernel: &Kernel, initramfs: &Path, limit: Duration) -> Result<Booted> {
     let dir = kernel.image.parent().context("an image lies in a folder")?;
     let [console, output] = ["console.log", "output.log"].map(|name| dir.join(name));

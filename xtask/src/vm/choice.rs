@@ -1,24 +1,25 @@
-//! Which of the live tests run in the guests.
+//! Selects the live tests that run in the guests.
 //!
-//! Everything is emulated there, and five kernels have a quarter of an hour. So what is run there is what depends on the
-//! kernel: what the programs in it report. What tracer does with that in user space is tested on the machine itself.
+//! Everything is emulated there, and five kernels have a quarter of an hour. So the guests run the tests that depend
+//! on the kernel: what the BPF programs report. What tracer does with that in user space is tested on the machine
+//! itself.
 
 use std::fmt;
 
 /// Tests that are left out: a part of their names, and why.
 struct LeftOut(&'static str, &'static str);
 
-/// Of filters that by descent is run.
+/// The filter by descent runs in their place.
 const SAME: &str =
     "the programs of each filter are verified on every kernel (`types::`); what they do with a set is the same on all";
 
-/// Those of 64 KiB go the same way.
+/// The tests with 64 KiB take the same path.
 const LONG: &str = "arguments by the megabyte and by the ten thousand: the same loop as of 64 KiB";
 
 /// Groups that have not run in a guest before.
 const UNTRIED: &str = "not tried in a guest yet";
 
-/// Everything else is run. docs/kernels.md names these too.
+/// All other tests run. docs/kernels.md names these too.
 const LEFT_OUT: &[LeftOut] = &[
     LeftOut("cli::", "views of /proc; doctor runs separately"),
     LeftOut("clock::", UNTRIED),
@@ -57,21 +58,21 @@ const LEFT_OUT: &[LeftOut] = &[
     LeftOut("top::", "sums of events: user space alone"),
 ];
 
-/// Seeds of the oracle run: the one in isolation, the other out of all that happens in the guest.
+/// Seeds of the oracle run: one in isolation, the other among all events of the guest.
 pub(super) const SEEDS: &str = "7919,15838";
 
-/// What is run.
+/// The tests to run.
 pub(super) enum Choice<'a> {
-    /// What depends on the kernel.
+    /// Tests that depend on the kernel.
     Kernel,
     /// Everything that a guest can run.
     All,
-    /// Tests with this in their names.
+    /// Tests with this text in their names.
     Only(&'a str),
 }
 
 impl Choice<'_> {
-    /// For the command line of the live tests.
+    /// Returns arguments for the command line of the live tests.
     pub(super) fn arguments(&self) -> String {
         match self {
             Self::Kernel => {
@@ -83,7 +84,7 @@ impl Choice<'_> {
         }
     }
 
-    /// Each part of the tests that is left out, with the reason.
+    /// Returns each group that is left out, with the reason.
     pub(super) fn left_out(&self) -> Vec<String> {
         match self {
             Self::Kernel => LEFT_OUT.iter().map(ToString::to_string).collect(),

@@ -1,5 +1,5 @@
-//! Building for another architecture with what Debian has: its own compiler, the library for the other architecture
-//! unpacked beside it, and a linker.
+//! Builds for another architecture with Debian packages: Debian's own compiler, the unpacked library for the other
+//! architecture, and a linker.
 
 use std::iter;
 
@@ -10,10 +10,10 @@ use super::Arch;
 use crate::apt::Lists;
 use crate::packages;
 
-/// Debian's compiler; its library for another architecture has to be of the same version.
+/// Debian's compiler. Its library for another architecture must have the same version.
 const RUSTC: &str = "/usr/bin/rustc";
 
-/// A build for `arch`.
+/// Returns a build for `arch`.
 pub(super) fn with(arch: Arch, cargo: &Expression, flags: Vec<String>) -> Result<Expression> {
     packages::ensure(packages::BPF_COMPILER)?;
     packages::ensure(packages::CROSS_AARCH64)?;

@@ -1,7 +1,7 @@
-//! `docs/kernels.md` and `docs/verifier.md`: what `tracer doctor --json` says in each kernel.
+//! `docs/kernels.md` and `docs/verifier.md`: the output of `tracer doctor --json` in each kernel.
 //!
-//! The first lists what a kernel provides and lacks; a run that finds something else fails. The second holds numbers that
-//! change with every build; it is written only on request.
+//! The first lists what a kernel provides and lacks. A run with other findings fails. The second holds numbers that
+//! change with every build, and is written only on request.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -19,7 +19,7 @@ use crate::workspace;
 const KERNELS: &str = "docs/kernels.md";
 const VERIFIER: &str = "docs/verifier.md";
 
-/// What doctor says.
+/// The output of doctor.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Doctor {
     pub(super) works: bool,
@@ -34,7 +34,7 @@ struct Check {
     detail: String,
     #[serde(default)]
     programs: Vec<Program>,
-    /// Those of another way.
+    /// Fallback programs that are not in use.
     #[serde(default)]
     spare: Vec<Program>,
 }
@@ -42,15 +42,15 @@ struct Check {
 #[derive(Debug, Deserialize)]
 struct Program {
     name: String,
-    /// The most that the verifier went through, of all variations of it.
+    /// The largest number of instructions that the verifier processed, of all its variations.
     instructions: Option<u32>,
 }
 
-/// What a program may take at the most: the kernel's limits, less a quarter, so that it is seen in time.
+/// Limits for a program: the kernel's limits minus a quarter, to notice growth in time.
 const MOST_INSTRUCTIONS: u32 = 750_000;
 const MOST_STACK: u32 = 384;
 
-/// Fails if a program nears a limit of the verifier.
+/// Fails if a program comes close to a limit of the verifier.
 pub(super) fn check_limits(guests: &[Guest]) -> Result<()> {
     let depths = stack::depths(&workspace::bpf_object())?;
     if let Some((name, depth)) = depths.iter().find(|&(_, &depth)| depth > MOST_STACK) {
@@ -66,7 +66,7 @@ pub(super) fn check_limits(guests: &[Guest]) -> Result<()> {
     Ok(())
 }
 
-/// Compares what the guests say with the document.
+/// Compares the guests' findings with the document.
 pub(super) fn check(arch: Arch, guests: &[Guest]) -> Result<()> {
     let text = fs::read_to_string(workspace::root().join(KERNELS)).with_context(|| format!("cannot read {KERNELS}"))?;
     let (_, written, _) = parts(&text, arch).context(KERNELS)?;
@@ -79,7 +79,7 @@ pub(super) fn check(arch: Arch, guests: &[Guest]) -> Result<()> {
     Ok(())
 }
 
-/// Writes what the guests say into both documents.
+/// Writes the guests' findings into both documents.
 pub(super) fn update(arch: Arch, guests: &[Guest]) -> Result<()> {
     let depths = stack::depths(&workspace::bpf_object())?;
     for (file, section) in [(KERNELS, kernels(guests)), (VERIFIER, verifier(guests, &depths))] {
@@ -92,7 +92,7 @@ pub(super) fn update(arch: Arch, guests: &[Guest]) -> Result<()> {
     Ok(())
 }
 
-/// A document's text up to the part of this architecture, that part, and the rest.
+/// Splits a document's text: up to the part of this architecture, that part, and the rest.
 fn parts(text: &str, arch: Arch) -> Result<(&str, &str, &str)> {
     let (begin, end) = (format!("<!-- {} -->", arch.name()), format!("<!-- end of {} -->", arch.name()));
     let from = text.find(&begin).with_context(|| format!("there is no {begin}"))? + begin.len();
@@ -100,7 +100,7 @@ fn parts(text: &str, arch: Arch) -> Result<(&str, &str, &str)> {
     Ok((&text[..from], &text[from..to], &text[to..]))
 }
 
-/// Hooks and members by kernel; then, for each kernel, what is done instead of what it lacks.
+/// Lists hooks and members by kernel; then, for each kernel, the fallbacks for what it lacks.
 fn kernels(guests: &[Guest]) -> String {
     let mut hooks = Rows::default();
     let mut fields = Rows::default();
@@ -144,14 +144,15 @@ fn kernels(guests: &[Guest]) -> String {
     out
 }
 
-/// What doctor says without how many instructions were verified: verifier.md has that, and each change of a program changes it.
+/// Removes the number of verified instructions from a detail. It is in verifier.md, and changes with each change of a
+/// program.
 fn without_counts(detail: &str) -> String {
     let said = |part: &str| !part.ends_with(" instructions verified");
     let clause = |clause: &str| clause.split(", ").filter(|part| said(part)).collect::<Vec<_>>().join(", ");
     detail.split("; ").map(clause).collect::<Vec<_>>().join("; ")
 }
 
-/// Instructions that the verifier went through, by program and kernel; before them the stack's depth.
+/// Lists the instructions that the verifier processed, by program and kernel, after the stack depth.
 fn verifier(guests: &[Guest], depths: &BTreeMap<String, u32>) -> String {
     let mut rows = Rows::default();
     for (column, guest) in guests.iter().enumerate() {
@@ -172,7 +173,7 @@ fn heading<'a>(first: &str, columns: impl Iterator<Item = &'a str>) -> String {
     format!("| {first} | {} |\n|---|{}\n", names.join(" | "), "---|".repeat(names.len()))
 }
 
-/// Rows of a table, by name: a cell for each column that has one.
+/// Rows of a table, by name, each with some of the columns.
 #[derive(Default)]
 struct Rows(BTreeMap<String, BTreeMap<usize, String>>);
 
@@ -198,7 +199,7 @@ impl Guest {
         checks.filter(move |check| check.area == area)
     }
 
-    /// All that its verifier has taken.
+    /// Returns all programs that its verifier accepted.
     fn programs(&self) -> impl Iterator<Item = &Program> {
         self.checks("hook").flat_map(|check| check.programs.iter().chain(&check.spare))
     }
@@ -221,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_kernel_lacks_is_told() {
+    fn what_a_kernel_lacks_is_reported() {
         let guests = [guest("5.10", "exit_by_live", "missing"), guest("7", "exit", "ok")];
         let expected = "\
 | hook | 5.10 | 7 |

@@ -1,4 +1,4 @@
-//! The kernels: Debian's packaged ones, of which only the image itself is kept, in the target folder.
+//! The kernels: Debian packages, of which only the image is kept, in the target directory.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,19 +9,19 @@ use super::Arch;
 use crate::apt::Lists;
 use crate::workspace;
 
-/// A line of kernels, of which the newest that can be had is taken.
+/// A series of kernels, of which the newest available one is used.
 pub(super) struct Series {
     pub(super) name: &'static str,
-    /// How the version begins; the first that has a package is taken.
+    /// Prefixes of the version. The first one with a package is used.
     begins: &'static [&'static str],
     arches: &'static [Arch],
 }
 
 const BOTH: &[Arch] = &[Arch::X86_64, Arch::Aarch64];
 
-/// Oldest first. What the distributions of today ship, and what those of tomorrow will.
+/// Oldest first: the kernels of today's distributions, and those of the next ones.
 pub(super) const SERIES: &[Series] = &[
-    // For arm64 the archive lists some, and has none.
+    // For arm64 the archive lists some, but has none.
     Series { name: "5.10", begins: &["5.10."], arches: &[Arch::X86_64] },
     Series { name: "6.1", begins: &["6.1."], arches: BOTH },
     Series { name: "6.12", begins: &["6.12."], arches: BOTH },
@@ -42,10 +42,10 @@ pub(super) struct Kernel {
     pub(super) image: PathBuf,
 }
 
-/// How many packages of one series are tried: some that are listed are gone.
+/// How many packages of one series are tried, because some listed packages are gone.
 const TRIES: usize = 6;
 
-/// Fetches kernels and the guest's busybox, unless they are there.
+/// Fetches kernels and the guest's busybox, unless they exist.
 pub(super) struct Fetcher {
     arch: Arch,
     lists: Option<Lists>,
@@ -56,7 +56,7 @@ impl Fetcher {
         Self { arch, lists: None }
     }
 
-    /// The kernel of a series: the one that is kept, unless `newest` asks to look again.
+    /// Returns the kernel of a series: the kept one, unless `newest` requests a new search.
     pub(super) fn kernel(&mut self, series: &Series, newest: bool) -> Result<Kernel> {
         let dir = self.arch.dir().join(series.name);
         let kept = |dir: &Path| -> Option<Kernel> {
@@ -84,7 +84,7 @@ impl Fetcher {
         })
     }
 
-    /// A busybox for the guest.
+    /// Returns a busybox for the guest.
     pub(super) fn busybox(&mut self) -> Result<PathBuf> {
         let kept = self.arch.dir().join("busybox");
         if !kept.exists() {
@@ -98,7 +98,7 @@ impl Fetcher {
         Ok(kept)
     }
 
-    /// The package lists, fetched when they are first needed.
+    /// Returns the package lists, and fetches them on first use.
     pub(super) fn lists(&mut self) -> Result<&Lists> {
         if self.lists.is_none() {
             workspace::say(&format!("fetching lists of kernel packages ({})", self.arch.debian()));
@@ -107,7 +107,7 @@ impl Fetcher {
         self.lists.as_ref().context("no package lists")
     }
 
-    /// Packages of a series, the newest first.
+    /// Returns the packages of a series, newest first.
     fn candidates(&mut self, series: &Series) -> Result<Vec<String>> {
         let pattern = format!("^linux-(image|binary)-[0-9].*-cloud-{}(-unsigned)?$", self.arch.debian());
         let mut all = self.lists()?.search(&pattern)?;
@@ -133,19 +133,20 @@ impl Fetcher {
     }
 }
 
-/// `5.10.0-46` of `linux-image-5.10.0-46-cloud-amd64`.
+/// Returns `5.10.0-46` of `linux-image-5.10.0-46-cloud-amd64`.
 fn version(package: &str) -> &str {
     let rest = package.trim_start_matches("linux-image-").trim_start_matches("linux-binary-");
     rest.split("-cloud-").next().unwrap_or(rest)
 }
 
-/// Sorts packages by version; of one version the one that holds the image first. (From 6.19 on that is `linux-binary`.)
+/// Sorts packages by version; within one version, the one with the image comes first. (From 6.19 on that is
+/// `linux-binary`.)
 fn age(package: &str) -> (Vec<u32>, bool, bool) {
     let numbers = version(package).split(|c: char| !c.is_ascii_digit()).filter_map(|run| run.parse().ok()).collect();
     (numbers, package.starts_with("linux-binary-"), !package.ends_with("-unsigned"))
 }
 
-/// `boot/vmlinuz-VERSION`, or `usr/lib/modules/VERSION/vmlinuz` from 7.2 on.
+/// Returns `boot/vmlinuz-VERSION`, or `usr/lib/modules/VERSION/vmlinuz` from 7.2 on.
 fn image(unpacked: &Path) -> Result<PathBuf> {
     let entries = |dir: PathBuf| fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
     let in_boot = entries(unpacked.join("boot"))

@@ -1,6 +1,6 @@
 #!/bin/busybox sh
-# /init of the guest: there is nothing else in it but busybox and /payload. What is found goes to the serial line that
-# `vmout=` names; the kernel's messages and what the tests say on stderr go to the console.
+# /init of the guest, which holds only busybox and /payload. Results go to the serial line that `vmout=` names.
+# The kernel's messages and the tests' stderr go to the console.
 /bin/busybox mount -t devtmpfs dev /dev
 /bin/busybox mount -t proc proc /proc
 /bin/busybox --install -s /bin
@@ -28,14 +28,14 @@ echo "@@tests" >$out
 touch /tmp/stderr /tmp/outcomes
 tail -n +1 -f /tmp/stderr >/dev/console 2>/dev/null &
 . ./environment
-# A separate session, as on a terminal, so that no leftover of a test holds the line.
+# A separate session, as on a terminal, so that a process that a test left running does not hold the line.
 setsid ./live $(cat arguments) </dev/null 2>/tmp/stderr >/tmp/outcomes &
 live=$!
 tail -n +1 -f /tmp/outcomes >$out &
 shown=$!
 wait $live
 status=$?
-sleep 1.5 # the last lines are shown
+sleep 1.5 # until the last lines are shown
 kill $shown
 # A test that failed runs once more, alone, unless more than five failed: then the cause is not chance.
 failed=$(sed -n 's/^test \([^ ]*\) *\.\.\. FAILED$/\1/p' /tmp/outcomes)
@@ -49,6 +49,6 @@ fi
 echo "@@reasons" >$out
 grep ': skipped, ' /tmp/stderr >$out
 echo "@@status $status" >$out
-sleep 0.3 # the last bytes drain
+sleep 0.3 # until the last bytes are sent
 sync
 reboot -f # with -no-reboot this ends QEMU, without ACPI too

@@ -25,9 +25,9 @@ use self::report::Guest;
 use crate::packages;
 use crate::tally::Tally;
 
-/// Guests at a time.
+/// Number of guests that run at the same time.
 const AT_ONCE: usize = 2;
-/// A guest that takes longer hangs.
+/// A guest that takes longer is considered hung.
 const LIMIT: Duration = Duration::from_secs(1500);
 /// How often a guest is booted that the emulator breaks.
 const BOOTS: u32 = 3;
@@ -43,18 +43,18 @@ const BOOTS: u32 = 3;
 /// is nothing but busybox: tests that need more skip themselves.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Only these: 5.10, 6.1, 6.12, 6.18, 7; on arm64 6.1, 6.12, 7 [default: all]
+    /// Run only these kernels: 5.10, 6.1, 6.12, 6.18, 7; on arm64 6.1, 6.12, 7 [default: all]
     kernels: Vec<String>,
     /// Architecture of the kernels
     #[arg(long, value_enum, default_value_t = Arch::X86_64)]
     arch: Arch,
-    /// Look for newer packages than those that are kept
+    /// Look for newer packages than the kept ones
     #[arg(long)]
     newest: bool,
-    /// Boot nothing: print again what the last run found
+    /// Boot nothing; print the results of the last run again
     #[arg(long)]
     last: bool,
-    /// Write what is found into docs/kernels.md and docs/verifier.md
+    /// Write the results into docs/kernels.md and docs/verifier.md
     #[arg(long, conflicts_with = "kernels")]
     update: bool,
     /// Run all live tests, not only those that depend on the kernel
@@ -88,7 +88,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// All kernels of the machine's own architecture, as a step of `cargo xtask test`.
+/// Runs all kernels of the machine's own architecture, as a step of `cargo xtask test`.
 pub(crate) fn all() -> Result<Tally> {
     let arch = if cfg!(target_arch = "aarch64") { Arch::Aarch64 } else { Arch::X86_64 };
     matrix(&Args { kernels: Vec::new(), arch, newest: false, last: false, update: false, all: false, filter: None })
@@ -107,8 +107,8 @@ fn matrix(args: &Args) -> Result<Tally> {
     let mut tally = Tally::default();
     let mut kernels = VecDeque::new();
     let mut fetcher = Fetcher::new(arch);
-    let asked = |name: &str| args.kernels.is_empty() || args.kernels.iter().any(|kernel| kernel == name);
-    for series in SERIES.iter().filter(|series| series.is_for(arch) && asked(series.name)) {
+    let requested = |name: &str| args.kernels.is_empty() || args.kernels.iter().any(|kernel| kernel == name);
+    for series in SERIES.iter().filter(|series| series.is_for(arch) && requested(series.name)) {
         match fetcher.kernel(series, args.newest) {
             Ok(kernel) => kernels.push_back(kernel),
             Err(why) => tally.skipped.push(format!("Linux {} ({}): {why:#}", series.name, arch.name())),
@@ -149,7 +149,7 @@ fn matrix(args: &Args) -> Result<Tally> {
     Ok(tally)
 }
 
-/// Builds what runs in the guests, and boots them.
+/// Builds the payload of the guests, and boots them.
 fn boot_all(args: &Args, fetcher: &mut Fetcher, kernels: VecDeque<Kernel>) -> Result<Vec<Guest>> {
     let arch = args.arch;
     let busybox = fetcher.busybox()?;
@@ -162,7 +162,8 @@ fn boot_all(args: &Args, fetcher: &mut Fetcher, kernels: VecDeque<Kernel>) -> Re
     Ok(guests)
 }
 
-/// Boots all, some at a time, the newest first, which take longest; in the order of the kernels.
+/// Boots all, some at a time. The newest come first, because they take longest. Returns them in the order of the
+/// kernels.
 fn guests(arch: Arch, kernels: VecDeque<Kernel>, initramfs: &Path) -> Vec<Guest> {
     let queue = Mutex::new(kernels.into_iter().enumerate().collect::<VecDeque<_>>());
     let done = Mutex::new(Vec::new());

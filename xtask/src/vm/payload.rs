@@ -1,4 +1,4 @@
-//! What runs in the guest: the static release binary, and a static build of the live tests.
+//! The payload of a guest: the static release binary, and a static build of the live tests.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,10 +10,10 @@ use super::Arch;
 use super::choice::{Choice, SEEDS};
 use crate::{apt, dist, process, workspace};
 
-/// How long a test waits in a guest before it gives up: everything is emulated there, on a machine that is busy with it.
+/// Time limit of a test in a guest, where everything is emulated on a busy machine.
 const BOUND_SECONDS: &str = "240";
 
-/// Builds both for `arch` and lays them out with what the init script reads.
+/// Builds both for `arch`, and puts them in one directory with the files that the init script reads.
 pub(super) fn make(arch: Arch, choice: &Choice<'_>) -> Result<PathBuf> {
     let tracer = if arch.debian() == apt::host_architecture() {
         dist::static_binary()?.0
@@ -63,7 +63,7 @@ fn live_tests(arch: Arch) -> Result<PathBuf> {
     executable(&cargo.stdin_null().read().context("the build failed")?)
 }
 
-/// One message of cargo's.
+/// One message of cargo.
 #[derive(Deserialize)]
 struct Message {
     target: Option<Target>,
@@ -75,14 +75,14 @@ struct Target {
     name: String,
 }
 
-/// The test binary that cargo reports.
+/// Returns the test binary that cargo reports.
 fn executable(messages: &str) -> Result<PathBuf> {
     let messages = messages.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok());
     let live = messages.filter(|message| message.target.as_ref().is_some_and(|target| target.name == "live"));
     live.filter_map(|message| message.executable).next_back().context("cargo built no test binary `live`")
 }
 
-/// The size of a payload, for people.
+/// Returns the size of a payload for display.
 pub(super) fn shown(dir: &Path) -> String {
     let bytes: u64 =
         fs::read_dir(dir).into_iter().flatten().flatten().filter_map(|entry| Some(entry.metadata().ok()?.len())).sum();

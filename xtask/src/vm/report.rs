@@ -1,4 +1,4 @@
-//! What a guest said, and the table of all guests.
+//! The results of a guest, and the table of all guests.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -6,22 +6,22 @@ use std::fmt::Write as _;
 use super::document::Doctor;
 use crate::tally::Tally;
 
-/// What ran in one guest.
+/// The results of one guest.
 #[derive(Debug, Default)]
 pub(super) struct Guest {
-    /// What it is of.
+    /// Its series of kernels.
     pub(super) series: &'static str,
-    /// `uname -r`; the series where it did not get that far.
+    /// `uname -r`, or the series if it did not get that far.
     pub(super) release: String,
     pub(super) doctor: Option<Doctor>,
     groups: BTreeMap<String, Counts>,
     failed: Vec<String>,
-    /// Those that failed and passed when they ran again, alone.
+    /// Tests that failed, and passed when they ran again alone.
     flaky: Vec<String>,
-    /// What each that failed said.
+    /// The output of each failed test.
     said: BTreeMap<String, Vec<String>>,
     skipped: Vec<(String, String)>,
-    /// What went wrong besides tests.
+    /// Other failures than tests.
     trouble: Vec<String>,
 }
 
@@ -39,7 +39,7 @@ impl Counts {
 }
 
 impl Guest {
-    /// Reads what the init script wrote.
+    /// Reads the output of the init script.
     pub(super) fn read(series: &'static str, output: &str) -> Self {
         let mut guest = Self { series, release: series.to_owned(), ..Self::default() };
         let mut section = "";
@@ -71,12 +71,12 @@ impl Guest {
             }
         }
         guest.doctor = serde_json::from_str(&doctor).ok();
-        // In this order: the outcomes, what each that failed said, and their names again.
+        // In this order: the outcomes, the output of each failed test, and the names of the failed tests again.
         let mut parts = tests.split(|line| *line == "failures:");
         let ran = parts.next().unwrap_or_default();
         let outcomes: Vec<_> = ran.iter().filter_map(|line| outcome(line)).collect();
         guest.said = said(parts.next().unwrap_or_default());
-        // With one test at a time what a test prints could stand between its name and its outcome.
+        // With one test at a time, output of a test could separate its name from its outcome.
         if let Some(due) = ran.iter().find_map(|line| number_of_tests(line)).filter(|&due| due != outcomes.len()) {
             guest.trouble(format!("{due} tests should have run, and {} have an outcome", outcomes.len()));
         }
@@ -122,7 +122,7 @@ impl Guest {
         self.flaky.push(name.to_owned());
     }
 
-    /// Says that something went wrong besides tests.
+    /// Adds another failure than a test.
     pub(super) fn trouble(&mut self, what: impl Into<String>) {
         self.trouble.push(what.into());
     }
@@ -131,7 +131,7 @@ impl Guest {
         self.failed.is_empty() && self.trouble.is_empty()
     }
 
-    /// Everything in one line.
+    /// Returns the results in one line.
     pub(super) fn summary(&self) -> String {
         let sum = |of: fn(&Counts) -> usize| self.groups.values().map(of).sum::<usize>();
         let (passed, failed, skipped) = (sum(|c| c.passed), sum(|c| c.failed), sum(|c| c.skipped));
@@ -150,7 +150,7 @@ impl Guest {
     }
 }
 
-/// What each test said, of what follows `---- exit::every_code ----`.
+/// Returns the output of each test, from the lines after `---- exit::every_code ----`.
 fn said(lines: &[&str]) -> BTreeMap<String, Vec<String>> {
     let mut said: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut speaker = "";
@@ -163,27 +163,27 @@ fn said(lines: &[&str]) -> BTreeMap<String, Vec<String>> {
     said
 }
 
-/// 3, of `running 3 tests`.
+/// Returns 3 for `running 3 tests`.
 fn number_of_tests(line: &str) -> Option<usize> {
     line.strip_prefix("running ")?.split(' ').next()?.parse().ok()
 }
 
-/// `exit::every_code` and `ok`, of `test exit::every_code ... ok`.
+/// Returns `exit::every_code` and `ok` for `test exit::every_code ... ok`.
 fn outcome(line: &str) -> Option<(&str, &str)> {
     let (name, outcome) = line.strip_prefix("test ")?.rsplit_once(" ... ")?;
     matches!(outcome, "ok" | "ignored" | "FAILED").then_some((name.trim(), outcome))
 }
 
-/// The part of a test's name before `::`.
+/// Returns the part of a test's name before `::`.
 fn group(name: &str) -> &str {
     name.split_once("::").map_or(name, |(group, _)| group)
 }
 
-/// Lines and characters shown of one failed test's output; the guest's console has all of it.
+/// Lines and characters shown of one failed test's output. The guest's console has all of it.
 const MOST_LINES: usize = 40;
 const MOST_CHARS: usize = 400;
 
-/// Each kernel and each group; then what failed and why, and what was skipped where.
+/// Prints each kernel and each group; then what failed and why, and what was skipped where.
 pub(super) fn table(guests: &[Guest]) -> String {
     let groups: std::collections::BTreeSet<&String> = guests.iter().flat_map(|guest| guest.groups.keys()).collect();
     let first = groups.iter().map(|group| group.len()).max().unwrap_or(0).max(5);

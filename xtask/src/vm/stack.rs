@@ -1,8 +1,9 @@
-//! How deep each BPF program's stack is, read from its code.
+//! The stack depth of each BPF program, read from its code.
 //!
-//! The kernel prints a program's stack depth only in the verifier's log, which the loader drops on success. So it is
-//! worked out from the instructions: the lowest place below the frame pointer that any of them reaches. The verifier counts
-//! the same, over the branches that a kernel and the switches leave in the program: it finds this much at the most.
+//! The kernel prints a program's stack depth only in the verifier's log, which the loader drops on success. So this
+//! computes it from the instructions: the lowest address below the frame pointer that any of them reaches. The
+//! verifier computes the same over the branches that the kernel and the switches leave in the program. So the
+//! verifier's depth is at most this one.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,7 +19,7 @@ mod code {
     pub(super) const ADD_IMMEDIATE_64: u8 = 0x07;
     pub(super) const MOVE_64: u8 = 0xbf;
     pub(super) const CALL: u8 = 0x85;
-    /// The low three bits: what sort of instruction it is.
+    /// The low three bits: the class of the instruction.
     pub(super) const CLASS: u8 = 0x07;
     pub(super) const CLASS_LD: u8 = 0x00;
     pub(super) const CLASS_LDX: u8 = 0x01;
@@ -30,17 +31,17 @@ mod code {
 
 /// The register that holds the frame pointer.
 const FRAME: usize = 10;
-/// What a call's source register holds when it is of a function of the program's own, not of a helper.
+/// The source register of a call to a function of the program itself, not to a helper.
 const OWN_FUNCTION: usize = 1;
 
-/// Bytes of stack by program.
+/// Returns bytes of stack by program.
 pub(super) fn depths(object: &Path) -> Result<BTreeMap<String, u32>> {
     let content = fs::read(object).with_context(|| format!("cannot read {}", object.display()))?;
     let file = ElfFile64::<Endianness>::parse(&*content).context("no ELF file")?;
     let mut depths = BTreeMap::new();
     for symbol in file.symbols().filter(|symbol| symbol.kind() == SymbolKind::Text && symbol.size() > 0) {
         let section = file.section_by_index(symbol.section_index().context("a function lies in a section")?)?;
-        // What is in .text is no program.
+        // A function in .text is not a program.
         if section.kind() != SectionKind::Text || section.name()? == ".text" {
             continue;
         }
@@ -55,10 +56,10 @@ pub(super) fn depths(object: &Path) -> Result<BTreeMap<String, u32>> {
     Ok(depths)
 }
 
-/// The lowest place below the frame pointer that the code of one function reaches, as a number of bytes.
+/// Returns the lowest address below the frame pointer that the code of one function reaches, as a number of bytes.
 fn depth(code: &[u8]) -> Result<u32> {
     let mut lowest = 0i64;
-    // Registers that hold a place on the stack: how far from the frame pointer.
+    // Registers that hold a stack address: their distance from the frame pointer.
     let mut places = [None; 16];
     places[FRAME] = Some(0i64);
     let mut instructions = code.chunks_exact(8);
@@ -125,7 +126,7 @@ mod tests {
 
     #[test]
     fn only_the_stack_counts() {
-        // r1 = 64 bits, the second half of which looks like a store; r1 += -400; r3 = *(u64 *)(r6 - 300); r2 += -100
+        // r1 = 64 bits, whose second half looks like a store; r1 += -400; r3 = *(u64 *)(r6 - 300); r2 += -100
         let others = [
             (0x18, 1, 0, 0, 7),
             (0x7a, 10, 0, -500, 0),

@@ -1,4 +1,5 @@
-//! Beginning in the middle: the processes that are there already, and those that come and go meanwhile.
+//! Start of tracing on a running machine: processes that exist already, and processes that fork or exit during the
+//! start.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,7 +11,7 @@ use tracer::event::{Event, Kind, Process};
 
 use crate::support::proc::{self, Stat};
 use crate::support::{
-    BOUND, Case, Guarded, Ident, ROOM, Stream, Trace, TruthLog, case, check_sound, copy_program, deed_arguments,
+    BOUND, Case, Guarded, Ident, STORM_RING, Stream, Trace, TruthLog, case, check_sound, copy_program, deed_arguments,
     run_bounded, truth,
 };
 
@@ -26,7 +27,7 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-/// Processes that are the same in two looks at `/proc`, zombies left out.
+/// Returns the processes that are the same in two readings of `/proc`, without zombies.
 fn stable(before: &BTreeMap<u32, Stat>, after: &BTreeMap<u32, Stat>) -> Vec<Stat> {
     let same = |stat: &&Stat| {
         after.get(&stat.pid).is_some_and(|now| {
@@ -41,7 +42,7 @@ fn id(stat: &Stat) -> ProcessId {
     ProcessId::from_ticks(stat.start, stat.pid)
 }
 
-/// Where a process's executable and working directory are now.
+/// Returns the current executable and working directory of a process.
 fn links(pid: u32) -> [Option<String>; 2] {
     ["exe", "cwd"].map(|name| {
         let path = fs::read_link(format!("/proc/{pid}/{name}")).ok()?.to_string_lossy().into_owned();
@@ -57,7 +58,7 @@ fn found() {
     let after = proc::all();
     check_sound(&trace);
     let mut stable = stable(&before, &after);
-    // Who became another program meanwhile may have been seen as either.
+    // A process that execs in the meantime may be reported as either program.
     stable.retain(|stat| {
         let same = after[&stat.pid].comm == stat.comm && links_before[&stat.pid] == links(stat.pid);
         stat.is_kthread() || (same && trace.of(id(stat), Kind::Exec).is_empty())
@@ -78,7 +79,7 @@ fn found() {
         if logins[&pid] == proc::loginuid(pid) {
             assert_eq!(process.loginuid, logins[&pid], "{process:?}");
         }
-        // Workers of the kernel change their names as they please.
+        // Kernel workers change their names at any time.
         if !process.kthread {
             assert_eq!(process.image.comm.as_deref(), Some(&*stat.comm), "{process:?}");
         }
@@ -121,7 +122,7 @@ fn deleted() {
     assert_eq!((gone.exe_deleted, gone.cwd_deleted), (true, true));
 }
 
-/// Dead, but not waited for when tracing begins: it is known as what it is, and does not end again.
+/// A zombie that exists when tracing begins is reported as a zombie, and does not exit again.
 fn zombie() {
     let place = tempfile::tempdir().expect("a temporary directory");
     let truth_file = place.path().join("truth");
@@ -140,11 +141,12 @@ fn zombie() {
     let process = trace.process(said.id(), Kind::Process);
     assert!(process.zombie, "{process:?}");
     assert_eq!(process.parent_id, Some(trace.deed()));
-    assert_eq!(trace.about(said.id()).len(), 1, "it ended before");
+    assert_eq!(trace.about(said.id()).len(), 1, "it exited before");
     assert_eq!(trace.exit(trace.deed()).code, Some(0));
 }
 
-/// The storm's own log decides: who was born after `hello` and ended before the tracer did is told completely.
+/// Compares with the storm's own log: a process that forks after `hello` and exits before tracer ends is reported
+/// completely.
 fn in_a_storm() {
     let place = tempfile::tempdir().expect("a temporary directory");
     let (flag, truth_file) = (place.path().join("flag"), place.path().join("truth"));
@@ -155,14 +157,14 @@ fn in_a_storm() {
     let grown = |size: u64| {
         let end = std::time::Instant::now() + BOUND;
         while size_now() < size {
-            assert!(std::time::Instant::now() < end, "the storm does not blow");
+            assert!(std::time::Instant::now() < end, "the storm does not run");
             std::thread::sleep(std::time::Duration::from_millis(2));
         }
     };
     grown(10_000);
     let mut rounds = Vec::new();
     for _ in 0..3 {
-        let stream = Stream::start(&[ROOM]);
+        let stream = Stream::start(&[STORM_RING]);
         let from = proc::boot_ns();
         // Some hundreds of lines.
         grown(size_now() + 100_000);
@@ -192,14 +194,14 @@ pub(super) fn check_storm(trace: &Trace, log: &TruthLog, from: u64, to: u64) {
     for said in log.all("ended") {
         let (id, seen_ended) = (said.id(), said.get::<u64>("boot_ns"));
         let events = by_process.get(&id).map_or(&[][..], Vec::as_slice);
-        // Born while tracer was starting or before: if it is known at all, so is that it is no more.
+        // It forked while tracer was starting, or before. If it was reported, its exit must be reported too.
         let found_dead = events.first().and_then(|event| event.process.as_ref()).is_some_and(|process| process.zombie);
         let over = found_dead || events.iter().any(|event| event.kind() == Kind::Exit);
         assert!(
             events.is_empty() || seen_ended >= to || over,
-            "it has ended, and the stream does not say so: {said:?}"
+            "it has exited, and the stream does not report it: {said:?}"
         );
-        // Its start is known to the tick: the next one is certainly after `hello`.
+        // Its start is known to the tick, so a process that starts at the next tick forked after `hello`.
         let complete = id.start_ticks() * TICK_NS > from && seen_ended < to;
         if !complete {
             continue;
@@ -219,10 +221,10 @@ pub(super) fn check_storm(trace: &Trace, log: &TruthLog, from: u64, to: u64) {
         assert_eq!(parent_of(events.len() - 1), Some(last.id()), "{said:?}");
         assert_status(events[events.len() - 1].exit().expect("an exit line has `exit`"), said.get("status"));
     }
-    assert!(compared > 50, "the storm blew while it was traced: {compared}");
+    assert!(compared > 50, "too few processes of the storm were compared: {compared}");
 }
 
-/// Who lives, and whose child each is, as the lines so far tell it.
+/// Returns the running processes and their parents as the lines so far report them.
 fn relation(events: &[Event]) -> BTreeMap<ProcessId, &Process> {
     let mut living = BTreeMap::new();
     for event in events {
@@ -241,13 +243,17 @@ fn at_rest() {
     let place = tempfile::tempdir().expect("a temporary directory");
     let truth_file = place.path().join("truth");
     let directory = place.path().as_os_str().to_owned();
-    let stream = Stream::start(&[ROOM]);
+    let stream = Stream::start(&[STORM_RING]);
     let arguments = deed_arguments("resting", &truth_file, &[directory, STEPS.to_string().into(), "4711".into()]);
     let mut deed = Guarded::spawn(Command::new(&arguments[0]).args(&arguments[1..]).stdin(Stdio::null()));
     for step in 0..STEPS {
         let end = std::time::Instant::now() + BOUND;
         while !fs::read_to_string(&truth_file).is_ok_and(|text| text.contains(&format!("\"step\":{step}}}"))) {
-            assert!(std::time::Instant::now() < end, "step {step} is not reached:\n{}", proc::picture(deed.pid()));
+            assert!(
+                std::time::Instant::now() < end,
+                "step {step} was not reached:\n{}",
+                proc::process_tree(deed.pid())
+            );
             std::thread::sleep(std::time::Duration::from_millis(2));
         }
         let stable = check_relation(&stream);
@@ -259,12 +265,12 @@ fn at_rest() {
     check_sound(&stream.stop());
 }
 
-/// Asserts that what the lines so far tell of who lives, and whose child each is, is what `/proc` shows. Gives those that
-/// stayed the same meanwhile.
+/// Asserts that the lines so far report the same running processes and parents as `/proc`. Returns those that stayed
+/// the same in the meantime.
 pub(super) fn check_relation(stream: &Stream) -> Vec<Stat> {
     let begun = proc::boot_ns();
     let before = proc::all();
-    // All that happened before the mark is in the stream before its end is.
+    // Everything before the mark is in the stream before the exit of the mark.
     let place = tempfile::tempdir().expect("a temporary directory");
     let arguments = deed_arguments("nothing", &place.path().join("mark"), &[]);
     let finished = run_bounded(Command::new(&arguments[0]).args(&arguments[1..]).stdin(Stdio::null()), BOUND);
@@ -276,17 +282,17 @@ pub(super) fn check_relation(stream: &Stream) -> Vec<Stat> {
     let after = proc::all();
     let living = relation(&events);
     let mut stable = stable(&before, &after);
-    // Whose parent is ending is told to have another one before `/proc` shows that.
+    // When a parent exits, its children are reported with their new parent before `/proc` shows it.
     stable.retain(|stat| stat.ppid == 0 || after.get(&stat.ppid).is_some_and(|parent| !parent.is_ending()));
     for stat in &stable {
         let process =
-            living.get(&id(stat)).unwrap_or_else(|| panic!("{stat:?} lives, and the stream does not know it"));
+            living.get(&id(stat)).unwrap_or_else(|| panic!("{stat:?} runs, and the stream does not report it"));
         assert_eq!(process.ppid, Some(stat.ppid), "{stat:?}");
     }
     let known: BTreeSet<ProcessId> = before.values().chain(after.values()).map(id).collect();
-    // Whoever came while `/proc` was read may have been passed over, and gone by the second time.
+    // A process that forks while `/proc` is read may be skipped there, and may be gone in the second reading.
     for id in living.keys().filter(|id| id.start_ticks() * TICK_NS + TICK_NS < begun) {
-        assert!(known.contains(id), "{id:?} lives only in the stream");
+        assert!(known.contains(id), "{id:?} runs only in the stream");
     }
     stable
 }

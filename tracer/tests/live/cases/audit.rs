@@ -15,7 +15,7 @@ use crate::support::{BOUND, Case, Need, Stream, case, command, open_directory, p
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
-        // Alone: which client asked for a container is told by what it asked for, and other cases ask for the same.
+        // Alone: a start is attributed to a client by its command line, and other cases run the same commands.
         case("audit::run_of_docker", || run_docker(&Docker::start())).needs(&[Need::Alone, Need::Check(no_docker)]),
         case("audit::run_of_podman", || run_podman(&Podman::by_runc())).needs(&[Need::Alone, Need::Check(no_podman)]),
         case("audit::run_of_podman_by_crun", || run_podman(&Podman::by_crun()))
@@ -42,7 +42,7 @@ fn starts(events: &[Event]) -> Vec<Start> {
     all
 }
 
-/// Steps follow each other and add up to the time between two execs that the stream tells by itself.
+/// The steps are in order and add up to the time between two execs that the stream reports separately.
 fn adds_up(start: &Start, events: &[Event]) {
     assert!(start.steps.is_sorted_by_key(|step| step.at_ns), "{start:?}");
     let took: u64 = start.steps.iter().filter_map(|step| step.took_ns).sum();
@@ -52,7 +52,7 @@ fn adds_up(start: &Start, events: &[Event]) {
             let of = event.process.as_ref().filter(|p| event.kind() == Kind::Exec && p.id == process);
             of.is_some_and(|process| process.image.exe.as_deref() == exe)
         };
-        events.iter().find(exec).and_then(|event| event.boot_ns).expect("its exec was told")
+        events.iter().find(exec).and_then(|event| event.boot_ns).expect("its exec was reported")
     };
     let (first, last) = (&start.steps[0], start.step(Role::Entrypoint).expect("it was started"));
     assert_eq!(boot_ns(last.id, last.exe.as_deref()) - boot_ns(first.id, first.exe.as_deref()), took);
@@ -64,7 +64,8 @@ fn roles(start: &Start) -> Vec<Role> {
     roles
 }
 
-/// `tracer run -o FILE -- …` and `tracer run -- …` around a client of this name that starts one container with this last argument.
+/// Runs `tracer run -o FILE -- …` and `tracer run -- …` around a client of this name. It starts one container with
+/// this last argument.
 fn run(client: &Command, name: &str, arguments: &[&str], mark: &str, way: &[Role]) {
     let place = open_directory();
     let file = place.path().join("events");
@@ -72,7 +73,7 @@ fn run(client: &Command, name: &str, arguments: &[&str], mark: &str, way: &[Role
         let mut words: Vec<OsString> = vec!["run".into()];
         words.extend(output);
         if client.get_program() != name {
-            // What stands around the client is not known for containers.
+            // The environment of the client is not known for containers.
             words.push("--containers".into());
         }
         words.extend(["--".into(), client.get_program().to_owned()]);
@@ -96,7 +97,7 @@ fn run(client: &Command, name: &str, arguments: &[&str], mark: &str, way: &[Role
         let entrypoint = start.step(Role::Entrypoint).and_then(|step| step.argv.as_ref());
         entrypoint.and_then(|argv| argv.last()).is_some_and(|last| last == mark)
     };
-    let start = all.iter().find(ours).expect("the start can be told from the file");
+    let start = all.iter().find(ours).expect("the start can be derived from the file");
     adds_up(start, &events);
     assert_eq!(roles(start), way, "{start:?}");
     let first = start.steps[0].argv.as_ref().expect("it has arguments");
@@ -130,7 +131,7 @@ fn run_containerd(containerd: &Containerd) {
     run(&containerd.command(), "ctr", &arguments, &mark, &way);
 }
 
-/// A runtime without any engine.
+/// A runtime without an engine.
 fn run_alone(runtime: &Runtime, name: &str) {
     let mark = mark(name);
     let bundle = runtime.bundle("bundle", &["/bin/true", &mark]).display().to_string();
@@ -138,7 +139,7 @@ fn run_alone(runtime: &Runtime, name: &str) {
     run(&runtime.command(), name, &["run", "--bundle", &bundle, &mark], &mark, &way);
 }
 
-/// Each of several at once has its own client, shim and runtime.
+/// Each of several simultaneous starts has its own client, shim and runtime.
 fn two_at_a_time(docker: &Docker) {
     let stream = Stream::start(&["--ring-size", "64M"]);
     let names: Vec<String> = (0..6).map(|n| mark(&format!("two-{n}"))).collect();
@@ -155,7 +156,7 @@ fn two_at_a_time(docker: &Docker) {
     let events: Vec<Event> = trace.lines.iter().map(|line| line.event.clone()).collect();
     let all = starts(&events);
     for (id, name) in ids {
-        let start = all.iter().find(|start| *start.container.id == *id).expect("each is told");
+        let start = all.iter().find(|start| *start.container.id == *id).expect("each is reported");
         adds_up(start, &events);
         let argv = |role| start.step(role).and_then(|step| step.argv.as_ref()).into_iter().flatten();
         assert!(argv(Role::Client).any(|word| word == &*name), "its own client: {start:?}");
@@ -171,7 +172,7 @@ fn two_at_a_time(docker: &Docker) {
     }
 }
 
-/// `tracer containers --audit` waits for starts, and ends after so many.
+/// Runs `tracer containers --audit`, which waits for starts and exits after a given number of them.
 fn live(only: &str, start: impl FnOnce()) -> Start {
     let place = open_directory();
     let file = place.path().join("starts");
@@ -187,11 +188,11 @@ fn live(only: &str, start: impl FnOnce()) -> Start {
     }
     start();
     assert!(tracer.wait(BOUND).success());
-    let told = std::fs::read_to_string(&file).expect("it was written");
-    serde_json::from_str(&told).expect("one object")
+    let text = std::fs::read_to_string(&file).expect("it was written");
+    serde_json::from_str(&text).expect("one object")
 }
 
-/// The last argument of the first process that the entrypoint makes.
+/// Returns the last argument of the first process that the entrypoint forks.
 fn first_child(start: &Start) -> Option<&str> {
     start.step(Role::FirstChild)?.argv.as_ref()?.last()
 }
@@ -208,7 +209,8 @@ fn live_of_runc() {
     assert_eq!(first_child(&start), Some(&*mark));
 }
 
-/// By its name: the daemon is found where it runs, and the client is told though nothing descends from it.
+/// Filters by the container's name. The running daemon is found, and the client is reported although it is not an
+/// ancestor of the container.
 fn live_of_docker() {
     use Role::{Client, Daemon, Entrypoint, FirstChild, Init, Runtime, Shim};
     let (docker, mark) = (Docker::start(), mark("live-docker"));

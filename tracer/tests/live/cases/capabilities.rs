@@ -1,4 +1,4 @@
-//! With few capabilities, or none: what is lacking is named with the remedy, and no more is asked for than is needed.
+//! With few or no capabilities, the error names what is missing and the remedy. It requests no more than is needed.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -22,7 +22,8 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-/// `tracer`, as a user with some capabilities. A copy: where tracer lies not everyone may enter.
+/// Runs `tracer` as a user with some capabilities. It is a copy, because not every user may enter the directory of
+/// tracer.
 fn restricted(uid: u32, capabilities: &'static [u32], arguments: &[&str]) -> Finished {
     let place = open_directory();
     let binary = place.path().join("tracer");
@@ -33,7 +34,7 @@ fn restricted(uid: u32, capabilities: &'static [u32], arguments: &[&str]) -> Fin
     run_bounded(&mut command, BOUND)
 }
 
-/// As in a container: uid 0, and not much to it.
+/// As in a container: uid 0 with few capabilities.
 fn refused() {
     let cases: [(&[u32], &[&str], &[&str]); 3] = [
         (&[], &["CAP_BPF", "CAP_PERFMON"], &[]),
@@ -48,7 +49,7 @@ fn refused() {
                 let added = format!("--cap-add={}", name.trim_start_matches("CAP_"));
                 assert!(line.contains(name) && line.contains(&added), "{line}");
             }
-            assert!(!not.iter().any(|name| line.contains(name)), "what it has is not asked for: {line}");
+            assert!(!not.iter().any(|name| line.contains(name)), "capabilities that it has are not requested: {line}");
             assert!(!line.contains("Verifier output") && !line.contains("sudo"), "{line}");
         }
     }
@@ -56,10 +57,10 @@ fn refused() {
 
 fn no_user_namespace() -> Option<String> {
     let made = Command::new("unshare").args(["-Ur", "true"]).stderr(Stdio::null()).status();
-    (!made.is_ok_and(|status| status.success())).then(|| "there are no user namespaces to be had".to_owned())
+    (!made.is_ok_and(|status| status.success())).then(|| "user namespaces are not available".to_owned())
 }
 
-/// It has all capabilities, and the kernel does not count them.
+/// It has all capabilities, but only in its user namespace, where they do not count for BPF.
 fn namespace() {
     for subcommand in [&["stream", "-n", "1"][..], &["run", "true"]] {
         let mut command = Command::new("unshare");
@@ -84,7 +85,7 @@ fn works(uid: u32, capabilities: &'static [u32]) {
     let streamed = restricted(uid, capabilities, &["stream", "--duration", "200ms"]);
     assert_eq!((streamed.code(), &*streamed.stderr), (0, ""), "{streamed:?}");
     let lines = parse_lines(&streamed.stdout);
-    assert!(lines.iter().any(|line| line.event.kind() == Kind::Process), "what runs already is found");
+    assert!(lines.iter().any(|line| line.event.kind() == Kind::Process), "running processes are found");
     assert_eq!(lines.last().map(|line| line.event.kind()), Some(Kind::Bye));
 }
 
@@ -98,7 +99,7 @@ fn doctor() {
     for name in ["CAP_BPF", "CAP_PERFMON"] {
         assert!(failed.iter().any(|check| check["name"] == name), "{name}: {report}");
     }
-    assert!(failed.len() > 2, "and what comes of it: {report}");
+    assert!(failed.len() > 2, "and the checks that depend on it: {report}");
     for check in failed {
         let remedy = check["remedy"].as_str().unwrap_or_default();
         assert!(remedy.contains("--cap-add=") && !remedy.contains("sudo"), "{check}");

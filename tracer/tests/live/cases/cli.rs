@@ -29,7 +29,7 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-/// The family of the deed, there as long as this value.
+/// The family of the deed, which runs as long as this value exists.
 struct Family {
     deed: Guarded,
     _alive: ChildStdin,
@@ -67,13 +67,13 @@ fn tree(arguments: &[&str]) -> Finished {
     finished
 }
 
-/// Reads a picture with `-p`: who is drawn below or beside whom. Each process is `name(pid)`; the column where a name
-/// begins tells its level, and a parent is the nearest name to the left that is on the same line or above.
-fn parse(picture: &str) -> BTreeMap<u32, Option<u32>> {
+/// Parses a tree with `-p`. Each process is `name(pid)`; the column where a name begins tells its level. A parent is
+/// the nearest name to the left, on the same line or above.
+fn parse(drawn: &str) -> BTreeMap<u32, Option<u32>> {
     let mut parents = BTreeMap::new();
-    // (column of the name, pid), outermost first: the path to what was drawn last.
+    // (column of the name, pid), outermost first: the path to the last process that was drawn.
     let mut path: Vec<(usize, u32)> = Vec::new();
-    for line in picture.lines() {
+    for line in drawn.lines() {
         let chars: Vec<char> = line.chars().collect();
         let drawing = |c: char| matches!(c, ' ' | '─' | '┬' | '├' | '│' | '└' | '-' | '+' | '|' | '`');
         let mut at = 0;
@@ -83,7 +83,7 @@ fn parse(picture: &str) -> BTreeMap<u32, Option<u32>> {
                 continue;
             }
             let column = at;
-            // A name may hold spaces, but the pid in parentheses ends it.
+            // A name may contain spaces, but the pid in parentheses ends it.
             let rest: String = chars[at..].iter().collect();
             let Some((pid, length)) = leading_process(&rest) else { break };
             at += length;
@@ -95,7 +95,7 @@ fn parse(picture: &str) -> BTreeMap<u32, Option<u32>> {
     parents
 }
 
-/// The pid of `name(pid)` at the start of a text, and how many characters it takes.
+/// Returns the pid of `name(pid)` at the start of a text, and its number of characters.
 fn leading_process(text: &str) -> Option<(u32, usize)> {
     let open = text.char_indices().filter(|(_, c)| *c == '(').find_map(|(index, _)| {
         let digits: String = text[index + 1..].chars().take_while(char::is_ascii_digit).collect();
@@ -125,7 +125,7 @@ fn tree_as_pstree() {
         let theirs = run_bounded(Command::new("pstree").args(["-T", "-l"]).args(options).arg(&pid), BOUND);
         assert_eq!(theirs.code(), 0, "{theirs:?}");
         assert!(!theirs.stdout().is_empty(), "{theirs:?}");
-        // pstree tells control characters in octal, tracer as it tells them everywhere.
+        // pstree prints control characters in octal, tracer as it prints them everywhere.
         let theirs = theirs.stdout().replace("\\033", "\\x1b");
         assert_eq!(tree(&[options, &[&pid]].concat()).stdout(), theirs, "{options:?}");
     }
@@ -135,8 +135,8 @@ fn tree_of_a_family() {
     let family = Family::new();
     let granny = family.deed.pid();
     let finished = tree(&["-p", &granny.to_string()]);
-    let picture = finished.stdout();
-    let parents = parse(&picture);
+    let drawn = finished.stdout();
+    let parents = parse(&drawn);
     let pid = |name: &str| family.members[name];
     let expected: BTreeMap<u32, Option<u32>> = [
         (granny, None),
@@ -146,57 +146,57 @@ fn tree_of_a_family() {
         (pid("child b"), Some(pid("mother"))),
     ]
     .into();
-    assert_eq!(parents, expected, "{picture}");
-    assert!(!picture.contains('\u{1b}'), "names are escaped: {picture:?}");
-    assert!(picture.starts_with(&format!("granny({granny})")), "{picture}");
+    assert_eq!(parents, expected, "{drawn}");
+    assert!(!drawn.contains('\u{1b}'), "names are escaped: {drawn:?}");
+    assert!(drawn.starts_with(&format!("granny({granny})")), "{drawn}");
     let with_arguments = tree(&["-p", "-a", "-l", &granny.to_string()]).stdout();
     assert!(with_arguments.contains("--deed"), "-a shows arguments: {with_arguments}");
 }
 
-/// `-h`: tracer itself and all above it, and nobody else.
+/// `-h`: highlights tracer itself and its ancestors, and nothing else.
 fn highlighted() {
     let family = Family::new();
     let plain = tree(&["-A", "-p", "-h", "--color=never"]).stdout();
     assert!(!plain.contains('\u{1b}'), "{plain}");
     let finished = tree(&["-A", "-p", "-h", "--color=always"]);
-    let picture = finished.stdout();
-    // Bold begins just before the name, and ends just behind the pid.
+    let drawn = finished.stdout();
+    // Bold begins just before the name and ends just after the pid.
     let bold = |pid: u32| {
-        let at = picture.find(&format!("({pid})")).unwrap_or_else(|| panic!("{pid} is not in {picture}"));
-        let before = &picture[..at];
+        let at = drawn.find(&format!("({pid})")).unwrap_or_else(|| panic!("{pid} is not in {drawn}"));
+        let before = &drawn[..at];
         before.rfind('\u{1b}').is_some_and(|escape| before[escape..].starts_with("\u{1b}[1m"))
     };
     let mut above = finished.pid;
     while above != 0 {
-        assert!(bold(above), "{above} is tracer or above it: {picture}");
+        assert!(bold(above), "{above} is tracer or its ancestor: {drawn}");
         above = if above == finished.pid { std::process::id() } else { proc::stat(above).map_or(0, |stat| stat.ppid) };
     }
     for pid in family.members.values() {
-        assert!(!bold(*pid), "{pid} is of another branch: {picture}");
+        assert!(!bold(*pid), "{pid} is in another branch: {drawn}");
     }
 }
 
 fn tree_of_everything() {
     let family = Family::new();
     let before = proc::all();
-    let picture = tree(&["-p", "-l"]).stdout();
+    let drawn = tree(&["-p", "-l"]).stdout();
     let after = proc::all();
-    let parents = parse(&picture);
+    let parents = parse(&drawn);
     let mut compared = 0;
     for (pid, stat) in &before {
         let same = after.get(pid).is_some_and(|now| now.start == stat.start && now.ppid == stat.ppid);
-        // pstree leaves out the kernel's threads, unless asked.
+        // pstree omits kernel threads by default.
         if !same || stat.is_kthread() || stat.is_zombie() || *pid == 1 {
             continue;
         }
-        let parent = parents.get(pid).unwrap_or_else(|| panic!("{stat:?} is not in {picture}"));
-        assert_eq!(*parent, (stat.ppid != 0).then_some(stat.ppid), "{stat:?} in {picture}");
+        let parent = parents.get(pid).unwrap_or_else(|| panic!("{stat:?} is not in {drawn}"));
+        assert_eq!(*parent, (stat.ppid != 0).then_some(stat.ppid), "{stat:?} in {drawn}");
         compared += 1;
     }
     assert!(compared >= family.members.len(), "the family and others: {compared}");
 }
 
-/// A terminal that does not know its size says 0 by 0.
+/// A terminal that does not know its size reports 0 by 0.
 fn zero_width() {
     let family = Family::new();
     let granny = family.deed.pid().to_string();
@@ -204,7 +204,7 @@ fn zero_width() {
     let (code, shown) = (tree.ends(), tree.text());
     assert_eq!(code, Some(0), "{shown}");
     for pid in family.members.values() {
-        assert!(shown.contains(&format!("({pid})")), "nobody is left out: {shown}");
+        assert!(shown.contains(&format!("({pid})")), "no process is missing: {shown}");
     }
 }
 
@@ -231,7 +231,7 @@ fn tree_without_root() {
 }
 
 fn tree_of_nobody() {
-    // The largest pid there can be; who has it is asking for trouble.
+    // The largest possible pid. It is almost certainly unused.
     let finished = run_bounded(&mut command(["tree", "4194303"]), BOUND);
     let line = finished.assert_one_line_failure();
     assert!(line.contains("4194303"), "{line}");
@@ -245,8 +245,8 @@ fn doctor_says_yes() {
     let report: Value = serde_json::from_slice(&finished.stdout).expect("JSON");
     assert!(report.is_object() || report.is_array(), "{report}");
     let text = report.to_string();
-    let births = if kernel_version().0 < 7 { "sched_process_fork" } else { "sched_wakeup_new" };
-    for hook in [births, "sched_process_exec", "sched_process_exit", "signal_generate"] {
+    let forks = if kernel_version().0 < 7 { "sched_process_fork" } else { "sched_wakeup_new" };
+    for hook in [forks, "sched_process_exec", "sched_process_exit", "signal_generate"] {
         assert!(text.contains(hook), "{hook} is reported on: {report}");
     }
 }
@@ -258,7 +258,7 @@ fn doctor_says_no() {
     let report: serde_json::Value = serde_json::from_str(&finished.stdout()).expect("one object");
     assert_eq!(report["works"], false);
     let checks = report["checks"].as_array().expect("a list");
-    let bpf = checks.iter().find(|check| check["name"] == "CAP_BPF").expect("it is looked for");
+    let bpf = checks.iter().find(|check| check["name"] == "CAP_BPF").expect("it is checked");
     assert_eq!(bpf["status"], "failed", "{bpf}");
     assert!(bpf["remedy"].as_str().is_some_and(|remedy| remedy.contains("root")), "with the remedy: {bpf}");
 }
@@ -278,7 +278,7 @@ fn wrong_usage() {
     }
 }
 
-/// `-v` names the hooks and what was read; without it there is not a word.
+/// `-v` names the hooks and the processes that were found. Without it stderr is empty.
 fn verbose() {
     let said = |options: &[&str]| {
         let arguments = [options, &["stream", "--count", "1", "-o", "/dev/null"]].concat();

@@ -1,4 +1,4 @@
-//! What a container is called and what it used: known from files, without the socket of any engine.
+//! Names and usage of containers, known from files without the socket of any engine.
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -22,7 +22,7 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-/// tracer sees neither the daemon's socket nor that of its containerd, and knows all the same.
+/// tracer sees neither the daemon's socket nor that of its containerd, and still knows the name.
 fn without_socket() {
     let docker = Docker::start();
     let hidden = docker.without_sockets();
@@ -36,7 +36,7 @@ fn without_socket() {
     }
 }
 
-/// The name is known at the start, so its processes can be chosen by it, and what is put into it later too.
+/// The name is known at the start, so processes can be filtered by it. That includes processes that enter later.
 fn of_one_that_runs() {
     let docker = Docker::start();
     let name = format!("running-{}", std::process::id());
@@ -52,13 +52,13 @@ fn of_one_that_runs() {
     run(&["rm", "--force", &name, "another"]);
     let trace = stream.stop();
     let events = events(&trace);
-    let first = about(&events, &id).next().expect("it is told of");
+    let first = about(&events, &id).next().expect("it is reported");
     assert_eq!(first.kind(), Kind::ContainerInfo);
     let known = first.container().unwrap();
     assert_eq!((known.name.as_deref(), known.image.as_deref()), (Some(name.as_str()), Some("tracer-test")));
     assert_eq!(known.hostname.as_deref(), Some(&id[..12]));
     let processes: Vec<&Event> = events.iter().filter(|event| event.process.is_some()).collect();
-    assert!(processes.iter().all(|line| container(line).is_none_or(|of| of == id)), "nobody else's");
+    assert!(processes.iter().all(|line| container(line).is_none_or(|of| of == id)), "no other container");
     for of in processes.iter().filter_map(|line| line.process.as_ref()?.container.as_ref()) {
         assert_eq!((of.name.as_deref(), of.image.as_deref()), (Some(name.as_str()), Some("tracer-test")), "{of:?}");
     }
@@ -67,8 +67,9 @@ fn of_one_that_runs() {
     is_named_at_its_end(&events, &id, &name);
 }
 
-/// One that runs when tracing begins, and has an exec open: that has a conmon of its own, with the container's id and a bundle that is
-/// not the container's. Who cannot see what the runtime keeps knows by conmon alone where that lies.
+/// A container that runs when tracing begins, with an open exec session. That session has a separate conmon, with the
+/// container's id and a bundle that is not the container's. Without the runtime's state, conmon's arguments are the
+/// only source of the bundle path.
 fn with_open_exec() {
     let podman = Podman::by_runc();
     let name = format!("open-{}", std::process::id());
@@ -79,7 +80,7 @@ fn with_open_exec() {
     let trace = stream.stop();
     check_schema(&trace);
     let events = events(&trace);
-    let first = about(&events, &id).next().expect("it is told of");
+    let first = about(&events, &id).next().expect("it is reported");
     let known = first.container().unwrap();
     assert_eq!(first.kind(), Kind::ContainerInfo);
     assert_eq!((known.name.as_deref(), known.image.as_deref()), (Some(name.as_str()), podman.image()));
@@ -112,7 +113,7 @@ fn bundle() {
             "io.kubernetes.cri.sandbox-id": "abc",
         });
     });
-    // By its working directory, as `runc run` finds it without --bundle.
+    // The bundle is the working directory, where `runc run` looks without --bundle.
     let stream = Stream::start(&["--no-snapshot", "--container", "web"]);
     let run = run_bounded(runtime.command().args(["run", &name]).current_dir(&bundle).stdin(Stdio::null()), BOUND);
     assert!(run.status.success(), "{}", run.stderr);
@@ -132,7 +133,7 @@ fn bundle() {
     assert_eq!(texts.map(|text| text.as_deref()), [Some("web-0"), Some("shop"), Some("web"), Some("abc")]);
 }
 
-/// A container that fills 32 MiB of its memory was charged with them, by the kernel's own count.
+/// The kernel charges a container that fills 32 MiB of memory with at least that.
 fn peak_memory() {
     let runtime = Runtime::runc();
     let name = format!("peak-{}", std::process::id());
@@ -144,22 +145,22 @@ fn peak_memory() {
         let finished = run_bounded(runtime.command().args(arguments).stdin(Stdio::null()), 3 * BOUND);
         assert!(finished.status.success(), "{}", finished.stderr);
     };
-    // Detached: the cgroup stays until it is deleted, so there is time to ask.
+    // Detached: the cgroup stays until it is deleted, so there is time to read it.
     run(&["run", "--detach", "--bundle", &bundle.display().to_string(), &name]);
     stream.events_until(&|event| {
         event.kind() == Kind::ContainerExit && event.container().is_some_and(|container| *container.id == *name)
     });
     let kernel = std::fs::read_to_string(format!("/sys/fs/cgroup/memory/{name}/memory.max_usage_in_bytes"))
         .or_else(|_| std::fs::read_to_string(format!("/sys/fs/cgroup/{name}/memory.peak")));
-    // Its end is told before the kernel has taken it apart, and until then it runs.
+    // Its exit is reported before the kernel has released it, and until then the runtime calls it running.
     let until = Instant::now() + BOUND;
     while !run_bounded(runtime.command().args(["delete", &name]).stdin(Stdio::null()), BOUND).status.success() {
-        assert!(Instant::now() < until, "it does not end");
+        assert!(Instant::now() < until, "it does not exit");
         std::thread::sleep(Duration::from_millis(5));
     }
     let trace = stream.stop();
     let events = events(&trace);
-    let end = about(&events, &name).find_map(|event| event.container()?.end.clone()).expect("it ended");
+    let end = about(&events, &name).find_map(|event| event.container()?.end.clone()).expect("it exited");
     let kernel: Option<u64> = kernel.ok().and_then(|text| text.trim().parse().ok());
     assert_eq!(end.peak_memory_bytes, kernel);
     assert!(kernel.is_none_or(|peak| peak > 32 << 20), "{kernel:?}");

@@ -1,4 +1,5 @@
-//! How each process came into its container, and what it does there: by the entrypoint, by `exec`, by `nsenter`; in a storm.
+//! How each process entered its container, and what it does there: by the entrypoint, by `exec`, by `nsenter`; during
+//! a storm.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -31,7 +32,7 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-/// A container of runc that makes a child and sleeps.
+/// A runc container whose entrypoint forks a child and sleeps.
 pub(super) struct Sleeping {
     runtime: Runtime,
     pub(super) name: String,
@@ -44,7 +45,8 @@ impl Sleeping {
         let bundle = runtime.bundle(&name, &["/bin/sh", "-c", &sleeps(&name)]);
         edit(&bundle, change);
         let sleeping = Self { runtime, name };
-        // By two commands: whoever makes it is gone before it begins, and nobody takes it over while it does.
+        // Two commands: the one that creates it exits before the container starts, so it is not reparented while it
+        // runs.
         sleeping.run(&["create", "--bundle", &bundle.display().to_string(), &sleeping.name]);
         sleeping.run(&["start", &sleeping.name]);
         sleeping
@@ -56,7 +58,7 @@ impl Sleeping {
         finished.stdout()
     }
 
-    /// Pid of its first process, once that is the one that sleeps.
+    /// Returns the pid of its first process, once that process sleeps.
     pub(super) fn pid(&self) -> u32 {
         let state: Value = serde_json::from_str(&self.run(&["state", &self.name])).unwrap();
         let pid = state["pid"].as_u64().expect("a pid") as u32;
@@ -69,8 +71,8 @@ impl Sleeping {
     }
 }
 
-/// What the first process of a container does: a child, then a sleep. Others do the same at the same time: what is run has the
-/// name of the test's own container in its mark, as all below.
+/// Returns the script of a container's first process: fork a child, then sleep. Other cases do the same at the same
+/// time. So each mark contains the name of the test's own container, here and below.
 fn sleeps(name: &str) -> String {
     format!("/bin/true child-{name}; exec /bin/sleep 300")
 }
@@ -78,12 +80,13 @@ fn sleeps(name: &str) -> String {
 fn await_sleep(pid: u32) {
     let end = Instant::now() + BOUND;
     while !std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.starts_with(b"/bin/sleep")) {
-        assert!(Instant::now() < end, "the entrypoint does not sleep: {}", proc::picture(pid));
+        assert!(Instant::now() < end, "the entrypoint does not sleep: {}", proc::process_tree(pid));
         std::thread::sleep(Duration::from_millis(2));
     }
 }
 
-/// What `nsenter` is told to join. Not the network alone: who is in nothing but that is in no container.
+/// Options of `nsenter` for joining namespaces. The network namespace alone is missing, because a process that joins
+/// only that is in no container.
 pub(super) const JOINED: [&[&str]; 4] = [&["-a"], &["-m"], &["-p", "-m"], &["-p"]];
 
 fn nsenter(pid: u32, joined: &[&str], mark: &str) {
@@ -93,8 +96,8 @@ fn nsenter(pid: u32, joined: &[&str], mark: &str) {
     assert!(finished.status.success(), "{}", finished.stderr);
 }
 
-/// Of each process whose last program had this last argument: container and origin from the first line on that shows it inside,
-/// and how many lines come before.
+/// For each process whose last program had this last argument: container and origin on each line, from the first line
+/// that shows the process in the container, and the number of lines before it.
 type Seen = Vec<(Option<String>, Option<Origin>)>;
 
 fn lines_of(events: &[Event], wanted: &str) -> Vec<Seen> {
@@ -108,12 +111,12 @@ fn lines_of(events: &[Event], wanted: &str) -> Vec<Seen> {
     by_process(events).values().filter(ours).map(seen).collect()
 }
 
-/// All that came in by each way is told as that from its first line inside on.
-fn are_told_apart(trace: &Trace, id: &str, name: &str) {
+/// Asserts that each process has the origin by which it entered, from its first line in the container on.
+fn assert_origins(trace: &Trace, id: &str, name: &str) {
     check_schema(trace);
     let events = events(trace);
     let inside = |origin| (Some(id.to_owned()), Some(origin));
-    // What is told to enter has the same last argument, and stays outside.
+    // The command that enters has the same last argument, and stays outside.
     let all_lines = |mark: &str, origin| {
         let (outside, entered): (Vec<_>, Vec<_>) =
             lines_of(&events, mark).into_iter().partition(|seen| seen[0].0.is_none());
@@ -125,7 +128,7 @@ fn are_told_apart(trace: &Trace, id: &str, name: &str) {
     for joined in JOINED {
         let mark = by_nsenter(joined, name);
         if joined == ["-m"] {
-            // No new process: the one that joins is born and execs nsenter outside, then execs what it is to run.
+            // Without a new process: it forks and execs nsenter outside, joins, and then execs the program.
             let outside = (None, None);
             let wanted = [outside.clone(), outside, inside(Origin::Host), inside(Origin::Host)];
             assert_eq!(lines_of(&events, &mark), [wanted], "{mark}");
@@ -134,7 +137,10 @@ fn are_told_apart(trace: &Trace, id: &str, name: &str) {
         }
     }
     for seen in lines_of(&events, &by_nsenter(&["-n"], name)) {
-        assert!(seen.iter().all(|line| *line == (None, None)), "in its network is not in it: {seen:?}");
+        assert!(
+            seen.iter().all(|line| *line == (None, None)),
+            "a process that joins only the network is outside: {seen:?}"
+        );
     }
     let entered = events.iter().filter(|event| event.kind() == Kind::ContainerExec);
     let entered: Vec<_> = entered.filter(|event| event.container().unwrap().id.as_ref() == id).collect();
@@ -157,7 +163,7 @@ fn ways_into_runc() {
     enter(sleeping.pid(), &sleeping.name);
     sleeping.run(&["exec", &sleeping.name, "/bin/true", &format!("by-exec-{}", sleeping.name)]);
     sleeping.delete();
-    are_told_apart(&stream.stop(), &sleeping.name, &sleeping.name);
+    assert_origins(&stream.stop(), &sleeping.name, &sleeping.name);
 }
 
 fn ways_into_docker() {
@@ -175,7 +181,7 @@ fn ways_into_docker() {
     enter(pid, name);
     run(&["exec", name, "/bin/true", &format!("by-exec-{name}")]);
     run(&["rm", "--force", name]);
-    are_told_apart(&stream.stop(), &id, name);
+    assert_origins(&stream.stop(), &id, name);
 }
 
 fn ways_into_podman() {
@@ -188,19 +194,19 @@ fn ways_into_podman() {
     enter(pid, name);
     podman.ask(&["exec", name, "/bin/true", &format!("by-exec-{name}")]);
     podman.ask(&["rm", "--force", "--time", "0", name]);
-    are_told_apart(&stream.stop(), &id, name);
+    assert_origins(&stream.stop(), &id, name);
 }
 
-/// runc, with its state where it keeps that unless it is told.
+/// Runs runc with its state in the default directory.
 pub(super) fn runc(arguments: &[&str]) -> String {
     let finished = run_bounded(Command::new("runc").args(arguments).stdin(Stdio::null()), BOUND);
     assert!(finished.status.success(), "{}", finished.stderr);
     finished.stdout()
 }
 
-/// Those that are in it when tracing begins.
+/// Processes that are in a container when tracing begins.
 fn already_inside() {
-    // Where runc keeps its state unless it is told: there tracer looks.
+    // tracer looks for the state in runc's default directory.
     let runtime = Runtime::runc();
     let name = format!("tracer-inside-{}", std::process::id());
     let bundle = runtime.bundle(&name, &["/bin/sleep", "3110"]).display().to_string();
@@ -239,7 +245,7 @@ fn already_inside() {
     assert_eq!(lines_of(&events, "later")[0].last().unwrap(), &(Some(name), Some(Origin::Host)));
 }
 
-/// A container that shares the host's pid namespace begins and ends like any other.
+/// A container that shares the host's pid namespace starts and exits like any other.
 fn hosts_pids() {
     use Kind::{ContainerCreate, ContainerExec, ContainerExit, ContainerRemove, ContainerStart};
 
@@ -264,7 +270,7 @@ fn hosts_pids() {
     }
 }
 
-/// Who is put into the container's cgroup and nothing else.
+/// A process that is moved to the container's cgroup, and joins nothing else.
 fn into_cgroup() {
     let stream = Stream::start(&["--no-snapshot"]);
     let sleeping = Sleeping::start("cgroup", |_| {});
@@ -280,15 +286,15 @@ fn into_cgroup() {
     let events = events(&stream.stop());
     let seen = lines_of(&events, "put-in").remove(0);
     let wanted = (Some(sleeping.name.clone()), Some(Origin::Host));
-    assert_eq!(seen[seen.len() - 2..], [wanted.clone(), wanted], "its last exec, and its end");
-    assert_eq!(seen[0], (None, None), "its birth");
+    assert_eq!(seen[seen.len() - 2..], [wanted.clone(), wanted], "its last exec, and its exit");
+    assert_eq!(seen[0], (None, None), "its fork");
 }
 
-/// Programs that run outside while it storms inside, and the most that the storm runs.
+/// Number of programs that run outside during the storm, and the most programs that the storm runs.
 const FEW: usize = 20;
 const MOST: u64 = 50_000;
 
-/// A storm in a container is the container's; what happens outside meanwhile is told as ever.
+/// A storm in a container is attributed to the container. Events outside are reported in full meanwhile.
 fn storm_inside() {
     let runtime = Runtime::runc();
     let name = format!("storm-{}", std::process::id());
@@ -296,8 +302,8 @@ fn storm_inside() {
         "i=0; while [ ! -e /tmp/enough ] && [ $i -lt {MOST} ]; do /bin/true inside; i=$((i+1)); done; echo $i; exit 0"
     );
     let place = open_directory();
-    let (pictures, counted) = (place.path().join("pictures"), place.path().join("count"));
-    let top = Top::start(&pictures);
+    let (frames, counted) = (place.path().join("pictures"), place.path().join("count"));
+    let top = Top::start(&frames);
     let stream = Stream::start(&["--no-snapshot", "--collapse=200", "--ring-size=64M"]);
     let bundle = runtime.bundle(&name, &["/bin/sh", "-c", &script]);
     let mut run = runtime.command();
@@ -312,7 +318,7 @@ fn storm_inside() {
     std::fs::write(runtime.path("rootfs/tmp/enough"), "").unwrap();
     assert!(storm.wait(BOUND).success());
     let many: u64 = std::fs::read_to_string(&counted).unwrap().trim().parse().expect("it counts");
-    assert!(many < MOST, "it went on while others ran");
+    assert!(many < MOST, "it stopped before the others had run");
     stream.events_until(&|event| {
         event.kind() == Kind::ContainerExit && event.container().is_some_and(|of| *of.id == *name)
     });
@@ -322,7 +328,8 @@ fn storm_inside() {
     assert_eq!(bye.seen, bye.emitted + bye.filtered + bye.folded + bye.lost, "{bye:?}");
     assert_eq!(bye.lost, 0, "{bye:?}");
     let events = events(&trace);
-    // What the storm folds with what is shown of the container is all that happened in it. Others on the machine may storm too.
+    // The lines of the container and its folded lines add up to everything that happened in it. Other processes may
+    // storm too.
     let own = |event: &&Event| container(event) == Some(&name);
     let storms: Vec<&Event> = events.iter().filter(own).filter(|event| event.kind() == Kind::Storm).collect();
     let inside = |event: &&Event| own(event) && event.kind() == Kind::Exec && mark(event) == Some("inside");
@@ -340,43 +347,43 @@ fn storm_inside() {
         assert_eq!(kinds, [Kind::Fork, Kind::Exec, Kind::Exit], "{wanted}");
         assert!(of.iter().all(|line| container(line).is_none()), "{of:?}");
     }
-    // In `tracer top` it is the container's too, each fork once; those of the runtime may be more.
+    // `tracer top` counts each fork of the storm once, for the container. The runtime may add more.
     let total = top.total_of(&name, many);
     assert!((many..=end.processes).contains(&total), "{total} forks of {} processes", end.processes);
 }
 
-/// `tracer top` by container, beside a test.
+/// `tracer top` by container, running beside a test.
 struct Top<'a> {
     top: Guarded,
-    pictures: &'a Path,
+    frames: &'a Path,
 }
 
 impl<'a> Top<'a> {
-    fn start(pictures: &'a Path) -> Self {
+    fn start(frames: &'a Path) -> Self {
         let mut arguments = command(["top", "-b", "-d", "0.2", "--group", "container", "-o"]);
-        let top = Self { top: Guarded::spawn(arguments.arg(pictures)), pictures };
-        top.until(|pictures| pictures.contains("In all:"));
+        let top = Self { top: Guarded::spawn(arguments.arg(frames)), frames };
+        top.until(|frames| frames.contains("In all:"));
         top
     }
 
     fn until(&self, holds: impl Fn(&str) -> bool) {
         let end = Instant::now() + BOUND;
-        while !holds(&std::fs::read_to_string(self.pictures).unwrap_or_default()) {
-            assert!(Instant::now() < end, "{}", std::fs::read_to_string(self.pictures).unwrap_or_default());
+        while !holds(&std::fs::read_to_string(self.frames).unwrap_or_default()) {
+            assert!(Instant::now() < end, "{}", std::fs::read_to_string(self.frames).unwrap_or_default());
             std::thread::sleep(Duration::from_millis(10));
         }
     }
 
-    /// TOTAL of a container, once that is so many at least.
+    /// Returns TOTAL of a container once it is at least `least`.
     fn total_of(mut self, name: &str, least: u64) -> u64 {
-        let total = |pictures: &str| {
-            let rows = pictures.lines().filter(|line| line.split_whitespace().last() == Some(name));
+        let total = |frames: &str| {
+            let rows = frames.lines().filter(|line| line.split_whitespace().last() == Some(name));
             let total = |row: &str| row.split_whitespace().rev().nth(1)?.replace(',', "").parse::<u64>().ok();
             rows.filter_map(total).max().unwrap_or_default()
         };
-        self.until(|pictures| total(pictures) >= least);
+        self.until(|frames| total(frames) >= least);
         self.top.signal(Signal::SIGINT);
         assert!(self.top.wait(BOUND).success());
-        total(&std::fs::read_to_string(self.pictures).unwrap())
+        total(&std::fs::read_to_string(self.frames).unwrap())
     }
 }

@@ -1,5 +1,5 @@
-//! Containers by nothing but the path of a cgroup: without any runtime, so wherever there are cgroups, also in a guest that
-//! has v2 and busybox alone.
+//! Containers that are known only by a cgroup path, without a runtime. These cases run wherever cgroups exist, also
+//! in a guest that has only v2 and busybox.
 
 use std::ffi::OsString;
 use std::fs;
@@ -20,7 +20,7 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-/// Where hierarchies of cgroups are mounted, v1 and v2: one of them is the one that tracer asks.
+/// Returns where the cgroup hierarchies, v1 and v2, are mounted. tracer uses one of them.
 fn mounts() -> Vec<PathBuf> {
     let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
     let of = |line: &str| {
@@ -35,11 +35,11 @@ fn no_cgroups() -> Option<String> {
     mounts().is_empty().then(|| "no cgroups are mounted".to_owned())
 }
 
-/// A cgroup in each hierarchy, as Docker names one; removed with this value.
+/// A cgroup in each hierarchy, named as Docker names its own. It is removed with this value.
 struct Placed {
     id: String,
     at: Vec<PathBuf>,
-    /// What had to be made above them.
+    /// Parent directories that had to be created.
     above: Vec<PathBuf>,
 }
 
@@ -58,8 +58,8 @@ impl Placed {
         placed
     }
 
-    /// A shell that puts itself there and then does what it is told. What stands for a controller may refuse: cpuset does as long
-    /// as nothing is set there.
+    /// Returns a shell that moves itself there and then runs a script. The move may fail for some controllers: cpuset
+    /// refuses until it is configured.
     fn shell(&self, script: &str) -> Command {
         let join = "for at in \"$@\"; do echo $$ > \"$at/cgroup.procs\"; done 2>/dev/null; ";
         let mut shell = Command::new("sh");
@@ -68,7 +68,7 @@ impl Placed {
         shell
     }
 
-    /// A cgroup is busy until the last of its dead is gone.
+    /// Removes the cgroups. A cgroup is busy until its last zombie is reaped.
     fn remove(&self) {
         for directory in &self.at {
             let end = Instant::now() + BOUND;
@@ -82,7 +82,7 @@ impl Placed {
 
 impl Drop for Placed {
     fn drop(&mut self) {
-        // What is gone already is; another test may have its own in `docker` by now.
+        // Errors are fine: it may be removed already, or another test may use `docker` by now.
         for directory in self.at.iter().chain(&self.above) {
             let _ = fs::remove_dir(directory);
         }
@@ -101,7 +101,8 @@ fn inside(events: &[Event], wanted: &str, id: &str) {
     }
 }
 
-/// Who is born there has the container's id from its first line on; who is moved there from its next one on.
+/// A process that forks there has the container's id from its first line on. A process that is moved there has it
+/// from its next line on.
 fn by_path() {
     let stream = Stream::start(&["--no-snapshot"]);
     let placed = Placed::new('a');
@@ -121,19 +122,19 @@ fn by_path() {
     let id = Some(&*placed.id);
     assert_eq!(seen, [(Kind::Fork, None), (Kind::Exec, None), (Kind::Exec, id), (Kind::Exit, id)]);
     let life: Vec<Kind> = about(&events, &placed.id).map(tracer::event::Event::kind).collect();
-    // Nobody in it is its first process, so it neither starts nor ends.
+    // No process in it is its entrypoint, so it neither starts nor exits.
     assert_eq!(life, [Kind::ContainerCreate, Kind::ContainerRemove]);
     let made = about(&events, &placed.id).next().unwrap().container().unwrap();
     assert_eq!((made.engine.as_deref(), &*made.cgroup), (Some("docker"), &*format!("/docker/{}", placed.id)));
 }
 
-/// The id of the process whose program had this last argument.
+/// Returns the id of the process whose program had this last argument.
 fn the(events: &[Event], wanted: &str) -> String {
     let one = events.iter().find(|event| mark(event) == Some(wanted)).expect("it ran");
     one.process.as_ref().unwrap().id.to_string()
 }
 
-/// One that is there when tracing begins.
+/// A process that is there when tracing begins.
 fn found_by_path() {
     let placed = Placed::new('b');
     let name = format!("found-{}", std::process::id());

@@ -1,4 +1,4 @@
-//! `tracer containers`: what the table says of real containers, beside what they and their engine say.
+//! `tracer containers`: the table of real containers, compared with the containers and their engine.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -20,10 +20,10 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-/// `tracer containers --json` beside a test, and the lines it wrote of one container so far.
+/// `tracer containers --json` running beside a test, with its lines about one container so far.
 struct Table<'a> {
     tracer: Guarded,
-    /// Kept, so that it can be written to.
+    /// Its stderr, kept open so that it can be written to.
     _says: BufReader<ChildStderr>,
     output: &'a Path,
 }
@@ -32,7 +32,7 @@ impl<'a> Table<'a> {
     fn start(output: &'a Path) -> Self {
         let mut arguments = command(["containers", "-v", "--json", "-d", "0.1", "-o"]);
         let mut tracer = Guarded::spawn(arguments.arg(output).stderr(Stdio::piped()));
-        // A runtime that is executed before all hooks are on is not heard.
+        // A runtime that execs before all hooks are attached is missed.
         let mut says = BufReader::new(tracer.child().stderr.take().expect("it is a pipe"));
         let mut line = String::new();
         while !line.contains("attached within") {
@@ -44,13 +44,13 @@ impl<'a> Table<'a> {
 
     fn lines_of(&self, id: &str) -> Vec<Listed> {
         let text = fs::read_to_string(self.output).unwrap_or_default();
-        // The last line may not be whole.
+        // The last line may be incomplete.
         let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
         let all = whole.lines().map(|line| serde_json::from_str::<Listed>(line).expect("it is as the schema says"));
         all.filter(|one| *one.container.id == *id).collect()
     }
 
-    /// Waits for a line of a container.
+    /// Waits for a line about a container.
     fn until(&self, id: &str, holds: impl Fn(&Listed) -> bool) -> Listed {
         let end = Instant::now() + BOUND;
         loop {
@@ -69,23 +69,24 @@ impl<'a> Table<'a> {
     }
 }
 
-/// When a process was born, to the tick, in nanoseconds since boot.
-fn born_ns(pid: u32) -> u64 {
-    proc::stat(pid).expect("it lives").start * 10_000_000
+/// Returns when a process started, to the tick, in nanoseconds since boot.
+fn started_ns_of(pid: u32) -> u64 {
+    proc::stat(pid).expect("it runs").start * 10_000_000
 }
 
-/// Milliseconds between the boot clock and what a line says of the same moment; the two are read one after the other.
+/// Returns the milliseconds between the boot clock and the same moment on a line. The two clocks are read one after
+/// the other.
 fn ms_apart(line: &Listed, started_ns: u64) -> u64 {
     let started = line.started.expect("it was started").0;
     let boot = line.time.0 - i64::try_from(line.up_ns.unwrap()).unwrap();
-    // The start is UTC, the time up is of the boot clock: both are known to a tick.
+    // The start is in UTC, and the uptime uses the boot clock. Both are known to a tick.
     assert!(boot.abs_diff(started) <= 20_000_000, "up is the time since it was started: {boot} {started}");
     let offset = || {
         let before = proc::boot_ns();
         let now = jiff::Timestamp::now().as_nanosecond() as i64 - before as i64;
         (proc::boot_ns() - before, now)
     };
-    // Of some readings the one in which this process kept the CPU.
+    // Uses the one of several readings in which this process kept the CPU.
     let (_, now) = (0..10).map(|_| offset()).min().unwrap();
     (started - now).abs_diff(started_ns as i64) / 1_000_000
 }
@@ -100,7 +101,7 @@ fn of_runc() {
     };
     let place = open_directory();
     let output = place.path().join("table");
-    // One whose cgroup does not tell: it is known by the exec of its runtime, so that has to be seen.
+    // Its cgroup path names no container. It is known by the exec of its runtime, so that exec must be recorded.
     let table = Table::start(&output);
     let stream = Stream::start(&[]);
     let bundle = runtime.bundle(&there, &["/bin/sleep", "300"]).display().to_string();
@@ -108,7 +109,7 @@ fn of_runc() {
     let state: Value = serde_json::from_str(&run(&["state", &there], 0)).unwrap();
     let pid = state["pid"].as_u64().unwrap() as u32;
     let running = table.until(&there, |one| one.state == ContainerState::Running && one.processes == 1);
-    assert!(ms_apart(&running, born_ns(pid)) < 20, "{running:?}");
+    assert!(ms_apart(&running, started_ns_of(pid)) < 20, "{running:?}");
     assert_eq!((running.runtime().as_deref(), running.execs_ever), (Some("runc"), 1));
     let script = "/bin/true; /bin/true; /bin/true; exit 3";
     let bundle = runtime.bundle(&other, &["/bin/sh", "-c", script]).display().to_string();
@@ -117,14 +118,14 @@ fn of_runc() {
     assert_eq!((ended.status().as_deref(), ended.failed(), ended.processes), (Some("3"), true, 0));
     assert_eq!(ended.execs_ever, 4, "the shell and what it runs");
     let lines = table.lines_of(&other);
-    let told: f64 = lines.iter().map(|one| one.execs_per_second * one.interval_ns as f64 / 1e9).sum();
-    assert!((told - 4.0).abs() < 0.1, "each exec is in the rate of one interval: {told}");
+    let total: f64 = lines.iter().map(|one| one.execs_per_second * one.interval_ns as f64 / 1e9).sum();
+    assert!((total - 4.0).abs() < 0.1, "each exec is in the rate of one interval: {total}");
     run(&["delete", "--force", &there], 0);
     let killed = table.until(&there, |one| one.state == ContainerState::Exited && one.removed);
     assert_eq!(killed.status().as_deref(), Some("SIGKILL"));
     table.until(&other, |one| one.time >= killed.time);
     table.stop();
-    // The same comes from a file.
+    // The same comes from a recording.
     let trace = stream.stop();
     let file = place.path().join("events");
     let lines: Vec<&str> = trace.lines.iter().map(|line| &*line.text).collect();
@@ -132,7 +133,7 @@ fn of_runc() {
     let mut again = command(["containers", "--json", "--container", &other, "--from"]);
     let again = run_bounded(again.arg(&file), BOUND).stdout();
     let again: Listed = serde_json::from_str(&again).expect("one container");
-    // The two tracers have clocks of their own; what they count is the same.
+    // The two tracers read the clock separately, but they count the same.
     let counted = |one: &Listed| {
         one.container.end.clone().map(|end| (end.code, end.signal, end.init_id, end.processes, end.execs))
     };
@@ -142,7 +143,7 @@ fn of_runc() {
     assert!(again.abs_diff(ended) < 1_000_000, "{again} {ended}");
 }
 
-/// One that runs already has name, image and age; what it did before is not known.
+/// A running container has name, image and age. Its earlier events are not known.
 fn of_docker() {
     let docker = Docker::start();
     let run = |arguments: &[&str]| {
@@ -159,7 +160,7 @@ fn of_docker() {
     let called = (first.container.name.as_deref(), first.container.image.as_deref());
     assert_eq!(called, (Some("is-there"), docker.image()), "in its first line");
     assert_eq!(first.runtime().as_deref(), Some("docker"));
-    assert!(ms_apart(&first, born_ns(pid)) < 20, "{first:?}");
+    assert!(ms_apart(&first, started_ns_of(pid)) < 20, "{first:?}");
     // As text, by name.
     let text = run_bounded(&mut command(["containers", "-n1", "-d2", "--container", "is-there"]), BOUND).stdout();
     let row: Vec<&str> = text.lines().last().unwrap().split_whitespace().collect();

@@ -1,4 +1,4 @@
-//! Whose process it is: containers of real runtimes and engines, as fast as they go.
+//! To which container a process belongs: real runtimes and engines at full speed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -27,13 +27,13 @@ pub(super) fn cases() -> Vec<Case> {
             .needs(&[Need::Check(no_containerd)]),
         case("container::what_an_entrypoint_starts", children).needs(runc),
         case("container::one_that_is_there_already", found).needs(runc),
-        case("container::program_put_into_one", put_into).needs(runc),
+        case("container::program_put_into_one", entered_by_exec).needs(runc),
         case("container::filters", filters).needs(runc),
         case("container::run_follows_into_one", run_follows).needs(runc),
     ]
 }
 
-/// Lines of processes, by process, in their order.
+/// Returns the lines of each process, in order.
 pub(super) fn by_process(events: &[Event]) -> BTreeMap<String, Vec<&Event>> {
     let mut out = BTreeMap::<String, Vec<&Event>>::new();
     for event in events {
@@ -48,7 +48,7 @@ pub(super) fn container(event: &Event) -> Option<&str> {
     Some(event.process.as_ref()?.container_id()?)
 }
 
-/// The last argument of a process: the tests give each container one of its own.
+/// Returns the last argument of a process. The tests give each container a separate one.
 pub(super) fn mark(event: &Event) -> Option<&str> {
     event.process.as_ref()?.image.argv.as_ref()?.last()
 }
@@ -57,10 +57,10 @@ pub(super) fn events(trace: &Trace) -> Vec<Event> {
     trace.lines.iter().map(|line| line.event.clone()).collect()
 }
 
-/// So many containers of `/bin/true`, two at a time: every line of every process in them, from the first on, has the id that the
-/// engine gave the container.
+/// Runs `count` containers of `/bin/true`, two at a time. Every line of every process in them has the id that the
+/// engine gave the container, from the first line on.
 fn all_are_known(called: &str, engine: &dyn Engine, count: usize) {
-    // With room for whatever else happens on the machine meanwhile.
+    // The ring is large enough for everything else on the machine.
     let stream = Stream::start(&["--no-snapshot", "--ring-size", "64M"]);
     let tag = format!("{called}-{}", std::process::id());
     let one_in_two = |first: usize| {
@@ -84,69 +84,72 @@ fn all_are_known(called: &str, engine: &dyn Engine, count: usize) {
         else {
             continue;
         };
-        // The command line of what starts the container ends like that too; it is outside.
+        // The command line that starts the container ends like that too, but is outside.
         if !is_inside(lines) {
             continue;
         }
-        assert_eq!(lines[0].kind(), Kind::Fork, "its birth was seen");
+        assert_eq!(lines[0].kind(), Kind::Fork, "its fork was recorded");
         for line in lines {
             assert_eq!(container(line), Some(id.as_str()), "{line:?}");
             assert_eq!(line.process.as_ref().unwrap().origin, Some(Origin::Entrypoint), "{line:?}");
         }
         seen.insert(id.clone());
     }
-    assert_eq!(seen, ids.values().cloned().collect::<BTreeSet<_>>(), "each container's entrypoint was seen");
+    assert_eq!(seen, ids.values().cloned().collect::<BTreeSet<_>>(), "each container's entrypoint was recorded");
     for (name, id) in &ids {
         assert_eq!(life_of(&events, id), WHOLE_LIFE, "of {id}");
         is_named(&events, id, engine.image().map(|image| (name.as_str(), image)));
     }
-    nobody_is_unknown(&events, &ids.values().map(String::as_str).collect());
+    all_have_a_container(&events, &ids.values().map(String::as_str).collect());
 }
 
-/// What is told of a container that is made, run to its end, and removed.
+/// The events of a container that is created, runs to its exit, and is removed.
 const WHOLE_LIFE: [Kind; 4] = [Kind::ContainerCreate, Kind::ContainerStart, Kind::ContainerExit, Kind::ContainerRemove];
 
-/// The lines about a container itself.
+/// Returns the lines about the container itself.
 pub(super) fn about<'a>(events: &'a [Event], id: &str) -> impl Iterator<Item = &'a Event> {
     events.iter().filter(move |event| event.container().is_some_and(|container| *container.id == *id))
 }
 
-/// What happened to it. When it is told what its files say depends on when they were read.
+/// Returns the kinds of its events. `container_info` is left out, because its time depends on when the files are
+/// read.
 pub(super) fn life_of(events: &[Event], id: &str) -> Vec<Kind> {
     about(events, id).map(tracer::event::Event::kind).filter(|kind| *kind != Kind::ContainerInfo).collect()
 }
 
-/// The end of a container has the name and image that its engine gave it, and what its files say was told before.
+/// Asserts that the exit of a container has the name and image from its engine. The content of its files must be
+/// reported before.
 pub(super) fn is_named(events: &[Event], id: &str, wanted: Option<(&str, &str)>) {
     let lines: Vec<&Event> = about(events, id).collect();
-    let end = lines.iter().find(|line| line.kind() == Kind::ContainerExit).expect("it ended");
+    let end = lines.iter().find(|line| line.kind() == Kind::ContainerExit).expect("it exited");
     let known = end.container().unwrap();
     let (name, image) = wanted.unzip();
     assert_eq!((known.name.as_deref(), known.image.as_deref()), (name, image), "{known:?}");
     assert!(known.runtime.as_deref().is_some_and(|runtime| ["runc", "crun"].contains(&runtime)), "{known:?}");
-    let told = lines.iter().take_while(|line| line.kind() != Kind::ContainerExit);
-    let told = told.filter(|line| line.kind() == Kind::ContainerInfo).last().expect("its files were read");
-    let told = told.container().unwrap();
-    assert!(told.args.as_ref().is_some_and(|args| !args.is_empty()) && told.bundle.is_some(), "{told:?}");
+    let info = lines.iter().take_while(|line| line.kind() != Kind::ContainerExit);
+    let info = info.filter(|line| line.kind() == Kind::ContainerInfo).last().expect("its files were read");
+    let info = info.container().unwrap();
+    assert!(info.args.as_ref().is_some_and(|args| !args.is_empty()) && info.bundle.is_some(), "{info:?}");
 }
 
-/// Born into a pid namespace of its own.
+/// Returns true if it forked into a nested pid namespace.
 pub(super) fn is_inside(lines: &[&Event]) -> bool {
     lines[0].process.as_ref().is_some_and(|process| process.ns_pids.is_some())
 }
 
-/// All that were born in a nested pid namespace below one of ours have a container; none but ours comes up.
-fn nobody_is_unknown(events: &[Event], ids: &BTreeSet<&str>) {
+/// Asserts that all processes that forked in a nested pid namespace below one of ours have a container, and that it
+/// is one of ours.
+fn all_have_a_container(events: &[Event], ids: &BTreeSet<&str>) {
     let mut inside = 0;
     let all = by_process(events);
     let born = |id: String| all.get(&id).is_some_and(|lines| lines[0].kind() == Kind::Fork);
     for lines in all.values().filter(|lines| lines[0].kind() == Kind::Fork && is_inside(lines)) {
-        // One that another test was half done with making when tracing began: README's limits.
+        // Skip containers that another test was creating when tracing began (docs/limits.md).
         let parent = lines[0].process.as_ref().and_then(|process| process.parent_id);
         if !parent.is_some_and(|parent| born(parent.to_string())) {
             continue;
         }
-        // Other tests and other people may use pid namespaces too: only what runc or crun made counts.
+        // Other tests and users may use pid namespaces too. Only processes that runc or crun made count.
         let made_by_runtime = lines[0]
             .process
             .as_ref()
@@ -156,14 +159,14 @@ fn nobody_is_unknown(events: &[Event], ids: &BTreeSet<&str>) {
             inside += 1;
             let known = lines.iter().map(|line| container(line)).collect::<Vec<_>>();
             assert!(known.iter().all(Option::is_some), "unknown: {lines:?}");
-            // One that belongs to none of ours is another test's.
+            // A process that belongs to none of ours belongs to another test.
             assert!(known.iter().all(|id| *id == known[0]), "it does not change: {known:?}");
         }
     }
     assert!(inside >= ids.len(), "{inside} processes in {} containers", ids.len());
 }
 
-/// Children of the entrypoint, and theirs, are in the container from their birth.
+/// Descendants of the entrypoint are in the container from their fork on.
 fn children() {
     let runtime = Runtime::runc();
     let stream = Stream::start(&["--no-snapshot"]);
@@ -184,12 +187,12 @@ fn children() {
     }
 }
 
-/// A container that runs when tracing begins: its processes are found with it, and what they start has it.
+/// A container that runs when tracing begins: its processes are found with it, and their children have it.
 fn found() {
     let runtime = Runtime::runc();
     let name = format!("tracer-found-{}", std::process::id());
     let bundle = runtime.bundle(&name, &["/bin/sleep", "300"]);
-    // Where runc keeps its state unless it is told: there tracer looks.
+    // tracer looks for the state in runc's default directory.
     let run = |arguments: &[&str]| {
         let finished = run_bounded(Command::new("runc").args(arguments).stdin(Stdio::null()), BOUND);
         assert!(finished.status.success(), "{}", finished.stderr);
@@ -212,8 +215,8 @@ fn found() {
     }
 }
 
-/// `runc exec`: what it starts is in the container from its first line on.
-fn put_into() {
+/// `runc exec`: its process is in the container from its first line on.
+fn entered_by_exec() {
     let runtime = Runtime::runc();
     let name = format!("into-{}", std::process::id());
     let bundle = runtime.bundle(&name, &["/bin/sleep", "300"]);
@@ -233,7 +236,7 @@ fn put_into() {
         .values()
         .filter(|lines| is_inside(lines) && lines.iter().any(|line| mark(line) == Some(&mark_of_it)))
         .collect();
-    assert_eq!(ours.len(), 1, "one program was put into it");
+    assert_eq!(ours.len(), 1, "one program entered it");
     for line in ours.into_iter().flatten() {
         assert_eq!(container(line), Some(name.as_str()), "{line:?}");
         assert_eq!(line.process.as_ref().unwrap().origin, Some(Origin::Exec), "{line:?}");
@@ -245,7 +248,7 @@ fn put_into() {
     assert!(ended.contains(&Some("SIGKILL")), "`delete --force` kills the entrypoint: {ended:?}");
 }
 
-/// `tracer run -- runc run …`, where the kernel leaves out all else.
+/// `tracer run -- runc run …`, where the kernel filter drops everything else.
 fn run_follows() {
     let runtime = Runtime::runc();
     let name = format!("follow-{}", std::process::id());
@@ -263,7 +266,7 @@ fn run_follows() {
     }
 }
 
-/// `--container` shows what is in it, all of it, and nothing else; so does `--cgroup`.
+/// `--container` shows everything in the container and nothing else. So does `--cgroup`.
 fn filters() {
     let runtime = Runtime::runc();
     let (wanted, other) = (format!("wanted-{}", std::process::id()), format!("other-{}", std::process::id()));

@@ -1,4 +1,4 @@
-//! Signals end tracer whatever blocks it, and files may be changed while it writes them.
+//! Signals end tracer whatever blocks it, and its output files may be changed while it writes them.
 
 use std::fs::{self, File};
 use std::io::{PipeReader, Read as _};
@@ -26,12 +26,12 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-/// A stream whose main thread waits for ever: what it says with `-vv` finds no room.
+/// Starts a stream whose main thread blocks forever, because its `-vv` output fills a pipe.
 fn blocked() -> (Guarded, PipeReader) {
     let (reader, writer) = full_pipe();
     let mut command = command(["-vv", "stream", "-o", "/dev/null"]);
     let mut tracer = Guarded::spawn(command.stderr(writer).stdout(Stdio::null()));
-    // From now on it catches signals, and it has written nothing yet.
+    // From now on it catches signals. It has written nothing yet.
     await_thread(&mut tracer, "tracer-signals");
     (tracer, reader)
 }
@@ -41,7 +41,7 @@ fn await_thread(tracer: &mut Guarded, name: &str) {
     let tasks = format!("/proc/{}/task", tracer.pid());
     let is = |task: fs::DirEntry| fs::read_to_string(task.path().join("comm")).is_ok_and(|comm| comm.trim() == name);
     while !fs::read_dir(&tasks).into_iter().flatten().flatten().any(is) {
-        assert!(Instant::now() < end && tracer.runs(), "no thread {name}:\n{}", proc::picture(tracer.pid()));
+        assert!(Instant::now() < end && tracer.runs(), "no thread {name}:\n{}", proc::process_tree(tracer.pid()));
         std::thread::sleep(Duration::from_millis(1));
     }
 }
@@ -56,7 +56,8 @@ fn blocked_stream() {
 }
 
 fn second_signal() {
-    // Nothing bounds the time but the second signal: the first one is obeyed in order while its reader sleeps.
+    // Only the second signal limits the time. After the first one, tracer ends in order and waits for its sleeping
+    // reader.
     let (reader, writer) = std::io::pipe().expect("a pipe");
     fcntl(&reader, FcntlArg::F_SETPIPE_SZ(4096)).expect("a pipe may be small");
     let mut command = command(["stream"]);
@@ -76,7 +77,7 @@ fn complaint(tracer: &mut Guarded) -> String {
     text
 }
 
-/// Text view after text view into a pipe that nobody reads.
+/// Writes text views into a pipe that nobody reads.
 fn blocked_view() {
     let (reader, writer) = full_pipe();
     let mut command = command(["top", "-b", "-d", "0.01"]);
@@ -84,8 +85,8 @@ fn blocked_view() {
     drop(command);
     await_thread(&mut tracer, "tracer-screen");
     let end = Instant::now() + BOUND;
-    while !proc::picture(tracer.pid()).contains("pipe_w") {
-        assert!(Instant::now() < end, "nothing is written:\n{}", proc::picture(tracer.pid()));
+    while !proc::process_tree(tracer.pid()).contains("pipe_w") {
+        assert!(Instant::now() < end, "nothing was written:\n{}", proc::process_tree(tracer.pid()));
         std::thread::sleep(Duration::from_millis(5));
     }
     tracer.signal(Signal::SIGTERM);
@@ -119,7 +120,7 @@ fn ignored_hangup() {
     let mut tracer = Guarded::spawn(&mut command);
     await_hello(&events, &mut tracer);
     tracer.signal(Signal::SIGHUP);
-    // It would be obeyed before this one. SIGINT is, though a shell had it ignored in the background.
+    // SIGHUP would take effect before the SIGINT below. SIGINT works even if a shell ignored it for a background job.
     std::thread::sleep(Duration::from_millis(50));
     assert!(tracer.runs(), "as nohup(1) wants it");
     tracer.signal(Signal::SIGINT);
@@ -134,7 +135,7 @@ fn await_hello(events: &std::path::Path, tracer: &mut Guarded) {
     }
 }
 
-/// As a log rotation does it that copies the file and cuts it.
+/// Like a log rotation that copies the file and truncates it.
 fn truncated() {
     let place = open_directory();
     let events = place.path().join("events");
@@ -148,7 +149,7 @@ fn truncated() {
     assert_eq!(tracer.wait(BOUND).code(), Some(0));
     let bytes = fs::read(&events).expect("it was written");
     assert!(!bytes.contains(&0), "no hole of zeros");
-    // The cut may have fallen into the snapshot, which is written in pieces, each of whole lines or not.
+    // The truncation may fall into the snapshot, which is written in pieces that may end within a line.
     let begin = bytes.windows(2).position(|pair| pair == b"\n{").map_or(0, |at| at + 1);
     assert_eq!(parse_lines(&bytes[begin..]).last().map(|line| line.event.kind()), Some(Kind::Bye));
 }

@@ -1,4 +1,4 @@
-//! What processes were given to run: arguments, scripts, threads, failures.
+//! What processes execute: arguments, scripts, threads, failures.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -39,9 +39,9 @@ pub(super) fn decode(text: &str) -> Vec<u8> {
     STANDARD.decode(text).unwrap_or_else(|error| panic!("{text} is not base64: {error}"))
 }
 
-/// The bytes of each argument as tracer tells them.
+/// Returns the bytes of each argument as tracer reports them.
 pub(super) fn argv(process: &Process) -> Vec<Vec<u8>> {
-    let texts = process.image.argv.as_ref().expect("argv is told");
+    let texts = process.image.argv.as_ref().expect("argv is reported");
     match &process.image.argv_b64 {
         Some(encoded) => {
             let bytes: Vec<Vec<u8>> = encoded.iter().map(decode).collect();
@@ -54,7 +54,7 @@ pub(super) fn argv(process: &Process) -> Vec<Vec<u8>> {
     }
 }
 
-/// What the program itself saw.
+/// Returns what the program itself received.
 fn true_argv(trace: &Trace) -> Vec<Vec<u8>> {
     let argv: Vec<String> = trace.truth.one("report").get("argv");
     argv.iter().map(|argument| decode(argument)).collect()
@@ -64,7 +64,7 @@ fn size(argv: &[Vec<u8>]) -> u32 {
     argv.iter().map(|argument| argument.len() as u32 + 1).sum()
 }
 
-/// The exec that the truth has seen, with its arguments whole.
+/// Asserts that the exec in the truth was reported with complete arguments.
 #[track_caller]
 fn assert_whole<'a>(trace: &'a Trace, truth: &[Vec<u8>]) -> &'a Process {
     let (process, _, info) = trace.exec(trace.truth.one("seen").id());
@@ -76,7 +76,7 @@ fn assert_whole<'a>(trace: &'a Trace, truth: &[Vec<u8>]) -> &'a Process {
         reason: None,
     };
     assert_eq!(info, &whole);
-    // Not assert_eq: nobody reads two megabytes.
+    // Not assert_eq, which would print two megabytes.
     assert!(argv(process) == truth, "argv differs: {:.300}", format!("{:?}", process.image.argv));
     process
 }
@@ -107,33 +107,33 @@ fn not_utf8() {
     let trace = Run::deed_with("exec-argv", &["not-utf8"]).trace();
     check_sound(&trace);
     let process = assert_whole(&trace, &true_argv(&trace));
-    assert!(process.image.argv_b64.is_some(), "the bytes are told");
+    assert!(process.image.argv_b64.is_some(), "the bytes are reported");
     let shown: Vec<&str> = process.image.argv.iter().flatten().collect();
     assert_eq!(shown, ["prog", "\u{fffd}\u{fffd}", "caf\u{fffd}", "é"]);
 }
 
-/// The kernel fetches the pages for the exec itself; what is told is what it has copied.
+/// The kernel faults the pages in for the exec itself. tracer reports the copy that the kernel made.
 fn not_resident() {
     let trace = Run::deed_with("exec-not-resident", &["@dir"]).trace();
     let pages = trace.truth.one("pages");
     assert_eq!(pages.get::<usize>("mapped"), 0, "the deed has touched them: {pages:?}");
-    assert!(true_argv(&trace).len() == 5 && size(&true_argv(&trace)) > 7000, "the program saw all of it");
+    assert!(true_argv(&trace).len() == 5 && size(&true_argv(&trace)) > 7000, "the program received all of it");
     check_argv_trace(&trace);
 }
 
-/// More than 64 KiB: what there is is right, and what is missing is told.
+/// More than 64 KiB: the captured part is correct, and the missing part is reported.
 fn cut(kind: &str) {
     let trace = Run::deed_with("exec-argv", &[kind]).trace();
     check_sound(&trace);
     let truth = true_argv(&trace);
     let (process, _, info) = trace.exec(trace.truth.one("seen").id());
-    assert_eq!((info.argc, info.bytes), (truth.len() as u32, size(&truth)), "what there was is told exactly");
+    assert_eq!((info.argc, info.bytes), (truth.len() as u32, size(&truth)), "the full size is reported exactly");
     assert_eq!((info.truncated, info.reason), (true, Some(Capture::Cut)), "{info:?}");
     assert!(info.captured <= 64 << 10 && info.captured >= 60 << 10, "the ceiling is 64 KiB: {info:?}");
     let got = argv(process);
-    let (last, before) = got.split_last().expect("64 KiB hold one argument at least");
+    let (last, before) = got.split_last().expect("64 KiB hold at least one argument");
     assert!(before == &truth[..before.len()], "what is captured is right");
-    assert!(truth[before.len()].starts_with(last), "the last one may be cut");
+    assert!(truth[before.len()].starts_with(last), "the last one may be truncated");
     assert!(size(&got).abs_diff(info.captured) <= 1, "{info:?}, but {} bytes are shown", size(&got));
 }
 
@@ -147,7 +147,7 @@ fn from_thread() {
     assert_eq!(exec.from_tid, Some(trace.truth.one("thread").get("tid")));
 }
 
-/// The leader and the two that slept end; the one that called exec lives on under another id.
+/// The leader and the two sleeping threads exit. The thread that called exec continues under another id.
 fn from_thread_ends_others() {
     let trace = Run::deed("exec-thread").option("--threads").trace();
     check_sound(&trace);
@@ -162,7 +162,7 @@ fn from_thread_ends_others() {
     let started = tids(Kind::ThreadStart);
     assert_eq!(started.len(), 3, "{started:?}");
     let mut ended: Vec<_> = started.into_iter().filter(|tid| *tid != Some(caller)).collect();
-    // The leader's tid is the pid, and so left out.
+    // The leader's tid is the pid, and therefore omitted.
     ended.insert(0, None);
     assert_eq!(tids(Kind::ThreadExit), ended);
     let last_thread = trace.about(id).iter().rposition(|event| event.kind() == Kind::ThreadExit);
@@ -172,7 +172,7 @@ fn from_thread_ends_others() {
     );
 }
 
-/// argv and exe are the interpreter's, the file name is the script's.
+/// argv and exe are those of the interpreter, the file name is that of the script.
 fn script(kind: &str, name: &str) {
     let trace = Run::deed_with("exec-script", &["@dir", kind]).trace();
     check_sound(&trace);
@@ -197,7 +197,7 @@ fn chain() {
     for (event, left) in execs.iter().zip(["3", "2", "1", "0"]) {
         let (process, exec) = (event.process.as_ref().expect("a process"), event.exec().expect("an exec"));
         assert_eq!(process.image.argv.as_ref().and_then(|argv| argv.last()), Some(left));
-        assert_eq!(exec.previous_exe, process.image.exe, "it was the same program each time");
+        assert_eq!(exec.previous_exe, process.image.exe, "the program is the same each time");
     }
 }
 
@@ -205,7 +205,7 @@ fn fails() {
     let trace = Run::deed_with("exec-fails", &["@dir"]).trace();
     check_sound(&trace);
     let id = assert_ends(&trace)[0].id();
-    assert_eq!(trace.exit(id).code, Some(77), "it lived on");
+    assert_eq!(trace.exit(id).code, Some(77), "it continued");
     assert_eq!(trace.of(id, Kind::Exec).len(), 0, "no exec succeeded");
 }
 
@@ -213,7 +213,7 @@ fn fails_late() {
     let trace = Run::deed_with("exec-fails-late", &["@dir"]).trace();
     check_sound(&trace);
     let id = assert_ends(&trace)[0].id();
-    assert!(trace.exit(id).signal.is_some(), "the kernel kills what cannot go back");
+    assert!(trace.exit(id).signal.is_some(), "the kernel kills a process after the point of no return");
     assert_eq!(trace.of(id, Kind::Exec).len(), 0, "the exec did not succeed");
 }
 
@@ -234,6 +234,6 @@ fn vfork_fails() {
     assert_eq!(trace.exit(id).code, Some(127));
     let kinds: Vec<Kind> = trace.about(id).iter().map(|event| event.kind()).collect();
     assert_eq!(kinds, [Kind::Fork, Kind::Exit]);
-    let parent = trace.about(trace.deed()).last().and_then(|event| event.process.clone()).expect("the deed ended");
+    let parent = trace.about(trace.deed()).last().and_then(|event| event.process.clone()).expect("the deed exited");
     assert_eq!(trace.process(id, Kind::Exit).image.exe, parent.image.exe, "it never was another program");
 }

@@ -1,4 +1,4 @@
-//! Where programs are: paths as the kernel resolves them, and who they run as.
+//! Where programs are, as the kernel resolves their paths, and which user runs them.
 
 use std::collections::BTreeMap;
 
@@ -54,21 +54,21 @@ fn bytes<'a>(text: Option<&'a str>, encoded: Option<&str>) -> Option<std::borrow
     encoded.map(|encoded| decode(encoded).into()).or_else(|| text.map(|text| text.as_bytes().into()))
 }
 
-/// A path that `/proc/PID/…` links to, as one sees it who is not in the process's root or mount namespace: from
-/// the root of the process's mount namespace, as tracer tells it. The mark of a deleted file is not part of it.
+/// Returns a link of `/proc/PID/…` from the root of the process's mount namespace, as tracer reports paths. The mark
+/// of a deleted file is removed.
 fn true_path(trace: &Trace, link: &str) -> Option<Vec<u8>> {
     let path = decode(&trace.truth.one("seen").get::<Option<String>>(link)?);
     Some(path.strip_suffix(b" (deleted)").map_or_else(|| path.clone(), <[u8]>::to_vec))
 }
 
-/// The exec that was seen, its exe and cwd those that `/proc` shows.
+/// Asserts that exe and cwd of the recorded exec are those that `/proc` shows.
 #[track_caller]
 fn assert_paths(trace: &Trace) -> (&Process, &Exec) {
     check_sound(trace);
     assert_ends(trace);
     let (process, exec, _) = trace.exec(trace.truth.one("seen").id());
-    assert_eq!(exec.exe_capture, None, "exe is whole: {process:?}");
-    assert_eq!(exec.cwd_capture, None, "cwd is whole: {process:?}");
+    assert_eq!(exec.exe_capture, None, "exe is complete: {process:?}");
+    assert_eq!(exec.cwd_capture, None, "cwd is complete: {process:?}");
     assert_eq!(
         bytes(process.image.exe.as_deref(), process.image.exe_b64.as_deref()).as_deref(),
         true_path(trace, "exe").as_deref()
@@ -88,7 +88,7 @@ fn relative() {
     assert!(process.image.exe.as_deref().is_some_and(|exe| exe.ends_with("/place/program")), "{process:?}");
     assert!(process.image.cwd.as_deref().is_some_and(|cwd| cwd.ends_with("/place/below")), "{process:?}");
     assert_eq!((exec.deleted, exec.memfd), (false, false));
-    assert_eq!(exec.interpreter, None, "a program is its own");
+    assert_eq!(exec.interpreter, None, "a program needs no interpreter");
 }
 
 fn symlink() {
@@ -104,11 +104,11 @@ fn descriptor(kind: &str) {
     let filename = if kind == "directory" { format!("/dev/fd/{fd}/program") } else { format!("/dev/fd/{fd}") };
     assert_eq!(exec.filename.as_deref(), Some(&*filename), "as the kernel names a descriptor");
     assert_eq!(exec.memfd, kind == "memfd", "{exec:?}");
-    // A memfd never had a name that could be unlinked; `/proc` says so of it nevertheless.
+    // A memfd never had a name that could be unlinked, but `/proc` calls it deleted.
     assert!(kind == "memfd" || exec.deleted == (kind == "deleted"), "{exec:?}");
 }
 
-/// A path is whole, or it is told as cut, and then what there is of it is right.
+/// A path is complete, or it is reported as truncated and the captured part is correct.
 fn deep(depth: usize, length: usize) {
     let trace = Run::deed_with("path-deep", &["@dir", &depth.to_string(), &length.to_string()]).trace();
     if depth < 60 && depth * length < 3600 {
@@ -125,12 +125,12 @@ fn deep(depth: usize, length: usize) {
         (&process.image.cwd, exec.cwd_capture, whole.clone()),
         (&process.image.exe, exec.exe_capture, whole + "/program"),
     ] {
-        let path = path.as_deref().expect("there is something of it");
+        let path = path.as_deref().expect("a part of it is there");
         match capture {
-            None => assert!(path.ends_with(&whole), "not told as cut, and not whole: {path}"),
+            None => assert!(path.ends_with(&whole), "neither complete nor reported as truncated: {path}"),
             Some(capture) => {
                 assert_eq!(capture, Capture::Cut, "{path}");
-                let last = path.rsplit('/').next().expect("split gives one at least");
+                let last = path.rsplit('/').next().expect("split returns at least one");
                 assert!(whole.ends_with(last) && path.len() > 300, "the innermost components are kept: {path}");
             }
         }
@@ -149,11 +149,11 @@ fn chroot() {
 
 fn mounted(kind: &str) {
     let trace = Run::deed_with("path-mounted", &["@dir", kind]).trace();
-    assert!(trace.truth.all("no overlay").is_empty(), "overlayfs refused: nothing is shown by this");
+    assert!(trace.truth.all("no overlay").is_empty(), "overlayfs refused: this test proves nothing");
     let (process, exec) = assert_paths(&trace);
     assert_eq!(
         process.image.exe, exec.filename,
-        "it was given absolute, and has no links in it but those of the test's place"
+        "it was absolute, and has no links except those of the test's directory"
     );
     let end = match kind {
         "bind-file" => "/place/alias",
@@ -163,12 +163,12 @@ fn mounted(kind: &str) {
     assert!(process.image.exe.as_deref().is_some_and(|exe| exe.ends_with(end)), "{process:?}");
 }
 
-/// Real and effective ids as tracer tells them: the effective ones only when they differ.
+/// Returns real and effective ids as tracer reports them: the effective ones only when they differ.
 fn ids(process: &Process) -> [Option<u32>; 4] {
     [process.uid, process.euid.or(process.uid), process.gid, process.egid.or(process.gid)]
 }
 
-/// The ids are those that the program found itself to have.
+/// Asserts that the ids are those that the program itself observed.
 #[track_caller]
 fn assert_ids(trace: &Trace) -> (&Process, &Exec) {
     let (process, exec) = assert_paths(trace);
@@ -213,7 +213,7 @@ fn file_capabilities() {
     assert!(exec.caps_gained, "CAP_NET_RAW");
 }
 
-/// The interpreter was opened by root, when it was registered; nobody runs it.
+/// Root opened the interpreter when it was registered. Nobody runs it.
 fn registered() {
     let trace = cred("registered");
     let (process, exec) = assert_ids(&trace);

@@ -1,4 +1,4 @@
-//! How processes end: status, core, cause.
+//! How processes exit: status, core dump, cause.
 
 use std::process::Command;
 
@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use tracer::event::{Exit, Kind};
 
 use crate::deeds::exit::ring_with_a_thread;
-use crate::support::{BOUND, Case, Need, Run, Said, Trace, case, check_sound, kernel_version, run_bounded};
+use crate::support::{BOUND, Case, Need, Run, Trace, TruthLine, case, check_sound, kernel_version, run_bounded};
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
@@ -44,7 +44,7 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-/// Compares an exit with the status that `wait4` gave.
+/// Compares an exit with the status from `wait4`.
 #[track_caller]
 pub(super) fn assert_status(exit: &Exit, status: i32) {
     if libc::WIFEXITED(status) {
@@ -59,7 +59,7 @@ pub(super) fn assert_status(exit: &Exit, status: i32) {
     }
 }
 
-/// As bash's `kill -l` lists them.
+/// Returns the name as bash's `kill -l` lists it.
 fn real_time_name(signal: i32) -> String {
     match signal {
         34 => "SIGRTMIN".to_owned(),
@@ -69,11 +69,11 @@ fn real_time_name(signal: i32) -> String {
     }
 }
 
-/// Every process the truth says ended did so in the trace, with that status, once.
+/// Asserts that every process that exited according to the truth has one exit in the trace, with that status.
 #[track_caller]
-pub(super) fn assert_ends(trace: &Trace) -> Vec<&Said> {
+pub(super) fn assert_ends(trace: &Trace) -> Vec<&TruthLine> {
     let ended = trace.truth.all("ended");
-    assert!(!ended.is_empty(), "the deed tells of no end");
+    assert!(!ended.is_empty(), "the truth has no exit");
     for said in &ended {
         assert_status(trace.exit(said.id()), said.get("status"));
     }
@@ -96,11 +96,12 @@ fn leader_first(how: &str) {
     let trace = Run::deed_with("exit-leader-first", &[how]).trace();
     check_sound(&trace);
     let id = assert_ends(&trace)[0].id();
-    // By exit(2) alone the status is the leader's before Linux 5.19 or so, the last thread's since: wait() decides.
+    // After exit(2) of all threads, the status is the leader's before about Linux 5.19, and the last thread's since.
+    // wait() decides.
     let gone: u64 = trace.truth.one("leader gone").get("boot_ns");
     assert!(
         trace.one(id, Kind::Exit).boot_ns > Some(gone),
-        "the process ends with its last thread, not with its leader"
+        "the process exits with its last thread, not with its leader"
     );
     assert_eq!(trace.process(id, Kind::Exit).tid, None, "the exit is of the process, not of a thread");
 }
@@ -125,7 +126,7 @@ fn threads_on_request() {
     let trace = Run::deed("exit-threads-alone").option("--threads").trace();
     check_sound(&trace);
     let id = assert_ends(&trace)[0].id();
-    let told = |kind| -> Vec<u32> {
+    let reported_tids = |kind| -> Vec<u32> {
         let mut tids: Vec<u32> =
             trace.of(id, kind).iter().map(|event| event.process.as_ref().and_then(|p| p.tid).expect("a tid")).collect();
         tids.sort_unstable();
@@ -134,13 +135,13 @@ fn threads_on_request() {
     let mut truth: Vec<u32> = trace.truth.all("thread").iter().map(|said| said.get("tid")).collect();
     truth.sort_unstable();
     assert_eq!(truth.len(), 6);
-    assert_eq!(told(Kind::ThreadStart), truth);
-    assert_eq!(told(Kind::ThreadExit), truth);
+    assert_eq!(reported_tids(Kind::ThreadStart), truth);
+    assert_eq!(reported_tids(Kind::ThreadExit), truth);
     assert_eq!(trace.exit(id).code, Some(0), "and one exit of the process");
 }
 
 fn no_ring_with_a_thread() -> Option<String> {
-    ring_with_a_thread().err().map(|errno| format!("io_uring has no threads of its own here: error {errno}"))
+    ring_with_a_thread().err().map(|errno| format!("io_uring has no separate threads here: error {errno}"))
 }
 
 fn kernel_made_thread() {
@@ -153,7 +154,7 @@ fn kernel_made_thread() {
     assert_eq!((tids(Kind::ThreadStart), tids(Kind::ThreadExit)), (truth.to_vec(), truth.to_vec()));
 }
 
-/// What tracefs shows of the tracepoint, mounted for a moment where nobody else sees it.
+/// Returns the tracepoint's format from tracefs, which is mounted briefly in a private mount namespace.
 fn format_of_exits() -> String {
     let script = "test -d /sys/kernel/tracing/events || mount -t tracefs tracefs /sys/kernel/tracing
         cat /sys/kernel/tracing/events/sched/sched_process_exit/format";
@@ -165,7 +166,7 @@ fn no_format() -> Option<String> {
     (!format_of_exits().contains("print fmt")).then(|| "tracefs does not show sched_process_exit".to_owned())
 }
 
-/// A kernel that hands over whether the whole group is dead is believed; where it does not, it is said.
+/// If the kernel passes a flag that the whole group is dead, tracer uses it. Otherwise it reports the fallback.
 fn chosen_by_prototype() {
     let handed_over = format_of_exits().contains("group_dead");
     let trace = Run::deed_with("exit-leader-first", &["group"]).trace();
@@ -173,11 +174,11 @@ fn chosen_by_prototype() {
     assert_ends(&trace);
     let hello = trace.hello();
     let said = hello.fallbacks.iter().any(|fallback| fallback.contains("group_dead"));
-    assert_eq!(said, !handed_over, "the kernel hands it over: {handed_over}; {:?}", hello.fallbacks);
+    assert_eq!(said, !handed_over, "the kernel passes it: {handed_over}; {:?}", hello.fallbacks);
     assert!(hello.hooks.iter().any(|hook| hook.ends_with("sched_process_exit")), "{:?}", hello.hooks);
 }
 
-/// The leader's own end is one of a thread, with the code it gave; that of the process comes later.
+/// The leader's own exit is an exit of a thread, with its code. The exit of the process comes later.
 fn leader_first_on_request() {
     let trace = Run::deed_with("exit-leader-first", &["group"]).option("--threads").trace();
     check_sound(&trace);
@@ -229,7 +230,7 @@ fn fault(how: &str, core: &str, signal: Signal) {
     }
 }
 
-/// The last thread to end has another name and another user than the process.
+/// The last thread to exit has another name and user than the process.
 fn described_by_the_leader() {
     let trace = Run::deed("exit-last-thread").trace();
     check_sound(&trace);
@@ -256,7 +257,7 @@ fn raised_again(how: &str) {
 }
 
 /// Since 6.0 the kernel marks the exit of every last thread as that of the whole process (kernel/exit.c,
-/// `synchronize_group_exit`), so one without a signal looks like one whose signal was not seen.
+/// `synchronize_group_exit`). So an exit without a signal looks like one whose signal was missed.
 fn no_mark_of_direct_exits() -> Option<String> {
     (kernel_version() >= (6, 0)).then(|| "the kernel does not show that it ended a process without a signal".to_owned())
 }

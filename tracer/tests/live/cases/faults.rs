@@ -1,6 +1,6 @@
-//! Faults in the middle of a storm: there is an honest error or an honest `lost`, and never silence.
+//! Faults in the middle of a storm. Each ends with a plain error or a correct `lost`, never with silence.
 //!
-//! What goes wrong, and when, is drawn from a seed (`TRACER_SEED`).
+//! What fails, and when, is drawn from a seed (`TRACER_SEED`).
 
 use std::fs;
 use std::io::Read as _;
@@ -27,14 +27,14 @@ pub(super) fn cases() -> Vec<Case> {
     storms.chain([blocked]).collect()
 }
 
-/// Two as a rule, so that it is short; others on request.
+/// Two by default, to keep it short; others on request.
 fn seeds() -> Vec<u64> {
     let given = std::env::var("TRACER_SEED").unwrap_or_default();
     let seeds: Vec<u64> = given.split(',').filter_map(|seed| seed.trim().parse().ok()).collect();
     if seeds.is_empty() { vec![1, 2] } else { seeds }
 }
 
-/// A fault, and what is right then.
+/// Injects a fault and checks the result.
 type Fault = fn(&mut Rng, &Path);
 
 const FAULTS: [(&str, Fault); 11] = [
@@ -55,7 +55,7 @@ fn in_a_storm(seed: u64) {
     let mut rng = Rng::new(seed);
     let storm = Storm::start();
     let mut faults = FAULTS;
-    // Each once, in another order for each seed.
+    // Each once, in a different order for each seed.
     for i in (1..faults.len()).rev() {
         faults.swap(i, rng.below(i as u64 + 1) as usize);
     }
@@ -71,20 +71,20 @@ fn a_moment(rng: &mut Rng) {
     std::thread::sleep(Duration::from_millis(rng.below(300)));
 }
 
-/// A stream to a file, and where it complains.
+/// Starts a stream into a file, with its stderr in another file.
 fn stream(place: &Path, set_up: impl FnMut() -> std::io::Result<()> + Send + Sync + 'static) -> Guarded {
     let mut command = command(["stream", "--no-snapshot", "-o"]);
     command.arg(place.join("events")).stderr(fs::File::create(place.join("complaint")).expect("a new file"));
-    // SAFETY: what the tests set up are limits, which is safe between fork and exec.
+    // SAFETY: the tests set limits here, which is safe between fork and exec.
     unsafe { command.pre_exec(set_up) };
     Guarded::spawn(&mut command)
 }
 
 fn complaint(place: &Path) -> String {
-    fs::read_to_string(place.join("complaint")).expect("it was made")
+    fs::read_to_string(place.join("complaint")).expect("it was created")
 }
 
-/// It ended in order and accounts for all it saw, or says in one line why it could not.
+/// Asserts that it ended in order and accounts for every event, or gives the reason in one line why it could not.
 fn check_honest(tracer: &mut Guarded, place: &Path) {
     let status = tracer.wait(BOUND);
     let said = complaint(place);
@@ -95,11 +95,11 @@ fn check_honest(tracer: &mut Guarded, place: &Path) {
             assert!(last.starts_with("tracer: ") && last.contains(": "), "no reason: {said:?}");
             assert!(!said.contains("panicked"), "{said}");
         }
-        _ => panic!("it ended by {status}: {said}"),
+        _ => panic!("it exited with {status}: {said}"),
     }
 }
 
-/// `bye` is there, and says how many of what happened are missing.
+/// Asserts that `bye` is there, and counts the events that are missing.
 fn check_balance(place: &Path) {
     let lines = parse_lines(&fs::read(place.join("events")).expect("it was written"));
     let bye = lines.last().and_then(|line| line.event.bye()).expect("`bye` is last");
@@ -114,7 +114,7 @@ fn check_balance(place: &Path) {
 fn await_events(tracer: &mut Guarded, place: &Path) {
     let end = std::time::Instant::now() + BOUND;
     while fs::metadata(place.join("events")).map_or(0, |events| events.len()) == 0 {
-        assert!(std::time::Instant::now() < end, "nothing is written:\n{}", proc::picture(tracer.pid()));
+        assert!(std::time::Instant::now() < end, "nothing was written:\n{}", proc::process_tree(tracer.pid()));
         std::thread::sleep(Duration::from_millis(2));
     }
 }
@@ -133,7 +133,7 @@ fn stopped(rng: &mut Rng, place: &Path) {
     assert_eq!(tracer.wait(BOUND).code(), Some(0), "{}", complaint(place));
 }
 
-/// What it wrote is whole lines up to the last, and the next one works.
+/// Its output ends with a complete line, and the next tracer works.
 fn killed(rng: &mut Rng, place: &Path) {
     let mut tracer = stream(place, || Ok(()));
     await_events(&mut tracer, place);
@@ -143,7 +143,7 @@ fn killed(rng: &mut Rng, place: &Path) {
     let bytes = fs::read(place.join("events")).expect("it was written");
     let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
     let lines = parse_lines(&bytes[..whole]);
-    assert!(lines.iter().all(|line| line.event.bye().is_none()), "no `bye`: nobody takes it for the whole");
+    assert!(lines.iter().all(|line| line.event.bye().is_none()), "no `bye`: so the output is recognizably incomplete");
     let finished =
         crate::support::run_bounded(command(["stream", "-n", "5", "--append", "-o"]).arg(place.join("events")), BOUND);
     assert_eq!(finished.code(), 0, "{finished:?}");
@@ -163,15 +163,19 @@ fn limit(resource: Resource, most: u64) -> impl FnMut() -> std::io::Result<()> {
     move || setrlimit(resource, most, most).map_err(Into::into)
 }
 
-/// Lets it run for a moment, then asks it to end. It may have ended by itself.
+/// Lets it run for a moment, then asks it to end. It may have exited before.
 fn check_limited(mut tracer: Guarded, rng: &mut Rng, place: &Path) {
     a_moment(rng);
     a_moment(rng);
     if tracer.runs() {
-        // Caught only once it has begun.
+        // It catches the signal only once it has started.
         let end = std::time::Instant::now() + BOUND;
         while tracer.runs() && fs::metadata(place.join("events")).map_or(0, |events| events.len()) == 0 {
-            assert!(std::time::Instant::now() < end, "neither begins nor ends:\n{}", proc::picture(tracer.pid()));
+            assert!(
+                std::time::Instant::now() < end,
+                "it neither starts nor exits:\n{}",
+                proc::process_tree(tracer.pid())
+            );
             std::thread::sleep(Duration::from_millis(2));
         }
     }
@@ -198,10 +202,10 @@ fn little_memory(rng: &mut Rng, place: &Path) {
         if tracer.runs() {
             check_limited(tracer, rng, place);
         } else if tracer.wait(BOUND).code() != Some(127) {
-            // 127: not even the dynamic linker found room, and says so.
+            // 127: even the dynamic linker ran out of memory, and reports it.
             check_honest(&mut tracer, place);
         }
-        assert!(!complaint(place).is_empty() || place.join("events").exists(), "silence");
+        assert!(!complaint(place).is_empty() || place.join("events").exists(), "it reported nothing");
         let _ = fs::remove_file(place.join("events"));
     }
 }
@@ -271,7 +275,7 @@ fn small_files(rng: &mut Rng, place: &Path) {
     );
 }
 
-/// A file system of some pages, which nobody else sees.
+/// A file system of a few pages in a private mount namespace.
 fn full_disk(rng: &mut Rng, place: &Path) {
     let script = "mount -t tmpfs -o size=$2k tmpfs \"$1\" && exec \"$0\" stream -o \"$1/events\"";
     let mut command = Command::new("unshare");
@@ -281,7 +285,7 @@ fn full_disk(rng: &mut Rng, place: &Path) {
     assert!(line.contains("No space left on device"), "{line}");
 }
 
-/// `tracer run`, once its command is held.
+/// Starts `tracer run` and waits until its command is held before the exec.
 fn held(place: &Path) -> (Guarded, u32) {
     let mut command = command(["run", "-o"]);
     command.arg(place.join("events")).args(["--", "sh", "-c", "exit 5"]);
@@ -301,9 +305,9 @@ fn held(place: &Path) -> (Guarded, u32) {
 fn held_killed(rng: &mut Rng, place: &Path) {
     let (mut tracer, child) = held(place);
     std::thread::sleep(Duration::from_millis(rng.below(100)));
-    // SAFETY: integers. It is a child of a process that we have not waited for.
+    // SAFETY: integers only. It is a child of a process that we have not reaped.
     unsafe { libc::kill(child as i32, libc::SIGKILL) };
-    // It may have been let go, and have ended, by then.
+    // It may have been released, and have exited, by then.
     let code = tracer.wait(BOUND).code();
     assert!(matches!(code, Some(137 | 5)), "{code:?}: {}", complaint(place));
 }
@@ -311,11 +315,10 @@ fn held_killed(rng: &mut Rng, place: &Path) {
 fn held_stopped(rng: &mut Rng, place: &Path) {
     let (mut tracer, child) = held(place);
     std::thread::sleep(Duration::from_millis(rng.below(50)));
-    // SAFETY: integers, as above.
+    // SAFETY: integers only, as above.
     unsafe { libc::kill(child as i32, libc::SIGSTOP) };
     a_moment(rng);
-    // It may have ended by then.
-    // SAFETY: integers, as above.
+    // It may have exited by then. SAFETY: integers only, as above.
     unsafe { libc::kill(child as i32, libc::SIGCONT) };
     assert_eq!(tracer.wait(BOUND).code(), Some(5), "{}", complaint(place));
     check_balance(place);

@@ -1,4 +1,5 @@
-//! Filters in the kernel: what is told is what a filter in user space lets through, and what is left out is not even seen.
+//! Filters in the kernel: they report what a filter in user space lets through, and drop everything else before the
+//! ring.
 
 use std::fs;
 use std::io::Write as _;
@@ -12,7 +13,7 @@ use tracer::event::id::ProcessId;
 use tracer::event::{Event, Kind};
 
 use crate::support::{
-    BOUND, Case, Guarded, Need, Pair, ROOM, Stream, Trace, TruthLog, case, check_schema, command, copy_program,
+    BOUND, Case, Guarded, Need, Pair, STORM_RING, Stream, Trace, TruthLog, case, check_schema, command, copy_program,
     open_directory, past_unknown, run_bounded, this_binary, truth, which,
 };
 
@@ -36,22 +37,22 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-/// Users who are nobody here, one a case.
+/// Unused user ids, one for each case.
 const UID: &str = "54017";
 const MADE: &str = "54018";
 const TURNED: &str = "54019";
 
-/// A deed that is there before it is traced, and waits until it is.
-pub(super) struct Held {
+/// A deed that starts before tracing, and waits until it is traced.
+pub(super) struct HeldDeed {
     deed: Guarded,
     place: TempDir,
 }
 
-impl Held {
-    /// Started by `before`, a command that becomes another.
+impl HeldDeed {
+    /// Starts the deed through `before`, a command that execs it.
     pub(super) fn start(before: &[&str], name: &str, arguments: &[&str]) -> Self {
         let place = open_directory();
-        // This program may lie where not everybody can enter.
+        // This program may be in a directory that not every user can enter.
         let program = place.path().join("deed");
         copy_program(this_binary(), &program);
         let mut words: Vec<std::ffi::OsString> = before.iter().map(Into::into).collect();
@@ -60,7 +61,7 @@ impl Held {
         let mut command = Command::new(&words[0]);
         let deed = Guarded::spawn(command.args(&words[1..]).stdin(Stdio::piped()));
         let held = Self { deed, place };
-        // It is the deed itself by now, and nothing else.
+        // By now it has exec'd the deed.
         truth::await_said(&held.truth_file(), "deed");
         held
     }
@@ -86,57 +87,61 @@ impl Held {
 /// A randomised workload of some hundred processes.
 pub(super) const ORACLE: [&str; 3] = ["4711", "400", "held"];
 
-/// What the kernel side left out was not seen.
+/// Asserts that the kernel filter dropped the other events before they were counted.
 pub(super) fn check_left_out(trace: &Trace) {
     let bye = trace.bye();
-    // Until the filter was closed all was seen, other storms on this machine too.
+    // Until the filter was complete, everything was counted, also storms of other processes on this machine.
     let said = &trace.finished.stderr;
     let before =
         said.split_once("known to it, after ").and_then(|(_, rest)| rest.split(' ').next()?.parse::<u64>().ok());
-    let before = before.unwrap_or_else(|| panic!("it says what was seen until then: {said}"));
-    assert!(bye.filtered < before + 500, "a storm beside it is not seen: {before}, {bye:?}");
+    let before = before.unwrap_or_else(|| panic!("it reports the count until then: {said}"));
+    assert!(bye.filtered < before + 500, "a storm of other processes is not counted: {before}, {bye:?}");
     check_schema(trace);
 }
 
-/// Born after tracing began, and told of.
-pub(super) fn births(trace: &Trace) -> usize {
+/// Returns the number of processes that forked after tracing began and were reported.
+pub(super) fn reported_forks(trace: &Trace) -> usize {
     trace.of_kind(Kind::Fork).count()
 }
 
 fn descendants() {
-    let mut held = Held::start(&[], "oracle", &ORACLE);
+    let mut held = HeldDeed::start(&[], "oracle", &ORACLE);
     let pair = Pair::start(&["--pid", &held.pid()], &["pid"]);
     let storm = Storm::start();
     held.go();
     let log = held.ends();
     storm.stop();
-    let trace = pair.alike();
+    let trace = pair.assert_same();
     check_left_out(&trace);
-    assert!(births(&trace) >= log.all("born").len() && births(&trace) > 300, "{}", births(&trace));
+    assert!(
+        reported_forks(&trace) >= log.all("born").len() && reported_forks(&trace) > 300,
+        "{}",
+        reported_forks(&trace)
+    );
 }
 
 fn orphaned() {
-    let mut held = Held::start(&[], "orphaned", &[]);
+    let mut held = HeldDeed::start(&[], "orphaned", &[]);
     let root = truth::await_said(&held.truth_file(), "root").ident();
     let pair = Pair::start(&["--pid", &root.pid.to_string()], &["pid"]);
     held.go();
     held.ends();
     truth::await_said(&held.truth_file(), "over");
     pair.kernel().events_until(&|event| is_exit_of(event, root.id()));
-    let trace = pair.alike();
+    let trace = pair.assert_same();
     check_left_out(&trace);
     let over = TruthLog::read(&mut truth::reopen(&held.truth_file()));
     let over = over.one("over");
     let moves: Vec<u32> =
         trace.of(root.id(), Kind::Reparent).iter().filter_map(|event| Some(event.reparent()?.to_pid)).collect();
-    assert_eq!(moves, [over.get::<u32>("second"), over.get("last")], "each time it is told who took it over");
+    assert_eq!(moves, [over.get::<u32>("second"), over.get("last")], "each new parent is reported");
 }
 
 pub(super) fn is_exit_of(event: &Event, id: ProcessId) -> bool {
     event.kind() == Kind::Exit && event.process.as_ref().is_some_and(|process| process.id == id)
 }
 
-/// busybox has one that changes no user.
+/// busybox has a setpriv that cannot change the user.
 fn no_setpriv() -> Option<String> {
     if !which("setpriv") {
         return Some("setpriv is not installed".to_owned());
@@ -148,10 +153,10 @@ fn no_setpriv() -> Option<String> {
 
 fn no_pid_namespace() -> Option<String> {
     let tried = run_bounded(Command::new("unshare").args(["--pid", "--fork", "true"]).stdin(Stdio::null()), BOUND);
-    (!tried.status.success()).then(|| format!("no pid namespace can be made here: {}", tried.stderr.trim()))
+    (!tried.status.success()).then(|| format!("cannot make a pid namespace here: {}", tried.stderr.trim()))
 }
 
-/// Somebody from outside goes into the pid namespace of one that is asked for, and leaves an orphan there.
+/// A process from outside enters the pid namespace of a matching process, and leaves an orphan there.
 fn adopted() {
     let mut init = Guarded::spawn(
         Command::new("unshare").args(["--pid", "--fork", "sh", "-c", "read go; sleep 1; :"]).stdin(Stdio::piped()),
@@ -159,13 +164,14 @@ fn adopted() {
     let mut inner = None;
     let end = std::time::Instant::now() + BOUND;
     while inner.is_none() {
-        assert!(std::time::Instant::now() < end, "unshare forks");
+        assert!(std::time::Instant::now() < end, "unshare did not fork");
         let unshare = init.pid();
         inner = crate::support::proc::all().into_values().find(|stat| stat.ppid == unshare && stat.comm == "sh");
     }
     let pid = inner.expect("it was found").pid.to_string();
     let pair = Pair::start(&["--pid", &pid], &["pid"]);
-    // Nothing happens while its parent is about to go: which of two CPUs comes first each tracer may see otherwise.
+    // Nothing happens while its parent is about to exit: the two tracers could see events of two CPUs in different
+    // order.
     let script = "(while kill -0 $$ 2>/dev/null; do :; done; sleep 0.3; /bin/true) & exec /bin/true";
     let entered = ["--target", &pid, "--pid", "sh", "-c", script];
     assert!(run_bounded(Command::new("nsenter").args(entered).stdin(Stdio::null()), BOUND).status.success());
@@ -175,58 +181,58 @@ fn adopted() {
     });
     init.child().stdin.take().expect("it was piped").write_all(b"go\n").expect("it reads");
     init.wait(BOUND);
-    let trace = pair.alike();
+    let trace = pair.assert_same();
     check_left_out(&trace);
-    assert_eq!(trace.count(Kind::Reparent), 1, "the orphan has come in");
+    assert_eq!(trace.count(Kind::Reparent), 1, "the orphan was reparented once");
 }
 
 fn of_user() {
     let set = ["setpriv", "--reuid", UID, "--regid", UID, "--clear-groups"];
-    let mut held = Held::start(&set, "oracle", &ORACLE);
+    let mut held = HeldDeed::start(&set, "oracle", &ORACLE);
     let pair = Pair::start(&["--uid", UID], &["uid"]);
     let storm = Storm::start();
     held.go();
     held.ends();
     storm.stop();
-    let trace = pair.alike();
+    let trace = pair.assert_same();
     check_left_out(&trace);
-    assert!(births(&trace) > 300, "{}", births(&trace));
+    assert!(reported_forks(&trace) > 300, "{}", reported_forks(&trace));
 }
 
-/// By one of the programs that are there for it: who created it and what it was before is known too.
+/// The program execs through helper programs. Its creator and its previous program are known too.
 fn made_user() {
     let pair = Pair::start(&["--uid", MADE], &["uid"]);
     let script = "/bin/true one; (/bin/true two; exit 3)";
     let set = ["--reuid", MADE, "--regid", MADE, "--clear-groups", "sh", "-c", script];
     let finished = run_bounded(Command::new("setpriv").args(set).stdin(Stdio::null()), BOUND);
     assert_eq!(finished.code(), 3);
-    let trace = pair.alike();
+    let trace = pair.assert_same();
     check_left_out(&trace);
     let first = trace.of_kind(Kind::Exec).next().expect("sh is executed");
     let (process, exec, _) = crate::support::parts(first);
     assert!(exec.previous_exe.as_deref().is_some_and(|exe| exe.ends_with("setpriv")), "{exec:?}");
-    assert_eq!((process.pid, process.execs), (finished.pid, 2), "it was something before: {process:?}");
+    assert_eq!((process.pid, process.execs), (finished.pid, 2), "it was another program before: {process:?}");
 }
 
 fn turns() {
     let pair = Pair::start(&["--uid", TURNED], &["uid"]);
-    let mut held = Held::start(&[], "turns", &[TURNED]);
+    let mut held = HeldDeed::start(&[], "turns", &[TURNED]);
     let child = truth::await_said(&held.truth_file(), "child").id();
     pair.kernel().events_until(&|event| is_exit_of(event, child));
     held.go();
     let log = held.ends();
     let killed = log.one("killed").id();
     pair.kernel().events_until(&|event| is_exit_of(event, killed));
-    let trace = pair.alike_but(past_unknown);
+    let trace = pair.assert_same_except(past_unknown);
     check_left_out(&trace);
-    // What a child of it runs is known all the same.
+    // The program of its child is still known.
     let child = trace.process(child, Kind::Fork);
     assert_eq!(child.image.exe.as_deref(), held.place.path().join("deed").to_str(), "{child:?}");
     assert!(child.image.argv.as_ref().is_some_and(|argv| argv.iter().any(|word| word == "turns")), "{child:?}");
     let quiet = trace.about(log.one("quiet").id());
-    let [end] = quiet[..] else { panic!("nothing but its end: {quiet:?}") };
+    let [end] = quiet[..] else { panic!("nothing but its exit: {quiet:?}") };
     assert_eq!((end.exit().and_then(|exit| exit.code), end.is_inferred()), (Some(6), false), "{end:?}");
-    let cause = trace.exit(killed).cause.as_ref().expect("who killed it is known");
+    let cause = trace.exit(killed).cause.as_ref().expect("the sender is known");
     assert_eq!(cause.sender_pid, Some(held.deed.pid()), "{cause:?}");
 }
 
@@ -243,13 +249,13 @@ fn in_user_space() {
         let finished = run_bounded(&mut command(&arguments), BOUND);
         let lines = crate::support::parse_lines(&finished.stdout);
         let hello = lines.first().and_then(|line| line.event.hello()).expect("it says hello");
-        let filter = hello.filter.as_ref().expect("something is asked for");
+        let filter = hello.filter.as_ref().expect("it has a filter");
         assert!(filter.kernel.is_empty() && filter.user.contains(&"uid".to_owned()), "{filter:?}");
         assert!(filter.why.as_ref().is_some_and(|text| text.contains(why)), "{filter:?}");
     }
 }
 
-/// Of what is asked for some was lost: it is found again, and nobody else is taken for lost.
+/// Some events of matching processes were lost. The processes are found again, and no others are inferred.
 fn after_a_loss() {
     let me = std::process::id().to_string();
     let stream = Stream::start(&["--ring-size=64K", "--argv-max=4K", "--pid", &me]);
@@ -279,7 +285,7 @@ fn after_a_loss() {
     assert_eq!(bye.seen, bye.emitted + bye.filtered + bye.lost, "{bye:?}");
 }
 
-/// The filter is closed while it blows: everybody is in, from the first on.
+/// The filter is completed during a storm, and reports every process from its first event on.
 fn in_a_storm() {
     let place = tempfile::tempdir().expect("a temporary directory");
     let (flag, truth_file) = (place.path().join("flag"), place.path().join("truth"));
@@ -289,7 +295,7 @@ fn in_a_storm() {
     let pid = storm.pid().to_string();
     let mut rounds = Vec::new();
     for _ in 0..3 {
-        let stream = Stream::start(&[ROOM, "--pid", &pid]);
+        let stream = Stream::start(&[STORM_RING, "--pid", &pid]);
         let from = crate::support::proc::boot_ns();
         stream.events_until_the(300, &|event| event.kind() == Kind::Exit && event.boot_ns > Some(from));
         let to = crate::support::proc::boot_ns();

@@ -1,4 +1,4 @@
-//! Filters in the kernel by control group, unit and container: as in `filters`.
+//! Filters in the kernel by cgroup, unit and container, as in `filters`.
 
 use std::fs;
 use std::io::Write as _;
@@ -15,7 +15,7 @@ use crate::support::engines::{Docker, Runtime, no_docker, no_runc};
 use crate::support::{BOUND, Case, Guarded, Need, Pair, case, check_schema, past_unknown, run_bounded, truth};
 
 use super::container_origins::{JOINED, Sleeping, runc};
-use super::filters::{Held, ORACLE, check_left_out, is_exit_of};
+use super::filters::{HeldDeed, ORACLE, check_left_out, is_exit_of};
 use super::stream::Storm;
 
 pub(super) fn cases() -> Vec<Case> {
@@ -31,19 +31,19 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-/// The hierarchy of control groups that is asked, where it is.
+/// Returns where the hierarchy of cgroups that tracer uses is mounted.
 fn cgroup_mount() -> Option<PathBuf> {
     Hierarchy::of_proc().mount.filter(|mount| mount.root == "/").map(|mount| mount.at)
 }
 
 fn no_cgroups() -> Option<String> {
-    let Some(mount) = cgroup_mount() else { return Some("no hierarchy of control groups is mounted".to_owned()) };
+    let Some(mount) = cgroup_mount() else { return Some("no cgroup hierarchy is mounted".to_owned()) };
     let tried = mount.join(format!("tracer-try-{}", std::process::id()));
     let made = fs::create_dir(&tried).and_then(|()| fs::remove_dir(&tried));
-    made.err().map(|error| format!("no control group can be made in {}: {error}", mount.display()))
+    made.err().map(|error| format!("cannot make a cgroup in {}: {error}", mount.display()))
 }
 
-/// Control groups of this test's own, removed at its end.
+/// Cgroups of this test, removed at its end.
 struct Cgroups {
     mount: PathBuf,
     made: Vec<PathBuf>,
@@ -54,13 +54,13 @@ impl Cgroups {
         Self { mount: cgroup_mount().expect("the case needs it"), made: Vec::new() }
     }
 
-    /// Makes one of this path, and those above it.
+    /// Makes a cgroup of this path, and its missing parents.
     fn make(&mut self, path: &str) -> PathBuf {
         let mut at = self.mount.clone();
         for part in Path::new(path).components().skip(1) {
             at.push(part);
             if !at.exists() {
-                fs::create_dir(&at).expect("a new control group");
+                fs::create_dir(&at).expect("a new cgroup");
                 self.made.push(at.clone());
             }
         }
@@ -72,7 +72,7 @@ impl Drop for Cgroups {
     fn drop(&mut self) {
         for path in self.made.iter().rev() {
             let end = std::time::Instant::now() + BOUND;
-            // Those that have just ended may still be in it.
+            // Processes that have just exited may still be in it.
             while fs::remove_dir(path).is_err() && std::time::Instant::now() < end {
                 std::thread::sleep(std::time::Duration::from_millis(5));
             }
@@ -80,7 +80,7 @@ impl Drop for Cgroups {
     }
 }
 
-/// A shell that goes into a control group, and becomes a command there.
+/// A shell script that enters a cgroup and execs a command there.
 const ENTER: &str = "echo $$ > \"$0/cgroup.procs\" && exec \"$@\"";
 
 fn name(what: &str) -> String {
@@ -91,22 +91,22 @@ fn of_cgroup() {
     let mut cgroups = Cgroups::new();
     let path = name("in");
     let at = cgroups.make(&path).display().to_string();
-    let mut held = Held::start(&["sh", "-c", ENTER, &at], "oracle", &ORACLE);
+    let mut held = HeldDeed::start(&["sh", "-c", ENTER, &at], "oracle", &ORACLE);
     let pair = Pair::start(&["--cgroup", &path], &["cgroup"]);
     let storm = Storm::start();
-    // One that is made meanwhile, below it, and one beside it.
+    // One cgroup that is made later below it, and one beside it.
     let below = cgroups.make(&format!("{path}/below")).display().to_string();
     let beside = cgroups.make(&name("beside")).display().to_string();
     for at in [&below, &beside] {
         let script = "/bin/true here; (exit 4)";
         let enter = ["-c", ENTER, at, "setpriv", "sh", "-c", script];
-        // A shell that nobody has heard of goes in.
+        // A shell that has not matched before enters.
         run_bounded(Command::new("sh").args(enter).stdin(Stdio::null()), BOUND);
     }
     held.go();
     held.ends();
     storm.stop();
-    let trace = pair.alike_but(past_unknown);
+    let trace = pair.assert_same_except(past_unknown);
     check_left_out(&trace);
     let group = |event: &&Event, path: &str| event.process.as_ref().and_then(|p| p.cgroup.as_deref()) == Some(path);
     assert!(trace.of_kind(Kind::Fork).filter(|event| group(event, &path)).count() > 300);
@@ -119,20 +119,20 @@ fn moves() {
     let path = name("moved");
     let (into, out) = (cgroups.make(&path), cgroups.make(&name("out")));
     let [into, out] = [into, out].map(|at| at.display().to_string());
-    let mut held = Held::start(&[], "moves", &[&into, &out]);
+    let mut held = HeldDeed::start(&[], "moves", &[&into, &out]);
     let pair = Pair::start(&["--cgroup", &path], &["cgroup"]);
     held.go();
     let inside = truth::await_said(&held.truth_file(), "inside").id();
-    pair.both_told_the(1, &|event| is_exit_of(event, inside));
+    pair.wait_for_both(1, &|event| is_exit_of(event, inside));
     held.go();
     let log = held.ends();
     let mover = log.one("mover").id();
     pair.kernel().events_until(&|event| is_exit_of(event, mover));
-    let trace = pair.alike_but(past_unknown);
+    let trace = pair.assert_same_except(past_unknown);
     check_left_out(&trace);
     let inside = trace.process(log.one("inside").id(), Kind::Fork);
     assert!(inside.image.exe.is_some(), "what its creator ran is known: {inside:?}");
-    assert!(trace.about(log.one("outside").id()).is_empty(), "it was born elsewhere");
+    assert!(trace.about(log.one("outside").id()).is_empty(), "it forked elsewhere");
     assert_eq!(trace.exit(mover).code, Some(7));
 }
 
@@ -148,7 +148,7 @@ fn of_unit() {
         run_bounded(Command::new("sh").args(enter).stdin(Stdio::null()), BOUND);
     }
     storm.stop();
-    let trace = pair.alike_but(past_unknown);
+    let trace = pair.assert_same_except(past_unknown);
     check_left_out(&trace);
     let of_unit: Vec<&Event> = trace.events().filter(|event| event.process.is_some()).collect();
     assert!(of_unit.len() >= 4, "{:?}", trace.lines);
@@ -157,15 +157,16 @@ fn of_unit() {
     }
 }
 
-/// By the runtime alone, whose path does not tell: from its birth on, with its origin, and what is put into it.
+/// By the runtime alone, where the cgroup path does not name the container: processes match from their fork on, with
+/// their origin, and so do processes that enter later.
 fn of_container() {
     let runtime = Runtime::runc();
     let id = format!("tracer-filter-{}", std::process::id());
     let bundle = runtime.bundle(&id, &["/bin/sh", "-c", "/bin/true first; read go </tmp/go; /bin/true last"]);
     let go = runtime.path("rootfs/tmp/go");
     mkfifo(&go, Mode::S_IRUSR | Mode::S_IWUSR).expect("a new FIFO");
-    // Open both ways, so that it need not wait for its reader.
-    let mut go = fs::File::options().read(true).write(true).open(go).expect("a FIFO of ours");
+    // Opened for both directions, so that it need not wait for its reader.
+    let mut go = fs::File::options().read(true).write(true).open(go).expect("our own FIFO");
     let other = runtime.bundle("other", &["/bin/sh", "-c", "/bin/true other"]);
     let pair = Pair::start(&["--container", &id], &["container"]);
     let storm = Storm::start();
@@ -181,8 +182,8 @@ fn of_container() {
     assert!(run(&format!("{id}-not"), &other).wait(BOUND).success());
     assert!(first.wait(BOUND).success());
     storm.stop();
-    pair.both_told_the(1, &|event| event.kind() == Kind::ContainerRemove);
-    let trace = pair.alike_but_moments_of_moves(|_| {});
+    pair.wait_for_both(1, &|event| event.kind() == Kind::ContainerRemove);
+    let trace = pair.assert_same_except_moves(|_| {});
     check_schema(&trace);
     for kind in [Kind::ContainerCreate, Kind::ContainerStart, Kind::ContainerExec, Kind::ContainerExit] {
         assert!(trace.count(kind) >= 1, "{kind}: {:?}", trace.lines);
@@ -191,9 +192,10 @@ fn of_container() {
     assert!(origins.count() >= 4, "{:?}", trace.lines);
 }
 
-/// Joins its namespaces and stays in its own control group: into one that was there before, and one that came later.
+/// Processes that join its namespaces and keep their own cgroup. They enter a container that existed before and one
+/// that came later.
 fn entered() {
-    // Where runc keeps its state unless it is told: there tracer looks.
+    // tracer looks for the state in runc's default directory.
     let (runtime, name) = (Runtime::runc(), format!("entered-{}", std::process::id()));
     let bundle = runtime.bundle(&name, &["/bin/sleep", "300"]).display().to_string();
     runc(&["run", "--detach", "--bundle", &bundle, &name]);
@@ -201,7 +203,7 @@ fn entered() {
     let pair = Pair::start(&["--container", &name], &["container"]);
     let storm = Storm::start();
     enter(state["pid"].as_u64().expect("a pid") as u32);
-    // Its nameless neighbour is not asked for.
+    // Its neighbour does not match.
     let other = Sleeping::start("beside", |_| {});
     enter(other.pid());
     other.delete();
@@ -210,8 +212,8 @@ fn entered() {
     enter(after.pid());
     after.delete();
     storm.stop();
-    pair.both_told_the(2, &|event| event.kind() == Kind::ContainerRemove);
-    let trace = pair.alike_but_moments_of_moves(past_unknown);
+    pair.wait_for_both(2, &|event| event.kind() == Kind::ContainerRemove);
+    let trace = pair.assert_same_except_moves(past_unknown);
     check_schema(&trace);
     for joined in JOINED {
         for mark in ["one", "two"] {
@@ -228,7 +230,7 @@ fn entered() {
     }
 }
 
-/// A shell that has a child there and becomes something else, by each way in.
+/// Runs, for each way to enter, a shell that forks a child there and execs.
 fn enter(pid: u32) {
     for joined in JOINED {
         let mark = joined.concat();
@@ -250,13 +252,13 @@ fn of_docker() {
     let script = "/bin/true first; /bin/true last; exit 0";
     let create =
         |name: &str| run(&["create", "--network=none", "--name", name, "tracer-test", "/bin/sh", "-c", script]);
-    let (id, other) = (create("asked-for"), create("another"));
+    let (id, other) = (create("matching"), create("another"));
     let pair = Pair::start(&["--container", &id[..16]], &["container"]);
     for id in [&other, &id, &other, &id] {
         run(&["start", "--attach", id]);
     }
-    pair.both_told_the(2, &|event| event.kind() == Kind::ContainerRemove);
-    let trace = pair.alike_but_moments_of_moves(|_| {});
+    pair.wait_for_both(2, &|event| event.kind() == Kind::ContainerRemove);
+    let trace = pair.assert_same_except_moves(|_| {});
     check_schema(&trace);
     assert_eq!((trace.count(Kind::ContainerStart), trace.count(Kind::ContainerExit)), (2, 2), "{:?}", trace.lines);
     assert!(trace.of_kind(Kind::Exec).count() >= 6, "{:?}", trace.lines);

@@ -1,6 +1,7 @@
-//! A hostile user beside everything that root may run: nothing blocks, nobody is misnamed, no escape gets through.
+//! A hostile user beside everything that root may run: nothing blocks, no container gets a wrong name, no escape
+//! sequence gets through.
 //!
-//! `TRACER_HOSTILE_SEEDS` names other seeds, with commas between them; then each tracer must also end within a second.
+//! `TRACER_HOSTILE_SEEDS` names other seeds, separated by commas. Then each tracer must also end within a second.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -30,9 +31,9 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 const SEEDS: &str = "TRACER_HOSTILE_SEEDS";
-/// How long the user is at work, in seconds.
+/// How long the hostile user is active, in seconds.
 const SECONDS: u32 = 8;
-/// Memory of its own that `tracer stream` may use: what it remembers (64 MiB) and what every start takes.
+/// Anonymous memory that `tracer stream` may use: what it stores (64 MiB) and its base usage.
 const CEILING_KB: u64 = 256 << 10;
 
 fn every_seed() {
@@ -43,7 +44,7 @@ fn every_seed() {
     }
 }
 
-/// One of root's tracers, writing to a file.
+/// A tracer of root that writes to a file.
 struct Tracer {
     name: &'static str,
     output: PathBuf,
@@ -68,9 +69,9 @@ impl Tracer {
         while self.text().len() == had {
             assert!(
                 Instant::now() < end,
-                "{} writes nothing any more: {}",
+                "{} has stopped writing: {}",
                 self.name,
-                proc::picture(self.process.pid())
+                proc::process_tree(self.process.pid())
             );
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -87,7 +88,7 @@ impl Tracer {
 
 fn against(seed: &str, strict: bool) {
     let runtime = Runtime::runc();
-    // As an engine calls its containers, so that every engine is asked.
+    // An id in the format of the engines, so that every engine is queried.
     let victim = format!("{:0>64x}", (u64::from(std::process::id()) << 24) | 0xbad);
     let bundle = runtime.bundle(&victim, &["/bin/sleep", "300"]);
     let run = |arguments: &[&str]| {
@@ -113,7 +114,7 @@ fn against(seed: &str, strict: bool) {
         Tracer::start("top", &["top", "-b", "-d", "0.5"], outputs.path()),
         Tracer::start("containers", &["containers", "-b", "-d", "0.5"], outputs.path()),
     ];
-    // Containers of root's that come and go meanwhile, alone and below `tracer run`.
+    // Containers of root that start and exit meanwhile, alone and below `tracer run`.
     let recording = outputs.path().join("run");
     let mut ran = BTreeSet::new();
     for round in 0..3 {
@@ -135,26 +136,26 @@ fn against(seed: &str, strict: bool) {
         ran.insert(name);
     }
     let memory = anonymous_kb(stream.pid());
-    // While the user goes on.
+    // While the user is still active.
     assert!(user.runs() || user.wait(BOUND).success());
     let mut took: Vec<(&str, Duration)> = others.iter_mut().map(|tracer| (tracer.name, tracer.end())).collect();
     let begun = Instant::now();
     let trace = stream.stop_by(Signal::SIGTERM);
     took.push(("stream", begun.elapsed()));
-    assert!(user.wait(BOUND).success(), "what the user does is no failure of the test");
+    assert!(user.wait(BOUND).success(), "the hostile deed failed");
     let done = await_said(&truth, "done");
     drop(fuse);
-    // It is not mounted where there is no FUSE.
+    // Fails without FUSE, where it was never mounted.
     let _ = umount2(&place.path().join("fuse"), MntFlags::MNT_DETACH);
     run(&["delete", "--force", &victim]);
 
     eprintln!("hostile: seed {seed}: {:?}, {memory} KiB, ended within {took:?}", done.facts);
     let limit = if strict { Duration::from_secs(1) } else { BOUND / 4 };
-    assert!(took.iter().all(|(_, time)| *time < limit), "each ends when it is asked to: {took:?}");
+    assert!(took.iter().all(|(_, time)| *time < limit), "each ends on request: {took:?}");
     assert!(memory < CEILING_KB * u64::from(SLOWNESS), "{memory} KiB");
     let mut all = events(&trace);
     all.extend(parse_lines(&fs::read(&recording).unwrap()).into_iter().map(|line| line.event));
-    nobody_is_misnamed(&all, &victim, &ran);
+    no_false_names(&all, &victim, &ran);
     for tracer in &others {
         let text = tracer.text();
         let is_control = |byte: &u8| *byte < b' ' && *byte != b'\n' || *byte == 0x7f;
@@ -167,21 +168,21 @@ fn against(seed: &str, strict: bool) {
     }
 }
 
-/// Memory that is a process's own, in KiB.
+/// Returns the anonymous memory of a process, in KiB.
 fn anonymous_kb(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
     line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok()).unwrap_or_default()
 }
 
-fn nobody_is_misnamed(events: &[Event], victim: &str, ran: &BTreeSet<String>) {
+fn no_false_names(events: &[Event], victim: &str, ran: &BTreeSet<String>) {
     for event in events {
         if event.process.as_ref().is_some_and(|process| process.uid == Some(NOBODY)) {
-            assert_eq!(container(event), None, "a process of the user's is in a container: {event:?}");
+            assert_eq!(container(event), None, "a process of the user has a container: {event:?}");
         }
         if let Some(container) = event.container() {
             let said = serde_json::to_string(container).unwrap();
-            assert!(!said.contains(FALSE_NAME), "the user describes a container: {said}");
+            assert!(!said.contains(FALSE_NAME), "the user's description is used: {said}");
         }
     }
     for id in ran.iter().map(String::as_str).chain([victim]) {

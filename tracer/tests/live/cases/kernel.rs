@@ -1,4 +1,4 @@
-//! Processes that the kernel makes.
+//! Processes that the kernel starts.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -32,12 +32,12 @@ fn no_ext4() -> Option<String> {
 const CORE_PATTERN: &str = "/proc/sys/kernel/core_pattern";
 
 fn no_core_pattern() -> Option<String> {
-    // Writing back what is there changes nothing.
+    // Writing the present content back changes nothing.
     let unchanged = fs::read(CORE_PATTERN).and_then(|pattern| fs::write(CORE_PATTERN, pattern));
     unchanged.err().map(|error| format!("{CORE_PATTERN}: {error}"))
 }
 
-/// A mounted image, unmounted with this value.
+/// A mounted image. Dropping it unmounts it.
 struct Mounted(PathBuf);
 
 impl Mounted {
@@ -51,7 +51,7 @@ impl Mounted {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        // `mount -o loop` has the device freed with the last user.
+        // `mount -o loop` frees the device with its last user.
         let done = run_bounded(Command::new("umount").arg(&self.0).stdin(Stdio::null()), BOUND);
         assert!(done.status.success() || std::thread::panicking(), "{done:?}");
     }
@@ -61,7 +61,7 @@ fn journal_threads() -> Vec<Stat> {
     proc::all().into_values().filter(|stat| stat.is_kthread() && stat.comm.starts_with("jbd2/loop")).collect()
 }
 
-/// The journal of an ext4 filesystem has a kernel thread, from mount to unmount.
+/// The journal of an ext4 file system has a kernel thread from mount to unmount.
 fn kernel_thread() {
     let place = tempfile::tempdir().expect("a temporary directory");
     let (image, at) = (place.path().join("image"), place.path().join("at"));
@@ -77,7 +77,7 @@ fn kernel_thread() {
     drop(mounted);
     let end = std::time::Instant::now() + BOUND;
     while proc::stat(thread.pid).is_some_and(|stat| stat.start == thread.start) {
-        assert!(std::time::Instant::now() < end, "the journal's thread stays");
+        assert!(std::time::Instant::now() < end, "the journal's thread did not exit");
         std::thread::sleep(std::time::Duration::from_millis(2));
     }
     let trace = stream.stop();
@@ -85,14 +85,14 @@ fn kernel_thread() {
     let id = Ident { pid: thread.pid, start: thread.start }.id();
     let born = trace.process(id, Kind::Fork);
     assert!(born.kthread, "{born:?}");
-    assert_eq!(born.ppid, Some(thread.ppid), "kthreadd made it");
+    assert_eq!(born.ppid, Some(thread.ppid), "kthreadd is its parent");
     assert_eq!(trace.of(id, Kind::Exec).len(), 0);
     let last = trace.process(id, Kind::Exit);
     assert_eq!((last.kthread, last.image.comm.as_deref()), (true, Some(&*thread.comm)));
     assert_eq!((&last.image.exe, &last.image.argv), (&None, &None), "a kernel thread runs no program: {last:?}");
 }
 
-/// `core_pattern`, set back with this value.
+/// The previous `core_pattern`. Dropping it restores that.
 struct CorePattern(Vec<u8>);
 
 impl CorePattern {
@@ -106,21 +106,21 @@ impl CorePattern {
 impl Drop for CorePattern {
     fn drop(&mut self) {
         let done = fs::write(CORE_PATTERN, &self.0);
-        assert!(done.is_ok() || std::thread::panicking(), "{CORE_PATTERN} could not be set back: {done:?}");
+        assert!(done.is_ok() || std::thread::panicking(), "{CORE_PATTERN} could not be restored: {done:?}");
     }
 }
 
-/// A process dumps core to a program, which the kernel starts by itself: no process forked it.
+/// A process dumps core to a program that the kernel starts itself: no process forked it.
 fn usermode_helper() {
     let mut stream = Stream::start(&[]);
     let truth = stream.truth_file();
-    // The pattern has room for 127 bytes only; a link is short.
+    // The pattern holds only 127 bytes; a link is short.
     let helper = truth.with_file_name("helper");
     std::os::unix::fs::symlink(this_binary(), &helper).expect("a new link");
     let pattern = CorePattern::set(&format!("|{} --deed core-helper {}", helper.display(), truth.display()));
     let place = tempfile::tempdir().expect("a temporary directory");
     stream.deed("exit-fault", &["segv", "core", place.path().to_str().expect("UTF-8")]);
-    // The kernel waits for the reader of a core before it lets the process go.
+    // The kernel waits for the reader of a core before it releases the process.
     stream.wait_for("core-helper");
     let said = stream.await_said("helper");
     stream

@@ -1,4 +1,4 @@
-//! Faults inside the programs are shown, if they are wanted.
+//! Faults inside the BPF programs are shown on request.
 
 use std::fs;
 use std::path::PathBuf;
@@ -12,21 +12,21 @@ use crate::support::{BOUND, Case, Finished, Need, case, command, parse_lines, ru
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
-        // Up to 6.2 the verifier tracks numbers exactly in a program that has subprograms, as the log makes them.
+        // Up to 6.2 the verifier tracks numbers exactly in a program with subprograms, and the log adds subprograms.
         case("kernel_log::a_path_deeper_than_the_walk_is_shown", shown)
             .needs(&[Need::Kernel(6, 3), Need::Check(not_built)]),
         case("kernel_log::is_silent_unless_it_is_wanted", silent),
     ]
 }
 
-/// `cargo xtask build` makes the object with the log; another way to build may not.
+/// `cargo xtask build` builds the object with the log. Other builds may not.
 fn not_built() -> Option<String> {
     (!Kernel::has_log()).then(|| "the object of programs with a log was not built".to_owned())
 }
 
 const WALKED: &str = "cwd is cut";
 
-/// A directory deeper than the programs walk.
+/// Makes a directory deeper than the programs walk.
 fn deep() -> (TempDir, PathBuf) {
     let place = tempfile::tempdir().expect("a temporary directory");
     let deep = place.path().join(["d"; PATH_DEPTH as usize + 6].join("/"));
@@ -34,7 +34,7 @@ fn deep() -> (TempDir, PathBuf) {
     (place, deep)
 }
 
-/// Runs a program in a deep directory, its exec traced.
+/// Runs a program in a deep directory and traces its exec.
 fn trace(wanted: bool) -> Finished {
     let (place, deep) = deep();
     let out = place.path().join("out");

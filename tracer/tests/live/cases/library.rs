@@ -1,4 +1,4 @@
-//! The library by itself: events one by one, and batch by batch.
+//! The library alone: event by event, and batch by batch.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -26,7 +26,7 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-/// However threads exec: the iterator shows each process once, and the one that execs alive.
+/// However threads exec, the iterator reports each process once, and reports the process that execs as running.
 fn exact(leader: &'static str) {
     let place = tempfile::tempdir().expect("a temporary directory");
     let truth = place.path().join("truth");
@@ -35,39 +35,39 @@ fn exact(leader: &'static str) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let _entered = runtime.enter();
     let options = KernelOptions { selection: Selection::Only, iterate: Some(true), ..KernelOptions::default() };
-    let (mut kernel, _ring) = Kernel::start(&options).expect("the kernel side starts");
+    let (mut kernel, _ring) = Kernel::start(&options).expect("the BPF programs load");
     let mut deed = Guarded::spawn(Command::new(&arguments[0]).args(&arguments[1..]).stdin(Stdio::piped()));
     let end = Instant::now() + 3 * BOUND;
-    let mut looks = 0;
+    let mut passes = 0;
     while !fs::read_to_string(&truth).is_ok_and(|said| said.contains("done")) {
-        assert!(Instant::now() < end, "it does not come to its end");
+        assert!(Instant::now() < end, "the iterator does not end");
         let before = listed();
         let running = kernel.running().unwrap_or_else(|| panic!("{:?}", kernel.fallbacks));
         let after = listed();
         let mut found = BTreeSet::new();
         for running in &running {
-            assert!(found.insert(running.raw.task.tgid), "look {looks}: twice: {running:?}");
+            assert!(found.insert(running.raw.task.tgid), "pass {passes}: twice: {running:?}");
         }
         let of_deed = running.iter().find(|running| running.raw.task.tgid == deed.pid());
-        let raw = &of_deed.unwrap_or_else(|| panic!("look {looks}: it is not found")).raw;
-        assert_eq!((raw.flags & RUNNING_ENDED, raw.parent.tgid), (0, std::process::id()), "look {looks}: {raw:?}");
-        // Where this is itself in a container of a kind, the first process may be hidden from the iterator; `/proc` shows it.
+        let raw = &of_deed.unwrap_or_else(|| panic!("pass {passes}: not found")).raw;
+        assert_eq!((raw.flags & RUNNING_ENDED, raw.parent.tgid), (0, std::process::id()), "pass {passes}: {raw:?}");
+        // In a container the first process may be hidden from the iterator, while `/proc` shows it.
         let missed: Vec<&u32> = before.intersection(&after).filter(|&pid| *pid != 1 && !found.contains(pid)).collect();
-        assert!(missed.is_empty(), "look {looks}: {missed:?} are missing");
-        looks += 1;
+        assert!(missed.is_empty(), "pass {passes}: {missed:?} are missing");
+        passes += 1;
     }
-    eprintln!("{looks} looks");
+    eprintln!("{passes} passes");
     drop(deed.child().stdin.take());
     assert!(deed.wait(BOUND).success(), "the deed failed");
 }
 
-/// The processes that `/proc` lists.
+/// Returns the processes that `/proc` lists.
 fn listed() -> BTreeSet<u32> {
     let entries = fs::read_dir("/proc").expect("/proc is mounted").flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
-/// The two ways to find what runs already agree.
+/// Both ways to find running processes agree.
 fn same_either_way() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let _entered = runtime.enter();
@@ -80,14 +80,14 @@ fn same_either_way() {
         let of_child =
             snapshot.into_iter().filter_map(|event| event.process).find(|process| process.pid == child.pid());
         let process = of_child.expect("it runs");
-        // `/proc` shows the tick, the iterator the nanosecond.
-        let start = process.start_time.expect("it has begun").0 / TICK_NS as i64;
+        // `/proc` reports the tick, the iterator the nanosecond.
+        let start = process.start_time.expect("it has started").0 / TICK_NS as i64;
         (Process { start_time: None, ..process }, start)
     };
     let end = Instant::now() + BOUND;
     // It may not have exec'd yet.
     while fs::read(format!("/proc/{}/cmdline", child.pid())).is_ok_and(|line| !line.starts_with(b"sh")) {
-        assert!(Instant::now() < end, "it does not exec");
+        assert!(Instant::now() < end, "it did not exec");
     }
     let ((by_iterator, start), (by_proc, start_by_proc)) = (of_child(true), of_child(false));
     assert_eq!(by_iterator, by_proc);
@@ -101,15 +101,15 @@ fn both_ways() {
     runtime.block_on(async {
         let mut tracer = Tracer::builder().start().expect("tracing begins");
         tracer.take_snapshot();
-        // Many, so that the first comes out of the ring with others.
+        // Many, so that the first one leaves the ring together with others.
         for _ in 0..20 {
             assert!(run_bounded(&mut Command::new("true"), BOUND).status.success());
         }
-        let first = poll_fn(|cx| Pin::new(&mut tracer).poll_next(cx)).await.expect("it goes on");
+        let first = poll_fn(|cx| Pin::new(&mut tracer).poll_next(cx)).await.expect("it continues");
         first.expect("the ring can be read");
         let mut rest = Vec::new();
         let batch = tokio::time::timeout(Duration::ZERO, tracer.next_batch(&mut rest)).await;
-        batch.expect("they are there, and nothing is waited for").expect("the ring can be read");
+        batch.expect("the events are there without waiting").expect("the ring can be read");
         assert!(!rest.is_empty());
         tracer.stop(&mut rest).expect("tracing ends");
     });

@@ -1,4 +1,4 @@
-//! When records are lost: every one is counted, where it happened, and the tree is made right again.
+//! Lost records: each one is counted where it happened, and the tree is repaired.
 
 use std::process::{Command, Stdio};
 
@@ -12,24 +12,24 @@ use crate::support::{
 
 use super::attach::check_relation;
 use super::exit::assert_status;
-use super::tree::{check_adoptions, check_births};
+use super::tree::{check_adoptions, check_forks};
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
         case("load::overflow_is_told_exactly", overflow),
         case("load::tree_is_made_right_after_a_loss", tree_after_a_loss),
-        // The ring is as small when all is to be right again: others would fill it anew.
+        // Alone: the ring is still small while the state is repaired, and other cases would fill it again.
         case("load::whole_machine_is_right_after_a_loss", machine_after_a_loss).needs(&[Need::Alone]),
         case("load::degrades_before_it_loses", degrades),
         case("load::large_ring_loses_nothing", large_ring).needs(&[Need::Alone]),
     ]
 }
 
-/// Processes made while tracer is stopped: many more than a ring of 64 KiB can hold.
+/// Number of processes forked while tracer is stopped: far more than a ring of 64 KiB can hold.
 const MANY: u64 = 3000;
 
-/// Events that the kernel told of.
-fn told(trace: &Trace, kind: Kind) -> u64 {
+/// Returns the number of events that the kernel reported.
+fn from_kernel(trace: &Trace, kind: Kind) -> u64 {
     trace.of_kind(kind).filter(|event| !event.is_inferred()).count() as u64
 }
 
@@ -46,7 +46,7 @@ fn overflow() {
     let bye = trace.bye();
     let lost: Vec<_> = trace.of_kind(Kind::Lost).filter_map(|event| event.lost()).collect();
     assert!(!lost.is_empty() && bye.lost > 0, "64 KiB are not enough: {bye:?}");
-    assert_eq!(lost.iter().map(|lost| lost.total).sum::<u64>(), bye.lost, "each loss is told where it happened");
+    assert_eq!(lost.iter().map(|lost| lost.total).sum::<u64>(), bye.lost, "each loss is reported where it happened");
     assert_eq!(bye.seen, bye.emitted + bye.filtered + bye.lost, "{bye:?}");
     assert_eq!(
         bye.inferred,
@@ -57,12 +57,13 @@ fn overflow() {
         assert_eq!(lost.total, by_type, "by type: {lost:?}");
     }
     let many = MANY + trace.truth.one("more").get::<u64>("more");
-    // Born: the many, a witness, a survivor, one in the middle and its orphan. The deed itself may be found instead.
-    let forks = told(&trace, Kind::Fork) - trace.of(trace.deed(), Kind::Fork).len() as u64;
+    // Forked: the many, a witness, a survivor, one in the middle and its orphan. The deed itself may be found
+    // instead.
+    let forks = from_kernel(&trace, Kind::Fork) - trace.of(trace.deed(), Kind::Fork).len() as u64;
     assert_eq!(forks + lost.iter().map(|lost| lost.forks).sum::<u64>(), many + 4, "forks: {lost:?}");
-    let exits = told(&trace, Kind::Exit);
+    let exits = from_kernel(&trace, Kind::Exit);
     assert_eq!(exits + lost.iter().map(|lost| lost.exits).sum::<u64>(), many + 5, "exits: {lost:?}");
-    // It happened while tracer was stopped.
+    // The loss happened while tracer was stopped.
     let (from, to): (u64, u64) = (trace.truth.one("overflow").get("from"), trace.truth.one("overflow").get("to"));
     for lost in &lost {
         assert!(lost.after_boot_ns.is_none_or(|after| after < to), "{lost:?}, stopped from {from} to {to}");
@@ -70,11 +71,11 @@ fn overflow() {
     }
 }
 
-/// What came after the loss is right, and what could not be seen is inferred.
+/// Events after the loss are correct, and missing ones are inferred.
 fn tree_after_a_loss() {
     let trace = overflown();
     let witness = trace.truth.one("lost end").id();
-    check_births(&trace);
+    check_forks(&trace);
     check_adoptions(&trace);
     for said in trace.truth.all("ended") {
         assert_status(trace.exit(said.id()), said.get("status"));
@@ -82,20 +83,20 @@ fn tree_after_a_loss() {
     let survivor = trace.truth.one("survivor").id();
     let parent: Ident = trace.truth.one("now").get("parent");
     let last = trace.process(survivor, Kind::Exit);
-    assert_eq!(last.parent_id, Some(parent.id()), "whose birth may be lost, its parent is known: {last:?}");
+    assert_eq!(last.parent_id, Some(parent.id()), "its fork may be lost, but its parent is known: {last:?}");
     let first = trace.about(survivor)[0];
-    assert!(first.kind() != Kind::Exit, "it is known before it ends: {first:?}");
-    // The witness is not shown as alive for ever: its end is told, or inferred.
-    assert_eq!(trace.of(witness, Kind::Exit).len(), 1, "it has ended: {:?}", trace.about(witness));
+    assert!(first.kind() != Kind::Exit, "it is reported before it exits: {first:?}");
+    // The witness does not stay in the tree forever: its exit is reported or inferred.
+    assert_eq!(trace.of(witness, Kind::Exit).len(), 1, "it has exited: {:?}", trace.about(witness));
 }
 
-/// The whole machine, when the tracer of all of it could not keep up: once it can, all that lives is known, with its parent.
+/// The tracer of the whole machine could not keep up. Once it can, every running process is known with its parent.
 fn machine_after_a_loss() {
     let stream = Stream::start(&["--ring-size=64K", "--argv-max=4K"]);
     let tracer = Pid::from_raw(stream.pid() as i32);
     kill(tracer, Signal::SIGSTOP).expect("it is ours");
     let place = tempfile::tempdir().expect("a temporary directory");
-    // Some of those that are born unseen stay, an end or an exec of others is missed.
+    // Some processes whose fork is missed stay. For others an exit or an exec is missed.
     let mut stays: Vec<Guarded> = Vec::new();
     for _ in 0..20 {
         for _ in 0..50 {
@@ -115,7 +116,7 @@ fn machine_after_a_loss() {
         stream.events_until(&known(stays.pid()));
     }
     let stable = check_relation(&stream);
-    assert!(stays.iter().all(|stays| stable.iter().any(|stat| stat.pid == stays.pid())), "they stay");
+    assert!(stays.iter().all(|stays| stable.iter().any(|stat| stat.pid == stays.pid())), "they run");
     drop(stays);
     let trace = stream.stop();
     check_schema(&trace);
@@ -124,7 +125,8 @@ fn machine_after_a_loss() {
     assert_eq!(bye.seen, bye.emitted + bye.filtered + bye.lost, "{bye:?}");
 }
 
-/// As the ring fills, long arguments are cut first, then paths are left out, then whole execs; births and ends are last.
+/// As the ring fills, long arguments are truncated first, then paths are left out, then whole execs. Forks and exits
+/// come last.
 fn degrades() {
     let many = 80;
     let run = Run::deed_with("filling", &[&many.to_string()]);
@@ -139,7 +141,7 @@ fn degrades() {
             (captured, None, None) if captured == info.bytes => 0,
             (4096, reason, None) if reason == degraded => 1,
             (0, reason, paths) if (reason, paths) == (degraded, degraded) => 2,
-            other => panic!("neither whole nor degraded: {other:?} of {info:?}"),
+            other => panic!("neither complete nor degraded: {other:?} of {info:?}"),
         }
     };
     let is_true =
@@ -154,13 +156,13 @@ fn degrades() {
     let sum = |of: fn(&Lost) -> u64| lost.iter().map(|lost| of(lost)).sum::<u64>();
     assert!(sum(|lost| lost.execs) > 0, "{bye:?}");
     assert_eq!(levels.len() as u64 + sum(|lost| lost.execs), many, "{bye:?}");
-    assert_eq!((sum(|lost| lost.forks), sum(|lost| lost.exits)), (0, 0), "births and ends have room: {lost:?}");
+    assert_eq!((sum(|lost| lost.forks), sum(|lost| lost.exits)), (0, 0), "forks and exits are kept: {lost:?}");
     assert_eq!(bye.seen, bye.emitted + bye.filtered + bye.lost, "{bye:?}");
 }
 
-/// The same with room enough: nothing is lost, though nobody looked for a while.
+/// The same with a larger ring: nothing is lost, although tracer did not read for a while.
 fn large_ring() {
     let trace = Run::deed_with("stalled", &["500"]).trace();
     super::tree::check_tree(&trace);
-    assert_eq!(told(&trace, Kind::Fork) - trace.of(trace.deed(), Kind::Fork).len() as u64, 500);
+    assert_eq!(from_kernel(&trace, Kind::Fork) - trace.of(trace.deed(), Kind::Fork).len() as u64, 500);
 }

@@ -8,20 +8,22 @@ use std::time::Duration;
 use tracer::event::Kind;
 use tracer::event::id::ProcessId;
 
-use crate::support::{Case, Guarded, Ident, Run, SLOWNESS, Said, Stream, Trace, case, check_sound, deed_arguments};
+use crate::support::{
+    Case, Guarded, Ident, Run, SLOWNESS, Stream, Trace, TruthLine, case, check_sound, deed_arguments,
+};
 
 use super::exec_argv::{argv, decode};
 use super::exit::assert_status;
-use super::tree::{check_adoptions, check_births};
+use super::tree::{check_adoptions, check_forks};
 
-/// Processes that a run makes, or a few more.
+/// Approximate number of processes of a run.
 const BUDGET: &str = "2500";
 
-/// How long that may take on a busy machine.
+/// Time limit on a busy machine.
 const LONG: Duration = Duration::from_secs(150 * SLOWNESS as u64);
 
 pub(super) fn cases() -> Vec<Case> {
-    // Any number will do; these ten are tried every time.
+    // Any number works. These ten run every time.
     let seeds: Vec<u64> = match std::env::var("TRACER_SEED") {
         Ok(seeds) => seeds.split(',').map(|seed| seed.parse().expect("TRACER_SEED holds numbers")).collect(),
         Err(_) => (1..=10).map(|n: u64| n * 7919).collect(),
@@ -29,7 +31,7 @@ pub(super) fn cases() -> Vec<Case> {
     seeds
         .into_iter()
         .map(|seed| {
-            // Most are traced in isolation, some out of all that happens on the machine.
+            // Most are traced in isolation, some among all events of the machine.
             case(format!("oracle::seed_{seed}"), move || if seed % 3 == 2 { among_all(seed) } else { isolated(seed) })
         })
         .collect()
@@ -40,7 +42,7 @@ fn isolated(seed: u64) {
     check(seed, &trace);
 }
 
-/// By a machine-wide tracer that is told to show this subtree only, and starts when its root is there already.
+/// A machine-wide tracer that shows only this subtree. It starts after the root of the subtree.
 fn among_all(seed: u64) {
     let place = tempfile::tempdir().expect("a temporary directory");
     let truth_file = place.path().join("truth");
@@ -60,25 +62,25 @@ fn check(seed: u64, trace: &Trace) {
     eprintln!("seed {seed}: {} lines in the log, {} in the stream", trace.truth.lines.len(), trace.lines.len());
     check_sound(trace);
     let born: BTreeSet<ProcessId> = trace.truth.all("born").iter().map(|said| said.id()).collect();
-    let told: BTreeSet<ProcessId> = ids(trace, Kind::Fork).collect();
-    if let Some(extra) = told.difference(&born).find(|id| **id != trace.deed()) {
-        // One that failed before it could say so is waited for all the same.
+    let reported: BTreeSet<ProcessId> = ids(trace, Kind::Fork).collect();
+    if let Some(extra) = reported.difference(&born).find(|id| **id != trace.deed()) {
+        // A child that failed before it could write a line is still reaped.
         let ended: Vec<_> = trace.truth.all("ended").into_iter().filter(|said| said.id() == *extra).collect();
-        panic!("seed {seed}: never born: {:?}, which ended so: {ended:?}", trace.process(*extra, Kind::Fork));
+        panic!("seed {seed}: never forked: {:?}, which exited so: {ended:?}", trace.process(*extra, Kind::Fork));
     }
-    check_births(trace);
+    check_forks(trace);
     check_adoptions(trace);
     check_execs(trace);
-    let ended: BTreeMap<ProcessId, &Said> =
+    let ended: BTreeMap<ProcessId, &TruthLine> =
         trace.truth.all("ended").into_iter().map(|said| (said.id(), said)).collect();
-    assert!(born.iter().all(|id| ended.contains_key(id)), "seed {seed}: the log is not complete");
+    assert!(born.iter().all(|id| ended.contains_key(id)), "seed {seed}: the log is incomplete");
     for (id, said) in &ended {
         assert_status(trace.exit(*id), said.get("status"));
         let by: Ident = said.get("by");
-        assert_eq!(trace.process(*id, Kind::Exit).parent_id, Some(by.id()), "its last parent waited for it: {said:?}");
+        assert_eq!(trace.process(*id, Kind::Exit).parent_id, Some(by.id()), "its last parent reaped it: {said:?}");
     }
     let exits: BTreeSet<ProcessId> = ids(trace, Kind::Exit).filter(|id| *id != trace.deed()).collect();
-    assert!(exits.iter().all(|id| ended.contains_key(id)), "seed {seed}: ended only in the stream");
+    assert!(exits.iter().all(|id| ended.contains_key(id)), "seed {seed}: exited only in the stream");
     for said in trace.truth.all("killed") {
         let by: Ident = said.get("by");
         let cause = trace.exit(said.id()).cause.as_ref().unwrap_or_else(|| panic!("no cause: {said:?}"));
@@ -90,23 +92,23 @@ fn ids(trace: &Trace, kind: Kind) -> impl Iterator<Item = ProcessId> {
     trace.of_kind(kind).filter_map(|event| Some(event.process.as_ref()?.id))
 }
 
-/// The execs of each process, in order, with their arguments to the byte.
+/// Compares the execs of each process, in order, with their arguments byte by byte.
 fn check_execs(trace: &Trace) {
-    let mut truth: BTreeMap<ProcessId, Vec<&Said>> = BTreeMap::new();
+    let mut truth: BTreeMap<ProcessId, Vec<&TruthLine>> = BTreeMap::new();
     for said in trace.truth.all("exec") {
         truth.entry(said.id()).or_default().push(said);
     }
     let by_exec: BTreeSet<ProcessId> = ids(trace, Kind::Exec).filter(|id| *id != trace.deed()).collect();
-    assert!(by_exec.iter().all(|id| truth.contains_key(id)), "an exec that was none: {by_exec:?}");
+    assert!(by_exec.iter().all(|id| truth.contains_key(id)), "an exec that did not happen: {by_exec:?}");
     for (id, execs) in truth {
-        let told = trace.of(id, Kind::Exec);
-        assert_eq!(told.len(), execs.len(), "{id:?}: {execs:?}");
-        for (event, said) in told.into_iter().zip(execs) {
+        let reported = trace.of(id, Kind::Exec);
+        assert_eq!(reported.len(), execs.len(), "{id:?}: {execs:?}");
+        for (event, said) in reported.into_iter().zip(execs) {
             let (process, exec, info) = crate::support::parts(event);
             let true_argv: Vec<Vec<u8>> = said.get::<Vec<String>>("argv").iter().map(|text| decode(text)).collect();
             assert_eq!(argv(process), true_argv, "{said:?}");
             assert_eq!((info.argc as usize, info.truncated), (true_argv.len(), false), "{said:?}");
-            // A vfork child cannot say which thread it is; it is the only one.
+            // A vfork child cannot name its thread; it is the only one.
             let from_tid: Option<u32> = said.get::<Option<u32>>("from_tid").filter(|tid| *tid != 0);
             assert_eq!(exec.from_tid, from_tid, "{said:?}");
         }

@@ -1,4 +1,4 @@
-//! Places from which one cannot trace: each is told in one line, with the remedy.
+//! Environments in which tracing does not work. Each is reported in one line, with the remedy.
 
 use std::fs;
 use std::os::unix::process::CommandExt as _;
@@ -23,7 +23,7 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-/// Runs a script in namespaces of its own; `$0` is tracer.
+/// Runs a script in separate namespaces; `$0` is tracer.
 fn within(options: &[&str], script: &str) -> Finished {
     let mut command = Command::new("unshare");
     command.args(options).args(["sh", "-c", script]).arg(tracer_binary());
@@ -35,13 +35,13 @@ const TRACING: [&str; 2] = ["run -o /dev/null -- sh -c 'echo it was run; exit 3'
 fn pid_namespace() {
     for options in [&["-pf", "--mount-proc"][..], &["-pf"]] {
         for what in TRACING {
-            // Not the last command: a shell would become it, and then it is pid 1.
+            // Not as the last command: the shell would exec it as pid 1.
             let finished = within(options, &format!("\"$0\" {what}; exit $?"));
             let line = finished.assert_one_line_failure();
             for remedy in ["on the host", "docker run --pid=host", "nsenter -t 1 -p"] {
                 assert!(line.contains(remedy), "{what}: {line}");
             }
-            assert_eq!(finished.stdout(), "", "nothing was run or told");
+            assert_eq!(finished.stdout(), "", "nothing was run or reported");
         }
         let finished = within(options, "\"$0\" doctor; exit $?");
         assert_eq!(finished.code(), 1, "{finished:?}");
@@ -69,12 +69,12 @@ fn without_proc() {
             let finished = within(&["-m"], &format!("{unmount}; exec \"$0\" {what}"));
             let line = finished.assert_one_line_failure();
             assert!(line.contains("/proc is not mounted") && line.contains("mount -t proc proc /proc"), "{line}");
-            assert_eq!(finished.stdout(), "", "nothing was run or told");
+            assert_eq!(finished.stdout(), "", "nothing was run or reported");
         }
     }
 }
 
-/// It is mounted for a moment where it is needed, or that it is lacking is told.
+/// It is mounted for a moment where it is needed. Otherwise the error names it.
 fn without_tracefs() {
     let place = open_directory();
     let events = place.path().join("events");
@@ -83,7 +83,7 @@ fn without_tracefs() {
             test -d $at && mount -t tmpfs tmpfs $at
         done
         test -e /sys/kernel/tracing/events || test -e /sys/kernel/debug/tracing && exit 99";
-    for (what, told) in [
+    for (what, kinds) in [
         (
             "run --exec-failed --force -o \"$1\" -- sh -c '/no/such/program; exit 3'",
             &[Kind::ExecFailed, Kind::Exec, Kind::Exit][..],
@@ -98,7 +98,7 @@ fn without_tracefs() {
         assert_eq!(finished.code(), 3, "{what}: {finished:?}");
         assert!(!finished.stderr.contains("tracer:"), "{what}: {finished:?}");
         let lines = parse_lines(&fs::read(&events).expect("it was written"));
-        for kind in told {
+        for kind in kinds {
             assert!(lines.iter().any(|line| line.event.kind() == *kind), "{what}: no {kind} line");
         }
         let bye = lines.last().and_then(|line| line.event.bye()).expect("`bye` is last");
@@ -106,11 +106,11 @@ fn without_tracefs() {
     }
 }
 
-/// Only failed execs may need it; then it is told what is lacking. Where the kernel takes fexit nothing is.
+/// Only failed execs may need it, and then the error names it. On a kernel that takes fexit nothing needs it.
 fn tracefs_refused() {
     for (options, needs_it) in [(&["--exec-failed"][..], true), (&[], false)] {
         let mut command = command([&["run", "-o", "/dev/null"], options, &["--", "sh", "-c", "exit 3"]].concat());
-        // SAFETY: system calls only, which are safe between fork and exec, with strings that end with NUL.
+        // SAFETY: only system calls, which are safe between fork and exec, with strings that end with NUL.
         unsafe {
             command.pre_exec(|| {
                 unshare(CloneFlags::CLONE_NEWNS)?;

@@ -1,4 +1,4 @@
-//! The output's reader sleeps, wakes late, or never.
+//! The reader of the output sleeps, wakes late, or never reads.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -33,18 +33,18 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-/// The least that a pipe can hold: the snapshot alone is more.
+/// Sets a pipe to its smallest size, which the snapshot alone exceeds.
 fn narrow(pipe: &impl AsFd) {
     fcntl(pipe.as_fd(), FcntlArg::F_SETPIPE_SZ(4096)).expect("a pipe may be small");
 }
 
-/// A stream into a pipe that holds a page, and nobody reads: full when this returns.
+/// Starts a stream into a pipe that holds a page and that nobody reads. The pipe is full when this returns.
 fn stream() -> (Guarded, PipeReader) {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     narrow(&reader);
     let mut command = command(["stream"]);
     let tracer = Guarded::spawn(command.stdout(writer).stderr(Stdio::piped()));
-    // The command keeps the other end open as long as it lives.
+    // The command holds the other end open until it is dropped.
     drop(command);
     await_bytes(&reader);
     (tracer, reader)
@@ -54,7 +54,7 @@ fn stream() -> (Guarded, PipeReader) {
 fn await_bytes(reader: &impl AsFd) {
     let bound = PollTimeout::try_from(BOUND).expect("less than a month");
     let ready = poll(&mut [PollFd::new(reader.as_fd(), PollFlags::POLLIN)], bound).expect("one descriptor");
-    assert_eq!(ready, 1, "nothing is written within {BOUND:?}");
+    assert_eq!(ready, 1, "nothing was written within {BOUND:?}");
 }
 
 fn complaint(tracer: &mut Guarded) -> String {
@@ -91,7 +91,7 @@ fn wakes() {
     assert_eq!(bye.seen, bye.emitted + bye.filtered + bye.folded + bye.lost);
 }
 
-/// A trace of a command into a FIFO, and the FIFO's reading end.
+/// Traces a command into a FIFO. Returns the reading end too.
 fn run_into_fifo(place: &std::path::Path, options: &[&str], script: &str) -> (Guarded, File) {
     let fifo = place.join("fifo");
     mkfifo(&fifo, Mode::S_IRUSR | Mode::S_IWUSR).expect("a new FIFO");
@@ -128,7 +128,7 @@ fn command_hears() {
     assert_eq!(fs::read_to_string(caught).expect("it caught the signal"), "TERM\n");
 }
 
-/// More events than may wait for the reader, and a ring that cannot hold the rest either.
+/// More events than may wait for the reader, and more than the ring can hold too.
 fn falls_behind() {
     let place = open_directory();
     let script = "i=0; while [ $i -lt 3000 ]; do /bin/true; i=$((i+1)); done; echo done; exit 6";
@@ -143,17 +143,17 @@ fn falls_behind() {
     let lines = parse_lines(&bytes);
     let bye = lines.last().and_then(|line| line.event.bye()).expect("`bye` is last");
     assert_eq!(bye.seen, bye.emitted + bye.filtered + bye.folded + bye.lost);
-    let told: u64 = lines.iter().filter_map(|line| line.event.lost()).map(|lost| lost.total).sum();
-    assert_eq!(bye.lost, told, "each loss has its line");
-    assert!(bye.lost > 0, "what neither the reader took nor the ring held is lost: {bye:?}");
+    let reported: u64 = lines.iter().filter_map(|line| line.event.lost()).map(|lost| lost.total).sum();
+    assert_eq!(bye.lost, reported, "each loss has its line");
+    assert!(bye.lost > 0, "what neither the reader read nor the ring held is lost: {bye:?}");
     let written = lines.iter().filter(|line| !line.event.kind().is_framing()).count();
-    assert_eq!(bye.emitted, written as u64, "and all that was not is there");
+    assert_eq!(bye.emitted, written as u64, "everything else is there");
 }
 
-/// Processes that are made while nobody reads: many more lines than may wait.
+/// Number of processes forked while nobody reads: many more lines than may wait.
 const MANY: u64 = 800;
 
-/// Streams this test and so many children to a reader that stops for a while, and gives the lines.
+/// Streams this test and `MANY` children to a reader that stops for a while. Returns the lines.
 fn stops_for_a_while(how: &str) -> Vec<Line> {
     let (mut reader, writer) = std::io::pipe().expect("a pipe");
     narrow(&reader);
@@ -176,13 +176,13 @@ fn stops_for_a_while(how: &str) -> Vec<Line> {
             }
         })
     };
-    let told = || {
+    let is_reported = || {
         let text = text.lock().expect("nobody panics");
         text.windows(DROPPED.len()).any(|window| window == DROPPED)
     };
-    // It is told as soon as there is room again, though nothing happens any more.
+    // It is reported as soon as there is space again, even without a new event.
     let end = Instant::now() + BOUND;
-    while !told() {
+    while !is_reported() {
         assert!(Instant::now() < end, "no `dropped` line within {BOUND:?}");
         std::thread::sleep(Duration::from_millis(10));
     }
@@ -210,7 +210,7 @@ fn shown(lines: &[Line], kind: Kind) -> u64 {
 
 fn dropped() {
     let lines = stops_for_a_while("drop");
-    assert!(sum(&lines, |dropped| dropped.forks) > MANY / 2, "far more than may wait");
+    assert!(sum(&lines, |dropped| dropped.forks) > MANY / 2, "most of the forks");
     assert_eq!(shown(&lines, Kind::Fork) + sum(&lines, |dropped| dropped.forks), MANY);
     assert_eq!(shown(&lines, Kind::Exec) + sum(&lines, |dropped| dropped.execs), MANY);
     assert_eq!(shown(&lines, Kind::Exit) + sum(&lines, |dropped| dropped.exits), MANY);
@@ -219,13 +219,13 @@ fn dropped() {
 fn collapsed() {
     let lines = stops_for_a_while("collapse");
     let storms = |of: fn(&Storm) -> u64| lines.iter().filter_map(|line| line.event.storm()).map(of).sum::<u64>();
-    assert!(storms(|storm| storm.forks) > MANY / 2, "most of it is summed up");
+    assert!(storms(|storm| storm.forks) > MANY / 2, "most of it is collapsed");
     let forks = shown(&lines, Kind::Fork) + sum(&lines, |dropped| dropped.forks) + storms(|storm| storm.forks);
     let exits = shown(&lines, Kind::Exit) + sum(&lines, |dropped| dropped.exits) + storms(|storm| storm.exits);
     assert_eq!((forks, exits), (MANY, MANY));
 }
 
-/// A stream that has nothing more to write hears of it too: here, only of its first lines.
+/// A stream that has nothing more to write notices it too. Here it has written only its first lines.
 fn goes() {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     let mut stream: Command = command(["stream", "--event", "thread_exit", "--threads", "--comm", "no-such-name"]);
@@ -236,7 +236,7 @@ fn goes() {
     assert_eq!((status.code(), complaint(&mut tracer).as_str()), (Some(0), ""));
 }
 
-/// The command neither notices, nor loses its status to it.
+/// The command does not notice, and keeps its exit status.
 fn command_goes_on() {
     let place = open_directory();
     let script = "echo ready; i=0; while [ $i -lt 200 ]; do /bin/true; i=$((i+1)); done; exit 9";

@@ -1,4 +1,4 @@
-//! Who waits for the dead, with `--reap`.
+//! Which process reaps a zombie, with `--reap`.
 
 use std::collections::HashMap;
 use std::fs;
@@ -9,7 +9,7 @@ use tracer::event::{Event, Kind, Reap};
 
 use crate::support::truth::await_said;
 use crate::support::{
-    BOUND, Case, Guarded, Ident, Run, Said, Stream, case, check_sound, deed_arguments, open_directory,
+    BOUND, Case, Guarded, Ident, Run, Stream, TruthLine, case, check_sound, deed_arguments, open_directory,
 };
 
 use super::stream::Storm;
@@ -30,13 +30,13 @@ fn is(event: &Event, kind: Kind, id: ProcessId) -> bool {
     event.kind() == kind && event.process.as_ref().is_some_and(|process| process.id == id)
 }
 
-/// A kernel that hides tasks of its own from all programs does not tell what happens while it interrupts one of those. Then
-/// `/proc` tells, later, when who has waited may be gone.
+/// Returns true if the parent reaped it, as far as that is known. A kernel that hides its own tasks from all programs
+/// reports nothing while it interrupts such a task. Then `/proc` reports the reap later, when the parent may be gone.
 fn is_by(reap: &Reap, parent: ProcessId) -> bool {
     reap.by_id.map_or(reap.inferred, |by| by == parent)
 }
 
-/// Three children are left lying; then they are waited for after all.
+/// Three children stay zombies for a while; then they are reaped.
 fn neglect(before: bool) {
     let place = open_directory();
     let (truth, release) = (place.path().join("truth"), place.path().join("release"));
@@ -54,18 +54,18 @@ fn neglect(before: bool) {
     await_said(&truth, "ready");
     let stream = stream.with_truth(&truth);
     let me = stream.truth().one("deed").id();
-    let left: Vec<ProcessId> = stream.truth().all("left").into_iter().map(Said::id).collect();
+    let left: Vec<ProcessId> = stream.truth().all("left").into_iter().map(TruthLine::id).collect();
     let mut unreaped = Vec::new();
     for &id in &left {
         let events = stream.events_until(&|event| is(event, Kind::Zombie, id));
-        let event = events.last().expect("the one that was waited for");
+        let event = events.last().expect("the expected event");
         let zombie = event.zombie().expect("a zombie line has `zombie`");
         assert_eq!((zombie.parent_pid, zombie.parent_id), (Some(me.pid()), Some(me)), "{zombie:?}");
         assert!(zombie.parent_comm.is_some());
-        assert!(zombie.zombie_ns >= 300_000_000, "not before its time: {zombie:?}");
+        assert!(zombie.zombie_ns >= 300_000_000, "not too early: {zombie:?}");
         unreaped.push(zombie.unreaped);
     }
-    // When the last is told, all three lie there.
+    // When the last is reported, all three are zombies.
     assert_eq!(unreaped.iter().max(), Some(&(left.len() as u64)), "{unreaped:?}");
     fs::write(&release, "").expect("a new file");
     assert!(parent.wait(BOUND).success());
@@ -76,7 +76,7 @@ fn neglect(before: bool) {
             continue;
         }
         assert_eq!((reap.by_pid, reap.by_id), (Some(me.pid()), Some(me)), "{reap:?}");
-        assert_eq!(reap.zombie_ns.is_some(), !before, "when one died that was found dead is not known: {reap:?}");
+        assert_eq!(reap.zombie_ns.is_some(), !before, "the exit time of a zombie that was found is unknown: {reap:?}");
         assert!(reap.zombie_ns.is_none_or(|ns| ns >= 300_000_000), "{reap:?}");
     }
     let trace = stream.stop();
@@ -92,8 +92,8 @@ fn adopted() {
     stream.deed("reap-adopted", &[]);
     let (me, grandchild) = (stream.truth().one("deed").id(), stream.truth().one("adopted").id());
     let events = stream.events_until(&|event| is(event, Kind::Reap, grandchild));
-    let event = events.last().expect("the one that was waited for");
-    assert!(event.reap().is_some_and(|reap| is_by(reap, me)), "who inherited it: {event:?}");
+    let event = events.last().expect("the expected event");
+    assert!(event.reap().is_some_and(|reap| is_by(reap, me)), "its new parent reaped it: {event:?}");
     assert_ne!(event.process.as_ref().and_then(|process| process.creator_id), Some(me));
     stream.stop();
 }
@@ -102,18 +102,18 @@ fn ignored() {
     let mut stream = Stream::start(&["--reap", "--no-snapshot"]);
     stream.deed("reap-ignored", &[]);
     let me = stream.truth().one("deed").id();
-    let children: Vec<ProcessId> = stream.truth().all("child").into_iter().map(Said::id).collect();
+    let children: Vec<ProcessId> = stream.truth().all("child").into_iter().map(TruthLine::id).collect();
     assert_eq!(children.len(), 3);
     for id in children {
         let events = stream.events_until(&|event| is(event, Kind::Reap, id));
         let reap = events.last().and_then(|event| event.reap()).expect("a reap line has `reap`");
-        assert!(is_by(reap, me), "whose children they were, those of {me}: {reap:?}");
+        assert!(is_by(reap, me), "reaped by {me}: {reap:?}");
     }
     stream.stop();
 }
 
-/// When the kernel tells of the child, its parent's memory may be that of a fork under way, which for a while is a copy of
-/// whoever forks.
+/// When the kernel reports the child, the memory of its parent may be that of a fork in progress. For a while that is
+/// a copy of the forking process.
 fn gone() {
     let mut stream = Stream::start(&["--reap", "--zombie-after=1s", "--no-snapshot", "--event=reap"]);
     stream.deed("reap-gone", &[]);
@@ -134,7 +134,7 @@ fn gone() {
         .collect();
     assert!(
         wrong.is_empty(),
-        "{} of {}, their parent and what is told:\n{}",
+        "{} of {}, their parent and what is reported:\n{}",
         wrong.len(),
         parents.len(),
         wrong.join("\n")
@@ -142,7 +142,7 @@ fn gone() {
     stream.stop();
 }
 
-/// Others' dead never leave the kernel.
+/// Exits of other processes never leave the kernel.
 fn of_a_run() {
     let storm = Storm::start();
     let trace = Run::deed_with("reap-told", &["@events"]).option("--reap").trace();

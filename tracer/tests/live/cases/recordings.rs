@@ -1,4 +1,4 @@
-//! Views and filters of a recording give what they give live, of the same workload.
+//! Views and filters of a recording give the same as live ones, for the same workload.
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,11 +11,11 @@ use tracer::event::id::ProcessId;
 use tracer::event::{Event, Kind};
 
 use crate::support::{
-    BOUND, Case, Guarded, Need, Pair, ROOM, Stream, Trace, case, check_schema, command, open_directory, proc,
+    BOUND, Case, Guarded, Need, Pair, STORM_RING, Stream, Trace, case, check_schema, command, open_directory, proc,
     run_bounded, truth,
 };
 
-use super::filters::{Held, ORACLE, is_exit_of};
+use super::filters::{HeldDeed, ORACLE, is_exit_of};
 use super::top::figures;
 
 pub(super) fn cases() -> Vec<Case> {
@@ -27,7 +27,7 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-/// The lines of a trace in a file.
+/// Writes the lines of a trace to a file.
 fn written(trace: &Trace) -> (TempDir, PathBuf) {
     let place = open_directory();
     let file = place.path().join("events.jsonl");
@@ -37,20 +37,21 @@ fn written(trace: &Trace) -> (TempDir, PathBuf) {
 }
 
 fn filters() {
-    let mut held = Held::start(&[], "oracle", &ORACLE);
+    let mut held = HeldDeed::start(&[], "oracle", &ORACLE);
     let pid = held.pid();
-    let recorder = Stream::start(&[ROOM]);
+    let recorder = Stream::start(&[STORM_RING]);
     let filters: [&[&str]; 4] = [
         &["--pid", &pid],
         &["--pid", &pid, "--event", "exec,exit"],
         &["--pid", &pid, "--comm", "deed"],
         &["--pid", &pid, "--exe", "*/deed", "--no-snapshot"],
     ];
-    let live = filters.map(|filter| Stream::start(&[filter, &[ROOM, "--filter-in=user"]].concat()));
+    let live = filters.map(|filter| Stream::start(&[filter, &[STORM_RING, "--filter-in=user"]].concat()));
     held.go();
     held.ends();
     let deed = truth::await_said(&held.truth_file(), "deed").id();
-    // Each has all of it when it has the last of it. That one's end passes the first three filters and is in all of the last.
+    // Each has everything when it has the last event. The exit of the last process passes the first three filters and
+    // is in all of the others.
     for stream in live.iter().chain([&recorder]) {
         stream.events_until(&|event| is_exit_of(event, deed));
     }
@@ -60,7 +61,7 @@ fn filters() {
         let mut replay = command(["stream", "--from"]);
         let replayed = Trace::printed_by(run_bounded(replay.arg(&file).args(*filter), BOUND));
         check_schema(&replayed);
-        Pair::assert_alike(&replayed, live);
+        Pair::assert_same_lines(&replayed, live);
         assert!(replayed.events().filter(|event| !event.kind().is_framing()).count() > 50, "{filter:?}");
         let bye = replayed.bye();
         assert_eq!(bye.seen, bye.emitted + bye.filtered + bye.lost, "{bye:?}");
@@ -69,7 +70,7 @@ fn filters() {
 
 fn tree() {
     let recorder = Stream::start(&[]);
-    // They all end with the pipe that they read from.
+    // They all exit with the pipe that they read from.
     let script = "exec 3<&0; cat <&3 & cat <&3 & (cat <&3; :) & wait";
     let mut shell = Guarded::spawn(Command::new("sh").args(["-c", script]).stdin(Stdio::piped()));
     let pid = shell.pid();
@@ -79,7 +80,7 @@ fn tree() {
         event.kind() == Kind::Exec && process.is_some_and(|process| process.image.comm.as_deref() == Some("cat"))
             || process.is_some_and(|process| event.kind() == Kind::Fork && process.parent_id == Some(root))
     };
-    // Three children of the shell; each becomes or makes a cat.
+    // Three children of the shell; each execs or forks a cat.
     recorder.events_until_the(6, &of_cat);
     let pid = pid.to_string();
     let shown = |more: &[&str]| {
@@ -99,19 +100,19 @@ fn tree() {
     assert!(shell.wait(BOUND).success());
 }
 
-/// Processes that a crowd is made of.
+/// Number of processes in a crowd.
 const MANY: u64 = 500;
 
 fn top() {
     let place = open_directory();
-    let (pictures, truth_file) = (place.path().join("pictures"), place.path().join("truth"));
+    let (frames, truth_file) = (place.path().join("frames"), place.path().join("truth"));
     let me = std::process::id().to_string();
     let mut live =
-        Guarded::spawn(command(["top", "-b", "-d", "0.1", "-p", &me, "-o"]).arg(&pictures).stderr(Stdio::inherit()));
-    let recorder = Stream::start(&[ROOM]);
+        Guarded::spawn(command(["top", "-b", "-d", "0.1", "-p", &me, "-o"]).arg(&frames).stderr(Stdio::inherit()));
+    let recorder = Stream::start(&[STORM_RING]);
     let end = Instant::now() + BOUND;
     let until = |what: &str, holds: &dyn Fn(&str) -> bool| {
-        while !holds(&fs::read_to_string(&pictures).unwrap_or_default()) {
+        while !holds(&fs::read_to_string(&frames).unwrap_or_default()) {
             assert!(Instant::now() < end, "{what}");
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -122,7 +123,7 @@ fn top() {
     assert!(deed.wait(BOUND).success(), "the deed failed");
     let deed = truth::await_said(&truth_file, "deed");
     let most = |text: &str| {
-        let totals = text.split("tracer top - ").filter_map(|picture| figures(picture, deed.ident().pid));
+        let totals = text.split("tracer top - ").filter_map(|frame| figures(frame, deed.ident().pid));
         totals.map(|(total, _)| total).max().unwrap_or(0)
     };
     until("every one is counted", &|text| most(text) >= MANY);
@@ -132,8 +133,8 @@ fn top() {
     let (_place, file) = written(&recorder.stop());
     let finished = run_bounded(command(["top", "-b", "-p", &me, "--from"]).arg(&file), BOUND);
     assert!(finished.status.success(), "{finished:?}");
-    assert_eq!(most(&finished.stdout()), most(&fs::read_to_string(&pictures).unwrap()), "{}", finished.stdout());
-    // Of another process nothing counts.
+    assert_eq!(most(&finished.stdout()), most(&fs::read_to_string(&frames).unwrap()), "{}", finished.stdout());
+    // With another process, nothing counts.
     let other = run_bounded(command(["top", "-b", "-p", "1", "--comm", "no-such-name", "--from"]).arg(&file), BOUND);
     assert_eq!(most(&other.stdout()), 0);
 }
@@ -148,10 +149,10 @@ fn summary() {
     let live = run_bounded(&mut command(["run", "--", "sh", "-c", script]), BOUND);
     let again = run_bounded(command(["tree", "--summary", "--from"]).arg(&file), BOUND);
     assert!(again.status.success(), "{again:?}");
-    // Times differ between two runs; what ran, and how it ended, does not.
-    let told = |text: &str| {
+    // Times differ between two runs. The programs and their exit statuses do not.
+    let stable_parts = |text: &str| {
         let counts = text.lines().find(|line| line.contains(" exec")).expect("the totals").to_owned();
         (counts, text.lines().filter(|line| line.contains("sh -c") || line.contains("exit")).count())
     };
-    assert_eq!(told(&again.stdout()), told(&live.stderr), "{}\n{}", again.stdout(), live.stderr);
+    assert_eq!(stable_parts(&again.stdout()), stable_parts(&live.stderr), "{}\n{}", again.stdout(), live.stderr);
 }

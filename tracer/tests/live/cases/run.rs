@@ -12,8 +12,8 @@ use nix::unistd::Pid;
 use tracer::event::Kind;
 
 use crate::support::{
-    BOUND, Case, Guarded, Run, Said, TruthLog, case, check_sound, command, deed_arguments, open_directory, parse_lines,
-    run_bounded, truth, write_script,
+    BOUND, Case, Guarded, Run, TruthLine, TruthLog, case, check_sound, command, deed_arguments, open_directory,
+    parse_lines, run_bounded, truth, write_script,
 };
 
 use super::stream::Storm;
@@ -60,7 +60,7 @@ fn killed() {
     }
 }
 
-/// As a shell does it: 127 if there is no such command, 126 if it cannot be executed, and one line about it.
+/// Like a shell: 127 if there is no such command, 126 if it cannot be executed, and one line about it.
 fn cannot(cmd: &[&str], code: i32) {
     let place = tempfile::tempdir().expect("a temporary directory");
     let output = place.path().join("events");
@@ -82,13 +82,13 @@ fn input_and_output() {
     let finished = run_bounded(command(&arguments).stdin(fs::File::open(&input).expect("it was just written")), BOUND);
     assert_eq!(finished.code(), 0, "{}", finished.stderr);
     assert!(finished.stdout == bytes, "every byte, and no other");
-    assert_eq!(finished.stderr, "words\n", "nothing of tracer's among it");
+    assert_eq!(finished.stderr, "words\n", "and no output of tracer");
 }
 
-/// The same deed by hand and under tracer: nothing it can see of its own start differs.
+/// The same deed by hand and under tracer: it observes no difference in its own start.
 fn starts_as_by_hand() {
     let place = open_directory();
-    let look = |traced: bool| -> Said {
+    let look = |traced: bool| -> TruthLine {
         let truth_file = place.path().join(if traced { "traced-truth" } else { "truth" });
         let deed = deed_arguments("tell-start", &truth_file, &[]);
         let mut arguments: Vec<OsString> =
@@ -98,12 +98,12 @@ fn starts_as_by_hand() {
         if !traced {
             command.args(&deed[1..]).stdin(Stdio::null());
         }
-        // A group of its own, and a mask and a disposition that it is to keep.
+        // A separate group, and a mask and a disposition that it must keep.
         command.process_group(0).env("SOME_VARIABLE", "some value");
         // SAFETY: these set masks and dispositions of the child only; they are safe between fork and exec.
         unsafe {
             command.pre_exec(|| {
-                // The first as nohup does, the second as a script's shell for what runs in its background.
+                // The first as nohup does, the second as a script's shell does for background jobs.
                 for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGUSR2] {
                     libc::signal(signal, libc::SIG_IGN);
                 }
@@ -121,14 +121,14 @@ fn starts_as_by_hand() {
         // Its own group is that of the first process: tracer, or itself.
         assert_eq!(said.get::<u32>("pgid"), finished.pid, "in the group of what was started");
         said.facts["pgid"] = 0.into();
-        // Where the output goes to is of this call of it.
+        // The descriptor of the output differs between the two calls.
         let fds: Vec<String> = said.get("fds");
         said.facts["fds"] = fds.iter().map(|fd| fd.split(' ').next().unwrap_or_default()).collect::<Vec<_>>().into();
         said
     };
     let (traced, by_hand) = (look(true), look(false));
     for (key, value) in by_hand.facts.as_object().expect("facts have names") {
-        // The environment may hold what is nobody's business.
+        // The environment may contain secrets, so do not print it.
         let shown = if key == "environment" {
             "…".to_owned()
         } else {
@@ -153,7 +153,7 @@ fn first_exec() {
     assert_eq!(trace.exit(ids[0]).code, Some(0));
 }
 
-/// Starts `tracer run` around the deed that waits for a signal, in a group of its own, and waits until it is ready.
+/// Starts `tracer run` around the deed that waits for a signal, in a separate group, and waits until it is ready.
 pub(super) fn await_signal(place: &std::path::Path) -> Guarded {
     let mut arguments: Vec<OsString> = vec!["run".into(), "-o".into(), place.join("events").into(), "--".into()];
     arguments.extend(deed_arguments("await-signal", &place.join("truth"), &[]));
@@ -165,7 +165,8 @@ pub(super) fn await_signal(place: &std::path::Path) -> Guarded {
     tracer
 }
 
-/// After the command has ended by a signal it caught: its status, its end in the trace, and all of the trace.
+/// Checks, after the command has exited by a signal that it caught, its status, its exit in the trace, and the rest
+/// of the trace.
 pub(super) fn check_caught(mut tracer: Guarded, place: &std::path::Path, signal: Signal) {
     let status = tracer.wait(BOUND);
     assert_eq!(status.code(), Some(40 + signal as i32), "the command's own status");
@@ -180,14 +181,14 @@ pub(super) fn check_caught(mut tracer: Guarded, place: &std::path::Path, signal:
             line.event.kind() == Kind::Exit && line.event.process.as_ref().is_some_and(|process| process.id == id)
         })
         .collect();
-    assert_eq!(exits.len(), 1, "its end is in the trace");
+    assert_eq!(exits.len(), 1, "its exit is in the trace");
 }
 
-/// As the terminal does it for Ctrl-C.
+/// Like Ctrl-C in a terminal.
 fn sigint_to_group() {
     let place = open_directory();
     let tracer = await_signal(place.path());
-    killpg(Pid::from_raw(tracer.pid() as i32), Signal::SIGINT).expect("a group of ours");
+    killpg(Pid::from_raw(tracer.pid() as i32), Signal::SIGINT).expect("our own group");
     check_caught(tracer, place.path(), Signal::SIGINT);
 }
 
@@ -198,12 +199,12 @@ fn sigterm_to_tracer() {
     check_caught(tracer, place.path(), Signal::SIGTERM);
 }
 
-/// The daemon of the deed, taken down with this value.
+/// The daemon of the deed. Dropping it ends the daemon.
 struct Flag(std::path::PathBuf);
 
 impl Drop for Flag {
     fn drop(&mut self) {
-        // Gone already if the test has taken it down.
+        // The test may have removed it already.
         let _ = fs::remove_file(&self.0);
     }
 }
@@ -217,7 +218,7 @@ fn daemon_left_behind() {
     let finished = run_bounded(&mut command(&arguments), BOUND);
     assert_eq!(finished.code(), 0, "{}", finished.stderr);
     let daemon = TruthLog::read(&mut truth::reopen(&truth_file)).one("daemon").ident();
-    assert!(crate::support::proc::stat(daemon.pid).is_some_and(|stat| stat.start == daemon.start), "it lives on");
+    assert!(crate::support::proc::stat(daemon.pid).is_some_and(|stat| stat.start == daemon.start), "it still runs");
     let running = finished.stderr.lines().filter(|line| line.contains(" running ")).count();
     assert_eq!(running, 1, "one of its lines is of a process that still runs: {}", finished.stderr);
 }
@@ -235,18 +236,18 @@ fn daemon_waited_for() {
         String::from_utf8_lossy(&bytes).matches("\"event\":\"exit\"").count()
     };
     let end = std::time::Instant::now() + BOUND;
-    // The command and the one in the middle have ended.
+    // The command and the process in the middle have exited.
     while exits() < 2 {
-        assert!(std::time::Instant::now() < end, "the command ends");
+        assert!(std::time::Instant::now() < end, "the command did not exit");
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
     assert!(tracer.runs(), "it waits for the daemon");
     drop(flag);
     assert_eq!(tracer.wait(BOUND).code(), Some(0), "the command's status");
-    assert_eq!(exits(), 3, "the daemon's end too");
+    assert_eq!(exits(), 3, "the daemon's exit too");
 }
 
-/// What others do meanwhile is not in it, and not even looked at.
+/// Events of other processes are not in it, and never leave the kernel.
 fn nothing_but_descendants() {
     let storm = Storm::start();
     let trace = sh("for i in 1 2 3 4 5 6 7 8 9 10; do /bin/true $i; done; exit 3").trace();
@@ -280,15 +281,15 @@ fn summary_tree() {
     assert!(at("true 1") < at("true 2") && at("true 2") < at("true 3"), "in order: {}", finished.stderr);
     assert!(
         lines.iter().any(|line| line.contains("SIGKILL") || line.contains("KILL")),
-        "how each ended: {}",
+        "how each exited: {}",
         finished.stderr
     );
-    // The subshell that ended with 9: the status stands in a column of its own, before the command.
+    // The subshell that exited with 9: the status is in a separate column, before the command.
     let status_9 = |line: &&&str| line.split_whitespace().nth(3) == Some("9");
     assert_eq!(lines.iter().filter(status_9).count(), 1, "its status, once: {}", finished.stderr);
 }
 
-/// The command runs to its end all the same.
+/// The command still runs to its exit.
 fn full_disk() {
     let place = open_directory();
     let mark = place.path().join("mark");
@@ -299,7 +300,7 @@ fn full_disk() {
     let finished = run_bounded(&mut command(&arguments), BOUND);
     let line = finished.assert_one_line_failure();
     assert!(line.contains("/dev/full") && line.contains("No space left on device"), "{line}");
-    assert_eq!(fs::read_to_string(&mark).ok().as_deref(), Some("done\n"), "it was left to end by itself");
+    assert_eq!(fs::read_to_string(&mark).ok().as_deref(), Some("done\n"), "it was not interrupted");
 }
 
 fn found_on_path() {

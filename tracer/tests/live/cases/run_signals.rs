@@ -1,4 +1,4 @@
-//! Signals and `tracer run`: what the command inherits, what is passed on to it, and what ends it before it began.
+//! Signals and `tracer run`: what the command inherits, what is forwarded to it, and what ends it before it starts.
 
 use std::ffi::OsString;
 use std::fs;
@@ -37,11 +37,11 @@ fn passed_on() {
 }
 
 fn send(pid: u32, signal: i32) {
-    // SAFETY: integers.
+    // SAFETY: integers only.
     assert_eq!(unsafe { libc::kill(pid as i32, signal) }, 0, "signal {signal} to {pid}");
 }
 
-/// `tracer run` around the deed that says which signals come, and its standard output.
+/// Starts `tracer run` around the deed that prints the signals it receives. Returns its standard output too.
 fn say_signals(place: &std::path::Path, command: &mut Command) -> (Guarded, BufReader<ChildStdout>) {
     command.args(["run", "-o"]).arg(place.join("events")).arg("--");
     command.args(deed_arguments("say-signals", &place.join("truth"), &[]));
@@ -66,7 +66,7 @@ fn every_other() {
         send(tracer.pid(), signal);
         assert_eq!(next_line(&mut said), format!("{signal:02}"));
     }
-    // Real-time signals are counted.
+    // Real-time signals are queued.
     for _ in 0..3 {
         send(tracer.pid(), libc::SIGRTMIN());
     }
@@ -80,7 +80,7 @@ fn every_other() {
 fn await_state(pid: u32, what: &str, is: fn(char) -> bool) {
     let end = Instant::now() + BOUND;
     while !proc::stat(pid).is_some_and(|stat| is(stat.state)) {
-        assert!(Instant::now() < end, "{pid} is not {what}:\n{}", proc::picture(pid));
+        assert!(Instant::now() < end, "{pid} is not {what}:\n{}", proc::process_tree(pid));
         std::thread::sleep(Duration::from_millis(2));
     }
 }
@@ -104,7 +104,7 @@ fn stops_and_continues() {
         await_state(tracer.pid(), what, is);
     };
     let group = -(tracer.pid() as i32) as u32;
-    // To either or to both, as `kill`, a terminal and a shell's `fg` do it.
+    // To one or both of them, as `kill`, a terminal and a shell's `fg` do.
     for (stopped, signal, continued) in [
         (tracer.pid(), libc::SIGTSTP, tracer.pid()),
         (tracer.pid(), libc::SIGTTIN, cmd),
@@ -117,18 +117,18 @@ fn stops_and_continues() {
         send(continued, libc::SIGCONT);
         both("running", |state| state != 'T');
     }
-    // What was started to continue it is gone.
+    // The helper that continued it is gone.
     let children = || proc::all().values().filter(|stat| stat.ppid == tracer.pid() && stat.pid != cmd).count();
     let end = Instant::now() + BOUND;
     while children() > 0 {
-        assert!(Instant::now() < end, "a helper is left:\n{}", proc::picture(tracer.pid()));
+        assert!(Instant::now() < end, "a helper is left:\n{}", proc::process_tree(tracer.pid()));
         std::thread::sleep(Duration::from_millis(2));
     }
     tracer.signal(Signal::SIGTERM);
     assert_eq!(tracer.wait(BOUND).code(), Some(128 + libc::SIGTERM));
 }
 
-/// A pipe that holds nothing more.
+/// Returns a pipe that is full.
 pub(super) fn full_pipe() -> (PipeReader, PipeWriter) {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     let flags = fcntl(&writer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("our pipe");
@@ -138,7 +138,7 @@ pub(super) fn full_pipe() -> (PipeReader, PipeWriter) {
     (reader, writer)
 }
 
-/// What tracer says with `-vv` finds no room, so its main thread waits for ever.
+/// tracer's `-vv` output fills a pipe, so its main thread blocks forever.
 fn blocked() {
     let place = open_directory();
     let (reader, writer) = full_pipe();
@@ -151,11 +151,11 @@ fn blocked() {
         std::thread::yield_now();
     }
     send(tracer.pid(), libc::SIGTERM);
-    assert_eq!(tracer.wait(BOUND).code(), Some(1), "the command ended by it, and tracer soon after");
+    assert_eq!(tracer.wait(BOUND).code(), Some(1), "the signal ends the command, and tracer soon after");
     drop(reader);
 }
 
-/// A child that is no copy of tracer any more, but waits to become the command.
+/// Returns a child that has exec'd, and waits to become the command.
 fn held_child(tracer: u32) -> Option<u32> {
     let children = fs::read_to_string(format!("/proc/{tracer}/task/{tracer}/children")).ok()?;
     let child = children.split_whitespace().next()?.parse().ok()?;
@@ -177,7 +177,7 @@ fn ctrl_c_while_held() {
             std::thread::yield_now();
         }
         std::thread::sleep(Duration::from_millis(after_ms));
-        killpg(Pid::from_raw(tracer.pid() as i32), Signal::SIGINT).expect("a group of ours");
+        killpg(Pid::from_raw(tracer.pid() as i32), Signal::SIGINT).expect("our own group");
         let code = tracer.wait(BOUND).code();
         let complaint = fs::read_to_string(&complaint).expect("it was made");
         assert_eq!((code, complaint.as_str()), (Some(130), ""), "{after_ms} ms after it was held");
@@ -186,7 +186,7 @@ fn ctrl_c_while_held() {
 
 fn parent_ignores_sigchld() {
     let mut traced = command(["run", "-o", "/dev/null", "--", "sh", "-c", "exit 7"]);
-    // SAFETY: it sets a disposition, and is safe between fork and exec.
+    // SAFETY: it sets a disposition, which is safe between fork and exec.
     unsafe {
         traced.pre_exec(|| {
             libc::signal(libc::SIGCHLD, libc::SIG_IGN);
@@ -197,9 +197,9 @@ fn parent_ignores_sigchld() {
     assert_eq!((finished.code(), finished.stderr.as_str()), (7, ""));
 }
 
-/// What is ignored when tracer is started is ignored in the command, and nothing else.
+/// Signals that are ignored when tracer starts are ignored in the command, and no others.
 fn ignored_as_by_hand() {
-    const LOOK: [&str; 3] = ["grep", "^SigIgn", "/proc/self/status"];
+    const PRINT_IGNORED: [&str; 3] = ["grep", "^SigIgn", "/proc/self/status"];
     let sets: [&[i32]; 4] = [
         &[],
         &[libc::SIGPIPE],
@@ -207,8 +207,8 @@ fn ignored_as_by_hand() {
         &[libc::SIGINT, libc::SIGQUIT, libc::SIGHUP, libc::SIGTERM, libc::SIGPIPE],
     ];
     for ignored in sets {
-        let look = |mut command: Command| {
-            // SAFETY: it sets dispositions, and is safe between fork and exec.
+        let print_ignored = |mut command: Command| {
+            // SAFETY: it sets dispositions, which is safe between fork and exec.
             unsafe {
                 command.pre_exec(move || {
                     for &signal in ignored {
@@ -221,9 +221,9 @@ fn ignored_as_by_hand() {
             assert_eq!(finished.code(), 0, "{}", finished.stderr);
             finished.stdout()
         };
-        let mut by_hand = Command::new(LOOK[0]);
-        by_hand.args(&LOOK[1..]);
-        let traced = command(["run", "-o", "/dev/null", "--"].into_iter().chain(LOOK));
-        assert_eq!(look(traced), look(by_hand), "{ignored:?}");
+        let mut by_hand = Command::new(PRINT_IGNORED[0]);
+        by_hand.args(&PRINT_IGNORED[1..]);
+        let traced = command(["run", "-o", "/dev/null", "--"].into_iter().chain(PRINT_IGNORED));
+        assert_eq!(print_ignored(traced), print_ignored(by_hand), "{ignored:?}");
     }
 }

@@ -1,4 +1,5 @@
-//! What the command of `tracer run` finds is its own: closed descriptors, and its environment where tracer is privileged.
+//! What the command of `tracer run` inherits: closed descriptors stay closed, and its environment is complete where
+//! tracer is privileged.
 
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt as _;
@@ -18,7 +19,7 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-/// Says which of its descriptors are closed, with what a shell has built in.
+/// Prints which of its descriptors are closed, with shell builtins only.
 const CLOSED: &str =
     "for n in 0 1 2; do [ -e /proc/$$/fd/$n ] || closed=\"$closed $n\"; done; echo \"$closed\" > \"$0\"";
 
@@ -38,7 +39,8 @@ fn closed() {
     }
 }
 
-/// The capabilities that this process may pass on to a program. With any other, the kernel refuses to execute it.
+/// Returns the capabilities that this process may pass on to a program. With any other, the kernel refuses to execute
+/// it.
 fn bounding_set() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("/proc is mounted");
     let set = status.lines().find_map(|line| line.strip_prefix("CapBnd:")).expect("it is listed").trim();
@@ -53,7 +55,7 @@ fn give_capabilities(program: &Path) -> std::io::Result<()> {
     let data: Vec<u8> = words.into_iter().flat_map(u32::to_le_bytes).collect();
     let path = CString::new(program.as_os_str().as_bytes())?;
     let name = c"security.capability";
-    // SAFETY: two strings, and bytes of which the length is given.
+    // SAFETY: two strings, and bytes with their length.
     let done = unsafe { libc::setxattr(path.as_ptr(), name.as_ptr(), data.as_ptr().cast(), data.len(), 0) };
     if done == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
@@ -65,7 +67,7 @@ fn no_file_capabilities() -> Option<String> {
     give_capabilities(&program).err().map(|error| format!("files cannot have capabilities here: {error}"))
 }
 
-/// The C library drops such variables from the environment of a program that is privileged.
+/// The C library drops such variables from the environment of a privileged program.
 fn environment() {
     const VARIABLES: [(&str, &str); 5] = [
         ("LD_LIBRARY_PATH", "/nonexistent"),

@@ -1,4 +1,4 @@
-//! Storms on every CPU, traced as they go: nothing is lost, and the stream is what the storm's own log says.
+//! Storms on every CPU, traced live: nothing is lost, and the stream equals the storm's own log.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -22,20 +22,20 @@ pub(super) fn cases() -> Vec<Case> {
         .into()
 }
 
-/// How long a storm lasts unless `TRACER_STORM_SECONDS` says otherwise. What is to be shown takes a minute: by hand.
+/// How long a storm lasts unless `TRACER_STORM_SECONDS` is set. A meaningful measurement takes a minute, by hand.
 const SECONDS: u64 = 2;
 
-/// What is compared of a line: to parse all of each would take longer than the storm.
+/// The compared parts of a line. Parsing all of each would take longer than the storm.
 #[derive(Deserialize)]
-struct Told {
+struct Reported {
     event: String,
-    process: Option<Who>,
-    exit: Option<End>,
+    process: Option<ReportedProcess>,
+    exit: Option<ReportedExit>,
     bye: Option<Bye>,
 }
 
 #[derive(Deserialize)]
-struct Who {
+struct ReportedProcess {
     id: String,
     pid: u32,
     tid: Option<u32>,
@@ -45,29 +45,29 @@ struct Who {
 }
 
 #[derive(Deserialize)]
-struct End {
+struct ReportedExit {
     code: Option<i32>,
 }
 
-/// One that was made.
+/// A child of a worker.
 #[derive(Clone, Copy, Default)]
-struct Life {
+struct Child {
     execs: u32,
     exits: u32,
 }
 
-/// What a worker made, as the stream tells it so far.
+/// The children of a worker, as the stream reports them so far.
 #[derive(Default)]
 struct Worker {
-    births: Vec<u32>,
-    lives: Vec<Life>,
+    tasks: Vec<u32>,
+    children: Vec<Child>,
     ended_threads: Vec<u32>,
 }
 
 fn storm(kind: &'static str) {
     let seconds = std::env::var("TRACER_STORM_SECONDS").ok().map(|text| text.parse().expect("a number"));
     let ring = std::env::var("TRACER_STORM_RING").ok();
-    // Whoever chooses how long chooses where as well, by TMPDIR.
+    // A user who sets the duration chooses the directory too, by TMPDIR.
     let place = if seconds.is_some() { open_directory() } else { directory_in_memory() };
     let seconds: u64 = seconds.unwrap_or(SECONDS);
     let (output, truth_file) = (place.path().join("events"), place.path().join("truth"));
@@ -77,7 +77,7 @@ fn storm(kind: &'static str) {
     let mut tracer = Guarded::spawn(command(&arguments).arg("-o").arg(&output).stderr(Stdio::inherit()));
     let end = std::time::Instant::now() + BOUND;
     while File::open(&output).and_then(|file| file.metadata()).map_or(0, |about| about.len()) == 0 {
-        assert!(tracer.runs() && std::time::Instant::now() < end, "it says hello");
+        assert!(tracer.runs() && std::time::Instant::now() < end, "it wrote no hello");
         std::thread::sleep(Duration::from_millis(5));
     }
     let words = deed_arguments("saturate", &truth_file, &[kind.into(), seconds.to_string().into()]);
@@ -104,27 +104,27 @@ fn storm(kind: &'static str) {
     assert_eq!((bye.lost, bye.argv_degraded, bye.paths_degraded), (0, 0, 0), "{bye:?}");
     assert_eq!(bye.seen, bye.emitted, "{bye:?}");
     assert!(all > 100, "it was a storm: {all}");
-    let told = read(kind, BufReader::new(File::open(&output).expect("it was written")), &made);
+    let reported = read(kind, BufReader::new(File::open(&output).expect("it was written")), &made);
     for (worker, made) in &made {
-        let told = told.get(worker).expect("the worker is told of");
+        let reported = reported.get(worker).expect("the worker is reported");
         // Not with `assert_eq`, which would print all of them.
-        assert!(told.births == *made, "{worker} made {} and {} are told", made.len(), told.births.len());
+        assert!(reported.tasks == *made, "{worker} made {} and {} are reported", made.len(), reported.tasks.len());
         if kind == "threads" {
             let sorted = |tids: &[u32]| {
                 let mut tids = tids.to_vec();
                 tids.sort_unstable();
                 tids
             };
-            assert!(sorted(&told.ended_threads) == sorted(made), "{worker}: the ends of threads");
+            assert!(sorted(&reported.ended_threads) == sorted(made), "{worker}: the exits of threads");
             continue;
         }
         let execs = u32::from(kind == "exec");
-        let odd = told.lives.iter().position(|life| (life.execs, life.exits) != (execs, 1));
-        assert!(odd.is_none(), "{worker}: number {odd:?} is not told of in full");
+        let odd = reported.children.iter().position(|life| (life.execs, life.exits) != (execs, 1));
+        assert!(odd.is_none(), "{worker}: number {odd:?} is not reported completely");
     }
 }
 
-/// The last line: where something was lost, nothing else need be looked at.
+/// Returns the last line. If something was lost, nothing else needs a check.
 fn last(output: &Path) -> Bye {
     let mut file = File::open(output).expect("it was written");
     let len = file.metadata().expect("it is open").len();
@@ -133,44 +133,44 @@ fn last(output: &Path) -> Bye {
     file.read_to_end(&mut bytes).expect("a file");
     let text = String::from_utf8_lossy(&bytes);
     let line = text.lines().last().expect("there is a line");
-    let told: Told = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
-    told.bye.unwrap_or_else(|| panic!("it is no bye: {line}"))
+    let reported: Reported = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    reported.bye.unwrap_or_else(|| panic!("not a bye: {line}"))
 }
 
-/// Reads the stream: what each worker made.
+/// Reads the stream: the children of each worker.
 fn read(kind: &str, lines: impl BufRead, made: &BTreeMap<String, Vec<u32>>) -> BTreeMap<String, Worker> {
     let mut workers: BTreeMap<String, Worker> = made.keys().map(|id| (id.clone(), Worker::default())).collect();
-    // Which child of its parent it is. An id is another's as soon as its owner has ended.
+    // The number of each child of its parent. An id may be used again once its process has exited.
     let mut living: HashMap<String, usize> = HashMap::new();
     for line in lines.lines() {
         let line = line.expect("UTF-8");
-        let told: Told = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
-        let Some(who) = told.process else { continue };
-        match (&*told.event, who.parent_id.as_ref().and_then(|parent| workers.get_mut(parent))) {
+        let reported: Reported = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        let Some(process) = reported.process else { continue };
+        match (&*reported.event, process.parent_id.as_ref().and_then(|parent| workers.get_mut(parent))) {
             ("fork", Some(worker)) => {
-                living.insert(who.id, worker.births.len());
-                worker.births.push(who.pid);
-                worker.lives.push(Life::default());
+                living.insert(process.id, worker.tasks.len());
+                worker.tasks.push(process.pid);
+                worker.children.push(Child::default());
             }
             ("exec", Some(worker)) if kind == "exec" => {
-                let n = living.get(&who.id).unwrap_or_else(|| panic!("it was not born: {line}"));
-                assert_eq!(who.argv, ["/bin/true", &n.to_string()], "{line}");
-                worker.lives[*n].execs += 1;
+                let n = living.get(&process.id).unwrap_or_else(|| panic!("it was not forked: {line}"));
+                assert_eq!(process.argv, ["/bin/true", &n.to_string()], "{line}");
+                worker.children[*n].execs += 1;
             }
             ("exit", Some(worker)) => {
-                let n = living.remove(&who.id).unwrap_or_else(|| panic!("it was not born: {line}"));
+                let n = living.remove(&process.id).unwrap_or_else(|| panic!("it was not forked: {line}"));
                 let code = if kind == "vfork" { (n % 256) as i32 } else { 0 };
-                assert_eq!(told.exit.and_then(|exit| exit.code), Some(code), "{line}");
-                worker.lives[n].exits += 1;
+                assert_eq!(reported.exit.and_then(|exit| exit.code), Some(code), "{line}");
+                worker.children[n].exits += 1;
             }
             ("thread_start", _) => {
-                if let Some(worker) = workers.get_mut(&who.id) {
-                    worker.births.push(who.tid.unwrap_or(who.pid));
+                if let Some(worker) = workers.get_mut(&process.id) {
+                    worker.tasks.push(process.tid.unwrap_or(process.pid));
                 }
             }
             ("thread_exit", _) => {
-                if let Some(worker) = workers.get_mut(&who.id) {
-                    worker.ended_threads.push(who.tid.unwrap_or(who.pid));
+                if let Some(worker) = workers.get_mut(&process.id) {
+                    worker.ended_threads.push(process.tid.unwrap_or(process.pid));
                 }
             }
             _ => {}

@@ -2,7 +2,7 @@
 
 use tracer::event::{Kind, Process};
 
-use crate::support::{Case, Run, Said, case, check_sound};
+use crate::support::{Case, Run, TruthLine, case, check_sound};
 
 use super::exit::assert_ends;
 
@@ -10,9 +10,10 @@ pub(super) fn cases() -> Vec<Case> {
     vec![case("tree::session_group_terminal_and_login_as_proc_shows_them", session)]
 }
 
-/// Compares a line with facts from `/proc`; `pgid` only where it is given, for a birth comes before the child's own group.
+/// Compares a line with facts from `/proc`. `pgid` is passed separately, because a fork precedes the child's own
+/// group.
 #[track_caller]
-fn assert_shown(process: &Process, facts: &Said, pgid: u32) {
+fn assert_shown(process: &Process, facts: &TruthLine, pgid: u32) {
     assert_eq!((process.sid, process.pgid), (Some(facts.get("sid")), Some(pgid)), "{facts:?}");
     assert_eq!(process.tty.as_deref(), facts.get::<Option<String>>("tty").as_deref(), "{facts:?}");
     assert_eq!(process.loginuid, facts.get::<Option<u32>>("loginuid"), "{facts:?}");
@@ -29,9 +30,9 @@ fn session() {
     let at_its_end = trace.truth.one("leader at its end");
     assert_shown(trace.process(leader.id(), Kind::Exit), at_its_end, at_its_end.get("pgid"));
     let seen = trace.truth.one("seen");
-    let shown = Said { what: "seen".to_owned(), facts: seen.get("more") };
+    let shown = TruthLine { what: "seen".to_owned(), facts: seen.get("more") };
     let own: u32 = shown.get("pgid");
-    assert_eq!((own, shown.get::<u32>("sid")), (seen.ident().pid, sid), "a group of its own in the session");
+    assert_eq!((own, shown.get::<u32>("sid")), (seen.ident().pid, sid), "a separate group in the session");
     assert_shown(trace.process(seen.id(), Kind::Fork), leader, leader.get("pgid"));
     assert_shown(trace.process(seen.id(), Kind::Exec), &shown, own);
     assert_shown(trace.process(seen.id(), Kind::Exit), &shown, own);

@@ -1,4 +1,4 @@
-//! `tracer stream --collapse` and `--storm-alert`: what is shown and what is folded is all there was.
+//! `tracer stream --collapse` and `--storm-alert`: shown plus folded equals everything that happened.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,16 +15,16 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-/// Processes of the crowd.
+/// Number of processes in the crowd.
 const MANY: u64 = 3000;
 
-/// Runs the crowd beside a stream of this test and all it starts.
+/// Runs the crowd beside a stream of this test and its descendants.
 fn crowd(many: u64, option: &str) -> Trace {
     let me = std::process::id().to_string();
     let mut stream = Stream::start(&["--no-snapshot", "--pid", &me, option]);
     stream.deed("crowd", &[&many.to_string()]);
     if many >= MANY {
-        // Told although nothing more happens.
+        // It is reported even without a new event.
         stream.events_until(&|event| event.storm().is_some_and(|storm| storm.phase == StormPhase::End));
     }
     let trace = stream.stop();
@@ -41,16 +41,16 @@ fn storms(trace: &Trace) -> impl Iterator<Item = &Storm> {
     trace.events().filter_map(|event| event.storm())
 }
 
-/// How often each exit code was shown.
+/// Returns how often each exit code was shown.
 fn codes(trace: &Trace) -> BTreeMap<u8, u64> {
     let mut codes = BTreeMap::new();
     for exit in trace.events().filter_map(|event| event.exit()) {
-        *codes.entry(exit.code.expect("nobody is killed")).or_default() += 1;
+        *codes.entry(exit.code.expect("no process is killed")).or_default() += 1;
     }
     codes
 }
 
-/// … as the crowd itself saw it. The deed's own end is one more.
+/// Returns how often the crowd itself observed each. The deed's own exit is one more.
 fn true_codes(trace: &Trace) -> BTreeMap<u8, u64> {
     let mut codes: BTreeMap<u8, u64> = trace.truth.one("crowd").get("codes");
     *codes.entry(0).or_default() += 1;
@@ -67,17 +67,17 @@ fn collapse() {
     assert_eq!(trace.count(Kind::Exit) + sum(|storm| storm.exits), MANY + 1);
     let mut seen = codes(&trace);
     for status in storms(&trace).flat_map(|storm| &storm.statuses) {
-        *seen.entry(status.code.expect("nobody is killed")).or_default() += status.exits;
+        *seen.entry(status.code.expect("no process is killed")).or_default() += status.exits;
     }
     assert_eq!(seen, true_codes(&trace));
-    // Where all programs are links to one, that is what is run.
+    // If all programs are links to one, that one is executed.
     let program = std::fs::canonicalize("/bin/true").expect("the crowd ran it");
     for storm in storms(&trace) {
         assert_eq!(storm.commands.iter().map(|command| command.execs).sum::<u64>(), storm.execs, "{storm:?}");
         assert!(storm.commands.iter().all(|command| Path::new(&*command.exe) == program), "{storm:?}");
     }
     culprit_is_the_deed(&trace);
-    // Whose birth was shown, its end is shown too.
+    // A process whose fork was shown also has its exit shown.
     for born in trace.of_kind(Kind::Fork).filter_map(|event| event.process.as_ref()) {
         assert_eq!(trace.of(born.id, Kind::Exit).len(), 1, "{born:?}");
     }
@@ -100,8 +100,8 @@ fn alert() {
     assert_eq!((trace.count(Kind::Fork), trace.count(Kind::Exit)), (MANY + 1, MANY + 1));
     assert_eq!(codes(&trace), true_codes(&trace));
     culprit_is_the_deed(&trace);
-    let told: u64 = storms(&trace).map(|storm| storm.forks).sum();
-    assert!(told > 0 && told <= MANY, "{told}");
+    let forks: u64 = storms(&trace).map(|storm| storm.forks).sum();
+    assert!(forks > 0 && forks <= MANY, "{forks}");
 }
 
 fn calm() {

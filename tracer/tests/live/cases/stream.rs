@@ -1,4 +1,4 @@
-//! `tracer stream`: how it begins, ends, filters, and takes bad luck.
+//! `tracer stream`: how it starts, ends, filters, and handles failures.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use tracer::event::Kind;
 
 use crate::support::{
-    BOUND, Case, Guarded, Need, ROOM, Run, Stream, Trace, case, check_schema, check_sound, command, copy_program,
+    BOUND, Case, Guarded, Need, Run, STORM_RING, Stream, Trace, case, check_schema, check_sound, command, copy_program,
     deed_arguments, run_bounded,
 };
 
@@ -39,7 +39,7 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-/// A storm beside a test; it ends with this value.
+/// A storm beside a test. Dropping it ends the storm.
 pub(super) struct Storm {
     deed: Guarded,
     flag: PathBuf,
@@ -55,7 +55,7 @@ impl Storm {
         let deed = Guarded::spawn(Command::new(&arguments[0]).args(&arguments[1..]).stdin(Stdio::null()));
         let end = std::time::Instant::now() + BOUND;
         while !fs::read_to_string(&truth).is_ok_and(|text| text.contains("\"storm\"")) {
-            assert!(std::time::Instant::now() < end, "the storm does not begin");
+            assert!(std::time::Instant::now() < end, "the storm did not start");
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
         Self { deed, flag, _place: place }
@@ -69,18 +69,18 @@ impl Storm {
 
 impl Drop for Storm {
     fn drop(&mut self) {
-        // Its workers look at the flag; gone already after `stop`.
+        // Its workers check the flag. `stop` may have removed it.
         let _ = fs::remove_file(&self.flag);
     }
 }
 
 fn signal_in_a_storm(signal: Signal) {
     let mut storm = Storm::start();
-    let stream = Stream::start(&[ROOM]);
-    // Well in it.
+    let stream = Stream::start(&[STORM_RING]);
+    // In the middle of it.
     stream.events_until_the(500, &|event| event.kind() == Kind::Fork);
     let trace = stream.stop_by(signal);
-    // That it ends while the storm goes on is what matters.
+    // It must end while the storm continues.
     assert!(storm.deed.runs());
     storm.stop();
     check_sound(&trace);
@@ -97,7 +97,7 @@ fn reader_goes_away() {
         assert!(line.starts_with('{') && line.ends_with("}\n"), "{line:?}");
     }
     drop(reader);
-    // Nothing else may happen on the machine: this is something to write about.
+    // The machine may be idle, so cause events to write.
     let status = loop_until_ended(&mut tracer);
     let mut stderr = String::new();
     tracer.child().stderr.take().expect("it was piped").read_to_string(&mut stderr).expect("UTF-8");
@@ -119,11 +119,11 @@ fn reader_goes_away_in_a_storm() {
     assert_eq!((status.code(), &*stderr), (Some(0), ""), "it ends quietly");
 }
 
-/// Starts processes until tracer has ended: it only learns that its reader is gone when it writes.
+/// Starts processes until tracer has exited. It notices only when it writes that its reader is gone.
 fn loop_until_ended(tracer: &mut Guarded) -> std::process::ExitStatus {
     let end = std::time::Instant::now() + BOUND;
     while tracer.runs() {
-        assert!(std::time::Instant::now() < end, "it goes on without a reader");
+        assert!(std::time::Instant::now() < end, "it continues without a reader");
         run_bounded(Command::new("true").stdin(Stdio::null()), BOUND);
     }
     tracer.wait(BOUND)
@@ -135,7 +135,7 @@ fn full_disk() {
     assert!(line.contains("/dev/full") && line.contains("No space left on device"), "{line}");
 }
 
-/// A file system of a mebibyte, which nobody else sees.
+/// A file system of a mebibyte in a private mount namespace.
 fn disk_fills_up() {
     let place = crate::support::open_directory();
     let storm = Storm::start();
@@ -182,7 +182,7 @@ fn no_memlock() {
 fn refused_without_root(subcommand: &str) {
     let place = crate::support::open_directory();
     let output = place.path().join("events");
-    // tracer may lie where nobody can enter; everyone can enter here.
+    // tracer may be in a directory that not every user can enter; every user can enter this one.
     let binary = place.path().join("tracer");
     copy_program(crate::support::tracer_binary(), &binary);
     let mut command = Command::new(&binary);
@@ -192,16 +192,16 @@ fn refused_without_root(subcommand: &str) {
     }
     let finished = run_bounded(&mut command, BOUND);
     let line = finished.assert_one_line_failure();
-    assert!(line.contains("root") && line.contains("CAP_BPF"), "it says what to do: {line}");
+    assert!(line.contains("root") && line.contains("CAP_BPF"), "it names the remedy: {line}");
 }
 
 fn without_btf() {
     let finished = run_bounded(&mut command(["stream", "--btf", "/nonexistent"]), BOUND);
     let line = finished.assert_one_line_failure();
-    assert!(line.contains("/nonexistent") && line.matches("No such file").count() == 1, "it says it once: {line}");
+    assert!(line.contains("/nonexistent") && line.matches("No such file").count() == 1, "it reports it once: {line}");
 }
 
-/// Without `-o`, and ended by itself.
+/// Without `-o`, and with a limit that ends it.
 fn standard_output() {
     let finished = run_bounded(&mut command(["stream", "--duration", "300ms"]), BOUND);
     assert_eq!((finished.code(), &*finished.stderr), (0, ""));
@@ -220,7 +220,7 @@ fn filtered(options: &[&str]) -> Trace {
     assert!(bye.filtered > 0, "{bye:?}");
     assert_eq!(bye.seen, bye.emitted + bye.filtered + bye.lost, "{bye:?}");
     assert_eq!(bye.emitted, trace.lines.len() as u64 - 2, "{bye:?}");
-    assert!(trace.lines.is_sorted_by(|a, b| a.event.seq < b.event.seq), "seq grows");
+    assert!(trace.lines.is_sorted_by(|a, b| a.event.seq < b.event.seq), "seq increases");
     check_schema(&trace);
     trace
 }
@@ -260,8 +260,8 @@ fn text_has_no_raw_escapes() {
     assert!(text.contains("red") && text.contains("title"), "the arguments are shown: {text}");
     let raw: Vec<char> = text.chars().filter(|c| c.is_control() && *c != '\n').collect();
     assert!(raw.is_empty(), "control characters reach the terminal: {raw:?}");
-    assert!(!text.contains(['\u{202e}', '\u{2028}', '\u{feff}']), "nor do those that turn text around or hide in it");
-    assert!(!text.lines().any(|line| line.starts_with("lines")), "a newline in an argument is not one in the text");
+    assert!(!text.contains(['\u{202e}', '\u{2028}', '\u{feff}']), "and no invisible or bidirectional ones");
+    assert!(!text.lines().any(|line| line.starts_with("lines")), "a newline in an argument stays escaped in the text");
 }
 
 /// Each line names the ancestors, nearest first, without a gap, up to init.
@@ -293,5 +293,5 @@ fn count_and_duration() {
     storm.stop();
     assert_eq!(finished.code(), 0, "{finished:?}");
     let lasted = started.elapsed().as_millis();
-    assert!(lasted >= 1000, "it ended after {lasted} ms");
+    assert!(lasted >= 1000, "it exited after {lasted} ms");
 }

@@ -1,5 +1,5 @@
-//! Machines and privileges that are not as usual: namespaces, mounts of `/proc`, hierarchies of control groups, users that
-//! no file names, a clock that is set.
+//! Unusual machines and privileges: namespaces, mounts of `/proc`, cgroup hierarchies, users without a name, a clock
+//! that is set.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -48,7 +48,7 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-/// A user that no file names.
+/// A user id without a name.
 const NOBODYS: u32 = 61234;
 
 fn unknown_user() {
@@ -82,7 +82,7 @@ fn no_time_namespace() -> Option<String> {
     works("unshare", &["-T", "--boottime", "86400", "-f", "true"]).err()
 }
 
-/// The boot clock there is not that of the kernel's records.
+/// The boot clock there differs from that of the kernel's records.
 fn time_namespace() {
     let within = |arguments: &[&str]| {
         let mut command = Command::new("unshare");
@@ -97,20 +97,20 @@ fn time_namespace() {
     }
     let check = check(&within(&["doctor", "--json"]), "time namespace");
     assert_eq!(check["status"], "failed", "{check}");
-    // One whose clock is not moved is as good as none.
+    // A time namespace whose clock is not moved is harmless.
     let mut same = Command::new("unshare");
     same.args(["-T", "-f"]).arg(tracer_binary()).args(["run", "-o", "/dev/null", "--", "sh", "-c", "exit 3"]);
     assert_eq!(run_bounded(same.stdin(Stdio::null()), BOUND).code(), 3);
 }
 
-/// One of doctor's checks.
+/// Returns one of doctor's checks.
 fn check(doctor: &Finished, name: &str) -> Value {
     let report: Value = serde_json::from_slice(&doctor.stdout).unwrap_or_else(|_| panic!("JSON: {doctor:?}"));
     let checks = report["checks"].as_array().expect("a list");
     checks.iter().find(|check| check["name"] == name).unwrap_or_else(|| panic!("no {name}: {report}")).clone()
 }
 
-/// A control group that is removed in the end.
+/// A cgroup. Dropping it removes it.
 struct Group(PathBuf);
 
 impl Group {
@@ -124,7 +124,7 @@ impl Group {
         self.0.file_name().and_then(|name| name.to_str()).expect("UTF-8").to_owned()
     }
 
-    /// A script in this group, with tracer as `$0`.
+    /// Returns a script in this cgroup, with tracer as `$0`.
     fn script(&self, script: &str) -> Command {
         let mut command = Command::new("sh");
         let script = format!("echo $$ >{}/cgroup.procs; {script}", self.0.display());
@@ -135,7 +135,7 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // Processes that have just ended may still be in it.
+        // Processes that have just exited may still be in it.
         let end = std::time::Instant::now() + BOUND;
         while fs::remove_dir(&self.0).is_err() && std::time::Instant::now() < end {
             std::thread::sleep(Duration::from_millis(20));
@@ -143,16 +143,16 @@ impl Drop for Group {
     }
 }
 
-/// Where the hierarchy that counts is mounted as a whole.
+/// Returns where the hierarchy that tracer uses is mounted as a whole.
 fn mounted() -> Option<PathBuf> {
     Hierarchy::of_proc().mount.filter(|mount| mount.root == "/").map(|mount| mount.at)
 }
 
 fn no_cgroup_namespace() -> Option<String> {
-    let Some(at) = mounted() else { return Some("no hierarchy of control groups is mounted".to_owned()) };
+    let Some(at) = mounted() else { return Some("no cgroup hierarchy is mounted".to_owned()) };
     let tried = at.join(format!("tracer-try-{}", std::process::id()));
     if let Err(error) = fs::create_dir(&tried).and_then(|()| fs::remove_dir(&tried)) {
-        return Some(format!("no control group can be made: {error}"));
+        return Some(format!("cannot make a cgroup: {error}"));
     }
     works("unshare", &["-C", "true"]).err()
 }
@@ -180,7 +180,7 @@ fn cgroup_namespace() {
     sleeps.wait(BOUND);
 }
 
-/// Runs tracer below another mount of `/proc`.
+/// Runs tracer with another mount of `/proc`.
 fn below_proc(options: &str, arguments: &str) -> Finished {
     let script = format!("mount -t proc -o {options} proc /proc && exec \"$0\" {arguments}");
     let mut command = Command::new("unshare");
@@ -199,15 +199,15 @@ fn processes_only() {
     let hello = lines.first().and_then(|line| line.event.hello()).expect("it says hello");
     assert_eq!(hello.boot_id, boot_id.trim());
     let of_us = lines.iter().filter_map(|line| line.event.process.as_ref());
-    let of_us = of_us.clone().find(|process| process.pid == std::process::id()).expect("it is seen");
-    assert_eq!(of_us.cgroup.as_deref(), path.as_deref(), "the same hierarchy as ever");
+    let of_us = of_us.clone().find(|process| process.pid == std::process::id()).expect("it is reported");
+    assert_eq!(of_us.cgroup.as_deref(), path.as_deref(), "the usual hierarchy");
     let doctor = below_proc("subset=pid", "doctor --json");
     assert_eq!(doctor.code(), 0, "{doctor:?}");
     assert_eq!(check(&doctor, "/proc/sys")["status"], "fallback");
     assert_ne!(check(&doctor, "release")["detail"], "", "the release is known");
 }
 
-/// As a user with the two capabilities that are needed, below a `/proc` that shows that user's processes only.
+/// As a user with the two capabilities that are needed, with a `/proc` that shows only that user's processes.
 fn hidden() {
     let place = open_directory();
     let binary = place.path().join("tracer");
@@ -215,7 +215,7 @@ fn hidden() {
     let run = |arguments: &[&str]| {
         let mut command = Command::new(&binary);
         command.args(arguments).stdin(Stdio::null());
-        // SAFETY: system calls only, which are safe between fork and exec, with strings that end with NUL.
+        // SAFETY: only system calls, which are safe between fork and exec, with strings that end with NUL.
         unsafe {
             command.pre_exec(|| {
                 use nix::mount::{MsFlags, mount};
@@ -259,7 +259,7 @@ fn few_capabilities() {
     }
 }
 
-/// Where another hierarchy is mounted than the one that counts.
+/// Returns where a hierarchy is mounted that tracer does not use.
 fn another() -> Option<PathBuf> {
     let own = fs::metadata(mounted()?).ok()?.dev();
     let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
@@ -272,7 +272,7 @@ fn another() -> Option<PathBuf> {
 }
 
 fn no_other_hierarchy() -> Option<String> {
-    another().is_none().then(|| "there is but one hierarchy of control groups".to_owned())
+    another().is_none().then(|| "there is only one cgroup hierarchy".to_owned())
 }
 
 fn other_hierarchy() {
@@ -284,7 +284,7 @@ fn other_hierarchy() {
     let directory = group.0.display().to_string();
     let finished = run_bounded(&mut command(["stream", "-n", "1", "--cgroup", &directory]), BOUND);
     assert!(finished.code() == 2 && finished.stderr.contains(&counts), "{finished:?}");
-    // That of the right one is as good as its path.
+    // The directory of the right hierarchy works as well as its path.
     let right = Group::new(&mounted().expect("the case needs it"), "tracer-here");
     let sleeps = Guarded::spawn(&mut right.script("exec sleep 1000"));
     let stream = Stream::start(&["--cgroup", &right.0.display().to_string()]);
@@ -302,7 +302,7 @@ fn thread() {
         say.send(unsafe { libc::gettid() }).expect("it listens");
         let _ = end.recv();
     });
-    let tid = hear.recv().expect("it says so").to_string();
+    let tid = hear.recv().expect("it sends its tid").to_string();
     let wanted = format!("{tid} is a thread of process {}", std::process::id());
     for arguments in [&["stream", "--pid", &tid][..], &["tree", &tid], &["top", "--pid", &tid]] {
         let finished = run_bounded(&mut command(arguments), BOUND);
@@ -310,10 +310,10 @@ fn thread() {
         assert!(line.contains(&wanted), "{line}");
     }
     drop(stay);
-    thread.join().expect("it ends");
+    thread.join().expect("it does not panic");
 }
 
-/// A shell that starts another process, and one that outlives it, when it is let go.
+/// A shell that, once released, starts another process and one that outlives it.
 fn family() -> Guarded {
     let script = "read go; (exec sleep 0.3) & /bin/true; exit 3";
     Guarded::spawn(Command::new("sh").args(["-c", script]).stdin(Stdio::piped()))
@@ -327,12 +327,12 @@ fn ends() {
     );
     let mut output = std::io::BufReader::new(tracer.child().stdout.take().expect("it was piped"));
     let mut read = String::new();
-    // The shell is in the snapshot: it is followed by now.
+    // The shell is in the snapshot, so it is traced by now.
     while !read.contains("\"event\":\"process\"") {
         assert_ne!(std::io::BufRead::read_line(&mut output, &mut read).expect("lines"), 0, "{read}");
     }
     drop(shell.child().stdin.take());
-    assert!(tracer.wait(BOUND).success(), "it ends by itself");
+    assert!(tracer.wait(BOUND).success(), "it exits by itself");
     std::io::Read::read_to_string(&mut output, &mut read).expect("lines");
     let lines = parse_lines(read.as_bytes());
     let of = |kind: Kind| lines.iter().filter(|line| line.event.kind() == kind).count();
@@ -348,17 +348,18 @@ fn keeps_going() {
     drop(shell.child().stdin.take());
     let exit = |event: &Event| event.kind() == Kind::Exit;
     stream.events_until_the(3, &exit);
-    // What ends with the last of them has ended within milliseconds; this looks at the ring a few times more.
+    // A stream that ends with the last of them ends within milliseconds. This waits for several more reads of the
+    // ring.
     std::thread::sleep(Duration::from_millis(500));
-    assert!(Path::new(&format!("/proc/{}/fd/0", stream.pid())).exists(), "it goes on until it is ended");
+    assert!(Path::new(&format!("/proc/{}/fd/0", stream.pid())).exists(), "it continues until it is ended");
     stream.stop();
     shell.wait(BOUND);
 }
 
-/// Only the guest's clock may be set.
+/// Only a guest's clock may be set.
 fn no_guest() -> Option<String> {
     let guest = Path::new("/payload/live").exists() && Path::new("/init").exists();
-    (!guest).then(|| "this is not a guest: its clock is left alone".to_owned())
+    (!guest).then(|| "this is not a guest, so its clock is not set".to_owned())
 }
 
 const HOUR_S: i64 = 3600;
@@ -379,8 +380,8 @@ fn clock_is_set() {
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
-            .expect("it starts");
-        // The first is over: the command runs.
+            .expect("tracer starts");
+        // The first part is over: the command runs.
         let slept = |event: &Event| {
             let comm = event.process.as_ref().and_then(|process| process.image.comm.as_deref());
             event.kind() == Kind::Exit && comm == Some("sleep")
@@ -388,7 +389,7 @@ fn clock_is_set() {
         stream.events_until(&slept);
         let boot_ns = crate::support::proc::boot_ns();
         set_clock(by_s);
-        let output = run.wait_with_output().expect("it ends");
+        let output = run.wait_with_output().expect("tracer exits");
         let trace = stream.stop();
         set_clock(-by_s);
         let said = String::from_utf8_lossy(&output.stderr);
@@ -400,12 +401,12 @@ fn clock_is_set() {
         let offset = |event: &Event| event.boot_ns.map(|boot_ns| event.time.0 - boot_ns as i64);
         let before: Vec<i64> =
             trace.events().filter(|event| event.boot_ns.is_some_and(|at| at < boot_ns)).filter_map(offset).collect();
-        // The step itself takes a moment: it is certain for what happens a while later, long before a second is over.
+        // Setting the clock takes a moment. The new time is certain a while later, long before a second has passed.
         let later = boot_ns + 200_000_000;
         let after: Vec<i64> =
             trace.events().filter(|event| event.boot_ns.is_some_and(|at| at > later)).filter_map(offset).collect();
         let (before, after) = (before.last().expect("events before"), after.first().expect("events after"));
         let off = (after - before - by_s * 1_000_000_000).abs();
-        assert!(off < 50_000_000, "the first event after it has the new time: {off} ns off");
+        assert!(off < 50_000_000, "the first event after the step has the new time: {off} ns off");
     }
 }

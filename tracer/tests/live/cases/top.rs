@@ -1,4 +1,4 @@
-//! `tracer top`: short-lived processes count in full, for the right one.
+//! `tracer top`: short-lived processes count in full, for the right process.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -12,23 +12,23 @@ pub(super) fn cases() -> Vec<Case> {
     vec![case("top::every_short_life_counts_for_who_made_it", every_life).needs(&[Need::Alone])]
 }
 
-/// Processes of the crowd: more than top could find in `/proc`.
+/// Number of processes in the crowd: more than top could find in `/proc`.
 const MANY: u64 = 2000;
 
-/// The figures of a process in one picture: TOTAL, and if it is named as the culprit.
-pub(super) fn figures(picture: &str, pid: u32) -> Option<(u64, bool)> {
-    let row = picture.lines().find(|line| line.split_whitespace().next() == Some(&pid.to_string()))?;
+/// Returns the figures of a process in one frame: TOTAL, and whether it is named as the culprit.
+pub(super) fn figures(frame: &str, pid: u32) -> Option<(u64, bool)> {
+    let row = frame.lines().find(|line| line.split_whitespace().next() == Some(&pid.to_string()))?;
     let total = row.split_whitespace().nth(7)?.replace(',', "").parse().expect("TOTAL is a number");
-    Some((total, picture.lines().any(|line| line.contains(&format!(" % from {pid} ")))))
+    Some((total, frame.lines().any(|line| line.contains(&format!(" % from {pid} ")))))
 }
 
 fn every_life() {
     let place = open_directory();
-    let (pictures, truth_file) = (place.path().join("pictures"), place.path().join("truth"));
+    let (frames, truth_file) = (place.path().join("pictures"), place.path().join("truth"));
     let me = std::process::id().to_string();
     let mut top =
-        Guarded::spawn(command(["top", "-b", "-d", "0.1", "-p", &me, "-o"]).arg(&pictures).stderr(Stdio::inherit()));
-    let written = || fs::read_to_string(&pictures).unwrap_or_default();
+        Guarded::spawn(command(["top", "-b", "-d", "0.1", "-p", &me, "-o"]).arg(&frames).stderr(Stdio::inherit()));
+    let written = || fs::read_to_string(&frames).unwrap_or_default();
     let end = Instant::now() + BOUND;
     let until = |what: &str, holds: &dyn Fn() -> bool| {
         while !holds() {
@@ -41,13 +41,13 @@ fn every_life() {
     let mut deed = Guarded::spawn(Command::new(&arguments[0]).args(&arguments[1..]).stdin(Stdio::null()));
     assert!(deed.wait(BOUND).success(), "the deed failed");
     let deed = TruthLog::read(&mut truth::reopen(&truth_file)).one("deed").ident().pid;
-    let all_told = || {
+    let figures_of_deed = || {
         let written = written();
-        let told = written.split("tracer top - ").filter_map(|picture| figures(picture, deed));
-        told.fold((0, false), |(total, named), (more, again)| (total.max(more), named || again))
+        let rows = written.split("tracer top - ").filter_map(|frame| figures(frame, deed));
+        rows.fold((0, false), |(total, named), (more, again)| (total.max(more), named || again))
     };
-    until("every one is told", &|| all_told().0 >= MANY);
-    assert_eq!(all_told(), (MANY, true), "each once, and who it was is said above the table");
+    until("every one is reported", &|| figures_of_deed().0 >= MANY);
+    assert_eq!(figures_of_deed(), (MANY, true), "each once, with the culprit named above the table");
     top.signal(Signal::SIGINT);
     assert!(top.wait(BOUND).success());
 }

@@ -1,11 +1,11 @@
-//! Who is whose child: at birth, and when a parent ends.
+//! The parent of each process: at its fork, and when a parent exits.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use tracer::event::id::ProcessId;
 use tracer::event::{Kind, ReparentReason};
 
-use crate::support::{Case, Ident, Need, Run, Said, Trace, case, check_sound};
+use crate::support::{Case, Ident, Need, Run, Trace, TruthLine, case, check_sound};
 
 use super::exit::assert_status;
 
@@ -33,7 +33,7 @@ pub(super) fn cases() -> Vec<Case> {
         case("tree::namespace_init_dies_and_all_in_it", init_dies),
         case("tree::namespace_joined_from_outside", tree("ns-joined", &[])),
         case("tree::namespace_init_loses_its_parent", tree("ns-outer-parent", &[])),
-        // Before 6.14 pid_max is the whole machine's.
+        // Before 6.14 pid_max applies to the whole machine.
         case("tree::namespace_with_few_pids", || {
             let trace = Run::deed("ns-pid-max").trace();
             check_tree(&trace);
@@ -42,7 +42,8 @@ pub(super) fn cases() -> Vec<Case> {
         case("tree::chosen_pids", tree("pid-chosen", &[])),
         case("tree::pid_used_again", tree("pid-reuse", &["20", "25"])),
         case("tree::pid_used_again_at_once", pid_used_again_at_once),
-        // Alone: by their ids, a stream of the whole machine that begins meanwhile cannot tell apart who had a pid within a tick.
+        // Alone: a machine-wide stream that starts meanwhile cannot distinguish processes that had the same pid
+        // within a tick.
         case("tree::eight_pids_used_over_and_over", cycle).needs(&[Need::Alone]),
     ]
 }
@@ -53,15 +54,15 @@ fn tree(deed: &str, arguments: &[&str]) -> Trace {
     trace
 }
 
-/// Compares each birth, adoption and end that the deed tells of with the trace, and sees that there are no other adoptions.
+/// Compares each fork, adoption and exit in the truth with the trace, and asserts that there are no other adoptions.
 pub(super) fn check_tree(trace: &Trace) {
     check_sound(trace);
-    check_births(trace);
+    check_forks(trace);
     check_adoptions(trace);
     for said in trace.truth.all("unmoved") {
         let parent: Ident = said.get("parent");
         let seen = trace.about(said.id());
-        let first = seen.first().and_then(|event| event.process.as_ref()).expect("it was born");
+        let first = seen.first().and_then(|event| event.process.as_ref()).expect("it was forked");
         assert_eq!(first.parent_id, Some(parent.id()), "{said:?}");
     }
     for said in trace.truth.all("ended") {
@@ -69,9 +70,9 @@ pub(super) fn check_tree(trace: &Trace) {
     }
 }
 
-pub(super) fn check_births(trace: &Trace) {
+pub(super) fn check_forks(trace: &Trace) {
     let born = trace.truth.all("born");
-    assert!(!born.is_empty(), "the deed tells of no birth");
+    assert!(!born.is_empty(), "the truth has no fork");
     for said in born {
         let process = trace.process(said.id(), Kind::Fork);
         let (parent, creator): (Ident, Ident) = (said.get("parent"), said.get("creator"));
@@ -79,16 +80,20 @@ pub(super) fn check_births(trace: &Trace) {
         assert_eq!(
             process.creator_id,
             (creator != parent).then(|| creator.id()),
-            "told when it is not the parent: {said:?}"
+            "reported when it is not the parent: {said:?}"
         );
         let ns_pids: Vec<u32> = said.get("ns_pids");
-        assert_eq!(process.ns_pids.as_deref(), (ns_pids.len() > 1).then_some(&*ns_pids), "told when nested: {said:?}");
+        assert_eq!(
+            process.ns_pids.as_deref(),
+            (ns_pids.len() > 1).then_some(&*ns_pids),
+            "reported when nested: {said:?}"
+        );
     }
 }
 
-/// Adoptions of each process, in order.
+/// Compares the adoptions of each process, in order.
 pub(super) fn check_adoptions(trace: &Trace) {
-    let mut truth: BTreeMap<ProcessId, Vec<&Said>> = BTreeMap::new();
+    let mut truth: BTreeMap<ProcessId, Vec<&TruthLine>> = BTreeMap::new();
     for said in trace.truth.all("born") {
         truth.entry(said.id()).or_default();
     }
@@ -96,17 +101,26 @@ pub(super) fn check_adoptions(trace: &Trace) {
         truth.entry(said.id()).or_default().push(said);
     }
     for (id, adoptions) in truth {
-        let told: Vec<_> = trace.of(id, Kind::Reparent).into_iter().filter_map(|event| event.reparent()).collect();
-        assert_eq!(told.len(), adoptions.len(), "{id:?} was adopted so: {adoptions:?}, and the trace tells {told:?}");
-        for (told, said) in told.iter().zip(adoptions) {
+        let reported: Vec<_> = trace.of(id, Kind::Reparent).into_iter().filter_map(|event| event.reparent()).collect();
+        assert_eq!(
+            reported.len(),
+            adoptions.len(),
+            "{id:?} was adopted so: {adoptions:?}, and the trace reports {reported:?}"
+        );
+        for (reported, said) in reported.iter().zip(adoptions) {
             let (from, to): (Ident, Ident) = (said.get("from"), said.get("to"));
-            assert_eq!((told.from_id, told.to_id, told.to_pid), (from.id(), Some(to.id()), to.pid), "{said:?}");
-            assert_eq!(told.reason, reason(trace, to), "{said:?}");
+            assert_eq!(
+                (reported.from_id, reported.to_id, reported.to_pid),
+                (from.id(), Some(to.id()), to.pid),
+                "{said:?}"
+            );
+            assert_eq!(reported.reason, reason(trace, to), "{said:?}");
         }
     }
 }
 
-/// The init of the namespace (the machine's is 1), or a subreaper: the deeds have no other adopters.
+/// Returns why: the new parent is the init of the namespace (the machine's is 1), or a subreaper. The deeds have no
+/// other adopters.
 fn reason(trace: &Trace, to: Ident) -> ReparentReason {
     if to.pid == 1 || trace.truth.all("init").iter().any(|init| init.ident() == to) {
         ReparentReason::Init
@@ -135,7 +149,7 @@ fn clone_parent() {
     let brother = trace.truth.one("unmoved").id();
     let process = trace.process(brother, Kind::Exit);
     assert_eq!(process.parent_id, Some(trace.deed()));
-    assert!(process.creator_id.is_some(), "still told at the end: {process:?}");
+    assert!(process.creator_id.is_some(), "still reported at the exit: {process:?}");
 }
 
 fn nested() {
@@ -144,11 +158,12 @@ fn nested() {
     assert_eq!(deepest, Some(3), "two levels below the first");
 }
 
-/// The kernel kills them one by one. Who outlives its parent by a moment is handed to the dying init, never further.
+/// The kernel kills them one by one. A process that outlives its parent briefly is reparented to the exiting init,
+/// and never further.
 fn init_dies() {
     let trace = Run::deed("ns-init-dies").trace();
     check_sound(&trace);
-    check_births(&trace);
+    check_forks(&trace);
     let init = trace.truth.one("ended");
     assert_status(trace.exit(init.id()), init.get("status"));
     let doomed = trace.truth.all("doomed");
@@ -163,7 +178,8 @@ fn init_dies() {
     }
 }
 
-/// Within one clock tick identities are the same: what is left to tell is how many there were, and each one's end.
+/// Within one clock tick the ids are the same. The trace must still have the right number of processes, and the exit
+/// of each.
 fn pid_used_again_at_once() {
     let trace = Run::deed_with("pid-reuse", &["60", "0"]).trace();
     check_sound(&trace);
@@ -179,7 +195,7 @@ fn pid_used_again_at_once() {
     }
 }
 
-/// The same pids, but never within one clock tick of each other: each identity is told, once.
+/// The same pids, but never within one clock tick of each other: each id is reported once.
 fn cycle() {
     let trace = tree("pid-cycle", &[]);
     let (born, ended) = (trace.truth.all("born"), trace.truth.all("ended"));

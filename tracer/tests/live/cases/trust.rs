@@ -1,5 +1,5 @@
-//! What others claim about containers: by command lines, by files, by engines of their own. And what is true although nobody
-//! claims it.
+//! False claims about containers: by command lines, by files, by engines of another user. And facts that nobody
+//! claims.
 
 use std::cell::Cell;
 use std::fs;
@@ -35,17 +35,17 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-/// The user that may do nothing.
+/// An unprivileged user.
 pub(super) const NOBODY: u32 = 1000;
 
-/// A process of that user.
+/// Starts a process of that user.
 pub(super) fn by_user(program: impl AsRef<Path>) -> Command {
     let mut command = Command::new(program.as_ref());
     command.uid(NOBODY).gid(NOBODY).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command
 }
 
-/// The control group of a container that no engine knows, with a process in it; gone with this.
+/// The cgroup of a container that no engine knows, with a process in it. Dropping it removes both.
 struct Unknown {
     id: String,
     directory: PathBuf,
@@ -54,7 +54,7 @@ struct Unknown {
 
 impl Unknown {
     fn start() -> Option<Self> {
-        // Its digits are the test's own.
+        // The digits are unique to the test.
         let id = format!("{:0>64x}", (u64::from(std::process::id()) << 20) | 0xbad);
         let v1 = Path::new("/sys/fs/cgroup/pids");
         let root = if v1.is_dir() { v1 } else { Path::new("/sys/fs/cgroup") };
@@ -78,8 +78,8 @@ impl Drop for Unknown {
     }
 }
 
-/// Engines of another user that name a FIFO, devices and links. Names of a container are looked for while they run, and neither
-/// the start nor the end waits for them.
+/// Engines of another user whose files are FIFOs, devices and links. tracer looks names of a container up while they
+/// run. Neither its start nor its end waits for them.
 fn files_that_block() {
     let place = open_directory();
     let at = |name: &str| place.path().join(name);
@@ -101,7 +101,7 @@ fn files_that_block() {
     engines.push(Guarded::spawn(conmon.args(["-c", &unknown.id, "-b"]).arg(at("bundle"))));
     let mut shim = by_user(at("containerd-shim"));
     engines.push(Guarded::spawn(shim.args(["-id", &unknown.id]).current_dir(at("bundle"))));
-    // Root's too, by mistake or by another's wish.
+    // Also one of root, by mistake or caused by another user.
     let mut dockerd = Command::new(at("dockerd"));
     engines.push(Guarded::spawn(dockerd.arg("--config-file").arg(at("fifo")).stdin(Stdio::null())));
     let first = run_bounded(&mut command(["stream", "-n", "5"]), BOUND);
@@ -117,7 +117,8 @@ fn is(event: &Event, id: &str) -> bool {
     event.container().is_some_and(|container| *container.id == *id)
 }
 
-/// `runc create ID` in the command line of a user's process, of a set-user-ID program, and of root's process of another program.
+/// `runc create ID` in the command line of a user's process, of a set-user-ID program, and of another program of
+/// root.
 fn command_lines() {
     let place = open_directory();
     let id = format!("claimed-{}", std::process::id());
@@ -128,7 +129,7 @@ fn command_lines() {
         let mut claim = Command::new("unshare");
         claim.arg0("runc").args([options, "create", &id]).env("PATH", &path).uid(uid).gid(uid).stdin(Stdio::null());
         let finished = run_bounded(&mut claim, BOUND);
-        // Where users may make no namespace there is nothing to claim.
+        // If users may not make a namespace, there is nothing to claim.
         assert!(finished.status.success() || uid == NOBODY, "{}", finished.stderr);
     }
     let trace = stream.stop();
@@ -148,7 +149,7 @@ fn run(command: &mut Command) {
     assert!(finished.status.success(), "{command:?}: {}", finished.stderr);
 }
 
-/// `runc run -b OTHER ID` while ID runs: runc refuses, and what OTHER says is nobody's.
+/// `runc run -b OTHER ID` while ID runs: runc refuses, and the content of OTHER is ignored.
 fn failed_runtime() {
     let runtime = Runtime::runc();
     let name = format!("first-{}", std::process::id());
@@ -161,7 +162,7 @@ fn failed_runtime() {
     let mut again = runtime.command();
     again.args(["run", "--detach", "--bundle"]).arg(&other).arg(&name).stdin(Stdio::null());
     let refused = run_bounded(&mut again, BOUND);
-    assert!(!refused.status.success(), "runc makes no two of one id");
+    assert!(!refused.status.success(), "runc refuses a second container with the same id");
     run(runtime.command().args(["delete", "--force", &name]));
     let trace = stream.stop();
     let events = events(&trace);
@@ -180,7 +181,7 @@ fn unknown_capability() {
     let stream = Stream::start(&["--no-snapshot"]);
     let ran =
         run_bounded(runtime.command().args(["run", "--bundle"]).arg(&bundle).arg(&name).stdin(Stdio::null()), BOUND);
-    // Another runc may refuse it: then there is no container to describe.
+    // Another runc may refuse it. Then there is no container to describe.
     if ran.status.success() {
         let trace = stream.stop();
         let events = events(&trace);
@@ -195,7 +196,7 @@ fn unknown_capability() {
     }
 }
 
-/// One that runs when tracing begins, by a runc that keeps its state where nobody looks.
+/// A container that runs when tracing begins, and whose runc keeps its state in an unknown directory.
 fn state_elsewhere() {
     let runtime = Runtime::runc();
     let name = format!("elsewhere-{}", std::process::id());
@@ -211,7 +212,7 @@ fn state_elsewhere() {
     assert_eq!(life_of(&events, &name), [Kind::ContainerExit, Kind::ContainerRemove]);
 }
 
-/// A container gets another name while its processes are traced by that: from then on they are shown.
+/// A container is renamed while its processes are traced by the new name: from then on they are shown.
 fn is_followed(stream: Stream, id: &str, rename: impl FnOnce(), act: impl FnOnce(), end: impl FnOnce(), name: &str) {
     rename();
     let named = |event: &Event| {
@@ -225,8 +226,8 @@ fn is_followed(stream: Stream, id: &str, rename: impl FnOnce(), act: impl FnOnce
     check_schema(&trace);
     let events = events(&trace);
     let execs = events.iter().filter(|event| event.kind() == Kind::Exec && container(event) == Some(id));
-    assert!(execs.count() > 0, "what is run in it is shown");
-    let last = about(&events, id).find(|event| event.kind() == Kind::ContainerExit).expect("it ended");
+    assert!(execs.count() > 0, "its execs are shown");
+    let last = about(&events, id).find(|event| event.kind() == Kind::ContainerExit).expect("it exited");
     assert_eq!(last.container().unwrap().name.as_deref(), Some(name));
 }
 
@@ -253,7 +254,7 @@ fn renamed_by_podman() {
     let rename = || drop(podman.ask(&["rename", &old, &new]));
     let act = || drop(podman.ask(&["exec", &new, "/bin/true", "inside"]));
     is_followed(stream, &id, rename, act, || drop(podman.ask(&["rm", "--force", "--time", "0", &new])), &new);
-    // One that had its new name before is known by that.
+    // A container that was renamed before is known by its new name.
     let id = podman.detached(&old, &["/bin/sleep", "300"]);
     podman.ask(&["rename", &old, &new]);
     let stream = Stream::start(&[]);
@@ -285,7 +286,7 @@ fn without_cgroup() {
     assert!(about(&events, &id).any(|event| event.kind() == Kind::ContainerInfo));
 }
 
-/// `docker pause` and `unpause`, as the stream and the table show it.
+/// `docker pause` and `unpause`, in the stream and in the table.
 fn paused() {
     let docker = Docker::start();
     let name = format!("paused-{}", std::process::id());

@@ -1,4 +1,4 @@
-//! The running kernel's types: its own are taken, no other's; and every variation of the programs passes its verifier.
+//! The running kernel's types: only its own are accepted, and every variation of the programs passes its verifier.
 
 use std::fs;
 use std::os::unix::process::CommandExt as _;
@@ -28,15 +28,15 @@ pub(super) fn cases() -> Vec<Case> {
         case("types::come_from_the_kernel_where_sysfs_is_not", without_sysfs).needs(&[Need::Kernel(5, 11)]),
         case("types::every_variation_is_verified", every_variation),
         case("types::without_each_member_is_verified", without_members),
-        // What other tracers of the same user hold counts too.
+        // Alone: the memlock of other tracers of the same user counts too.
         case("types::a_low_memlock_limit_leaves_a_smaller_ring", low_memlock).needs(&[Need::Alone]),
-        case("types::without_the_kernels_own_a_file_is_refused", unchecked).needs(&[Need::Check(own_is_to_be_had)]),
+        case("types::without_the_kernels_own_a_file_is_refused", unchecked).needs(&[Need::Check(own_is_available)]),
     ]
 }
 
 const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
-/// The types of a kernel where two members of the same size have changed places: all of it would load.
+/// The types of a kernel with two members of the same size swapped: everything would load.
 fn of_another() {
     let place = tempfile::tempdir().expect("a temporary directory");
     let file = place.path().join("other");
@@ -45,7 +45,7 @@ fn of_another() {
     let places = names.map(|name| {
         let found: Vec<usize> =
             types.windows(name.len()).enumerate().filter(|(_, at)| *at == name).map(|f| f.0).collect();
-        assert_eq!(found.len(), 1, "each name is there once");
+        assert_eq!(found.len(), 1, "each name occurs once");
         found[0]
     });
     for (at, name) in places.into_iter().zip(names.into_iter().rev()) {
@@ -74,10 +74,10 @@ fn assert_streams(finished: &Finished) {
     assert_eq!((finished.code(), &*finished.stderr), (0, ""));
     let lines = parse_lines(&finished.stdout);
     assert_eq!(lines.first().map(|line| line.event.kind()), Some(Kind::Hello));
-    assert!(lines.iter().any(|line| line.event.kind() == Kind::Process), "it found what runs");
+    assert!(lines.iter().any(|line| line.event.kind() == Kind::Process), "it found the running processes");
 }
 
-/// Nobody sees the kernel's BTF in sysfs, in a mount namespace of the tracer's own.
+/// The kernel's BTF is hidden in sysfs, in a private mount namespace of tracer.
 fn without_sysfs() {
     let mut stream = command(["stream", "--duration", "300ms"]);
     hide_sysfs(&mut stream);
@@ -85,7 +85,7 @@ fn without_sysfs() {
 }
 
 fn hide_sysfs(command: &mut Command) {
-    let directory = Path::new(VMLINUX).parent().expect("it lies in a directory");
+    let directory = Path::new(VMLINUX).parent().expect("it has a parent directory");
     let hide = move || {
         let none: Option<&str> = None;
         unshare(CloneFlags::CLONE_NEWNS)?;
@@ -93,15 +93,15 @@ fn hide_sysfs(command: &mut Command) {
         mount(Some("none"), directory, Some("tmpfs"), MsFlags::empty(), none)?;
         Ok(())
     };
-    // SAFETY: `hide` makes system calls only.
+    // SAFETY: `hide` only makes system calls.
     unsafe { command.pre_exec(hide) };
 }
 
-fn own_is_to_be_had() -> Option<String> {
-    (kernel_version() >= (5, 11)).then(|| "since Linux 5.11 the kernel gives its types by bpf(2) as well".to_owned())
+fn own_is_available() -> Option<String> {
+    (kernel_version() >= (5, 11)).then(|| "since Linux 5.11 bpf(2) returns the types of the kernel too".to_owned())
 }
 
-/// Where the kernel's own cannot be had, nothing says that a file is of this kernel.
+/// Without the running kernel's own types, nothing confirms that a file belongs to this kernel.
 fn unchecked() {
     let place = tempfile::tempdir().expect("a temporary directory");
     let file = place.path().join("same");
@@ -116,10 +116,10 @@ fn unchecked() {
 
 const LOW_MEMLOCK: u64 = 4 << 20;
 
-/// Has a process run with less than what BPF takes unless told otherwise.
-fn hold() -> std::io::Result<()> {
+/// Lowers the memlock limit of a process below the defaults of BPF.
+fn lower_memlock() -> std::io::Result<()> {
     setrlimit(Resource::RLIMIT_MEMLOCK, LOW_MEMLOCK, LOW_MEMLOCK)?;
-    // SAFETY: it takes numbers. What is dropped from the bounding set root does not get at its exec.
+    // SAFETY: it takes numbers. At its exec, root does not get a capability that was dropped from the bounding set.
     match unsafe {
         libc::prctl(libc::PR_CAPBSET_DROP, 24 /* CAP_SYS_RESOURCE */, 0, 0, 0)
     } {
@@ -128,24 +128,24 @@ fn hold() -> std::io::Result<()> {
     }
 }
 
-/// Root that may not raise the limit, which counts before Linux 5.11: there is less room, and tracer does with it.
+/// Root that may not raise the limit, which counts before Linux 5.11: tracer uses a smaller ring.
 fn low_memlock() {
     let mut stream = command(["stream", "--duration", "300ms"]);
-    // SAFETY: `hold` makes system calls only.
-    unsafe { stream.pre_exec(hold) };
+    // SAFETY: `lower_memlock` only makes system calls.
+    unsafe { stream.pre_exec(lower_memlock) };
     let finished = run_bounded(&mut stream, BOUND);
     assert_streams(&finished);
     let lines = parse_lines(&finished.stdout);
     let hello = lines[0].event.hello().expect("the first line says what is in use");
-    let told = hello.fallbacks.iter().any(|fallback| fallback.contains("locked memory"));
+    let is_reported = hello.fallbacks.iter().any(|fallback| fallback.contains("locked memory"));
     if kernel_version() < (5, 11) {
-        assert!(hello.ring_bytes < LOW_MEMLOCK && told, "it does with less, and says so: {hello:?}");
+        assert!(hello.ring_bytes < LOW_MEMLOCK && is_reported, "it uses less, and reports it: {hello:?}");
     } else {
-        assert!(hello.ring_bytes == u64::from(RING_DEFAULT_BYTES) && !told, "it does not count: {hello:?}");
+        assert!(hello.ring_bytes == u64::from(RING_DEFAULT_BYTES) && !is_reported, "it does not count: {hello:?}");
     }
 }
 
-/// A branch that a constant switches off is cut away before the verifier sees it: so each has to be seen on and off.
+/// A constant that is off removes its branch before the verifier sees it. So each switch is tested on and off.
 fn every_variation() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let _entered = runtime.enter();
@@ -157,7 +157,7 @@ fn every_variation() {
         Selection::Cgroups,
         Selection::Containers,
     ];
-    // Each filter with both values of every switch, and any two switches of one program in all four ways.
+    // Each filter with both values of every switch, and any two switches of one program in all four combinations.
     let switches = [
         [false, false, false, false],
         [true, false, true, true],
@@ -181,38 +181,38 @@ fn every_variation() {
     }
 }
 
-/// What reads a member is cut away where the kernel has it not. Every kernel of today has all but a few: so that the verifier
-/// sees what is left, each is taken not to be there, alone (not where all is emulated) and with all others.
+/// Code that reads a member is removed if the kernel lacks the member. Today's kernels have almost all. So each
+/// member is hidden here, so that the verifier sees the rest: each alone (not under emulation), and with all others.
 fn without_members() {
     let all: Vec<&str> =
         Offsets::MEMBERS.iter().filter(|member| member.want != Want::Needed).map(|member| member.field).collect();
     let alone = if SLOWNESS == 1 { all.chunks(1) } else { [].chunks(1) };
     let variations: Mutex<Vec<&[&'static str]>> = Mutex::new(alone.chain([&all[..]]).collect());
     let refused = Mutex::new(Vec::new());
-    let next = || variations.lock().expect("nobody panics").pop();
+    let next = || variations.lock().expect("not poisoned").pop();
     let load_all = || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let _entered = runtime.enter();
         while let Some(without) = next() {
-            // One way for each alone: of the others only what they begin with is another.
+            // One variation for each member alone. In the others, only the first program differs.
             for options in ways(without).into_iter().take(if without.len() == 1 { 1 } else { 2 }) {
                 if let Err(error) = Kernel::start(&options) {
-                    refused.lock().expect("nobody panics").push(format!("without {without:?}: {error}"));
+                    refused.lock().expect("not poisoned").push(format!("without {without:?}: {error}"));
                 }
             }
         }
     };
-    // Most of the time each waits for the kernel.
+    // They mostly wait for the kernel.
     thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(load_all);
         }
     });
-    let refused = refused.into_inner().expect("nobody panics");
+    let refused = refused.into_inner().expect("not poisoned");
     assert!(refused.is_empty(), "{}", refused.join("\n"));
 }
 
-/// Both ways to see failed execs, and to be told of births, execs and deaths, with all else that there is.
+/// Returns both ways to record failed execs and forks, execs and exits, with all other options on.
 fn ways(without: &[&'static str]) -> [KernelOptions; 2] {
     let options = KernelOptions {
         ring_bytes: 1 << 20,

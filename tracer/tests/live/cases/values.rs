@@ -1,4 +1,4 @@
-//! Values that have to agree between lines, and with what changes while a process runs.
+//! Values that must agree between lines, and with changes while a process runs.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,7 +13,7 @@ use tracer::kernel::hierarchy::Hierarchy;
 
 use crate::pty::OnTerminal;
 use crate::support::{
-    BOUND, Case, Guarded, Need, ROOM, Run, Stream, case, check_sound, command, deed_arguments, open_directory,
+    BOUND, Case, Guarded, Need, Run, STORM_RING, Stream, case, check_sound, command, deed_arguments, open_directory,
 };
 
 pub(super) fn cases() -> Vec<Case> {
@@ -27,20 +27,20 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-/// The v1 hierarchy that is asked: only in version 1 can control groups be renamed.
+/// Returns the v1 hierarchy that tracer uses: only in version 1 can cgroups be renamed.
 fn v1_mount() -> Option<PathBuf> {
     let hierarchy = Hierarchy::of_proc();
     hierarchy.controller.and(hierarchy.mount).filter(|mount| mount.root == "/").map(|mount| mount.at)
 }
 
 fn no_v1() -> Option<String> {
-    let Some(mount) = v1_mount() else { return Some("no v1 hierarchy of control groups is in use".to_owned()) };
+    let Some(mount) = v1_mount() else { return Some("no v1 cgroup hierarchy is in use".to_owned()) };
     let tried = mount.join(format!("tracer-try-{}", std::process::id()));
     let made = fs::create_dir(&tried).and_then(|()| fs::remove_dir(&tried));
-    made.err().map(|error| format!("no control group can be made in {}: {error}", mount.display()))
+    made.err().map(|error| format!("cannot make a cgroup in {}: {error}", mount.display()))
 }
 
-/// A shell goes into a control group, which gets another name, and one above it as well.
+/// A shell enters a cgroup that is then renamed, and so is its parent.
 fn renamed_cgroup() {
     let mount = v1_mount().expect("the case needs it");
     let name = format!("tracer-rename-{}", std::process::id());
@@ -72,7 +72,7 @@ fn renamed_cgroup() {
     assert_eq!(cgroup("last"), [format!("/{name}-too/out"), format!("/{name}-too/out")]);
 }
 
-/// `/proc` shows more of them than the kernel keeps, and tells with an exit.
+/// `/proc` shows more of a kernel thread's name than the kernel keeps and reports with an exit.
 fn kernel_threads() {
     let trace = Stream::start(&[]).stop();
     let names: Vec<&str> = trace
@@ -108,12 +108,12 @@ fn one_start_time() {
     for (id, starts) in &starts {
         assert!(starts.iter().all(|start| start == &starts[0]), "{id:?}: {starts:?}");
     }
-    assert!(starts.values().any(|starts| starts.len() > 1), "one from before ended");
+    assert!(starts.values().any(|starts| starts.len() > 1), "one that existed before has exited");
 }
 
-/// Two storms, each on a CPU of its own.
+/// Two storms, each on a separate CPU.
 fn in_order() {
-    let mut stream = Stream::start(&[ROOM]);
+    let mut stream = Stream::start(&[STORM_RING]);
     stream.deed("pinned-storms", &["1000"]);
     let trace = stream.stop();
     check_sound(&trace);
@@ -122,7 +122,7 @@ fn in_order() {
     for event in trace.events() {
         let (Some(now), Some(cpu)) = (event.boot_ns, event.cpu) else { continue };
         assert!(by_cpu.insert(cpu, now).is_none_or(|before| before <= now), "CPU {cpu}: {event:?}");
-        // What makes one another's child is its parent's deed.
+        // A reparent is caused by the exit of the parent.
         if event.kind() != Kind::Reparent {
             let id = event.process.as_ref().map(|process| process.id);
             assert!(by_process.insert(id, now).is_none_or(|before| before <= now), "{event:?}");
@@ -132,12 +132,12 @@ fn in_order() {
     }
     assert!(late.len() >= 4000, "{} lines", late.len());
     late.sort_unstable();
-    // A hypervisor may hold up a CPU between its look at the clock and the record, for any time: but seldom.
+    // A hypervisor may stop a CPU between reading the clock and writing the record, for any time, but rarely.
     let typical = late[late.len() - 1 - late.len() / 200];
     assert!(typical < 1_000_000, "{typical} ns, and at most {:?}", late.last());
 }
 
-/// A process that waits until it is to change.
+/// Starts a process that waits until it must change.
 fn changing(place: &std::path::Path) -> Guarded {
     let arguments = deed_arguments("changing", &place.join("truth"), &[]);
     let mut deed =

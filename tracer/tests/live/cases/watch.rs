@@ -1,4 +1,4 @@
-//! Pictures on a terminal, while processes come and go.
+//! Views on a terminal, while processes start and exit.
 
 use std::fs;
 use std::io::Write as _;
@@ -15,20 +15,20 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-/// A program of a name that is nobody else's.
+/// A program with a unique name.
 const NAME: &str = "short-lived";
 
-/// A shell that does what it is told on its input.
+/// Starts a shell that runs the commands from its input.
 fn shell() -> Guarded {
     Guarded::spawn(Command::new("sh").stdin(Stdio::piped()).stdout(Stdio::null()))
 }
 
-fn tell(shell: &mut Guarded, line: &str) {
+fn send_line(shell: &mut Guarded, line: &str) {
     let input = shell.child().stdin.as_mut().expect("it was piped");
     input.write_all(line.as_bytes()).expect("it listens");
 }
 
-/// The only child of a process, once it has a name.
+/// Returns the only child of a process, once it has a name.
 fn child_called(parent: u32, name: &str) -> u32 {
     let end = std::time::Instant::now() + BOUND;
     loop {
@@ -36,7 +36,7 @@ fn child_called(parent: u32, name: &str) -> u32 {
         if let Some(pid) = found {
             return pid;
         }
-        assert!(std::time::Instant::now() < end, "no {name}:\n{}", proc::picture(parent));
+        assert!(std::time::Instant::now() < end, "no {name}:\n{}", proc::process_tree(parent));
         std::thread::sleep(std::time::Duration::from_millis(2));
     }
 }
@@ -55,7 +55,7 @@ fn watched() {
         arguments.extend(options);
         let mut screen = OnTerminal::start(200, 40, &mut command(arguments));
         screen.await_text(&format!("({root})"));
-        tell(&mut shell, &format!("{} {}; true\n", program.display(), flag.display()));
+        send_line(&mut shell, &format!("{} {}; true\n", program.display(), flag.display()));
         let child = child_called(root, NAME);
         screen.await_text(&format!("{NAME}({child})"));
         fs::remove_file(&flag).expect("it is there");
@@ -69,7 +69,7 @@ fn watched() {
     assert!(shell.wait(BOUND).success());
 }
 
-/// A terminal that does not know its size says 0 by 0.
+/// A terminal that does not know its size reports 0 by 0.
 fn watched_of_zero_width() {
     let mut shell = shell();
     let root = shell.pid().to_string();
@@ -86,5 +86,5 @@ fn summary_of_zero_width() {
     let mut screen = OnTerminal::start(0, 0, &mut command(["run", "--", "sh", "-c", "true; exit 5", &long]));
     let (code, shown) = (screen.ends(), screen.text());
     assert_eq!(code, Some(5), "{shown}");
-    assert!(shown.contains("COMMAND") && shown.contains(&long), "nothing is cut where there is no width: {shown}");
+    assert!(shown.contains("COMMAND") && shown.contains(&long), "nothing is truncated without a width: {shown}");
 }

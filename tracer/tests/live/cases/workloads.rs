@@ -1,4 +1,4 @@
-//! Real work, traced machine-wide: every line valid, every process accounted for, nothing lost.
+//! Real workloads, traced machine-wide: every line valid, every process accounted for, nothing lost.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -15,16 +15,16 @@ use crate::support::{
     run_bounded, write_script,
 };
 
-/// Sources of the little C project.
+/// Number of sources of the small C project.
 const SOURCES: usize = 12;
 
-/// Checks of the little configure script.
+/// Number of checks of the small configure script.
 const CHECKS: usize = 120;
 
-/// A small package, in every Debian.
+/// A small package of every Debian.
 const PACKAGE: &str = "hostname";
 
-/// stress-ng's stressors that make processes.
+/// The stressors of stress-ng that fork.
 const STRESSORS: [&str; 6] = ["fork", "vfork", "exec", "clone", "daemon", "zombie"];
 
 pub(super) fn cases() -> Vec<Case> {
@@ -34,7 +34,7 @@ pub(super) fn cases() -> Vec<Case> {
         case("stream::apt_get_reinstall", apt_get).needs(&[
             Need::Alone,
             Need::Tool("apt-get"),
-            Need::Check(package_cannot_be_had),
+            Need::Check(no_package),
         ]),
         case("run::stress_ng_session", || stress("session")).needs(&[Need::Tool("stress-ng")]),
     ];
@@ -45,7 +45,7 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
-/// Runs a command beside a machine-wide tracer, and checks all that holds whatever it does.
+/// Runs a command beside a machine-wide tracer, and makes all general checks.
 fn traced(command: &mut Command, bound: Duration) -> (Trace, BTreeSet<ProcessId>) {
     let stream = Stream::start(&[]);
     let finished = run_bounded(command.stdin(Stdio::null()), bound);
@@ -57,7 +57,8 @@ fn traced(command: &mut Command, bound: Duration) -> (Trace, BTreeSet<ProcessId>
     (trace, tree)
 }
 
-/// Everyone who descends from the command was born once and ended once, and no exec is of anyone else's.
+/// Asserts that every descendant of the command forked once and exited once, and that no exec belongs to another
+/// process.
 fn check_balance(trace: &Trace, finished: &Finished) -> BTreeSet<ProcessId> {
     let mut tree = BTreeSet::new();
     let mut ended = BTreeSet::new();
@@ -69,21 +70,21 @@ fn check_balance(trace: &Trace, finished: &Finished) -> BTreeSet<ProcessId> {
                 let of_tree = maker.is_some_and(|maker| tree.contains(&maker));
                 let is_it = process.pid == finished.pid && maker == Some(Ident::me().id());
                 if of_tree || (tree.is_empty() && is_it) {
-                    assert!(tree.insert(process.id), "born twice: {process:?}");
+                    assert!(tree.insert(process.id), "forked twice: {process:?}");
                 }
             }
             Kind::Exit if tree.contains(&process.id) => {
-                assert!(ended.insert(process.id), "ended twice: {process:?}");
+                assert!(ended.insert(process.id), "exited twice: {process:?}");
             }
             _ => {}
         }
     }
-    assert!(!tree.is_empty(), "the command's own birth is told");
+    assert!(!tree.is_empty(), "the command's own fork is reported");
     assert_eq!(tree, ended, "forks and exits balance");
     tree
 }
 
-/// How many of a tree's execs were of a program of this name.
+/// Returns how many execs of a tree were of a program of this name.
 fn execs_of(trace: &Trace, tree: &BTreeSet<ProcessId>, program: &str) -> usize {
     trace
         .of_kind(Kind::Exec)
@@ -109,20 +110,20 @@ fn make() {
     makefile.push_str("\nprogram: $(OBJECTS)\n\tgcc -o $@ $(OBJECTS)\n%.o: %.c\n\tgcc -O1 -c -o $@ $<\n");
     fs::write(place.path().join("Makefile"), makefile).expect("a new file");
     let mut command = Command::new("make");
-    // A make that runs us must not lend its job slots.
+    // A make that runs the tests must not share its job slots.
     command.arg("-j4").arg("-C").arg(place.path()).env_remove("MAKEFLAGS").env_remove("MFLAGS");
     let (trace, tree) = traced(&mut command, BOUND);
     assert_eq!(execs_of(&trace, &tree, "cc1"), SOURCES, "one compiler for each source");
     assert!(tree.len() > 3 * SOURCES, "gcc, cc1 and as for each: {}", tree.len());
 }
 
-/// It runs what is built into it without an exec.
+/// A busybox shell runs its builtin programs without an exec.
 fn shell_of_busybox() -> Option<String> {
     let shell = std::fs::canonicalize("/bin/sh").unwrap_or_default();
-    shell.ends_with("busybox").then(|| "/bin/sh is busybox, which execs no sed".to_owned())
+    shell.ends_with("busybox").then(|| "/bin/sh is busybox, which runs sed without an exec".to_owned())
 }
 
-/// What configure scripts do all day: subshells, pipes, here-documents, substitutions, small programs.
+/// What configure scripts do: subshells, pipes, here-documents, substitutions, small programs.
 fn configure() {
     let place = tempfile::tempdir().expect("a temporary directory");
     let script = place.path().join("configure");
@@ -154,8 +155,8 @@ done
     }
 }
 
-/// Asks for the package alone, so that the test itself needs no network.
-fn package_cannot_be_had() -> Option<String> {
+/// Downloads only the package, so that the test itself needs no network.
+fn no_package() -> Option<String> {
     let mut command = Command::new("apt-get");
     command
         .args([
@@ -183,16 +184,16 @@ fn apt_get() {
     assert!(execs_of(&trace, &tree, "dpkg") >= 1, "dpkg installs it");
 }
 
-/// A stressor until it has done so many operations: how many processes that makes must not depend on how busy the
-/// machine is. stress-ng's own verdict does not matter, only what is told of it.
+/// Runs a stressor for a given number of operations, so that the number of processes does not depend on the load of
+/// the machine. Only the trace is checked, not stress-ng's own verdict.
 fn stress(stressor: &str) {
-    // One of them does not work for root.
+    // One of the stressors does not work as root.
     let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"];
     let place = open_directory();
     let path = place.path().to_str().expect("UTF-8");
     let (instances, operations) = (format!("--{stressor}"), format!("--{stressor}-ops"));
     let command = ["stress-ng", "--quiet", "--temp-path", path, &instances, "2", &operations, "400"];
-    // It does not count what it makes at once.
+    // It does not count the processes that it forks at the same time.
     let (as_whom, at_once): (&[&str], &[&str]) =
         if stressor == "exec" { (&nobody, &["--exec-max", "64"]) } else { (&[], &[]) };
     let trace = Run::of(as_whom.iter().chain(&command).chain(at_once).chain(&["--timeout", "60s"]).copied())
@@ -202,11 +203,11 @@ fn stress(stressor: &str) {
     check_sound(&trace);
     check_schema(&trace);
     let bye = trace.bye();
-    assert!(bye.forks > 20 && bye.exits > 20, "it made processes: {bye:?}");
-    // All have ended: it was waited for.
+    assert!(bye.forks > 20 && bye.exits > 20, "it forked processes: {bye:?}");
+    // All have exited, because it was reaped.
     let born: BTreeSet<ProcessId> =
         trace.of_kind(Kind::Fork).filter_map(|event| Some(event.process.as_ref()?.id)).collect();
     let ended: BTreeSet<ProcessId> =
         trace.of_kind(Kind::Exit).filter_map(|event| Some(event.process.as_ref()?.id)).collect();
-    assert!(born.is_subset(&ended), "born and not ended: {:?}", born.difference(&ended).collect::<Vec<_>>());
+    assert!(born.is_subset(&ended), "forked but not exited: {:?}", born.difference(&ended).collect::<Vec<_>>());
 }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use nix::libc;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::json;
 
@@ -22,7 +23,7 @@ pub(crate) const FILE: &str = "f";
 
 /// Dirties a shared page of a file and unmaps it, in one thread. The kernel writes the page back with the memory map locked.
 /// Another thread then waits for that lock.
-fn blocked_memory(mut truth: Truth, arguments: &[String]) {
+fn blocked_memory(truth: Truth, arguments: &[String]) {
     let file = fs::OpenOptions::new().read(true).write(true).open(&arguments[0]).expect("the file opens");
     let map = |fd: i32, flags: i32| {
         // SAFETY: the kernel chooses the place, and nothing else refers to it.
@@ -34,7 +35,7 @@ fn blocked_memory(mut truth: Truth, arguments: &[String]) {
     unsafe { page.cast::<u8>().write(1) };
     drop(file);
     truth.say("mapped", json!({}));
-    let page = page.addr();
+    let page = page.expose_provenance();
     let unmaps = thread::spawn(move || {
         // SAFETY: it is the page from above, which nothing uses any more.
         unsafe { libc::munmap(std::ptr::with_exposed_provenance_mut(page), PAGE) };

@@ -13,7 +13,7 @@ use nix::libc;
 use serde_json::json;
 
 use super::Deed;
-use super::kit::{self, fork, wait_and_say};
+use super::kit::{self, fork, reap_and_record};
 use super::report::Stage;
 use crate::support::{Truth, this_binary};
 
@@ -28,7 +28,7 @@ pub(super) const DEEDS: &[(&str, Deed)] = &[
     ("exec-vfork", vfork),
 ];
 
-/// Kernel limit of one argument, its NUL included (`MAX_ARG_STRLEN`, include/uapi/linux/binfmts.h).
+/// Kernel limit of one argument, including its NUL (`MAX_ARG_STRLEN`, include/uapi/linux/binfmts.h).
 const MAX_ARGUMENT: usize = 32 * 4096;
 
 fn me() -> Vec<u8> {
@@ -69,7 +69,7 @@ fn argv(truth: Truth, arguments: &[String]) {
         "longest" => vec![b"prog".to_vec(), vec![b'x'; MAX_ARGUMENT - 1], b"last".to_vec()],
         "many" => (0..20_000).map(|n: u32| n.to_string().into_bytes()).collect(),
         "at-limit" => {
-            // 64 KiB to the byte, NULs included.
+            // Exactly 64 KiB, including NULs.
             let mut argv = vec![vec![b'y'; 999]; 65];
             argv.push(vec![b'z'; (64 << 10) - 65 * 1000 - 1]);
             argv
@@ -99,8 +99,8 @@ fn from_thread(truth: Truth, _: &[String]) {
     });
 }
 
-/// LEADER COUNT: COUNT execs of one process, each from another thread than the leader, which stays or is gone by then; at last
-/// it waits for the end of its input.
+/// LEADER COUNT: COUNT execs of one process, each from a thread that is not the leader. The leader stays, or has
+/// exited by then. At last it waits for the end of its input.
 fn from_threads(truth: Truth, arguments: &[String]) {
     let leader_goes = arguments[0] == "gone";
     let count: u32 = arguments[1].parse().expect("a count");
@@ -109,16 +109,15 @@ fn from_threads(truth: Truth, arguments: &[String]) {
         std::io::stdin().read_line(&mut String::new()).expect("a pipe");
         return;
     }
-    // Each program opens it anew.
-    // SAFETY: F_SETFD takes an int and touches only this descriptor, which is ours.
+    // Each program opens it again. SAFETY: F_SETFD takes an int and touches only this descriptor, which is ours.
     unsafe { libc::fcntl(truth.fd(), libc::F_SETFD, libc::FD_CLOEXEC) };
     let mut again: Vec<_> = std::env::args_os().skip(1).collect();
     *again.last_mut().expect("the count") = (count - 1).to_string().into();
-    // All others end by it, in any order, while their process is looked at.
+    // The exec ends all others, in any order, while the process is observed.
     for _ in 0..3 {
         thread::spawn(|| thread::sleep(kit::PATIENCE));
     }
-    // `/proc/self/exe` is that of the leader, and shows nothing once it is gone.
+    // `/proc/self/exe` is that of the leader, and is empty once the leader has exited.
     let (leader, program) = (kit::gettid(), this_binary());
     let execs = thread::spawn(move || {
         while leader_goes && is_alive(leader) {
@@ -132,7 +131,7 @@ fn from_threads(truth: Truth, arguments: &[String]) {
     let _ = execs.join();
 }
 
-/// Whether a thread of this process has not ended.
+/// Returns true if a thread of this process has not exited.
 fn is_alive(thread: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/self/task/{thread}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
@@ -140,14 +139,14 @@ fn is_alive(thread: u32) -> bool {
 
 fn write_script(path: &Path, interpreter: &str) {
     fs::write(path, format!("#!{interpreter}\n")).expect("a new file");
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("a file of ours");
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("our own file");
 }
 
 /// A `#!` script, whose interpreter may be a script too. The innermost interpreter is this program.
 fn script(truth: Truth, arguments: &[String]) {
     let [directory, nested] = arguments else { panic!("DIRECTORY NESTED") };
     let directory = Path::new(directory);
-    // The `#!` line has room for 255 bytes only; a link is short.
+    // The `#!` line holds only 255 bytes; a link is short.
     let interpreter = directory.join("interpreter");
     std::os::unix::fs::symlink(this_binary(), &interpreter).expect("a new link");
     let (inner, outer) = (directory.join("inner"), directory.join("outer"));
@@ -157,7 +156,7 @@ fn script(truth: Truth, arguments: &[String]) {
     Stage::new(truth).play(|stage| stage.exec(script.as_os_str().as_bytes(), &[b"given", b"x", b"y"]));
 }
 
-/// A process that execs itself again and again: DIRECTORY holds the truth of the later ones, LEFT says how many.
+/// A process that execs itself repeatedly: DIRECTORY holds the truth of the later ones, LEFT is their number.
 fn chain(truth: Truth, arguments: &[String]) {
     let [directory, left @ ..] = arguments else { panic!("DIRECTORY [LEFT]") };
     let again = |left: u32| -> ! {
@@ -169,20 +168,20 @@ fn chain(truth: Truth, arguments: &[String]) {
     match left.first().map(|left| left.parse::<u32>().expect("a count")) {
         None => {
             let child = fork(|| again(3));
-            wait_and_say(truth, "ended", child);
+            reap_and_record(truth, "ended", child);
         }
         Some(0) => {}
         Some(left) => again(left - 1),
     }
 }
 
-/// Execs that fail each in their way, after which the process lives on.
+/// Execs that fail in different ways. The process continues after each.
 fn fails(truth: Truth, arguments: &[String]) {
     let directory = Path::new(&arguments[0]);
     let (plain, no_format) = (directory.join("plain"), directory.join("no-format"));
     fs::write(&plain, "not executable").expect("a new file");
     fs::write(&no_format, "neither ELF nor script").expect("a new file");
-    fs::set_permissions(&no_format, fs::Permissions::from_mode(0o755)).expect("a file of ours");
+    fs::set_permissions(&no_format, fs::Permissions::from_mode(0o755)).expect("our own file");
     let missing = directory.join("missing-interpreter");
     write_script(&missing, "/nonexistent/interpreter");
     let stage = Stage::new(truth);
@@ -193,12 +192,12 @@ fn fails(truth: Truth, arguments: &[String]) {
         stage.try_exec(&me(), &[&vec![b'x'; MAX_ARGUMENT]]);
         77
     });
-    wait_and_say(truth, "ended", child);
+    reap_and_record(truth, "ended", child);
 }
 
-/// An exec that fails when the old program is gone already: the kernel kills the process.
+/// An exec that fails after the old program is gone: the kernel kills the process.
 fn fails_late(truth: Truth, arguments: &[String]) {
-    // An ELF header and one segment that is to lie where no user memory is.
+    // An ELF header and one segment whose address is outside user memory.
     let mut elf = Vec::new();
     elf.extend(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0");
     let machine: u16 = if cfg!(target_arch = "aarch64") { 183 } else { 62 };
@@ -222,20 +221,20 @@ fn fails_late(truth: Truth, arguments: &[String]) {
     elf.resize(4096, 0);
     let path = Path::new(&arguments[0]).join("impossible");
     fs::write(&path, elf).expect("a new file");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a file of ours");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("our own file");
     let stage = Stage::new(truth);
     let child = fork(|| stage.exec(path.as_os_str().as_bytes(), &[b"impossible"]));
-    wait_and_say(truth, "ended", child);
+    reap_and_record(truth, "ended", child);
 }
 
-/// What a vfork child is to do; it shares its parent's memory, so all is prepared.
+/// The plan of a vfork child. It shares its parent's memory, so everything is prepared.
 struct VforkPlan {
     path: CString,
     argv: [*const libc::c_char; 2],
     environment: [*const libc::c_char; 2],
 }
 
-/// The vfork child: execs, or ends with 127 as a shell's does.
+/// The vfork child: execs, or exits with 127 like a shell's child.
 extern "C" fn vfork_child(plan: *mut libc::c_void) -> libc::c_int {
     // SAFETY: the parent passes its plan and is suspended while we use it; only system calls are made.
     unsafe {
@@ -256,8 +255,8 @@ fn vfork(truth: Truth, arguments: &[String]) {
         environment: [environment.as_ptr(), std::ptr::null()],
     };
     let mut stack = vec![0u128; 4096];
-    // SAFETY: the child runs on a stack of its own, which outlives it because CLONE_VFORK suspends us until it is
-    // done with our memory; it makes system calls only.
+    // SAFETY: the child runs on a separate stack, which outlives it because CLONE_VFORK suspends us until it is done
+    // with our memory. It makes system calls only.
     let child = unsafe {
         let top = stack.as_mut_ptr().add(stack.len());
         let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
@@ -267,5 +266,5 @@ fn vfork(truth: Truth, arguments: &[String]) {
     if arguments[0] == "works" {
         stage.watch(child as u32);
     }
-    wait_and_say(truth, "ended", child as u32);
+    reap_and_record(truth, "ended", child as u32);
 }

@@ -1,4 +1,4 @@
-//! Execs that change who a process is.
+//! Execs that change the credentials of a process.
 
 use std::ffi::CString;
 use std::fs;
@@ -17,7 +17,7 @@ pub(super) const DEEDS: &[(&str, Deed)] = &[("cred-exec", cred), ("changing", ch
 
 /// A user and group that own nothing.
 pub(crate) const NOBODY: u32 = 65534;
-/// A group that the setgid program belongs to.
+/// The group of the setgid program.
 pub(crate) const SOME_GROUP: u32 = 54321;
 
 /// File capabilities, effective: CAP_NET_RAW (`struct vfs_cap_data`, include/uapi/linux/capability.h).
@@ -26,10 +26,10 @@ fn net_raw() -> Vec<u8> {
     words.iter().flat_map(|word| word.to_le_bytes()).collect()
 }
 
-/// What binfmt_misc recognizes files by.
+/// The magic by which binfmt_misc recognizes files.
 const MAGIC: &str = "TRACERTEST";
 
-/// An interpreter that binfmt_misc runs for files that begin with [`MAGIC`]. It is opened here and now (flag `F`).
+/// An interpreter that binfmt_misc runs for files that begin with [`MAGIC`]. It is opened at registration (flag `F`).
 struct Registered {
     entry: PathBuf,
 }
@@ -61,14 +61,15 @@ impl Drop for Registered {
 
 const PRIVATE: libc::c_ulong = libc::MS_REC | libc::MS_PRIVATE;
 
-/// Nobody execs a program that is setuid root, setgid, has file capabilities, or is plain; or a file for which the program is
-/// registered as interpreter, with the credentials of the interpreter or those of the file, which is setuid root.
+/// Nobody execs a program that is setuid root, setgid, has file capabilities, or is plain. Or a file for which the
+/// program is registered as interpreter. It has the credentials of the interpreter, or those of the file, which is
+/// setuid root.
 fn cred(truth: Truth, arguments: &[String]) {
     let [directory, kind] = arguments else { panic!("DIRECTORY KIND") };
     // A copy: a link would change the original's mode.
     let program = Path::new(directory).join("program");
     fs::copy(this_binary(), &program).expect("a new file");
-    let set_mode = |mode| fs::set_permissions(&program, fs::Permissions::from_mode(mode)).expect("a file of ours");
+    let set_mode = |mode| fs::set_permissions(&program, fs::Permissions::from_mode(mode)).expect("our own file");
     set_mode(0o755);
     match kind.as_str() {
         "setuid" => set_mode(0o4755),
@@ -95,12 +96,12 @@ fn cred(truth: Truth, arguments: &[String]) {
     }
     .map(|(flags, mode)| {
         fs::write(&file, MAGIC).expect("a new file");
-        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).expect("a file of ours");
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).expect("our own file");
         Registered::new(directory, &program, flags)
     });
     let path = if registered.is_some() { &file } else { &program };
     Stage::new(truth).play(|stage| {
-        // SAFETY: integers; no supplementary groups stay.
+        // SAFETY: integers only; no supplementary groups remain.
         unsafe {
             assert_eq!(libc::setgroups(0, std::ptr::null()), 0, "setgroups");
             assert_eq!(libc::setresgid(NOBODY, NOBODY, NOBODY), 0, "setresgid");
@@ -110,17 +111,17 @@ fn cred(truth: Truth, arguments: &[String]) {
     });
 }
 
-/// Once a line comes on its standard input, a process changes its name, its arguments and its user, and it ends with the
+/// After a line on its standard input, a process changes its name, its arguments and its user. It exits with the
 /// input.
 fn changing(truth: Truth, _: &[String]) {
     let mut line = String::new();
     println!("ready");
     std::io::stdin().read_line(&mut line).expect("standard input is open");
     kit::set_name(b"renamed-now");
-    // As criu does: the arguments lie elsewhere from now on. This form needs no capability.
+    // Like criu: the arguments are elsewhere from now on. This form needs no capability.
     let arguments: &'static [u8] = b"changed-argv\0one\0".to_vec().leak();
     let map = map_with_arguments(arguments);
-    // SAFETY: the structure is as large as it says, and the arguments are never given back.
+    // SAFETY: the structure is as large as its size says, and the arguments are never freed.
     unsafe {
         let what = libc::PR_SET_MM_MAP as libc::c_ulong;
         let done = libc::prctl(libc::PR_SET_MM, what, &raw const map, size_of_val(&map), 0 as libc::c_ulong);
@@ -131,12 +132,13 @@ fn changing(truth: Truth, _: &[String]) {
     std::io::stdin().read_line(&mut line).expect("standard input is open");
 }
 
-/// The memory layout of this process (fields 26 to 51 of `/proc/PID/stat`, proc_pid_stat(5)), with other arguments.
+/// Returns the memory layout of this process (fields 26 to 51 of `/proc/PID/stat`, proc_pid_stat(5)), with other
+/// arguments.
 fn map_with_arguments(arguments: &[u8]) -> MemoryMap {
     let stat = std::fs::read_to_string("/proc/self/stat").expect("/proc is there");
     let after_comm = stat.rsplit_once(')').expect("a name in brackets").1;
     let fields: Vec<u64> = after_comm.split_ascii_whitespace().map(|field| field.parse().unwrap_or(0)).collect();
-    // The first field after the name is the third.
+    // The first field after the name is field 3.
     let field = |nr: usize| fields[nr - 3];
     // SAFETY: sbrk(0) only reads.
     let brk = unsafe { libc::sbrk(0) } as u64;

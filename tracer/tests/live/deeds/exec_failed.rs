@@ -25,7 +25,7 @@ pub(super) const DEEDS: &[(&str, Deed)] = &[
     ("exec-failed-search", search),
 ];
 
-/// Who tries, and with what privilege to tell of it.
+/// The process that tries, and where it writes the truth.
 struct Attempts {
     truth: Truth,
     me: Ident,
@@ -36,7 +36,7 @@ impl Attempts {
         Self { truth, me: Ident::me() }
     }
 
-    /// Tries to become a program that cannot be run, and says what came of it. `fd` is given to execveat.
+    /// Tries to exec a program that cannot be run, and records the result. `fd` is passed to execveat.
     fn attempt(&self, fd: Option<i32>, path: &[u8], argv: &[&[u8]], flags: i32) -> i32 {
         let file = CString::new(path).expect("a path has no NUL");
         let strings: Vec<CString> = argv.iter().map(|arg| CString::new(*arg).expect("no NUL")).collect();
@@ -55,10 +55,10 @@ impl Attempts {
     }
 }
 
-/// The system call itself; gives the error.
+/// Makes the system call and returns the error.
 pub(super) fn call(fd: Option<i32>, path: *const libc::c_char, argv: *const *const libc::c_char, flags: i32) -> i32 {
     let environment = [std::ptr::null::<libc::c_char>()];
-    // SAFETY: what the pointers point to outlives the call; a bad one is an error, not a fault.
+    // SAFETY: the targets of the pointers outlive the call; a bad pointer is an error, not a fault.
     let done = unsafe {
         match fd {
             None => libc::syscall(libc::SYS_execve, path, argv, environment.as_ptr()),
@@ -73,13 +73,13 @@ fn bytes(path: &Path) -> &[u8] {
     path.as_os_str().as_bytes()
 }
 
-/// A file with such a content and mode.
+/// Makes a file with this content and mode.
 pub(super) fn file(path: &Path, content: &[u8], mode: u32) {
     fs::write(path, content).expect("a new file");
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a file of ours");
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("our own file");
 }
 
-/// One child, a reason after the other.
+/// One child tries each reason in turn.
 fn reasons(truth: Truth, arguments: &[String]) {
     let place = Path::new(&arguments[0]);
     let in_place = |name: &[u8]| place.join(OsStr::from_bytes(name));
@@ -106,10 +106,10 @@ fn reasons(truth: Truth, arguments: &[String]) {
         ];
         i32::from(tried.contains(&0))
     });
-    kit::wait_and_say(truth, "ended", child);
+    kit::reap_and_record(truth, "ended", child);
 }
 
-/// Arguments and paths that are not what they should be.
+/// Invalid arguments and paths.
 fn strange(truth: Truth, _: &[String]) {
     let child = kit::fork(|| {
         let attempts = Attempts::by_me(truth);
@@ -130,7 +130,7 @@ fn strange(truth: Truth, _: &[String]) {
         attempts.attempt(None, b"/no/large", &[&[b'y'; 4000], &[b'z'; 4000], &[b'a'; 4000]], 0);
         0
     });
-    kit::wait_and_say(truth, "ended", child);
+    kit::reap_and_record(truth, "ended", child);
 }
 
 /// By a thread that is not the leader.
@@ -153,7 +153,7 @@ fn spawned(truth: Truth, _: &[String]) {
     truth.say("spawned", json!({ "errno": errno }));
 }
 
-/// As fast as it goes, so many times.
+/// Fails a given number of times, as fast as possible.
 fn storm(truth: Truth, arguments: &[String]) {
     let times: u32 = arguments[0].parse().expect("a number");
     let me = Ident::me();
@@ -165,7 +165,7 @@ fn storm(truth: Truth, arguments: &[String]) {
     truth.say("storm", json!({ "pid": me.pid, "start": me.start, "times": times }));
 }
 
-/// As the C library looks along PATH.
+/// Searches PATH like the C library.
 fn search(truth: Truth, arguments: &[String]) {
     let [path, program] = arguments else { panic!("PATH PROGRAM") };
     let [path, program] = [path, program].map(|text| CString::new(&**text).expect("no NUL"));
@@ -177,5 +177,5 @@ fn search(truth: Truth, arguments: &[String]) {
         }
         127
     });
-    kit::wait_and_say(truth, "ended", child);
+    kit::reap_and_record(truth, "ended", child);
 }

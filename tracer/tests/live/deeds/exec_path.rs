@@ -1,4 +1,4 @@
-//! Execs of programs whose path is not plain: relative, deleted, in memory, deep, in another root or mount namespace.
+//! Execs of programs with unusual paths: relative, deleted, in memory, deep, in another root or mount namespace.
 
 use std::ffi::CString;
 use std::fs;
@@ -24,7 +24,7 @@ pub(super) const DEEDS: &[(&str, Deed)] = &[
     ("path-mounted", mounted),
 ];
 
-/// This program under another name: a link if both are on one filesystem, else a copy.
+/// Installs this program under another name: a link if both are on one file system, else a copy.
 pub(super) fn install(path: &Path) {
     fs::hard_link(this_binary(), path).or_else(|_| fs::copy(this_binary(), path).map(|_| ())).expect("a new file");
 }
@@ -44,14 +44,14 @@ fn relative(truth: Truth, arguments: &[String]) {
     });
 }
 
-/// By a symbolic link: the executable is what it points to.
+/// By a symbolic link: the executable is its target.
 fn symlink(truth: Truth, arguments: &[String]) {
     let link = Path::new(&arguments[0]).join("link");
     std::os::unix::fs::symlink(this_binary(), &link).expect("a new link");
     Stage::new(truth).play(|stage| stage.exec(bytes(&link), &[b"link"]));
 }
 
-/// By descriptor: of a file, of one that was deleted, of memory, or of the directory it is in.
+/// By descriptor: of a file, of a deleted file, of a memfd, or of the directory that contains it.
 fn descriptor(truth: Truth, arguments: &[String]) {
     let [directory, kind] = arguments else { panic!("DIRECTORY KIND") };
     let program = Path::new(directory).join("program");
@@ -68,7 +68,7 @@ fn descriptor(truth: Truth, arguments: &[String]) {
                 // SAFETY: a C string and flags.
                 let fd = unsafe { libc::memfd_create(c"in memory".as_ptr(), libc::MFD_CLOEXEC) };
                 assert!(fd >= 0, "memfd_create: {}", std::io::Error::last_os_error());
-                // A path of /proc keeps the descriptor ours.
+                // Through /proc, the descriptor stays ours.
                 fs::copy(&program, format!("/proc/self/fd/{fd}")).expect("memory takes it");
                 say(fd);
                 stage.exec_fd(fd, &[b"program"])
@@ -76,7 +76,7 @@ fn descriptor(truth: Truth, arguments: &[String]) {
             _ => {
                 let file = fs::File::open(&program).expect("it was just made");
                 if kind == "deleted" {
-                    fs::remove_file(&program).expect("a file of ours");
+                    fs::remove_file(&program).expect("our own file");
                 }
                 say(file.as_raw_fd());
                 stage.exec_fd(file.as_raw_fd(), &[b"program"])
@@ -85,13 +85,13 @@ fn descriptor(truth: Truth, arguments: &[String]) {
     });
 }
 
-/// From a working directory of so many components of such a length; the program lies there too.
+/// From a working directory of DEPTH components of a given length, which contains the program too.
 fn deep(truth: Truth, arguments: &[String]) {
     let [directory, depth, length] = arguments else { panic!("DIRECTORY DEPTH LENGTH") };
     let (depth, length): (usize, usize) = (depth.parse().expect("a number"), length.parse().expect("a number"));
     std::env::set_current_dir(directory).expect("it exists");
     for level in 0..depth {
-        // Step by step: the whole path may be longer than a system call takes.
+        // Step by step: the whole path may be longer than a system call accepts.
         let name = format!("{level:0length$}");
         fs::create_dir(&name).and_then(|()| std::env::set_current_dir(&name)).expect("a new directory");
     }
@@ -99,7 +99,7 @@ fn deep(truth: Truth, arguments: &[String]) {
     Stage::new(truth).play(|stage| stage.exec(b"./program", &[b"program"]));
 }
 
-/// Copies this program and the libraries it has mapped into a new root, at the paths they have here.
+/// Copies this program and the libraries that it has mapped into a new root, at their paths here.
 fn furnish(root: &Path) {
     let interpreters = ["/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1"].map(PathBuf::from);
     let maps = fs::read_to_string("/proc/self/maps").expect("/proc is mounted");
@@ -111,7 +111,7 @@ fn furnish(root: &Path) {
     for library in wanted {
         let name = library.file_name().expect("a file").to_owned();
         let directory = library.parent().and_then(|directory| directory.strip_prefix("/").ok()).expect("absolute");
-        // /lib may be a link to /usr/lib: in the new root there are simply both.
+        // /lib may be a link to /usr/lib: the new root has both.
         for directory in [directory, directory.strip_prefix("usr").unwrap_or(directory)] {
             let inside = root.join(directory);
             fs::create_dir_all(&inside).expect("a new directory");
@@ -134,7 +134,7 @@ fn chroot(truth: Truth, arguments: &[String]) {
     });
 }
 
-/// On a mount that only its own mount namespace has. Nothing is left behind: it goes with the namespace.
+/// On a mount that exists only in its mount namespace, and goes away with it.
 fn mounted(truth: Truth, arguments: &[String]) {
     let [directory, kind] = arguments else { panic!("DIRECTORY KIND") };
     let directory = Path::new(directory);
@@ -166,7 +166,7 @@ fn mounted(truth: Truth, arguments: &[String]) {
             }
             "bind" => mount(Some(&lower), &target, none, MsFlags::MS_BIND, none).expect("root may"),
             "bind-twice" => {
-                // A mount on a mount: the walk crosses two mount points, one right below the other.
+                // A mount on a mount: the walk crosses two mount points, one directly below the other.
                 mount(Some("tmpfs"), &target, Some("tmpfs"), MsFlags::empty(), none).expect("root may");
                 let deeper = target.join("deeper");
                 fs::create_dir(&deeper).expect("a new directory");

@@ -1,4 +1,4 @@
-//! Ways to end.
+//! Ways to exit.
 
 use std::thread;
 
@@ -6,7 +6,7 @@ use nix::libc;
 use serde_json::json;
 
 use super::Deed;
-use super::kit::{self, Gate, fork, wait_and_say};
+use super::kit::{self, Gate, fork, reap_and_record};
 use crate::support::{Truth, proc};
 
 pub(super) const DEEDS: &[(&str, Deed)] = &[
@@ -24,15 +24,15 @@ pub(super) const DEEDS: &[(&str, Deed)] = &[
     ("exit-kernel-made-thread", kernel_made_thread),
 ];
 
-/// Children that end with each of the codes.
+/// Children that exit with each of the codes.
 fn codes(truth: Truth, _: &[String]) {
     for code in 0..=255 {
         let child = fork(|| code);
-        wait_and_say(truth, "ended", child);
+        reap_and_record(truth, "ended", child);
     }
 }
 
-/// The leader calls exit(2) alone; the last thread ends the process, by exit(2) alone or by exit_group.
+/// The leader calls exit(2) alone. The last thread ends the process, by exit(2) alone or by exit_group.
 fn leader_first(truth: Truth, arguments: &[String]) {
     let by_group = arguments[0] == "group";
     let child = fork(|| {
@@ -46,7 +46,7 @@ fn leader_first(truth: Truth, arguments: &[String]) {
         });
         kit::exit_thread(5)
     });
-    wait_and_say(truth, "ended", child);
+    reap_and_record(truth, "ended", child);
 }
 
 /// A thread that is not the leader calls exit_group while others sleep.
@@ -59,10 +59,10 @@ fn group_from_thread(truth: Truth, _: &[String]) {
         thread::sleep(kit::PATIENCE);
         0
     });
-    wait_and_say(truth, "ended", child);
+    reap_and_record(truth, "ended", child);
 }
 
-/// Threads come and go by exit(2) alone; the process lives on and ends with 0.
+/// Threads start and exit by exit(2) alone; the process continues and exits with 0.
 fn threads_alone(truth: Truth, _: &[String]) {
     let child = fork(|| {
         let me = std::process::id();
@@ -76,7 +76,7 @@ fn threads_alone(truth: Truth, _: &[String]) {
             });
             gate.pass();
         }
-        // These end without unwinding, so they can only be watched, not joined.
+        // These exit without unwinding, so they can only be watched, not joined.
         for code in 4..=6 {
             thread::spawn(move || {
                 truth.say("thread", json!({ "tid": kit::gettid(), "code": code }));
@@ -86,10 +86,10 @@ fn threads_alone(truth: Truth, _: &[String]) {
         kit::until("all threads are gone", || proc::stat(me).is_some_and(|stat| stat.threads == 1));
         0
     });
-    wait_and_say(truth, "ended", child);
+    reap_and_record(truth, "ended", child);
 }
 
-/// A child is killed by another child, of a name and a user of its own.
+/// A child is killed by another child, with a separate name and user.
 fn killed(truth: Truth, arguments: &[String]) {
     let signal: i32 = arguments[0].parse().expect("a signal number");
     let ready = Gate::new();
@@ -108,8 +108,8 @@ fn killed(truth: Truth, arguments: &[String]) {
         kit::kill(victim, signal);
         0
     });
-    wait_and_say(truth, "ended", victim);
-    wait_and_say(truth, "sender", sender);
+    reap_and_record(truth, "ended", victim);
+    reap_and_record(truth, "sender", sender);
 }
 
 /// A process of several threads is killed.
@@ -125,7 +125,7 @@ fn killed_threaded(truth: Truth, _: &[String]) {
     });
     ready.pass();
     kit::kill(victim, libc::SIGKILL);
-    wait_and_say(truth, "ended", victim);
+    reap_and_record(truth, "ended", victim);
 }
 
 /// A child for every signal that ends a process by default.
@@ -135,7 +135,7 @@ fn every_signal(truth: Truth, _: &[String]) {
     for signal in (1..=31).chain([40, 64]).filter(|signal| !ignored.contains(signal) && !stops.contains(signal)) {
         let ready = Gate::new();
         let victim = fork(|| {
-            // SAFETY: two integers. Rust ignores SIGPIPE from the start, which children inherit.
+            // SAFETY: two integers. Rust ignores SIGPIPE from the start, and children inherit that.
             unsafe { libc::signal(signal, libc::SIG_DFL) };
             ready.open();
             thread::sleep(kit::PATIENCE);
@@ -143,11 +143,11 @@ fn every_signal(truth: Truth, _: &[String]) {
         });
         ready.pass();
         kit::kill(victim, signal);
-        wait_and_say(truth, "ended", victim);
+        reap_and_record(truth, "ended", victim);
     }
 }
 
-/// A child that is ended by what it does itself, with or without a core file.
+/// A child that ends by its own fault, with or without a core file.
 fn fault(truth: Truth, arguments: &[String]) {
     let [how, core, directory] = arguments else { panic!("HOW CORE DIRECTORY") };
     let child = fork(|| {
@@ -160,17 +160,18 @@ fn fault(truth: Truth, arguments: &[String]) {
             libc::setrlimit(libc::RLIMIT_CORE, &raw const limit);
         }
         match how.as_str() {
-            // SAFETY: it is meant to fault; Rust's handler tells it from a stack overflow and lets it happen again.
+            // SAFETY: the fault is intended. Rust's handler sees that it is not a stack overflow, and lets it happen
+            // again.
             "segv" => unsafe { std::ptr::null_mut::<u8>().write_volatile(1) },
             "abort" => std::process::abort(),
             other => panic!("no such fault: {other}"),
         }
         0
     });
-    wait_and_say(truth, "ended", child);
+    reap_and_record(truth, "ended", child);
 }
 
-/// The last thread to end has another name and another user than the leader, whom `/proc` shows.
+/// The last thread to exit has another name and user than the leader, which `/proc` shows.
 fn last_thread(truth: Truth, _: &[String]) {
     let ready = Gate::new();
     let child = fork(|| {
@@ -178,7 +179,8 @@ fn last_thread(truth: Truth, _: &[String]) {
         let leader = std::process::id();
         thread::spawn(move || {
             kit::set_name(b"worker-thread");
-            // SAFETY: integers. The system call itself changes this thread only; the C library would change all.
+            // SAFETY: integers only. The system call changes this thread only; the C library would change all
+            // threads.
             let changed = unsafe { libc::syscall(libc::SYS_setresuid, 1234, 1234, 1234) };
             assert_eq!(changed, 0, "setresuid");
             kit::until("the leader is a zombie", || {
@@ -195,24 +197,24 @@ fn last_thread(truth: Truth, _: &[String]) {
     let field = |key: &str| status.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default().trim();
     let uid: u32 = field("Uid:").split_whitespace().next().and_then(|uid| uid.parse().ok()).expect("a uid");
     truth.say("proc", json!({ "comm": field("Name:"), "uid": uid }));
-    wait_and_say(truth, "ended", child);
+    reap_and_record(truth, "ended", child);
 }
 
 extern "C" fn raise_again(signal: libc::c_int) {
-    // SAFETY: both may be called by a handler (signal-safety(7)).
+    // SAFETY: a handler may call both (signal-safety(7)).
     unsafe {
         libc::signal(signal, libc::SIG_DFL);
         libc::kill(libc::getpid(), signal);
     }
 }
 
-/// A process gets a signal, cleans up, and ends itself by the same signal. It handles the first one, takes it with
+/// A process gets a signal, cleans up, and kills itself by the same signal. It handles the first one, takes it with
 /// `sigwait`, or gets it from the kernel.
 fn raised_again(truth: Truth, arguments: &[String]) {
     let how = arguments[0].as_str();
     let ready = Gate::new();
     let victim = fork(|| {
-        // SAFETY: the handler only calls what handlers may call; the set is initialized before it is used.
+        // SAFETY: the handler only calls what handlers may call; the set is initialized before its use.
         unsafe {
             libc::signal(libc::SIGTERM, raise_again as *const () as libc::sighandler_t);
             match how {
@@ -246,7 +248,7 @@ fn raised_again(truth: Truth, arguments: &[String]) {
     if how != "timer" {
         let sender = fork(|| {
             kit::set_name(b"assassin");
-            // Whoever sends a signal is a process, whatever its thread is called.
+            // The sender of a signal is a process, whatever the name of its thread.
             thread::scope(|scope| {
                 scope.spawn(|| {
                     kit::set_name(b"a-thread");
@@ -255,12 +257,12 @@ fn raised_again(truth: Truth, arguments: &[String]) {
             });
             0
         });
-        wait_and_say(truth, "sender", sender);
+        reap_and_record(truth, "sender", sender);
     }
-    wait_and_say(truth, "ended", victim);
+    reap_and_record(truth, "ended", victim);
 }
 
-/// The kernel ends a process for what that does.
+/// The kernel kills a process for its actions.
 fn by_kernel(truth: Truth, arguments: &[String]) {
     let how = arguments[0].as_str();
     let child = fork(|| {
@@ -300,21 +302,21 @@ fn by_kernel(truth: Truth, arguments: &[String]) {
         }
         0
     });
-    wait_and_say(truth, "ended", child);
+    reap_and_record(truth, "ended", child);
 }
 
-/// An `io_uring` with a thread of its own (`IORING_SETUP_SQPOLL`); the errno if there is none.
+/// Returns an `io_uring` with a separate thread (`IORING_SETUP_SQPOLL`), or the errno.
 pub(crate) fn ring_with_a_thread() -> Result<std::os::fd::OwnedFd, i32> {
     const SQPOLL: u32 = 1 << 1;
     // `struct io_uring_params`, include/uapi/linux/io_uring.h: 120 bytes, the flags are the third word.
     let mut params = [0u32; 30];
     params[2] = SQPOLL;
-    // SAFETY: a number and a structure of the size that the kernel expects.
+    // SAFETY: a number, and a structure of the size that the kernel expects.
     let fd = unsafe { libc::syscall(libc::SYS_io_uring_setup, 8, params.as_mut_ptr()) };
     if fd < 0 {
         return Err(std::io::Error::last_os_error().raw_os_error().unwrap_or_default());
     }
-    // SAFETY: the descriptor is new, and nobody else's.
+    // SAFETY: the descriptor is new, and only ours.
     Ok(unsafe { std::os::fd::FromRawFd::from_raw_fd(fd as i32) })
 }
 
@@ -333,5 +335,5 @@ fn kernel_made_thread(truth: Truth, _: &[String]) {
         kit::until("the thread is gone", || other().is_none());
         0
     });
-    wait_and_say(truth, "ended", child);
+    reap_and_record(truth, "ended", child);
 }

@@ -1,4 +1,4 @@
-//! Coming to be asked for, and ceasing to: by descent, by user, by control group.
+//! Starting and ceasing to match a filter: by descent, by user, by cgroup.
 
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -19,8 +19,8 @@ fn await_go() {
     std::io::stdin().read_line(&mut String::new()).expect("a pipe");
 }
 
-/// Says who is to be traced, and once it is told to go on leaves that one without its parent, and then without who had
-/// taken it over.
+/// Names the process to trace. After each signal to continue, that process loses its parent, and then the process
+/// that adopted it.
 fn orphaned(truth: Truth, _: &[String]) {
     set_subreaper(true);
     let (begin, taken) = (Gate::new(), Gate::new());
@@ -32,7 +32,7 @@ fn orphaned(truth: Truth, _: &[String]) {
             };
             truth.say("root", json!(Ident::me()));
             let first = kit::getppid();
-            // Two tracers are started meanwhile.
+            // Two tracers start in the meantime.
             while !begin.pass_or_end(kit::PATIENCE) {}
             let second = parents(first);
             kit::wait(fork(|| 3));
@@ -51,11 +51,10 @@ fn orphaned(truth: Truth, _: &[String]) {
     begin.open();
     kit::wait(middle);
     taken.pass();
-    // It ends with this process for a parent.
+    // It exits with this process as its parent.
 }
 
-/// Children that become another user: one that has a child, and executes something when it is told to go on, one that only
-/// ends, one that is killed.
+/// Children that become another user. One has a child, and execs when it may continue. One only exits. One is killed.
 fn turns(truth: Truth, arguments: &[String]) {
     let uid: u32 = arguments[0].parse().expect("a uid");
     let become_user = || {
@@ -68,7 +67,7 @@ fn turns(truth: Truth, arguments: &[String]) {
         let child = fork(|| 5);
         truth.say("child", json!(Ident::of(child)));
         kit::wait(child);
-        // It stays what it is until somebody has looked at it.
+        // It does not change until its `/proc` entry was read.
         await_go();
         panic!("exec: {}", Command::new("/bin/true").arg("as another user").exec())
     });
@@ -79,20 +78,20 @@ fn turns(truth: Truth, arguments: &[String]) {
         6
     });
     kit::wait(quiet);
-    let told = Gate::new();
+    let recorded = Gate::new();
     let killed = fork(|| {
         become_user();
         truth.say("killed", json!(Ident::me()));
-        told.open();
+        recorded.open();
         kit::until("it is killed", || false);
         0
     });
-    told.pass();
+    recorded.pass();
     kit::kill(killed, libc::SIGTERM);
     kit::wait(killed);
 }
 
-/// INTO OUT: once it is told to go on, goes into a control group, does something there, and then something in another.
+/// INTO OUT: when it may continue, enters a cgroup and does something there, and then in another.
 fn moves(truth: Truth, arguments: &[String]) {
     let [into, out] = arguments else { panic!("INTO OUT") };
     let enter = |cgroup: &str| {
@@ -108,7 +107,7 @@ fn moves(truth: Truth, arguments: &[String]) {
             panic!("exec: {}", Command::new("/bin/true").arg("inside").exec())
         });
         kit::wait(inside);
-        // It stays what it is until somebody has looked at it.
+        // It does not change until its `/proc` entry was read.
         await_go();
         enter(out);
         let outside = fork(|| {

@@ -1,5 +1,5 @@
-//! A user who does all that can be done to a tracer of root's: engines and runtimes of their own, files that block, command
-//! lines that are huge or no text, storms, deep trees.
+//! A user who does everything possible against root's tracer: false engines and runtimes, files that block, command
+//! lines that are huge or not text, storms, deep trees.
 
 use std::ffi::OsString;
 use std::fs;
@@ -19,16 +19,17 @@ use crate::support::{Rng, Truth, write_script};
 
 pub(super) const DEEDS: &[(&str, Deed)] = &[("hostile", hostile)];
 
-/// What is claimed to be the name of the victim. Nobody may ever read it in an answer.
+/// The false name of the victim. No output may ever contain it.
 pub(crate) const FALSE_NAME: &str = "HOSTILE-NAME";
-/// Clears the screen, and sets the title, of a terminal that it gets through to.
+/// Would clear the screen and set the title of a terminal that receives it.
 pub(crate) const ESCAPES: &[u8] = b"\x1b[2J\x1b]0;hostile\x07\x9b31m";
 
-/// Engines that wait at a time, and forks in all: bounded, so that the machine stays usable.
+/// Engines that wait at the same time, and forks in total. The bounds keep the machine usable.
 const ENGINES: usize = 24;
 const FORKS: u64 = 6000;
 
-/// `SEED SECONDS PLACE VICTIM`: as user 1000, for that time, in that directory, against the container of that id.
+/// `SEED SECONDS PLACE VICTIM`: runs as user 1000, for that time, in that directory, against the container of that
+/// id.
 fn hostile(truth: Truth, arguments: &[String]) {
     let [seed, seconds, place, victim] = arguments else { panic!("SEED SECONDS PLACE VICTIM") };
     setgroups(&[]).expect("this is root");
@@ -56,7 +57,7 @@ fn hostile(truth: Truth, arguments: &[String]) {
 }
 
 fn end_of(child: &mut Child) {
-    // It may have ended by itself.
+    // It may have exited before.
     let _ = child.kill();
     let _ = child.wait();
 }
@@ -75,7 +76,7 @@ impl User {
         self.place.join(name)
     }
 
-    /// Files that block, mislead and are huge.
+    /// Makes files that block, mislead and are huge.
     fn prepare(&self) {
         mkfifo(&self.at("fifo"), Mode::S_IRWXU).unwrap();
         for (link, target) in [("zero", "/dev/zero"), ("tty", "/dev/tty"), ("to-fifo", "fifo"), ("loop", "loop")] {
@@ -98,7 +99,7 @@ impl User {
         fs::create_dir(self.at("blocked")).unwrap();
         mkfifo(&self.at("blocked/config.json"), Mode::S_IRWXU).unwrap();
         let huge = fs::File::create(self.at("huge")).unwrap();
-        // As large as the file system has them.
+        // As large as the file system allows.
         let _ = huge.set_len(1 << 40).or_else(|_| huge.set_len(1 << 32));
         for name in ["dockerd", "conmon", "containerd-shim", "create", "run", "exec"] {
             write_script(self.at(name), "#!/bin/sh\nsleep 3 & wait\n");
@@ -125,11 +126,11 @@ impl User {
             let oldest = self.rng.below(ENGINES as u64) as usize;
             end_of(&mut self.engines.swap_remove(oldest));
         }
-        // There may be no room for one more process.
+        // Another process may be impossible.
         self.engines.extend(command.spawn());
     }
 
-    /// Which file: one that blocks, leads elsewhere, is no file, or lies.
+    /// Picks a file: one that blocks, leads elsewhere, is not a file, or lies.
     fn file(&mut self) -> PathBuf {
         let names = ["fifo", "zero", "tty", "to-fifo", "loop/x", "huge", "daemon.json", "missing", "fuse/x"];
         let name = *self.rng.pick(&names);
@@ -171,7 +172,7 @@ impl User {
         if self.rng.chance(50) { lying } else { self.at("blocked") }
     }
 
-    /// `runc create VICTIM` with a child in a pid namespace of its own, and other claims.
+    /// `runc create VICTIM` with a child in a separate pid namespace, and other false claims.
     fn runtime(&mut self) {
         let runtime = *self.rng.pick(&["runc", "/usr/sbin/runc", "crun", "docker-runc"]);
         let verb = *self.rng.pick(&["create", "run", "exec"]);
@@ -200,7 +201,7 @@ impl User {
         self.keep(command);
     }
 
-    /// Short-lived processes, so that pids come round.
+    /// Short-lived processes, so that pids wrap around.
     fn storm(&mut self) {
         let many = self.rng.below(200);
         if self.forks + many > FORKS {
@@ -208,7 +209,7 @@ impl User {
         }
         self.forks += many;
         for _ in 0..many {
-            // SAFETY: this process has one thread; the child only ends.
+            // SAFETY: this process has one thread; the child only exits.
             match unsafe { fork() } {
                 Ok(ForkResult::Child) => end_now(),
                 Ok(ForkResult::Parent { child }) => drop(waitpid(child, None)),
@@ -217,14 +218,14 @@ impl User {
         }
     }
 
-    /// A chain of processes, each the child of the one before.
+    /// A chain of processes, each the child of the previous one.
     fn deep(&mut self) {
         let depth = self.rng.below(150);
         if self.forks + depth > FORKS {
             return;
         }
         self.forks += depth;
-        // SAFETY: this process has one thread, and so has each child, which forks, waits and ends.
+        // SAFETY: this process has one thread, and so has each child, which forks, waits and exits.
         match unsafe { fork() } {
             Ok(ForkResult::Child) => descend(depth),
             Ok(ForkResult::Parent { child }) => drop(waitpid(child, None)),
@@ -245,13 +246,14 @@ fn descend(depth: u64) -> ! {
     end_now()
 }
 
-/// Ends a child that must not run what its parent has left to do.
+/// Exits from a child that must not run the rest of its parent's code.
 fn end_now() -> ! {
     // SAFETY: _exit takes a number and does not return.
     unsafe { nix::libc::_exit(0) }
 }
 
-/// A file system below `place` that a user serves and that answers nothing but its first greeting. Ends with the descriptor.
+/// Mounts a file system below `place` that a user serves, and that answers only the first request. It ends with the
+/// descriptor.
 pub(crate) fn silent_fuse(place: &Path) -> Option<fs::File> {
     use std::io::{Read as _, Write as _};
     use std::os::fd::AsRawFd as _;
@@ -261,8 +263,8 @@ pub(crate) fn silent_fuse(place: &Path) -> Option<fs::File> {
     let mut fuse = fs::OpenOptions::new().read(true).write(true).open("/dev/fuse").ok()?;
     let options = format!("fd={},rootmode=40000,user_id=1000,group_id=1000,allow_other", fuse.as_raw_fd());
     mount(Some("hostile"), place, Some("fuse"), MsFlags::empty(), Some(options.as_str())).ok()?;
-    // FUSE_INIT (linux/fuse.h): `fuse_in_header` with the number of the request at 8; the answer is `fuse_out_header` and
-    // `fuse_init_out`.
+    // FUSE_INIT (linux/fuse.h): `fuse_in_header` with the number of the request at 8. The answer is `fuse_out_header`
+    // and `fuse_init_out`.
     let mut request = vec![0; 1 << 17];
     fuse.read(&mut request).ok().filter(|&bytes| bytes >= 40)?;
     let unique = &request[8..16];

@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 
 use crate::support::{Ident, Truth};
 
-/// Longest that a deed waits for anything.
+/// Time limit for everything that a deed waits for.
 pub(super) const PATIENCE: Duration = Duration::from_secs(crate::support::BOUND.as_secs() / 2);
 
-/// Forks; the child runs `body` and ends with what it returns.
+/// Forks. The child runs `body` and exits with its result.
 pub(super) fn fork(body: impl FnOnce() -> i32) -> u32 {
     // SAFETY: deeds fork while they have one thread, so the child may do anything.
     match unsafe { libc::fork() } {
@@ -24,21 +24,22 @@ pub(super) fn fork(body: impl FnOnce() -> i32) -> u32 {
     }
 }
 
-/// Runs a child's body and ends the process with its result; a panic must not run into the parent's code.
+/// Runs a child's body and exits with its result. A panic must not continue into the parent's code.
 pub(super) fn end_with(body: impl FnOnce() -> i32) -> ! {
     let code = catch_unwind(AssertUnwindSafe(body)).unwrap_or(101);
     exit_group(code)
 }
 
-/// Ends the process, now.
+/// Ends the process immediately.
 pub(super) fn exit_group(code: i32) -> ! {
     // SAFETY: _exit takes an int and does not return.
     unsafe { libc::_exit(code) }
 }
 
-/// Ends the calling thread alone, whichever it is. (`pthread_exit` would unwind, and end the process with the last.)
+/// Ends only the calling thread, even the leader. (`pthread_exit` would unwind, and end the process with the last
+/// one.)
 pub(super) fn exit_thread(code: i32) -> ! {
-    // SAFETY: exit(2) takes an int and does not return; what this thread owns is left as it is.
+    // SAFETY: exit(2) takes an int and does not return; the thread's resources are leaked.
     unsafe {
         libc::syscall(libc::SYS_exit, code);
         std::hint::unreachable_unchecked()
@@ -69,14 +70,14 @@ pub(super) fn set_name(name: &[u8]) {
     unsafe { libc::prctl(libc::PR_SET_NAME, buffer.as_ptr()) };
 }
 
-/// How a child ended, as `wait4` tells it.
+/// How a child exited, as `wait4` reports it.
 #[derive(Clone, Copy)]
 pub(super) struct Ended {
     pub(super) status: i32,
     pub(super) usage: libc::rusage,
 }
 
-/// Waits until a child has ended, and leaves it a zombie: so its `/proc` entry can still be read.
+/// Waits until a child has exited, and leaves it a zombie, so that its `/proc` entry can still be read.
 pub(super) fn await_end(pid: u32) {
     // SAFETY: waitid writes one siginfo_t.
     let done = unsafe {
@@ -86,9 +87,10 @@ pub(super) fn await_end(pid: u32) {
     assert_eq!(done, 0, "waitid {pid}: {}", io::Error::last_os_error());
 }
 
-/// Whether a child can be waited for. `/proc` would not do: while a thread execs, the leader that it replaces is a zombie.
+/// Returns true if a child can be reaped. `/proc` does not show that: while a thread execs, the leader that it
+/// replaces is a zombie.
 pub(super) fn has_ended(pid: u32) -> bool {
-    // SAFETY: waitid writes one siginfo_t, whose pid is 0 where nobody has ended.
+    // SAFETY: waitid writes one siginfo_t, whose pid is 0 if no child has exited.
     unsafe {
         let mut info: libc::siginfo_t = std::mem::zeroed();
         let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
@@ -96,12 +98,12 @@ pub(super) fn has_ended(pid: u32) -> bool {
     }
 }
 
-/// Whether there is no such process any more, not even a zombie.
+/// Returns true if there is no such process any more, not even a zombie.
 pub(super) fn is_gone(pid: u32) -> bool {
     !Path::new(&format!("/proc/{pid}")).exists()
 }
 
-/// Waits for a child.
+/// Reaps a child.
 pub(super) fn wait(pid: u32) -> Ended {
     let mut status = 0;
     // SAFETY: wait4 writes one int and one rusage.
@@ -113,18 +115,18 @@ pub(super) fn wait(pid: u32) -> Ended {
     Ended { status, usage }
 }
 
-/// Waits for a child and says all there is to say about its end.
-pub(super) fn wait_and_say(truth: Truth, what: &str, pid: u32) -> i32 {
+/// Reaps a child and records all facts about its exit.
+pub(super) fn reap_and_record(truth: Truth, what: &str, pid: u32) -> i32 {
     await_end(pid);
     let ident = Ident::of(pid);
-    // A zombie's I/O counters are final, and hold its dead threads and the children it waited for.
+    // A zombie's I/O counters are final. They contain its exited threads and the children that it reaped.
     let io = std::fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
     let ended = wait(pid);
     truth.say(what, ending(ident, &ended, &io));
     ended.status
 }
 
-/// The facts about an end.
+/// Returns the facts about an exit.
 fn ending(ident: Ident, ended: &Ended, io: &str) -> Value {
     let bytes = |key: &str| -> Option<u64> { io.lines().find_map(|line| line.strip_prefix(key)?.trim().parse().ok()) };
     let nanoseconds = |time: libc::timeval| time.tv_sec as u64 * 1_000_000_000 + time.tv_usec as u64 * 1_000;
@@ -144,7 +146,7 @@ fn ending(ident: Ident, ended: &Ended, io: &str) -> Value {
     })
 }
 
-/// A gate between processes: whoever waits goes on once every other holder has opened it or is gone.
+/// A gate between processes. A waiter continues once every other holder has opened it or exited.
 pub(super) struct Gate {
     read: OwnedFd,
     write: OwnedFd,
@@ -161,7 +163,7 @@ impl Gate {
         Self { read, write }
     }
 
-    /// Both ends, for a program that is exec'd with them open.
+    /// Returns both ends, for a program that is exec'd with them open.
     pub(super) fn fds(&self) -> (i32, i32) {
         (self.read.as_raw_fd(), self.write.as_raw_fd())
     }
@@ -173,12 +175,12 @@ impl Gate {
         assert_eq!(written, 1, "gate: {}", io::Error::last_os_error());
     }
 
-    /// Waits until it is opened, within bounds.
+    /// Waits until it is opened, with a time limit.
     pub(super) fn pass(&self) {
         assert!(self.pass_or_end(PATIENCE), "a gate stayed shut");
     }
 
-    /// True once it is opened; false when the time is over.
+    /// Returns true once it is opened, false after the time limit.
     pub(super) fn pass_or_end(&self, patience: Duration) -> bool {
         let mut poll = libc::pollfd { fd: self.read.as_raw_fd(), events: libc::POLLIN, revents: 0 };
         let mut byte = 0u8;
@@ -190,7 +192,7 @@ impl Gate {
     }
 }
 
-/// Yields until a condition holds that no handshake can tell of (what only the kernel does, and says nowhere).
+/// Yields until a condition holds for which there is no handshake, because only the kernel changes it.
 pub(super) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + PATIENCE;
     while !holds() {
@@ -199,10 +201,11 @@ pub(super) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// Uses the CPU for a time, as this thread's CPU clock counts it.
+/// Uses the CPU for a given time of this thread's CPU clock.
 pub(super) fn burn(time: Duration) {
     let clock = || {
-        let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID).expect("a clock of ours");
+        let now =
+            nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID).expect("the clock of this thread");
         Duration::from(now)
     };
     let end = clock() + time;
@@ -213,23 +216,24 @@ pub(super) fn burn(time: Duration) {
     }
 }
 
-/// clone3 as fork: the child runs `body`. `pids` are the pids it is to have, innermost namespace first.
+/// Forks by clone3: the child runs `body`. `pids` are its requested pids, innermost namespace first.
 ///
 /// `flags` must not share memory or make a thread.
 pub(super) fn clone3(flags: u64, pids: &[i32], body: impl FnOnce() -> i32) -> u32 {
     try_clone3(flags, pids, body).unwrap_or_else(|error| panic!("clone3 {flags:#x} {pids:?}: {error}"))
 }
 
-/// Likewise, where a pid may be taken.
+/// Likewise, but returns an error if a pid is taken.
 pub(super) fn try_clone3(flags: u64, pids: &[i32], body: impl FnOnce() -> i32) -> io::Result<u32> {
     // SAFETY: all zero is a valid clone_args.
     let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
     arguments.flags = flags;
-    // With CLONE_PARENT the signal is the creator's, and must not be given.
+    // With CLONE_PARENT the signal is the creator's, and must not be set.
     arguments.exit_signal = if flags & libc::CLONE_PARENT as u64 == 0 { libc::SIGCHLD as u64 } else { 0 };
     arguments.set_tid = if pids.is_empty() { 0 } else { pids.as_ptr() as u64 };
     arguments.set_tid_size = pids.len() as u64;
-    // SAFETY: the arguments outlive the call; without CLONE_VM the child has its own copy of all memory, as after fork.
+    // SAFETY: the arguments outlive the call; without CLONE_VM the child has its own copy of all memory, as after
+    // fork.
     match unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<libc::clone_args>()) } {
         -1 => Err(io::Error::last_os_error()),
         0 => end_with(body),
@@ -237,8 +241,8 @@ pub(super) fn try_clone3(flags: u64, pids: &[i32], body: impl FnOnce() -> i32) -
     }
 }
 
-/// Waits for a child in a pid namespace, where its pid here is not the one in `/proc`; 0 for any child.
-/// Gives its identity as `/proc` has it, and the status.
+/// Reaps a child in a pid namespace, where its pid differs from the one in `/proc`; 0 for any child. Returns its
+/// identity in `/proc`, and the status.
 pub(super) fn wait_inside(pid: u32) -> (Ident, i32) {
     let (kind, which) = if pid == 0 { (libc::P_ALL, 0) } else { (libc::P_PID, pid) };
     // SAFETY: waitid writes one siginfo_t, whose pid is valid after success.
@@ -252,7 +256,7 @@ pub(super) fn wait_inside(pid: u32) -> (Ident, i32) {
     (outer, wait(child).status)
 }
 
-/// The child of this process that has this pid in its namespace, as `/proc` names it.
+/// Returns the child of this process with this pid in its namespace, as `/proc` names it.
 fn outer_ident(inner: u32) -> Ident {
     let me = crate::support::proc::stat("self").expect("/proc/self/stat").pid;
     crate::support::proc::all()
@@ -263,13 +267,13 @@ fn outer_ident(inner: u32) -> Ident {
         .unwrap_or_else(|| panic!("no child of {me} has pid {inner} here"))
 }
 
-/// The pid of a process of `/proc` in the pid namespace of this one.
+/// Returns the pid of a process of `/proc` in the pid namespace of this one.
 fn pid_here(pid: u32) -> Option<u32> {
     let level = crate::support::proc::ns_pids(Ident::me().pid).len().max(1) - 1;
     crate::support::proc::ns_pids(pid).get(level).copied()
 }
 
-/// Waits for any child, in the pid namespace of `/proc`; the identity is read while it is a zombie.
+/// Reaps any child, in the pid namespace of `/proc`. Its identity is read while it is a zombie.
 pub(super) fn wait_any() -> (Ident, i32) {
     // SAFETY: waitid writes one siginfo_t, whose pid is valid after success.
     let pid = unsafe {
@@ -282,7 +286,7 @@ pub(super) fn wait_any() -> (Ident, i32) {
     (ident, wait(pid).status)
 }
 
-/// True while this process has a child, ended or not.
+/// Returns true while this process has a child, even a zombie.
 pub(super) fn any_child() -> bool {
     // SAFETY: waitid writes one siginfo_t.
     unsafe {

@@ -1,4 +1,4 @@
-//! Making tracer lose records: it is stopped while much happens.
+//! Makes tracer lose records: it is stopped while many events happen.
 
 use std::fs;
 use std::path::Path;
@@ -9,23 +9,23 @@ use nix::libc;
 use serde_json::json;
 
 use super::Deed;
-use super::kit::{self, Gate, fork, wait_and_say};
-use super::tree::{await_adoption, say_born, set_subreaper};
+use super::kit::{self, Gate, fork, reap_and_record};
+use super::tree::{await_adoption, record_fork, set_subreaper};
 use crate::support::{Ident, Truth, proc};
 
 pub(super) const DEEDS: &[(&str, Deed)] =
     &[("overflow", overflow), ("stalled", stalled), ("filling", filling), ("zombie", zombie)];
 
-/// Stops its parent, which is tracer, makes many processes, lets tracer go on, waits until it tells of a loss,
-/// and then does something that is to be told right again.
+/// Stops its parent, which is tracer, and makes many processes. Then continues tracer, waits until it reports a loss,
+/// and does something that must be reported correctly again.
 fn overflow(truth: Truth, arguments: &[String]) {
     let [many, output] = arguments else { panic!("COUNT OUTPUT") };
     let many: u32 = many.parse().expect("a count");
     let tracer = kit::getppid();
-    // Born before the loss, and seen.
+    // Forked before the loss, and recorded.
     let ready = Gate::new();
     let witness = fork(|| {
-        say_born(truth);
+        record_fork(truth);
         ready.open();
         kit::until("it is killed", || false);
         0
@@ -36,36 +36,36 @@ fn overflow(truth: Truth, arguments: &[String]) {
     let from = proc::boot_ns();
     // These outlive the loss.
     set_subreaper(true);
-    let (told, stay) = (Gate::new(), Gate::new());
+    let (recorded, stay) = (Gate::new(), Gate::new());
     for _ in 0..many {
         kit::wait(fork(|| 5));
     }
     let survivor = fork(|| {
         truth.say("survivor", json!(Ident::me()));
-        told.open();
+        recorded.open();
         stay.pass();
         say_now(truth);
         6
     });
-    told.pass();
-    // Ended while nobody looked.
+    recorded.pass();
+    // It exits while tracer is stopped.
     kit::kill(witness, libc::SIGKILL);
-    wait_and_say(truth, "lost end", witness);
+    reap_and_record(truth, "lost end", witness);
     truth.say("overflow", json!({ "many": many, "from": from, "to": proc::boot_ns() }));
     kit::kill(tracer, libc::SIGCONT);
-    // A gap shows when something follows it, so something has to.
+    // A gap shows only when a record follows it.
     let mut more = 0;
     let mut next = || {
         let child = fork(|| 5);
         let id = Ident::of(child).id();
         kit::wait(child);
         more += 1;
-        // Not so many that they are a loss of their own.
+        // Few enough that they are not lost themselves.
         thread::sleep(Duration::from_millis(20));
         (id, fs::read_to_string(Path::new(output)).unwrap_or_default())
     };
-    kit::until("tracer tells of the loss", || next().1.contains("\"event\":\"lost\""));
-    // The ring is empty once who was born just now is told of.
+    kit::until("tracer reports the loss", || next().1.contains("\"event\":\"lost\""));
+    // The ring is empty once the process that forked just now is reported.
     kit::until("tracer is up to date", || {
         let (id, text) = next();
         text.contains(&format!("\"id\":\"{id}\""))
@@ -73,27 +73,27 @@ fn overflow(truth: Truth, arguments: &[String]) {
     truth.say("more", json!({ "more": more }));
     // From here on nothing may be lost.
     let middle = fork(|| {
-        let from = say_born(truth);
-        let told = Gate::new();
+        let from = record_fork(truth);
+        let recorded = Gate::new();
         fork(|| {
-            say_born(truth);
-            told.open();
+            record_fork(truth);
+            recorded.open();
             await_adoption(truth, from);
             9
         });
-        told.pass();
+        recorded.pass();
         8
     });
-    wait_and_say(truth, "ended", middle);
+    reap_and_record(truth, "ended", middle);
     stay.open();
-    wait_and_say(truth, "ended", survivor);
+    reap_and_record(truth, "ended", survivor);
     while kit::any_child() {
         let (ended, status) = kit::wait_any();
         truth.say("ended", json!({ "pid": ended.pid, "start": ended.start, "status": status }));
     }
 }
 
-/// Stops its parent, which is tracer, while it makes processes that are told of each.
+/// Stops its parent, which is tracer, while it makes processes. Each of them is in the truth.
 fn stalled(truth: Truth, arguments: &[String]) {
     let many: u32 = arguments[0].parse().expect("a count");
     let tracer = kit::getppid();
@@ -101,10 +101,10 @@ fn stalled(truth: Truth, arguments: &[String]) {
     kit::until("tracer is stopped", || proc::stat(tracer).is_some_and(|stat| stat.state == 'T'));
     for round in 0..many {
         let child = fork(|| {
-            say_born(truth);
+            record_fork(truth);
             (round % 256) as i32
         });
-        wait_and_say(truth, "ended", child);
+        reap_and_record(truth, "ended", child);
     }
     kit::kill(tracer, libc::SIGCONT);
 }
@@ -126,7 +126,7 @@ fn say_now(truth: Truth) {
     truth.say("now", json!({ "parent": super::tree::parent() }));
 }
 
-/// Has a child that has ended and is not waited for, until its standard input is closed.
+/// Has a zombie child, until its standard input is closed.
 fn zombie(truth: Truth, _: &[String]) {
     let child = fork(|| 77);
     kit::await_end(child);
@@ -134,5 +134,5 @@ fn zombie(truth: Truth, _: &[String]) {
     println!("ready");
     std::io::Write::flush(&mut std::io::stdout()).expect("standard output is open");
     std::io::stdin().read_line(&mut String::new()).expect("standard input is open");
-    wait_and_say(truth, "ended", child);
+    reap_and_record(truth, "ended", child);
 }

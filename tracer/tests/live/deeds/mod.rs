@@ -31,7 +31,7 @@ use crate::support::{Ident, Truth};
 
 pub(crate) use usage::memory_hierarchy;
 
-/// A deed: says what it sees, and gets the arguments after its truth file.
+/// A deed. It gets its truth file and the arguments that follow it.
 type Deed = fn(Truth, &[String]);
 
 /// Every deed by name.
@@ -68,7 +68,7 @@ pub(crate) fn dispatch() -> Option<ExitCode> {
         return None;
     }
     let Some((_, deed)) = DEEDS.iter().copied().flatten().find(|(known, _)| known == name) else {
-        eprintln!("no deed is called {name}");
+        eprintln!("there is no deed {name}");
         return Some(ExitCode::from(2));
     };
     let truth = Truth::open(Path::new(truth));

@@ -1,4 +1,4 @@
-//! Arguments that lie in pages that are not there when an exec is asked for.
+//! Arguments in pages that are not resident at the time of the exec.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -18,11 +18,11 @@ use crate::support::{Ident, Truth, this_binary};
 
 pub(super) const DEEDS: &[(&str, Deed)] = &[("exec-not-resident", works), ("exec-failed-not-resident", fails)];
 
-/// Where the pages of a file are.
+/// Which pages of a file are in memory.
 struct Whereabouts {
-    /// How many are in memory, as `mincore` tells.
+    /// Number of pages in memory, by `mincore`.
     resident: usize,
-    /// How many this process can read without a fault, as `/proc/self/pagemap` tells.
+    /// Number of pages that this process can read without a fault, by `/proc/self/pagemap`.
     mapped: usize,
     pages: usize,
 }
@@ -33,7 +33,7 @@ impl Whereabouts {
     }
 }
 
-/// A list of arguments in a private mapping of a file, which is on the disk only: nobody has looked at it yet.
+/// A list of arguments in a private mapping of a file that is only on disk: it was never read.
 struct List {
     file: File,
     at: *mut libc::c_void,
@@ -42,15 +42,15 @@ struct List {
 }
 
 impl List {
-    /// Pointers on the first page, and strings across the borders of pages.
+    /// Pointers on the first page, and strings across page boundaries.
     fn new(path: &Path, argv: &[Vec<u8>]) -> Self {
         // SAFETY: no pointers are involved.
         let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize;
         let file = File::options().read(true).write(true).create_new(true).open(path).expect("a new file");
         let strings: Vec<u8> = argv.iter().flat_map(|argument| [argument, &b"\0"[..]].concat()).collect();
         let bytes = (page + strings.len()).next_multiple_of(page);
-        file.set_len(bytes as u64).expect("room for it");
-        // SAFETY: a mapping of its own, wherever the kernel likes, which stays until the process ends or execs.
+        file.set_len(bytes as u64).expect("enough space");
+        // SAFETY: a separate mapping at any address, which stays until the process exits or execs.
         let at = unsafe {
             let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE);
             libc::mmap(std::ptr::null_mut(), bytes, protection, flags, file.as_raw_fd(), 0)
@@ -64,20 +64,20 @@ impl List {
         }
         pointers.extend(0usize.to_ne_bytes());
         assert!(pointers.len() <= page, "they are on one page");
-        file.write_all_at(&pointers, 0).expect("room for it");
-        file.write_all_at(&strings, page as u64).expect("room for it");
+        file.write_all_at(&pointers, 0).expect("enough space");
+        file.write_all_at(&strings, page as u64).expect("enough space");
         let list = Self { file, at, bytes, page };
         list.evict();
         list
     }
 
-    /// Writes it out, and has the kernel let go of it. On a file system in memory there is nowhere to write it to: there the
-    /// pages stay, but are not mapped.
+    /// Writes it out, and makes the kernel evict it. A file system in memory has no storage to write to: its pages
+    /// stay, but are not mapped.
     fn evict(&self) {
-        self.file.sync_all().expect("a file of ours");
+        self.file.sync_all().expect("our own file");
         let in_memory = self.is_in_memory();
-        kit::until("the pages are let go", || {
-            // SAFETY: advice about a mapping and a file of ours, which nobody has changed through the mapping.
+        kit::until("the pages are evicted", || {
+            // SAFETY: advice about our own mapping and file, which was never changed through the mapping.
             unsafe {
                 libc::madvise(self.at, self.bytes, libc::MADV_PAGEOUT);
                 libc::madvise(self.at, self.bytes, libc::MADV_DONTNEED);
@@ -90,7 +90,7 @@ impl List {
 
     /// tmpfs and ramfs (include/uapi/linux/magic.h).
     fn is_in_memory(&self) -> bool {
-        let kind = nix::sys::statfs::fstatfs(&self.file).expect("a file of ours").filesystem_type().0;
+        let kind = nix::sys::statfs::fstatfs(&self.file).expect("our own file").filesystem_type().0;
         matches!(kind as i64, 0x0102_1994 | 0x8584_58f6)
     }
 
@@ -102,7 +102,9 @@ impl List {
         assert_eq!(done, 0, "mincore: {}", io::Error::last_os_error());
         let mut entries = vec![0u8; pages * 8];
         let pagemap = File::open("/proc/self/pagemap").expect("/proc is mounted");
-        pagemap.read_exact_at(&mut entries, (self.at as usize / self.page * 8) as u64).expect("an entry a page");
+        pagemap
+            .read_exact_at(&mut entries, (self.at as usize / self.page * 8) as u64)
+            .expect("one entry for each page");
         // Bit 63: the page is present (Documentation/admin-guide/mm/pagemap.rst).
         let mapped = entries.chunks(8).filter(|entry| entry[7] & 0x80 != 0).count();
         Whereabouts { resident: vector.iter().filter(|byte| *byte & 1 != 0).count(), mapped, pages }
@@ -123,7 +125,7 @@ fn argv() -> Vec<Vec<u8>> {
     ]
 }
 
-/// An exec that works.
+/// An exec that succeeds.
 fn works(truth: Truth, arguments: &[String]) {
     let file = Path::new(&arguments[0]).join("argv");
     Stage::new(truth).play(|stage| {
@@ -132,7 +134,7 @@ fn works(truth: Truth, arguments: &[String]) {
         let environment = [variable.as_ptr(), std::ptr::null()];
         let list = List::new(&file, &argv());
         truth.say("pages", list.whereabouts().facts());
-        // SAFETY: both lists end with a null pointer and stay where they are.
+        // SAFETY: both lists end with a null pointer and are not moved.
         unsafe { libc::execve(path.as_ptr(), list.pointers(), environment.as_ptr()) };
     });
 }
@@ -162,5 +164,5 @@ fn fails(truth: Truth, arguments: &[String]) {
         }
         0
     });
-    kit::wait_and_say(truth, "ended", child);
+    kit::reap_and_record(truth, "ended", child);
 }

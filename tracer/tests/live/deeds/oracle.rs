@@ -1,8 +1,7 @@
-//! A randomised workload in which every actor logs each thing it does.
+//! A randomised workload in which every actor logs each of its actions.
 //!
-//! An actor makes children in every way there is, and waits for all it has, adopted ones too. So nothing is left to
-//! chance but the order: who is whose child, who adopts whom, what is executed and how each one ends is all in the log.
-//! The same seed gives the same actors.
+//! An actor makes children in every possible way, and reaps all its children, adopted ones too. So only the order is
+//! random: every parent, adoption, exec and exit is in the log. The same seed gives the same actors.
 
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt as _;
@@ -15,28 +14,28 @@ use serde_json::{Value, json};
 use super::Deed;
 use super::kit::{self, Gate, fork};
 use super::report::base64;
-use super::tree::{await_adoption, say_born, say_born_of, set_subreaper};
+use super::tree::{await_adoption, record_fork, record_fork_of, set_subreaper};
 use crate::support::{Ident, Rng, Truth, this_binary};
 
 pub(super) const DEEDS: &[(&str, Deed)] = &[("oracle", oracle)];
 
-/// Environment variable that makes this binary go on as an actor, whatever its arguments:
-/// the truth's descriptor, the rest of the part it has to play, and the thread that exec'd it.
+/// Environment variable that makes this binary continue as an actor, whatever its arguments. It holds the truth's
+/// descriptor, the rest of the actor's part, and the thread that exec'd it.
 const ACTOR: &str = "TRACER_LIVE_ACTOR";
 
 /// Deepest nesting of actors.
 const DEPTH: u32 = 7;
 
-/// The part an actor plays.
+/// The part of an actor.
 #[derive(Clone, Debug)]
 struct Part {
     rng: Rng,
     depth: u32,
-    /// Processes it may make, its descendants' included.
+    /// Number of processes that it and its descendants may make.
     budget: u32,
 }
 
-/// SEED BUDGET, and `held` if it is to wait for a line on its standard input.
+/// SEED BUDGET, and `held` if it must wait for a line on its standard input.
 fn oracle(truth: Truth, arguments: &[String]) {
     let [seed, budget, held @ ..] = arguments else { panic!("SEED BUDGET [held]") };
     if !held.is_empty() {
@@ -51,7 +50,7 @@ fn oracle(truth: Truth, arguments: &[String]) {
     wait_for_all(truth);
 }
 
-/// Goes on as an actor, if this process was exec'd as one.
+/// Continues as an actor, if this process was exec'd as one.
 pub(super) fn dispatch() -> Option<ExitCode> {
     let value = std::env::var(ACTOR).ok()?;
     let fields: Vec<u64> = value.split(',').map(|field| field.parse().expect("a number")).collect();
@@ -69,10 +68,10 @@ fn say_exec(truth: Truth, from_tid: u32) {
     truth.say("exec", json!({ "pid": me.pid, "start": me.start, "argv": argv, "from_tid": from_tid }));
 }
 
-/// Plays a part to its end: the code to exit with, if it does not end otherwise.
+/// Plays a part to its end. Returns the code to exit with, if it does not end otherwise.
 fn play(truth: Truth, mut part: Part) -> i32 {
-    // Only while it has nobody below it: the kernel asks who is a subreaper a moment after the last thing that a tracer
-    // can see of a dying parent, and in that moment a new one could still come up.
+    // Only while it has no descendants. A tracer observes an exit a moment before the kernel looks for a subreaper.
+    // In that moment a new subreaper could appear.
     if part.rng.chance(8) && !kit::any_child() {
         set_subreaper(true);
     }
@@ -86,14 +85,14 @@ fn play(truth: Truth, mut part: Part) -> i32 {
         }
     }
     if part.rng.chance(12) {
-        // Whatever is still its child stays so; this thread's end ends all others.
+        // Its remaining children stay its children. Ending this thread ends all others.
         if part.rng.chance(50) { exec_here(truth, &mut part) } else { exec_from_thread(truth, &mut part) }
     }
     wait_for_all(truth);
     end(truth, &mut part)
 }
 
-/// Ends in one of the ways to end.
+/// Ends in one of the possible ways.
 fn end(truth: Truth, part: &mut Part) -> i32 {
     let code = part.rng.below(256) as i32;
     match part.rng.below(10) {
@@ -101,7 +100,7 @@ fn end(truth: Truth, part: &mut Part) -> i32 {
             let signal = *part.rng.pick(&[libc::SIGKILL, libc::SIGTERM, libc::SIGUSR1, libc::SIGALRM]);
             let me = Ident::me();
             truth.say("killed", json!({ "pid": me.pid, "start": me.start, "by": me }));
-            // The pid that this process has here; no namespaces are made.
+            // The pid of this process here; no namespaces are made.
             kit::kill(me.pid, signal);
             thread::sleep(kit::PATIENCE);
         }
@@ -124,7 +123,7 @@ fn end(truth: Truth, part: &mut Part) -> i32 {
     code
 }
 
-/// Waits for every child, its own and adopted ones, and logs how each ended and who waited for it.
+/// Reaps every child, its own and adopted ones. Logs how each exited and which process reaped it.
 fn wait_for_all(truth: Truth) {
     let me = Ident::me();
     while kit::any_child() {
@@ -133,20 +132,20 @@ fn wait_for_all(truth: Truth) {
     }
 }
 
-/// Does one thing. Children are not waited for here.
+/// Does one thing. Children are not reaped here.
 fn act(truth: Truth, part: &mut Part) {
     part.budget -= 1;
-    // The root has many children of a small share each, others a few.
+    // The root has many children with a small share each, others a few.
     let most = if part.depth == 0 { part.budget / 16 } else { part.budget };
     let share = part.rng.below(u64::from(most) + 1) as u32;
     part.budget -= share;
     let child = Part { rng: Rng::new(part.rng.next()), depth: part.depth + 1, budget: share };
     match part.rng.below(100) {
         0..30 => {
-            fork(|| born_and(truth, child));
+            fork(|| record_fork_and_play(truth, child));
         }
         30..40 => {
-            kit::clone3(0, &[], || born_and(truth, child));
+            kit::clone3(0, &[], || record_fork_and_play(truth, child));
         }
         40..55 => spawn(truth, part, child, false),
         55..65 => spawn(truth, part, child, true),
@@ -157,46 +156,46 @@ fn act(truth: Truth, part: &mut Part) {
     }
 }
 
-fn born_and(truth: Truth, part: Part) -> i32 {
-    say_born(truth);
+fn record_fork_and_play(truth: Truth, part: Part) -> i32 {
+    record_fork(truth);
     play(truth, part)
 }
 
-/// A thread forks and ends, while the process lives on.
+/// A thread forks and exits, while the process continues.
 fn fork_from_thread(truth: Truth, child: Part) {
     thread::scope(|scope| {
-        // The scope alone waits for the closure, not for the thread, which takes locks of the library on its way out: the
-        // next fork would hand them on, locked for ever.
-        scope.spawn(|| fork(|| born_and(truth, child))).join().expect("it only forks");
+        // Join the thread. The scope alone waits only for the closure. On its way out the thread takes locks of the
+        // library, and the next fork would copy them, locked forever.
+        scope.spawn(|| fork(|| record_fork_and_play(truth, child))).join().expect("it only forks");
     });
 }
 
-/// CLONE_PARENT: a child for its own parent, which waits for whatever it has.
+/// CLONE_PARENT: a child of its own parent, which reaps every child.
 fn brother(truth: Truth, child: Part) {
-    let (me, told) = (Ident::me(), Gate::new());
+    let (me, recorded) = (Ident::me(), Gate::new());
     kit::clone3(libc::CLONE_PARENT as u64, &[], || {
-        say_born_of(truth, me);
-        told.open();
+        record_fork_of(truth, me);
+        recorded.open();
         play(truth, child)
     });
-    // Its parent is to be seen as it is now.
-    told.pass();
+    // Its parent must be recorded as it is now.
+    recorded.pass();
 }
 
-/// Someone whose parent ends at once.
+/// A process whose parent exits immediately.
 fn daemon(truth: Truth, child: Part) {
     fork(|| {
-        let from = say_born(truth);
-        let told = Gate::new();
+        let from = record_fork(truth);
+        let recorded = Gate::new();
         fork(|| {
-            say_born(truth);
+            record_fork(truth);
             // SAFETY: no arguments; it is not a group leader.
             unsafe { libc::setsid() };
-            told.open();
+            recorded.open();
             await_adoption(truth, from);
             play(truth, child)
         });
-        told.pass();
+        recorded.pass();
         0
     });
 }
@@ -206,7 +205,7 @@ fn victim(truth: Truth, part: &mut Part) {
     let me = Ident::me();
     let ready = Gate::new();
     let pid = fork(|| {
-        let victim = say_born(truth);
+        let victim = record_fork(truth);
         truth.say("killed", json!({ "pid": victim.pid, "start": victim.start, "by": me }));
         ready.open();
         thread::sleep(kit::PATIENCE);
@@ -216,7 +215,7 @@ fn victim(truth: Truth, part: &mut Part) {
     kit::kill(pid, *part.rng.pick(&[libc::SIGKILL, libc::SIGTERM, libc::SIGHUP, libc::SIGUSR2, libc::SIGSYS]));
 }
 
-/// Random arguments: of any bytes but NUL.
+/// Returns random arguments of any bytes except NUL.
 fn random_argv(rng: &mut Rng) -> Vec<CString> {
     let count = rng.below(6);
     (0..=count)
@@ -230,7 +229,7 @@ fn random_argv(rng: &mut Rng) -> Vec<CString> {
         .collect()
 }
 
-/// What an exec needs, made before it: a vfork child may not allocate.
+/// Everything that an exec needs, prepared before it: a vfork child may not allocate.
 struct Program {
     path: CString,
     _argv: Vec<CString>,
@@ -264,7 +263,7 @@ impl Program {
     }
 }
 
-/// Goes on as another program: the same one, with other arguments. Its children stay its own.
+/// Execs this program again, with other arguments. Its children stay its children.
 fn exec_here(truth: Truth, part: &mut Part) -> ! {
     let argv = random_argv(&mut part.rng);
     Program::new(truth, argv, part, kit::gettid()).exec()
@@ -280,12 +279,12 @@ fn exec_from_thread(truth: Truth, part: &mut Part) -> ! {
     kit::exit_group(125)
 }
 
-/// A child that execs at once. A vfork child shares its parent's memory, so it is the new program that says it was born.
+/// A child that execs immediately. A vfork child shares its parent's memory, so the new program logs its fork.
 fn spawn(truth: Truth, part: &mut Part, mut child: Part, vfork: bool) {
     let argv = random_argv(&mut part.rng);
     if !vfork {
         fork(|| {
-            say_born(truth);
+            record_fork(truth);
             let tid = kit::gettid();
             Program::new(truth, argv, &mut child, tid).exec()
         });
@@ -293,8 +292,8 @@ fn spawn(truth: Truth, part: &mut Part, mut child: Part, vfork: bool) {
     }
     let program = Program::new(truth, argv, &mut child, 0);
     let mut stack = vec![0u128; 4096];
-    // SAFETY: the child has a stack of its own, which outlives it because CLONE_VFORK suspends us until it has exec'd
-    // or ended; it makes system calls only.
+    // SAFETY: the child has a separate stack, which outlives it because CLONE_VFORK suspends us until it has exec'd
+    // or exited. It makes system calls only.
     let pid = unsafe {
         let top = stack.as_mut_ptr().add(stack.len());
         let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;

@@ -1,4 +1,4 @@
-//! Parents that wait for their children, or do not.
+//! Parents that reap their children, or do not.
 
 use std::path::Path;
 
@@ -14,14 +14,14 @@ pub(super) const DEEDS: &[(&str, Deed)] = &[
     ("reap-adopted", adopted),
     ("reap-ignored", ignored),
     ("reap-gone", gone),
-    ("reap-told", told),
+    ("reap-told", reap_and_await_report),
 ];
 
-/// Such families, and how many there are at a time.
+/// Number of such families, and how many of them run at the same time.
 const ROUNDS: usize = 60;
 const AT_ONCE: usize = 16;
 
-/// Leaves three children unreaped until a file is there; then waits for them.
+/// Leaves three zombies until a file exists; then reaps them.
 fn neglect(truth: Truth, arguments: &[String]) {
     let release = Path::new(&arguments[0]);
     let children: Vec<u32> = (0..3).map(|code| kit::fork(|| code)).collect();
@@ -30,13 +30,13 @@ fn neglect(truth: Truth, arguments: &[String]) {
         truth.say("left", json!(Ident::of(child)));
     }
     truth.say("ready", json!({}));
-    kit::until("it is time to wait for them", || release.exists());
+    kit::until("the file to reap them exists", || release.exists());
     for child in children {
         kit::wait(child);
     }
 }
 
-/// Waits for a grandchild whose parent has ended, as its subreaper.
+/// Reaps a grandchild whose parent has exited, as its subreaper.
 fn adopted(truth: Truth, _: &[String]) {
     // SAFETY: a flag.
     unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
@@ -55,7 +55,7 @@ fn adopted(truth: Truth, _: &[String]) {
     truth.say("adopted", json!(grandchild));
 }
 
-/// Wants to hear nothing of its children: the kernel waits for them.
+/// Ignores SIGCHLD: the kernel reaps its children.
 fn ignored(truth: Truth, _: &[String]) {
     // SAFETY: no handler is installed.
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
@@ -66,17 +66,16 @@ fn ignored(truth: Truth, _: &[String]) {
         })
     };
     let children: [u32; 3] = std::array::from_fn(|_| child());
-    // Not only to be waited for by nobody: until then the kernel would hand them on to init when we end.
+    // Until they are gone, the kernel would reparent them to init when this process exits.
     kit::until("the children are gone", || children.iter().all(|&pid| kit::is_gone(pid)));
 }
 
-/// Children that nobody waits for, of parents that are gone at once as well, while others fork all the time: what was a
-/// parent's memory is soon that of a fork under way.
+/// Children that nobody reaps, of parents that exit at once too, while others fork all the time. So the memory of a
+/// parent is soon that of a fork in progress.
 fn gone(truth: Truth, _: &[String]) {
     let forkers: [u32; 2] = std::array::from_fn(|_| {
         kit::fork(|| {
-            // Gone with its parent.
-            // SAFETY: integers.
+            // Killed with its parent. SAFETY: integers only.
             unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
             loop {
                 kit::wait(kit::fork(|| 0));
@@ -107,13 +106,13 @@ fn gone(truth: Truth, _: &[String]) {
     }
 }
 
-/// Waits for a child, and then until tracer has written that it did.
-fn told(truth: Truth, arguments: &[String]) {
+/// Reaps a child, and then waits until tracer has reported that.
+fn reap_and_await_report(truth: Truth, arguments: &[String]) {
     let child = kit::fork(|| 0);
     kit::await_end(child);
     truth.say("child", json!(Ident::of(child)));
     kit::wait(child);
-    kit::until("tracer tells of it", || {
+    kit::until("tracer reports it", || {
         std::fs::read_to_string(&arguments[0]).is_ok_and(|events| events.contains("\"event\":\"reap\""))
     });
 }

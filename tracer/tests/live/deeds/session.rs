@@ -1,4 +1,4 @@
-//! A session of its own, on a terminal of its own, with a process group of its own in it.
+//! A separate session on a separate terminal, with a separate process group in it.
 
 use std::io;
 use std::os::fd::AsRawFd as _;
@@ -15,23 +15,23 @@ use crate::support::{Truth, proc, this_binary};
 
 pub(super) const DEEDS: &[(&str, Deed)] = &[("session", session)];
 
-/// Which uid is to have logged in.
+/// The login uid to set.
 const LOGIN: &str = "4711";
 
-/// What `/proc` shows of a process, 0 being oneself.
+/// Returns what `/proc` shows of a process, where 0 is this process.
 fn shown(pid: u32) -> Value {
-    let stat = if pid == 0 { proc::stat("self") } else { proc::stat(pid) }.expect("it is there");
+    let stat = if pid == 0 { proc::stat("self") } else { proc::stat(pid) }.expect("it exists");
     json!({
         "pid": stat.pid, "start": stat.start, "pgid": stat.pgid, "sid": stat.sid, "tty": stat.pts(),
         "loginuid": proc::loginuid(stat.pid),
     })
 }
 
-/// A leader with a terminal; its child, in a group of its own, becomes another program.
+/// A leader with a terminal. Its child, in a separate group, execs another program.
 fn session(truth: Truth, _: &[String]) {
     let terminal = openpty(None, None).expect("a terminal");
     let leader = kit::fork(|| {
-        // Where audit is not built in, or does not allow it, it stays as it is: what `/proc` shows counts.
+        // This fails if audit is not built in, or does not allow it. The test compares with what `/proc` shows.
         let _ = std::fs::write("/proc/self/loginuid", LOGIN);
         // SAFETY: integers only.
         unsafe {
@@ -44,12 +44,12 @@ fn session(truth: Truth, _: &[String]) {
         let child = kit::fork(|| {
             // SAFETY: integers only.
             assert_eq!(unsafe { libc::setpgid(0, 0) }, 0, "setpgid: {}", io::Error::last_os_error());
-            stage.exec(this_binary().as_os_str().as_bytes(), &[b"in a group of its own"])
+            stage.exec(this_binary().as_os_str().as_bytes(), &[b"in a separate group"])
         });
         stage.watch_with(child, shown);
-        kit::wait_and_say(truth, "ended", child);
+        kit::reap_and_record(truth, "ended", child);
         truth.say("leader at its end", shown(0));
         0
     });
-    kit::wait_and_say(truth, "ended", leader);
+    kit::reap_and_record(truth, "ended", leader);
 }

@@ -1,4 +1,4 @@
-//! Commands for `tracer run` that say what reaches them.
+//! Commands for `tracer run` that report the signals and state that reach them.
 
 use std::io::Write as _;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -11,7 +11,7 @@ use super::kit;
 use crate::support::{Ident, Truth};
 
 pub(super) const DEEDS: &[(&str, Deed)] =
-    &[("await-signal", await_signal), ("say-signals", say_signals), ("tell-start", tell_start), ("family", family)];
+    &[("await-signal", await_signal), ("say-signals", say_signals), ("tell-start", record_start), ("family", family)];
 
 static CAUGHT: AtomicI32 = AtomicI32::new(0);
 
@@ -19,7 +19,7 @@ extern "C" fn note(signal: libc::c_int) {
     CAUGHT.store(signal, Ordering::Relaxed);
 }
 
-/// Says on standard output that it is ready, and ends with 40 plus the number of the first signal that comes.
+/// Prints that it is ready, and exits with 40 plus the number of the first signal that it receives.
 fn await_signal(truth: Truth, _: &[String]) {
     for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, libc::SIGUSR1] {
         // SAFETY: the handler only stores to an atomic.
@@ -39,10 +39,10 @@ extern "C" fn say(signal: libc::c_int) {
     unsafe { libc::write(1, digits.as_ptr().cast(), digits.len()) };
 }
 
-/// Says on standard output that it is ready, then each signal that comes, as two digits, until SIGTERM ends it.
+/// Prints that it is ready, then each signal that it receives, as two digits, until SIGTERM ends it.
 fn say_signals(truth: Truth, _: &[String]) {
     for signal in (1..=libc::SIGRTMAX()).filter(|&signal| signal != libc::SIGTERM) {
-        // SAFETY: the handler only writes. Those that cannot be caught are refused.
+        // SAFETY: the handler only writes. Signals that cannot be caught are refused.
         unsafe { libc::signal(signal, say as *const () as libc::sighandler_t) };
     }
     truth.say("ready", json!({ "pid": Ident::me().pid }));
@@ -53,8 +53,8 @@ fn say_signals(truth: Truth, _: &[String]) {
     }
 }
 
-/// Says what it found when it started: signals ignored or blocked, descriptors, group, session.
-fn tell_start(truth: Truth, _: &[String]) {
+/// Records its state at the start: signals ignored or blocked, descriptors, group, session.
+fn record_start(truth: Truth, _: &[String]) {
     let status = std::fs::read_to_string("/proc/self/status").expect("/proc is mounted");
     let of = |key: &str| status.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default().trim().to_owned();
     let mut fds: Vec<String> = std::fs::read_dir("/proc/self/fd")
@@ -108,8 +108,7 @@ fn family(truth: Truth, _: &[String]) {
             kit::fork(|| {
                 kit::set_name(name.as_bytes());
                 say(name);
-                // Gone with its parent.
-                // SAFETY: integers.
+                // Killed with its parent. SAFETY: integers only.
                 unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
                 sleep(&born)
             });

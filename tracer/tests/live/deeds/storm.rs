@@ -1,4 +1,4 @@
-//! Workloads without an end of their own, and those that rest.
+//! Workloads that run until they are stopped, and workloads that pause.
 
 use std::collections::BTreeMap;
 use std::os::unix::process::CommandExt as _;
@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::Deed;
 use super::kit::{self, Gate, fork};
-use super::tree::{await_adoption, say_born, set_subreaper};
+use super::tree::{await_adoption, record_fork, set_subreaper};
 use crate::support::{Ident, Rng, Truth, proc};
 
 pub(super) const DEEDS: &[(&str, Deed)] = &[
@@ -25,10 +25,10 @@ pub(super) const DEEDS: &[(&str, Deed)] = &[
     ("pinned-storms", pinned),
 ];
 
-/// Most processes of one worker, should nobody stop it.
+/// Limit on the processes of one worker, in case nothing stops it.
 const MOST: u32 = 200_000;
 
-/// Two workers make short-lived processes until the flag is taken down.
+/// Two workers make short-lived processes until the flag file is removed.
 fn storm(truth: Truth, arguments: &[String]) {
     let flag = PathBuf::from(&arguments[0]);
     for _ in 0..2 {
@@ -45,23 +45,23 @@ fn storm(truth: Truth, arguments: &[String]) {
 
 fn short_life(truth: Truth, round: u32) {
     fork(|| {
-        let from = say_born(truth);
+        let from = record_fork(truth);
         if round.is_multiple_of(4) {
-            let told = Gate::new();
+            let recorded = Gate::new();
             fork(|| {
-                say_born(truth);
-                told.open();
+                record_fork(truth);
+                recorded.open();
                 await_adoption(truth, from);
                 (round % 256) as i32
             });
-            told.pass();
+            recorded.pass();
         }
         (round % 256) as i32
     });
     wait_for_all(truth);
 }
 
-/// Waits for all children, adopted ones too; says when each was seen to have ended.
+/// Reaps all children, adopted ones too. Records when each was seen to have exited.
 fn wait_for_all(truth: Truth) {
     while kit::any_child() {
         let (ended, status) = kit::wait_any();
@@ -72,7 +72,7 @@ fn wait_for_all(truth: Truth) {
     }
 }
 
-/// As many processes as the machine can make, without a word about them, until the flag is taken down.
+/// As many processes as the machine can make, without a log, until the flag file is removed.
 fn quiet_storm(truth: Truth, arguments: &[String]) {
     let flag = PathBuf::from(&arguments[0]);
     truth.say("storm", json!(Ident::me()));
@@ -90,7 +90,7 @@ fn quiet_storm(truth: Truth, arguments: &[String]) {
     }
 }
 
-/// So many children, one after the other; every third runs a program, the others end with codes of their own.
+/// COUNT children, one after the other. Every third runs a program, the others exit with their own codes.
 fn crowd(truth: Truth, arguments: &[String]) {
     let many: u32 = arguments[0].parse().expect("a count");
     let mut codes = BTreeMap::<i32, u32>::new();
@@ -107,7 +107,7 @@ fn crowd(truth: Truth, arguments: &[String]) {
     truth.say("crowd", json!({ "execs": execs, "codes": codes }));
 }
 
-/// Grows a random tree in steps. After each it rests until it is told to go on: a file that the test makes.
+/// Grows a random tree in steps. After each step it waits for a file that the test makes.
 fn resting(truth: Truth, arguments: &[String]) {
     let [directory, steps, seed] = arguments else { panic!("DIRECTORY STEPS SEED") };
     let directory = Path::new(directory);
@@ -118,7 +118,7 @@ fn resting(truth: Truth, arguments: &[String]) {
         for _ in 0..12 {
             living.extend(grow(&mut rng, step));
         }
-        // Some go, and with them the parents of others.
+        // Some exit, and they are the parents of others.
         for _ in 0..rng.below(8) {
             let index = rng.below(living.len() as u64) as usize;
             kit::kill(living.swap_remove(index), libc::SIGKILL);
@@ -126,7 +126,7 @@ fn resting(truth: Truth, arguments: &[String]) {
         reap_zombies();
         truth.say("at rest", json!({ "step": step }));
         let go = directory.join(format!("go-{step}"));
-        kit::until("the test lets it go on", || go.exists());
+        kit::until("the test lets it continue", || go.exists());
     }
     for pid in living {
         kit::kill(pid, libc::SIGKILL);
@@ -136,7 +136,7 @@ fn resting(truth: Truth, arguments: &[String]) {
     }
 }
 
-/// A sleeper, a chain of sleepers, or one whose parent has ended; gives the pids, once all of it stands.
+/// Adds a sleeper, a chain of sleepers, or one whose parent has exited. Returns the pids once all of them run.
 fn grow(rng: &mut Rng, step: u32) -> Vec<u32> {
     let depth = 1 + rng.below(4) as u32;
     let orphaned = rng.chance(30);
@@ -165,7 +165,7 @@ fn grow(rng: &mut Rng, step: u32) -> Vec<u32> {
 
 /// This process and `depth` − 1 below it sleep until they are killed.
 fn sleepers(depth: u32, step: u32, mut write: &std::io::PipeWriter) {
-    // Once its parent is gone for good, nobody needs it.
+    // Killed once its parent has exited.
     kit::set_name(format!("rest-{step}-{depth}").as_bytes());
     if depth > 1 {
         fork(|| {
@@ -177,33 +177,33 @@ fn sleepers(depth: u32, step: u32, mut write: &std::io::PipeWriter) {
     thread::sleep(5 * kit::PATIENCE);
 }
 
-/// Takes away those that have ended already; who is killed has another parent for its children by then.
+/// Reaps the zombies. The children of a killed process have another parent by then.
 fn reap_zombies() {
     let me = std::process::id();
     kit::until("no zombie is left", || {
         for stat in proc::all().values().filter(|stat| stat.ppid == me && stat.is_zombie()) {
             kit::wait(stat.pid);
         }
-        // A moment later there may be one more: a killed one takes its time.
+        // A killed process takes time to exit, so there may be one more.
         !proc::all().values().any(|stat| stat.ppid == me && stat.is_zombie())
     });
 }
 
-/// What the kernel starts when a process dumps core: says who it is, and eats the core.
+/// The program that the kernel starts when a process dumps core: records its identity, and consumes the core.
 fn core_helper(truth: Truth, _: &[String]) {
-    say_born(truth);
+    record_fork(truth);
     std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).expect("the kernel writes the core");
     truth.say("helper", json!(Ident::me()));
 }
 
-/// Starts and ends: a mark in the stream.
+/// Starts and exits: a mark in the stream.
 fn nothing(_: Truth, _: &[String]) {}
 
-/// Two workers, each on a CPU of its own where there are two, make a number of short-lived processes.
+/// Two workers make a number of short-lived processes, each on a separate CPU if there are two.
 fn pinned(truth: Truth, arguments: &[String]) {
     let count: u32 = arguments[0].parse().expect("a number");
     let may = |set: &libc::cpu_set_t, cpu: &usize| {
-        // SAFETY: it reads a bit of the set, which is as large as its type says.
+        // SAFETY: it reads a bit of the set, which is as large as its type.
         unsafe { libc::CPU_ISSET(*cpu, set) }
     };
     // SAFETY: all zero is an empty set, and both calls are given its size.

@@ -12,8 +12,8 @@ use nix::unistd::Pid;
 use serde_json::json;
 
 use super::Deed;
-use super::kit::{self, Gate, clone3, fork, wait_and_say};
-use super::tree::{await_adoption, say_born, set_subreaper};
+use super::kit::{self, Gate, clone3, fork, reap_and_record};
+use super::tree::{await_adoption, record_fork, set_subreaper};
 use crate::support::{Ident, Truth};
 
 pub(super) const DEEDS: &[(&str, Deed)] = &[
@@ -35,45 +35,45 @@ fn orphan(truth: Truth, arguments: &[String]) {
     let subreaper_inside = arguments[0] == "subreaper";
     set_subreaper(true);
     let init = clone3(NEW_PID_NS, &[], || {
-        let init = say_born(truth);
+        let init = record_fork(truth);
         truth.say("init", json!(init));
         let lineage = |reaper: Ident| {
-            let (told, adopted) = (Gate::new(), Gate::new());
+            let (recorded, adopted) = (Gate::new(), Gate::new());
             let middle = fork(|| {
-                let from = say_born(truth);
+                let from = record_fork(truth);
                 fork(|| {
-                    say_born(truth);
-                    told.open();
+                    record_fork(truth);
+                    recorded.open();
                     assert_eq!(await_adoption(truth, from), reaper);
                     adopted.open();
                     0
                 });
-                told.pass();
+                recorded.pass();
                 0
             });
-            wait_and_say_inside(truth, middle);
+            reap_and_record_inside(truth, middle);
             adopted.pass();
             // The only other child is the orphan.
-            wait_and_say_inside(truth, 0);
+            reap_and_record_inside(truth, 0);
         };
         if subreaper_inside {
             let subreaper = fork(|| {
-                let subreaper = say_born(truth);
+                let subreaper = record_fork(truth);
                 set_subreaper(true);
                 lineage(subreaper);
                 0
             });
-            wait_and_say_inside(truth, subreaper);
+            reap_and_record_inside(truth, subreaper);
         } else {
             lineage(init);
         }
         0
     });
-    wait_and_say(truth, "ended", init);
+    reap_and_record(truth, "ended", init);
 }
 
-/// Waits in a pid namespace, where wait's pids are not those of `/proc`; 0 for any child.
-fn wait_and_say_inside(truth: Truth, pid: u32) {
+/// Reaps in a pid namespace, where the pids of wait are not those of `/proc`; 0 for any child.
+fn reap_and_record_inside(truth: Truth, pid: u32) {
     let (outer, status) = kit::wait_inside(pid);
     truth.say("ended", json!({ "pid": outer.pid, "start": outer.start, "status": status }));
 }
@@ -81,34 +81,34 @@ fn wait_and_say_inside(truth: Truth, pid: u32) {
 /// Two namespaces deep.
 fn nested(truth: Truth, _: &[String]) {
     let outer = clone3(NEW_PID_NS, &[], || {
-        say_born(truth);
+        record_fork(truth);
         let inner = clone3(NEW_PID_NS, &[], || {
-            say_born(truth);
+            record_fork(truth);
             let leaf = fork(|| {
-                say_born(truth);
+                record_fork(truth);
                 3
             });
-            wait_and_say_inside(truth, leaf);
+            reap_and_record_inside(truth, leaf);
             0
         });
-        wait_and_say_inside(truth, inner);
+        reap_and_record_inside(truth, inner);
         0
     });
-    wait_and_say(truth, "ended", outer);
+    reap_and_record(truth, "ended", outer);
 }
 
-/// A namespace's init ends: the kernel kills all others in it, and they stay its children to the end.
+/// A namespace's init exits: the kernel kills all others in it, and they stay its children until they exit.
 fn init_dies(truth: Truth, _: &[String]) {
     set_subreaper(true);
-    let told = Gate::new();
+    let recorded = Gate::new();
     let init = clone3(NEW_PID_NS, &[], || {
-        say_born(truth);
+        record_fork(truth);
         for _ in 0..3 {
             fork(|| {
-                truth.say("doomed", json!(say_born(truth)));
+                truth.say("doomed", json!(record_fork(truth)));
                 fork(|| {
-                    truth.say("doomed", json!(say_born(truth)));
-                    told.open();
+                    truth.say("doomed", json!(record_fork(truth)));
+                    recorded.open();
                     thread::sleep(kit::PATIENCE);
                     0
                 });
@@ -116,10 +116,10 @@ fn init_dies(truth: Truth, _: &[String]) {
                 0
             });
         }
-        (0..3).for_each(|_| told.pass());
+        (0..3).for_each(|_| recorded.pass());
         42
     });
-    wait_and_say(truth, "ended", init);
+    reap_and_record(truth, "ended", init);
 }
 
 /// A process from outside joins a namespace: its orphans go to the namespace's init.
@@ -127,57 +127,57 @@ fn joined(truth: Truth, _: &[String]) {
     set_subreaper(true);
     let (stay, up) = (Gate::new(), Gate::new());
     let init = clone3(NEW_PID_NS, &[], || {
-        truth.say("init", json!(say_born(truth)));
+        truth.say("init", json!(record_fork(truth)));
         up.open();
         stay.pass();
         // The adopted orphan.
-        wait_and_say_inside(truth, 0);
+        reap_and_record_inside(truth, 0);
         0
     });
     up.pass();
     let joiner = fork(|| {
-        say_born(truth);
-        let namespace = fs::File::open(format!("/proc/{init}/ns/pid")).expect("it lives");
+        record_fork(truth);
+        let namespace = fs::File::open(format!("/proc/{init}/ns/pid")).expect("it runs");
         setns(&namespace, CloneFlags::CLONE_NEWPID).expect("root may");
-        let told = Gate::new();
+        let recorded = Gate::new();
         // This one is inside; its parent is not.
         let inside = fork(|| {
-            let from = say_born(truth);
+            let from = record_fork(truth);
             fork(|| {
-                say_born(truth);
-                told.open();
+                record_fork(truth);
+                recorded.open();
                 await_adoption(truth, from);
                 stay.open();
                 0
             });
-            told.pass();
+            recorded.pass();
             0
         });
-        // wait() sees a child with the pid it has here, which is what fork gave.
-        wait_and_say(truth, "ended", inside);
+        // wait() reports a child with its pid here, which is what fork returned.
+        reap_and_record(truth, "ended", inside);
         0
     });
-    wait_and_say(truth, "ended", joiner);
-    wait_and_say(truth, "ended", init);
+    reap_and_record(truth, "ended", joiner);
+    reap_and_record(truth, "ended", init);
 }
 
-/// A namespace's init loses its parent, who is outside: the subreaper outside takes over.
+/// A namespace's init loses its parent, which is outside: the subreaper outside adopts it.
 fn outer_parent(truth: Truth, _: &[String]) {
     set_subreaper(true);
-    let told = Gate::new();
+    let recorded = Gate::new();
     let parent = fork(|| {
-        let from = say_born(truth);
+        let from = record_fork(truth);
         clone3(NEW_PID_NS, &[], || {
-            truth.say("init", json!(say_born(truth)));
-            told.open();
+            truth.say("init", json!(record_fork(truth)));
+            recorded.open();
             await_adoption(truth, from);
             0
         });
-        told.pass();
+        recorded.pass();
         0
     });
-    wait_and_say(truth, "ended", parent);
-    wait_and_say_inside(truth, 0);
+    reap_and_record(truth, "ended", parent);
+    reap_and_record_inside(truth, 0);
 }
 
 /// A namespace with few pids, used up many times over.
@@ -187,39 +187,39 @@ fn pid_max(truth: Truth, _: &[String]) {
     let init = clone3(NEW_PID_NS, &[], || {
         // 300 are reserved for the boot; less cannot be set (kernel/pid.c, pid_max_min).
         fs::write("/proc/sys/kernel/pid_max", "310").expect("root may");
-        // Up to the wrap; from there on pids are taken from 300 to 309 again and again.
+        // Up to the wrap. From there on pids are taken from 300 to 309 repeatedly.
         for _ in 0..305 {
             kit::wait(fork(|| 0));
         }
         for code in 0..60 {
             let child = fork(|| {
-                say_born(truth);
+                record_fork(truth);
                 code
             });
-            wait_and_say_inside(truth, child);
+            reap_and_record_inside(truth, child);
         }
         0
     });
-    wait_and_say(truth, "ended", init);
+    reap_and_record(truth, "ended", init);
     if host() != before {
         fs::write("/proc/sys/kernel/pid_max", &before).expect("root may");
-        panic!("the pid_max of the whole machine was changed; it is set back");
+        panic!("the pid_max of the whole machine was changed; it is restored");
     }
 }
 
-/// The first of so many pids in a row that nobody has. The kernel gives pids in order, and has just given ours: those somewhat
-/// below come last.
+/// Returns the first of `count` unused pids in a row. The kernel assigns pids in order, and has just assigned ours.
+/// So those somewhat below come last.
 fn free_pids(count: i32) -> i32 {
-    /// Others who choose pids choose from another block.
+    /// Other processes that choose pids choose from another block.
     const BLOCK: i32 = 64;
     const BLOCKS: i32 = 61;
     let me = std::process::id() as i32;
     let from = me - BLOCK - BLOCK * (me % BLOCKS);
     let limit: i32 =
         fs::read_to_string("/proc/sys/kernel/pid_max").expect("it exists").trim().parse().expect("a number");
-    // Few have been given yet: the highest come last. 300 are reserved (kernel/pid.c).
+    // Few have been assigned yet: the highest come last. 300 are reserved (kernel/pid.c).
     let from = if from > 600 { from } else { limit - BLOCK - BLOCK * (me % BLOCKS) };
-    // A number may be that of a process group as well, whose leader is gone.
+    // A number may also be that of a process group whose leader is gone.
     let free = |pid: i32| kit::is_gone(pid as u32) && kill(Pid::from_raw(-pid), None) == Err(Errno::ESRCH);
     (300..from).rev().find(|&first| (first..first + count).all(free)).expect("free pids")
 }
@@ -228,42 +228,42 @@ fn free_pids(count: i32) -> i32 {
 fn chosen(truth: Truth, _: &[String]) {
     let pid = free_pids(2);
     let child = clone3(0, &[pid], || {
-        say_born(truth);
+        record_fork(truth);
         0
     });
     assert_eq!(child as i32, pid);
-    wait_and_say(truth, "ended", child);
+    reap_and_record(truth, "ended", child);
     let inner_pid = 77;
     let outer_pid = pid + 1;
     let init = clone3(NEW_PID_NS, &[], || {
-        say_born(truth);
+        record_fork(truth);
         let child = clone3(0, &[inner_pid, outer_pid], || {
-            say_born(truth);
+            record_fork(truth);
             0
         });
         assert_eq!(child as i32, inner_pid);
-        wait_and_say_inside(truth, child);
+        reap_and_record_inside(truth, child);
         0
     });
-    wait_and_say(truth, "ended", init);
+    reap_and_record(truth, "ended", init);
 }
 
-/// One pid, used again and again; with a pause of more than a clock tick between, so that identities differ, or none.
+/// One pid, used repeatedly. A pause of more than a clock tick makes the ids differ; without one they are the same.
 fn reuse(truth: Truth, arguments: &[String]) {
     let [rounds, pause] = arguments else { panic!("ROUNDS PAUSE") };
     let pid = free_pids(1);
     for round in 0..rounds.parse().expect("a count") {
         let child = clone3(0, &[pid], || {
-            say_born(truth);
+            record_fork(truth);
             round % 200
         });
-        wait_and_say(truth, "ended", child);
+        reap_and_record(truth, "ended", child);
         thread::sleep(Duration::from_millis(pause.parse().expect("milliseconds")));
     }
 }
 
-/// Eight pids are used over and over by processes that live at the same time, have children and leave orphans. Never
-/// twice within one clock tick, so that no two identities are the same.
+/// Eight pids are used repeatedly by processes that run at the same time, have children and leave orphans. A pid is
+/// never used twice within one clock tick, so no two ids are the same.
 fn cycle(truth: Truth, _: &[String]) {
     set_subreaper(true);
     let first = free_pids(8);
@@ -275,22 +275,22 @@ fn cycle(truth: Truth, _: &[String]) {
             thread::sleep(Duration::from_nanos(tracer::event::id::TICK_NS));
         }
         if let Some(pid) = living[slot].take() {
-            wait_and_say(truth, "ended", pid);
+            reap_and_record(truth, "ended", pid);
         }
         let lonely = Gate::new();
         let body = || {
-            let from = say_born(truth);
+            let from = record_fork(truth);
             if round % 3 == 0 {
-                let told = Gate::new();
+                let recorded = Gate::new();
                 fork(|| {
-                    let me = say_born(truth);
-                    told.open();
+                    let me = record_fork(truth);
+                    recorded.open();
                     await_adoption(truth, from);
                     truth.say("orphan", json!(me));
                     lonely.open();
                     0
                 });
-                told.pass();
+                recorded.pass();
             }
             (round % 100) as i32
         };
@@ -301,10 +301,10 @@ fn cycle(truth: Truth, _: &[String]) {
         living[slot] = Some(pid);
     }
     for pid in living.into_iter().flatten() {
-        wait_and_say(truth, "ended", pid);
+        reap_and_record(truth, "ended", pid);
     }
     // The orphans are ours now.
     while kit::any_child() {
-        wait_and_say_inside(truth, 0);
+        reap_and_record_inside(truth, 0);
     }
 }

@@ -1,4 +1,4 @@
-//! Using resources, and being killed for it.
+//! Uses resources, and gets killed for it.
 
 use std::fs::{self, OpenOptions};
 use std::io::{Read as _, Write as _};
@@ -12,7 +12,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 use serde_json::{Value, json};
 
 use super::Deed;
-use super::kit::{self, fork, wait_and_say};
+use super::kit::{self, fork, reap_and_record};
 use crate::support::{Ident, SLOWNESS, Truth};
 
 pub(super) const DEEDS: &[(&str, Deed)] = &[
@@ -25,14 +25,14 @@ pub(super) const DEEDS: &[(&str, Deed)] = &[
 
 const MIB: usize = 1 << 20;
 
-/// Touches this much fresh memory, page by page, and gives it back only at exit.
+/// Touches this much new memory, page by page, and frees it only at exit.
 fn touch(bytes: usize) {
-    // SAFETY: an anonymous mapping of its own, then one byte of each of its pages.
+    // SAFETY: a separate anonymous mapping, then one byte of each of its pages.
     unsafe {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
         let start = libc::mmap(std::ptr::null_mut(), bytes, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0);
         assert_ne!(start, libc::MAP_FAILED, "mmap");
-        // Huge pages would make one fault of 512.
+        // A huge page would replace 512 faults by one.
         libc::madvise(start, bytes, libc::MADV_NOHUGEPAGE);
         for page in (0..bytes).step_by(4096) {
             start.cast::<u8>().add(page).write_volatile(1);
@@ -40,7 +40,7 @@ fn touch(bytes: usize) {
     }
 }
 
-/// Gives up the CPU by itself so often. Who loses it on the way to sleep may wake up without having slept.
+/// Sleeps `count` times. A thread that is preempted on the way to sleep may wake up without having slept.
 fn sleep_times(count: i64) {
     let slept = || getrusage(UsageWho::RUSAGE_THREAD).expect("no arguments to be wrong").voluntary_context_switches();
     let end = slept() + count;
@@ -49,7 +49,7 @@ fn sleep_times(count: i64) {
     }
 }
 
-/// Faults, memory and switches, in a thread that ends, a thread that lives on and the leader.
+/// Faults, memory and switches, in a thread that exits, a thread that continues and the leader.
 fn counters(truth: Truth, _: &[String]) {
     let child = fork(|| {
         thread::spawn(|| {
@@ -71,10 +71,10 @@ fn counters(truth: Truth, _: &[String]) {
             kit::exit_group(0)
         })
     });
-    wait_and_say(truth, "ended", child);
+    reap_and_record(truth, "ended", child);
 }
 
-/// Three threads use the CPU: one has ended long before, the leader has ended too, the last one ends the process.
+/// Three threads use the CPU: one has exited long before, the leader has exited too, the last one ends the process.
 fn cpu(truth: Truth, _: &[String]) {
     let part = Duration::from_millis(70) * SLOWNESS;
     let child = fork(|| {
@@ -86,10 +86,10 @@ fn cpu(truth: Truth, _: &[String]) {
         kit::burn(part);
         kit::exit_thread(0)
     });
-    wait_and_say(truth, "ended", child);
+    reap_and_record(truth, "ended", child);
 }
 
-/// What a process has used itself so far.
+/// Returns the usage of this process itself so far.
 fn own() -> Value {
     let usage = getrusage(UsageWho::RUSAGE_SELF).expect("no arguments to be wrong");
     let nanoseconds =
@@ -101,7 +101,7 @@ fn own() -> Value {
     })
 }
 
-/// A process that waits for one busy child, and lets another be reaped by the kernel.
+/// A process that reaps one busy child, and lets the kernel reap another.
 fn children(truth: Truth, _: &[String]) {
     let child = fork(|| {
         let busy = fork(|| {
@@ -109,27 +109,28 @@ fn children(truth: Truth, _: &[String]) {
             kit::burn(Duration::from_millis(120) * SLOWNESS);
             0
         });
-        wait_and_say(truth, "busy", busy);
-        // SAFETY: two integers. From here on children are reaped by the kernel, and count for nobody.
+        reap_and_record(truth, "busy", busy);
+        // SAFETY: two integers. From here on the kernel reaps children, and their usage is not added anywhere.
         unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
         let (mut open, end) = std::io::pipe().expect("a pipe");
         let unwaited = fork(|| {
             kit::burn(Duration::from_millis(120) * SLOWNESS);
             0
         });
-        // Who looks all the while whether it is gone uses the CPU too.
+        // Polling for its exit would use the CPU too.
         drop(end);
         assert_eq!(open.read(&mut [0]).expect("a pipe"), 0, "it has closed its files");
         kit::until("the kernel has reaped it", || kit::is_gone(unwaited));
-        // Up to 6.1 a thread's memory is added to the process's only every 64 faults, and a fault may map 16 pages of a file.
+        // Up to 6.1 a thread's memory is added to the process's only every 64 faults, and a fault may map 16 pages of
+        // a file.
         touch(MIB);
         truth.say("own", own());
         0
     });
-    wait_and_say(truth, "ended", child);
+    reap_and_record(truth, "ended", child);
 }
 
-/// Writes and reads past the page cache, in a thread and in a child that is waited for.
+/// Writes and reads past the page cache, in a thread and in a child that is reaped.
 fn io(truth: Truth, arguments: &[String]) {
     let directory = PathBuf::from(&arguments[0]);
     let transfer = move |name: &str, bytes: usize| {
@@ -145,7 +146,7 @@ fn io(truth: Truth, arguments: &[String]) {
         };
         match OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(&path) {
             Ok(mut direct) => direct.read_exact(buffer).expect("what was written"),
-            // tmpfs and others have no storage to read from: nothing is read, and both sides say so.
+            // tmpfs and others have no storage to read from: nothing is read, and both sides report that.
             Err(error) => truth.say("no direct I/O", json!({ "error": error.to_string() })),
         }
     };
@@ -153,18 +154,18 @@ fn io(truth: Truth, arguments: &[String]) {
         let in_thread = transfer.clone();
         thread::spawn(move || in_thread("thread", MIB)).join().expect("it only reads and writes");
         transfer("leader", 2 * MIB);
-        // The threads above have ended: forking is safe again.
+        // The threads above have exited: forking is safe again.
         let grandchild = fork(|| {
             transfer("child", MIB);
             0
         });
-        wait_and_say(truth, "grandchild", grandchild);
+        reap_and_record(truth, "grandchild", grandchild);
         0
     });
-    wait_and_say(truth, "ended", child);
+    reap_and_record(truth, "ended", child);
 }
 
-/// A memory cgroup of our own, gone with this value.
+/// A separate memory cgroup. Dropping it removes it.
 struct MemoryGroup(PathBuf);
 
 impl MemoryGroup {
@@ -176,12 +177,12 @@ impl MemoryGroup {
             fs::write(parent.join("cgroup.subtree_control"), "+memory")
                 .expect("the memory controller can be passed on");
         }
-        fs::create_dir(&group).expect("a cgroup of our own");
+        fs::create_dir(&group).expect("our own cgroup");
         let this = Self(group);
         let (max, swap) =
             if v2 { ("memory.max", "memory.swap.max") } else { ("memory.limit_in_bytes", "memory.swappiness") };
         fs::write(this.0.join(max), limit.to_string()).expect("a limit");
-        // Without swap accounting there is no such file, and without swap nothing to forbid.
+        // Without swap accounting there is no such file. Without swap there is nothing to forbid.
         let _ = fs::write(this.0.join(swap), "0");
         this
     }
@@ -193,14 +194,14 @@ impl MemoryGroup {
 
 impl Drop for MemoryGroup {
     fn drop(&mut self) {
-        // Whom the kernel has not yet put away may still be in it.
-        let mut looks =
+        // Processes that the kernel has not released yet may still be in it.
+        let mut attempts =
             (0..2000).map(|_| fs::remove_dir(&self.0).inspect_err(|_| thread::sleep(Duration::from_millis(5))));
-        assert!(looks.any(|gone| gone.is_ok()) || thread::panicking(), "{} stays", self.0.display());
+        assert!(attempts.any(|gone| gone.is_ok()) || thread::panicking(), "{} is not removed", self.0.display());
     }
 }
 
-/// Where a memory cgroup can be made, v1 or v2.
+/// Returns where a memory cgroup can be made, v1 or v2.
 pub(crate) fn memory_hierarchy() -> Option<PathBuf> {
     let v1 = PathBuf::from("/sys/fs/cgroup/memory");
     if v1.join("memory.limit_in_bytes").exists() || v1.join("cgroup.procs").exists() {
@@ -220,6 +221,6 @@ fn oom(truth: Truth, _: &[String]) {
         0
     });
     // Its copy of `group` must not remove anything; this one does.
-    wait_and_say(truth, "ended", child);
+    reap_and_record(truth, "ended", child);
     truth.say("killer", json!(Ident::me()));
 }

@@ -1,4 +1,4 @@
-//! Starting a command with some capabilities, and no others.
+//! Starts a command with a given set of capabilities.
 
 use std::io;
 use std::os::unix::process::CommandExt as _;
@@ -11,7 +11,7 @@ pub(crate) const SYS_ADMIN: u32 = 21;
 pub(crate) const PERFMON: u32 = 38;
 pub(crate) const BPF: u32 = 39;
 
-/// More than there are.
+/// Above the highest number in use.
 const LAST: u32 = 63;
 
 /// The arguments of capset(2), version 3.
@@ -29,19 +29,20 @@ struct Data {
     inheritable: u32,
 }
 
-/// Has a command be started as `uid` with just these: root keeps them because no other is left in the bounding set,
-/// anyone else because they are ambient. What BPF takes of memlock before 5.11 is allowed.
+/// Makes a command start as `uid` with these capabilities only. Root keeps them because the bounding set holds no
+/// others. Other users keep them because they are ambient. Memlock is unlimited, because BPF is charged to it before
+/// 5.11.
 pub(crate) fn only(command: &mut Command, uid: u32, capabilities: &'static [u32]) {
-    // SAFETY: system calls only, which are safe between fork and exec; capset reads a header and two sets, the others
-    // take integers, and setrlimit reads one rlimit.
+    // SAFETY: only system calls, which are safe between fork and exec. capset reads a header and two sets, setrlimit
+    // reads one rlimit, and the others take integers.
     unsafe {
         command.pre_exec(move || {
             let done = |status: libc::c_long| if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) };
             let all = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
-            // Where even root may not, the kernel is newer than that.
+            // This can fail even for root, but only on kernels where BPF no longer needs it.
             libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const all);
             for capability in (0..=LAST).filter(|capability| !capabilities.contains(capability)) {
-                // EINVAL for those that this kernel does not have.
+                // EINVAL for capabilities that this kernel does not have.
                 libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0);
             }
             done(libc::prctl(libc::PR_SET_KEEPCAPS, 1, 0, 0, 0).into())?;

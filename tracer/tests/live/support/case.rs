@@ -1,4 +1,4 @@
-//! A case: a name, what the machine must offer, and a test.
+//! A test case: a name, what it needs from the machine, and a test.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -7,10 +7,10 @@ use std::time::Instant;
 
 use libtest_mimic::{Failed, Trial};
 
-/// Held for reading by every case, for writing by those that must have the machine to themselves.
+/// Each case locks it for reading. A case that must run alone locks it for writing.
 static MACHINE: RwLock<()> = RwLock::new(());
 
-/// Environment variable that has each case say how long it took.
+/// Environment variable that makes each case print how long it took.
 const TIMES: &str = "TRACER_TEST_TIMES";
 
 /// What a case needs beyond root and BTF, which all need.
@@ -22,9 +22,9 @@ pub(crate) enum Need {
     Path(&'static str),
     /// A kernel of at least this version.
     Kernel(u32, u32),
-    /// Anything else: says why it cannot be.
+    /// Anything else. The function returns the reason if it is missing.
     Check(fn() -> Option<String>),
-    /// No other case at the same time: it changes or measures the whole machine.
+    /// No other case at the same time, because this one changes or measures the whole machine.
     Alone,
     /// Works without root and without BTF.
     Nothing,
@@ -48,20 +48,20 @@ impl Need {
     }
 }
 
-/// One test.
+/// One test with its requirements.
 pub(crate) struct Case {
     name: String,
     needs: &'static [Need],
     test: Box<dyn FnOnce() + Send>,
 }
 
-/// A case without needs of its own; see [`Case::needs`].
+/// Returns a case without special needs; see [`Case::needs`].
 pub(crate) fn case(name: impl Into<String>, test: impl FnOnce() + Send + 'static) -> Case {
     Case { name: name.into(), needs: &[], test: Box::new(test) }
 }
 
 impl Case {
-    /// Says what the machine must offer.
+    /// Sets what the machine must offer.
     pub(crate) fn needs(mut self, needs: &'static [Need]) -> Self {
         self.needs = needs;
         self
@@ -71,7 +71,7 @@ impl Case {
         &self.name
     }
 
-    /// Why it cannot run here.
+    /// Returns why it cannot run here.
     pub(crate) fn unmet(&self) -> Option<String> {
         let privileged = !self.needs.iter().any(|need| matches!(need, Need::Nothing));
         if privileged && !nix::unistd::geteuid().is_root() {
@@ -87,7 +87,7 @@ impl Case {
         self.needs.iter().any(|need| matches!(need, Need::Alone))
     }
 
-    /// As libtest knows it: ignored, never passed, when it cannot run here.
+    /// Converts it for libtest. A case that cannot run here is ignored; it never counts as passed.
     pub(crate) fn into_trial(self, unmet: Option<String>) -> Trial {
         let alone = self.is_alone();
         let ignored = unmet.is_some();
@@ -96,7 +96,7 @@ impl Case {
             if let Some(reason) = unmet {
                 return Err(Failed::from(reason));
             }
-            // A case that panicked while it held the lock says nothing about the next one.
+            // A panic of an earlier case poisons the lock, but does not affect this case.
             if alone {
                 let _machine = MACHINE.write().unwrap_or_else(std::sync::PoisonError::into_inner);
                 timed(&name, self.test)
@@ -129,13 +129,13 @@ fn run(test: Box<dyn FnOnce() + Send>) -> Result<(), Failed> {
     })
 }
 
-/// True if `name` is a program on `PATH`.
+/// Returns true if `name` is a program on `PATH`.
 pub(crate) fn which(name: &str) -> bool {
     std::env::var_os("PATH")
         .is_some_and(|path| std::env::split_paths(&path).any(|directory| directory.join(name).is_file()))
 }
 
-/// The running kernel's major and minor version.
+/// Returns the running kernel's major and minor version.
 pub(crate) fn kernel_version() -> (u32, u32) {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));

@@ -1,4 +1,4 @@
-//! Container runtimes and engines: the real ones, each with a place of its own that is gone with it.
+//! Real container runtimes and engines. Each has a separate directory, which is removed with it.
 
 mod daemons;
 
@@ -13,12 +13,12 @@ use tempfile::TempDir;
 use super::process::{BOUND, Finished, copy_program, run_bounded};
 pub(crate) use daemons::{Containerd, Docker, no_containerd, no_docker};
 
-/// What a container of an engine is made of, and how it is begun and known.
+/// A container engine under test.
 pub(crate) trait Engine: Sync {
-    /// Runs a command in a new container to its end. Returns the container's id, as the engine tells it.
+    /// Runs a command in a new container and waits for its exit. Returns the container's id as the engine reports it.
     fn run(&self, name: &str, command: &[&str]) -> String;
 
-    /// The image of its containers as it calls that, if it has images.
+    /// Returns the engine's name for the image of its containers, if it has images.
     fn image(&self) -> Option<&'static str> {
         None
     }
@@ -30,16 +30,16 @@ fn finish(command: &mut Command) -> Finished {
     finished
 }
 
-/// The same where it may fail: the last that it said then.
+/// Like [`finish`], but may fail: then returns the last line of its stderr.
 fn try_to(command: &mut Command) -> Result<Finished, String> {
     let finished = run_bounded(command, 3 * BOUND);
     if finished.status.success() {
         return Ok(finished);
     }
-    Err(finished.stderr.lines().last().unwrap_or("no word why").to_owned())
+    Err(finished.stderr.lines().last().unwrap_or("no message").to_owned())
 }
 
-/// A root file system of nothing but busybox.
+/// Makes a root file system that holds only busybox.
 fn make_rootfs(at: &Path) {
     let bin = at.join("bin");
     fs::create_dir_all(&bin).unwrap();
@@ -52,7 +52,7 @@ fn make_rootfs(at: &Path) {
     }
 }
 
-/// The same as an archive, for engines to import.
+/// Makes the same as an archive, for engines to import.
 fn archive(directory: &Path) -> File {
     let rootfs = directory.join("rootfs");
     make_rootfs(&rootfs);
@@ -61,18 +61,18 @@ fn archive(directory: &Path) -> File {
     File::open(archive).unwrap()
 }
 
-/// runc or crun by itself: containers have the ids that the test gives.
+/// runc or crun without an engine. The test chooses the ids of its containers.
 pub(crate) struct Runtime {
     place: TempDir,
     command: Vec<&'static str>,
 }
 
-/// crun refuses to work where v2 has controllers beside v1 ("hybrid"). Without the mount it takes v1, as it does on a machine
-/// that has only that. So does what starts it.
+/// crun refuses to work where cgroup v2 has controllers beside v1 ("hybrid"). Without the v2 mount it uses v1, as on
+/// a machine that has only v1. Podman inherits the mount namespace too.
 const WITHOUT_V2: [&str; 5] = ["unshare", "--mount", "sh", "-c", HIDE_V2];
 const HIDE_V2: &str = "mountpoint -q /sys/fs/cgroup/unified && umount /sys/fs/cgroup/unified; exec \"$0\" \"$@\"";
 
-/// What starts a command where what runc keeps of its containers is not to be seen.
+/// Prefix of a command line that hides runc's state directory from the command.
 pub(crate) const WITHOUT_STATES: [&str; 5] = ["unshare", "--mount", "sh", "-c", HIDE_STATES];
 const HIDE_STATES: &str = "mount -t tmpfs none /run/runc && exec \"$0\" \"$@\"";
 
@@ -91,19 +91,19 @@ impl Runtime {
         Self { place, command }
     }
 
-    /// The runtime, with its own place for what it keeps.
+    /// Returns a command of the runtime that keeps its state in our directory.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(self.command[0]);
         command.args(&self.command[1..]).arg("--root").arg(self.place.path().join("state"));
         command
     }
 
-    /// Where a bundle lies.
+    /// Returns the path of a bundle.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.place.path().join(name)
     }
 
-    /// A bundle that runs a command.
+    /// Makes a bundle that runs a command.
     pub(crate) fn bundle(&self, name: &str, command: &[&str]) -> PathBuf {
         let bundle = self.place.path().join(name);
         fs::create_dir(&bundle).unwrap();
@@ -117,7 +117,7 @@ impl Runtime {
     }
 }
 
-/// Changes what a bundle says.
+/// Edits the `config.json` of a bundle.
 pub(crate) fn edit(bundle: &Path, change: impl FnOnce(&mut Value)) {
     let config = bundle.join("config.json");
     let mut spec: Value = serde_json::from_slice(&fs::read(&config).unwrap()).unwrap();
@@ -133,7 +133,7 @@ impl Engine for Runtime {
     }
 }
 
-/// Why plain containers cannot be run here, if so.
+/// Returns why runc cannot run containers here, if so.
 pub(crate) fn no_runc() -> Option<String> {
     static WHY: OnceLock<Option<String>> = OnceLock::new();
     WHY.get_or_init(|| why_not("runc", Runtime::runc)).clone()
@@ -158,12 +158,12 @@ fn why_not(name: &str, make: fn() -> Runtime) -> Option<String> {
     try_to(&mut run).err().map(|why| format!("{name} cannot run a container here: {why}"))
 }
 
-/// Name of a container that only shows whether one can be run.
+/// Returns the name of a container that only checks whether one can run.
 fn trial(called: &str) -> String {
     format!("tracer-try-{called}-{}", std::process::id())
 }
 
-/// Podman, with its own store.
+/// Podman with a separate store.
 pub(crate) struct Podman {
     place: TempDir,
     runtime: &'static str,
@@ -185,7 +185,7 @@ impl Podman {
         Ok(podman)
     }
 
-    /// `podman`, with everything that it would keep elsewhere put here.
+    /// Returns a `podman` command that keeps all its files in our directory.
     pub(crate) fn command(&self) -> Command {
         let at = |name| self.place.path().join(name);
         let words = if self.runtime == "crun" { &WITHOUT_V2[..] } else { &[] };
@@ -198,8 +198,8 @@ impl Podman {
         command
     }
 
-    /// `podman run` of our image, without network and with no more than what the test itself may have: an engine asks for as
-    /// much as there can be.
+    /// Returns `podman run` of our image, without network. Its limits are at most those of the test, because an
+    /// engine requests the highest possible limits.
     pub(crate) fn run_with(&self, options: &[&str], command: &[&str]) -> Command {
         let mut run = self.command();
         run.args(["run", "--network=none", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"]);
@@ -209,12 +209,12 @@ impl Podman {
 }
 
 impl Podman {
-    /// What it says to a command that must do.
+    /// Runs a podman command that must succeed and returns its output.
     pub(crate) fn ask(&self, arguments: &[&str]) -> String {
         finish(self.command().args(arguments)).stdout().trim().to_owned()
     }
 
-    /// Starts a container that runs by itself. Returns its id.
+    /// Starts a detached container and returns its id.
     pub(crate) fn detached(&self, name: &str, command: &[&str]) -> String {
         finish(&mut self.run_with(&["--detach", "--name", name], command)).stdout().trim().to_owned()
     }
@@ -232,7 +232,7 @@ impl Engine for Podman {
     }
 }
 
-/// Why Podman cannot run containers here, by runc or by crun, if so.
+/// Returns why Podman cannot run containers here with runc, if so.
 pub(crate) fn no_podman() -> Option<String> {
     static WHY: OnceLock<Option<String>> = OnceLock::new();
     WHY.get_or_init(|| no_runc().or_else(|| why_not_podman("runc"))).clone()

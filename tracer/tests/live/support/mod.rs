@@ -1,4 +1,4 @@
-//! What every case needs: starting tracer, reading its lines, reading the truth.
+//! Shared by all cases: starting tracer, reading its lines, reading the truth file.
 
 pub(crate) mod capabilities;
 mod case;
@@ -20,9 +20,9 @@ pub(crate) use process::{BOUND, Finished, Guarded, SLOWNESS, copy_program, run_b
 pub(crate) use rng::Rng;
 pub(crate) use schema::check_schema;
 pub(crate) use sound::check_sound;
-pub(crate) use stream::{ROOM, Stream};
+pub(crate) use stream::{STORM_RING, Stream};
 pub(crate) use trace::{Line, Trace, parse_lines, parts};
 pub(crate) use tracer::{
     Run, command, deed_arguments, directory_in_memory, open_directory, this_binary, tracer_binary,
 };
-pub(crate) use truth::{Ident, Said, Truth, TruthLog};
+pub(crate) use truth::{Ident, Truth, TruthLine, TruthLog};

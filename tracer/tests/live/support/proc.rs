@@ -1,10 +1,10 @@
-//! `/proc`, as far as the truth needs it.
+//! Reads the parts of `/proc` that the truth needs.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 
-/// What `/proc/PID/stat` says.
+/// Fields of `/proc/PID/stat`.
 #[derive(Clone, Debug)]
 pub(crate) struct Stat {
     pub(crate) pid: u32,
@@ -31,7 +31,7 @@ const PF_KTHREAD: u32 = 0x0020_0000;
 
 impl Stat {
     fn parse(text: &str) -> Option<Self> {
-        // comm may hold anything, a parenthesis too: it ends at the last one.
+        // comm may contain any byte, including `)`. It ends at the last one.
         let (head, tail) = text.rsplit_once(')')?;
         let (pid, comm) = head.split_once(" (")?;
         let fields: Vec<&str> = tail.split_ascii_whitespace().collect();
@@ -50,8 +50,8 @@ impl Stat {
         })
     }
 
-    /// The terminal as `ps` names it, for those of major number 136 to 143; None for no terminal.
-    /// Field 7 has the minor number around the major one (proc_pid_stat(5)).
+    /// Returns the terminal as `ps` names it, for major numbers 136 to 143; None for no terminal. Field 7 has the
+    /// minor number around the major one (proc_pid_stat(5)).
     pub(crate) fn pts(&self) -> Option<String> {
         let (major, minor) = (self.tty_nr >> 8 & 0xfff, self.tty_nr & 0xff | self.tty_nr >> 12 & 0xf_ff00);
         (136..144).contains(&major).then(|| format!("pts/{}", (major - 136) * 256 + minor))
@@ -61,7 +61,7 @@ impl Stat {
         self.flags & PF_KTHREAD != 0
     }
 
-    /// On its way out, or dead.
+    /// Returns true if it is exiting or a zombie.
     pub(crate) fn is_ending(&self) -> bool {
         self.flags & PF_EXITING != 0
     }
@@ -71,23 +71,23 @@ impl Stat {
     }
 }
 
-/// `/proc/WHO/stat`, `WHO` being a pid, `self` or `PID/task/TID`.
-pub(crate) fn stat(who: impl std::fmt::Display) -> Option<Stat> {
-    // While a thread execs, its process can be looked up in vain, or as a task that is released: then process group and session
-    // are -1, and it does not parse. Another look finds it.
+/// Reads `/proc/PROCESS/stat`, where `PROCESS` is a pid, `self` or `PID/task/TID`.
+pub(crate) fn stat(process: impl std::fmt::Display) -> Option<Stat> {
+    // While a thread execs, the look-up of its process can fail. It can also find a released task, whose process
+    // group and session are -1, and which does not parse. A retry finds the process.
     (0..3).find_map(|_| {
-        // Lossy: comm is bytes.
-        Stat::parse(&String::from_utf8_lossy(&fs::read(format!("/proc/{who}/stat")).ok()?))
+        // Lossy, because comm is bytes.
+        Stat::parse(&String::from_utf8_lossy(&fs::read(format!("/proc/{process}/stat")).ok()?))
     })
 }
 
-/// The login uid that audit knows, where one is set.
+/// Returns the audit login uid, if one is set.
 pub(crate) fn loginuid(pid: u32) -> Option<u32> {
     let text = fs::read_to_string(format!("/proc/{pid}/loginuid")).ok()?;
     text.trim().parse().ok().filter(|uid| *uid != u32::MAX)
 }
 
-/// Every process now, by pid.
+/// Returns every process that exists now, by pid.
 pub(crate) fn all() -> BTreeMap<u32, Stat> {
     fs::read_dir("/proc")
         .expect("/proc is mounted")
@@ -96,7 +96,7 @@ pub(crate) fn all() -> BTreeMap<u32, Stat> {
         .collect()
 }
 
-/// Pids in each namespace, outermost first (`NStgid` of `/proc/PID/status`).
+/// Returns the pids in each namespace, outermost first (`NStgid` of `/proc/PID/status`).
 pub(crate) fn ns_pids(pid: u32) -> Vec<u32> {
     let status = fs::read(format!("/proc/{pid}/status")).unwrap_or_default();
     String::from_utf8_lossy(&status)
@@ -106,14 +106,14 @@ pub(crate) fn ns_pids(pid: u32) -> Vec<u32> {
         .unwrap_or_default()
 }
 
-/// `CLOCK_BOOTTIME` now, in nanoseconds.
+/// Returns the current `CLOCK_BOOTTIME` in nanoseconds.
 pub(crate) fn boot_ns() -> u64 {
     let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).expect("CLOCK_BOOTTIME exists since 2.6.39");
     now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64
 }
 
-/// A process and its descendants, each thread with what it is doing: for the message when something hangs.
-pub(crate) fn picture(root: u32) -> String {
+/// Describes a process and its descendants, with the state of each thread, for the message when something hangs.
+pub(crate) fn process_tree(root: u32) -> String {
     let all = all();
     let mut text = String::new();
     let mut pending = vec![root];

@@ -1,4 +1,4 @@
-//! Child processes, within bounds: a test that hangs says what hangs.
+//! Child processes with time limits. A test that hangs reports which process hangs.
 
 use std::fs::{self, File};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
@@ -14,8 +14,8 @@ use tempfile::TempDir;
 
 use super::proc;
 
-/// Longest that anything here may take, unless a case says otherwise. What is to run where every instruction is
-/// emulated is built with `TRACER_TEST_BOUND`, in seconds.
+/// Time limit for everything here, unless a case sets another. `TRACER_TEST_BOUND`, in seconds, sets it at build time
+/// for machines that emulate every instruction.
 pub(crate) const BOUND: Duration = Duration::from_secs(match option_env!("TRACER_TEST_BOUND") {
     Some(seconds) => match u64::from_str_radix(seconds, 10) {
         Ok(seconds) => seconds,
@@ -24,28 +24,29 @@ pub(crate) const BOUND: Duration = Duration::from_secs(match option_env!("TRACER
     None => 40,
 });
 
-/// How many times as long as on a real machine things may take where the clock goes on while the emulator has no CPU. CPU
-/// time that is used on purpose grows with it, so that the bounds on it stay as narrow.
+/// Factor for the time that things take where the clock runs on while the emulator has no CPU. CPU time that is used
+/// on purpose grows with it, so the bounds on it stay equally narrow.
 pub(crate) const SLOWNESS: u32 = if option_env!("TRACER_TEST_BOUND").is_some() { 5 } else { 1 };
 
-/// Copies a program that is to be executed. A process of its own does it: while we write the file ourselves, a child that another
-/// test starts at that moment holds it open too, and until that has exec'd the file cannot be executed (`ETXTBSY`).
+/// Copies a program that will be executed. A separate process does it. If this process wrote the file, a child that
+/// another test forks at that moment would hold it open too. Until that child execs, executing the file fails with
+/// `ETXTBSY`.
 pub(crate) fn copy_program(from: impl AsRef<Path>, to: impl AsRef<Path>) {
     let (from, to) = (from.as_ref(), to.as_ref());
-    let copied = Command::new("cp").args([from, to]).status().expect("cp is there");
-    assert!(copied.success(), "{} is not copied to {}", from.display(), to.display());
+    let copied = Command::new("cp").args([from, to]).status().expect("cp is installed");
+    assert!(copied.success(), "{} was not copied to {}", from.display(), to.display());
 }
 
-/// Writes a script that is to be executed, as [`copy_program`] does.
+/// Writes a script that will be executed, as [`copy_program`] does.
 pub(crate) fn write_script(path: impl AsRef<Path>, text: &str) {
     let path = path.as_ref();
     let draft = path.with_extension("draft");
     fs::write(&draft, text).expect("a new file");
-    fs::set_permissions(&draft, fs::Permissions::from_mode(0o755)).expect("a file of ours");
+    fs::set_permissions(&draft, fs::Permissions::from_mode(0o755)).expect("our own file");
     copy_program(&draft, path);
 }
 
-/// A child that is killed if the test ends before it does.
+/// A child that is killed if it is still running when the test ends.
 pub(crate) struct Guarded {
     child: Child,
     status: Option<ExitStatus>,
@@ -66,25 +67,25 @@ impl Guarded {
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.pid() as i32), signal).expect("it was not waited for yet");
+        kill(Pid::from_raw(self.pid() as i32), signal).expect("it was not reaped yet");
     }
 
-    /// Waits for its end, or says what hangs.
+    /// Waits for its exit, or panics with a description of what hangs.
     pub(crate) fn wait(&mut self, bound: Duration) -> ExitStatus {
         if let Some(status) = self.status {
             return status;
         }
         let ended = ends_within(self.pid(), bound);
-        assert!(ended, "process {} did not end within {bound:?}:\n{}", self.pid(), proc::picture(self.pid()));
-        let status = self.child.wait().expect("a child of ours");
+        assert!(ended, "process {} did not end within {bound:?}:\n{}", self.pid(), proc::process_tree(self.pid()));
+        let status = self.child.wait().expect("our own child");
         self.status = Some(status);
         status
     }
 
-    /// True while it has not ended.
+    /// Returns true until it has exited.
     pub(crate) fn runs(&mut self) -> bool {
         if self.status.is_none() {
-            self.status = self.child.try_wait().expect("a child of ours");
+            self.status = self.child.try_wait().expect("our own child");
         }
         self.status.is_none()
     }
@@ -93,14 +94,14 @@ impl Guarded {
 impl Drop for Guarded {
     fn drop(&mut self) {
         if self.runs() {
-            // Both may fail only because it ended meanwhile.
+            // Both fail only if it has exited in the meantime.
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
     }
 }
 
-/// Waits until a process has ended, without reaping it.
+/// Waits until a process has exited, without reaping it.
 fn ends_within(pid: u32, bound: Duration) -> bool {
     // SAFETY: pidfd_open takes two integers and returns a descriptor or -1.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
@@ -122,7 +123,7 @@ fn ends_within(pid: u32, bound: Duration) -> bool {
     }
 }
 
-/// What became of a command.
+/// The result of a command.
 #[derive(Debug)]
 pub(crate) struct Finished {
     pub(crate) status: ExitStatus,
@@ -132,7 +133,7 @@ pub(crate) struct Finished {
 }
 
 impl Finished {
-    /// The exit code; a death by signal is a failure of the test.
+    /// Returns the exit code. Death by a signal fails the test.
     pub(crate) fn code(&self) -> i32 {
         self.status.code().unwrap_or_else(|| panic!("it was killed: {self:?}"))
     }
@@ -141,7 +142,7 @@ impl Finished {
         String::from_utf8(self.stdout.clone()).expect("stdout is UTF-8")
     }
 
-    /// Asserts a runtime failure as documented: status 1 and one line on stderr.
+    /// Asserts that it failed at run time as documented: status 1 and one line on stderr.
     pub(crate) fn assert_one_line_failure(&self) -> &str {
         assert_eq!(self.status.code(), Some(1), "{self:?}");
         let lines: Vec<&str> = self.stderr.lines().collect();
@@ -150,7 +151,7 @@ impl Finished {
     }
 }
 
-/// Runs a command to its end within bounds; output goes through files, so it cannot block on a pipe.
+/// Runs a command to its exit, with a time limit. Its output goes to files, so it cannot block on a pipe.
 pub(crate) fn run_bounded(command: &mut Command, bound: Duration) -> Finished {
     let directory = TempDir::new().expect("a temporary directory");
     let (out, err) = (directory.path().join("stdout"), directory.path().join("stderr"));

@@ -1,6 +1,6 @@
-//! A small generator of repeatable random numbers.
+//! A small generator of reproducible random numbers.
 
-/// SplitMix64 (Steele, Lea, Flood 2014): one word of state, so a child gets its own by one draw.
+/// SplitMix64 (Steele, Lea, Flood 2014). Its state is one word, so one draw seeds the generator of a child.
 #[derive(Clone, Debug)]
 pub(crate) struct Rng(u64);
 
@@ -17,12 +17,12 @@ impl Rng {
         z ^ (z >> 31)
     }
 
-    /// 0 … `bound` − 1.
+    /// Returns a number from 0 to `bound` − 1.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound.max(1)
     }
 
-    /// True `percent` times in a hundred.
+    /// Returns true with a probability of `percent`.
     pub(crate) fn chance(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }

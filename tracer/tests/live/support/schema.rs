@@ -1,4 +1,4 @@
-//! Lines against the JSON Schema, as the binary hands it out.
+//! Checks lines with the JSON Schema that the binary prints.
 
 use serde_json::Value;
 
@@ -6,7 +6,7 @@ use super::process::{BOUND, run_bounded};
 use super::trace::Trace;
 use super::tracer::command;
 
-/// Asserts that every line is valid, and says nothing that the schema does not know.
+/// Asserts that every line is valid and has no key that is missing from the schema.
 pub(crate) fn check_schema(trace: &Trace) {
     let printed = run_bounded(&mut command(["schema"]), BOUND);
     assert!(printed.status.success(), "{printed:?}");

@@ -1,4 +1,4 @@
-//! `tracer stream`, beside whatever a test does.
+//! `tracer stream`, running beside the workload of a test.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -17,11 +17,12 @@ use tracer::event::id::ProcessId;
 use super::process::{BOUND, Finished, Guarded, SLOWNESS, run_bounded};
 use super::trace::{Trace, parse_lines};
 use super::tracer::{command, deed_arguments, directory_in_memory, outsiders, tracer_binary};
-use super::truth::{Ident, Said, TruthLog};
+use super::truth::{Ident, TruthLine, TruthLog};
 use super::{proc, truth};
 
-/// Room for all that a storm makes, should tracer get no CPU meanwhile: what is tested with it is not the speed.
-pub(crate) const ROOM: &str = "--ring-size=128M";
+/// Holds everything that a storm records, even if tracer gets no CPU in the meantime. Tests that use it do not
+/// measure speed.
+pub(crate) const STORM_RING: &str = "--ring-size=128M";
 
 /// `tracer stream -o FILE`, machine-wide, from its `hello` on.
 pub(crate) struct Stream {
@@ -32,7 +33,7 @@ pub(crate) struct Stream {
     tail: RefCell<Tail>,
 }
 
-/// What has been read of the output so far.
+/// The output that was read so far.
 #[derive(Default)]
 struct Tail {
     bytes: u64,
@@ -40,7 +41,7 @@ struct Tail {
 }
 
 impl Tail {
-    /// Reads what has come since, but for a last line that is not whole.
+    /// Reads what was added since, except for an incomplete last line.
     fn follow(&mut self, output: &Path) -> std::io::Result<()> {
         let mut file = File::open(output)?;
         file.seek(SeekFrom::Start(self.bytes))?;
@@ -54,7 +55,7 @@ impl Tail {
 }
 
 impl Stream {
-    /// Starts it and returns once `hello` is written: all that is begun from now on must be seen.
+    /// Starts it and returns once `hello` is written. Everything that starts afterwards must be recorded.
     pub(crate) fn start(options: &[&str]) -> Self {
         let stream = Self::start_unready(options);
         stream.wait_for("\"event\":\"hello\"");
@@ -66,7 +67,7 @@ impl Stream {
         Self::spawn(&[], options)
     }
 
-    /// Started by another command, which becomes tracer; from its `hello` on.
+    /// Starts it through another command that execs tracer, and returns once `hello` is written.
     pub(crate) fn start_by(before: &[&str], options: &[&str]) -> Self {
         let stream = Self::spawn(before, options);
         stream.wait_for("\"event\":\"hello\"");
@@ -77,7 +78,8 @@ impl Stream {
         let directory = directory_in_memory();
         let output = directory.path().join("events");
         let mut arguments: Vec<OsString> = vec!["stream".into(), "-o".into(), output.into()];
-        // Others' storms on this machine are in it too. Not where it has another for its start, and memory is scarce.
+        // It also records storms of other processes on this machine. The default ring stays where another command
+        // starts it, and where memory is scarce.
         if before.is_empty() && SLOWNESS == 1 && !options.iter().any(|option| option.starts_with("--ring-size")) {
             arguments.push("--ring-size=32M".into());
         }
@@ -106,7 +108,7 @@ impl Stream {
         self.tracer.pid()
     }
 
-    /// Waits until a text is in the output.
+    /// Waits until the output contains a text.
     pub(crate) fn wait_for(&self, text: &str) {
         let output = self.directory.path().join("events");
         let end = Instant::now() + BOUND;
@@ -118,19 +120,19 @@ impl Stream {
         }
     }
 
-    /// Waits for an event, and gives all up to it.
+    /// Waits for an event. Returns all events up to it.
     pub(crate) fn events_until(&self, wanted: &dyn Fn(&Event) -> bool) -> Vec<Event> {
         self.events_until_the(1, wanted)
     }
 
-    /// Waits for the so-manieth event of a kind, and gives all up to it.
+    /// Waits for the event number `count` of a kind. Returns all events up to it.
     pub(crate) fn events_until_the(&self, count: usize, wanted: &dyn Fn(&Event) -> bool) -> Vec<Event> {
         let end = Instant::now() + BOUND;
         let output = self.directory.path().join("events");
         let (mut looked_at, mut found) = (0, 0);
         loop {
             let mut tail = self.tail.borrow_mut();
-            // It may not be there yet.
+            // The file may not exist yet.
             let _ = tail.follow(&output);
             while let Some(event) = tail.events.get(looked_at) {
                 looked_at += 1;
@@ -139,12 +141,12 @@ impl Stream {
                     return tail.events[..looked_at].to_vec();
                 }
             }
-            assert!(Instant::now() < end, "the event that is waited for is not told within {BOUND:?}");
+            assert!(Instant::now() < end, "the expected event was not reported within {BOUND:?}");
             std::thread::sleep(Duration::from_millis(5));
         }
     }
 
-    /// Runs a deed to its end beside it.
+    /// Runs a deed to its exit beside the stream.
     pub(crate) fn deed(&mut self, name: &str, arguments: &[&str]) {
         let truth_file = self.directory.path().join("truth");
         let arguments: Vec<OsString> = arguments.iter().map(Into::into).collect();
@@ -154,17 +156,17 @@ impl Stream {
         self.truth = TruthLog::read(&mut truth::reopen(&truth_file));
     }
 
-    /// Waits until something is said in the truth file.
-    pub(crate) fn await_said(&self, what: &str) -> Said {
+    /// Waits for a line in the truth file.
+    pub(crate) fn await_said(&self, what: &str) -> TruthLine {
         truth::await_said(&self.truth_file(), what)
     }
 
-    /// What the truth is so far.
+    /// Returns the truth so far.
     pub(crate) fn truth(&self) -> &TruthLog {
         &self.truth
     }
 
-    /// Takes the truth from a file of the test's own.
+    /// Takes the truth from a file that the test provides.
     pub(crate) fn with_truth(mut self, path: &Path) -> Self {
         self.truth = TruthLog::read(&mut truth::reopen(path));
         self
@@ -174,13 +176,13 @@ impl Stream {
         self.directory.path().join("truth")
     }
 
-    /// Ends it by `SIGINT` and reads all it wrote.
+    /// Ends it by `SIGINT` and reads all its output.
     pub(crate) fn stop(self) -> Trace {
         self.stop_by(Signal::SIGINT)
     }
 
     pub(crate) fn stop_by(mut self, signal: Signal) -> Trace {
-        // Whatever the truth file holds by now belongs to the trace.
+        // The trace includes everything that the truth file holds now.
         if self.truth_file().exists() {
             self.truth = TruthLog::read(&mut truth::reopen(&self.truth_file()));
         }

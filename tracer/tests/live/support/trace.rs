@@ -1,4 +1,4 @@
-//! The lines that tracer wrote, and questions to ask of them.
+//! The lines that tracer wrote, and queries on them.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -9,29 +9,29 @@ use tracer::event::{ArgvInfo, Bye, Event, Exec, Exit, Hello, Kind, Process};
 use super::process::Finished;
 use super::truth::TruthLog;
 
-/// Lines shown when a test fails.
+/// Number of lines that are printed when a test fails.
 const SHOWN: usize = 60;
 
-/// One line.
+/// One line of output.
 #[derive(Clone, Debug)]
 pub(crate) struct Line {
     pub(crate) text: String,
     pub(crate) event: Event,
 }
 
-/// Everything one tracer wrote, and the truth beside it.
+/// All output of one tracer, and the truth that belongs to it.
 pub(crate) struct Trace {
     pub(crate) lines: Vec<Line>,
     pub(crate) truth: TruthLog,
     pub(crate) finished: Finished,
-    /// Processes from before, which a stream of a subtree may name as parents.
+    /// Processes that existed before. A stream of a subtree may name them as parents.
     pub(crate) outsiders: BTreeSet<ProcessId>,
 }
 
-/// Parses JSON lines, all of which must be whole events.
+/// Parses JSON lines, which must all be complete events.
 pub(crate) fn parse_lines(bytes: &[u8]) -> Vec<Line> {
     let text = std::str::from_utf8(bytes).expect("JSON lines are UTF-8");
-    assert!(text.is_empty() || text.ends_with('\n'), "the last line is not whole");
+    assert!(text.is_empty() || text.ends_with('\n'), "the last line is incomplete");
     text.lines()
         .map(|line| {
             let event = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}"));
@@ -41,7 +41,7 @@ pub(crate) fn parse_lines(bytes: &[u8]) -> Vec<Line> {
 }
 
 impl Trace {
-    /// What a command wrote to its standard output.
+    /// Returns what a command wrote to its standard output.
     pub(crate) fn printed_by(finished: Finished) -> Self {
         assert!(finished.status.success(), "{finished:?}");
         let lines = parse_lines(finished.stdout().as_bytes());
@@ -60,35 +60,35 @@ impl Trace {
         self.of_kind(kind).count() as u64
     }
 
-    /// All events about a process.
+    /// Returns all events of a process.
     pub(crate) fn about(&self, id: ProcessId) -> Vec<&Event> {
         self.events().filter(|event| event.process.as_ref().is_some_and(|process| process.id == id)).collect()
     }
 
-    /// Its events of one kind.
+    /// Returns the events of one kind of a process.
     pub(crate) fn of(&self, id: ProcessId, kind: Kind) -> Vec<&Event> {
         self.about(id).into_iter().filter(|event| event.kind() == kind).collect()
     }
 
-    /// The only event of a kind about it.
+    /// Returns the only event of a kind of a process.
     pub(crate) fn one(&self, id: ProcessId, kind: Kind) -> &Event {
         match self.of(id, kind).as_slice() {
             [event] => event,
-            other => panic!("{} {kind} lines about {id:?}, where one is right: {other:#?}", other.len()),
+            other => panic!("{} {kind} lines about {id:?}, expected one: {other:#?}", other.len()),
         }
     }
 
-    /// It as its only line of a kind shows it.
+    /// Returns the process as its only line of a kind shows it.
     pub(crate) fn process(&self, id: ProcessId, kind: Kind) -> &Process {
         self.one(id, kind).process.as_ref().expect("selected by its process")
     }
 
-    /// Its end.
+    /// Returns how it exited.
     pub(crate) fn exit(&self, id: ProcessId) -> &Exit {
         self.one(id, Kind::Exit).exit().expect("an exit line has `exit`")
     }
 
-    /// Its only exec.
+    /// Returns its only exec.
     pub(crate) fn exec(&self, id: ProcessId) -> (&Process, &Exec, &ArgvInfo) {
         parts(self.one(id, Kind::Exec))
     }
@@ -103,13 +103,13 @@ impl Trace {
         last.event.bye().unwrap_or_else(|| panic!("the last line is not `bye`: {}", last.text))
     }
 
-    /// The process that a deed's main process was.
+    /// Returns the main process of the deed.
     pub(crate) fn deed(&self) -> ProcessId {
         self.truth.one("deed").id()
     }
 }
 
-/// The parts of an exec line.
+/// Returns the parts of an exec line.
 pub(crate) fn parts(event: &Event) -> (&Process, &Exec, &ArgvInfo) {
     (
         event.process.as_ref().expect("an exec line has `process`"),
@@ -118,7 +118,7 @@ pub(crate) fn parts(event: &Event) -> (&Process, &Exec, &ArgvInfo) {
     )
 }
 
-/// When a test fails, what there is to look at.
+/// Prints the trace when a test fails.
 impl Drop for Trace {
     fn drop(&mut self) {
         if !std::thread::panicking() {

@@ -1,4 +1,4 @@
-//! Starting tracer, and `tracer run` around a command.
+//! Starts tracer, and `tracer run` around a command.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -16,7 +16,7 @@ use super::trace::{Trace, parse_lines};
 use super::truth::TruthLog;
 use super::{proc, truth};
 
-/// The tracer under test.
+/// Returns the path of the tracer under test.
 pub(crate) fn tracer_binary() -> PathBuf {
     std::env::var_os("TRACER_BIN")
         .map(PathBuf::from)
@@ -24,27 +24,27 @@ pub(crate) fn tracer_binary() -> PathBuf {
         .expect("TRACER_BIN names the tracer to test")
 }
 
-/// This program: the tests and the deeds.
+/// Returns the path of this program, which holds the tests and the deeds.
 pub(crate) fn this_binary() -> PathBuf {
     std::env::current_exe().expect("/proc is mounted")
 }
 
-/// `tracer` with arguments, its input empty.
+/// Returns `tracer` with arguments and an empty standard input.
 pub(crate) fn command<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(tracer_binary());
     command.args(arguments).stdin(Stdio::null());
     command
 }
 
-/// A deed, to be run as it is or under `tracer run`.
+/// Returns the command line of a deed, to run it directly or under `tracer run`.
 pub(crate) fn deed_arguments(name: &str, truth: &Path, arguments: &[OsString]) -> Vec<OsString> {
     let mut all: Vec<OsString> = vec![this_binary().into(), "--deed".into(), name.into(), truth.into()];
     all.extend(arguments.iter().cloned());
     all
 }
 
-/// Processes that were there before: this one, its ancestors, init and kthreadd. A stream of a subtree may name them
-/// as parents without having told of them.
+/// Returns the processes that existed before: this one, its ancestors, init and kthreadd. A stream of a subtree may
+/// name them as parents without having reported them.
 pub(crate) fn outsiders() -> BTreeSet<ProcessId> {
     let mut ids = BTreeSet::new();
     let mut pid = std::process::id();
@@ -75,7 +75,7 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// Around any command.
+    /// Runs any command.
     pub(crate) fn of<S: Into<OsString>>(cmd: impl IntoIterator<Item = S>) -> Self {
         Self {
             directory: open_directory(),
@@ -87,13 +87,13 @@ impl Run {
         }
     }
 
-    /// Around a deed.
+    /// Runs a deed.
     pub(crate) fn deed(name: &str) -> Self {
         Self::deed_with(name, &[])
     }
 
-    /// Around a deed with arguments; `@dir` stands for an empty directory that is removed afterwards,
-    /// `@events` for the file that tracer writes to.
+    /// Runs a deed with arguments. `@dir` stands for an empty directory that is removed afterwards, `@events` for the
+    /// file that tracer writes.
     pub(crate) fn deed_with(name: &str, arguments: &[&str]) -> Self {
         let mut run = Self::of([""]);
         let place = run.directory.path().join("place");
@@ -130,7 +130,7 @@ impl Run {
         self
     }
 
-    /// Runs it to the end. A deed must succeed, or the test says nothing about tracer.
+    /// Runs it to its exit. The deed must succeed, or the test proves nothing about tracer.
     pub(crate) fn trace(self) -> Trace {
         let Self { directory, options, cmd, bound, clean, setup } = self;
         let (output, truth_file) = (directory.path().join("events"), directory.path().join("truth"));
@@ -150,7 +150,7 @@ impl Run {
         let truth =
             if truth_file.exists() { TruthLog::read(&mut truth::reopen(&truth_file)) } else { TruthLog::default() };
         let lines = parse_lines(&text);
-        // Tracer itself is the parent of CMD; it was born between the two readings of the clock.
+        // Tracer itself is the parent of CMD. It was forked between the two readings of the clock.
         outsiders.extend(lines.iter().filter_map(|line| {
             let parent = line.event.process.as_ref()?.parent_id?;
             let born = parent.start_ticks() * tracer::event::id::TICK_NS;
@@ -163,19 +163,20 @@ impl Run {
     }
 }
 
-/// A directory that processes of any user may enter.
+/// Returns a directory that processes of any user may enter.
 pub(crate) fn open_directory() -> TempDir {
     let directory = TempDir::new().expect("a temporary directory");
     open_to_all(directory.path());
     directory
 }
 
-/// One like it that is kept in memory, where there is room: who writes there never waits for a disk that others use.
+/// Returns such a directory in memory, if there is enough space. A process that writes there never waits for a disk
+/// that others use.
 pub(crate) fn directory_in_memory() -> TempDir {
-    const PLACE: &str = "/dev/shm";
-    const ROOM: u64 = 4 << 30;
-    let room = statvfs(PLACE).map_or(0, |at| at.blocks_available() * at.fragment_size());
-    let made = if room >= ROOM { TempDir::new_in(PLACE) } else { TempDir::new() };
+    const SHARED_MEMORY: &str = "/dev/shm";
+    const NEEDED: u64 = 4 << 30;
+    let available = statvfs(SHARED_MEMORY).map_or(0, |at| at.blocks_available() * at.fragment_size());
+    let made = if available >= NEEDED { TempDir::new_in(SHARED_MEMORY) } else { TempDir::new() };
     let directory = made.expect("a temporary directory");
     open_to_all(directory.path());
     directory
@@ -183,5 +184,5 @@ pub(crate) fn directory_in_memory() -> TempDir {
 
 fn open_to_all(path: &Path) {
     use std::os::unix::fs::PermissionsExt as _;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o777)).expect("a directory of ours");
+    fs::set_permissions(path, fs::Permissions::from_mode(0o777)).expect("our own directory");
 }

@@ -2,9 +2,9 @@
 
 use proptest::prelude::*;
 
-use super::{Home, INIT, KTHREADD, Kernel, Nr, State};
+use super::{Home, INIT, KTHREADD, Kernel, Nr, ProcState};
 
-/// One random deed: what, who, how, and after how long.
+/// One random deed: what, which process, how, and after which time.
 pub(crate) type Deed = (u8, u16, u16, u16);
 
 pub(crate) fn deeds(longest: usize) -> impl Strategy<Value = Vec<Deed>> {
@@ -16,7 +16,7 @@ pub(crate) fn pick(from: &[Nr], by: u16) -> Option<Nr> {
 }
 
 impl Kernel {
-    /// A line of processes, some of them subreapers, for exits to climb.
+    /// Makes a line of processes, some of them subreapers, for exits to climb.
     pub(crate) fn line(&mut self, subreapers: u16) {
         let mut last = INIT;
         for n in 0..12 {
@@ -25,53 +25,53 @@ impl Kernel {
         }
     }
 
-    /// Does a part of something: others come in between.
-    pub(crate) fn partial_deed(&mut self, (what, who, how, time): Deed) {
+    /// Does a part of a deed, so that others happen in between.
+    pub(crate) fn partial_deed(&mut self, (what, which, how, time): Deed) {
         self.pass(u64::from(time) * 100 + 1);
         let able: Vec<Nr> = self.alive().into_iter().filter(|&nr| self.can_act(nr) && !self.is_newborn(nr)).collect();
         let killable: Vec<Nr> = able.iter().copied().filter(|&nr| nr != INIT && nr != KTHREADD).collect();
         let busy: Vec<Nr> = (0..self.procs.len()).filter(|&nr| self.procs[nr].making.is_some()).collect();
         let ending: Vec<Nr> =
-            self.in_state(State::Exiting).into_iter().filter(|&nr| self.procs[nr].making.is_none()).collect();
+            self.in_state(ProcState::Exiting).into_iter().filter(|&nr| self.procs[nr].making.is_none()).collect();
         match what % 20 {
             0..=4 => {
-                if let Some(nr) = pick(&able, who) {
+                if let Some(nr) = pick(&able, which) {
                     let home = if how % 24 == 0 { Home::New } else { Home::Same };
                     self.fork_begin(nr, how % 3 == 0 && nr != INIT && nr != KTHREADD, home);
                 }
             }
             5 => {
-                if let Some(nr) = pick(&able, who) {
+                if let Some(nr) = pick(&able, which) {
                     self.exec_begin(nr, usize::from(how));
                 }
             }
             6 => {
-                // A subreaper that appears in the blink between an exit record and the reparenting is told of
-                // only by later records: that is another test's.
+                // A subreaper that appears between an exit record and the reparenting is known only from later
+                // records. Another test covers that.
                 if ending.is_empty()
                     && busy.is_empty()
-                    && let Some(nr) = pick(&able, who)
+                    && let Some(nr) = pick(&able, which)
                 {
                     self.set_subreaper(nr, how % 4 != 0);
                 }
             }
             7..=9 => {
-                if let Some(nr) = pick(&killable, who) {
+                if let Some(nr) = pick(&killable, which) {
                     self.exit_begin(nr, u32::from(how % 256) << 8);
                 }
             }
             10..=14 => {
-                if let Some(nr) = pick(&busy, who) {
+                if let Some(nr) = pick(&busy, which) {
                     self.submit(nr);
                 }
             }
             15..=17 => {
-                if let Some(nr) = pick(&ending, who) {
+                if let Some(nr) = pick(&ending, which) {
                     self.exit_notify(nr);
                 }
             }
             _ => {
-                if let Some(nr) = pick(&self.in_state(State::Zombie), who) {
+                if let Some(nr) = pick(&self.in_state(ProcState::Zombie), which) {
                     self.reap(nr);
                 }
             }
@@ -79,7 +79,7 @@ impl Kernel {
     }
 }
 
-/// Deeds in one go.
+/// Complete deeds.
 impl Kernel {
     pub(crate) fn fork(&mut self, creator: Nr) -> Nr {
         self.clone_into(creator, false, Home::Same)
@@ -96,7 +96,7 @@ impl Kernel {
         self.submit(nr);
     }
 
-    /// Ends and is waited for, with all in its namespace if it is the init of one.
+    /// Exits and is reaped, together with all processes in its namespace if it is the init of one.
     pub(crate) fn exit(&mut self, nr: Nr, status: u32) {
         self.exit_begin(nr, status);
         self.submit(nr);
@@ -113,7 +113,7 @@ impl Kernel {
         self.reap(nr);
     }
 
-    /// Finishes all that is under way.
+    /// Finishes everything that is in progress.
     pub(crate) fn settle(&mut self) {
         for nr in 0..self.procs.len() {
             self.submit(nr);
@@ -124,10 +124,10 @@ impl Kernel {
                 self.submit(nr);
             }
             let mut quiet = true;
-            for nr in self.in_state(State::Exiting) {
+            for nr in self.in_state(ProcState::Exiting) {
                 quiet &= !self.exit_notify(nr);
             }
-            for nr in self.in_state(State::Zombie) {
+            for nr in self.in_state(ProcState::Zombie) {
                 if self.spaces[self.procs[nr].space].dying {
                     self.reap(nr);
                     quiet = false;

@@ -1,10 +1,10 @@
-//! How processes end, and who gets what they leave.
+//! How processes exit, and which process adopts their children.
 
 use tracer::event::ReparentReason;
 use tracer::record::Record;
 use tracer_common::record as raw;
 
-use super::{INIT, KTHREADD, Kernel, Move, Nr, State, padded};
+use super::{INIT, KTHREADD, Kernel, Move, Nr, ProcState, padded};
 
 impl Kernel {
     /// `prctl(PR_SET_CHILD_SUBREAPER)`, with `propagate_has_child_subreaper` (kernel/sys.c).
@@ -22,7 +22,7 @@ impl Kernel {
         }
     }
 
-    /// A signal that will end its target.
+    /// A signal that will kill its target.
     pub(crate) fn signal(&mut self, sender: Option<Nr>, target: Nr, signal: u32) {
         let record = raw::Signal {
             header: self.header(raw::KIND_SIGNAL),
@@ -42,7 +42,7 @@ impl Kernel {
         let last = self.procs[nr].threads.pop().unwrap_or_default();
         let proc = &mut self.procs[nr];
         proc.threads.clear();
-        proc.state = State::Exiting;
+        proc.state = ProcState::Exiting;
         proc.status = Some(status);
         self.now += 1_000;
         let (reaper, reason) = self.find_new_reaper(nr);
@@ -75,43 +75,43 @@ impl Kernel {
         }
     }
 
-    /// The record that a process is making goes into the ring.
+    /// Puts the record that a process is making into the ring.
     pub(crate) fn submit(&mut self, nr: Nr) {
         if let Some(record) = self.procs[nr].making.take() {
-            self.procs[nr].exit_told |= matches!(record, Record::Exit(_));
+            self.procs[nr].exit_recorded |= matches!(record, Record::Exit(_));
             self.ring.push(record);
         }
     }
 
-    /// `exit_notify`: its children get another parent, and it can be waited for. False if it has to wait:
-    /// the init of a namespace for all in that (`zap_pid_ns_processes`).
+    /// `exit_notify`: reparents its children and makes it a zombie. Returns false if it must wait: the init of a
+    /// namespace waits for all processes in that (`zap_pid_ns_processes`).
     pub(crate) fn exit_notify(&mut self, nr: Nr) -> bool {
         let proc = &self.procs[nr];
-        assert!(proc.state == State::Exiting && proc.making.is_none());
+        assert!(proc.state == ProcState::Exiting && proc.making.is_none());
         if self.is_space_init(nr) && !self.members(proc.space).is_empty() {
             return false;
         }
         let (to, reason) = self.find_new_reaper(nr);
         let mut children = self.children(nr);
-        // Splicing the lists keeps the order of birth.
+        // Splicing the lists keeps the order of the forks.
         children.sort_by_key(|&child| (self.procs[child].start_ns, child));
         for child in children {
             self.procs[child].parent = Some(to);
-            if self.procs[child].state == State::Alive {
+            if self.procs[child].state == ProcState::Alive {
                 self.moves.push(Move { child, from: nr, to, reason });
             }
         }
-        self.procs[nr].state = State::Zombie;
+        self.procs[nr].state = ProcState::Zombie;
         true
     }
 
     pub(crate) fn reap(&mut self, nr: Nr) {
-        assert_eq!(self.procs[nr].state, State::Zombie);
+        assert_eq!(self.procs[nr].state, ProcState::Zombie);
         assert!(self.children(nr).is_empty());
-        self.procs[nr].state = State::Reaped;
+        self.procs[nr].state = ProcState::Reaped;
     }
 
-    /// Those in a namespace or one inside of it, but for its init, that are not gone.
+    /// Returns the processes in a namespace or one inside it, except its init, that are not reaped.
     pub(crate) fn members(&self, space: usize) -> Vec<Nr> {
         let inside = |mut at: usize| loop {
             if at == space {
@@ -125,7 +125,7 @@ impl Kernel {
         (0..self.procs.len())
             .filter(|&nr| {
                 let proc = &self.procs[nr];
-                proc.state != State::Reaped && self.spaces[space].init != Some(nr) && inside(proc.space)
+                proc.state != ProcState::Reaped && self.spaces[space].init != Some(nr) && inside(proc.space)
             })
             .collect()
     }
@@ -136,7 +136,7 @@ impl Kernel {
 
     pub(crate) fn children(&self, nr: Nr) -> Vec<Nr> {
         (0..self.procs.len())
-            .filter(|&child| self.procs[child].parent == Some(nr) && self.procs[child].state != State::Reaped)
+            .filter(|&child| self.procs[child].parent == Some(nr) && self.procs[child].state != ProcState::Reaped)
             .collect()
     }
 
@@ -148,7 +148,7 @@ impl Kernel {
             let level = |nr: Nr| self.spaces[self.procs[nr].space].level;
             let mut above = self.procs[father].parent;
             while let Some(reaper) = above.filter(|&reaper| level(reaper) == space.level) {
-                if self.procs[reaper].subreaper && self.procs[reaper].state == State::Alive {
+                if self.procs[reaper].subreaper && self.procs[reaper].state == ProcState::Alive {
                     return (reaper, ReparentReason::Subreaper);
                 }
                 above = self.procs[reaper].parent;

@@ -1,9 +1,9 @@
-//! A model of what the kernel does with processes: slow, small, and close to the letter of kernel/fork.c and
-//! kernel/exit.c. It makes the records that the kernel side would make, and it is the truth that the table is held to.
+//! A model of the kernel's processes: slow, small, and close to kernel/fork.c and kernel/exit.c. It makes the records
+//! that the BPF programs would make. The table is compared with it.
 //!
-//! The deeds that take their time are in steps, so that others can happen in between:
-//! a record is first made (`*_begin`) and later put into the ring (`submit`); a dying process is first
-//! past its tracepoint (`exit_begin`) and later gives its children away (`exit_notify`).
+//! Deeds that take time are in steps, so that others can happen in between. A record is first made (`*_begin`) and
+//! later put into the ring (`submit`). An exiting process first passes its tracepoint (`exit_begin`) and later gives
+//! its children away (`exit_notify`).
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 pub(crate) mod deeds;
@@ -21,12 +21,12 @@ use tracer_common::record as raw;
 pub(crate) type Nr = usize;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum State {
+pub(crate) enum ProcState {
     Alive,
     /// `PF_EXITING`, its exit record made; still the parent of its children.
     Exiting,
     Zombie,
-    /// Waited for: its pid is free.
+    /// Reaped: its pid is free.
     Reaped,
 }
 
@@ -37,7 +37,7 @@ pub(crate) struct Proc {
     /// `real_parent`; none for the first two.
     pub(crate) parent: Option<Nr>,
     pub(crate) creator: Option<Nr>,
-    pub(crate) state: State,
+    pub(crate) state: ProcState,
     /// `signal->is_child_subreaper`.
     pub(crate) subreaper: bool,
     /// `signal->has_child_subreaper`.
@@ -46,16 +46,16 @@ pub(crate) struct Proc {
     /// Outermost first.
     pub(crate) ns_pids: Vec<u32>,
     pub(crate) kthread: bool,
-    /// Living threads; the leader's tid is the pid.
+    /// Running threads; the leader's tid is the pid.
     pub(crate) threads: Vec<u32>,
     pub(crate) exe: Option<String>,
     pub(crate) comm: String,
     pub(crate) execs: u32,
     pub(crate) status: Option<u32>,
-    /// The record that it is busy making.
+    /// The record that it is making.
     pub(crate) making: Option<Record>,
-    /// Its exit record is in the ring.
-    pub(crate) exit_told: bool,
+    /// True if its exit record is in the ring.
+    pub(crate) exit_recorded: bool,
 }
 
 /// A pid namespace.
@@ -63,10 +63,10 @@ pub(crate) struct Proc {
 pub(crate) struct Space {
     pub(crate) outer: Option<usize>,
     pub(crate) level: usize,
-    /// `child_reaper`; none until its first process is there.
+    /// `child_reaper`; none until its first process exists.
     pub(crate) init: Option<Nr>,
     next_pid: u32,
-    /// Its init is gone: nobody can be born in it any more.
+    /// Its init has exited: no process can fork in it any more.
     pub(crate) dying: bool,
 }
 
@@ -79,7 +79,7 @@ pub(crate) struct Move {
     pub(crate) reason: ReparentReason,
 }
 
-/// Where a child is born.
+/// The pid namespace of a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Home {
     Same,
@@ -95,20 +95,20 @@ pub(crate) struct Kernel {
     pub(crate) spaces: Vec<Space>,
     /// Records not yet taken.
     pub(crate) ring: Vec<Record>,
-    /// Moves not yet taken, those of the living only.
+    /// Moves not yet taken, those of running processes only.
     pub(crate) moves: Vec<Move>,
     pid_max: u32,
     next_pid: u32,
     names: u32,
-    /// A pid is not used again within one tick: what all but the smallest `pid_max` warrants, and what `/proc` (which
-    /// counts in ticks) needs to tell processes apart.
+    /// A pid is not used again within one tick. Every `pid_max` except the smallest ensures that. `/proc`, which
+    /// counts in ticks, needs it to distinguish processes.
     pub(crate) one_pid_a_tick: bool,
 }
 
 pub(crate) const INIT: Nr = 0;
 pub(crate) const KTHREADD: Nr = 1;
 
-/// First pid of all but the first two.
+/// First pid after the first two.
 const FIRST_PID: u32 = 3;
 
 impl Kernel {
@@ -130,7 +130,7 @@ impl Kernel {
                 start_ns: kernel.now,
                 parent: None,
                 creator: None,
-                state: State::Alive,
+                state: ProcState::Alive,
                 subreaper: false,
                 below_subreaper: false,
                 space: 0,
@@ -142,7 +142,7 @@ impl Kernel {
                 execs: 0,
                 status: None,
                 making: None,
-                exit_told: false,
+                exit_recorded: false,
             });
             kernel.now += 10_000_000;
         }
@@ -166,15 +166,15 @@ impl Kernel {
         self.procs[nr].parent.map_or_else(raw::TaskRef::default, |parent| self.task(parent))
     }
 
-    /// True if it can do something now.
+    /// Returns true if it can act now.
     pub(crate) fn can_act(&self, nr: Nr) -> bool {
-        self.procs[nr].state == State::Alive && self.procs[nr].making.is_none()
+        self.procs[nr].state == ProcState::Alive && self.procs[nr].making.is_none()
     }
 
     fn free_pid(&mut self) -> Option<u32> {
         let used = |pid| {
             self.procs.iter().any(|proc| {
-                (proc.state != State::Reaped && (proc.pid == pid || proc.threads.contains(&pid)))
+                (proc.state != ProcState::Reaped && (proc.pid == pid || proc.threads.contains(&pid)))
                     || (self.one_pid_a_tick && proc.pid == pid && proc.start_ns / 10_000_000 == self.now / 10_000_000)
             })
         };
@@ -184,7 +184,7 @@ impl Kernel {
         Some(pid)
     }
 
-    /// fork, clone: the child is there, its record made. None if the kernel refuses.
+    /// fork, clone: the child exists, its record made. None if the kernel refuses.
     pub(crate) fn fork_begin(&mut self, creator: Nr, clone_parent: bool, into: Home) -> Option<Nr> {
         assert!(self.can_act(creator));
         // The init of a namespace must not make siblings (SIGNAL_UNKILLABLE, copy_process).
@@ -195,8 +195,8 @@ impl Kernel {
             Home::Same | Home::New => self.procs[creator].space,
             Home::Space(space) => space,
         };
-        // `zap_pid_ns_processes` (kernel/pid_namespace.c) lets no pid be taken in it any more (`disable_pid_allocation`), and
-        // has killed all who could make a namespace inside of it (`copy_process` refuses them).
+        // `zap_pid_ns_processes` (kernel/pid_namespace.c) allows no new pid in it (`disable_pid_allocation`). It has
+        // killed every process that could make a namespace inside it (`copy_process` refuses them).
         if self.spaces[within].dying {
             return None;
         }
@@ -232,7 +232,7 @@ impl Kernel {
             start_ns: self.now,
             parent: if clone_parent { from.parent } else { Some(creator) },
             creator: Some(creator),
-            state: State::Alive,
+            state: ProcState::Alive,
             subreaper: false,
             below_subreaper: from.below_subreaper || from.subreaper,
             space,
@@ -259,7 +259,7 @@ impl Kernel {
         Some(nr)
     }
 
-    /// True while its creator has not put the record of its birth into the ring: it has not run yet.
+    /// Returns true until its creator has put the record of its fork into the ring: it has not run yet.
     pub(crate) fn is_newborn(&self, nr: Nr) -> bool {
         self.procs[nr]
             .creator
@@ -323,7 +323,7 @@ impl Kernel {
         true
     }
 
-    /// One of several threads ends, the leader perhaps.
+    /// One of several threads exits, possibly the leader.
     pub(crate) fn thread_exit(&mut self, nr: Nr, thread: usize) -> bool {
         assert!(self.can_act(nr));
         let count = self.procs[nr].threads.len();
@@ -343,14 +343,14 @@ impl Kernel {
     }
 
     pub(crate) fn alive(&self) -> Vec<Nr> {
-        (0..self.procs.len()).filter(|&nr| self.procs[nr].state == State::Alive).collect()
+        (0..self.procs.len()).filter(|&nr| self.procs[nr].state == ProcState::Alive).collect()
     }
 
-    pub(crate) fn in_state(&self, state: State) -> Vec<Nr> {
+    pub(crate) fn in_state(&self, state: ProcState) -> Vec<Nr> {
         (0..self.procs.len()).filter(|&nr| self.procs[nr].state == state).collect()
     }
 
-    /// Who should be dead: they are in a namespace whose init is ending.
+    /// Returns the processes that must exit, because the init of their namespace is exiting.
     pub(crate) fn doomed(&self) -> Vec<Nr> {
         self.alive()
             .into_iter()
@@ -374,28 +374,28 @@ impl Kernel {
         tracer::event::id::ProcessId::from_ns(self.procs[nr].start_ns, self.procs[nr].pid)
     }
 
-    /// What `/proc` shows of a process now.
+    /// Returns what `/proc` shows of a process now.
     pub(crate) fn seed_of(&self, nr: Nr) -> Seed {
         let proc = &self.procs[nr];
         let ppid = proc.parent.map_or(0, |parent| self.procs[parent].pid);
         let mut process = Process::new(self.id(nr), Source::Procfs);
         process.image_mut().comm = Some(arc(&proc.comm));
-        process.image_mut().exe = proc.exe.as_deref().filter(|_| proc.state == State::Alive).map(arc);
+        process.image_mut().exe = proc.exe.as_deref().filter(|_| proc.state == ProcState::Alive).map(arc);
         process.kthread = proc.kthread;
-        process.zombie = proc.state == State::Zombie;
+        process.zombie = proc.state == ProcState::Zombie;
         process.ppid = Some(ppid);
         process.ns_pids = (proc.ns_pids.len() > 1).then(|| proc.ns_pids.clone().into());
         Seed {
             process,
             ppid,
             start_ticks: proc.start_ns / 10_000_000,
-            // `/proc` shows the tick, the iterator the nanosecond.
+            // `/proc` has the tick, the iterator the nanosecond.
             start_ns: if nr.is_multiple_of(2) { proc.start_ns } else { 0 },
             tty: 0,
             cgroup_id: 0,
             mnt_ns: 0,
             pid_ns: 0,
-            exiting: proc.state != State::Alive,
+            exiting: proc.state != ProcState::Alive,
             gone: false,
             read_from_ns: self.now,
             read_until_ns: self.now,

@@ -1,4 +1,4 @@
-//! Engines that have a daemon: one of our own, begun and ended with the test.
+//! Engines that have a daemon. Each test starts and stops a separate one.
 
 use std::fs::{self, File};
 use std::process::{Command, Stdio};
@@ -13,7 +13,7 @@ use super::super::process::{BOUND, Guarded, run_bounded};
 use super::super::which;
 use super::{Engine, archive, finish, no_runc, trial, try_to};
 
-/// Docker: a daemon of our own, without bridge and iptables.
+/// Docker with a separate daemon, without bridge and iptables.
 pub(crate) struct Docker {
     place: TempDir,
     daemon: Guarded,
@@ -39,7 +39,7 @@ impl Docker {
         while !run_bounded(docker.command().arg("version").stdin(Stdio::null()), BOUND).status.success() {
             if !docker.daemon.runs() || Instant::now() > end {
                 let log = fs::read_to_string(docker.place.path().join("log")).unwrap_or_default();
-                return Err(format!("dockerd does not serve: {}", log.lines().last().unwrap_or("no word why")));
+                return Err(format!("dockerd does not serve: {}", log.lines().last().unwrap_or("no message")));
             }
             std::thread::sleep(Duration::from_millis(100));
         }
@@ -48,7 +48,7 @@ impl Docker {
         Ok(docker)
     }
 
-    /// What starts a command where neither the daemon's socket nor that of its containerd is to be seen.
+    /// Returns the prefix of a command line that hides the sockets of the daemon and its containerd from the command.
     pub(crate) fn without_sockets(&self) -> Vec<String> {
         let at = |name: &str| self.place.path().join(name).display().to_string();
         let hide = "mount -t tmpfs none \"$0\" && mount --bind /dev/null \"$1\" && shift && exec \"$@\"";
@@ -56,7 +56,7 @@ impl Docker {
         words.into_iter().chain([at("sockets"), at("exec/containerd/containerd.sock")]).collect()
     }
 
-    /// `docker`, talking to our daemon.
+    /// Returns a `docker` command that uses our daemon.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new("docker");
         command.arg("--host").arg(format!("unix://{}", self.place.path().join("sockets/docker").display()));
@@ -67,7 +67,7 @@ impl Docker {
 
 impl Drop for Docker {
     fn drop(&mut self) {
-        // It ends its containers and its containerd, if it is asked to.
+        // A SIGTERM makes it stop its containers and its containerd.
         let _ = kill(Pid::from_raw(self.daemon.pid() as i32), Signal::SIGTERM);
         let end = Instant::now() + BOUND;
         while self.daemon.runs() && Instant::now() < end {
@@ -90,7 +90,7 @@ impl Engine for Docker {
     }
 }
 
-/// Why Docker cannot run containers here, if so.
+/// Returns why Docker cannot run containers here, if so.
 pub(crate) fn no_docker() -> Option<String> {
     static WHY: OnceLock<Option<String>> = OnceLock::new();
     WHY.get_or_init(|| no_runc().or_else(why_not_docker)).clone()
@@ -108,10 +108,10 @@ fn why_not_docker() -> Option<String> {
     tried.err().map(|why| format!("docker cannot run a container here: {why}"))
 }
 
-/// containerd, as Docker starts one, without Docker: `ctr` asks it for containers of an image of its own.
+/// The containerd that Docker starts, used without Docker: `ctr` runs containers of a separate image.
 pub(crate) struct Containerd(Docker);
 
-/// What `ctr` calls our image.
+/// The name of our image in `ctr`.
 const IMAGE_OF_CTR: &str = "docker.io/library/tracer-test:latest";
 
 impl Containerd {
@@ -124,20 +124,20 @@ impl Containerd {
         try_to(docker.command().args(["save", "tracer-test", "-o"]).arg(&archive).stdin(Stdio::null()))?;
         let containerd = Self(docker);
         let mut import = containerd.command();
-        // The snapshots that need nothing of the kernel.
+        // The `native` snapshotter needs nothing from the kernel.
         import.args(["image", "import", "--snapshotter", "native"]).arg(archive);
         try_to(import.stdin(Stdio::null()))?;
         Ok(containerd)
     }
 
-    /// `ctr`, talking to our containerd.
+    /// Returns a `ctr` command that uses our containerd.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new("ctr");
         command.arg("--address").arg(self.0.place.path().join("exec/containerd/containerd.sock"));
         command
     }
 
-    /// What of its command line follows, up to the container's own.
+    /// Returns the arguments of `ctr` that precede the container's command line.
     pub(crate) const fn run_with(name: &str) -> [&str; 6] {
         ["run", "--rm", "--snapshotter", "native", IMAGE_OF_CTR, name]
     }
@@ -150,7 +150,7 @@ impl Engine for Containerd {
     }
 }
 
-/// Why containerd cannot run containers here, if so.
+/// Returns why containerd cannot run containers here, if so.
 pub(crate) fn no_containerd() -> Option<String> {
     static WHY: OnceLock<Option<String>> = OnceLock::new();
     WHY.get_or_init(|| no_docker().or_else(why_not_containerd)).clone()

@@ -1,4 +1,4 @@
-//! When only some are told of: who comes to be asked for later was not lost.
+//! Late matches: when only some processes are reported, a process that starts to match later was not lost.
 
 use rustc_hash::FxHashSet;
 use tracer::event::{Event, Kind, Source};
@@ -8,7 +8,7 @@ use tracer_common::record as raw;
 use crate::kit::{IDS, INIT_TASK, MS, Seen, exec, execed, exit, exited, fork, forked, header, kinds, moves, task};
 use crate::model::{INIT, Kernel, padded};
 
-/// A table that knows init only, and is told of few.
+/// Returns a table that knows only init, and that receives few processes.
 fn narrowed() -> (Seen, Kernel) {
     let (mut seen, kernel) = Seen::booted();
     seen.table.forget_unmatched(|process| process.pid() == 1);
@@ -20,28 +20,28 @@ fn is_inferred(event: &Event) -> bool {
 }
 
 #[test]
-fn others_are_forgotten_and_those_that_are_kept_stay_whose_they_are() {
+fn others_are_forgotten_and_the_kept_ones_keep_their_parent() {
     let mut seen = Seen::with(TableOptions::default());
     let kernel = Kernel::boot(1000);
     seen.table.seed(vec![kernel.seed_of(INIT)], &mut seen.events);
-    let (late_match, kept, child) = (task(40, 10 * MS), task(50, 20 * MS), task(51, 30 * MS));
-    for (process, parent) in [(late_match, INIT_TASK), (kept, late_match), (child, kept)] {
+    let (late, kept, child) = (task(40, 10 * MS), task(50, 20 * MS), task(51, 30 * MS));
+    for (process, parent) in [(late, INIT_TASK), (kept, late), (child, kept)] {
         seen.apply(forked(fork(process, parent)));
     }
     seen.table.forget_unmatched(|process| process.pid() != 40);
     assert_eq!((seen.table.len_living(), seen.table.len_dead()), (3, 0));
     assert!(seen.table.by_pid(40).is_none());
     assert_eq!((seen.parent(50), seen.parent(51)), (Some(40), Some(50)), "its parent's id is still known");
-    let events = seen.apply(exited(exit(kept, late_match, 100 * MS)));
+    let events = seen.apply(exited(exit(kept, late, 100 * MS)));
     assert_eq!(kinds(&events), [Kind::Exit, Kind::Reparent]);
     assert_eq!(moves(&events)[0].2, 1);
 }
 
 #[test]
-fn a_stranger_has_no_line_before_its_first_and_was_not_lost() {
+fn a_late_match_has_no_earlier_line_and_was_not_lost() {
     let (mut seen, _) = narrowed();
-    let (late_match, parent) = (task(50, 100 * MS), task(40, 90 * MS));
-    let events = seen.apply(execed(exec(late_match, parent, 110 * MS)));
+    let (late, parent) = (task(50, 100 * MS), task(40, 90 * MS));
+    let events = seen.apply(execed(exec(late, parent, 110 * MS)));
     assert_eq!(kinds(&events), [Kind::Exec]);
     assert!(!is_inferred(&events[0]));
     assert_eq!((seen.parent(50), seen.table.stats().inferred), (Some(40), 0));
@@ -51,37 +51,40 @@ fn a_stranger_has_no_line_before_its_first_and_was_not_lost() {
 }
 
 #[test]
-fn what_a_stranger_was_is_looked_up_before_its_child_is_told() {
+fn a_late_match_is_looked_up_before_its_child_is_reported() {
     let (mut seen, mut kernel) = narrowed();
     let nr = kernel.fork(INIT);
     let creator = kernel.task(nr);
-    let birth = forked(fork(task(70, 900 * MS), creator));
-    let late_match = seen.table.late_match(&birth).expect("nobody knows it");
-    assert_eq!((late_match.pid, late_match.comm), (creator.tgid, Some(padded("sh"))));
+    let fork_record = forked(fork(task(70, 900 * MS), creator));
+    let late = seen.table.late_match(&fork_record).expect("it is unknown");
+    assert_eq!((late.pid, late.comm), (creator.tgid, Some(padded("sh"))));
     let mut seed = kernel.seed_of(nr);
     seed.process.image_mut().exe = Some("/bin/su".into());
     seed.process.source = Source::Procfs;
     seen.table.add_late_match(seed);
-    assert!(seen.events.is_empty() && seen.table.late_match(&birth).is_none(), "it is known now, and nothing was told");
-    let events = seen.apply(birth);
+    assert!(
+        seen.events.is_empty() && seen.table.late_match(&fork_record).is_none(),
+        "it is known now, and nothing was reported"
+    );
+    let events = seen.apply(fork_record);
     assert_eq!(kinds(&events), [Kind::Fork]);
     assert_eq!(events[0].process.as_ref().unwrap().image.exe.as_deref(), Some("/bin/su"));
 }
 
 #[test]
-fn of_one_that_becomes_another_program_nothing_before_is_looked_for() {
+fn nothing_is_looked_up_for_a_late_match_that_execs() {
     let (mut seen, _) = narrowed();
     let record = execed(exec(task(50, 100 * MS), INIT_TASK, 110 * MS));
-    assert_eq!(seen.table.late_match(&record).map(|late_match| late_match.comm), Some(None));
+    assert_eq!(seen.table.late_match(&record).map(|late| late.comm), Some(None));
     seen.apply(record);
-    // By then it is no stranger.
+    // By then it is known.
     assert_eq!(seen.table.late_match(&forked(fork(task(51, 120 * MS), task(50, 100 * MS)))), None);
     let (all, _) = Seen::booted();
-    assert_eq!(all.table.late_match(&execed(exec(task(50, 100 * MS), INIT_TASK, 110 * MS))), None, "all are told of");
+    assert_eq!(all.table.late_match(&execed(exec(task(50, 100 * MS), INIT_TASK, 110 * MS))), None, "all are reported");
 }
 
 #[test]
-fn who_killed_a_stranger_is_known() {
+fn the_killer_of_a_late_match_is_known() {
     let (mut seen, _) = narrowed();
     let victim = task(50, 100 * MS);
     let signal = raw::Signal {
@@ -96,12 +99,12 @@ fn who_killed_a_stranger_is_known() {
     };
     assert!(seen.apply(tracer::record::Record::Signal(signal)).is_empty());
     let events = seen.apply(exited(raw::Exit { status: 15, ..exit(victim, INIT_TASK, 120 * MS) }));
-    let cause = events[0].exit().unwrap().cause.as_ref().expect("it was told before");
+    let cause = events[0].exit().unwrap().cause.as_ref().expect("its signal was reported before");
     assert_eq!((cause.sender_pid, cause.sender_comm.as_deref()), (Some(40), Some("killer")));
 }
 
 #[test]
-fn after_a_loss_whoever_nobody_knows_may_have_been_lost() {
+fn after_a_loss_an_unknown_process_may_have_been_lost() {
     let (mut seen, kernel) = narrowed();
     seen.table.note_loss();
     let events = seen.apply(execed(exec(task(50, 100 * MS), INIT_TASK, 110 * MS)));
@@ -110,5 +113,5 @@ fn after_a_loss_whoever_nobody_knows_may_have_been_lost() {
     seen.table.resync(vec![kernel.seed_of(INIT)], &FxHashSet::default(), 120 * MS, &mut seen.events);
     seen.events.clear();
     let events = seen.apply(execed(exec(task(60, 130 * MS), INIT_TASK, 140 * MS)));
-    assert_eq!(kinds(&events), [Kind::Exec], "all that live were found");
+    assert_eq!(kinds(&events), [Kind::Exec], "all running processes were found");
 }
