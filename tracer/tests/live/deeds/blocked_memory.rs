@@ -33,7 +33,6 @@ fn blocked_memory(truth: Truth, arguments: &[String]) {
     assert_ne!(page, libc::MAP_FAILED, "the file can be mapped");
     // SAFETY: the page is mapped and writable.
     unsafe { page.cast::<u8>().write(1) };
-    drop(file);
     truth.say("mapped", json!({}));
     let page = page.expose_provenance();
     let unmaps = thread::spawn(move || {
