@@ -83,7 +83,7 @@ pub fn out_of_memory(bytes: usize) -> ! {
     // Giving the terminal back might need memory, too: then this is called once more.
     static BEGUN: AtomicBool = AtomicBool::new(false);
     if !BEGUN.swap(true, Ordering::Relaxed) {
-        screen::give_back_now();
+        screen::restore_now();
     }
     let mut text = [0; 160];
     let mut rest = &mut text[..];

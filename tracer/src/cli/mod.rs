@@ -9,7 +9,6 @@ pub mod containers;
 pub mod doctor;
 mod exit;
 mod from;
-mod live_view;
 mod man;
 pub mod run;
 mod schema;

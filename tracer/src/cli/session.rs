@@ -35,7 +35,7 @@ pub(super) fn stream(plan: stream::Plan) -> anyhow::Result<ExitCode> {
     let recording = plan.from.as_deref().map(|file| from::open(file, &plan.globals)).transpose()?;
     if recording.is_none() {
         plan.pids.iter().try_for_each(|&pid| must_exist(pid))?;
-        must_count(&plan.cgroups)?;
+        must_be_followed(&plan.cgroups)?;
     }
     let output = Output::open(plan.target.clone())?;
     // Before the first thread, and not before this: to open a FIFO may take for ever.
@@ -232,7 +232,7 @@ pub(super) fn must_exist(pid: u32) -> anyhow::Result<()> {
 }
 
 /// An error if a control group is only in a hierarchy that is not followed.
-pub(super) fn must_count(cgroups: &[String]) -> anyhow::Result<()> {
+pub(super) fn must_be_followed(cgroups: &[String]) -> anyhow::Result<()> {
     if cgroups.is_empty() {
         return Ok(());
     }
@@ -244,7 +244,7 @@ pub(super) fn must_count(cgroups: &[String]) -> anyhow::Result<()> {
 }
 
 /// Says on standard error what a view cannot show, before it is drawn.
-pub(super) fn say_unseen(what: &[What]) {
+pub(super) fn report_unseen(what: &[What]) {
     for Unseen { what, why, remedy } in visibility::unseen().iter().filter(|unseen| what.contains(&unseen.what)) {
         // Not `eprintln!`, which panics when standard error cannot be written.
         let _ = writeln!(std::io::stderr(), "tracer: {} are not shown: {why}; {remedy}", what.words());

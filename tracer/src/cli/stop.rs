@@ -181,7 +181,7 @@ impl Ending {
         let (done, said) = mpsc::channel();
         // On another thread, because what it writes to may block as well.
         let last_words = move || {
-            screen::give_back_now();
+            screen::restore_now();
             // Not through the lock of `io::stderr`, which a blocked thread may hold.
             let _ = nix::unistd::write(io::stderr().as_fd(), text.as_bytes());
             let _ = done.send(());

@@ -10,7 +10,7 @@ use rustc_hash::FxHashSet;
 
 use super::args;
 use super::screen;
-use super::session::{must_exist, say_unseen};
+use super::session::{must_exist, report_unseen};
 use super::{ExitCode, FromArgs, Globals, UsageError, from};
 use crate::event::id::ProcessId;
 use crate::event::time::Timestamp;
@@ -27,7 +27,7 @@ use crate::view::line;
 use crate::view::summary::Summary;
 use crate::view::tree::{self, Options};
 use crate::view::users::Users;
-use crate::view::watch::{self, MAX_DEAD};
+use crate::view::watch::model::{MAX_EXITED, user_roots};
 
 /// Show the process tree, now or live
 ///
@@ -156,7 +156,7 @@ pub(super) fn execute(args: &TreeArgs, globals: &Globals) -> anyhow::Result<Exit
                            use `tracer tree` for the tree of this moment and `tracer stream --format text` for what happens";
             return Err(UsageError::new("tree", message).into());
         }
-        return super::watch::watch(args, globals);
+        return super::watch::execute(args, globals);
     }
     if args.summary {
         return summary(args, globals);
@@ -168,7 +168,7 @@ pub(super) fn execute(args: &TreeArgs, globals: &Globals) -> anyhow::Result<Exit
     } else {
         preflight::proc_is_mounted()?;
         from::play(Snapshot::default(), all, &mut growth)?;
-        say_unseen(&[What::Processes]);
+        report_unseen(&[What::Processes]);
     }
     let forest = growth.forest;
     let mut output = globals.open()?;
@@ -186,7 +186,7 @@ pub(super) fn execute(args: &TreeArgs, globals: &Globals) -> anyhow::Result<Exit
                 tree::draw(&forest, &[id], &options)
             }
         }
-        None => tree::draw(&forest, &watch::user_roots(&forest), &options),
+        None => tree::draw(&forest, &user_roots(&forest), &options),
     };
     let colour = globals.colours(&output);
     line::print(&lines, &mut output, colour)?;
@@ -200,7 +200,7 @@ impl TreeArgs {
     }
 
     /// Whether those that have ended are kept.
-    pub(super) const fn keeps_dead(&self) -> bool {
+    pub(super) const fn keeps_exited(&self) -> bool {
         self.dead
     }
 
@@ -221,7 +221,8 @@ impl TreeArgs {
         }
     }
 
-    fn glyphs(&self) -> &'static Glyphs {
+    /// The signs to draw with.
+    pub(super) fn glyphs(&self) -> &'static Glyphs {
         match (self.ascii, self.unicode) {
             (true, _) => &glyphs::ASCII,
             (_, true) => &glyphs::UNICODE,
@@ -341,9 +342,9 @@ impl Consumer for Growth {
             return Ok(());
         }
         self.dead += 1;
-        if self.dead == MAX_DEAD {
+        if self.dead == MAX_EXITED {
             self.dead = 0;
-            self.forest.forget_oldest_dead(MAX_DEAD);
+            self.forest.forget_oldest_dead(MAX_EXITED);
         }
         Ok(())
     }

@@ -23,7 +23,7 @@ const LOOK: Duration = Duration::from_millis(200);
 
 /// What is wanted.
 #[derive(Clone, Debug)]
-pub(super) struct Wish<'a> {
+pub(super) struct AuditPlan<'a> {
     /// Which container; every id begins with nothing.
     pub(super) only: &'a str,
     pub(super) from: Option<&'a Path>,
@@ -32,16 +32,16 @@ pub(super) struct Wish<'a> {
 }
 
 /// Shows starts until it is told to end.
-pub(super) fn execute(wish: &Wish<'_>, globals: &Globals) -> anyhow::Result<ExitCode> {
-    let recording = wish.from.map(|file| from::open(file, globals)).transpose()?;
+pub(super) fn execute(plan: &AuditPlan<'_>, globals: &Globals) -> anyhow::Result<ExitCode> {
+    let recording = plan.from.map(|file| from::open(file, globals)).transpose()?;
     let output = globals.open()?;
     let mut printer = Printer {
         colour: globals.colours(&output),
         width: terminal_size::terminal_size_of(&output).map(|(width, _)| usize::from(width.0)),
         output,
-        json: wish.json,
-        only: wish.only.to_owned(),
-        left: wish.count.unwrap_or(u64::MAX),
+        json: plan.json,
+        only: plan.only.to_owned(),
+        left: plan.count.unwrap_or(u64::MAX),
         told: false,
     };
     if let Some(recording) = recording {

@@ -18,25 +18,25 @@ const NAMED: usize = 8;
 
 /// What is wanted.
 #[derive(Clone, Debug)]
-pub(super) struct Wish<'a> {
+pub(super) struct DiffPlan<'a> {
     pub(super) files: [&'a Path; 2],
     /// Which container of each.
     pub(super) only: [Option<&'a str>; 2],
     pub(super) json: bool,
 }
 
-pub(super) fn execute(wish: &Wish<'_>, globals: &Globals) -> anyhow::Result<ExitCode> {
-    let [a, b] = [0, 1].map(|i| choose(wish.files[i], wish.only[i], globals));
+pub(super) fn execute(plan: &DiffPlan<'_>, globals: &Globals) -> anyhow::Result<ExitCode> {
+    let [a, b] = [0, 1].map(|i| choose(plan.files[i], plan.only[i], globals));
     let diff = Diff::new(&a?, &b?);
     let status = if diff.same { ExitCode::Done } else { ExitCode::Differs };
     // What is found does not depend on who reads it.
-    unless_closed_pipe(print(&diff, wish, globals))?;
+    unless_closed_pipe(print(&diff, plan, globals))?;
     Ok(status)
 }
 
-fn print(diff: &Diff, wish: &Wish<'_>, globals: &Globals) -> anyhow::Result<()> {
+fn print(diff: &Diff, plan: &DiffPlan<'_>, globals: &Globals) -> anyhow::Result<()> {
     let mut output = globals.open()?;
-    if wish.json {
+    if plan.json {
         let mut text = serde_json::to_vec(diff)?;
         text.push(b'\n');
         output.write_all(&text)?;
@@ -44,7 +44,7 @@ fn print(diff: &Diff, wish: &Wish<'_>, globals: &Globals) -> anyhow::Result<()> 
     }
     let colour = globals.colours(&output);
     let width = terminal_size::terminal_size_of(&output).map(|(width, _)| usize::from(width.0));
-    let names = wish.files.map(|file| file.display().to_string());
+    let names = plan.files.map(|file| file.display().to_string());
     let lines = start_diff::lines(diff, [&names[0], &names[1]], width, Glyphs::of_locale());
     Ok(line::print(&lines, &mut output, colour)?)
 }

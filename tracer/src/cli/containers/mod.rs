@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::exit::of_comparison;
-use super::live_view;
+use super::screen;
 use super::{ExitCode, FromArgs, Globals, UsageError};
 use crate::view::containers::state::Sort;
 
@@ -63,7 +63,7 @@ pub struct ContainersArgs {
     batch: bool,
 
     /// Time between two pictures: seconds, or e.g. 500ms
-    #[arg(short, long, value_name = "TIME", default_value = "2", value_parser = live_view::delay, conflicts_with_all = ["audit", "diff", "from"])]
+    #[arg(short, long, value_name = "TIME", default_value = "2", value_parser = screen::delay, conflicts_with_all = ["audit", "diff", "from"])]
     delay: Duration,
 
     /// What the table is sorted by
@@ -163,14 +163,14 @@ pub fn execute(args: &ContainersArgs, globals: &Globals) -> anyhow::Result<ExitC
         if [a, b].iter().all(|file| file.as_os_str() == "-") {
             return wrong("only one of the two files can be standard input");
         }
-        let wish = diff::Wish { files: [a, b], only, json: args.json };
-        return Ok(of_comparison(diff::execute(&wish, globals)));
+        let plan = diff::DiffPlan { files: [a, b], only, json: args.json };
+        return Ok(of_comparison(diff::execute(&plan, globals)));
     }
     if let Some(only) = &args.audit {
-        let wish = audit::Wish { only, from: args.from.file(), json: args.json, count: args.count };
-        return audit::execute(&wish, globals);
+        let plan = audit::AuditPlan { only, from: args.from.file(), json: args.json, count: args.count };
+        return audit::execute(&plan, globals);
     }
-    let wish = table::Wish {
+    let plan = table::TablePlan {
         only: args.container.clone(),
         from: args.from.file(),
         json: args.json,
@@ -180,5 +180,5 @@ pub fn execute(args: &ContainersArgs, globals: &Globals) -> anyhow::Result<ExitC
         sort: args.sort,
         width: args.width.map(usize::from),
     };
-    table::execute(wish, globals)
+    table::execute(plan, globals)
 }
