@@ -1,4 +1,4 @@
-//! `tracer top`: who spawns how much, live.
+//! `tracer top`: shows which processes spawn others, live.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,6 +10,7 @@ use crossterm::event::KeyEvent;
 use ratatui::Frame;
 use ratatui::layout::Size;
 
+use super::args;
 use super::screen::{self, BatchView, Canvas, LiveView, Pace, now};
 use super::session::{builder, must_be_followed, must_exist, report_unseen, runtime};
 use super::stop::Stop;
@@ -31,36 +32,36 @@ use crate::view::top::model::TopFrame;
 use crate::view::top::state::{Group, Sort};
 use crate::view::top::{Top, TopState};
 
-/// Show who spawns processes, live
+/// Show which processes spawn others, live
 ///
-/// What top does not show: processes that live too short to be found in /proc. Each counts in full, for who created it
-/// and for all above that: forks, execs, exits and failures a second, and the CPU time of those that lived 10 s at most. The
-/// process most of it comes from is named. Keys are as in htop: ? or F1 tells them. With -b, or when standard output is no
-/// terminal (or TERM is `dumb`), the views are written one below the other.
+/// Shows the processes that live too short for top. Each one counts in full for its parent and for all other ancestors. The
+/// columns are forks, execs, exits and failures per second, and the CPU time of processes that lived at most 10 s. top also names
+/// the process that causes most of the activity. The keys are those of htop: ? or F1 lists them. With -b, top writes frames
+/// as text. It does the same if standard output is not a terminal or TERM is `dumb`.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES, after_long_help = AFTER_LONG_HELP)]
 pub struct TopArgs {
-    /// Write the pictures as text, one below the other, and take no keys
+    /// Write frames as text, one after the other, and read no keys
     #[arg(short, long)]
     batch: bool,
 
-    /// Time between two pictures: seconds, or e.g. 500ms
-    #[arg(short, long, value_name = "TIME", default_value = "2", value_parser = screen::delay, conflicts_with = "from")]
+    /// Set the time between two frames, in seconds or e.g. 500ms
+    #[arg(short, long, value_name = "TIME", default_value = "2", value_parser = args::delay, conflicts_with = "from")]
     delay: Duration,
 
-    /// End after so many pictures
+    /// End after N frames
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "from")]
     iterations: Option<u64>,
 
-    /// What a row stands for
+    /// Set what a row stands for
     #[arg(short, long, value_name = "WHAT", default_value = "process")]
     group: Group,
 
-    /// What the rows are sorted by
+    /// Set the column to sort by
     #[arg(short, long, value_name = "COLUMN", default_value = "forks")]
     sort: Sort,
 
-    /// Cut the lines of -b to so many columns
+    /// Truncate the lines of -b to COLUMNS
     #[arg(short, long, value_name = "COLUMNS", value_parser = clap::value_parser!(u16).range(1..))]
     width: Option<u16>,
 
@@ -83,18 +84,18 @@ Examples:
 const AFTER_LONG_HELP: &str = "\
 Examples:
   tracer top
-      Who spawns most, every two seconds.
+      Show which processes spawn most, every two seconds.
   tracer top --group ancestor
-      The same as a tree, in which all that descends from a process counts for it.
+      Show the same as a tree. A process gets the activity of all its descendants.
   tracer top -b -n 1 -d 5 --sort cpu
-      Five seconds, as text: whose short-lived children use the CPU?
+      Count for five seconds, then print which short-lived children use the CPU.
   tracer top -u www-data --group command
-      What the web server's user starts.
+      Show what the user of the web server starts.
   tracer top --from build.jsonl
-      Who spawned how much in a recording, from its begin to its end; with -b as text.
+      Show which processes spawned most in a whole recording. With -b, print it as text.
 
 Exit status:
-  0  ended by q, SIGHUP, SIGINT, SIGTERM or -n, or because the reader went away
+  0  ended by q, SIGHUP, SIGINT, SIGTERM or -n, or because the reader of standard output closed it
   1  tracing is not possible: see `tracer doctor`
   2  wrong usage";
 

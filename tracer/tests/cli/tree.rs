@@ -93,7 +93,7 @@ fn the_tree_is_pstrees() {
 #[test]
 fn a_process_that_is_not_there_is_one_line() {
     let said = complaint(&mut tracer(&["tree", "4194303"]), 1);
-    assert_eq!(said, "tracer: there is no process 4194303: `tracer tree -p` shows those there are\n");
+    assert_eq!(said, "tracer: there is no process 4194303: `tracer tree -p` shows all processes\n");
 }
 
 #[test]

@@ -194,13 +194,3 @@ fn draw(mut view: impl LiveView, pace: Pace, canvas: Canvas, stop: &AtomicBool) 
 pub(super) fn now() -> Timestamp {
     Timestamp(clock::utc_minus_boot_ns().saturating_add_unsigned(clock::boot_ns()))
 }
-
-/// Reads the value of `--delay`.
-pub(super) fn delay(text: &str) -> Result<Duration, String> {
-    let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    match seconds.or_else(|| humantime::parse_duration(text).ok()) {
-        Some(delay) if delay >= Duration::from_millis(10) => Ok(delay),
-        Some(_) => Err("10ms is the shortest".into()),
-        None => Err("write seconds, e.g. 2 or 0.5, or e.g. 500ms".into()),
-    }
-}
