@@ -344,7 +344,7 @@ impl Consumer for ForestConsumer {
         self.exited += 1;
         if self.exited == MAX_EXITED {
             self.exited = 0;
-            self.forest.forget_oldest_dead(MAX_EXITED);
+            self.forest.forget_oldest_exited(MAX_EXITED);
         }
         Ok(())
     }

@@ -137,17 +137,17 @@ Columns of --audit:
            names it (its arguments name the container), daemon's (a child of the daemon, at that time)
   COMMAND  arguments, or (in parentheses) the name of a forked process that executed nothing
 
-The client of a daemon is found by its arguments (name, image, command). If none matches, it is the client that waited then.
+The client of a daemon is found by its arguments (name, image, command). Otherwise it is the client that waited then.
 
 Columns of --diff (equal commands are left out, except with --json):
   WHAT     new, gone, changed, slower or faster
            Slower means at least 1.5 times as long and 10 ms more. Faster is the opposite.
   A, B     TOOK of a step, LASTED of another process; MORE and RATIO compare B with A
 
-Steps are matched by role, other processes by their place in the tree, never by pid. Equal commands are shown once, with their
-number. Arguments are equal if they differ only in values regenerated on each run: the container's id and name, and
-random names in /tmp and /var/tmp. Other random ids, pids and numbers of descriptors are ignored too, but not in arguments that you
-wrote yourself: those of the client and of the processes inside.
+Steps are matched by role, other processes by their place in the tree, never by pid. Equal commands are shown once,
+with their number. Arguments are equal if they differ only in values regenerated on each run: the container's id and
+name, and random names in /tmp and /var/tmp. Other random ids, pids and numbers of descriptors are ignored too, but
+not in arguments that you wrote yourself: those of the client and of the processes inside.
 
 Exit status:
   0  ended by SIGHUP, SIGINT, SIGTERM, -n or the end of the file, or because the reader closed the output

@@ -107,9 +107,10 @@ Examples:
       Also wait for the daemon that the command leaves behind.
 
 Signals:
-  tracer passes on to CMD every signal that a process sends to tracer, including real-time signals. Signals of the terminal
-  (Ctrl-C, Ctrl-\\, Ctrl-Z, a new size) reach CMD directly. When CMD stops, tracer stops too, and each continues with the
-  other. After CMD has exited, SIGHUP, SIGINT, SIGQUIT or SIGTERM ends --wait, and the wait for a slow reader of -o.
+  tracer passes on to CMD every signal that a process sends to tracer, including real-time signals. Signals of the
+  terminal (Ctrl-C, Ctrl-\\, Ctrl-Z, a new size) reach CMD directly. When CMD stops, tracer stops too, and each
+  continues with the other. After CMD has exited, SIGHUP, SIGINT, SIGQUIT or SIGTERM ends --wait, and the wait for a
+  slow reader of -o.
 
 Exit status:
   that of CMD, even if the reader of -o has gone; 128+n if signal n killed CMD

@@ -9,7 +9,7 @@ use super::batch;
 use super::draw::draw;
 use super::rows::rows;
 use super::state::{ContainersState, Sort};
-use crate::analysis::roster::{Listed, Picture, State as Of};
+use crate::analysis::roster::{Listed, Picture, State as RosterState};
 use crate::event::time::Timestamp;
 use crate::event::{Container, ContainerEnd, Kubernetes};
 use crate::view::glyphs::{ASCII, UNICODE};
@@ -23,8 +23,8 @@ fn at(seconds: i64) -> Timestamp {
     Timestamp(1_700_000_000 * S + seconds * S)
 }
 
-/// A container of which the numbers say how it is.
-fn one(id: &str, state: Of, started: i64, (processes, execs): (u64, f64)) -> Listed {
+/// A container with given numbers of processes and execs.
+fn one(id: &str, state: RosterState, started: i64, (processes, execs): (u64, f64)) -> Listed {
     Listed {
         v: 1,
         time: at(1000),
@@ -32,9 +32,9 @@ fn one(id: &str, state: Of, started: i64, (processes, execs): (u64, f64)) -> Lis
         state,
         removed: false,
         created: Some(at(started)),
-        started: Some(at(started)).filter(|_| state != Of::Created),
+        started: Some(at(started)).filter(|_| state != RosterState::Created),
         ended: None,
-        up_ns: Some((1000 - started) as u64 * S as u64).filter(|_| state == Of::Running),
+        up_ns: Some((1000 - started) as u64 * S as u64).filter(|_| state == RosterState::Running),
         processes,
         processes_ever: processes + 40,
         execs_ever: 12,
@@ -44,7 +44,7 @@ fn one(id: &str, state: Of, started: i64, (processes, execs): (u64, f64)) -> Lis
 }
 
 fn ended(id: &str, at_seconds: i64, code: Option<u8>, signal: Option<&str>) -> Listed {
-    let mut gone = one(id, Of::Exited, at_seconds - 3, (0, 0.0));
+    let mut gone = one(id, RosterState::Exited, at_seconds - 3, (0, 0.0));
     let end =
         ContainerEnd { code, signal: signal.map(Into::into), lifetime_ns: Some(2_700_000_000), ..Default::default() };
     gone.container.end = Some(end);
@@ -53,17 +53,17 @@ fn ended(id: &str, at_seconds: i64, code: Option<u8>, signal: Option<&str>) -> L
 }
 
 fn frame() -> Picture {
-    let mut web = one(&"0123456789abcdef".repeat(4), Of::Running, 100, (12, 1234.5));
+    let mut web = one(&"0123456789abcdef".repeat(4), RosterState::Running, 100, (12, 1234.5));
     web.container.name = Some("web".into());
     web.container.image = Some("docker.io/library/nginx:1.27-with-a-tag-that-is-longer-than-anybody-reads".into());
     (web.container.engine, web.container.runtime) = (Some("docker".into()), Some("runc".into()));
     web.container.args = Some(["nginx", "-g", "daemon off;"].iter().collect());
-    let mut pod = one(&"fedcba9876543210".repeat(4), Of::Running, 900, (1, 0.5));
+    let mut pod = one(&"fedcba9876543210".repeat(4), RosterState::Running, 900, (1, 0.5));
     (pod.container.engine, pod.container.name) = (Some("containerd".into()), Some("api".into()));
     let kubernetes =
         Kubernetes { pod: Some("api-7d4".into()), namespace: Some("shop".into()), ..Kubernetes::default() };
     pod.container.kubernetes = Some(kubernetes);
-    let mut evil = one("evil\x1b[31m", Of::Created, 950, (1, 0.0));
+    let mut evil = one("evil\x1b[31m", RosterState::Created, 950, (1, 0.0));
     evil.container.engine = Some("runc".into());
     let containers = vec![
         ended("old", 300, Some(0), None),
@@ -102,7 +102,7 @@ fn ids(frame: &Picture, state: &ContainersState) -> Vec<String> {
 }
 
 #[test]
-fn pictures() {
+fn frames() {
     insta::assert_snapshot!("batch", text(&frame(), &ContainersState::default()));
     let empty = Picture { time: at(0), ..Picture::default() };
     insta::assert_snapshot!("nothing", text(&empty, &ContainersState::default()));
@@ -116,7 +116,7 @@ fn pictures() {
 }
 
 #[test]
-fn what_runs_stands_first_and_the_newest_of_it() {
+fn running_and_new_containers_come_first() {
     let frame = frame();
     assert_eq!(ids(&frame, &ContainersState::default()), ["api", "web", "evil", "kill", "bad", "old"]);
     for (sort, first) in [
@@ -135,7 +135,7 @@ fn what_runs_stands_first_and_the_newest_of_it() {
 }
 
 #[test]
-fn rows_can_be_chosen() {
+fn rows_are_filtered() {
     let frame = frame();
     let only = |only: &str| ids(&frame, &ContainersState { only: vec![only.into()], ..ContainersState::default() });
     assert_eq!((only("web"), only("fedcba"), only("we")), (vec!["web".into()], vec!["api".into()], vec![]));
@@ -149,7 +149,7 @@ fn rows_can_be_chosen() {
 }
 
 #[test]
-fn keys_do_what_help_says() {
+fn keys_do_what_the_help_says() {
     let frame = frame();
     let mut state = ContainersState::default();
     assert_eq!(press(&mut state, KeyCode::Char('e'), &frame), Some(Request::Redraw));
@@ -176,7 +176,7 @@ fn keys_do_what_help_says() {
 }
 
 #[test]
-fn no_name_reaches_the_terminal_raw_and_ascii_is_enough() {
+fn names_are_escaped_and_ascii_signs_suffice() {
     let frame = frame();
     let style = TextStyle { glyphs: &ASCII, ..style() };
     for overlay in [Overlay::None, Overlay::Details] {

@@ -50,7 +50,7 @@ fn exit(pid: u32, parent: u32, comm: &str, code: u8, (cpu_ns, lived_ns): (u64, u
     Event { detail: Detail::Exit(Box::new(ending)), ..event(Kind::Exit, pid, parent, comm) }
 }
 
-/// A process that runs a program and ends, 5 ms of CPU later.
+/// A process that executes a program, uses 5 ms of CPU time and exits.
 fn life(pid: u32, parent: u32, comm: &str, code: u8) -> [Event; 3] {
     [
         event(Kind::Fork, pid, parent, "sh"),
@@ -75,7 +75,7 @@ fn machine() -> Top {
     top
 }
 
-/// Two seconds of a poller that makes a hundred processes, half of which fail, and of a server that makes one.
+/// Two seconds of a poller that forks a hundred processes, half of which fail, and of a server that forks one.
 fn stormy() -> (Top, TopFrame) {
     let mut top = machine();
     for n in 0..100 {
@@ -142,7 +142,7 @@ fn selected(frame: &TopFrame, state: &mut TopState) -> String {
 }
 
 #[test]
-fn short_lived_processes_count_in_full_for_who_made_them() {
+fn short_lived_processes_count_in_full_for_their_parent() {
     let (_, frame) = stormy();
     let poller = frame.find(id(11)).unwrap();
     let sums = Sums { forks: 100, execs: 100, exits: 100, failures: 50, cpu_ns: 500_000_000 };
@@ -156,7 +156,7 @@ fn short_lived_processes_count_in_full_for_who_made_them() {
 }
 
 #[test]
-fn an_interval_is_over_when_it_is() {
+fn a_tick_ends_the_interval() {
     let (mut top, _) = stormy();
     let next = top.tick(4 * S, T0);
     assert_eq!((next.all, next.total.forks, next.culprit), (Sums::default(), 101, None));
@@ -165,7 +165,7 @@ fn an_interval_is_over_when_it_is() {
 }
 
 #[test]
-fn who_spawned_and_ended_is_in_the_picture_of_that_interval() {
+fn an_exited_spawner_is_in_the_frame_of_its_interval() {
     let mut top = machine();
     top.apply(&event(Kind::Fork, 20, 11, "sh"), true);
     feed(&mut top, &life(21, 20, "true", 0));
@@ -177,7 +177,7 @@ fn who_spawned_and_ended_is_in_the_picture_of_that_interval() {
 }
 
 #[test]
-fn a_long_life_is_no_burst_of_cpu() {
+fn a_long_lived_process_adds_no_cpu_time() {
     let mut top = machine();
     top.apply(&event(Kind::Fork, 20, 11, "sh"), true);
     top.apply(&exit(20, 11, "sh", 0, (3600 * S, 7200 * S)), true);
@@ -185,7 +185,7 @@ fn a_long_life_is_no_burst_of_cpu() {
 }
 
 #[test]
-fn who_is_not_wanted_counts_for_nothing_and_is_known() {
+fn a_filtered_event_is_not_counted_but_known() {
     let mut top = machine();
     top.apply(&event(Kind::Fork, 20, 11, "sh"), false);
     feed(&mut top, &life(21, 20, "true", 0));
@@ -201,7 +201,7 @@ fn groups() {
 }
 
 #[test]
-fn rows_are_sorted_as_wished() {
+fn rows_are_sorted_by_the_chosen_column() {
     let (_, frame) = stormy();
     let first = |sort| table(&frame, &TopState { sort, ..state(Group::Command) })[0].name.clone();
     assert_eq!(
@@ -213,7 +213,7 @@ fn rows_are_sorted_as_wished() {
 }
 
 #[test]
-fn a_filter_and_a_fold() {
+fn rows_are_filtered_and_folded() {
     let (_, frame) = stormy();
     let only = |group, filter: &str| table(&frame, &TopState { filter: filter.into(), ..state(group) }).len();
     assert_eq!((only(Group::Process, "POLL"), only(Group::Process, "12"), only(Group::Process, "nobody")), (1, 1, 0));
@@ -258,25 +258,25 @@ fn keys_are_as_in_htop() {
 }
 
 #[test]
-fn a_row_stays_selected_wherever_it_goes() {
+fn a_selected_row_stays_selected_when_it_moves() {
     let (mut top, frame) = stormy();
     let mut state = state(Group::Process);
     assert_eq!(selected(&frame, &mut state), "poll.sh -x");
     press(&mut state, KeyCode::Down, &frame);
     assert_eq!(selected(&frame, &mut state), "nginx -x");
-    // Now the server makes more than the poller.
+    // Now the server forks more than the poller.
     for n in 0..300 {
         feed(&mut top, &life(1000 + n, 12, "php", 0));
     }
     let next = top.tick(4 * S, T0);
     assert_eq!((selected(&next, &mut state), state.selected), ("nginx -x".into(), 0));
-    // Of who has moved nowhere the first is selected, whichever that is.
+    // If no key has moved the selection, the first row is selected, whichever it is.
     let mut first = TopState { group: Group::Process, ..TopState::default() };
     assert_eq!((selected(&frame, &mut first), selected(&next, &mut first)), ("poll.sh -x".into(), "nginx -x".into()));
 }
 
 #[test]
-fn details_stay_with_their_process_after_it_is_gone() {
+fn details_stay_after_the_exit() {
     let mut top = machine();
     top.apply(&event(Kind::Fork, 20, 11, "sh"), true);
     feed(&mut top, &life(21, 20, "true", 0));
@@ -293,7 +293,7 @@ fn details_stay_with_their_process_after_it_is_gone() {
 }
 
 #[test]
-fn what_does_not_fit_is_scrolled() {
+fn a_long_help_is_scrolled() {
     let (_, frame) = stormy();
     let mut state = state(Group::Process);
     press(&mut state, KeyCode::F(1), &frame);
@@ -309,7 +309,7 @@ fn what_does_not_fit_is_scrolled() {
 }
 
 #[test]
-fn a_search_goes_from_one_to_the_next() {
+fn a_search_goes_from_match_to_match() {
     let (_, frame) = stormy();
     let mut state = state(Group::Ancestor);
     press_all(&mut state, "/-x", &frame);
@@ -327,7 +327,7 @@ fn a_search_goes_from_one_to_the_next() {
 }
 
 #[test]
-fn menus_are_for_choosing() {
+fn menus_set_sort_column_and_user() {
     let (_, frame) = stormy();
     let mut state = state(Group::Process);
     press(&mut state, KeyCode::F(6), &frame);
@@ -335,7 +335,7 @@ fn menus_are_for_choosing() {
     press(&mut state, KeyCode::End, &frame);
     press(&mut state, KeyCode::Enter, &frame);
     assert_eq!((state.sort, state.overlay), (Sort::Name, Overlay::None));
-    // Children of the server are another user's; processes of that user have made none.
+    // The children of the server belong to another user. Processes of that user have forked none.
     press_all(&mut state, "u", &frame);
     assert_eq!(state.choices, ["(all users)", "0", "www"]);
     press(&mut state, KeyCode::Down, &frame);
@@ -356,9 +356,9 @@ fn a_container_has_its_name() {
     let mut container = crate::event::Container::new("0123456789abcdef".into(), "/x".into());
     container.name = Some("web\x1b".into());
     top.apply(&Event::new(Detail::ContainerInfo(container.into()), T0), true);
-    let mut born = event(Kind::Fork, 40, 12, "php");
-    born.process.as_mut().unwrap().container = Some(Arc::new(ProcessContainer::new("0123456789abcdef".into())));
-    top.apply(&born, true);
+    let mut forked = event(Kind::Fork, 40, 12, "php");
+    forked.process.as_mut().unwrap().container = Some(Arc::new(ProcessContainer::new("0123456789abcdef".into())));
+    top.apply(&forked, true);
     let frame = top.tick(4 * S, T0);
     let names: Vec<String> = table(&frame, &state(Group::Container)).into_iter().map(|row| row.name).collect();
     assert_eq!(names[0], r"web\x1b (0123456789ab)");
@@ -391,7 +391,7 @@ fn a_terminal_without_unicode_gets_none() {
 }
 
 #[test]
-fn nothing_is_told_before_the_first_interval_is_over() {
+fn there_are_no_rates_before_the_end_of_the_first_interval() {
     assert!(screen(&TopFrame::default(), &mut TopState::default(), (80, 5)).contains("being counted"));
 }
 
@@ -421,9 +421,9 @@ proptest! {
         }
     }
 
-    /// However a tree of processes spawns, all is counted once at its root.
+    /// Whatever the tree of processes, the root counts everything once.
     #[test]
-    fn the_root_has_it_all(parents in proptest::collection::vec(any::<usize>(), 1..60)) {
+    fn the_root_has_all_counts(parents in proptest::collection::vec(any::<usize>(), 1..60)) {
         let mut top = Top::new(0);
         let root = event(Kind::Process, 1, 0, "init");
         top.learn(std::slice::from_ref(&root));

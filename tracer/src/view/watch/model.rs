@@ -77,9 +77,9 @@ impl LiveTree {
     /// Forgets old exited processes. Returns whether the tree may look different from the last tick.
     pub fn tick(&mut self, now: Timestamp) -> bool {
         if self.keep_exited {
-            self.forest.forget_oldest_dead(MAX_EXITED);
+            self.forest.forget_oldest_exited(MAX_EXITED);
         } else {
-            self.forest.forget_dead_before(before(now));
+            self.forest.forget_exited_before(before(now));
         }
         // Twice as long as the marks last, so that the last frame has none.
         let active = self.changed.is_some_and(|changed| changed >= Timestamp(now.0 - 2 * AFTERGLOW_NS));
