@@ -55,7 +55,7 @@ pub struct StreamArgs {
     #[arg(long, value_name = "RATE", conflicts_with_all = ["storm_alert", "reap"], value_parser = clap::value_parser!(u64).range(1..))]
     collapse: Option<u64>,
 
-    /// Add `storm` lines to storms of more than RATE events a second
+    /// Add `storm` lines during storms of more than RATE events a second
     ///
     /// As with --collapse, but every event keeps its line.
     #[arg(long, value_name = "RATE", value_parser = clap::value_parser!(u64).range(1..))]
