@@ -54,7 +54,8 @@ pub(super) fn execute(args: &TreeArgs, globals: &Globals) -> anyhow::Result<Exit
         let stop = Stop::catch(true)?.requested();
         let tracer = builder(&Capture::default()).refresh_every(REFRESH).start()?;
         let all = Filter::new(&Spec::default())?;
-        screen::show(tracer, all, &mut TreeConsumer(tree), screen, Pace::every(FRAME), canvas, stop).await?;
+        let mut consumer = TreeConsumer(tree);
+        Box::pin(screen::show(tracer, all, &mut consumer, screen, Pace::every(FRAME), canvas, stop)).await?;
         Ok(ExitCode::Done)
     })
 }

@@ -145,7 +145,7 @@ fn draw(mut view: impl LiveView, pace: Pace, canvas: Canvas, stop: &AtomicBool) 
     let Canvas { output, colour } = canvas;
     let mut guard = TerminalGuard::enter(output).context("cannot take over the terminal: is standard output one?")?;
     let mut size = guard.size();
-    // Without a buffer, each cell would be a write of its own.
+    // Without a buffer, each cell would be a separate write.
     let backend = CrosstermBackend::new(BufWriter::new(Output::open(Target::Stdout)?));
     let options = TerminalOptions { viewport: Viewport::Fixed(Rect::from((Position::ORIGIN, size))) };
     let mut terminal = Terminal::with_options(backend, options)?;
