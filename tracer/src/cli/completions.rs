@@ -7,7 +7,7 @@ use clap_complete::Shell;
 
 use super::{Cli, ExitCode, Globals};
 
-/// Print completions for a shell
+/// Print the completion script of a shell
 ///
 /// bash: tracer completions bash > /etc/bash_completion.d/tracer
 /// zsh: tracer completions zsh > "${fpath[1]}/_tracer"
@@ -15,12 +15,12 @@ use super::{Cli, ExitCode, Globals};
 #[derive(Clone, Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct CompletionsArgs {
-    /// Which shell
+    /// The shell
     shell: Shell,
 }
 
 pub(super) fn execute(args: &CompletionsArgs, globals: &Globals) -> anyhow::Result<ExitCode> {
-    // Some shells would list hidden commands too.
+    // Some scripts would list hidden commands too.
     let all = Cli::command();
     let shown = all.get_subcommands().filter(|command| !command.is_hide_set());
     let mut shown = Command::new("tracer").args(all.get_arguments()).subcommands(shown);

@@ -1,4 +1,4 @@
-//! `tracer doctor`: will it work here?
+//! `tracer doctor`: checks whether tracing works here.
 
 use std::path::PathBuf;
 
@@ -11,23 +11,23 @@ use crate::view;
 use crate::view::glyphs::Glyphs;
 use crate::view::line::{self, Line, Role};
 
-/// Tell whether tracing works here, and what to do where it does not
+/// Check whether tracing works here, and print remedies
 ///
-/// Looks at privileges, kernel, hooks, fields, limits and mounts, one by one: each program is loaded and attached for a
-/// moment, each field is looked up in the types of the running kernel. What is absent names its fallback or the output
-/// that is left out; what fails names the remedy.
+/// Checks privileges, kernel, hooks, fields, limits and mounts. It loads and attaches each program for a moment. It looks up
+/// each field in the types of the running kernel. If something is missing, doctor names the fallback or the output that is
+/// left out. If a check fails, doctor names the remedy.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXIT_STATUS, after_long_help = LONG_EXIT_STATUS)]
 pub struct DoctorArgs {
     /// Print the findings as JSON
     ///
-    /// One object: `works` (true when tracing works here) and `checks`, each with `area`, `name`, `status` (`ok`;
-    /// `fallback`: absent, something else does it; `missing`: absent, some output is left out; `failed`), `detail`
-    /// and, where there is one, `remedy`.
+    /// One object with `works` (true if tracing works here) and `checks`. Each check has `area`, `name`, `status`, `detail`
+    /// and perhaps `remedy`. The status `ok` means that all is well. With `fallback`, something else does the work. With
+    /// `missing`, some output is left out. With `failed`, tracing does not work.
     #[arg(short, long)]
     json: bool,
 
-    /// Take the kernel's types from FILE; refused if it is another kernel's
+    /// Read the kernel's types from FILE, and refuse those of another kernel
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     btf: Option<PathBuf>,
 }
@@ -53,7 +53,7 @@ pub(super) fn execute(args: &DoctorArgs, globals: &Globals) -> anyhow::Result<Ex
         line::print(&[json], &mut output, false)?;
     } else {
         let colour = globals.colours(&output);
-        line::print(&view::doctor::draw(&report, Glyphs::of_locale(), globals.verbose > 0), &mut output, colour)?;
+        line::print(&view::doctor::draw(&report, Glyphs::of_locale(), globals.verbosity() > 0), &mut output, colour)?;
     }
     Ok(if report.works { ExitCode::Done } else { ExitCode::Failure })
 }

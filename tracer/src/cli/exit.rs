@@ -1,4 +1,4 @@
-//! The one place that decides how tracer ends, and what it says then.
+//! Decides the exit status of tracer, and prints its errors.
 
 use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
@@ -16,17 +16,17 @@ use crate::view::escape;
 /// How tracer ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExitCode {
-    /// 0: done, also when ended by SIGHUP, SIGINT or SIGTERM, or because the reader is gone.
+    /// 0: done, also after SIGHUP, SIGINT or SIGTERM, or when the reader closed the output.
     Done,
-    /// 1: it could not do what was asked; one line on standard error says why, and the remedy.
+    /// 1: failed. One line on standard error names the cause and the remedy.
     Failure,
-    /// 2: it was not asked in a way it understands.
+    /// 2: wrong usage.
     Usage,
-    /// 1: a comparison was made, and something differs, as with `diff`.
+    /// 1: a comparison found a difference, as with `diff`.
     Differs,
-    /// 2: no comparison could be made, as with `diff`; one line on standard error says why.
+    /// 2: a comparison failed, as with `diff`. One line on standard error names the cause.
     Trouble,
-    /// `tracer run`: whatever its command ended with.
+    /// The status of the command of `tracer run`.
     Command(u8),
 }
 
@@ -41,7 +41,7 @@ impl From<ExitCode> for process::ExitCode {
     }
 }
 
-/// Options that are right one by one, and wrong together.
+/// Options that are valid separately, but not together.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct UsageError {
@@ -50,13 +50,13 @@ pub struct UsageError {
 }
 
 impl UsageError {
-    /// About a subcommand.
+    /// Creates an error of a subcommand.
     pub fn new(command: &'static str, message: impl Into<String>) -> Self {
         Self { command, message: message.into() }
     }
 }
 
-/// Says what there is to say about a result, and gives the status to end with.
+/// Prints the error of a result, and returns the exit status.
 pub(super) fn conclude(result: anyhow::Result<ExitCode>, colour: ColorChoice) -> ExitCode {
     let error = match result {
         Ok(code) => return code,
@@ -70,61 +70,63 @@ pub(super) fn conclude(result: anyhow::Result<ExitCode>, colour: ColorChoice) ->
         cli.build();
         let command = cli.find_subcommand_mut(usage.command);
         let error = command.map(|command| command.error(ErrorKind::ValueValidation, &usage.message));
-        // Nothing is left to be done if standard error cannot be written.
+        // There is no remedy if standard error cannot be written.
         let _ = error.map(|error| error.print());
         return ExitCode::Usage;
     }
-    say(&error);
+    print(&error);
     ExitCode::Failure
 }
 
 /// Ends the process because an allocation of a given size failed. Allocates nothing.
 pub fn out_of_memory(bytes: usize) -> ! {
-    // Giving the terminal back might need memory, too: then this is called once more.
+    // Restoring the terminal may need memory, too. Then this function is called again.
     static BEGUN: AtomicBool = AtomicBool::new(false);
     if !BEGUN.swap(true, Ordering::Relaxed) {
-        screen::give_back_now();
+        screen::restore_now();
     }
     let mut text = [0; 160];
     let mut rest = &mut text[..];
-    // It fails only if the text is too long.
+    // It fails only if the text does not fit.
     let _ = writeln!(
         rest,
-        "tracer: no memory for {bytes} more bytes: raise the limit (`ulimit -v`, memory.max), or lower --max-memory and --ring-size"
+        "tracer: cannot allocate {bytes} bytes: raise the limit (`ulimit -v`, memory.max), or lower --max-memory and --ring-size"
     );
     let left = rest.len();
     let _ = nix::unistd::write(io::stderr().as_fd(), &text[..text.len() - left]);
-    // SAFETY: it takes an integer and does not return. Destructors might allocate.
+    // Without destructors, which may allocate.
+    // SAFETY: it takes an integer and does not return.
     unsafe { nix::libc::_exit(1) }
 }
 
-/// A comparison that could not be made ends otherwise than one that found a difference.
+/// Returns the exit status of a comparison. A failure differs from a difference.
 pub(super) fn of_comparison(result: anyhow::Result<ExitCode>) -> ExitCode {
     result.unwrap_or_else(|error| {
-        say(&error);
+        print(&error);
         ExitCode::Trouble
     })
 }
 
-fn say(error: &anyhow::Error) {
+/// Prints an error to standard error.
+fn print(error: &anyhow::Error) {
     // Not `eprintln!`, which panics when standard error cannot be written.
     let _ = writeln!(io::stderr(), "tracer: {}", line(error));
 }
 
-/// An error and its causes in one line that is safe for a terminal. What a cause says is left out where it was said already.
+/// Returns an error and its causes as one line, escaped for a terminal. Repeated causes are left out.
 fn line(error: &anyhow::Error) -> String {
-    let mut told = String::new();
+    let mut line = String::new();
     for cause in error.chain().map(ToString::to_string) {
-        if told.is_empty() {
-            told = cause;
-        } else if !told.contains(&cause) {
-            told = format!("{told}: {cause}");
+        if line.is_empty() {
+            line = cause;
+        } else if !line.contains(&cause) {
+            line = format!("{line}: {cause}");
         }
     }
-    escape::text(&told).into_owned()
+    escape::text(&line).into_owned()
 }
 
-/// What came of it; none if only nobody reads our output any more.
+/// Returns the value of a result, or `None` if the only error is that the reader closed the output.
 pub(super) fn unless_closed_pipe<T>(result: anyhow::Result<T>) -> anyhow::Result<Option<T>> {
     match result {
         Err(error) if is_closed_pipe(&error) => Ok(None),
@@ -132,7 +134,7 @@ pub(super) fn unless_closed_pipe<T>(result: anyhow::Result<T>) -> anyhow::Result
     }
 }
 
-/// True when the error is that nobody reads our output any more.
+/// Returns whether the error is that the reader closed the output.
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     let of_output = |error: &io::Error| {
         let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<OutputError>());
@@ -152,7 +154,7 @@ mod tests {
     use crate::sink::Output;
 
     #[test]
-    fn causes_stand_in_one_line_and_do_not_reach_the_terminal_raw() {
+    fn causes_are_on_one_line_and_escaped() {
         let error = Err::<(), _>(anyhow!("no \x1b[31mway\nat all")).context("cannot do it").unwrap_err();
         assert_eq!(line(&error), r"cannot do it: no \x1b[31mway\nat all");
     }

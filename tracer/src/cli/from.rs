@@ -1,4 +1,4 @@
-//! `--from`: a recording instead of the live kernel. Every command takes it through the same pipeline.
+//! `--from`: reads a recording instead of the live kernel, through the same pipeline.
 
 use std::fs::Metadata;
 use std::io;
@@ -21,21 +21,21 @@ use crate::source::recording::Recording;
 pub struct FromArgs {
     /// Read a recording from FILE instead of tracing; - is standard input
     ///
-    /// FILE has the JSON lines that `tracer stream` or `tracer run -o` wrote, plain or compressed by zstd. This needs no
-    /// privileges. Filters work as they do live. A recording that is torn, because its recorder was killed, is read up to
-    /// there; a `lost` line and a note on standard error say so.
+    /// FILE has the JSON lines that `tracer stream` or `tracer run -o` wrote, plain or compressed with zstd. This needs no
+    /// privileges. Filters work as in a live trace. If the recorder was killed, the recording may end in the middle of a line.
+    /// tracer reads it up to there. A `lost` line and a message on standard error report that.
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     from: Option<PathBuf>,
 }
 
 impl FromArgs {
-    /// The file, if one was given.
+    /// Returns the file.
     pub fn file(&self) -> Option<&Path> {
         self.from.as_deref()
     }
 }
 
-/// Plays a source into a consumer until it ends. A signal ends tracer as it would any program: nothing is drawn yet.
+/// Feeds a source to a consumer until it ends. Signals have their default effect, because nothing is drawn yet.
 pub(super) fn play(source: impl Source, filter: Filter, consumer: &mut dyn Consumer) -> anyhow::Result<Bye> {
     runtime()?.block_on(async {
         let wanted = Wanted { snapshot: true, ..Wanted::default() };
@@ -43,24 +43,24 @@ pub(super) fn play(source: impl Source, filter: Filter, consumer: &mut dyn Consu
     })
 }
 
-/// Reads all events of a recording.
+/// Calls a function with each event of a recording.
 pub(super) fn each(recording: Recording, take: impl FnMut(&Event) -> io::Result<()>) -> anyhow::Result<Bye> {
     play(recording, Filter::new(&Spec::default())?, &mut Each(take))
 }
 
-/// Opens a recording, before the output: a recording that is not there empties no file.
+/// Opens a recording. Call it before the output is opened, so that a missing recording empties no file.
 pub(super) fn open(file: &Path, globals: &Globals) -> anyhow::Result<Recording> {
     let same = |output: &Path| {
         let [a, b] = [file, output].map(|path| path.metadata().ok().filter(Metadata::is_file));
         a.zip(b).is_some_and(|(a, b)| (a.dev(), a.ino()) == (b.dev(), b.ino()))
     };
-    if globals.output.as_deref().is_some_and(same) {
-        bail!("{} cannot be read and written at once: name another file with -o", file.display());
+    if globals.path().is_some_and(same) {
+        bail!("cannot read and write {} at once: name another file with -o", file.display());
     }
     Ok(Recording::open(file)?)
 }
 
-/// A closure that takes events.
+/// Calls a function with each event.
 struct Each<F>(F);
 
 impl<F: FnMut(&Event) -> io::Result<()>> Consumer for Each<F> {

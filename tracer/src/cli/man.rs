@@ -10,17 +10,17 @@ use clap_mangen::Man;
 
 use super::{Cli, ExitCode, Globals, UsageError};
 
-/// Print a man page, or write all of them into a directory
+/// Print a man page, or write all pages to a directory
 ///
 /// tracer man run | man -l -
 /// tracer man --dir /usr/local/share/man/man1
 #[derive(Clone, Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct ManArgs {
-    /// The command that the page describes; `tracer` itself by default
+    /// The command that the page describes (default: tracer itself)
     #[arg(value_name = "COMMAND")]
     command: Option<String>,
-    /// Write `tracer.1`, `tracer-stream.1` and the rest into DIR
+    /// Write tracer.1, tracer-stream.1 and all other pages to DIR
     #[arg(long, value_name = "DIR", conflicts_with = "command", value_hint = clap::ValueHint::DirPath)]
     dir: Option<PathBuf>,
 }
@@ -44,13 +44,13 @@ pub(super) fn execute(args: &ManArgs, globals: &Globals) -> anyhow::Result<ExitC
     Ok(ExitCode::Done)
 }
 
-/// A command for each page: `tracer`, then `tracer-COMMAND` for each subcommand that help shows.
+/// Returns a command for each page: `tracer`, then `tracer-COMMAND` for each subcommand that is not hidden.
 fn pages() -> Vec<Command> {
     let main = Cli::command();
     let shown = main.get_subcommands().filter(|command| !command.is_hide_set());
     let subcommands = shown.map(|command| {
         let name = format!("tracer-{}", command.get_name());
-        // Each page has the global options too, which clap adds to subcommands only when it parses.
+        // clap adds the global options to subcommands only when it parses.
         command.clone().name(name).version(env!("CARGO_PKG_VERSION")).args(main.get_arguments())
     });
     let subcommands: Vec<Command> = subcommands.collect();

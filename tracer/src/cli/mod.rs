@@ -1,7 +1,7 @@
 //! The command line: one file per subcommand.
 //!
-//! clap fills structs with the words that were typed (low arguments). Each command turns them into their meaning (high
-//! arguments, for example [`stream::Plan`]) before it does anything. Words without a meaning are wrong usage.
+//! clap parses the command line into structs (`StreamArgs`). Each command turns them into a plan ([`stream::StreamPlan`]) before it
+//! does anything. Options that contradict each other are wrong usage.
 
 mod args;
 mod completions;
@@ -9,7 +9,6 @@ pub mod containers;
 pub mod doctor;
 mod exit;
 mod from;
-mod live_view;
 mod man;
 pub mod run;
 mod schema;
@@ -22,20 +21,17 @@ pub mod tree;
 mod watch;
 
 use std::ffi::OsString;
-use std::io::{self, IsTerminal, Write as _};
-use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::io::{self, Write as _};
 use std::process;
 
 use clap::error::ErrorKind;
-use clap::{Args, ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tracing_subscriber::filter::LevelFilter;
 
-pub use args::{Capture, CaptureArgs, FilterArgs};
+pub use args::{Capture, CaptureArgs, FilterArgs, Globals};
 pub use exit::{ExitCode, UsageError, out_of_memory};
 pub use from::FromArgs;
 
-use crate::sink::{Existing, Output, Target};
 use crate::sys::sigwait;
 
 const LONG_ABOUT: &str = "\
@@ -109,66 +105,6 @@ struct Cli {
     command: Command,
 }
 
-/// Options of every command.
-#[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Global options")]
-pub struct Globals {
-    /// Write to FILE instead of standard output
-    ///
-    /// A new file is readable by its owner only. An existing one is replaced, but never a recording: see --force and --append. Each
-    /// write goes to the end of the file, so a log rotation may truncate it. A socket is connected to. `-` is standard output.
-    #[arg(short, long, global = true, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
-    output: Option<PathBuf>,
-
-    /// Overwrite the file of -o, even if it holds a recording
-    #[arg(long, global = true)]
-    force: bool,
-
-    /// Add to the file of -o
-    #[arg(long, global = true, conflicts_with = "force")]
-    append: bool,
-
-    /// When to use colours
-    ///
-    /// `auto` uses them on a terminal, unless NO_COLOR is set or TERM is `dumb`.
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
-    color: ColorChoice,
-
-    /// Report progress on standard error; -vv reports more
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
-    verbose: u8,
-}
-
-impl Globals {
-    /// The value of `-o`.
-    pub fn target(&self) -> Option<Target> {
-        let existing = match (self.force, self.append) {
-            (true, _) => Existing::Overwrite,
-            (_, true) => Existing::Append,
-            _ => Existing::Replace,
-        };
-        self.output.clone().map(|path| Target::new(path, existing))
-    }
-
-    /// Opens the file of `-o`, or standard output.
-    pub fn open(&self) -> io::Result<Output> {
-        Output::open(self.target().unwrap_or_default())
-    }
-
-    /// Whether output to `stream` gets colours.
-    pub fn colours(&self, stream: &impl AsFd) -> bool {
-        let unwanted = || {
-            let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-            set("NO_COLOR") || std::env::var_os("TERM").is_some_and(|term| term == "dumb")
-        };
-        match self.color {
-            ColorChoice::Always => true,
-            ColorChoice::Never => false,
-            ColorChoice::Auto => stream.as_fd().is_terminal() && !unwanted(),
-        }
-    }
-}
-
 #[derive(Debug, Subcommand)]
 enum Command {
     Stream(Box<stream::StreamArgs>),
@@ -188,7 +124,7 @@ enum Command {
 pub fn main() -> process::ExitCode {
     sigwait::block_file_size();
     let words: Vec<OsString> = std::env::args_os().collect();
-    let colour = typed_colour(&words);
+    let colour = colour_option(&words);
     let cli = Cli::command().color(colour).try_get_matches_from(words).and_then(|m| Cli::from_arg_matches(&m));
     match cli {
         Ok(cli) => {
@@ -220,9 +156,9 @@ fn execute(command: Command, globals: &Globals) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Help and version are ordinary output: they can be piped, and it is an error if they cannot be written.
+/// Prints help or version as ordinary output. An error of the write is an error of tracer.
 fn print_help(help: &clap::Error, colour: ColorChoice) -> anyhow::Result<ExitCode> {
-    let globals = Globals { output: None, force: false, append: false, color: colour, verbose: 0 };
+    let globals = Globals::with_colour(colour);
     let mut output = globals.open()?;
     let text = help.render();
     let text = if globals.colours(&output) { text.ansi().to_string() } else { text.to_string() };
@@ -231,8 +167,8 @@ fn print_help(help: &clap::Error, colour: ColorChoice) -> anyhow::Result<ExitCod
     Ok(ExitCode::Done)
 }
 
-/// `--color` as typed. clap prints help and errors before it has parsed all arguments.
-fn typed_colour(words: &[OsString]) -> ColorChoice {
+/// Returns the value of `--color`. clap prints help and errors before it has parsed all arguments.
+fn colour_option(words: &[OsString]) -> ColorChoice {
     let words: Vec<_> = words.iter().take_while(|word| *word != "--").filter_map(|word| word.to_str()).collect();
     let value = words.iter().enumerate().find_map(|(i, word)| match word.strip_prefix("--color") {
         Some("") => words.get(i + 1).copied(),
@@ -244,18 +180,18 @@ fn typed_colour(words: &[OsString]) -> ColorChoice {
 
 /// Sends diagnostics to standard error: warnings always, more with `-v`.
 fn log_to_stderr(globals: &Globals) {
-    let level = match globals.verbose {
+    let level = match globals.verbosity() {
         0 => LevelFilter::WARN,
         1 => LevelFilter::INFO,
         2 => LevelFilter::DEBUG,
         _ => LevelFilter::TRACE,
     };
-    // It is set once, here. An error means that it was set before.
+    // An error means that a subscriber was set before.
     let _ = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(io::stderr)
         .with_ansi(false)
         .without_time()
-        .with_target(globals.verbose > 1)
+        .with_target(globals.verbosity() > 1)
         .try_init();
 }

@@ -1,4 +1,4 @@
-//! `tracer schema`: the contract of the JSON lines.
+//! `tracer schema`: prints the JSON Schema of the output.
 
 use std::io::Write as _;
 
@@ -9,19 +9,19 @@ use crate::event::schema;
 
 /// Print the JSON Schema of the JSON lines
 ///
-/// Every line that `tracer stream` writes is valid against it. A key never changes its meaning within a version; new
-/// ones may come.
+/// Every line that `tracer stream` writes is valid against it. A key keeps its meaning within a version. A version may get new
+/// keys.
 #[derive(Clone, Debug, Args)]
 pub(super) struct SchemaArgs {
-    /// That of what `tracer containers --audit --json` writes instead
+    /// Print the schema of `tracer containers --audit --json` instead
     #[arg(long)]
     audit: bool,
 
-    /// That of what `tracer containers --diff --json` writes instead
+    /// Print the schema of `tracer containers --diff --json` instead
     #[arg(long, conflicts_with = "audit")]
     diff: bool,
 
-    /// That of what `tracer containers --json` writes instead
+    /// Print the schema of `tracer containers --json` instead
     #[arg(long, conflicts_with_all = ["audit", "diff"])]
     containers: bool,
 }

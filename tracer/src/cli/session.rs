@@ -1,4 +1,4 @@
-//! What `tracer stream` and `tracer run` do on the live kernel.
+//! Runs `tracer stream` and `tracer run`.
 
 use std::io::Write as _;
 use std::sync::atomic::Ordering;
@@ -10,8 +10,8 @@ use nix::unistd::Pid;
 use tokio::runtime::Runtime;
 
 use super::run::Containers;
-use super::run::containers::{self, Caused};
-use super::run::launch::{Held, Released};
+use super::run::containers::{self, ContainerWatch};
+use super::run::launch::{HeldCommand, Released};
 use super::run::signals::Signals;
 use super::stop::{self, Stop};
 use super::{Capture, ExitCode, exit, from, run, stream};
@@ -30,18 +30,18 @@ use crate::view::glyphs::Glyphs;
 use crate::view::line;
 use crate::view::summary::Summary;
 
-/// Streams until it is told to end.
-pub(super) fn stream(plan: stream::Plan) -> anyhow::Result<ExitCode> {
+/// Streams events until the plan or a signal ends it.
+pub(super) fn stream(plan: stream::StreamPlan) -> anyhow::Result<ExitCode> {
     let recording = plan.from.as_deref().map(|file| from::open(file, &plan.globals)).transpose()?;
     if recording.is_none() {
         plan.pids.iter().try_for_each(|&pid| must_exist(pid))?;
-        must_count(&plan.cgroups)?;
+        must_be_followed(&plan.cgroups)?;
     }
     let output = Output::open(plan.target.clone())?;
-    // Before the first thread, and not before this: to open a FIFO may take for ever.
+    // Before the first thread, but after the output, because opening a FIFO may block forever.
     let (stop, mut again) = (Stop::catch(false)?, Stop::catch(false)?);
     let colour = plan.globals.colours(&output);
-    let mut writer = Writer::open(plan.format.encoder(colour), output, room(&plan.capture))?;
+    let mut writer = Writer::open(plan.format.encoder(colour), output, backlog_bytes(&plan.capture))?;
     runtime()?.block_on(async {
         let limit = async {
             match plan.duration {
@@ -60,11 +60,11 @@ pub(super) fn stream(plan: stream::Plan) -> anyhow::Result<ExitCode> {
             count: plan.count,
             storm: plan.storm,
             on_slow: plan.on_slow,
-            // A recording is read to its end: a process of that number may start only later in it.
+            // A recording is read to its end: the process may start late in it.
             until_over: recording.is_none() && !plan.keep_going,
         };
         if let Some(recording) = recording {
-            // Where its events are filtered need not be explained.
+            // All filters of a recording work in user space, so `hello` gives no reason.
             let filtering = plan.filtering.map(|filtering| Filtering { why: None, ..filtering });
             let source = recording.filtering(filtering);
             pipeline::run(source, plan.filter, &mut writer, &wanted, shutdown, |_| true).await?;
@@ -79,24 +79,24 @@ pub(super) fn stream(plan: stream::Plan) -> anyhow::Result<ExitCode> {
 }
 
 /// Runs the command and ends with its status.
-pub(super) fn run(mut plan: run::Plan) -> anyhow::Result<ExitCode> {
+pub(super) fn run(mut plan: run::RunPlan) -> anyhow::Result<ExitCode> {
     preflight::check()?;
-    // Before CMD is started: if the output cannot be opened, nothing is to have happened.
+    // Before CMD starts: if the output cannot be opened, CMD must not run.
     let opened = match plan.output.take() {
         Some((format, target)) => Some((format, Output::open(target)?)),
         None => None,
     };
-    // Before the first thread, and not before this: to open a FIFO may take for ever.
+    // Before the first thread, but after the output, because opening a FIFO may block forever.
     let signals = Signals::catch()?;
     let writer = match opened {
         Some((format, output)) => {
             let colour = plan.globals.colours(&output);
-            Some(Writer::open(format.encoder(colour), output, room(&plan.capture))?)
+            Some(Writer::open(format.encoder(colour), output, backlog_bytes(&plan.capture))?)
         }
         None => None,
     };
     runtime()?.block_on(async {
-        let mut held = Held::start(&plan.command, signals)?;
+        let mut held = HeldCommand::start(&plan.command, signals)?;
         let tracer = if plan.containers == Containers::Anywhere {
             let mut spec = Spec { engines: true, ..plan.spec.clone() };
             spec.only.pids = vec![held.pid()];
@@ -107,24 +107,24 @@ pub(super) fn run(mut plan: run::Plan) -> anyhow::Result<ExitCode> {
         };
         let colour = plan.globals.colours(&std::io::stderr());
         if let Some(mut writer) = writer {
-            let mut caused = Caused::by(held.pid(), plan.containers, false, &mut writer);
+            let mut caused = ContainerWatch::new(held.pid(), plan.containers, false, &mut writer);
             let ended = follow(&plan, tracer, &mut held, &mut caused).await?;
-            // Who cannot be told still gets the command's status.
+            // If standard error cannot be written, the exit status is still that of the command.
             let _ = containers::print(&caused.take(), colour);
             if ended.bye.is_some() {
-                let drained = writer.drain(async || held.told_to_end().await, stop::note_progress).await;
+                let drained = writer.drain(async || held.stop_requested().await, stop::note_progress).await;
                 exit::unless_closed_pipe(drained.map_err(anyhow::Error::from))?;
             }
             return Ok(ended.code);
         }
-        // Time and CPU time are counted from the same moment on: now that it goes.
+        // Time and CPU time are counted from the same moment: the release of the command.
         let summary = Summary::since(Timestamp(clock::boot_ns().cast_signed()));
         let mut report = Report { root: held.pid(), before_ns: held.cpu_ns(), summary };
-        let mut caused = Caused::by(held.pid(), plan.containers, true, &mut report);
+        let mut caused = ContainerWatch::new(held.pid(), plan.containers, true, &mut report);
         let ended = follow(&plan, tracer, &mut held, &mut caused).await?;
         let starts = caused.take();
         if let Some(bye) = ended.bye.filter(|_| ended.started) {
-            // Who cannot be told still gets the command's status.
+            // If standard error cannot be written, the exit status is still that of the command.
             let _ = report.print(&bye, colour);
             let _ = containers::print(&starts, colour);
         }
@@ -137,15 +137,20 @@ struct Ended {
     /// False if the command could not be executed.
     started: bool,
     code: ExitCode,
-    /// None if nobody reads the trace any more.
+    /// `None` if the reader closed the output.
     bye: Option<Bye>,
 }
 
-/// Follows the held command from its release to its end.
-async fn follow(plan: &run::Plan, tracer: Tracer, held: &mut Held, caused: &mut Caused<'_>) -> anyhow::Result<Ended> {
-    // Its ancestors are in the table too; nothing more will be heard of them.
+/// Traces the held command from its release to its exit.
+async fn follow(
+    plan: &run::RunPlan,
+    tracer: Tracer,
+    held: &mut HeldCommand,
+    caused: &mut ContainerWatch<'_>,
+) -> anyhow::Result<Ended> {
+    // The ancestors of the command are in the table too. They get no events.
     let others = tracer.table().len_living().saturating_sub(1);
-    let members = (plan.containers == Containers::Anywhere).then(|| caused.living());
+    let members = (plan.containers == Containers::Anywhere).then(|| caused.running());
     let failed = match held.release().await? {
         Released::Started => None,
         Released::NotStarted(errno) => Some(errno),
@@ -156,13 +161,13 @@ async fn follow(plan: &run::Plan, tracer: Tracer, held: &mut Held, caused: &mut 
     let some_left = |tracer: &Tracer| {
         !wait
             || match &members {
-                // Of the whole machine, only those of the command are waited for.
+                // The whole machine is traced, but only the command's descendants count.
                 Some(members) => members.load(Ordering::Relaxed) > 0,
                 None => tracer.table().len_living() > others,
             }
     };
     let traced = pipeline::run(tracer, plan.filter.clone(), caused, &wanted, held.ended(wait), some_left).await;
-    // Whatever became of the trace, the command runs to its end.
+    // The command runs to its end, even if the trace failed.
     let code = held.code().await?;
     let bye = exit::unless_closed_pipe(traced.map_err(anyhow::Error::from))?;
     if let Some(errno) = failed {
@@ -175,16 +180,16 @@ async fn follow(plan: &run::Plan, tracer: Tracer, held: &mut Held, caused: &mut 
     Ok(Ended { started: failed.is_none(), code, bye })
 }
 
-/// The summary, less what the command's process used while it was held: that was tracer, not the command.
+/// The summary. It subtracts the CPU time that the held process used before it became the command.
 struct Report {
     summary: Summary,
     root: u32,
-    /// CPU time it had used when it was held, in nanoseconds.
+    /// CPU time of the process while it was held, in nanoseconds.
     before_ns: u64,
 }
 
 impl Report {
-    /// Writes the picture to standard error, as wide as the terminal.
+    /// Writes the summary to standard error, truncated to the width of the terminal.
     fn print(&self, bye: &Bye, colour: bool) -> std::io::Result<()> {
         let width = terminal_size::terminal_size_of(std::io::stderr()).map(|(width, _)| usize::from(width.0));
         let now = Timestamp(clock::boot_ns().cast_signed());
@@ -195,9 +200,9 @@ impl Report {
 
 impl Consumer for Report {
     fn take(&mut self, event: &Event) -> std::io::Result<()> {
-        let looks_for_command = |process: &Process| process.pid == self.root && process.execs == 0;
-        if event.kind() == Kind::ExecFailed && event.process.as_ref().is_some_and(looks_for_command) {
-            // It was tracer that looked along PATH for the command.
+        let searches_command = |process: &Process| process.pid == self.root && process.execs == 0;
+        if event.kind() == Kind::ExecFailed && event.process.as_ref().is_some_and(searches_command) {
+            // tracer itself searched PATH for the command.
             return Ok(());
         }
         let of_root = event.process.as_ref().is_some_and(|process| process.pid == self.root);
@@ -206,7 +211,7 @@ impl Consumer for Report {
             return Ok(());
         };
         let mut exit = exit.clone();
-        // Once: the pid may come to be another's.
+        // Only once, because another process may get the pid later.
         let before_ns = std::mem::take(&mut self.before_ns);
         for usage in [&mut exit.usage, &mut exit.own_usage].into_iter().flatten() {
             let user_ns = usage.user_ns.min(before_ns);
@@ -218,22 +223,22 @@ impl Consumer for Report {
     }
 }
 
-/// An error if there is no such process, or only a thread of that number.
+/// Returns an error if there is no such process, or if the number is that of a thread.
 pub(super) fn must_exist(pid: u32) -> anyhow::Result<()> {
-    // A thread's number is good for kill(2) too.
+    // kill(2) accepts the number of a thread too.
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let process = status.lines().find_map(|line| line.strip_prefix("Tgid:")?.trim().parse::<u32>().ok());
     if let Some(process) = process.filter(|&process| process != pid) {
-        anyhow::bail!("{pid} is a thread of process {process}: give that");
+        anyhow::bail!("{pid} is a thread of process {process}: give {process} instead");
     }
     if kill(Pid::from_raw(pid as i32), None) == Err(Errno::ESRCH) {
-        anyhow::bail!("there is no process {pid}: `tracer tree -p` shows those there are");
+        anyhow::bail!("there is no process {pid}: `tracer tree -p` shows all processes");
     }
     Ok(())
 }
 
-/// An error if a control group is only in a hierarchy that is not followed.
-pub(super) fn must_count(cgroups: &[String]) -> anyhow::Result<()> {
+/// Returns an error if a control group exists only in a hierarchy that tracer does not follow.
+pub(super) fn must_be_followed(cgroups: &[String]) -> anyhow::Result<()> {
     if cgroups.is_empty() {
         return Ok(());
     }
@@ -244,20 +249,20 @@ pub(super) fn must_count(cgroups: &[String]) -> anyhow::Result<()> {
     }
 }
 
-/// Says on standard error what a view cannot show, before it is drawn.
-pub(super) fn say_unseen(what: &[What]) {
+/// Reports on standard error what a view cannot show, before it is drawn.
+pub(super) fn report_unseen(what: &[What]) {
     for Unseen { what, why, remedy } in visibility::unseen().iter().filter(|unseen| what.contains(&unseen.what)) {
         // Not `eprintln!`, which panics when standard error cannot be written.
         let _ = writeln!(std::io::stderr(), "tracer: {} are not shown: {why}; {remedy}", what.words());
     }
 }
 
-/// Bytes that may wait for a slow reader.
-fn room(capture: &Capture) -> u64 {
+/// Returns how many bytes may wait for a slow reader.
+fn backlog_bytes(capture: &Capture) -> u64 {
     capture.max_memory as u64 / 16
 }
 
-/// A tracer that captures so much.
+/// Returns a builder with the options of a capture.
 pub(super) fn builder(capture: &Capture) -> Builder {
     Tracer::builder()
         .ring_bytes(capture.ring_bytes)
@@ -269,7 +274,7 @@ pub(super) fn builder(capture: &Capture) -> Builder {
         .btf(capture.btf.clone())
 }
 
-/// One thread: the kernel side does the parallel part, and order is what we sell.
+/// Creates a runtime with one thread. More threads would lose the order of events.
 pub(super) fn runtime() -> anyhow::Result<Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_io()

@@ -1,8 +1,8 @@
-//! Ends tracer when a signal says so, whatever blocks it.
+//! Ends tracer on a signal, even if the main thread is blocked.
 //!
-//! A separate thread waits for SIGHUP, SIGINT and SIGTERM (and SIGXCPU, the limit on CPU time), and every other thread has them
-//! blocked. So they are seen even while the main thread waits in the kernel for a process or a file system that does not answer. The
-//! thread asks the main one to end in order and watches it. If nothing moves, or at a second signal, it ends the process itself.
+//! A separate thread waits for SIGHUP, SIGINT and SIGTERM, and for SIGXCPU, the limit on CPU time. All other threads block them.
+//! So they arrive even while the main thread waits in the kernel for a process or file system that does not answer. The thread
+//! asks the main thread to end in order, and watches it. Without progress, or at a second signal, it ends the process itself.
 
 use std::os::fd::AsFd as _;
 use std::sync::OnceLock;
@@ -21,32 +21,32 @@ use crate::sink::LONGEST;
 use crate::sys::signals;
 use crate::sys::sigwait::{self, Set};
 
-/// How long nothing may move once tracer is to end.
+/// The longest time without progress after a request to end.
 const BLOCKED: Duration = Duration::from_millis(800);
 
-/// How long it may take from the second signal on.
+/// The longest time after a second signal.
 const AT_ONCE: Duration = Duration::from_millis(100);
 
-/// Time between two looks at the main thread.
-pub(super) const LOOK: Duration = Duration::from_millis(50);
+/// Time between two checks of the main thread.
+pub(super) const CHECK: Duration = Duration::from_millis(50);
 
 /// CPU time of the main thread that counts as progress. A thread that is only woken uses less.
 const PROGRESS: Duration = Duration::from_millis(1);
 
-/// How often something moved that takes no CPU time: see [`note_progress`].
-static MOVES: AtomicU64 = AtomicU64::new(0);
+/// How often there was progress without CPU time: see [`note_progress`].
+static PROGRESS_NOTES: AtomicU64 = AtomicU64::new(0);
 
-/// The requests so far. There is one thread that counts them.
+/// The number of requests. One thread counts them.
 static REQUESTS: OnceLock<watch::Sender<u32>> = OnceLock::new();
 
-/// Requests to end, one after the other. Each of several such values gets all of them.
+/// Receives requests to end. Each receiver gets all of them.
 pub(super) struct Stop {
     requests: watch::Receiver<u32>,
     seen: u32,
 }
 
 impl Stop {
-    /// Catches the signals from now on. No other thread may run yet. With a screen, SIGTSTP and SIGCONT are for that.
+    /// Catches the signals from now on. No other thread may run yet. With a screen, SIGTSTP and SIGCONT are caught too.
     pub(super) fn catch(with_screen: bool) -> anyhow::Result<Self> {
         let requests = match REQUESTS.get() {
             Some(requests) => requests.subscribe(),
@@ -57,7 +57,7 @@ impl Stop {
 
     fn start(with_screen: bool) -> anyhow::Result<watch::Receiver<u32>> {
         let mut numbers = vec![libc::SIGINT, libc::SIGTERM, libc::SIGXCPU];
-        // As nohup(1) wants it.
+        // nohup(1) starts tracer with SIGHUP ignored.
         numbers.extend((!sigwait::is_ignored(libc::SIGHUP)?).then_some(libc::SIGHUP));
         if with_screen {
             numbers.extend([libc::SIGTSTP, libc::SIGCONT]);
@@ -73,31 +73,33 @@ impl Stop {
         Ok(receiver)
     }
 
-    /// Done when the next request comes.
+    /// Completes at the next request.
     pub(super) async fn next(&mut self) {
         let seen = self.seen;
-        // It fails only when the sender is gone, and that is static.
+        // It fails only without a sender, and the sender is static.
         let _ = self.requests.wait_for(|&count| count > seen).await;
         self.seen += 1;
     }
 
-    /// Done when the first request comes.
+    /// Completes at the first request.
     pub(super) async fn requested(mut self) {
         self.next().await;
     }
 }
 
-/// Takes signals until the process ends.
+/// Handles signals until the process ends.
 fn serve(set: &Set, main: MainThread, requests: &watch::Sender<u32>) {
     let mut ending: Option<Ending> = None;
     loop {
-        let came = sigwait::wait(set, ending.as_ref().map(|_| LOOK));
+        let came = sigwait::wait(set, ending.as_ref().map(|_| CHECK));
         match came.map(|came| came.number) {
             Some(libc::SIGTSTP) => screen::suspend(),
             Some(libc::SIGCONT) => screen::continued(),
             Some(number) => {
                 if number == libc::SIGXCPU {
-                    tracing::warn!("the limit on CPU time is reached, so this ends: raise it (`ulimit -t unlimited`)");
+                    tracing::warn!(
+                        "the limit on CPU time is reached, so tracing ends: raise it (`ulimit -t unlimited`)"
+                    );
                 }
                 match &mut ending {
                     None => ending = Some(Ending::begin(number, main)),
@@ -113,9 +115,9 @@ fn serve(set: &Set, main: MainThread, requests: &watch::Sender<u32>) {
     }
 }
 
-/// Notes that an orderly end makes progress though the main thread only waits.
+/// Notes progress of an orderly end during which the main thread only waits.
 pub(super) fn note_progress() {
-    MOVES.fetch_add(1, Ordering::Relaxed);
+    PROGRESS_NOTES.fetch_add(1, Ordering::Relaxed);
 }
 
 /// The CPU clock of the main thread.
@@ -123,10 +125,10 @@ pub(super) fn note_progress() {
 pub(super) struct MainThread(ClockId);
 
 impl MainThread {
-    /// The calling thread.
+    /// Returns the calling thread.
     pub(super) fn this() -> io::Result<Self> {
         let mut clock = 0;
-        // SAFETY: it takes the handle of this thread and writes a number.
+        // SAFETY: it takes the handle of this thread and writes an integer.
         let failed = unsafe { libc::pthread_getcpuclockid(libc::pthread_self(), &raw mut clock) };
         if failed != 0 {
             return Err(io::Error::from_raw_os_error(failed));
@@ -139,37 +141,42 @@ impl MainThread {
     }
 }
 
-/// An orderly end that was asked for.
+/// An orderly end in progress.
 #[derive(Debug)]
 pub(super) struct Ending {
     number: i32,
     main: MainThread,
+    /// When the process ends in any case.
     latest: Instant,
+    /// The time of the last progress.
     moved: Instant,
+    /// CPU time of the main thread at that time.
     used: Duration,
-    moves: u64,
+    /// Progress notes at that time.
+    notes: u64,
+    /// Whether a second signal came.
     again: bool,
 }
 
 impl Ending {
-    /// It is asked for now, by a signal.
+    /// Begins an end that a signal requested.
     pub(super) fn begin(number: i32, main: MainThread) -> Self {
         let now = Instant::now();
-        let moves = MOVES.load(Ordering::Relaxed);
-        Self { number, main, latest: now + LONGEST, moved: now, used: main.used(), moves, again: false }
+        let notes = PROGRESS_NOTES.load(Ordering::Relaxed);
+        Self { number, main, latest: now + LONGEST, moved: now, used: main.used(), notes, again: false }
     }
 
-    /// It was asked for once more.
+    /// Shortens the end after a second signal.
     pub(super) fn hurry(&mut self, number: i32) {
         (self.number, self.again) = (number, true);
         self.latest = self.latest.min(Instant::now() + AT_ONCE);
     }
 
-    /// Ends the process if the orderly end does not come.
+    /// Ends the process if the orderly end takes too long.
     pub(super) fn check(&mut self) {
-        let (now, used, moves) = (Instant::now(), self.main.used(), MOVES.load(Ordering::Relaxed));
-        if used >= self.used + PROGRESS || moves != self.moves {
-            (self.moved, self.used, self.moves) = (now, used, moves);
+        let (now, used, notes) = (Instant::now(), self.main.used(), PROGRESS_NOTES.load(Ordering::Relaxed));
+        if used >= self.used + PROGRESS || notes != self.notes {
+            (self.moved, self.used, self.notes) = (now, used, notes);
         }
         if now >= self.latest || now >= self.moved + BLOCKED {
             self.give_up();
@@ -179,9 +186,9 @@ impl Ending {
     fn give_up(&self) -> ! {
         let text = self.text();
         let (done, said) = mpsc::channel();
-        // On another thread, because what it writes to may block as well.
+        // On another thread, because the write may block, too.
         let last_words = move || {
-            screen::give_back_now();
+            screen::restore_now();
             // Not through the lock of `io::stderr`, which a blocked thread may hold.
             let _ = nix::unistd::write(io::stderr().as_fd(), text.as_bytes());
             let _ = done.send(());
@@ -189,24 +196,25 @@ impl Ending {
         if thread::Builder::new().spawn(last_words).is_ok() {
             let _ = said.recv_timeout(AT_ONCE);
         }
-        // SAFETY: it takes an integer and does not return. Destructors are left out: they may wait for what is blocked.
+        // Without destructors, which may block, too.
+        // SAFETY: it takes an integer and does not return.
         unsafe { libc::_exit(1) }
     }
 
     fn text(&self) -> String {
         let name = signals::name(self.number as u32);
         let why = if self.again {
-            "by a second signal".to_owned()
+            "because of a second signal".to_owned()
         } else {
             match fs::read_to_string(format!("/proc/self/task/{}/wchan", process::id())) {
                 Ok(place) if !matches!(&*place, "" | "0") => {
-                    format!("because something blocks it (in the kernel: {place})")
+                    format!("because the main thread is blocked (in the kernel: {place})")
                 }
-                _ => "because something blocks it".to_owned(),
+                _ => "because the main thread is blocked".to_owned(),
             }
         };
         format!(
-            "tracer: {name} ended it before it could end in order, {why}: what it had not written yet, `bye` among it, is missing\n"
+            "tracer: cannot end in order after {name}, {why}: the output that was not written yet is missing, with `bye`\n"
         )
     }
 }

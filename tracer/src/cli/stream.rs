@@ -1,10 +1,11 @@
-//! `tracer stream`: every event, one by one.
+//! `tracer stream`: writes every event.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::args::duration;
 use super::{Capture, CaptureArgs, ExitCode, FilterArgs, FromArgs, Globals, UsageError};
 use crate::analysis::storm;
 use crate::event::Filtering;
@@ -14,61 +15,62 @@ use crate::filter::pushdown::{Needs, Pushdown};
 use crate::pipeline::backpressure::OnSlow;
 use crate::sink::{Format, Target};
 
-/// Show what happens: every fork, exec and exit, as JSON lines
+/// Stream every fork, exec and exit as JSON lines
 ///
-/// Writes an event a line, as it happens: first `hello` (what is traced, and how), then a `process` line for each
-/// process that runs already, then every `fork`, `exec`, `exit` and `reparent`; last `bye`, with the counts: seen =
-/// emitted + filtered + folded + dropped + lost. Where events were lost, a `lost` line stands in their place and says how many of which
-/// kind. It ends with SIGINT (Ctrl-C), SIGTERM or SIGHUP, with --count or --duration, when nobody reads on, or when the processes
-/// of --pid and all their descendants have ended.
+/// Writes one event a line. First comes `hello`, which says what is traced and how. A `process` line for each running process
+/// follows. Then come `fork`, `exec`, `exit` and `reparent` events as they happen. `bye` ends the stream with the counts:
+/// seen = emitted + filtered + folded + dropped + lost. A `lost` line stands where events were lost, and counts them by kind.
+///
+/// The stream ends with SIGINT (Ctrl-C), SIGTERM or SIGHUP, with --count or --duration, or when the reader closes the output.
+/// With --pid, it also ends when those processes and all their descendants have exited.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES, after_long_help = after_long_help())]
 pub struct StreamArgs {
-    /// How events are written
+    /// Set the output format
     #[arg(short, long, value_name = "FORMAT", default_value = "json")]
     format: Format,
 
-    /// Do not list the processes that run already
+    /// Do not list the running processes first
     #[arg(long)]
     no_snapshot: bool,
 
-    /// Add to each event the ancestors of its process, nearest first
+    /// Add the ancestors of the process to each event, nearest first
     #[arg(short, long, conflicts_with = "from")]
     ancestors: bool,
 
-    /// End after so many events (`hello`, `lost`, `storm` and `bye` are not counted)
+    /// End after N events, not counting hello, lost, storm and bye
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
 
-    /// End after so long, e.g. 10s or 1h30m
+    /// End after TIME, e.g. 10s or 1h30m
     #[arg(short, long, value_name = "TIME", value_parser = duration, conflicts_with = "from")]
     duration: Option<Duration>,
 
-    /// Fold what one process and its descendants spawn beyond RATE events a second into `storm` lines
+    /// Fold storms of more than RATE events a second into `storm` lines
     ///
-    /// While it lasts there is one line a second: who is to blame, how many forks, execs and exits, which commands how
-    /// often, exit statuses, CPU time. What is born below the culprit in that time, and each exec there, gets no line of
-    /// its own; whose birth was shown has its end shown too. Nothing is sampled: what was shown and what was folded is
-    /// all there was, and `bye` says how many were folded.
+    /// A storm is what one process and its descendants spawn beyond RATE. While it lasts, there is one `storm` line a second. It
+    /// names the culprit and counts forks, execs and exits, commands, exit statuses and CPU time. Forks and execs below the
+    /// culprit get no lines in that time. A process whose fork was shown also has its exit shown. Nothing is sampled: shown plus
+    /// folded events are all that happened. `bye` counts the folded ones.
     #[arg(long, value_name = "RATE", conflicts_with_all = ["storm_alert", "reap"], value_parser = clap::value_parser!(u64).range(1..))]
     collapse: Option<u64>,
 
-    /// Add `storm` lines where one process and its descendants spawn more than RATE events a second
+    /// Add `storm` lines during storms of more than RATE events a second
     ///
     /// As with --collapse, but every event keeps its line.
     #[arg(long, value_name = "RATE", value_parser = clap::value_parser!(u64).range(1..))]
     storm_alert: Option<u64>,
 
-    /// Go on when the processes of --pid and all their descendants have ended
+    /// Continue after the processes of --pid and all their descendants have exited
     #[arg(long, requires = "pid")]
     keep_going: bool,
 
-    /// What to do when the reader of standard output (or of a pipe given with -o) is slow
+    /// Set what happens when the reader of the output is slow
     ///
-    /// What is written and not read yet waits in memory (a sixteenth of --max-memory). When that is full, `block` waits: the
-    /// ring buffer fills, and what finds no room there is lost. `drop` goes on and leaves events out; a `dropped` line stands
-    /// in their place and counts them, and the tree stays right. `collapse` sums up what is spawned meanwhile in `storm` lines, from
-    /// ten events a second of one culprit on, and leaves out only what is in none.
+    /// Output that is not read yet waits in memory, up to a sixteenth of --max-memory. When that is full, `block` waits. Then the
+    /// ring buffer fills, and may lose events. `drop` continues and leaves events out. A `dropped` line counts them in their
+    /// place, and the tree stays correct. `collapse` folds events into `storm` lines, from ten events a second of one culprit
+    /// on. It drops only events outside such storms. This concerns standard output and a pipe given with -o.
     #[arg(long, value_name = "HOW", default_value = "block", value_enum)]
     on_slow: OnSlow,
 
@@ -78,14 +80,15 @@ pub struct StreamArgs {
     #[command(flatten)]
     filter: FilterArgs,
 
-    /// Where events are left out that are not asked for
+    /// Set where events are filtered
     ///
-    /// By `auto` the kernel side leaves them out as far as it can: then they cost next to nothing, and `bye` does not count them.
-    /// It knows --pid (but not 1), and --container, --unit, --cgroup and --uid; not with --ancestors, --collapse, --storm-alert
-    /// or --reap, which tell of others too. `hello` says what is done where. A process that comes to be asked for during its life
-    /// (it gets another user or is put into another control group) is told of from then on, as in `user`; but what it was
-    /// before may be missing there: exec.previous_exe, creator_id, origin, how often it has exec'd, and of one that only ends exe
-    /// and argv.
+    /// With `auto`, the kernel filters as far as it can. Those events cost almost nothing, and `bye` does not count them. The kernel
+    /// can filter by --pid (except 1), --container, --unit, --cgroup and --uid. It does not with --ancestors, --collapse,
+    /// --storm-alert or --reap, which concern other processes too. `hello` says which filter works where.
+    ///
+    /// A process may start to match later, when its user or control group changes. It is reported from its next event on, with
+    /// `auto` and with `user`. With `auto`, its history may be missing: exec.previous_exe, creator_id, origin and the number of its
+    /// execs. If only its exit matches, exe and argv may be missing too.
     #[arg(
         long,
         help_heading = "Filters",
@@ -100,10 +103,10 @@ pub struct StreamArgs {
     capture: CaptureArgs,
 }
 
-/// Where events are left out.
+/// Where events are filtered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum FilterIn {
-    /// In the kernel, if that can be
+    /// In the kernel, if possible
     Auto,
     /// In user space
     User,
@@ -120,75 +123,67 @@ fn after_long_help() -> String {
         "\
 Examples:
   tracer stream --format text
-      What happens on this machine, for people.
+      Show all events of this machine as text.
   tracer stream --no-snapshot --event exec | jq -r '.process.argv | join(\" \")'
-      Every command line from now on.
+      Print every command line from now on.
   tracer stream --uid www-data --event exec,exit -o www.jsonl
-      What the web server runs, into a file.
+      Record what the web server runs.
   tracer stream --pid 4711 --ancestors --duration 1m
-      A minute of one process and all below it, with where each came from.
+      Trace a process and its descendants for a minute, and show the ancestors of each.
   tracer stream --collapse 500 --format text
-      The same as the first, but a storm is one line a second instead of thousands.
+      Show all events as text, but only one line a second of a storm.
   tracer stream --event exit | jq -c 'select(.exit.signal) | [.process.pid, .process.comm, .exit.signal, .exit.cause]'
-      What gets killed, and by whom.
+      Show which processes are killed, and by which process.
   tracer stream --from events.jsonl.zst --event exec --uid www-data
-      What that user ran, from a recording.
+      Show what a user ran, from a recording.
 
-Fields of an event (a field that is absent is unknown or does not apply; `tracer schema` prints the JSON Schema):
+Fields of an event (an absent field is unknown or does not apply; `tracer schema` prints the JSON Schema):
 {}
 Exit status:
-  0  ended by SIGHUP, SIGINT, SIGTERM, --count, --duration or the end of the recording, because the reader went away,
-     or because all processes of --pid ended
+  0  ended by SIGHUP, SIGINT, SIGTERM, --count, --duration or the end of the recording, because the reader closed the
+     output, or because all processes of --pid exited
   1  tracing is not possible (see `tracer doctor`), the recording cannot be read, or the output could not be written
   2  wrong usage",
         field::help()
     )
 }
 
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text) {
-        Ok(duration) if duration.is_zero() => Err("it has to be longer than nothing".into()),
-        Ok(duration) => Ok(duration),
-        Err(error) => Err(format!("{error}: write e.g. 500ms, 10s, 5m or 1h30m")),
-    }
-}
-
-/// What `tracer stream` is to do.
+/// What `tracer stream` does, according to its options.
 #[derive(Debug)]
-pub struct Plan {
-    /// How events are written.
+pub struct StreamPlan {
+    /// The output format.
     pub format: Format,
-    /// Where to.
+    /// Where events are written.
     pub target: Target,
-    /// Whether to colour them, if they are for people.
+    /// The global options, for colours.
     pub globals: Globals,
-    /// Which are shown. Shown the snapshot ([`Filter::learn`]) before its events.
+    /// Which events are shown. It must learn the snapshot ([`Filter::learn`]) before its events.
     pub filter: Filter,
     /// The recording to read instead of tracing.
     pub from: Option<PathBuf>,
-    /// How much of that the kernel side does, and how that is told.
+    /// The part of the filter that the kernel does.
     pub pushdown: Pushdown,
-    /// See [`Plan::pushdown`].
+    /// What `hello` says about it.
     pub filtering: Option<Filtering>,
-    /// Processes that are named: they have to exist.
+    /// The processes of `--pid`, which must exist.
     pub pids: Vec<u32>,
-    /// Control groups that are named: they have to be in the hierarchy that is followed.
+    /// The control groups of `--cgroup`, which must be in the followed hierarchy.
     pub cgroups: Vec<String>,
-    /// Whether it goes on when no process is left that is followed by descent.
+    /// Whether the stream continues after all processes of `--pid` and their descendants have exited.
     pub keep_going: bool,
-    /// What is captured.
+    /// What is recorded.
     pub capture: Capture,
-    /// Whether processes that run already are listed.
+    /// Whether running processes are listed first.
     pub snapshot: bool,
-    /// Whether each event names its process's ancestors.
+    /// Whether each event has its process's ancestors.
     pub ancestors: bool,
-    /// After how many events it ends.
+    /// The number of events after which the stream ends.
     pub count: Option<u64>,
-    /// After how long it ends.
+    /// The time after which the stream ends.
     pub duration: Option<Duration>,
-    /// What makes a storm.
+    /// What is a storm, and how it is handled.
     pub storm: Option<storm::Options>,
-    /// What is done when the reader is slow.
+    /// What happens when the reader is slow.
     pub on_slow: OnSlow,
 }
 
@@ -198,11 +193,11 @@ impl StreamArgs {
         fold.or_else(|| self.storm_alert.map(|rate| storm::Options { mode: storm::Mode::Alert, rate }))
     }
 
-    /// What the options mean.
-    pub fn plan(self, globals: &Globals) -> Result<Plan, UsageError> {
+    /// Checks the options and returns their meaning.
+    pub fn plan(self, globals: &Globals) -> Result<StreamPlan, UsageError> {
         let capture = self.capture.capture(&self.filter, "stream")?;
         if self.on_slow == OnSlow::Collapse && (self.storm_alert.is_some() || capture.zombie_after.is_some()) {
-            let message = "--on-slow collapse folds events: it goes neither with --storm-alert nor with --reap";
+            let message = "--on-slow collapse folds events: it cannot be used with --storm-alert or --reap";
             return Err(UsageError::new("stream", message.to_owned()));
         }
         if self.from.file().is_some() {
@@ -216,7 +211,7 @@ impl StreamArgs {
             in_user_space: self.filter_in == FilterIn::User || self.from.file().is_some(),
         };
         let (pushdown, filtering) = self.filter.pushdown(needs, "stream")?;
-        Ok(Plan {
+        Ok(StreamPlan {
             format: self.format,
             target: globals.target().unwrap_or_default().for_recording(),
             globals: globals.clone(),
@@ -238,9 +233,7 @@ impl StreamArgs {
     }
 }
 
-// ---------------------------------------------------------------------------------------------------------
-
-/// Streams until it is told to end.
-pub fn execute(plan: Plan) -> anyhow::Result<ExitCode> {
+/// Streams events until the plan or a signal ends it.
+pub fn execute(plan: StreamPlan) -> anyhow::Result<ExitCode> {
     super::session::stream(plan)
 }

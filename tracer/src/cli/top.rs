@@ -1,4 +1,4 @@
-//! `tracer top`: who spawns how much, live.
+//! `tracer top`: shows which processes spawn others, live.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,10 +8,11 @@ use std::time::Duration;
 use clap::Args;
 use crossterm::event::KeyEvent;
 use ratatui::Frame;
+use ratatui::layout::Size;
 
-use super::live_view::{self, Canvas, Pace, Show};
-use super::screen::{self, now};
-use super::session::{builder, must_count, must_exist, runtime, say_unseen};
+use super::args;
+use super::screen::{self, BatchView, Canvas, LiveView, Pace, now};
+use super::session::{builder, must_be_followed, must_exist, report_unseen, runtime};
 use super::stop::Stop;
 use super::{Capture, CaptureArgs, ExitCode, FilterArgs, FromArgs, Globals, UsageError, from};
 use crate::clock;
@@ -23,43 +24,44 @@ use crate::pipeline::consumer::Consumer;
 use crate::sink::Output;
 use crate::source::live::ExecFailures;
 use crate::view::line;
-use crate::view::top::batch::{self, Look};
+use crate::view::screen::Request;
+use crate::view::style::TextStyle;
+use crate::view::top::batch;
 use crate::view::top::draw::draw;
-use crate::view::top::model::Picture;
-use crate::view::top::rows::{self, Row};
-use crate::view::top::state::{Group, Shown, Sort, Wish};
-use crate::view::top::{State, Top};
+use crate::view::top::model::TopFrame;
+use crate::view::top::state::{Group, Sort};
+use crate::view::top::{Top, TopState};
 
-/// Show who spawns processes, live
+/// Show which processes spawn others, live
 ///
-/// What top does not show: processes that live too short to be found in /proc. Each counts in full, for who created it
-/// and for all above that: forks, execs, exits and failures a second, and the CPU time of those that lived 10 s at most. The
-/// process most of it comes from is named. Keys are as in htop: ? or F1 tells them. With -b, or when standard output is no
-/// terminal (or TERM is `dumb`), the views are written one below the other.
+/// Shows the processes that live too short for top. Each one counts in full for its parent and for all other ancestors. The
+/// columns are forks, execs, exits and failures per second, and the CPU time of processes that lived at most 10 s. top also names
+/// the process that causes most of the activity. The keys are those of htop: ? or F1 lists them. With -b, top writes frames
+/// as text. It does the same if standard output is not a terminal or TERM is `dumb`.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES, after_long_help = AFTER_LONG_HELP)]
 pub struct TopArgs {
-    /// Write the pictures as text, one below the other, and take no keys
+    /// Write frames as text, one after the other, and read no keys
     #[arg(short, long)]
     batch: bool,
 
-    /// Time between two pictures: seconds, or e.g. 500ms
-    #[arg(short, long, value_name = "TIME", default_value = "2", value_parser = live_view::delay, conflicts_with = "from")]
+    /// Set the time between two frames, in seconds or e.g. 500ms
+    #[arg(short, long, value_name = "TIME", default_value = "2", value_parser = args::delay, conflicts_with = "from")]
     delay: Duration,
 
-    /// End after so many pictures
+    /// End after N frames
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "from")]
     iterations: Option<u64>,
 
-    /// What a row stands for
+    /// Set what a row stands for
     #[arg(short, long, value_name = "WHAT", default_value = "process")]
     group: Group,
 
-    /// What the rows are sorted by
+    /// Set the column to sort by
     #[arg(short, long, value_name = "COLUMN", default_value = "forks")]
     sort: Sort,
 
-    /// Cut the lines of -b to so many columns
+    /// Truncate the lines of -b to COLUMNS
     #[arg(short, long, value_name = "COLUMNS", value_parser = clap::value_parser!(u16).range(1..))]
     width: Option<u16>,
 
@@ -82,26 +84,27 @@ Examples:
 const AFTER_LONG_HELP: &str = "\
 Examples:
   tracer top
-      Who spawns most, every two seconds.
+      Show which processes spawn most, every two seconds.
   tracer top --group ancestor
-      The same as a tree, in which all that descends from a process counts for it.
+      Show the same as a tree. A process gets the activity of all its descendants.
   tracer top -b -n 1 -d 5 --sort cpu
-      Five seconds, as text: whose short-lived children use the CPU?
+      Count for five seconds, then print which short-lived children use the CPU.
   tracer top -u www-data --group command
-      What the web server's user starts.
+      Show what the user of the web server starts.
   tracer top --from build.jsonl
-      Who spawned how much in a recording, from its begin to its end; with -b as text.
+      Show which processes spawned most in a whole recording. With -b, print it as text.
 
 Exit status:
-  0  ended by q, SIGHUP, SIGINT, SIGTERM or -n, or because the reader went away
+  0  ended by q, SIGHUP, SIGINT, SIGTERM or -n, or because the reader of standard output closed it
   1  tracing is not possible: see `tracer doctor`
   2  wrong usage";
 
-/// What `tracer top` is to do.
+/// What `tracer top` does, according to its options.
 #[derive(Debug)]
-pub struct Plan {
+pub struct TopPlan {
+    batch: bool,
     pace: Pace,
-    state: State,
+    state: TopState,
     width: Option<usize>,
     filter: Filter,
     pids: Vec<u32>,
@@ -112,20 +115,21 @@ pub struct Plan {
 }
 
 impl TopArgs {
-    /// What the options mean.
-    pub fn plan(self, globals: &Globals) -> Result<Plan, UsageError> {
+    /// Checks the options and returns their meaning.
+    pub fn plan(self, globals: &Globals) -> Result<TopPlan, UsageError> {
         let batch = self.batch || globals.target().is_some() || !screen::is_possible();
         let capture = self.capture.capture(&self.filter, "top")?;
         if self.from.file().is_some() {
             self.capture.refuse_with_from("top")?;
         }
         if capture.exec_failures != ExecFailures::No || capture.zombie_after.is_some() {
-            let message = "top shows neither failed execs nor who waits for the dead: `tracer stream` tells them";
+            let message = "top shows neither failed execs nor zombies: use `tracer stream`";
             return Err(UsageError::new("top", message));
         }
-        Ok(Plan {
-            pace: Pace { batch, delay: self.delay, iterations: self.iterations.unwrap_or(u64::MAX) },
-            state: State { group: self.group, sort: self.sort, ..State::default() },
+        Ok(TopPlan {
+            batch,
+            pace: Pace { delay: self.delay, frames: self.iterations.unwrap_or(u64::MAX) },
+            state: TopState { group: self.group, sort: self.sort, ..TopState::default() },
             width: self.width.map(usize::from),
             filter: self.filter.filter(&capture, "top")?,
             pids: self.filter.pids(),
@@ -137,62 +141,67 @@ impl TopArgs {
     }
 }
 
-/// What both threads look at.
-type Shared = Arc<Mutex<Top>>;
+/// The sums that the main thread updates and the screen's thread reads.
+type SharedTop = Arc<Mutex<Top>>;
 
-/// Shows picture after picture.
-pub fn execute(plan: Plan) -> anyhow::Result<ExitCode> {
+/// Shows frames until a key, a signal or `-n` ends it.
+pub fn execute(plan: TopPlan) -> anyhow::Result<ExitCode> {
     if let Some(file) = plan.from.clone() {
         return replay(plan, &file);
     }
     plan.pids.iter().try_for_each(|&pid| must_exist(pid))?;
-    must_count(&plan.cgroups)?;
-    say_unseen(&[What::Processes]);
+    must_be_followed(&plan.cgroups)?;
+    report_unseen(&[What::Processes]);
     let output = plan.globals.open()?;
-    let colour = plan.globals.colours(&output);
+    let canvas = Canvas { colour: plan.globals.colours(&output), output };
     runtime()?.block_on(async {
-        let told = Stop::catch(!plan.pace.batch)?.requested();
+        let stop = Stop::catch(!plan.batch)?.requested();
         let tracer = builder(&plan.capture).refresh_every(plan.pace.delay).start()?;
-        let top: Shared = Arc::new(Mutex::new(Top::new(clock::boot_ns())));
-        let mut view = TopView(Arc::clone(&top));
-        let Plan { pace, state, width, filter, .. } = plan;
-        let show = ShowTop::new(Shows::Live(top), state, width);
-        Box::pin(live_view::live(tracer, filter, &mut view, show, pace, Canvas { output, colour }, told)).await?;
+        let top: SharedTop = Arc::new(Mutex::new(Top::new(clock::boot_ns())));
+        let mut consumer = TopConsumer(Arc::clone(&top));
+        let TopPlan { batch, pace, state, width, filter, .. } = plan;
+        let screen = TopScreen::new(Frames::Live(top), state, width);
+        if batch {
+            Box::pin(screen::write(tracer, filter, &mut consumer, screen, pace, canvas, stop)).await?;
+        } else {
+            Box::pin(screen::show(tracer, filter, &mut consumer, screen, pace, canvas, stop)).await?;
+        }
         Ok(ExitCode::Done)
     })
 }
 
-/// Shows a whole recording as one picture.
-fn replay(plan: Plan, file: &Path) -> anyhow::Result<ExitCode> {
+/// Shows a whole recording as one frame.
+fn replay(plan: TopPlan, file: &Path) -> anyhow::Result<ExitCode> {
     let source = from::open(file, &plan.globals)?;
     let mut output = plan.globals.open()?;
     let colour = plan.globals.colours(&output);
-    let top: Shared = Arc::new(Mutex::new(Top::new(0)));
-    let mut view = Ending { view: TopView(Arc::clone(&top)), time: Timestamp::default() };
-    let bye = from::play(source, plan.filter, &mut view)?;
-    let picture = top.lock().unwrap_or_else(PoisonError::into_inner).tick(bye.duration_ns, view.time);
-    let show = ShowTop::new(Shows::Whole(Box::new(picture)), plan.state, plan.width);
-    if plan.pace.batch {
-        show.write(&show.next(), &mut output, colour, false)?;
+    let top: SharedTop = Arc::new(Mutex::new(Top::new(0)));
+    let mut consumer = ReplayConsumer { top: TopConsumer(Arc::clone(&top)), time: Timestamp::default() };
+    let bye = from::play(source, plan.filter, &mut consumer)?;
+    let frame = top.lock().unwrap_or_else(PoisonError::into_inner).tick(bye.duration_ns, consumer.time);
+    let mut screen = TopScreen::new(Frames::Whole, plan.state, plan.width);
+    screen.frame = frame;
+    if plan.batch {
+        screen.write(&mut output, colour, true)?;
         return Ok(ExitCode::Done);
     }
     runtime()?.block_on(async {
-        let told = Stop::catch(true)?.requested();
-        live_view::browse(show, Canvas { output, colour }, told).await?;
+        let stop = Stop::catch(true)?.requested();
+        screen::browse(screen, Canvas { output, colour }, stop).await?;
         Ok(ExitCode::Done)
     })
 }
 
-/// Takes events into the sums.
-struct TopView(Shared);
+/// Adds events to the sums.
+struct TopConsumer(SharedTop);
 
-impl TopView {
-    fn apply(&self, event: &Event, wanted: bool) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).apply(event, wanted);
+impl TopConsumer {
+    fn apply(&self, event: &Event, matches: bool) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).apply(event, matches);
     }
 }
 
-impl Consumer for TopView {
+impl Consumer for TopConsumer {
     fn learn(&mut self, running: &[Event]) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).learn(running);
     }
@@ -207,88 +216,85 @@ impl Consumer for TopView {
     }
 }
 
-/// Notes when the last event was.
-struct Ending {
-    view: TopView,
+/// Adds the events of a recording to the sums, and keeps the time of the last one.
+struct ReplayConsumer {
+    top: TopConsumer,
     time: Timestamp,
 }
 
-impl Consumer for Ending {
+impl Consumer for ReplayConsumer {
     fn learn(&mut self, running: &[Event]) {
-        self.view.learn(running);
+        self.top.learn(running);
     }
 
     fn take(&mut self, event: &Event) -> io::Result<()> {
         self.time = event.time;
-        self.view.take(event)
+        self.top.take(event)
     }
 
     fn skip(&mut self, event: &Event) {
-        self.view.skip(event);
+        self.top.skip(event);
     }
 }
 
-/// What is shown.
-enum Shows {
-    /// The sums of a trace that goes on.
-    Live(Shared),
-    /// Those of a whole recording.
-    Whole(Box<Picture>),
+/// Where frames come from.
+enum Frames {
+    /// From a live trace: one for each interval.
+    Live(SharedTop),
+    /// From a whole recording: only one.
+    Whole,
 }
 
-/// Shows the sums.
-struct ShowTop {
-    shows: Shows,
-    state: State,
+/// The table on the screen, or as text.
+struct TopScreen {
+    frames: Frames,
+    frame: TopFrame,
+    state: TopState,
     width: Option<usize>,
-    look: Look,
-    /// What was drawn last: the rows, how many fit, and the users that there are.
-    rows: Vec<Row>,
-    page: usize,
-    users: Vec<String>,
+    style: TextStyle,
 }
 
-impl ShowTop {
-    fn new(shows: Shows, state: State, width: Option<usize>) -> Self {
-        Self { shows, state, width, look: Look::of_system(), rows: Vec::new(), page: 0, users: Vec::new() }
+impl TopScreen {
+    fn new(frames: Frames, state: TopState, width: Option<usize>) -> Self {
+        Self { frames, frame: TopFrame::default(), state, width, style: TextStyle::of_system() }
     }
 }
 
-impl Show for ShowTop {
-    type Picture = Picture;
-
-    fn first(&self) -> Picture {
-        match &self.shows {
-            Shows::Live(_) => Picture { time: now(), ..Picture::default() },
-            Shows::Whole(picture) => (**picture).clone(),
+impl LiveView for TopScreen {
+    fn begin(&mut self) {
+        if let Frames::Live(_) = &self.frames {
+            self.frame.time = now();
         }
     }
 
-    fn next(&self) -> Picture {
-        match &self.shows {
-            Shows::Live(top) => top.lock().unwrap_or_else(PoisonError::into_inner).tick(clock::boot_ns(), now()),
-            Shows::Whole(picture) => (**picture).clone(),
+    fn advance(&mut self) -> bool {
+        let Frames::Live(top) = &self.frames else { return true };
+        let frame = top.lock().unwrap_or_else(PoisonError::into_inner).tick(clock::boot_ns(), now());
+        if !self.state.paused {
+            self.frame = frame;
         }
+        !self.state.paused
     }
 
-    fn write(&self, picture: &Picture, output: &mut Output, colour: bool, again: bool) -> io::Result<()> {
-        let mut lines = batch::lines(picture, &self.state, &self.look, self.width);
-        if again {
+    fn layout(&mut self, size: Size) {
+        self.state.layout(&self.frame, &self.style, size);
+    }
+
+    fn draw(&self, screen: &mut Frame<'_>, colour: bool) {
+        draw(screen, &self.frame, &self.state, &self.style, colour);
+    }
+
+    fn key(&mut self, key: &KeyEvent) -> Option<Request> {
+        self.state.key(key)
+    }
+}
+
+impl BatchView for TopScreen {
+    fn write(&self, output: &mut Output, colour: bool, first: bool) -> io::Result<()> {
+        let mut lines = batch::lines(&self.frame, &self.state, &self.style, self.width);
+        if !first {
             lines.insert(0, line::Line::new());
         }
         line::print(&lines, output, colour)
-    }
-
-    fn draw(&mut self, frame: &mut Frame<'_>, picture: &Picture, colour: bool) {
-        (self.rows, self.page) = draw(frame, picture, &mut self.state, &self.look, colour);
-        self.users = rows::users(picture, &self.look.users);
-    }
-
-    fn key(&mut self, key: &KeyEvent) -> Option<Wish> {
-        self.state.key(key, Shown { rows: &self.rows, page: self.page, users: &self.users })
-    }
-
-    fn is_paused(&self) -> bool {
-        self.state.paused
     }
 }

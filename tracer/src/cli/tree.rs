@@ -1,4 +1,4 @@
-//! `tracer tree`: the process tree, as pstree would draw it.
+//! `tracer tree`: draws the process tree as pstree does.
 
 use std::io::{self, IsTerminal as _};
 use std::path::Path;
@@ -10,7 +10,7 @@ use rustc_hash::FxHashSet;
 
 use super::args;
 use super::screen;
-use super::session::{must_exist, say_unseen};
+use super::session::{must_exist, report_unseen};
 use super::{ExitCode, FromArgs, Globals, UsageError, from};
 use crate::event::id::ProcessId;
 use crate::event::time::Timestamp;
@@ -27,18 +27,18 @@ use crate::view::line;
 use crate::view::summary::Summary;
 use crate::view::tree::{self, Options};
 use crate::view::users::Users;
-use crate::view::watch::{self, MAX_DEAD};
+use crate::view::watch::model::{MAX_EXITED, user_roots};
 
 /// Show the process tree, now or live
 ///
-/// Draws the processes as pstree does, with the same options; threads are not shown. Kernel threads are below process
-/// 2: `tracer tree 2`. With --watch the tree is redrawn as it changes: who was born is green, who just ran another
-/// program yellow, who ended red, for a moment; this needs the privileges that tracing needs, the tree of this
-/// moment needs none.
+/// Draws the processes as pstree does, with the same options. Threads are not shown. Kernel threads are the descendants of
+/// process 2: `tracer tree 2`. With --watch, the tree is redrawn as it changes. For a moment, new processes are green, those that
+/// executed another program yellow, and exited ones red. --watch needs the privileges for tracing. The tree of this moment
+/// needs none.
 #[derive(Clone, Debug, Args)]
 #[command(
     disable_help_flag = true,
-    after_help = "Here -h highlights: --help tells more, with examples.",
+    after_help = "-h highlights. See --help for details and examples.",
     after_long_help = EXAMPLES
 )]
 pub struct TreeArgs {
@@ -46,13 +46,13 @@ pub struct TreeArgs {
     #[arg(value_name = "PID", value_parser = args::pid)]
     pid: Option<u32>,
 
-    /// Show arguments; each process gets a line of its own
+    /// Show arguments, with each process on its own line
     #[arg(short, long)]
     arguments: bool,
 
     /// Draw with ASCII characters
     ///
-    /// By default the locale decides.
+    /// By default, the locale decides.
     #[arg(short = 'A', long, conflicts_with = "unicode")]
     ascii: bool,
 
@@ -60,11 +60,11 @@ pub struct TreeArgs {
     #[arg(short = 'U', long)]
     unicode: bool,
 
-    /// Do not put subtrees that look the same together as 3*[…]
+    /// Do not compact identical subtrees to 3*[…]
     #[arg(short = 'c', long)]
     compact_not: bool,
 
-    /// Highlight this very process and its ancestors
+    /// Highlight the current process and its ancestors
     #[arg(short = 'h', long, conflicts_with = "from")]
     highlight_all: bool,
 
@@ -72,9 +72,9 @@ pub struct TreeArgs {
     #[arg(short = 'H', long, value_name = "PID", value_parser = args::pid, conflicts_with = "highlight_all")]
     highlight_pid: Option<u32>,
 
-    /// Do not cut long lines
+    /// Do not truncate long lines
     ///
-    /// On a terminal they are cut to its width; elsewhere they never are.
+    /// By default, lines are truncated to the width of the terminal. Other output is never truncated.
     #[arg(short, long)]
     long: bool,
 
@@ -82,15 +82,15 @@ pub struct TreeArgs {
     #[arg(short, long)]
     numeric_sort: bool,
 
-    /// Show pids; nothing is put together then
+    /// Show pids, and do not compact subtrees
     #[arg(short = 'p', long)]
     show_pids: bool,
 
-    /// Show the ancestors of PID as well
+    /// Show the ancestors of PID too
     #[arg(short = 's', long, requires = "pid")]
     show_parents: bool,
 
-    /// Show the user where it is another than the parent's
+    /// Show the user if the parent has another one
     #[arg(short, long)]
     uid_changes: bool,
 
@@ -98,15 +98,16 @@ pub struct TreeArgs {
     #[arg(short, long, conflicts_with_all = ["long", "show_parents", "output", "from"])]
     watch: bool,
 
-    /// Keep those that have ended, with how they ended
+    /// Keep exited processes, with their exit status
     ///
-    /// Needs --watch or --from: nothing is left of a process that ended before tracing began.
+    /// Needs --watch or --from. A process that exited before tracing began is unknown.
     #[arg(short, long)]
     dead: bool,
 
-    /// Show what `tracer run` shows at its end: with --from, for the command that was recorded, or for PID
+    /// Show the summary of a recorded command, as `tracer run` does at its end
     ///
-    /// The tree of all that it started, with duration, CPU time, largest memory and exit status, and the totals.
+    /// Shows the tree of all its descendants: duration, CPU time, peak memory and exit status of each, and the totals. PID selects
+    /// another process than the recorded command. Needs --from.
     #[arg(long, requires = "from", conflicts_with_all = ["watch", "dead", "show_parents", "show_pids", "arguments"])]
     summary: bool,
 
@@ -121,56 +122,55 @@ pub struct TreeArgs {
 const EXAMPLES: &str = "\
 Examples:
   tracer tree
-      All processes.
+      Show all processes.
   tracer tree -p -a $$
-      This shell and all below it, with pids and arguments.
+      Show this shell and its descendants, with pids and arguments.
   tracer tree -s -p 4711
-      Where process 4711 came from.
+      Show the ancestors and descendants of process 4711.
   tracer tree --watch --dead -p 4711
-      All that 4711 starts, as it happens, and how it ends.
+      Show what 4711 starts, live, and how each process exits.
   tracer tree --dead -p --from events.jsonl
-      The tree at the end of a recording, with the processes that have ended.
+      Show the tree at the end of a recording, with all exited processes.
   tracer tree --summary --from build.jsonl
-      What `tracer run` would have shown of a command that was recorded with -o.
+      Show the summary of a command that was recorded with `tracer run -o`.
 
 Exit status:
   0  done
-  1  there is no such process, the recording cannot be read, or (with --watch) tracing is not possible: see
+  1  there is no such process, the recording cannot be read, or tracing is not possible (--watch): see
      `tracer doctor`
   2  wrong usage";
 
 pub(super) fn execute(args: &TreeArgs, globals: &Globals) -> anyhow::Result<ExitCode> {
     if args.dead && !args.watch && args.from.file().is_none() {
-        let message =
-            "--dead needs --watch or --from FILE: nothing is left of a process that ended before tracing began";
+        let message = "--dead needs --watch or --from FILE: a process that exited before tracing began is unknown";
         return Err(UsageError::new("tree", message).into());
     }
     if args.watch {
         if !std::io::stdout().is_terminal() {
-            let message = "--watch needs a terminal on standard output: `tracer tree` shows the tree of this moment, \
-                           `tracer stream --format text` what happens";
+            let message = "--watch needs a terminal on standard output: use `tracer tree` for the tree of this moment, or \
+                           `tracer stream --format text` for events";
             return Err(UsageError::new("tree", message).into());
         }
         if screen::is_dumb() {
             let message = "--watch needs a terminal that can move its cursor, and TERM says that this one cannot: set TERM, or \
-                           use `tracer tree` for the tree of this moment and `tracer stream --format text` for what happens";
+                           use `tracer tree` for the tree of this moment, or `tracer stream --format text` for events";
             return Err(UsageError::new("tree", message).into());
         }
-        return super::watch::watch(args, globals);
+        return super::watch::execute(args, globals);
     }
     if args.summary {
         return summary(args, globals);
     }
     let all = Filter::new(&Spec::default())?;
-    let mut growth = Growth { forest: Forest::new(Shape::Current), keep_dead: args.dead, dead: 0 };
+    let mut consumer = ForestConsumer { forest: Forest::new(Shape::Current), keep_exited: args.dead, exited: 0 };
     if let Some(file) = args.from.file() {
-        from::play(from::open(file, globals)?, all, &mut growth)?;
+        from::play(from::open(file, globals)?, all, &mut consumer)?;
     } else {
         preflight::proc_is_mounted()?;
-        from::play(Snapshot::default(), all, &mut growth)?;
-        say_unseen(&[What::Processes]);
+        from::play(Snapshot::default(), all, &mut consumer)?;
+        report_unseen(&[What::Processes]);
     }
-    let forest = growth.forest;
+    let forest = consumer.forest;
     let mut output = globals.open()?;
     let users = Users::of_system();
     let mut options = args.options(&users);
@@ -186,7 +186,7 @@ pub(super) fn execute(args: &TreeArgs, globals: &Globals) -> anyhow::Result<Exit
                 tree::draw(&forest, &[id], &options)
             }
         }
-        None => tree::draw(&forest, &watch::user_roots(&forest), &options),
+        None => tree::draw(&forest, &user_roots(&forest), &options),
     };
     let colour = globals.colours(&output);
     line::print(&lines, &mut output, colour)?;
@@ -194,22 +194,22 @@ pub(super) fn execute(args: &TreeArgs, globals: &Globals) -> anyhow::Result<Exit
 }
 
 impl TreeArgs {
-    /// The process that is shown with all below it.
+    /// Returns the process that is shown with its descendants.
     pub(super) const fn pid(&self) -> Option<u32> {
         self.pid
     }
 
-    /// Whether those that have ended are kept.
-    pub(super) const fn keeps_dead(&self) -> bool {
+    /// Returns whether exited processes are kept.
+    pub(super) const fn keeps_exited(&self) -> bool {
         self.dead
     }
 
-    /// The process to highlight with its ancestors.
+    /// Returns the process to highlight with its ancestors.
     pub(super) fn highlighted(&self) -> Option<u32> {
         if self.highlight_all { Some(process::id()) } else { self.highlight_pid }
     }
 
-    /// What the other options mean.
+    /// Returns how the tree is drawn.
     pub(super) fn options<'a>(&self, users: &'a Users) -> Options<'a> {
         Options {
             pids: self.show_pids,
@@ -221,7 +221,8 @@ impl TreeArgs {
         }
     }
 
-    fn glyphs(&self) -> &'static Glyphs {
+    /// Returns the signs to draw with.
+    pub(super) fn glyphs(&self) -> &'static Glyphs {
         match (self.ascii, self.unicode) {
             (true, _) => &glyphs::ASCII,
             (_, true) => &glyphs::UNICODE,
@@ -230,30 +231,30 @@ impl TreeArgs {
     }
 }
 
-/// Draws what `tracer run` shows at its end, from a recording.
+/// Draws the summary of a recorded command.
 fn summary(args: &TreeArgs, globals: &Globals) -> anyhow::Result<ExitCode> {
     let Some(file) = args.from.file() else { bail!("--summary needs --from FILE") };
-    let mut tale = Tale {
+    let mut replay = SummaryConsumer {
         summary: Summary::default(),
         running: FxHashSet::default(),
         roots: Roots::default(),
         end: Timestamp::default(),
         utc_minus_boot_ns: None,
     };
-    let bye = from::play(from::open(file, globals)?, Filter::new(&Spec::default())?, &mut tale)?;
+    let bye = from::play(from::open(file, globals)?, Filter::new(&Spec::default())?, &mut replay)?;
     let root = match args.pid {
         Some(pid) => pid,
-        None => tale.roots.only().with_context(|| {
+        None => replay.roots.only().with_context(|| {
             let name = file.display();
-            format!("{name} has more than one tree: name the process with `tracer tree --summary PID --from {name}`")
+            format!("{name} has more than one tree: name a process with `tracer tree --summary PID --from {name}`")
         })?,
     };
     let mut output = globals.open()?;
     let width = if args.long { None } else { width(&output) };
-    let lines = tale.summary.lines(root, &bye, tale.end, width, args.glyphs());
+    let lines = replay.summary.lines(root, &bye, replay.end, width, args.glyphs());
     if lines.is_empty() {
         bail!(
-            "there is no process {root} in {}: `tracer tree -p --dead --from FILE` shows those there are",
+            "there is no process {root} in {}: `tracer tree -p --dead --from FILE` shows all processes",
             file.display()
         );
     }
@@ -263,18 +264,18 @@ fn summary(args: &TreeArgs, globals: &Globals) -> anyhow::Result<ExitCode> {
 }
 
 /// Sums up a recording.
-struct Tale {
+struct SummaryConsumer {
     summary: Summary,
-    /// Processes that were running already.
+    /// Processes that ran when the recording began.
     running: FxHashSet<ProcessId>,
     roots: Roots,
-    /// When the last event happened, by the boot clock.
+    /// The time of the last event, by the boot clock.
     end: Timestamp,
-    /// How far UTC is ahead of that clock: lines about the stream itself, as `bye` is, have the time in UTC only.
+    /// Offset of UTC from that clock. Lines about the stream itself, such as `bye`, only have a UTC time.
     utc_minus_boot_ns: Option<i64>,
 }
 
-/// The processes whose forks and execs no other process of the recording explains.
+/// Finds the roots: processes that no other process of the recording created.
 #[derive(Default)]
 struct Roots {
     members: FxHashSet<ProcessId>,
@@ -296,7 +297,7 @@ impl Roots {
     }
 }
 
-impl Consumer for Tale {
+impl Consumer for SummaryConsumer {
     fn learn(&mut self, running: &[Event]) {
         self.running.extend(running.iter().filter_map(|event| Some(event.process.as_ref()?.id)));
     }
@@ -312,7 +313,7 @@ impl Consumer for Tale {
         if let Some(process) =
             event.process.as_ref().filter(|_| matches!(event.kind(), Kind::Fork | Kind::Exec | Kind::Exit))
         {
-            // One that forks was there itself.
+            // The creator was there too, though it may have no event.
             let creator = process.creator_id.or(process.parent_id);
             if event.kind() == Kind::Fork
                 && let Some(creator) = creator.filter(|creator| self.running.contains(creator))
@@ -325,30 +326,31 @@ impl Consumer for Tale {
     }
 }
 
-/// Grows a forest.
-struct Growth {
+/// Adds events to a forest.
+struct ForestConsumer {
     forest: Forest,
-    keep_dead: bool,
-    dead: usize,
+    keep_exited: bool,
+    exited: usize,
 }
 
-impl Consumer for Growth {
+impl Consumer for ForestConsumer {
     fn take(&mut self, event: &Event) -> io::Result<()> {
         self.forest.apply(event);
         let Some(process) = event.process.as_ref().filter(|_| event.kind() == Kind::Exit) else { return Ok(()) };
-        if !self.keep_dead {
+        if !self.keep_exited {
             self.forest.forget(process.id);
             return Ok(());
         }
-        self.dead += 1;
-        if self.dead == MAX_DEAD {
-            self.dead = 0;
-            self.forest.forget_oldest_dead(MAX_DEAD);
+        self.exited += 1;
+        if self.exited == MAX_EXITED {
+            self.exited = 0;
+            self.forest.forget_oldest_exited(MAX_EXITED);
         }
         Ok(())
     }
 }
 
+/// Finds a process by its pid.
 fn find(forest: &Forest, pid: u32, recording: Option<&Path>) -> anyhow::Result<ProcessId> {
     if let Some(id) = forest.find(pid) {
         return Ok(id);
@@ -356,14 +358,14 @@ fn find(forest: &Forest, pid: u32, recording: Option<&Path>) -> anyhow::Result<P
     if let Some(file) = recording {
         let file = file.display();
         bail!(
-            "there is no process {pid} at the end of {file}: `tracer tree -p --dead --from FILE` shows all there were"
+            "there is no process {pid} at the end of {file}: `tracer tree -p --dead --from FILE` shows exited ones too"
         );
     }
     must_exist(pid)?;
-    bail!("process {pid} cannot be seen: `tracer tree -p` shows those that can")
+    bail!("process {pid} is hidden from this user: `tracer tree -p` shows the visible processes")
 }
 
-/// Columns of a terminal; none for anything else, or a terminal that does not know.
+/// Returns the width of a terminal, or `None` for other output and for a terminal without a size.
 fn width(output: &Output) -> Option<usize> {
     terminal_size::terminal_size_of(output).map(|(width, _)| usize::from(width.0))
 }

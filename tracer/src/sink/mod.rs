@@ -1,4 +1,4 @@
-//! Where events go: an [`Encoder`] turns them into bytes, a [`Writer`] gathers and writes those, an [`Output`] is the file.
+//! Where events go. An [`Encoder`] turns them into bytes, a [`Writer`] buffers the bytes, and an [`Output`] is the file.
 
 mod json;
 mod open;
@@ -14,12 +14,14 @@ pub use json::JsonLines;
 pub use outlet::Outlet;
 pub use output::{Existing, Output, OutputError, Target};
 #[cfg(feature = "cli")]
-pub use text::{Look, TextLines};
+pub use text::TextLines;
 pub use writer::{DrainError, LONGEST, Writer};
 
 use crate::event::Event;
+#[cfg(feature = "cli")]
+use crate::view::style::TextStyle;
 
-/// Turns events into bytes, one by one.
+/// Turns events into bytes.
 pub trait Encoder {
     /// Appends the bytes of an event.
     fn encode(&mut self, event: &Event, out: &mut Vec<u8>) -> io::Result<()>;
@@ -31,25 +33,25 @@ impl<E: Encoder + ?Sized> Encoder for Box<E> {
     }
 }
 
-/// How events are written.
+/// The format of events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Format {
-    /// One JSON object a line (docs/schema/v1.json).
+    /// One JSON object a line (docs/schema/v1.json)
     #[default]
     Json,
-    /// Aligned columns for people.
+    /// Aligned columns for people
     #[cfg(feature = "cli")]
     Text,
 }
 
 #[cfg(feature = "cli")]
 impl Format {
-    /// Its encoder; `colour` is for formats meant for people.
+    /// Returns the encoder. Only formats for people use `colour`.
     pub fn encoder(self, colour: bool) -> Box<dyn Encoder> {
         match self {
             Self::Json => Box::new(JsonLines),
-            Self::Text => Box::new(TextLines::new(Look::of_system(colour))),
+            Self::Text => Box::new(TextLines::new(TextStyle::of_system(), colour)),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Opens what `-o` names: a file, a pipe, a socket, or a descriptor that tracer was started with.
+//! Opens the target of `-o`: a file, a pipe, a socket or an inherited descriptor.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -13,18 +13,18 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use super::output::Existing;
 use crate::sys::inherited;
 
-/// Mode of a file that is created: the argument lists of all users are for the one who traces.
+/// Mode of a new file. Only its owner may read the arguments of other users' processes.
 const MODE: u32 = 0o600;
 
-/// Symbolic links that are followed at most, as the kernel does (`MAXSYMLINKS`, include/linux/namei.h).
+/// Most symbolic links that are followed, the same as the kernel's (`MAXSYMLINKS`, include/linux/namei.h).
 const MOST_LINKS: usize = 40;
 
-/// A descriptor that this process was started with. The copy shares its offset and flags.
+/// Returns a copy of an inherited descriptor. The copy shares its offset and flags.
 pub(super) fn inherited(descriptor: RawFd) -> io::Result<File> {
     if inherited::was_closed(descriptor) {
         return Err(io::Error::other("it is closed"));
     }
-    // SAFETY: it is borrowed for this call only. Should it not be open, the calls say so (`EBADF`).
+    // SAFETY: it is borrowed for this call only. If it is not open, the calls return `EBADF`.
     let borrowed = unsafe { BorrowedFd::borrow_raw(descriptor) };
     let flags = OFlag::from_bits_truncate(fcntl(borrowed, FcntlArg::F_GETFL)?);
     if flags & OFlag::O_ACCMODE == OFlag::O_RDONLY {
@@ -33,7 +33,7 @@ pub(super) fn inherited(descriptor: RawFd) -> io::Result<File> {
     borrowed.try_clone_to_owned().map(File::from)
 }
 
-/// Opens a file. Every write goes to its end, so that others may cut it (`truncate -s 0`) or add to it meanwhile.
+/// Opens a file. Every write goes to its end, so that others may truncate it (`truncate -s 0`) or append to it.
 pub(super) fn file(path: &Path, existing: Existing) -> io::Result<File> {
     if let Some(descriptor) = own_descriptor(path) {
         return inherited(descriptor);
@@ -62,8 +62,9 @@ fn refusal(reason: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::AlreadyExists, reason)
 }
 
-/// The descriptor of this process that a path leads to, such as `/dev/stdout`, `/dev/fd/3`, or a link to one. To open it anew would
-/// lose the offset of a file and fail for a socket.
+/// Returns the descriptor of this process that a path names, e.g. `/dev/stdout`, `/dev/fd/3`, or a link to one.
+///
+/// To open the path would lose the offset of a file, and fail for a socket.
 fn own_descriptor(path: &Path) -> Option<RawFd> {
     let own = PathBuf::from("/proc").join(std::process::id().to_string()).join("fd");
     let mut path = path.to_owned();
@@ -83,8 +84,7 @@ fn is_socket(path: &Path) -> bool {
     path.metadata().is_ok_and(|metadata| metadata.file_type().is_socket())
 }
 
-/// True if a file begins as a recording does: with a line of JSON that is an event, or compressed. Also if it cannot be read: then it is
-/// not known to be anything else.
+/// Returns whether a file may be a recording: it begins with an event as JSON, is compressed, or cannot be read.
 fn may_be_a_recording(path: &Path) -> bool {
     const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
     let mut begin = Vec::new();
@@ -97,10 +97,10 @@ fn may_be_a_recording(path: &Path) -> bool {
     }
 }
 
-/// Ends a last line that was cut when its writer was killed, so that only that one is spoilt.
+/// Ends an incomplete last line, whose writer was killed, so that only that line is damaged.
 fn end_last_line(path: &Path, mut file: &File, len: u64) -> io::Result<()> {
     let mut last = [0];
-    // What cannot be read may still be added to.
+    // A file that cannot be read may still be appended to.
     if File::open(path).and_then(|file| file.read_exact_at(&mut last, len - 1)).is_ok() && last != *b"\n" {
         file.write_all(b"\n")?;
     }
@@ -115,15 +115,15 @@ mod tests {
 
     const HELLO: &str = "{\"v\":1,\"event\":\"hello\",\"seq\":0}\n";
 
-    fn place() -> (tempfile::TempDir, PathBuf) {
-        let place = tempfile::tempdir().unwrap();
-        let path = place.path().join("file");
-        (place, path)
+    fn temporary() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        (dir, path)
     }
 
     #[test]
     fn a_recording_is_emptied_only_by_force() {
-        let (_place, path) = place();
+        let (_dir, path) = temporary();
         let kind = |existing| file(&path, existing).map(drop).map_err(|error| error.kind());
         for existing in [Existing::Replace, Existing::Keep, Existing::Append] {
             assert_eq!(kind(existing), Ok(()), "a new file, then an empty one");
@@ -144,8 +144,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_added_begins_a_line_of_its_own() {
-        let (_place, path) = place();
+    fn appended_events_begin_on_a_new_line() {
+        let (_dir, path) = temporary();
         for (before, after) in [("", "x\n"), ("whole\n", "whole\nx\n"), ("cu", "cu\nx\n")] {
             fs::write(&path, before).unwrap();
             file(&path, Existing::Append).unwrap().write_all(b"x\n").unwrap();
@@ -154,8 +154,8 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_others_cut_has_no_hole() {
-        let (_place, path) = place();
+    fn a_file_that_others_truncate_has_no_hole() {
+        let (_dir, path) = temporary();
         let mut written = file(&path, Existing::Keep).unwrap();
         written.write_all(&[b'x'; 5000]).unwrap();
         File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
@@ -164,11 +164,11 @@ mod tests {
     }
 
     #[test]
-    fn descriptors_are_taken_as_they_are_by_whatever_name() {
-        let (place, path) = place();
+    fn paths_of_own_descriptors_are_not_reopened() {
+        let (dir, path) = temporary();
         let own = File::options().append(true).create(true).open(&path).unwrap();
         let number = std::os::fd::AsRawFd::as_raw_fd(&own);
-        let link = place.path().join("link");
+        let link = dir.path().join("link");
         std::os::unix::fs::symlink(format!("/dev/fd/{number}"), &link).unwrap();
         for name in [format!("/dev/fd/{number}").into(), format!("/proc/self/fd/{number}").into(), link] {
             assert_eq!(own_descriptor(&name), Some(number), "{}", name.display());
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_socket_is_connected_to() {
-        let (_place, path) = place();
+        let (_dir, path) = temporary();
         let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
         let mut output = file(&path, Existing::Keep).unwrap();
         output.write_all(b"x").unwrap();

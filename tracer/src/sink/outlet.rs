@@ -1,8 +1,8 @@
-//! Between a writer and its output: a separate thread writes what a slow reader may leave waiting.
+//! Writes to an output that may have a slow reader, on a separate thread.
 //!
 //! `write` to a pipe blocks while its reader sleeps. A thread that blocks there handles no signal and empties no ring. So bytes
-//! for a pipe, a socket or a terminal go to a thread, chunk by chunk, and the event loop continues. It looks at the
-//! [`Backlog`] to decide whether to take more events. Files are written at once: they have no reader.
+//! for a pipe, a socket or a terminal go to a thread in chunks, and the event loop continues. The [`Backlog`] tells it
+//! whether to take more events. Files have no reader, so they are written directly.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -16,28 +16,28 @@ use nix::sys::stat::major;
 use super::Output;
 use crate::pipeline::backlog::Backlog;
 
-/// Most bytes of one `write`: the backlog shrinks while the reader reads a part.
+/// Most bytes of one `write`. Small writes let the backlog shrink while the reader reads.
 const PIECE: usize = 16 * 1024;
 
 /// Major number of `/dev/null` and similar devices (include/uapi/linux/major.h), which never block.
 const MEM_MAJOR: u64 = 1;
 
-/// The way to an output.
+/// Writes to an output, directly or through a thread.
 #[derive(Debug)]
 pub enum Outlet {
-    /// Written at once.
+    /// Writes directly.
     Direct(Output),
-    /// Handed to a thread that writes it.
+    /// Passes bytes to a thread that writes them.
     Queued(Queue),
 }
 
 impl Outlet {
-    /// The way that suits an output. `room` is how many bytes may wait for its reader.
-    pub fn new(output: Output, room: u64) -> io::Result<Self> {
-        if has_reader(&output)? { Queue::new(output, room).map(Self::Queued) } else { Ok(Self::Direct(output)) }
+    /// Creates the outlet for an output. At most about `capacity` bytes wait for its reader.
+    pub fn new(output: Output, capacity: u64) -> io::Result<Self> {
+        if has_reader(&output)? { Queue::new(output, capacity).map(Self::Queued) } else { Ok(Self::Direct(output)) }
     }
 
-    /// What its reader has not read yet; none if there is no reader.
+    /// Returns what the reader has not read yet, or `None` if there is no reader.
     pub fn backlog(&self) -> Option<Backlog> {
         match self {
             Self::Direct(_) => None,
@@ -57,7 +57,7 @@ impl Write for Outlet {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Direct(output) => output.write(bytes),
-            Self::Queued(queue) => queue.hand_over(bytes),
+            Self::Queued(queue) => queue.push(bytes),
         }
     }
 
@@ -69,7 +69,7 @@ impl Write for Outlet {
     }
 }
 
-/// Chunks on their way to the thread that writes them. It ends when the queue is dropped and everything is written.
+/// Sends chunks to the thread that writes them. The thread ends when the queue is dropped and everything is written.
 #[derive(Debug)]
 pub struct Queue {
     chunks: mpsc::Sender<Vec<u8>>,
@@ -77,25 +77,25 @@ pub struct Queue {
 }
 
 impl Queue {
-    fn new(output: Output, room: u64) -> io::Result<Self> {
+    fn new(output: Output, capacity: u64) -> io::Result<Self> {
         let (chunks, received) = mpsc::channel();
-        let backlog = Backlog::new(room);
+        let backlog = Backlog::new(capacity);
         let shared = backlog.clone();
         thread::Builder::new().name("tracer-output".into()).spawn(move || pump(output, &received, &shared))?;
         Ok(Self { chunks, backlog })
     }
 
-    /// Takes all bytes at once. Writers gather some 100 KiB, so the copy is cheap beside the encoding.
-    fn hand_over(&mut self, bytes: &[u8]) -> io::Result<usize> {
+    /// Queues all bytes. Writers buffer some 100 KiB, so the copy is cheap compared with the encoding.
+    fn push(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.backlog.error()?;
         self.backlog.add(bytes.len() as u64);
-        // It fails only after the thread has ended, by an error that the next call finds.
+        // It fails only after the thread has ended with an error, which the next call returns.
         let _ = self.chunks.send(bytes.to_vec());
         Ok(bytes.len())
     }
 }
 
-/// Writes chunk after chunk, and waits for the reader as long as it takes.
+/// Writes chunks until the queue is dropped. Waits for the reader without a limit.
 fn pump(mut output: Output, chunks: &mpsc::Receiver<Vec<u8>>, backlog: &Backlog) {
     for chunk in chunks {
         let mut rest = &chunk[..];
@@ -121,25 +121,25 @@ mod tests {
     use super::*;
     use crate::sink::OutputError;
 
-    const ROOM: u64 = 1 << 20;
+    const CAPACITY: u64 = 1 << 20;
 
     fn block_on<T>(future: impl Future<Output = T>) -> T {
         tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
     }
 
     #[test]
-    fn a_reader_that_sleeps_keeps_nobody_waiting_and_gets_all_in_order() {
+    fn a_sleeping_reader_blocks_nothing_and_gets_all_in_order() {
         let (mut reader, writer) = io::pipe().unwrap();
-        let mut outlet = Outlet::new(Output::from(writer), ROOM).unwrap();
+        let mut outlet = Outlet::new(Output::from(writer), CAPACITY).unwrap();
         let backlog = outlet.backlog().unwrap();
         // Twice what may wait, and far more than a pipe holds.
         let line = |n: u64| format!("{n:09}\n").into_bytes();
-        let lines = 2 * ROOM / 10;
+        let lines = 2 * CAPACITY / 10;
         let all: Vec<u8> = (0..lines).flat_map(line).collect();
         for chunk in all.chunks(100_000) {
             assert_eq!(outlet.write(chunk).unwrap(), chunk.len());
         }
-        assert!(backlog.left() > ROOM);
+        assert!(backlog.left() > CAPACITY);
         let taken = thread::spawn(move || {
             let mut taken = Vec::new();
             reader.read_to_end(&mut taken).unwrap();
@@ -156,9 +156,9 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_goes_is_an_error_of_the_output_told_once_and_for_good() {
+    fn a_closed_pipe_is_an_error_of_this_and_every_later_write() {
         let (reader, writer) = io::pipe().unwrap();
-        let mut outlet = Outlet::new(Output::from(writer), ROOM).unwrap();
+        let mut outlet = Outlet::new(Output::from(writer), CAPACITY).unwrap();
         let backlog = outlet.backlog().unwrap();
         drop(reader);
         outlet.write_all(b"x").unwrap();
@@ -174,15 +174,16 @@ mod tests {
     }
 
     #[test]
-    fn only_what_has_a_reader_is_queued() {
-        let to =
-            |file: OwnedFd| Outlet::new(Output::from(io::PipeWriter::from(file)), ROOM).unwrap().backlog().is_some();
+    fn only_outputs_with_a_reader_are_queued() {
+        let is_queued = |file: OwnedFd| {
+            Outlet::new(Output::from(io::PipeWriter::from(file)), CAPACITY).unwrap().backlog().is_some()
+        };
         let open = |path: &str| OwnedFd::from(File::options().write(true).open(path).unwrap());
-        assert!(!to(open("/dev/null")) && !to(open("/dev/full")));
-        assert!(!to(tempfile::tempfile().unwrap().into()));
+        assert!(!is_queued(open("/dev/null")) && !is_queued(open("/dev/full")));
+        assert!(!is_queued(tempfile::tempfile().unwrap().into()));
         let (_reader, writer) = io::pipe().unwrap();
-        assert!(to(writer.into()));
+        assert!(is_queued(writer.into()));
         let (socket, _peer) = std::os::unix::net::UnixStream::pair().unwrap();
-        assert!(to(socket.into()));
+        assert!(is_queued(socket.into()));
     }
 }

@@ -1,4 +1,4 @@
-//! Where bytes go: standard output, or the file of `-o`.
+//! The output: standard output, or the file of `-o`.
 
 use std::fs::File;
 use std::io::{self, PipeWriter, Write};
@@ -10,37 +10,37 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::open;
 
-/// What `-o` says.
+/// The target of `-o`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Target {
     /// Standard output, `-`.
     #[default]
     Stdout,
-    /// A file, and what is done with what it holds already.
+    /// A file, and how its content is handled.
     File(PathBuf, Existing),
 }
 
-/// What is done with a file that holds something already.
+/// How a file that is not empty is handled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Existing {
-    /// It is emptied, unless that would destroy a recording.
+    /// It is truncated, unless it holds a recording.
     #[default]
     Replace,
-    /// It is left as it is, and is an error: what is written is a recording, and so may this be.
+    /// It is an error. The output is a recording, and the file may hold one, too.
     Keep,
-    /// It is emptied, whatever it holds.
+    /// It is truncated.
     Overwrite,
-    /// It is added to.
+    /// The output is appended.
     Append,
 }
 
 impl Target {
-    /// What `-o` says: a path, or `-`.
+    /// Creates the target of a path, or of `-`.
     pub fn new(path: PathBuf, existing: Existing) -> Self {
         if path.as_os_str() == "-" { Self::Stdout } else { Self::File(path, existing) }
     }
 
-    /// The same for a recording: unless something else is wanted, a file that holds something is kept.
+    /// Returns the target for a recording. By default, a recording does not replace a file.
     #[must_use]
     pub fn for_recording(self) -> Self {
         match self {
@@ -59,7 +59,7 @@ impl std::fmt::Display for Target {
     }
 }
 
-/// Why an output could not be opened or written. It travels inside [`io::Error`], under the kind it had.
+/// Why an output could not be opened or written. An [`io::Error`] of the same kind contains it.
 #[derive(Debug, thiserror::Error)]
 #[error("{doing} {target}: {}: {}", reason(.cause), remedy(.cause))]
 pub struct OutputError {
@@ -73,13 +73,13 @@ impl OutputError {
         io::Error::new(cause.kind(), Self { doing, target: target.clone(), cause })
     }
 
-    /// True when the reader of the output is gone: the ordinary end of `tracer … | head`.
+    /// Returns whether the reader closed the output: the ordinary end of `tracer … | head`.
     pub fn is_closed_pipe(&self) -> bool {
         matches!(self.cause.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
     }
 }
 
-/// What the system says, without the number that `io::Error` adds.
+/// Returns the text of the system, without the number that `io::Error` adds.
 fn reason(error: &io::Error) -> String {
     error.raw_os_error().map_or_else(|| error.to_string(), |code| Errno::from_raw(code).desc().to_owned())
 }
@@ -90,13 +90,13 @@ fn remedy(error: &io::Error) -> &'static str {
         io::ErrorKind::FileTooLarge => "raise the limit on the size of files (`ulimit -f unlimited`)",
         io::ErrorKind::NotFound => "create its directory first",
         io::ErrorKind::AlreadyExists => {
-            "add to it with --append, overwrite it with --force, or name another file with -o"
+            "append to it with --append, overwrite it with --force, or name another file with -o"
         }
         _ => "name another file with -o",
     }
 }
 
-/// An open output. It is not buffered: those who write to it gather what belongs together.
+/// An open output. It is not buffered: callers write whole lines or frames at once.
 #[derive(Debug)]
 pub struct Output {
     file: File,
@@ -118,14 +118,14 @@ impl Output {
 }
 
 impl Output {
-    /// What it writes to.
+    /// Returns the target.
     pub const fn target(&self) -> &Target {
         &self.target
     }
 }
 
 impl From<PipeWriter> for Output {
-    /// The end of a pipe, taken for standard output.
+    /// Uses the end of a pipe as standard output.
     fn from(pipe: PipeWriter) -> Self {
         Self { file: File::from(OwnedFd::from(pipe)), target: Target::Stdout }
     }
@@ -141,7 +141,7 @@ impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         loop {
             match self.file.write(bytes) {
-                // Whoever shares the terminal or pipe may have made it non-blocking.
+                // A process that shares the terminal or pipe may have made it non-blocking.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     poll(&mut [PollFd::new(self.file.as_fd(), PollFlags::POLLOUT)], PollTimeout::NONE)?;
                 }

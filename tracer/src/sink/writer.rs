@@ -1,4 +1,4 @@
-//! The one writer: it gathers encoded events, hands them to the output, and waits for a slow reader at the end.
+//! Buffers encoded events, writes them to the output, and waits for a slow reader at the end.
 
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
@@ -8,20 +8,19 @@ use crate::event::Event;
 use crate::pipeline::backlog::Backlog;
 use crate::pipeline::consumer::Consumer;
 
-/// Bytes that are gathered before they are written.
+/// Bytes that are buffered before they are written.
 const CHUNK: usize = 128 * 1024;
 
-/// How long a reader may read nothing after tracer was asked to end.
+/// The longest time without a read after a request to end.
 const GRACE: Duration = Duration::from_millis(600);
 
-/// How long an orderly end may take while something moves.
+/// The longest time of an orderly end that makes progress.
 pub const LONGEST: Duration = Duration::from_secs(5);
 
-/// Time between two looks at the reader.
-const LOOK: Duration = Duration::from_millis(50);
+/// Time between two checks of the reader.
+const CHECK: Duration = Duration::from_millis(50);
 
-/// Encodes events and writes them. A write always ends where a line ends, so a reader that follows the output, or finds it
-/// after a crash, sees whole lines.
+/// Encodes and writes events. Each write ends with a line, so readers see whole lines, even after a crash.
 #[derive(Debug)]
 pub struct Writer<E, W = Outlet> {
     encoder: E,
@@ -32,30 +31,32 @@ pub struct Writer<E, W = Outlet> {
 }
 
 impl<E: Encoder> Writer<E> {
-    /// A writer to an output. It never waits for a reader: its [`Backlog`] has `room` for that many bytes.
-    pub fn open(encoder: E, output: Output, room: u64) -> io::Result<Self> {
+    /// Creates a writer to an output. It never waits for a reader. Its [`Backlog`] holds up to `capacity` bytes.
+    pub fn open(encoder: E, output: Output, capacity: u64) -> io::Result<Self> {
         let target = output.target().clone();
-        let outlet = Outlet::new(output, room)?;
+        let outlet = Outlet::new(output, capacity)?;
         let backlog = outlet.backlog();
         Ok(Self { backlog, target, ..Self::new(encoder, outlet) })
     }
 }
 
 impl<E: Encoder, W: Write> Writer<E, W> {
-    /// A writer to anything that takes bytes, which need not be buffered.
+    /// Creates a writer to any [`Write`], which needs no buffer.
     pub fn new(encoder: E, output: W) -> Self {
         Self { encoder, lines: Vec::with_capacity(2 * CHUNK), output, backlog: None, target: Target::default() }
     }
 
     fn write_out(&mut self) -> io::Result<()> {
         let written = self.output.write_all(&self.lines);
-        // What could not be written is not written again: the caller ends with the error.
+        // Nothing is written twice: the caller ends with the error.
         self.lines.clear();
         written
     }
 
-    /// Waits until the reader has read everything. After `end` has completed once, which asks tracer to end, it only waits
-    /// while the reader makes progress, and calls `progress` then. After the second time it does not wait at all.
+    /// Waits until the reader has read everything.
+    ///
+    /// `end` completes on a request to end. After the first request, this waits only while the reader makes progress, and calls
+    /// `progress` then. After the second request, it does not wait.
     pub async fn drain(&self, mut end: impl AsyncFnMut(), progress: impl Fn()) -> Result<(), DrainError> {
         let Some(backlog) = &self.backlog else { return Ok(()) };
         let mut patience: Option<Patience> = None;
@@ -69,7 +70,7 @@ impl<E: Encoder, W: Write> Writer<E, W> {
                     }
                     patience = Some(Patience::from_now(backlog.taken()));
                 }
-                () = tokio::time::sleep(LOOK), if patience.is_some() => {
+                () = tokio::time::sleep(CHECK), if patience.is_some() => {
                     if patience.as_mut().is_some_and(|patience| patience.is_over(backlog.taken(), &progress)) {
                         break;
                     }
@@ -80,7 +81,7 @@ impl<E: Encoder, W: Write> Writer<E, W> {
     }
 }
 
-/// How long a reader is still waited for.
+/// Decides how long to wait for a reader.
 struct Patience {
     since: Instant,
     moved: Instant,
@@ -103,7 +104,7 @@ impl Patience {
     }
 }
 
-/// Why the last lines did not reach their reader.
+/// Why the reader did not get the last lines.
 #[derive(Debug, thiserror::Error)]
 pub enum DrainError {
     /// The output failed.
@@ -111,8 +112,8 @@ pub enum DrainError {
     Output(io::Error),
     /// The reader stopped reading.
     #[error(
-        "{target} is not read: its reader did not take {left} bytes, the last line (`bye`) among them; read on, or write to \
-         a file with -o FILE"
+        "cannot finish {target}: its reader did not read the last {left} bytes, with the line `bye`: read on, or write to a \
+         file with -o FILE"
     )]
     NotRead {
         /// The output.

@@ -1,4 +1,4 @@
-//! Draws what `tracer doctor` found.
+//! Draws the findings of `tracer doctor`.
 
 use unicode_width::UnicodeWidthStr as _;
 
@@ -8,17 +8,17 @@ use super::line::{Line, Role};
 use super::units;
 use crate::doctor::{Area, Check, Report, Status};
 
-/// Findings of one area that came out well from which on they are counted, not listed.
+/// Number of successful checks of one area from which on they are only counted.
 const MANY: usize = 20;
 
-/// The findings by area, and what they come to. `all` lists every single one.
+/// Draws the findings by area, and the result. `all` lists every finding.
 pub fn draw(report: &Report, glyphs: &Glyphs, all: bool) -> Vec<Line> {
     let mut areas: Vec<Area> = report.checks.iter().map(|check| check.area).collect();
     areas.sort();
     areas.dedup();
     let of = |area: Area| report.checks.iter().filter(move |check| check.area == area);
-    let well = |area: Area| of(area).filter(|check| check.status == Status::Ok).count();
-    let counted = |check: &&Check| !all && check.status == Status::Ok && well(check.area) >= MANY;
+    let successes = |area: Area| of(area).filter(|check| check.status == Status::Ok).count();
+    let counted = |check: &&Check| !all && check.status == Status::Ok && successes(check.area) >= MANY;
     let listed = || report.checks.iter().filter(|check| !counted(check));
     let name_width = listed().map(|check| check.name.width()).max().unwrap_or(0);
     let mut lines = Vec::new();
@@ -26,11 +26,11 @@ pub fn draw(report: &Report, glyphs: &Glyphs, all: bool) -> Vec<Line> {
         lines.push(Line::new().with(Role::Heading, area.title()));
         if of(area).any(|check| counted(&check)) {
             let line = Line::new().with(Role::Plain, "  ").with(Role::Good, glyphs.ok);
-            let text = format!(" {} as they should be", units::count(well(area) as u64));
+            let text = format!(" {} as they should be", units::count(successes(area) as u64));
             lines.push(line.with(Role::Plain, &text).with(Role::Dim, "  (-v lists them)"));
         }
         for check in of(area).filter(|check| !counted(check)) {
-            let (glyph, role) = look(check.status, glyphs);
+            let (glyph, role) = sign(check.status, glyphs);
             let name = escape::text(&check.name);
             let padding = " ".repeat(name_width.saturating_sub(name.width()) + 2);
             let mut line = Line::new().with(Role::Plain, "  ").with(role, glyph).with(Role::Plain, &format!(" {name}"));
@@ -60,7 +60,7 @@ pub fn draw(report: &Report, glyphs: &Glyphs, all: bool) -> Vec<Line> {
     lines
 }
 
-fn look(status: Status, glyphs: &Glyphs) -> (&'static str, Role) {
+fn sign(status: Status, glyphs: &Glyphs) -> (&'static str, Role) {
     match status {
         Status::Ok => (glyphs.ok, Role::Good),
         Status::Fallback => (glyphs.fallback, Role::Notice),

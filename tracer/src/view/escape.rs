@@ -1,13 +1,13 @@
-//! The one place where text that anyone could have chosen is made safe for a terminal.
+//! Escapes untrusted text for a terminal.
 //!
-//! A process chooses its name and arguments. Shown raw they could move the cursor, change colours, retitle the
-//! window or turn the reading order around; so what is not meant to be seen is shown as an escape.
+//! A process chooses its name and arguments. Unescaped, they could move the cursor, change colours, retitle the window or
+//! reverse the reading order. So control characters and invisible characters are shown as escapes.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// True for a character that does something else than show itself: control characters (C0, DEL, C1), line and
-/// paragraph separators, what sets the direction of writing, and what shows as nothing at all.
+/// Returns whether a character has an effect or is invisible: control characters (C0, DEL, C1), line and paragraph separators,
+/// marks of the writing direction, and characters without width.
 const fn is_unsafe(c: char) -> bool {
     matches!(c,
         '\0'..='\x1f' | '\x7f'..='\u{9f}'
@@ -19,7 +19,7 @@ const fn is_unsafe(c: char) -> bool {
         | '\u{e0000}'..='\u{e007f}')
 }
 
-/// Text with each unsafe character as `\n`, `\t`, `\r`, `\x1b` or `\u{202e}`.
+/// Writes each unsafe character as `\n`, `\t`, `\r`, `\x1b` or `\u{202e}`.
 pub fn text(text: &str) -> Cow<'_, str> {
     if !text.contains(is_unsafe) {
         return Cow::Borrowed(text);
@@ -46,8 +46,8 @@ fn push(out: &mut String, c: char) {
     }
 }
 
-/// An argument as one would type it in a shell: plain where it is plain, else in quotes; `$'…'` where it holds
-/// what only an escape can show. What is shown can be pasted back.
+/// Quotes an argument for a shell, if necessary. Uses `$'…'` for characters that need an escape. The result can be pasted into a
+/// shell.
 pub fn argument(argument: &str) -> Cow<'_, str> {
     let plain = |c: char| c.is_alphanumeric() || "-_./:=@%+,^".contains(c);
     if !argument.is_empty() && argument.chars().all(plain) {
@@ -60,7 +60,7 @@ pub fn argument(argument: &str) -> Cow<'_, str> {
             match c {
                 '\'' | '\\' => out.extend(['\\', c]),
                 c if is_unsafe(c) && (c as u32) >= 0x80 => {
-                    // A shell's \x is a byte; \u is a character.
+                    // In a shell, \x is a byte and \u is a character.
                     let width = if (c as u32) < 0x1_0000 { ('u', 4) } else { ('U', 8) };
                     let _ = write!(out, "\\{}{:0w$x}", width.0, c as u32, w = width.1);
                 }
@@ -76,7 +76,7 @@ pub fn argument(argument: &str) -> Cow<'_, str> {
     Cow::Owned(format!("'{}'", argument.replace('\'', r"'\''")))
 }
 
-/// A command line, its arguments quoted where they need it.
+/// Joins the arguments of a command line, and quotes those that need it.
 pub fn command_line<S: AsRef<str>>(argv: impl IntoIterator<Item = S>) -> String {
     let mut out = String::new();
     for (i, arg) in argv.into_iter().enumerate() {
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_moves_the_cursor_or_turns_the_text_around_is_escaped() {
+    fn control_and_direction_characters_are_escaped() {
         assert_eq!(text("plain äöü 日本"), "plain äöü 日本");
         assert_eq!(text("a\x1b[2Jb\u{9b}c\x7f"), r"a\x1b[2Jb\x9bc\x7f");
         assert_eq!(text("exe\u{202e}gpj.\u{2066}\u{2069}"), r"exe\u{202e}gpj.\u{2066}\u{2069}");
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn arguments_are_shown_as_one_would_type_them() {
+    fn arguments_are_quoted_for_a_shell() {
         for (raw, typed) in [
             ("-lah", "-lah"),
             ("", "''"),
@@ -123,16 +123,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_unsafe_ever_remains(raw in any::<String>()) {
+        fn no_unsafe_character_remains(raw in any::<String>()) {
             prop_assert!(!text(&raw).contains(is_unsafe));
             prop_assert!(!argument(&raw).contains(is_unsafe));
         }
 
         #[test]
-        fn a_shell_reads_back_what_was_quoted(raw in "[^\0]{0,12}") {
+        fn a_shell_reads_quoted_arguments_back(raw in "[^\0]{0,12}") {
             let typed = format!("printf %s {}", argument(&raw));
             let out = std::process::Command::new("bash").env("LC_ALL", "C.UTF-8").args(["-c", &typed]).output();
-            // Where there is no bash there is nothing to compare with.
+            // Without bash there is nothing to compare with.
             if let Ok(out) = out {
                 prop_assert_eq!(String::from_utf8_lossy(&out.stdout), raw);
             }

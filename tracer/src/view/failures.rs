@@ -1,4 +1,4 @@
-//! Execs that failed, for the end of what `tracer run` shows: each path once, with why, how often, and by whom.
+//! Failed execs in the summary of `tracer run`: each path once, with the error, the count and the process.
 
 use rustc_hash::FxHashMap;
 
@@ -7,52 +7,52 @@ use super::line::{Line, Role};
 use super::{escape, label, units};
 use crate::event::Event;
 
-/// Most that get a line.
+/// Most failures with a line.
 const MAX_LINES: usize = 20;
 
-/// Most that are told apart.
+/// Most failures that are distinguished.
 const MAX_KEPT: usize = 1000;
 
-/// Bytes of what was asked for that are kept.
+/// Most bytes of an attempt that are kept.
 const MAX_TEXT: usize = 1024;
 
-/// What failed, and why.
+/// The attempt and its error.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Key {
+struct FailureKey {
     attempt: String,
     errno: String,
 }
 
 #[derive(Clone, Debug)]
 struct Failure {
-    /// Which was the first.
+    /// The position among all failures.
     order: usize,
     times: u64,
     meaning: &'static str,
-    /// Pid and name of the first who tried.
+    /// Pid and name of the first process that tried.
     by: (u32, String),
-    /// Paths that were looked at, if it is a search.
+    /// The number of paths of a search.
     paths: u64,
 }
 
-/// Gathers them.
+/// Collects failed execs.
 #[derive(Debug, Default)]
 pub(super) struct Failures {
-    kept: FxHashMap<Key, Failure>,
-    /// Those that are not told apart.
+    kept: FxHashMap<FailureKey, Failure>,
+    /// The number of failures that are not distinguished.
     more: u64,
-    /// All attempts.
+    /// The number of all attempts.
     total: u64,
 }
 
 impl Failures {
-    /// Takes in a failed exec.
+    /// Adds a failed exec.
     pub(super) fn add(&mut self, event: &Event) {
         let (Some(failed), Some(process)) = (event.exec_failed(), &event.process) else { return };
         let times = failed.attempts.unwrap_or(1);
         self.total += times;
         let (errno, meaning) = label::refusal(failed);
-        // A search along PATH is for the name, wherever it was looked for last.
+        // A search along PATH is named by its argument, not by its last path.
         let mut attempt = match failed.attempts.and(failed.argv.as_ref()) {
             Some(argv) => escape::command_line(argv),
             None => label::attempt(failed),
@@ -61,7 +61,7 @@ impl Failures {
             attempt = attempt.chars().take(MAX_TEXT / 4).chain(['…']).collect();
         }
         let order = self.kept.len();
-        let key = Key { attempt, errno };
+        let key = FailureKey { attempt, errno };
         if order >= MAX_KEPT && !self.kept.contains_key(&key) {
             self.more += times;
             return;
@@ -72,7 +72,7 @@ impl Failures {
         failure.paths += failed.attempts.unwrap_or(0);
     }
 
-    /// A heading and a line each; nothing if none failed.
+    /// Returns a heading and a line for each failure, or nothing if there is none.
     pub(super) fn lines(&self, glyphs: &Glyphs) -> Vec<Line> {
         if self.total == 0 {
             return Vec::new();
@@ -127,15 +127,15 @@ mod tests {
         event
     }
 
-    fn picture(events: impl IntoIterator<Item = Event>) -> String {
+    fn drawn(events: impl IntoIterator<Item = Event>) -> String {
         let mut failures = Failures::default();
         events.into_iter().for_each(|event| failures.add(&event));
         failures.lines(&UNICODE).iter().map(|line| line.plain() + "\n").collect()
     }
 
     #[test]
-    fn each_is_told_once_with_how_often_and_by_whom() {
-        assert_eq!(picture([]), "");
+    fn each_failure_is_shown_once_with_count_and_process() {
+        assert_eq!(drawn([]), "");
         let events = [
             failed("/etc/passwd", 13, None),
             failed("/bin/cc", 2, None),
@@ -143,7 +143,7 @@ mod tests {
             failed("/bin/gcc", 2, Some(5)),
             failed("/sbin/gcc", 2, Some(6)),
         ];
-        insta::assert_snapshot!(picture(events), @r#"
+        insta::assert_snapshot!(drawn(events), @r#"
         14 execs failed:
           EACCES   /etc/passwd  (Permission denied, ×2, by 7 make)
           ENOENT   /bin/cc  (No such file or directory, by 7 make)
@@ -152,9 +152,9 @@ mod tests {
     }
 
     #[test]
-    fn it_stays_within_bounds() {
-        let picture = picture((0..5000).map(|n| failed(&format!("/bin/{n}"), 2, None)));
-        assert_eq!(picture.lines().count(), MAX_LINES + 2);
-        assert!(picture.contains("5,000 execs failed") && picture.contains("and 4,980 more"), "{picture}");
+    fn memory_and_lines_are_bounded() {
+        let text = drawn((0..5000).map(|n| failed(&format!("/bin/{n}"), 2, None)));
+        assert_eq!(text.lines().count(), MAX_LINES + 2);
+        assert!(text.contains("5,000 execs failed") && text.contains("and 4,980 more"), "{text}");
     }
 }

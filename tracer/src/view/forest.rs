@@ -1,4 +1,4 @@
-//! The processes that events tell of, and who belongs to whom. Pure: events in, a forest to look at.
+//! The processes of a stream of events, as a forest.
 
 use std::sync::Arc;
 
@@ -8,74 +8,74 @@ use crate::event::id::{ProcessId, TICK_NS};
 use crate::event::time::Timestamp;
 use crate::event::{Detail, Event, Exit, Kind, Process};
 
-/// Which parent a process stands under.
+/// Which process is the parent in the forest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
-    /// The one it has now, as `ps` and `pstree` show it; the dead stay under their last.
+    /// The current parent, as in `ps` and `pstree`. Exited processes stay below their last parent.
     Current,
-    /// The one that made it, for good: a daemon stands under what started it.
+    /// The creator, forever: a daemon stays below the process that started it.
     Created,
 }
 
-/// What happened to a process last.
+/// The last change of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Change {
-    /// It was created.
-    Born,
-    /// It replaced its image.
+    /// It was forked.
+    Forked,
+    /// It executed a program.
     Exec,
-    /// It ended.
-    Died,
+    /// It exited.
+    Exited,
 }
 
-/// How a process ended.
+/// The exit of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct End {
-    /// When.
+    /// The time.
     pub time: Timestamp,
-    /// How; nothing when only that it is gone is known.
+    /// The exit status. Empty if tracer only knows that the process is gone.
     pub exit: Exit,
 }
 
-/// A process.
+/// A process in the forest.
 #[derive(Clone, Debug)]
 pub struct Node {
-    /// As the last event about it tells.
+    /// The process, as in its last event.
     pub process: Process,
-    /// The process it stands under, which need not be in the forest.
+    /// The parent, which may be missing in the forest.
     pub parent: Option<ProcessId>,
-    /// When it was created, or first seen.
+    /// The time of its fork, or of its first event.
     pub start: Timestamp,
-    /// When it first replaced its image.
+    /// The time of its first exec.
     pub first_exec: Option<Timestamp>,
-    /// Names of the images it had before the present one, since its first exec.
+    /// The names of earlier programs, since its first exec.
     pub earlier: Vec<Arc<str>>,
-    /// How it ended, once it has.
+    /// Its exit.
     pub end: Option<Box<End>>,
-    /// What happened to it last, and when; nothing for one that was there before.
+    /// Its last change, with the time. `None` for a process that ran before tracing began.
     pub change: Option<(Change, Timestamp)>,
 }
 
-/// All processes, living and dead.
+/// Running and exited processes, with their parents.
 #[derive(Clone, Debug)]
 pub struct Forest {
     shape: Shape,
     nodes: FxHashMap<ProcessId, Node>,
-    /// In order of birth; also of parents that are not here, or not yet.
+    /// The children of each parent, in the order of their forks. The parent may be missing in `nodes`.
     children: FxHashMap<ProcessId, Vec<ProcessId>>,
 }
 
-/// When an event happened, by the boot clock: the wall clock may be set in between, and durations are to be right.
+/// Returns the time of an event by the boot clock. The wall clock may be set in between, which would falsify durations.
 pub fn moment(event: &Event) -> Timestamp {
     event.boot_ns.map_or(event.time, |boot_ns| Timestamp(boot_ns.cast_signed()))
 }
 
-/// When its process started, by the same clock.
+/// Returns the start of a process by the same clock.
 fn start(event: &Event, process: &Process) -> Timestamp {
     match (event.boot_ns, process.start_time) {
-        // Both are of one line: they differ by what passed.
+        // Both wall-clock times are of one line, so their difference is right.
         (Some(_), Some(start)) => Timestamp(moment(event).0 - (event.time.0 - start.0)),
-        // It was there before: the line has no time of the boot clock, but the id has.
+        // A snapshot line has no boot time, but the id has.
         (None, Some(_)) if event.kind() == Kind::Process => {
             Timestamp((process.id.start_ticks() * TICK_NS).cast_signed())
         }
@@ -85,30 +85,30 @@ fn start(event: &Event, process: &Process) -> Timestamp {
 }
 
 impl Forest {
-    /// An empty one.
+    /// Creates an empty forest.
     pub fn new(shape: Shape) -> Self {
         Self { shape, nodes: FxHashMap::default(), children: FxHashMap::default() }
     }
 
-    /// One that grew from events.
+    /// Creates a forest from events.
     pub fn from_events<'a>(shape: Shape, events: impl IntoIterator<Item = &'a Event>) -> Self {
         let mut forest = Self::new(shape);
         events.into_iter().for_each(|event| forest.apply(event));
         forest
     }
 
-    /// Takes in what an event tells. Events about processes never heard of are as good as their birth.
+    /// Applies an event. The first event of a process adds it, whatever its kind.
     pub fn apply(&mut self, event: &Event) {
         let Some(process) = &event.process else { return };
         let at = moment(event);
-        // These say nothing new about a process, and come when it may be forgotten.
+        // These events change nothing, and the process may be forgotten already.
         let kind = event.kind();
         if kind.is_framing() || matches!(kind, Kind::ThreadStart | Kind::ThreadExit | Kind::Reap | Kind::Zombie) {
             return;
         }
         if let Some(node) = self.nodes.get_mut(&process.id) {
             match event.kind() {
-                Kind::Fork => node.change = Some((Change::Born, at)),
+                Kind::Fork => node.change = Some((Change::Forked, at)),
                 Kind::Exec => {
                     if node.process.execs > 0
                         && let Some(name) = &node.process.image.comm
@@ -123,7 +123,7 @@ impl Forest {
             node.process = process.clone();
         } else {
             let change = match event.kind() {
-                Kind::Fork => Some((Change::Born, at)),
+                Kind::Fork => Some((Change::Forked, at)),
                 Kind::Exec => Some((Change::Exec, at)),
                 _ => None,
             };
@@ -150,13 +150,13 @@ impl Forest {
             && let Some(node) = self.nodes.get_mut(&process.id)
         {
             node.end = Some(Box::new(End { time: at, exit: (**exit).clone() }));
-            node.change = Some((Change::Died, at));
+            node.change = Some((Change::Exited, at));
         }
     }
 
     fn link(&mut self, id: ProcessId, parent: Option<ProcessId>) {
         let Some(node) = self.nodes.get_mut(&id) else { return };
-        // A process under itself could come from a recording that is not true; it would never end.
+        // A forged recording could make a process its own parent. A walk up from it would never end.
         let parent = parent.filter(|&parent| parent != id);
         if node.parent == parent {
             return;
@@ -172,7 +172,7 @@ impl Forest {
 
     fn unlink(&mut self, id: ProcessId, parent: ProcessId) {
         if let Some(children) = self.children.get_mut(&parent) {
-            // The oldest go first, in most workloads: they are at the front.
+            // In most workloads the oldest child exits first. It is at the front.
             if let Some(at) = children.iter().position(|&child| child == id) {
                 children.remove(at);
             }
@@ -182,7 +182,7 @@ impl Forest {
         }
     }
 
-    /// Forgets a process. Its children, if any are left, come under its parent.
+    /// Forgets a process. Its parent gets its children.
     pub fn forget(&mut self, id: ProcessId) {
         let Some(node) = self.nodes.remove(&id) else { return };
         for child in self.children.remove(&id).unwrap_or_default() {
@@ -196,62 +196,62 @@ impl Forest {
         }
     }
 
-    /// Forgets who died before a time.
-    pub fn forget_dead_before(&mut self, time: Timestamp) {
-        let dead = |node: &Node| node.end.as_ref().is_some_and(|end| end.time < time);
-        let dead: Vec<_> = self.nodes.iter().filter(|(_, node)| dead(node)).map(|(&id, _)| id).collect();
-        for id in dead {
+    /// Forgets processes that exited before a time.
+    pub fn forget_exited_before(&mut self, time: Timestamp) {
+        let is_old = |node: &Node| node.end.as_ref().is_some_and(|end| end.time < time);
+        let old: Vec<_> = self.nodes.iter().filter(|(_, node)| is_old(node)).map(|(&id, _)| id).collect();
+        for id in old {
             self.forget(id);
         }
     }
 
-    /// Forgets the exited processes that ended first, if there are more than a number.
-    pub fn forget_oldest_dead(&mut self, kept: usize) {
+    /// Forgets the processes that exited first, until at most `kept` exited ones remain.
+    pub fn forget_oldest_exited(&mut self, kept: usize) {
         let ended = |node: &Node| Some((node.end.as_ref()?.time, node.process.id));
-        let mut dead: Vec<_> = self.nodes.values().filter_map(ended).collect();
-        if let Some(surplus) = dead.len().checked_sub(kept).filter(|&surplus| surplus > 0) {
-            dead.select_nth_unstable(surplus - 1);
-            dead[..surplus].iter().for_each(|(_, id)| self.forget(*id));
+        let mut exited: Vec<_> = self.nodes.values().filter_map(ended).collect();
+        if let Some(surplus) = exited.len().checked_sub(kept).filter(|&surplus| surplus > 0) {
+            exited.select_nth_unstable(surplus - 1);
+            exited[..surplus].iter().for_each(|(_, id)| self.forget(*id));
         }
     }
 
-    /// Cuts all children of a process off but one.
+    /// Removes all children of a process but one.
     pub(super) fn keep_only_child(&mut self, parent: ProcessId, child: ProcessId) {
         self.children.insert(parent, vec![child]);
     }
 
-    /// A process.
+    /// Returns a process.
     pub fn get(&self, id: ProcessId) -> Option<&Node> {
         self.nodes.get(&id)
     }
 
-    /// The process that has a pid: the living one, else the last that had it.
+    /// Finds the running process with a pid, or the last exited one.
     pub fn find(&self, pid: u32) -> Option<ProcessId> {
         let candidates = self.nodes.values().filter(|node| node.process.pid == pid);
         candidates.max_by_key(|node| (node.end.is_none(), node.process.id)).map(|node| node.process.id)
     }
 
-    /// All processes, in no order.
+    /// Returns all processes, in no order.
     pub fn nodes(&self) -> impl Iterator<Item = &Node> {
         self.nodes.values()
     }
 
-    /// How many there are, living and dead.
+    /// Returns the number of processes, exited ones included.
     pub fn len(&self) -> usize {
         self.nodes.len()
     }
 
-    /// True when there is none.
+    /// Returns whether there are no processes.
     pub fn is_empty(&self) -> bool {
         self.nodes.is_empty()
     }
 
-    /// The children of a process in order of birth.
+    /// Returns the children of a process in the order of their forks.
     pub fn children(&self, id: ProcessId) -> &[ProcessId] {
         self.children.get(&id).map_or(&[], Vec::as_slice)
     }
 
-    /// Processes whose parent is not here, by pid.
+    /// Returns processes without a parent in the forest, by pid.
     pub fn roots(&self) -> Vec<ProcessId> {
         let is_root = |node: &&Node| node.parent.is_none_or(|parent| !self.nodes.contains_key(&parent));
         let mut roots: Vec<_> = self.nodes.values().filter(is_root).map(|node| node.process.id).collect();
@@ -259,10 +259,10 @@ impl Forest {
         roots
     }
 
-    /// A process and those it stands under, nearest first.
+    /// Returns a process and its ancestors, nearest first.
     pub fn lineage(&self, id: ProcessId) -> impl Iterator<Item = ProcessId> {
         let mut next = self.nodes.get(&id).map(|_| id);
-        // Parents that go round in a circle could come from a recording that is not true.
+        // A forged recording could have a circle of parents.
         let mut left = self.nodes.len();
         std::iter::from_fn(move || {
             let id = next?;
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn children_may_be_told_before_their_parents() {
+    fn children_may_come_before_their_parents() {
         let events =
             [event(Kind::Process, 3, 2, "c"), event(Kind::Process, 2, 1, "b"), event(Kind::Process, 1, 0, "a")];
         let forest = Forest::from_events(Shape::Current, &events);
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn children_of_the_forgotten_come_under_its_parent() {
+    fn the_parent_gets_the_children_of_a_forgotten_process() {
         let events = [event(Kind::Process, 1, 0, "a"), event(Kind::Fork, 2, 1, "b"), event(Kind::Fork, 3, 2, "c")];
         let mut forest = Forest::from_events(Shape::Created, &events);
         forest.forget(id(2));
@@ -339,12 +339,12 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is told, in whatever order: who has a parent here is among its children, once.
+        /// Whatever the events and their order: each process with a parent is among its children, once.
         #[test]
-        fn links_and_children_agree(deeds in proptest::collection::vec((0u8..5, 1u32..12, 0u32..12), 0..80)) {
+        fn links_and_children_agree(steps in proptest::collection::vec((0u8..5, 1u32..12, 0u32..12), 0..80)) {
             let mut forest = Forest::new(Shape::Current);
-            for (deed, pid, parent) in deeds {
-                match deed {
+            for (step, pid, parent) in steps {
+                match step {
                     0 => forest.apply(&event(Kind::Process, pid, parent, "p")),
                     1 => forest.apply(&event(Kind::Fork, pid, parent, "f")),
                     2 => forest.apply(&event(Kind::Reparent, pid, parent, "r")),

@@ -1,4 +1,4 @@
-//! The signs that pictures are drawn with: Unicode where the locale says UTF-8, else ASCII.
+//! The signs that views are drawn with: Unicode in a UTF-8 locale, otherwise ASCII.
 
 use std::env;
 use std::ffi::OsStr;
@@ -14,25 +14,25 @@ pub struct Glyphs {
     pub vertical: &'static str,
     /// From a parent to its only child.
     pub single: &'static str,
-    /// From a parent to the first of several.
+    /// From a parent to the first of several children.
     pub first: &'static str,
-    /// What was cut off.
+    /// Marks truncated text.
     pub ellipsis: &'static str,
-    /// From one to the next.
+    /// From a value to the next one.
     pub arrow: &'static str,
-    /// So many of the same.
+    /// Between a number and what is counted.
     pub times: &'static str,
-    /// All is well.
+    /// A check succeeded.
     pub ok: &'static str,
-    /// Something else does it.
+    /// A fallback is used.
     pub fallback: &'static str,
     /// Something is absent.
     pub missing: &'static str,
-    /// It does not work.
+    /// A check failed.
     pub failed: &'static str,
     /// Between facts.
     pub dot: &'static str,
-    /// Millionths of a second.
+    /// The unit of microseconds.
     pub microseconds: &'static str,
     /// A piece of a bar.
     pub bar: &'static str,
@@ -57,7 +57,7 @@ pub const UNICODE: Glyphs = Glyphs {
     bar: "█",
 };
 
-/// What every terminal has.
+/// ASCII characters.
 pub const ASCII: Glyphs = Glyphs {
     branch: "|-",
     last: "`-",
@@ -77,12 +77,12 @@ pub const ASCII: Glyphs = Glyphs {
 };
 
 impl Glyphs {
-    /// Those that the locale of the environment can show.
+    /// Returns the signs that the locale of the environment can show.
     pub fn of_locale() -> &'static Self {
         Self::of(|name| env::var_os(name).filter(|value| !value.is_empty()))
     }
 
-    /// The first of LC_ALL, LC_CTYPE and LANG that is set decides (locale(7)).
+    /// Returns the signs for the first variable that is set: LC_ALL, LC_CTYPE or LANG (locale(7)).
     fn of<S: AsRef<OsStr>>(variable: impl Fn(&str) -> Option<S>) -> &'static Self {
         let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(variable);
         let name = locale.map(|name| name.as_ref().to_string_lossy().to_ascii_lowercase()).unwrap_or_default();

@@ -1,11 +1,11 @@
-//! What a process and its end are called, in few words.
+//! Short texts for processes and their exits.
 
 use crate::event::{ExecFailed, Exit, Process, Source};
 use crate::sys::errno;
 
 use super::escape;
 
-/// The command line of a process as one would type it; its executable or name where that is not known.
+/// Returns the command line of a process, quoted for a shell. If it is unknown, returns the executable or the name.
 pub fn command(process: &Process) -> String {
     match (&process.image.argv, &process.image.exe, &process.image.comm) {
         _ if process.kthread => format!("[{}]", name(process)),
@@ -16,8 +16,8 @@ pub fn command(process: &Process) -> String {
     }
 }
 
-/// The same, but for a process that was seen to be made and has not run anything itself: its name in brackets, for
-/// the arguments that it has are its parent's.
+/// Returns the command line of a process, or its name in parentheses if it executed nothing since its fork. The arguments are its
+/// parent's then.
 pub fn ran(process: &Process) -> String {
     if process.execs == 0 && process.source == Source::Kernel && !process.kthread {
         format!("({})", name(process))
@@ -26,18 +26,18 @@ pub fn ran(process: &Process) -> String {
     }
 }
 
-/// The name of a process.
+/// Returns the name of a process.
 pub fn name(process: &Process) -> String {
     process.image.comm.as_deref().map_or_else(|| "?".into(), |comm| escape::text(comm).into_owned())
 }
 
-/// A container's id, as short as `docker ps` shows it; a name as it is.
+/// Returns a container's id as short as in `docker ps`. A name stays as it is.
 pub fn container(id: &str) -> &str {
     let long = id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit());
     if long { &id[..12] } else { id }
 }
 
-/// How a process ended: its exit code, or the signal.
+/// Returns the exit code of a process, or the signal that killed it.
 pub fn status(exit: &Exit) -> String {
     match (&exit.signal, exit.code) {
         (Some(signal), _) => escape::text(signal).into_owned(),
@@ -46,7 +46,7 @@ pub fn status(exit: &Exit) -> String {
     }
 }
 
-/// What a process tried to run: the path as it was given, and the arguments unless they say no more.
+/// Returns what a process tried to execute: the given path, and the arguments if they say more.
 pub fn attempt(failed: &ExecFailed) -> String {
     let path = match (failed.filename.as_deref(), failed.dirfd) {
         (None | Some(""), Some(fd)) => format!("/dev/fd/{fd}"),
@@ -64,17 +64,17 @@ pub fn attempt(failed: &ExecFailed) -> String {
     out
 }
 
-/// Why an exec failed, in words: `ENOENT`, and what that means.
+/// Returns why an exec failed: the name of the error, e.g. `ENOENT`, and its meaning.
 pub fn refusal(failed: &ExecFailed) -> (String, &'static str) {
     (escape::text(&failed.errno).into_owned(), errno::meaning(failed.code))
 }
 
-/// True for an end that is not exit code 0.
+/// Returns whether a process exited with another code than 0 or was killed.
 pub fn failed(exit: &Exit) -> bool {
     exit.failed()
 }
 
-/// Who or what killed a process, if anything did: `core dumped, by 4711 (bash)`.
+/// Returns what killed a process, if anything did: `core dumped, by 4711 (bash)`.
 pub fn cause(process: &Process, exit: &Exit) -> Option<String> {
     let mut facts = Vec::new();
     if exit.core {
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_is_called_by_the_best_that_is_known() {
+    fn a_command_has_its_best_known_name() {
         assert_eq!(command(&process(Some("sh"), Some("/bin/sh"), Some(&["sh", "-c", "a b"]))), "sh -c 'a b'");
         assert_eq!(command(&process(Some("sh"), Some("/bin/my sh"), Some(&[]))), "'/bin/my sh'");
         assert_eq!(command(&process(Some("s\x1bh"), None, None)), r"s\x1bh");
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn who_killed_it() {
+    fn causes_name_the_sender_of_a_signal() {
         let cause_of = |exit: Exit| cause(&process(None, None, None), &exit);
         let by =
             |cause: Cause| cause_of(Exit { signal: Some("SIGKILL".into()), cause: Some(cause), ..Exit::default() });

@@ -1,4 +1,4 @@
-//! Lines of styled text: what every picture is made of.
+//! Lines of styled text, of which all views consist.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -9,30 +9,30 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::glyphs::Glyphs;
 
-/// What a piece of text is. One place says how each looks.
+/// The meaning of a piece of text, which decides its style.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Role {
     /// Ordinary text.
     #[default]
     Plain,
-    /// What matters less.
+    /// Less important text.
     Dim,
     /// A heading.
     Heading,
-    /// A process looked for: the current one and its ancestors.
+    /// A highlighted process: the current one and its ancestors.
     Highlight,
-    /// Just born; or well.
+    /// A new process, or a success.
     Good,
-    /// Just changed; or not quite well.
+    /// A recent change, or a notice.
     Notice,
     /// Failed, killed, lost.
     Bad,
-    /// Just ended.
+    /// A process that just exited.
     Gone,
 }
 
 impl Role {
-    /// How it looks on a terminal.
+    /// Returns the style on a terminal.
     pub const fn style(self) -> Style {
         match self {
             Self::Plain => Style::new(),
@@ -46,14 +46,14 @@ impl Role {
     }
 }
 
-/// A line, as pieces of text with their roles. Its text is safe for a terminal: it is escaped before it comes here.
+/// A line of text in pieces with roles. Callers escape the text for a terminal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Line {
     spans: Vec<(Role, String)>,
 }
 
 impl Line {
-    /// An empty line.
+    /// Creates an empty line.
     pub const fn new() -> Self {
         Self { spans: Vec::new() }
     }
@@ -67,7 +67,7 @@ impl Line {
         }
     }
 
-    /// … and gives the line back.
+    /// Adds text at the end and returns the line.
     #[must_use]
     pub fn with(mut self, role: Role, text: &str) -> Self {
         self.push(role, text);
@@ -81,29 +81,29 @@ impl Line {
         }
     }
 
-    /// Its pieces.
+    /// Returns the pieces.
     pub fn spans(&self) -> impl Iterator<Item = (Role, &str)> {
         self.spans.iter().map(|(role, text)| (*role, text.as_str()))
     }
 
-    /// Columns it takes.
+    /// Returns the width in columns.
     pub fn width(&self) -> usize {
         self.spans.iter().map(|(_, text)| text.width()).sum()
     }
 
-    /// Cuts it to a width, the last column told as cut. No width (or none known) means no cut.
+    /// Truncates the line to a width. The last column then shows an ellipsis. `None` and 0 mean no limit.
     #[must_use]
     pub fn cut(mut self, width: Option<usize>, glyphs: &Glyphs) -> Self {
         let Some(width) = width.filter(|&width| width > 0) else { return self };
-        // Characters are never wider than their bytes are many: most lines need no measuring.
+        // A character has at most as many columns as bytes, so most lines need no measuring.
         if self.spans.iter().map(|(_, text)| text.len()).sum::<usize>() <= width || self.width() <= width {
             return self;
         }
-        let mut room = width.saturating_sub(glyphs.ellipsis.width());
+        let mut left = width.saturating_sub(glyphs.ellipsis.width());
         for i in 0..self.spans.len() {
             let (role, text) = &mut self.spans[i];
             let role = *role;
-            let end = fitting(text, &mut room);
+            let end = fitting(text, &mut left);
             if end < text.len() {
                 text.truncate(end);
                 self.spans.truncate(i + 1);
@@ -114,12 +114,12 @@ impl Line {
         self
     }
 
-    /// Its text without styles.
+    /// Returns the text without styles.
     pub fn plain(&self) -> String {
         self.spans.iter().map(|(_, text)| text.as_str()).collect()
     }
 
-    /// Its text for a terminal, or for anything else.
+    /// Returns the text, with styles if `colour` is set.
     pub fn render(&self, colour: bool) -> String {
         if !colour {
             return self.plain();
@@ -133,23 +133,23 @@ impl Line {
     }
 }
 
-/// Variation selectors. They can make what is before them as wide as two: emoji (UTS #51, with 16), quotes (UAX #11, with 2).
+/// Variation selectors. They can make the character before them two columns wide: emoji (UTS #51, with 16), quotes (UAX #11, with 2).
 const VARIATIONS: RangeInclusive<char> = '\u{fe00}'..='\u{fe0f}';
 
-/// Bytes of the text that fit into the room that is left, which they take.
-fn fitting(text: &str, room: &mut usize) -> usize {
+/// Returns how many bytes of a text fit into the columns left, and subtracts their columns.
+fn fitting(text: &str, left: &mut usize) -> usize {
     for (at, c) in text.char_indices() {
         let width = if VARIATIONS.contains(&c) { 1 } else { c.width().unwrap_or(0) };
-        if width > *room {
-            *room = 0;
+        if width > *left {
+            *left = 0;
             return at;
         }
-        *room -= width;
+        *left -= width;
     }
     text.len()
 }
 
-/// Writes lines to an output, all at once.
+/// Writes lines to an output with one write.
 pub fn print(lines: &[Line], output: &mut impl Write, colour: bool) -> io::Result<()> {
     let mut text = String::new();
     for line in lines {
@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cut_is_told_and_keeps_styles() {
+    fn a_truncated_line_ends_with_an_ellipsis_and_keeps_styles() {
         let line = Line::new().with(Role::Dim, "ab").with(Role::Bad, "日本語").with(Role::Plain, "x");
         assert_eq!(line.width(), 9);
         assert_eq!(line.clone().cut(Some(9), &UNICODE), line);
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_width_cuts_nothing() {
+    fn an_unknown_width_truncates_nothing() {
         let line = Line::new().with(Role::Plain, "whole");
         assert_eq!(line.clone().cut(None, &UNICODE), line);
         assert_eq!(line.clone().cut(Some(0), &UNICODE), line);
@@ -192,7 +192,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_cut_line_fits(texts in proptest::collection::vec("\\PC{0,9}", 0..4), width in 1usize..20) {
+        fn a_truncated_line_fits(texts in proptest::collection::vec("\\PC{0,9}", 0..4), width in 1usize..20) {
             let mut line = Line::new();
             for (i, text) in texts.iter().enumerate() {
                 line.push(if i % 2 == 0 { Role::Plain } else { Role::Bad }, text);

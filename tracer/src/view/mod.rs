@@ -1,7 +1,7 @@
-//! Pictures for people: models built from events alone, and how they are drawn.
+//! Views for people: models built from events alone, and how they are drawn.
 //!
-//! A model ([`forest`], [`summary`]) takes events and knows no terminal; drawing turns a model into [`mod@line`]s of
-//! styled text; only the command line's edge writes those. So every picture can be tested as text.
+//! A model ([`forest`], [`summary`]) takes events and knows no terminal. Drawing turns a model into [`mod@line`]s of styled
+//! text. Only `cli` writes them to a terminal. So each view is tested as text.
 
 pub mod containers;
 pub mod doctor;
@@ -9,7 +9,6 @@ pub mod escape;
 mod failures;
 pub mod forest;
 pub mod glyphs;
-pub mod keys;
 pub mod label;
 pub mod line;
 mod order;
@@ -18,6 +17,7 @@ mod samples;
 pub mod screen;
 pub mod start;
 pub mod start_diff;
+pub mod style;
 pub mod summary;
 pub mod top;
 pub mod tree;

@@ -1,65 +1,65 @@
-//! In which order the children of a process are drawn, and which of them look the same.
+//! The order in which the children of a process are drawn, and which children look the same.
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::forest::Forest;
 use crate::event::id::ProcessId;
 
-/// A child to draw, standing for so many that look the same, with all below them.
+/// A child to draw, and the number of its siblings that look the same, itself included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Group {
     pub(super) id: ProcessId,
     pub(super) count: usize,
 }
 
-/// The children to draw of each process below a root.
+/// The children to draw, by parent.
 pub(super) type Groups = FxHashMap<ProcessId, Vec<Group>>;
 
-/// What a process looks like, with all below it: two that look the same have the same number.
+/// Numbers the appearances of subtrees. Subtrees that look the same have the same number.
 #[derive(Debug, Default)]
-struct Looks {
+struct Appearances {
     numbers: FxHashMap<(String, Vec<(usize, usize)>), usize>,
 }
 
-impl Looks {
-    fn number(&mut self, look: String, children: Vec<(usize, usize)>) -> usize {
+impl Appearances {
+    fn number(&mut self, appearance: String, children: Vec<(usize, usize)>) -> usize {
         let next = self.numbers.len();
-        *self.numbers.entry((look, children)).or_insert(next)
+        *self.numbers.entry((appearance, children)).or_insert(next)
     }
 }
 
-/// Orders all that is below some roots. `key` sorts siblings; `look` is what one process looks like, or none if
-/// those that look the same are to be drawn one by one.
+/// Orders all descendants of some roots. `key` sorts siblings. `appearance` is equal for processes that look the same. Without
+/// it, each process is drawn separately.
 ///
-/// Without recursion: a chain of processes can be as long as there are pids.
+/// Without recursion, because a chain of processes can be as long as there are pids.
 pub(super) fn groups<K: Ord>(
     forest: &Forest,
     roots: &[ProcessId],
     key: impl Fn(ProcessId) -> K,
-    look: Option<&dyn Fn(ProcessId) -> String>,
+    appearance: Option<&dyn Fn(ProcessId) -> String>,
 ) -> Groups {
     let mut groups = Groups::default();
-    let mut looks = Looks::default();
+    let mut appearances = Appearances::default();
     let mut numbers = FxHashMap::<ProcessId, usize>::default();
     for id in parents_first(forest, roots).into_iter().rev() {
         let mut children: Vec<_> = forest.children(id).iter().copied().filter(|&c| forest.get(c).is_some()).collect();
         children.sort_by_cached_key(|&child| key(child));
         let mut grouped: Vec<Group> = Vec::with_capacity(children.len());
-        let mut place = FxHashMap::<usize, usize>::default();
+        let mut index = FxHashMap::<usize, usize>::default();
         for child in children {
-            let same = numbers.get(&child).and_then(|number| place.get(number));
+            let same = numbers.get(&child).and_then(|number| index.get(number));
             if let Some(&at) = same {
                 grouped[at].count += 1;
             } else {
                 if let Some(&number) = numbers.get(&child) {
-                    place.insert(number, grouped.len());
+                    index.insert(number, grouped.len());
                 }
                 grouped.push(Group { id: child, count: 1 });
             }
         }
-        if let Some(look) = look {
+        if let Some(appearance) = appearance {
             let below = grouped.iter().filter_map(|group| Some((*numbers.get(&group.id)?, group.count))).collect();
-            numbers.insert(id, looks.number(look(id), below));
+            numbers.insert(id, appearances.number(appearance(id), below));
         }
         if !grouped.is_empty() {
             groups.insert(id, grouped);
@@ -68,8 +68,9 @@ pub(super) fn groups<K: Ord>(
     groups
 }
 
-/// All processes below some roots, each once, none before its parent. Parents that go round in a circle, which
-/// only a recording that is not true can have, are walked once.
+/// Returns some roots and all their descendants, each once, and parents before children.
+///
+/// A circle of parents, which only a forged recording can have, is walked once.
 pub(super) fn parents_first(forest: &Forest, roots: &[ProcessId]) -> Vec<ProcessId> {
     let mut seen = FxHashSet::<ProcessId>::default();
     let mut order: Vec<_> = roots.iter().copied().filter(|&root| seen.insert(root)).collect();

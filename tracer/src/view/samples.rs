@@ -1,10 +1,10 @@
-//! Events for tests of pictures.
+//! Events for tests of views.
 
 use crate::event::id::ProcessId;
 use crate::event::time::Timestamp;
 use crate::event::{Detail, Event, Exit, Kind, Process, Source, Usage};
 
-/// All start in the same tick: a pid is enough to tell them apart.
+/// Returns the id of a process. All start in the same tick, so the pid alone identifies one.
 pub(crate) fn id(pid: u32) -> ProcessId {
     ProcessId::from_ticks(100, pid)
 }
@@ -28,7 +28,7 @@ pub(crate) fn ended(pid: u32, parent: u32, comm: &str, code: u8) -> Event {
     event
 }
 
-/// `event`, with arguments (the first of them is the name).
+/// Adds arguments to an event. The first one is the name.
 pub(crate) fn with_argv(mut event: Event, argv: &[&str]) -> Event {
     if let Some(process) = &mut event.process {
         process.image_mut().argv = Some(argv.iter().collect());

@@ -1,9 +1,9 @@
-//! The start of a container as a picture: its steps one below the other, each as a bar from when it began to the next one.
+//! Draws the start of a container: each step is a line with a bar, which ends where the next step begins.
 
 use super::glyphs::Glyphs;
 use super::line::{Line, Role};
 use super::{escape, label, units};
-use crate::analysis::audit::role::Role as Part;
+use crate::analysis::audit::role::Role as StepRole;
 use crate::analysis::audit::{Evidence, Ran, Start};
 use crate::event::Container;
 
@@ -13,10 +13,10 @@ const BAR: usize = 24;
 /// Columns of an offset or a duration.
 const TIME: usize = 7;
 
-/// Columns of what a step does.
+/// Columns of the role of a step.
 const STEP: usize = 11;
 
-/// The picture; nothing is cut unless there is a width.
+/// Returns the lines of a start. They are truncated only to a given width.
 pub fn lines(start: &Start, width: Option<usize>, glyphs: &Glyphs) -> Vec<Line> {
     let mut lines = vec![title(start, glyphs)];
     lines.push(Line::new().with(
@@ -46,8 +46,8 @@ pub fn lines(start: &Start, width: Option<usize>, glyphs: &Glyphs) -> Vec<Line> 
     lines.into_iter().map(|line| line.cut(width, glyphs)).collect()
 }
 
-/// What a container is called, and what else is known of it.
-pub(super) fn called(container: &Container) -> Line {
+/// Returns the name of a container, with its id, image and engine.
+pub(super) fn heading(container: &Container) -> Line {
     let id = escape::text(label::container(&container.id)).into_owned();
     let mut facts: Vec<String> = Vec::new();
     if container.name.is_some() {
@@ -63,9 +63,9 @@ pub(super) fn called(container: &Container) -> Line {
     line
 }
 
-/// What it is called, and how long it took.
+/// Returns the name of the container and the time of its start.
 fn title(start: &Start, glyphs: &Glyphs) -> Line {
-    let mut line = called(&start.container);
+    let mut line = heading(&start.container);
     match start.total_ns {
         Some(total_ns) => {
             let from = if start.client.is_some() { "its client's exec" } else { "its first step" };
@@ -88,9 +88,9 @@ fn row(start: &Start, ran: &Ran, glyphs: &Glyphs) -> Line {
     let dim = if ran.role.is_some() { Role::Plain } else { Role::Dim };
     line.push(dim, &format!("{at:>TIME$} {took:>TIME$} {:>TIME$}  ", time(ran.lasted_ns)));
     bar(start, ran, glyphs, &mut line);
-    let step = ran.role.map_or_else(|| why(ran.tie), Part::name);
+    let step = ran.role.map_or_else(|| relation(ran.tie), StepRole::name);
     let role = match ran.role {
-        Some(Part::Entrypoint) => Role::Good,
+        Some(StepRole::Entrypoint) => Role::Good,
         Some(_) => Role::Plain,
         None => Role::Dim,
     };
@@ -104,8 +104,8 @@ fn row(start: &Start, ran: &Ran, glyphs: &Glyphs) -> Line {
     line
 }
 
-/// Why something that is no step belongs to the start.
-pub(super) const fn why(tie: Evidence) -> &'static str {
+/// Returns why a process that is not a step belongs to the start.
+pub(super) const fn relation(tie: Evidence) -> &'static str {
     match tie {
         Evidence::Line => "below it",
         Evidence::Container => "inside",
@@ -114,14 +114,14 @@ pub(super) const fn why(tie: Evidence) -> &'static str {
     }
 }
 
-/// From when it began to when the next one did; of what is no step, to its end.
+/// Adds the bar of a step, from its begin to that of the next step. The bar of another process ends at its exit.
 fn bar(start: &Start, ran: &Ran, glyphs: &Glyphs, line: &mut Line) {
     let whole = start.total_ns.unwrap_or_else(|| start.steps.iter().map(|step| step.at_ns).max().unwrap_or(0)).max(1);
     let column = |ns: u64| (u128::from(ns.min(whole)) * BAR as u128 / u128::from(whole)) as usize;
     let length = if ran.role.is_some() { ran.took_ns.unwrap_or(0) } else { ran.lasted_ns.unwrap_or(u64::MAX) };
     let from = column(ran.at_ns).min(BAR - 1);
     let to = column(ran.at_ns.saturating_add(length)).clamp(from + 1, BAR);
-    let after = ran.at_ns > whole || ran.role == Some(Part::FirstChild);
+    let after = ran.at_ns > whole || ran.role == Some(StepRole::FirstChild);
     let drawn = if after { String::new() } else { glyphs.bar.repeat(to - from) };
     let role = if ran.role.is_some() { Role::Notice } else { Role::Dim };
     line.push(Role::Plain, &" ".repeat(if after { BAR } else { from }));
@@ -129,7 +129,7 @@ fn bar(start: &Start, ran: &Ran, glyphs: &Glyphs, line: &mut Line) {
     line.push(Role::Plain, &" ".repeat(if after { 0 } else { BAR - to }));
 }
 
-/// Its command line with the container's id as short as elsewhere; in brackets the name of what exec'd nothing.
+/// Returns a command line with the short id of the container, or in parentheses the name of a process without an exec.
 pub(super) fn command(container: &Container, ran: &Ran) -> String {
     if !ran.execed {
         return format!("({})", ran.comm.as_deref().map_or_else(|| "?".into(), |comm| escape::text(comm).into_owned()));

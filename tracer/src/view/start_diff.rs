@@ -1,27 +1,27 @@
-//! Two starts of a container held against each other, as lines: what is new, gone, changed, slower or faster. What is the same is
-//! not there.
+//! Draws the difference of two container starts: commands that are new, gone, changed, slower or faster. Equal commands are left
+//! out.
 
 use super::glyphs::Glyphs;
 use super::line::{Line, Role};
-use super::start::{called, command, why};
+use super::start::{command, heading, relation};
 use super::{escape, label, units};
 use crate::analysis::audit::diff::{Change, Command, Diff, Fact, Pace, Runs, Side, Time, Words};
 use crate::record::text::Arguments;
 
-/// Columns of what became of a command.
+/// Columns of the kind of change.
 const CHANGE: usize = 7;
 
-/// Columns of a time, and of how much more it is.
+/// Columns of a time, and of the difference of two times.
 const TIME: usize = 7;
 const MORE: usize = 8;
 
-/// Columns of how many times as much it is.
+/// Columns of the ratio of two times.
 const RATIO: usize = 6;
 
-/// Columns of what a step does.
+/// Columns of the role of a step.
 const STEP: usize = 11;
 
-/// The lines; `names` are what the two are called, e.g. by their files.
+/// Returns the lines of a difference. `names` are the names of both starts, e.g. of their files.
 pub fn lines(diff: &Diff, names: [&str; 2], width: Option<usize>, glyphs: &Glyphs) -> Vec<Line> {
     let mut lines = vec![title("A", names[0], &diff.a, glyphs), title("B", names[1], &diff.b, glyphs)];
     if let Some(total) = &diff.total
@@ -58,7 +58,7 @@ pub fn lines(diff: &Diff, names: [&str; 2], width: Option<usize>, glyphs: &Glyph
 
 fn title(which: &str, name: &str, side: &Side, glyphs: &Glyphs) -> Line {
     let mut line = Line::new().with(Role::Heading, which).with(Role::Plain, &format!("  {}: ", escape::text(name)));
-    line.append(&called(&side.container));
+    line.append(&heading(&side.container));
     match side.total_ns {
         Some(total_ns) => line.push(Role::Plain, &format!(", ready after {}", units::duration(total_ns, glyphs))),
         None => line.push(Role::Bad, ", never became ready"),
@@ -66,7 +66,7 @@ fn title(which: &str, name: &str, side: &Side, glyphs: &Glyphs) -> Line {
     line
 }
 
-/// `90.2ms more (1.19×)`.
+/// Returns the difference of two times, e.g. `90.2ms more (1.19×)`.
 fn in_words(time: &Time, glyphs: &Glyphs) -> String {
     let by = units::duration(time.more_ns.unsigned_abs(), glyphs);
     let way = match time.more_ns {
@@ -118,7 +118,7 @@ fn row(diff: &Diff, command: &Command, glyphs: &Glyphs, lines: &mut Vec<Line>) {
     };
     let (more, times) =
         command.time.map_or_else(Default::default, |time| (signed(&time, glyphs), ratio(&time, glyphs)));
-    let step = command.role.map_or_else(|| why(runs.ran.tie), crate::analysis::audit::role::Role::name);
+    let step = command.role.map_or_else(|| relation(runs.ran.tie), crate::analysis::audit::role::Role::name);
     let container = if command.b.is_some() { &diff.b.container } else { &diff.a.container };
     let mut line = Line::new().with(role, &format!("{what:CHANGE$}"));
     line.push(Role::Plain, &format!(" {:>TIME$} {:>TIME$} ", time(&command.a), time(&command.b)));
@@ -147,7 +147,7 @@ fn signed(time: &Time, glyphs: &Glyphs) -> String {
     format!("{sign}{}", units::duration(time.more_ns.unsigned_abs(), glyphs))
 }
 
-/// What is another about a command that ran in both.
+/// Returns what changed in a command that ran in both starts.
 fn details(diff: &Diff, command: &Command, (a, b): (&Runs, &Runs), glyphs: &Glyphs) -> Vec<(&'static str, String)> {
     let arrow = glyphs.arrow;
     let unknown = || "?".to_owned();
@@ -184,7 +184,7 @@ fn details(diff: &Diff, command: &Command, (a, b): (&Runs, &Runs), glyphs: &Glyp
     out
 }
 
-/// `+ --user 1000`, `- -x`, `a.sh → b.sh`.
+/// Returns changed arguments, e.g. `+ --user 1000`, `- -x`, `a.sh → b.sh`.
 fn of_words(diff: &Diff, words: &Words, arrow: &str) -> String {
     let text = |words: &Arguments, side: &Side| {
         let (id, text) = (&*side.container.id, escape::command_line(words));
@@ -198,7 +198,7 @@ fn of_words(diff: &Diff, words: &Words, arrow: &str) -> String {
     }
 }
 
-/// How much of it is the same.
+/// Returns the line that counts equal commands.
 fn summary(diff: &Diff) -> Line {
     let all = diff.commands.len() as u64;
     if diff.same {

@@ -1,4 +1,4 @@
-//! Durations, sizes and counts in few columns.
+//! Writes durations, sizes and counts in few columns.
 
 use super::glyphs::Glyphs;
 
@@ -9,9 +9,9 @@ const MINUTE: u64 = 60 * S;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 
-/// A duration in three significant digits and at most six columns: `412µs`, `3.21ms`, `45.3s`, `2m03s`, `1h02m`.
+/// Writes a duration with three significant digits in at most six columns: `412µs`, `3.21ms`, `45.3s`, `2m03s`, `1h02m`.
 pub fn duration(ns: u64, glyphs: &Glyphs) -> String {
-    // The limits are where rounding would need another digit.
+    // Beyond these limits, rounding would need another digit.
     if ns == 0 {
         return "0".into();
     }
@@ -26,7 +26,7 @@ pub fn duration(ns: u64, glyphs: &Glyphs) -> String {
     }
 }
 
-/// A size in at most five columns, of 1024s: `812K`, `3.4M`, `1.2G`.
+/// Writes a size in at most five columns, in powers of 1024: `812K`, `3.4M`, `1.2G`.
 pub fn bytes(bytes: u64) -> String {
     let mut value = bytes as f64;
     for unit in ["", "K", "M", "G", "T", "P"] {
@@ -39,7 +39,7 @@ pub fn bytes(bytes: u64) -> String {
     format!("{value:.0}E")
 }
 
-/// A count with its thousands apart: `4,812`.
+/// Writes a count with commas between thousands: `4,812`.
 pub fn count(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::with_capacity(digits.len() * 4 / 3);
@@ -52,7 +52,7 @@ pub fn count(n: u64) -> String {
     out
 }
 
-/// A count and what is counted, in the singular or plural: `1 exec`, `2 execs`, `3 processes`.
+/// Writes a count with a noun in the singular or plural: `1 exec`, `2 execs`, `3 processes`.
 pub fn counted(n: u64, what: &str) -> String {
     let ending = match what {
         _ if n == 1 => "",
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_of_1024s() {
+    fn sizes_are_in_powers_of_1024() {
         for (n, text) in
             [(0, "0"), (999, "999"), (1000, "1.0K"), (3 << 20, "3.0M"), (812 << 10, "812K"), (5 << 40, "5.0T")]
         {
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn thousands_stand_apart() {
+    fn commas_separate_thousands() {
         assert_eq!([count(0), count(999), count(4812), count(1_234_567)], ["0", "999", "4,812", "1,234,567"]);
         assert_eq!(
             [counted(1, "process"), counted(2, "process"), counted(0, "exec")],
@@ -123,7 +123,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn columns_hold(ns in 0..100 * DAY, size in any::<u64>()) {
+        fn texts_fit_their_columns(ns in 0..100 * DAY, size in any::<u64>()) {
             for glyphs in [&UNICODE, &ASCII] {
                 let text = duration(ns, glyphs);
                 prop_assert!(text.width() <= 6, "{}", text);

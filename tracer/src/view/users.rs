@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 use super::escape;
 use crate::sys::passwd::Passwd;
 
-/// Names of users, each looked up once; a number where there is no name.
+/// Looks up names of users, each once. A user without a name is shown as a number.
 pub struct Users {
     names: RefCell<FxHashMap<u32, Arc<str>>>,
     lookup: RefCell<Lookup>,
@@ -25,18 +25,18 @@ impl fmt::Debug for Users {
 }
 
 impl Users {
-    /// As `/etc/passwd` has them.
+    /// Returns the users of `/etc/passwd`.
     pub fn of_system() -> Self {
         let mut passwd = Passwd::of_system();
         Self::new(move |uid| passwd.name(uid).map(str::to_owned))
     }
 
-    /// As a function knows them.
+    /// Returns the users that a function knows.
     pub fn new(lookup: impl FnMut(u32) -> Option<String> + Send + 'static) -> Self {
         Self { names: RefCell::default(), lookup: RefCell::new(Box::new(lookup)) }
     }
 
-    /// The name of one, safe for a terminal.
+    /// Returns the name of a user, escaped for a terminal.
     pub fn name(&self, uid: u32) -> Arc<str> {
         let mut names = self.names.borrow_mut();
         let name = names.entry(uid).or_insert_with(|| match (self.lookup.borrow_mut())(uid) {

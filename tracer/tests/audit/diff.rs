@@ -280,14 +280,14 @@ fn of_several_containers_one_is_chosen() {
     let (both, again) = (both.path().to_str().unwrap(), file("docker-again.jsonl"));
     let (docker, podman) = (&*one("docker.jsonl").container.id, &*one("podman.jsonl").container.id);
     let called = [docker, podman].map(|id| format!("web ({})", &id[..12]));
-    let said = format!("has 2 starts; this is of the first, {}", called[0]);
+    let said = format!("has 2 container starts: this is the first, of {}", called[0]);
     let first = ends(&["containers", "--diff", both, &again], 0, &said);
     assert!(first.contains("A  ") && first.contains(&docker[..12]), "{first}");
     ends(&["containers", "--diff", both, &again, "--container", podman, "--container", "web-2"], 1, "");
     ends(&["containers", "--diff", both, &again, "--container", "web", "--container", "web-2"], 0, "");
     let same = ["containers", "--diff", both, both, "--container", &docker[..12]];
     assert!(ends(&same, 0, "").contains("No difference but times"));
-    let none = format!("is called web-3: there is {}", called.join(", "));
+    let none = format!("has no container web-3: it has {}", called.join(", "));
     ends(&["containers", "--diff", both, &again, "--container", "web-3"], 2, &none);
     ends(&[&same[..], &["--container", "a", "--container", "b"]].concat(), 2, "once for each");
     let standard_input = tracer(&["containers", "--diff", "-", &again])

@@ -91,7 +91,7 @@ fn the_tree_is_pstrees() {
 #[test]
 fn a_missing_process_is_one_line() {
     let said = complaint(&mut tracer(&["tree", "4194303"]), 1);
-    assert_eq!(said, "tracer: there is no process 4194303: `tracer tree -p` shows those there are\n");
+    assert_eq!(said, "tracer: there is no process 4194303: `tracer tree -p` shows all processes\n");
 }
 
 #[test]

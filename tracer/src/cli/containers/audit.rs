@@ -1,4 +1,4 @@
-//! `tracer containers --audit`: how containers start, step by step, live or from a file.
+//! `tracer containers --audit`: shows the steps of container starts, live or from a file.
 
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -18,31 +18,31 @@ use crate::sink::Output;
 use crate::view::glyphs::Glyphs;
 use crate::view::{line, start};
 
-/// How often it is looked whether a start is to be told though nothing happens.
-const LOOK: Duration = Duration::from_millis(200);
+/// Time between two checks for a complete start when no events come.
+const CHECK: Duration = Duration::from_millis(200);
 
-/// What is wanted.
+/// The starts to show.
 #[derive(Clone, Debug)]
-pub(super) struct Wish<'a> {
-    /// Which container; every id begins with nothing.
+pub(super) struct AuditPlan<'a> {
+    /// The container. The empty text is a prefix of every id.
     pub(super) only: &'a str,
     pub(super) from: Option<&'a Path>,
     pub(super) json: bool,
     pub(super) count: Option<u64>,
 }
 
-/// Shows starts until it is told to end.
-pub(super) fn execute(wish: &Wish<'_>, globals: &Globals) -> anyhow::Result<ExitCode> {
-    let recording = wish.from.map(|file| from::open(file, globals)).transpose()?;
+/// Shows starts until a signal or `-n` ends it.
+pub(super) fn execute(plan: &AuditPlan<'_>, globals: &Globals) -> anyhow::Result<ExitCode> {
+    let recording = plan.from.map(|file| from::open(file, globals)).transpose()?;
     let output = globals.open()?;
     let mut printer = Printer {
         colour: globals.colours(&output),
         width: terminal_size::terminal_size_of(&output).map(|(width, _)| usize::from(width.0)),
         output,
-        json: wish.json,
-        only: wish.only.to_owned(),
-        left: wish.count.unwrap_or(u64::MAX),
-        told: false,
+        json: plan.json,
+        only: plan.only.to_owned(),
+        left: plan.count.unwrap_or(u64::MAX),
+        printed: false,
     };
     if let Some(recording) = recording {
         let mut starts = Starts::default();
@@ -57,21 +57,21 @@ pub(super) fn execute(wish: &Wish<'_>, globals: &Globals) -> anyhow::Result<Exit
     Ok(ExitCode::Done)
 }
 
-/// What both look at: who takes events in, and who looks at the clock.
+/// Shared by the consumer of events and the task that looks at the clock.
 struct Audit {
     starts: Starts,
     printer: Printer,
 }
 
-/// Tells starts as they happen.
+/// Prints starts as they happen.
 async fn follow(printer: Printer) -> anyhow::Result<()> {
-    let told = Stop::catch(false)?.requested();
+    let stop = Stop::catch(false)?.requested();
     let tracer = builder(&Capture::default()).start()?;
     let audit = Arc::new(Mutex::new(Audit { starts: Starts::default(), printer }));
-    let mut view = AuditView(Arc::clone(&audit));
+    let mut consumer = AuditConsumer(Arc::clone(&audit));
     let enough = async {
         loop {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(CHECK).await;
             let Audit { starts, printer } = &mut *audit.lock().unwrap_or_else(PoisonError::into_inner);
             printer.print(&starts.take(clock::boot_ns()))?;
             if printer.left == 0 {
@@ -82,23 +82,23 @@ async fn follow(printer: Printer) -> anyhow::Result<()> {
     let mut failed = Ok(());
     let shutdown = async {
         tokio::select! {
-            () = told => {}
+            () = stop => {}
             result = enough => failed = result,
         }
     };
-    let everything = Filter::new(&Spec::default())?;
+    let all = Filter::new(&Spec::default())?;
     let wanted = Wanted { snapshot: true, ..Wanted::default() };
-    pipeline::run(tracer, everything, &mut view, &wanted, shutdown, |_| true).await?;
+    pipeline::run(tracer, all, &mut consumer, &wanted, shutdown, |_| true).await?;
     failed?;
     let Audit { starts, printer } = &mut *audit.lock().unwrap_or_else(PoisonError::into_inner);
     printer.print(&starts.finish())?;
     Ok(())
 }
 
-/// Takes events into the audit.
-struct AuditView(Arc<Mutex<Audit>>);
+/// Adds events to the audit.
+struct AuditConsumer(Arc<Mutex<Audit>>);
 
-impl Consumer for AuditView {
+impl Consumer for AuditConsumer {
     fn take(&mut self, event: &Event) -> io::Result<()> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).starts.apply(event);
         Ok(())
@@ -117,10 +117,12 @@ struct Printer {
     colour: bool,
     width: Option<usize>,
     json: bool,
-    /// Which container is meant; every id begins with nothing.
+    /// The container. The empty text is a prefix of every id.
     only: String,
+    /// The number of starts that are still to be printed.
     left: u64,
-    told: bool,
+    /// Whether a start was printed as text.
+    printed: bool,
 }
 
 impl Printer {
@@ -137,7 +139,7 @@ impl Printer {
                 self.output.flush()?;
                 continue;
             }
-            if std::mem::replace(&mut self.told, true) {
+            if std::mem::replace(&mut self.printed, true) {
                 self.output.write_all(b"\n")?;
             }
             line::print(&start::lines(start, self.width, Glyphs::of_locale()), &mut self.output, self.colour)?;

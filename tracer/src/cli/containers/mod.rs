@@ -1,4 +1,4 @@
-//! `tracer containers`: which there are, and how they start; live or from a file.
+//! `tracer containers`: shows all containers, how they start, or how two starts differ. Live or from a file.
 
 mod audit;
 mod diff;
@@ -9,68 +9,75 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::args::delay;
 use super::exit::of_comparison;
-use super::live_view;
 use super::{ExitCode, FromArgs, Globals, UsageError};
 use crate::view::containers::state::Sort;
 
-/// Show all containers, live; how they start, step by step; or hold two starts against each other
+/// Show all containers, the steps of their starts, or the difference of two starts
 ///
-/// A table of all containers of the machine, whatever runs them (Docker, containerd, Podman, CRI-O, Kubernetes, plain runc and
-/// crun, LXC, systemd-nspawn): those that run already, those that come, and the last 1,000 that have ended, with how they ended.
-/// Keys are as in `tracer top`: ? or F1 tells them. With -b, -n or --json, or when standard output is no terminal, the pictures
-/// are written one below the other. No daemon is asked: who is in which container is told by the kernel, names and images by the
-/// files of the engines.
+/// Shows a table of all containers of the machine, live, whatever runs them: Docker, containerd, Podman, CRI-O, Kubernetes, plain
+/// runc and crun, LXC, systemd-nspawn. It has the running containers, new ones, and the last 1,000 that exited, with their
+/// exit status. The keys are those of `tracer top`: ? or F1 lists them. With -b, -n or --json, frames are written as text, one
+/// after the other. The same happens if standard output is not a terminal. tracer asks no daemon. The kernel reports which
+/// process is in which container. Names and images come from the files of the engines.
 ///
-/// With --audit: waits for containers to start (Docker, containerd, Podman, plain runc and crun), and shows for each
-/// what it took: the client, the daemon, the shim, the runtime, the stages of init, until the container's first process execs
-/// its entrypoint. That is when a container is called ready here; what a program does then to get ready for its own work is
-/// not known. Each step lasts until the next one begins, so they add up to the whole. Then comes all else that ran
-/// meanwhile.
+/// With --audit: waits for container starts (Docker, containerd, Podman, plain runc and crun) and shows the steps of each. The
+/// steps are the client, the daemon, the shim, the runtime, the stages of init, and the exec of the entrypoint. At that exec the
+/// container is ready here. tracer does not know when the program is ready for its own work. A step lasts until the next one
+/// begins, so the steps add up to the whole. Below the steps are all other processes that ran meanwhile.
 ///
-/// With --diff: says what is another in the start in one file than in that in another: which commands are new, gone, changed
-/// (arguments, user, executable, number, status), slower or faster.
+/// With --diff: compares the start in one file with the start in another file. It shows commands that are new, gone, slower or
+/// faster, and those with other arguments, user, executable, count or status.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES, after_long_help = LONG_EXAMPLES)]
 pub struct ContainersArgs {
-    /// Show each start of a container step by step; only of this one, if named (its name, its id or how that begins)
+    /// Show the steps of each container start, or only those of the given container
+    ///
+    /// The container is given by its name, its id or a prefix of the id.
     #[arg(long, value_name = "NAME|ID", num_args = 0..=1, default_missing_value = "")]
     audit: Option<String>,
 
-    /// Hold the start in file A against that in file B, as `tracer stream` or `tracer run -o` wrote them
+    /// Compare the start recorded in file A with the one in file B
+    ///
+    /// `tracer stream` or `tracer run -o` wrote the files.
     #[arg(long, num_args = 2, value_names = ["A", "B"], value_hint = clap::ValueHint::FilePath, conflicts_with_all = ["audit", "from"])]
     diff: Option<Vec<PathBuf>>,
 
-    /// Only this container; with --diff: which one of the files, given twice: of A, then of B
+    /// Show only this container, by name, id or prefix of the id
     ///
-    /// Its name, its id or how that begins. Without, it is all, or with --diff the first that is started.
+    /// With --diff, it selects the container in both files. Given twice, it selects first the container in A, then the one in B.
+    /// By default, the table shows all containers, and --diff compares the first start of each file.
     #[arg(long, value_name = "NAME|ID", conflicts_with = "audit")]
     container: Vec<String>,
 
     #[command(flatten)]
     from: FromArgs,
 
-    /// Write JSON: one object a line for each container, again for each picture; for each start; or one for the difference
+    /// Write JSON, one object a line
+    ///
+    /// Writes an object for each container of each frame. With --audit, writes one for each start. With --diff, writes one
+    /// object for the difference.
     #[arg(long)]
     json: bool,
 
-    /// End after so many pictures, which are written as text; with --audit, after so many starts
+    /// End after N frames, written as text, or after N starts with --audit
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "diff")]
     count: Option<u64>,
 
-    /// Write the pictures as text, one below the other, and take no keys
+    /// Write frames as text, one after the other, and read no keys
     #[arg(short, long, conflicts_with_all = ["audit", "diff"])]
     batch: bool,
 
-    /// Time between two pictures: seconds, or e.g. 500ms
-    #[arg(short, long, value_name = "TIME", default_value = "2", value_parser = live_view::delay, conflicts_with_all = ["audit", "diff", "from"])]
+    /// Set the time between two frames, in seconds or e.g. 500ms
+    #[arg(short, long, value_name = "TIME", default_value = "2", value_parser = delay, conflicts_with_all = ["audit", "diff", "from"])]
     delay: Duration,
 
-    /// What the table is sorted by
+    /// Set the column to sort by
     #[arg(short, long, value_name = "COLUMN", default_value = "state", conflicts_with_all = ["audit", "diff"])]
     sort: Sort,
 
-    /// Cut the lines of -b to so many columns
+    /// Truncate the lines of -b to COLUMNS
     #[arg(short, long, value_name = "COLUMNS", value_parser = clap::value_parser!(u16).range(1..), conflicts_with_all = ["audit", "diff"])]
     width: Option<u16>,
 }
@@ -87,69 +94,71 @@ Examples:
 const LONG_EXAMPLES: &str = "\
 Examples:
   tracer containers
-      All containers, every two seconds.
+      Show all containers, every two seconds.
   tracer containers -n 1 --sort execs
-      One picture as text: in which are most programs started?
+      Print one frame as text, with the containers that execute most programs first.
   tracer containers --json -d 10 | jq -c 'select(.state == \"exited\") | [.container.name, .container.end]'
-      How containers ended.
+      Show how containers exited.
   tracer stream -o events.jsonl; tracer containers --from events.jsonl
-      Those in a recording, as they were in the end; rates are of all the time.
+      Show the containers at the end of a recording. The rates are those of the whole recording.
   tracer containers --audit
-      Every container that is started from now on, step by step.
+      Show the steps of every container start from now on.
   tracer containers --audit web
-      Only those called web.
+      Show only the starts of containers named web.
   tracer run -- docker run --rm alpine true
-      Run a container, and see its start in the end.
+      Run a container, and show its start at the end.
   tracer stream -o events.jsonl; tracer containers --audit --from events.jsonl
-      The starts in a file of events.
+      Show the starts in a recording.
   tracer run -o before.jsonl -- docker run --rm web:1; tracer run -o after.jsonl -- docker run --rm web:2
   tracer containers --diff before.jsonl after.jsonl
-      What the new image does otherwise when it starts.
+      Show what the new image does differently when it starts.
   tracer containers --diff --container web --container api all.jsonl all.jsonl
-      Two containers of the same file.
+      Compare two containers of the same recording.
 
 Columns:
-  ID       its id, or how that begins; a name where the runtime has no ids
-  STATE    running, paused, created (its entrypoint has not been exec'd yet), exited, removed (it never was)
-  UP       since its first process was born, or until that ended
-  PROCS    processes that are in it, those that came by nsenter too; EVER: that were since it was made or tracing began
-  EXEC/s   programs that were started in it, a second
-  EXIT     exit code of its first process, or the signal that ended it
-  RUNTIME  what made it and what runs it
+  ID       id or its prefix; a name if the runtime has no ids
+  STATE    running, paused, created (the entrypoint is not executed yet), exited, removed (the entrypoint never was)
+  UP       time since the fork of its first process, or until that exited
+  PROCS    processes in it, including those that entered with nsenter
+  EVER     all processes since it was created or tracing began
+  EXEC/s   programs executed in it per second
+  EXIT     exit code of its first process, or the signal that killed it
+  RUNTIME  the engine that created it and the runtime that runs it
   POD      namespace and name of its pod in Kubernetes, or the pod's uid
 
 Columns of --audit:
-  AT       since the start began: the client's exec; where no client was seen, the first step that was
-  TOOK     until the next step began; these add up to the time to the entrypoint's exec
-  LASTED   until the program ended or the process exec'd the next one; - if it still ran
-  STEP     client, daemon, shim, runtime (it makes the container), init (what becomes the container's first process),
-           start (the runtime lets the entrypoint go), entrypoint, first child
-           A daemon runs already: its step begins with the first process it makes for this start.
-           Of all else that ran: below it (it descends from one of the steps), inside (it ran in the container),
+  AT       time since the start began with the client's exec, or with the first known step
+  TOOK     time until the next step began; these add up to the time until the entrypoint's exec
+  LASTED   time until the program exited or executed the next one; - if it still ran
+  STEP     client, daemon, shim, runtime (creates the container), init (becomes the container's first process),
+           start (the runtime starts the entrypoint), entrypoint, first child
+           A daemon already runs: its step begins with the first process that it creates for this start.
+           Other processes: below it (descends from one of the steps), inside (ran in the container),
            names it (its arguments name the container), daemon's (a child of the daemon, at that time)
-  COMMAND  its arguments; (in brackets) the name of a process that is only a copy of another
+  COMMAND  arguments, or (in parentheses) the name of a forked process that executed nothing
 
-The client of a daemon is found by its arguments (name, image, command), or else it is the one that was waiting then.
+The client of a daemon is found by its arguments (name, image, command). Otherwise it is the client that waited then.
 
-Columns of --diff (what is the same is left out; --json has it too):
-  WHAT     new, gone, changed; slower or faster if the one took at least half as long again and 10 ms more than the other
-  A, B     of a step TOOK, of all else LASTED; MORE and RATIO are of B beside A
+Columns of --diff (equal commands are left out, except with --json):
+  WHAT     new, gone, changed, slower or faster
+           Slower means at least 1.5 times as long and 10 ms more. Faster is the opposite.
+  A, B     TOOK of a step, LASTED of another process; MORE and RATIO compare B with A
 
-Steps are held against each other by what they do, all else by what it runs below, never by pid; what runs several times alike is
-one with its number. Arguments are the same if they differ only in what is made up anew each time: the container's id and name,
-names in /tmp and /var/tmp that look random, and, but for what you wrote yourself (the client's arguments, and those of
-what runs inside), other random ids, pids and numbers of descriptors.
+Steps are matched by role, other processes by their place in the tree, never by pid. Equal commands are shown once,
+with their number. Arguments are equal if they differ only in values regenerated on each run: the container's id and
+name, and random names in /tmp and /var/tmp. Other random ids, pids and numbers of descriptors are ignored too, but
+not in arguments that you wrote yourself: those of the client and of the processes inside.
 
 Exit status:
-  0  ended by SIGHUP, SIGINT, SIGTERM, -n or the end of the file, or because the reader went away
+  0  ended by SIGHUP, SIGINT, SIGTERM, -n or the end of the file, or because the reader closed the output
   1  tracing is not possible (see `tracer doctor`), or the file cannot be read
   2  wrong usage
-Exit status with --diff, as that of diff:
-  0  nothing differs but times
+Exit status with --diff, as with diff:
+  0  nothing but times differs
   1  something differs
-  2  they cannot be compared: a file cannot be read, or has no such start; or wrong usage";
+  2  the starts cannot be compared: a file cannot be read or has no such start; or wrong usage";
 
-/// Does what is asked for.
+/// Shows the table, the starts or the difference.
 pub fn execute(args: &ContainersArgs, globals: &Globals) -> anyhow::Result<ExitCode> {
     let wrong = |message: &str| Err(UsageError::new("containers", message).into());
     if let Some(files) = &args.diff {
@@ -158,19 +167,19 @@ pub fn execute(args: &ContainersArgs, globals: &Globals) -> anyhow::Result<ExitC
             [] => [None, None],
             [both] => [Some(&**both); 2],
             [a, b] => [Some(&**a), Some(&**b)],
-            _ => return wrong("--container can be given once, or once for each of the two files"),
+            _ => return wrong("--container can be given at most twice: once for each file"),
         };
         if [a, b].iter().all(|file| file.as_os_str() == "-") {
             return wrong("only one of the two files can be standard input");
         }
-        let wish = diff::Wish { files: [a, b], only, json: args.json };
-        return Ok(of_comparison(diff::execute(&wish, globals)));
+        let plan = diff::DiffPlan { files: [a, b], only, json: args.json };
+        return Ok(of_comparison(diff::execute(&plan, globals)));
     }
     if let Some(only) = &args.audit {
-        let wish = audit::Wish { only, from: args.from.file(), json: args.json, count: args.count };
-        return audit::execute(&wish, globals);
+        let plan = audit::AuditPlan { only, from: args.from.file(), json: args.json, count: args.count };
+        return audit::execute(&plan, globals);
     }
-    let wish = table::Wish {
+    let plan = table::TablePlan {
         only: args.container.clone(),
         from: args.from.file(),
         json: args.json,
@@ -180,5 +189,5 @@ pub fn execute(args: &ContainersArgs, globals: &Globals) -> anyhow::Result<ExitC
         sort: args.sort,
         width: args.width.map(usize::from),
     };
-    table::execute(wish, globals)
+    table::execute(plan, globals)
 }

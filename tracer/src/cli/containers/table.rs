@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use crossterm::event::KeyEvent;
 use ratatui::Frame;
+use ratatui::layout::Size;
 
 use crate::analysis::roster::{Picture, Roster};
-use crate::cli::live_view::{self, Canvas, Pace, Show};
-use crate::cli::screen::{self, now};
-use crate::cli::session::{builder, runtime, say_unseen};
+use crate::cli::screen::{self, BatchView, Canvas, LiveView, Pace, now};
+use crate::cli::session::{builder, report_unseen, runtime};
 use crate::cli::stop::Stop;
 use crate::cli::{Capture, ExitCode, Globals, from};
 use crate::clock;
@@ -22,14 +22,16 @@ use crate::pipeline::consumer::Consumer;
 use crate::sink::Output;
 use crate::view::containers::draw::draw;
 use crate::view::containers::rows::rows;
-use crate::view::containers::state::{Sort, Wish as Key};
-use crate::view::containers::{Look, State, batch};
+use crate::view::containers::state::Sort;
+use crate::view::containers::{ContainersState, batch};
 use crate::view::line;
+use crate::view::screen::Request;
+use crate::view::style::TextStyle;
 
-/// What is wanted.
+/// The table to show.
 #[derive(Clone, Debug)]
-pub(super) struct Wish<'a> {
-    /// Which containers; all if empty.
+pub(super) struct TablePlan<'a> {
+    /// The containers to show. Empty for all.
     pub(super) only: Vec<String>,
     pub(super) from: Option<&'a Path>,
     pub(super) json: bool,
@@ -40,23 +42,22 @@ pub(super) struct Wish<'a> {
     pub(super) width: Option<usize>,
 }
 
-/// What both threads look at.
-type Shared = Arc<Mutex<Roster>>;
+/// The roster that the main thread fills and the screen's thread reads.
+type SharedRoster = Arc<Mutex<Roster>>;
 
-/// Shows the table until it is told to end.
-pub(super) fn execute(wish: Wish<'_>, globals: &Globals) -> anyhow::Result<ExitCode> {
-    let recording = wish.from.map(|file| from::open(file, globals)).transpose()?;
+/// Shows the table until a key, a signal or `-n` ends it.
+pub(super) fn execute(plan: TablePlan<'_>, globals: &Globals) -> anyhow::Result<ExitCode> {
+    let recording = plan.from.map(|file| from::open(file, globals)).transpose()?;
     let mut output = globals.open()?;
     let colour = globals.colours(&output);
-    let roster: Shared = Arc::new(Mutex::new(Roster::new(clock::boot_ns())));
-    let mut show = ShowRoster {
+    let roster: SharedRoster = Arc::new(Mutex::new(Roster::new(clock::boot_ns())));
+    let mut screen = ContainersScreen {
         roster: Arc::clone(&roster),
-        state: State { only: wish.only, sort: wish.sort, ..State::default() },
-        json: wish.json,
-        width: wish.width,
-        look: Look::of_system(),
-        rows: 0,
-        page: 0,
+        frame: Picture::default(),
+        state: ContainersState { only: plan.only, sort: plan.sort, ..ContainersState::default() },
+        json: plan.json,
+        width: plan.width,
+        style: TextStyle::of_system(),
     };
     if let Some(recording) = recording {
         let mut roster = Roster::default();
@@ -65,86 +66,92 @@ pub(super) fn execute(wish: Wish<'_>, globals: &Globals) -> anyhow::Result<ExitC
             Ok(())
         })?;
         let terminal = terminal_size::terminal_size_of(&output).map(|(width, _)| usize::from(width.0));
-        show.width = show.width.or(terminal);
-        show.write(&roster.last(), &mut output, colour, false)?;
+        screen.width = screen.width.or(terminal);
+        screen.frame = roster.last();
+        screen.write(&mut output, colour, true)?;
         return Ok(ExitCode::Done);
     }
-    let text = wish.batch || wish.json || wish.count.is_some();
-    let pace = Pace {
-        batch: text || globals.target().is_some() || !screen::is_possible(),
-        delay: wish.delay,
-        iterations: wish.count.unwrap_or(u64::MAX),
-    };
-    say_unseen(&[What::Processes, What::Containers]);
+    let text = plan.batch || plan.json || plan.count.is_some();
+    let batch = text || globals.target().is_some() || !screen::is_possible();
+    let pace = Pace { delay: plan.delay, frames: plan.count.unwrap_or(u64::MAX) };
+    report_unseen(&[What::Processes, What::Containers]);
     runtime()?.block_on(async {
-        let told = Stop::catch(!pace.batch)?.requested();
+        let stop = Stop::catch(!batch)?.requested();
         let tracer = builder(&Capture::default()).start()?;
-        let everything = Filter::new(&Spec::default())?;
+        let all = Filter::new(&Spec::default())?;
         let canvas = Canvas { output, colour };
-        Box::pin(live_view::live(tracer, everything, &mut RosterView(roster), show, pace, canvas, told)).await
+        let mut consumer = RosterConsumer(roster);
+        if batch {
+            Box::pin(screen::write(tracer, all, &mut consumer, screen, pace, canvas, stop)).await
+        } else {
+            Box::pin(screen::show(tracer, all, &mut consumer, screen, pace, canvas, stop)).await
+        }
     })?;
     Ok(ExitCode::Done)
 }
 
-/// Takes events into the roster.
-struct RosterView(Shared);
+/// Adds events to the roster.
+struct RosterConsumer(SharedRoster);
 
-impl Consumer for RosterView {
+impl Consumer for RosterConsumer {
     fn take(&mut self, event: &Event) -> io::Result<()> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).apply(event);
         Ok(())
     }
 }
 
-/// Shows the roster.
-struct ShowRoster {
-    roster: Shared,
-    state: State,
+/// The table on the screen, or as text.
+struct ContainersScreen {
+    roster: SharedRoster,
+    frame: Picture,
+    state: ContainersState,
     json: bool,
     width: Option<usize>,
-    look: Look,
-    /// What was drawn last: how many rows, and how many fit.
-    rows: usize,
-    page: usize,
+    style: TextStyle,
 }
 
-impl Show for ShowRoster {
-    type Picture = Picture;
-
-    fn first(&self) -> Picture {
-        self.roster.lock().unwrap_or_else(PoisonError::into_inner).first(clock::boot_ns(), now())
+impl LiveView for ContainersScreen {
+    fn begin(&mut self) {
+        let roster = self.roster.lock().unwrap_or_else(PoisonError::into_inner);
+        self.frame = roster.first(clock::boot_ns(), now());
     }
 
-    fn next(&self) -> Picture {
-        self.roster.lock().unwrap_or_else(PoisonError::into_inner).tick(clock::boot_ns(), now())
+    fn advance(&mut self) -> bool {
+        let frame = self.roster.lock().unwrap_or_else(PoisonError::into_inner).tick(clock::boot_ns(), now());
+        if !self.state.paused {
+            self.frame = frame;
+        }
+        !self.state.paused
     }
 
-    fn write(&self, picture: &Picture, output: &mut Output, colour: bool, again: bool) -> io::Result<()> {
+    fn layout(&mut self, size: Size) {
+        self.state.layout(&self.frame, size);
+    }
+
+    fn draw(&self, screen: &mut Frame<'_>, colour: bool) {
+        draw(screen, &self.frame, &self.state, &self.style, colour);
+    }
+
+    fn key(&mut self, key: &KeyEvent) -> Option<Request> {
+        self.state.key(key)
+    }
+}
+
+impl BatchView for ContainersScreen {
+    fn write(&self, output: &mut Output, colour: bool, first: bool) -> io::Result<()> {
         if self.json {
             let mut lines = Vec::new();
-            for one in rows(picture, &self.state) {
+            for one in rows(&self.frame, &self.state) {
                 serde_json::to_writer(&mut lines, one)?;
                 lines.push(b'\n');
             }
             output.write_all(&lines)?;
             return output.flush();
         }
-        let mut lines = batch::lines(picture, &self.state, &self.look, self.width);
-        if again {
+        let mut lines = batch::lines(&self.frame, &self.state, &self.style, self.width);
+        if !first {
             lines.insert(0, line::Line::new());
         }
         line::print(&lines, output, colour)
-    }
-
-    fn draw(&mut self, frame: &mut Frame<'_>, picture: &Picture, colour: bool) {
-        (self.rows, self.page) = draw(frame, picture, &mut self.state, &self.look, colour);
-    }
-
-    fn key(&mut self, key: &KeyEvent) -> Option<Key> {
-        self.state.key(key, self.rows, self.page)
-    }
-
-    fn is_paused(&self) -> bool {
-        self.state.paused
     }
 }

@@ -1,4 +1,4 @@
-//! The containers that a command caused, though it is not they that descend from it.
+//! Finds the containers that a command starts, also through a daemon.
 
 use std::io;
 use std::sync::Arc;
@@ -16,28 +16,31 @@ use crate::view::glyphs::Glyphs;
 use crate::view::line::{self, Line, Role};
 use crate::view::start;
 
-/// Most starts that are shown in the end.
+/// Most starts that are shown at the end.
 const SHOWN: usize = 16;
 
-/// Follows the command's own processes and the starts of containers, and hands events on.
-pub(in crate::cli) struct Caused<'a> {
-    /// If not, events are handed on, and that is all.
+/// Follows the command's descendants and container starts, and passes events on to another consumer.
+pub(in crate::cli) struct ContainerWatch<'a> {
+    /// If false, events are only passed on.
     on: bool,
+    /// The pid of the command, until its first event.
     root: Option<u32>,
-    /// Who descends from the command, the dead too.
+    /// The command and its descendants, exited ones too.
     members: FxHashSet<ProcessId>,
-    living: Arc<AtomicUsize>,
+    running: Arc<AtomicUsize>,
     starts: Starts,
-    told: Vec<Start>,
+    /// Starts with a step that descends from the command.
+    caused: Vec<Start>,
+    /// The number of such starts beyond [`SHOWN`].
     more: usize,
     sink: &'a mut dyn Consumer,
-    /// Whether only what descends from the command is handed on.
+    /// Whether only events of the command and its descendants are passed on.
     only_members: bool,
 }
 
-impl<'a> Caused<'a> {
-    /// By the command that has this pid.
-    pub(in crate::cli) fn by(
+impl<'a> ContainerWatch<'a> {
+    /// Creates a watch for the command with a pid.
+    pub(in crate::cli) fn new(
         root: u32,
         containers: Containers,
         only_members: bool,
@@ -47,26 +50,26 @@ impl<'a> Caused<'a> {
             on: containers != Containers::No,
             root: Some(root),
             members: FxHashSet::default(),
-            living: Arc::default(),
+            running: Arc::default(),
             starts: Starts::default(),
-            told: Vec::new(),
+            caused: Vec::new(),
             more: 0,
             sink,
             only_members,
         }
     }
 
-    /// How many live that descend from the command; it may be read meanwhile.
-    pub(in crate::cli) fn living(&self) -> Arc<AtomicUsize> {
-        Arc::clone(&self.living)
+    /// Returns the number of running processes of the command. It stays up to date.
+    pub(in crate::cli) fn running(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.running)
     }
 
-    /// Whether an event is about the command or what descends from it.
+    /// Returns whether an event is about the command or a descendant.
     fn is_members(&mut self, event: &Event) -> bool {
         let Some(process) = &event.process else { return false };
         let member = self.members.contains(&process.id) || self.joins(process);
         if member && event.kind() == Kind::Exit {
-            self.living.fetch_sub(1, Ordering::Relaxed);
+            self.running.fetch_sub(1, Ordering::Relaxed);
         }
         member
     }
@@ -77,10 +80,10 @@ impl<'a> Caused<'a> {
         let joins = root || creator.is_some_and(|creator| self.members.contains(&creator));
         if joins {
             self.members.insert(process.id);
-            self.living.fetch_add(1, Ordering::Relaxed);
+            self.running.fetch_add(1, Ordering::Relaxed);
         }
         if root {
-            // Its pid may come to be another's.
+            // Another process may get the pid later.
             self.root = None;
         }
         joins
@@ -91,19 +94,19 @@ impl<'a> Caused<'a> {
             if !start.steps.iter().any(|step| self.members.contains(&step.id)) {
                 continue;
             }
-            if self.told.len() < SHOWN {
-                self.told.push(start);
+            if self.caused.len() < SHOWN {
+                self.caused.push(start);
             } else {
                 self.more += 1;
             }
         }
     }
 
-    /// All of them, and how many more there were.
+    /// Returns the starts that the command caused, and how many more there were.
     pub(in crate::cli) fn take(mut self) -> (Vec<Start>, usize) {
         let rest = self.starts.finish();
         self.keep(rest);
-        (self.told, self.more)
+        (self.caused, self.more)
     }
 }
 
@@ -117,13 +120,13 @@ pub(in crate::cli) fn print((starts, more): &(Vec<Start>, usize), colour: bool) 
     }
     if *more > 0 {
         lines.push(Line::new());
-        let text = format!("{more} more containers were started: -o FILE has all of it");
+        let text = format!("{more} more containers were started: record them with -o FILE");
         lines.push(Line::new().with(Role::Dim, &text));
     }
     line::print(&lines, &mut io::stderr().lock(), colour)
 }
 
-impl Consumer for Caused<'_> {
+impl Consumer for ContainerWatch<'_> {
     fn take(&mut self, event: &Event) -> io::Result<()> {
         if !self.on {
             return self.sink.take(event);

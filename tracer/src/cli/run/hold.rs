@@ -1,8 +1,7 @@
 //! `tracer __hold`: the process that becomes CMD of `tracer run`, held until it is traced.
 //!
-//! tracer starts itself once more instead of forking by hand: a process with threads cannot safely do more
-//! after fork than exec. What CMD is to inherit (descriptors, working directory, environment, signal
-//! dispositions) is inherited by way of this one.
+//! tracer executes itself instead of only forking, because after a fork a process with threads can safely do little more
+//! than exec. CMD inherits descriptors, working directory, environment and signal dispositions through this process.
 
 use std::ffi::{CString, OsString};
 use std::fs::File;
@@ -20,23 +19,23 @@ use crate::cli::ExitCode;
 use crate::sys::inherited::{self, Environment};
 use crate::sys::sigwait;
 
-/// Name of the hidden subcommand.
+/// The name of the hidden subcommand.
 pub(in crate::cli) const NAME: &str = "__hold";
 
-/// As a shell: it was found, and cannot be executed.
+/// The exit status of a shell if a command was found but cannot be executed.
 const NOT_EXECUTABLE: u8 = 126;
-/// As a shell: it was not found.
+/// The exit status of a shell if a command was not found.
 const NOT_FOUND: u8 = 127;
 
-/// What it is started with.
+/// The arguments that tracer passes to this process.
 #[derive(Clone, Debug, Args)]
 #[command(name = NAME, hide = true)]
 pub(in crate::cli) struct HoldArgs {
-    /// Descriptor on which a byte comes when CMD may go
+    /// Descriptor to read a byte from before CMD is executed
     go: RawFd,
-    /// Descriptor for the reason why CMD could not be executed
+    /// Descriptor to write the error of the exec to
     refused: RawFd,
-    /// A signal that CMD is to ignore
+    /// A signal that CMD ignores
     #[arg(long, value_name = "N")]
     ignore: Vec<i32>,
     /// CMD and its arguments
@@ -44,18 +43,18 @@ pub(in crate::cli) struct HoldArgs {
     command: Vec<OsString>,
 }
 
-/// Waits, then becomes CMD.
+/// Waits for the release, then executes CMD.
 pub(in crate::cli) fn execute(args: HoldArgs) -> anyhow::Result<ExitCode> {
-    // SAFETY: tracer made both descriptors for this process, and nothing else here knows them.
+    // SAFETY: tracer made both descriptors for this process, and nothing else in it owns them.
     let (go, refused) = unsafe { (OwnedFd::from_raw_fd(args.go), OwnedFd::from_raw_fd(args.refused)) };
     for fd in [&go, &refused] {
         fcntl(fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
     }
     if File::from(go).read(&mut [0])? == 0 {
-        // tracer could not start tracing, and has said so.
+        // tracer could not start to trace, and has reported that.
         return Ok(ExitCode::Failure);
     }
-    // Rust's start-up code ignores it (library/std/src/sys/pal/unix/mod.rs, `init`), whatever was inherited.
+    // Rust's start-up code ignores SIGPIPE (library/std/src/sys/pal/unix/mod.rs, `init`), whatever was inherited.
     // SAFETY: no handler is installed.
     unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) }?;
     for number in args.ignore {
@@ -63,8 +62,8 @@ pub(in crate::cli) fn execute(args: HoldArgs) -> anyhow::Result<ExitCode> {
         unsafe { signal(Signal::try_from(number)?, SigHandler::SigIgn) }?;
     }
     for descriptor in inherited::closed() {
-        // It was closed for tracer, and Rust's start-up code has opened /dev/null there.
-        // SAFETY: nothing that is made later uses it.
+        // The descriptor was closed in tracer. Rust's start-up code has opened /dev/null in its place.
+        // SAFETY: nothing opened later uses the descriptor.
         unsafe { libc::close(descriptor) };
     }
     sigwait::inherited().set();
@@ -80,7 +79,7 @@ pub(in crate::cli) fn execute(args: HoldArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::Command(status_of(errno)))
 }
 
-/// The status with which a shell would end.
+/// Returns the exit status that a shell would end with.
 pub(in crate::cli) fn status_of(errno: Errno) -> u8 {
     if errno == Errno::ENOENT { NOT_FOUND } else { NOT_EXECUTABLE }
 }

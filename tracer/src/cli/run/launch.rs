@@ -1,4 +1,4 @@
-//! The command of `tracer run`, from tracer's side: started held, released, waited for.
+//! Starts the command of `tracer run` held, releases it and waits for it.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -20,20 +20,20 @@ use crate::cli::ExitCode;
 use crate::sys::inherited::{self, Environment};
 use crate::sys::sigwait::{self, Status};
 
-/// A command that waits to be released.
-pub(in crate::cli) struct Held {
+/// A command that waits for its release.
+pub(in crate::cli) struct HeldCommand {
     pid: u32,
     go: Option<OwnedFd>,
-    /// Where the held process writes why it could not become the command.
+    /// The pipe to which the held process writes the error of its exec.
     refused: OwnedFd,
     seen: watch::Receiver<Seen>,
-    /// Requests to end that were obeyed.
-    obeyed: u32,
+    /// Requests to end that were handled.
+    handled: u32,
 }
 
 /// How the release of a command went.
 pub(in crate::cli) enum Released {
-    /// It runs, or has run.
+    /// It was executed.
     Started,
     /// It could not be executed.
     NotStarted(Errno),
@@ -41,11 +41,11 @@ pub(in crate::cli) enum Released {
     Killed,
 }
 
-impl Held {
-    /// Starts tracer once more, as what will become the command.
+impl HeldCommand {
+    /// Starts another tracer process, which becomes the command.
     pub(in crate::cli) fn start(command: &[OsString], signals: Signals) -> anyhow::Result<Self> {
         let inherited = Inherited::take()?;
-        // The ends that the child takes along are without close-on-exec; it sets that itself.
+        // The child's ends have no close-on-exec flag. The child sets it.
         let (go_read, go) = pipe().context("cannot make a pipe")?;
         let (refused, refused_write) = pipe().context("cannot make a pipe")?;
         for fd in [&go, &refused] {
@@ -62,9 +62,9 @@ impl Held {
             .args(command);
         let mask = sigwait::inherited();
         let environment = Environment::if_changed();
-        // With a step like this the library forks and execs. By posix_spawn, glibc would leave its internal signals ignored
+        // With a `pre_exec` step, the library uses fork and exec. posix_spawn of glibc would leave its internal signals ignored
         // (sysdeps/unix/sysv/linux/spawni.c), and the command would inherit that.
-        // SAFETY: system calls and a pointer only, which is safe between fork and exec.
+        // SAFETY: the step only makes system calls and sets a pointer, which is safe between fork and exec.
         unsafe {
             child.pre_exec(move || {
                 for descriptor in inherited::closed() {
@@ -78,33 +78,33 @@ impl Held {
             });
         }
         let child = child.spawn().context("cannot start a process for the command")?;
-        // It is waited for by the thread that passes signals on.
+        // The thread that passes signals on waits for the child.
         let pid = child.id();
         let seen = signals.serve(pid)?;
-        Ok(Self { pid, go: Some(go), refused, seen, obeyed: 0 })
+        Ok(Self { pid, go: Some(go), refused, seen, handled: 0 })
     }
 
-    /// Its pid; the same before and after it became the command.
+    /// Returns its pid, which the command keeps.
     pub(in crate::cli) fn pid(&self) -> u32 {
         self.pid
     }
 
-    /// CPU time it has used so far, in nanoseconds (first field of `/proc/PID/schedstat`); 0 if the kernel does not say.
+    /// Returns its CPU time so far, in nanoseconds (first field of `/proc/PID/schedstat`). 0 if the kernel does not report it.
     pub(in crate::cli) fn cpu_ns(&self) -> u64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/schedstat", self.pid)).unwrap_or_default();
         stat.split(' ').next().and_then(|ns| ns.parse().ok()).unwrap_or_default()
     }
 
-    /// Lets it become the command.
+    /// Lets it execute the command.
     pub(in crate::cli) async fn release(&mut self) -> anyhow::Result<Released> {
         signals::release();
         if let Some(go) = self.go.take()
             && let Err(error) = File::from(go).write_all(b"!")
         {
-            // Ctrl-C reaches it as well as tracer.
+            // Ctrl-C reaches both tracer and the held process.
             return match self.status().await {
                 Status::Killed(_) => Ok(Released::Killed),
-                _ => Err(error).context("the held command is gone"),
+                _ => Err(error).context("cannot start the command: its process is gone"),
             };
         }
         let mut errno = [0; 4];
@@ -115,17 +115,17 @@ impl Held {
         }
     }
 
-    /// Done when the command has ended; with `linger` only when a signal says so after that.
+    /// Completes when the command has exited. With `linger`, waits for a later signal too.
     pub(in crate::cli) async fn ended(&mut self, linger: bool) {
-        // It fails only once the thread has ended, and that ends with the process.
+        // An error means that the thread has ended, which happens only at the end of the process.
         let _ = self.seen.wait_for(|seen| seen.ended.is_some() && (!linger || seen.late > 0)).await;
     }
 
-    /// Done when a signal has asked tracer to end: now that the command has ended, or before by one that ends both.
-    pub(in crate::cli) async fn told_to_end(&mut self) {
-        let obeyed = self.obeyed;
-        let _ = self.seen.wait_for(|seen| seen.requests > obeyed).await;
-        self.obeyed = self.seen.borrow().requests;
+    /// Completes when a signal asks tracer to end: after the exit of the command, or before by a signal that ends both.
+    pub(in crate::cli) async fn stop_requested(&mut self) {
+        let handled = self.handled;
+        let _ = self.seen.wait_for(|seen| seen.requests > handled).await;
+        self.handled = self.seen.borrow().requests;
     }
 
     async fn status(&mut self) -> Status {
@@ -133,13 +133,13 @@ impl Held {
         seen.ok().and_then(|seen| seen.ended).unwrap_or(Status::Unknown)
     }
 
-    /// What tracer ends with: the command's own status, as a shell reports it. Waits for it.
+    /// Waits for the command and returns its status as a shell reports it.
     pub(in crate::cli) async fn code(&mut self) -> anyhow::Result<ExitCode> {
         match self.status().await {
             Status::Exited(code) => Ok(ExitCode::Command(code as u8)),
             Status::Killed(number) => Ok(ExitCode::Command((128 + number) as u8)),
             Status::Unknown => {
-                anyhow::bail!("the status of the command is lost: another thread or process waited for it")
+                anyhow::bail!("the exit status of the command is unknown: another thread or process waited for it")
             }
         }
     }

@@ -1,4 +1,4 @@
-//! `tracer run`: one command and all it starts.
+//! `tracer run`: runs a command and traces all its descendants.
 
 pub(super) mod containers;
 pub(super) mod hold;
@@ -16,38 +16,39 @@ use crate::filter::{Filter, Spec};
 use crate::record::text::Arguments;
 use crate::sink::{Format, Target};
 
-/// Run a command, and show all it ran
+/// Run a command, and show all processes that it started
 ///
-/// CMD is held back until it is traced, so that nothing is missed; then it runs as if started by hand: its input,
-/// output, terminal, signals and exit status are its own. When it has ended, the tree of all processes it started
-/// is shown on standard error: duration, CPU time, largest memory and exit status of each, and the totals. With -o
-/// FILE every event is written there as a JSON line instead. Only CMD and its descendants are traced: the rest of
-/// the machine is not slowed down. If CMD starts containers (docker, podman, nerdctl, ctr, crictl, runc, crun and others),
-/// it is also shown how each of them started, step by step.
+/// CMD starts only when it is traced, so nothing is missed. It runs as if you had started it in a shell, with its own input,
+/// output, terminal, signals and exit status. When it exits, tracer shows the tree of all its descendants on standard error:
+/// duration, CPU time, peak memory and exit status of each, and the totals. With -o FILE, tracer writes every event to FILE
+/// as a JSON line instead. Only CMD and its descendants are traced, so the rest of the machine is not slowed down.
+///
+/// If CMD starts containers, tracer also shows the steps of each container start. It knows docker, podman, nerdctl, ctr, crictl,
+/// runc, crun and others.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES, after_long_help = LONG_EXAMPLES)]
 pub struct RunArgs {
-    /// How events are written, with -o
+    /// Set the output format of -o
     #[arg(short, long, value_name = "FORMAT", requires = "output")]
     format: Option<Format>,
 
-    /// Wait until all descendants have ended, not just CMD
+    /// Wait for all descendants, not only for CMD
     ///
-    /// Daemons that CMD leaves behind are waited for as well. Without it they are shown as still running.
+    /// This includes daemons that CMD leaves behind. Without --wait, they are shown as still running.
     #[arg(short, long)]
     wait: bool,
 
-    /// Whether to show how the containers started that CMD caused
+    /// Show the steps of container starts that CMD causes
     ///
-    /// `auto` does if CMD itself is a program known for it; without WHEN it is `always`, e.g. for a script that calls
-    /// docker. The processes of a container that a daemon starts do not descend from CMD: where that is to be expected (always,
-    /// or CMD is docker, nerdctl, ctr, crictl or podman --remote) the whole machine is traced, and -o FILE gets what descends
-    /// from CMD and from daemons known for containers. `tracer containers --help` tells what the columns mean.
+    /// `auto` shows them if CMD is a program that starts containers. Without WHEN, the value is `always`, e.g. for a script that
+    /// calls docker. If a daemon starts a container, the processes of the container do not descend from CMD. So tracer traces the
+    /// whole machine with `always`, or if CMD is docker, nerdctl, ctr, crictl or podman --remote. Then -o FILE gets the
+    /// descendants of CMD and of container daemons. `tracer containers --help` explains the columns.
     #[arg(long, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_value = "auto",
         default_missing_value = "always", value_enum)]
     containers: When,
 
-    /// The command to run, and its arguments
+    /// The command to run, with its arguments
     #[arg(
         value_name = "CMD",
         required = true,
@@ -64,25 +65,25 @@ pub struct RunArgs {
     capture: CaptureArgs,
 }
 
-/// Whether something is done.
+/// When container starts are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum When {
-    /// If CMD is a program known for it
+    /// If CMD is a program that starts containers
     Auto,
-    /// Whatever CMD is
+    /// With every CMD
     Always,
-    /// Not at all
+    /// Never
     Never,
 }
 
 /// How containers are followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Containers {
-    /// They are not.
+    /// Not at all.
     No,
-    /// Those that descend from the command.
+    /// Only containers whose processes descend from the command.
     Below,
-    /// Those of daemons too.
+    /// Also containers that daemons start.
     Anywhere,
 }
 
@@ -95,42 +96,43 @@ Examples:
 const LONG_EXAMPLES: &str = "\
 Examples:
   tracer run -- make -j4
-      Build, then see what was run, and where the time went.
+      Build, then show which programs ran, and what took the time.
   tracer run -o build.jsonl -- make -j4
-      Every event of it, as JSON lines in a file.
+      Record every event of a build.
   tracer run -o - --event exec -- ./configure > out.txt
-      Events on standard output, among the output of the command.
+      Write events to standard output, among the output of the command.
   tracer run -- docker run --rm alpine true
-      What it takes to start a container, step by step.
+      Show the steps of a container start.
   tracer run --wait -- /etc/init.d/ssh restart
-      Wait for the daemon it leaves behind.
+      Also wait for the daemon that the command leaves behind.
 
 Signals:
-  Every signal that a process sends to tracer is passed on to CMD, real-time signals too. What a terminal sends (Ctrl-C, Ctrl-\\,
-  Ctrl-Z, a new size) reaches CMD by itself. When CMD stops, so does tracer, and each continues with the other. When CMD has
-  ended, SIGHUP, SIGINT, SIGQUIT or SIGTERM ends --wait, and the waiting for a slow reader of -o.
+  tracer passes on to CMD every signal that a process sends to tracer, including real-time signals. Signals of the
+  terminal (Ctrl-C, Ctrl-\\, Ctrl-Z, a new size) reach CMD directly. When CMD stops, tracer stops too, and each
+  continues with the other. After CMD has exited, SIGHUP, SIGINT, SIGQUIT or SIGTERM ends --wait, and the wait for a
+  slow reader of -o.
 
 Exit status:
-  that of CMD, also when whoever read -o has gone; 128+n when signal n killed it
+  that of CMD, even if the reader of -o has gone; 128+n if signal n killed CMD
   126  CMD could not be executed
   127  CMD was not found
   1    tracing is not possible (see `tracer doctor`), or the output could not be written
   2    wrong usage";
 
-/// What `tracer run` is to do.
+/// What `tracer run` does, according to its options.
 #[derive(Debug)]
-pub struct Plan {
-    /// The command and its arguments; never empty.
+pub struct RunPlan {
+    /// The command with its arguments. Never empty.
     pub command: Vec<OsString>,
-    /// How and where events are written; none for a summary on standard error.
+    /// How and where events are written. `None` for a summary on standard error.
     pub output: Option<(Format, Target)>,
-    /// Colours.
+    /// The global options, for colours.
     pub globals: Globals,
     /// Which events are shown.
     pub filter: Filter,
-    /// … as it was asked for.
+    /// The source of the filter.
     pub spec: Spec,
-    /// What is captured.
+    /// What is recorded.
     pub capture: Capture,
     /// Whether to wait for all descendants.
     pub wait: bool,
@@ -139,16 +141,16 @@ pub struct Plan {
 }
 
 impl RunArgs {
-    /// What the options mean.
-    pub fn plan(self, globals: &Globals) -> Result<Plan, UsageError> {
+    /// Checks the options and returns their meaning.
+    pub fn plan(self, globals: &Globals) -> Result<RunPlan, UsageError> {
         let format = self.format.unwrap_or_default();
         if !self.filter.is_empty() && globals.target().is_none() {
-            let message = "filters choose the events that -o FILE gets; the tree in the end is of all: give -o FILE";
+            let message = "filters select the events for -o FILE, not the processes of the summary: give -o FILE";
             return Err(UsageError::new("run", message));
         }
         let capture = self.capture.capture(&self.filter, "run")?;
         if capture.zombie_after.is_some() && globals.target().is_none() {
-            let message = "--reap adds events to those that -o FILE gets; the tree in the end has none: give -o FILE";
+            let message = "--reap adds events for -o FILE, not to the summary: give -o FILE";
             return Err(UsageError::new("run", message));
         }
         let argv: Arguments = self.command.iter().map(|word| word.to_string_lossy()).collect();
@@ -160,11 +162,11 @@ impl RunArgs {
         };
         let spec = Spec { until_reaped: capture.zombie_after.is_some(), ..self.filter.spec() };
         if containers == Containers::Anywhere && !spec.only.pids.is_empty() {
-            let message = "--pid chooses among what descends from CMD, and the containers of a daemon do not: leave out --pid, \
-                           or give --containers=never";
+            let message = "--pid selects descendants of CMD, and containers of a daemon are not among them: leave out --pid, or \
+                           give --containers=never";
             return Err(UsageError::new("run", message));
         }
-        Ok(Plan {
+        Ok(RunPlan {
             output: globals.target().map(|target| (format, target.for_recording())),
             globals: globals.clone(),
             filter: self.filter.filter(&capture, "run")?,
@@ -177,9 +179,7 @@ impl RunArgs {
     }
 }
 
-// ---------------------------------------------------------------------------------------------------------
-
 /// Runs the command and ends with its status.
-pub fn execute(plan: Plan) -> anyhow::Result<ExitCode> {
+pub fn execute(plan: RunPlan) -> anyhow::Result<ExitCode> {
     super::session::run(plan)
 }

@@ -1,6 +1,6 @@
-//! Signals of `tracer run`: each that comes to tracer is passed on to the command, and tracer stops and continues with it.
+//! Passes signals from `tracer run` on to its command. tracer also stops and continues with the command.
 //!
-//! A separate thread does it, and waits for the command's end. So the command gets its signals even while the main thread is blocked.
+//! A separate thread does this, and waits for the command's exit. So the command gets signals even while the main thread is blocked.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::{io, process, thread};
@@ -11,11 +11,11 @@ use nix::sys::signal::{SigHandler, Signal};
 use tokio::sync::watch;
 
 use super::waker::Waker;
-use crate::cli::stop::{Ending, LOOK, MainThread};
+use crate::cli::stop::{CHECK, Ending, MainThread};
 use crate::sys::sigwait::{self, Child, Received, Set, Status, is_ignored};
 
-/// What the kernel sends to tracer alone because of what tracer did, or to the command as well: a terminal signals its whole
-/// foreground group.
+/// Signals of the kernel that are not passed on. Either tracer caused them, or the command gets them too, because a terminal
+/// signals its whole foreground group.
 const OF_KERNEL: [i32; 10] = [
     libc::SIGINT,
     libc::SIGQUIT,
@@ -29,23 +29,23 @@ const OF_KERNEL: [i32; 10] = [
     libc::SIGCHLD,
 ];
 
-/// What stops a process.
+/// Signals that stop a process.
 const STOPS: [i32; 3] = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
 
-/// What ends tracer once the command has ended.
+/// Signals that end tracer after the command has exited.
 const ENDS: [i32; 4] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM];
 
-/// False until the command was let go.
+/// False until the release of the command.
 static RELEASED: AtomicBool = AtomicBool::new(false);
 
 /// What the thread has seen so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Seen {
-    /// How the command ended.
+    /// How the command exited.
     pub(super) ended: Option<Status>,
-    /// Signals that ask tracer to end: SIGHUP and SIGTERM, and the others once the command has ended.
+    /// Signals that ask tracer to end: SIGHUP and SIGTERM, and after the command's exit SIGINT and SIGQUIT too.
     pub(super) requests: u32,
-    /// Those of them that came once the command had ended.
+    /// Those of them that came after the command's exit.
     pub(super) late: u32,
 }
 
@@ -56,12 +56,11 @@ pub(in crate::cli) struct Signals {
 }
 
 impl Signals {
-    /// Catches all signals from now on. No other thread may run yet. The command ignores what tracer was started to ignore, and
-    /// nothing that is ignored is caught.
+    /// Catches all signals from now on, except those that tracer inherited as ignored. No other thread may run yet.
     pub(in crate::cli) fn catch() -> anyhow::Result<Self> {
         let mut set = Vec::new();
         for number in Set::all().numbers() {
-            // Rust's start-up code ignores SIGPIPE by itself.
+            // Rust's start-up code ignores SIGPIPE.
             if number == libc::SIGPIPE || number == libc::SIGCHLD || !is_ignored(number)? {
                 set.push(number);
             }
@@ -71,7 +70,7 @@ impl Signals {
         Ok(Self { set, main: MainThread::this()? })
     }
 
-    /// Passes signals on to a child until it ends, and takes notice of its end.
+    /// Passes signals on to a child until it exits, and reports its exit.
     pub(super) fn serve(self, pid: u32) -> anyhow::Result<watch::Receiver<Seen>> {
         let seen = watch::Sender::new(Seen::default());
         let receiver = seen.subscribe();
@@ -83,27 +82,27 @@ impl Signals {
     }
 }
 
-/// The command is let go: from now on it gets what a terminal sends by itself.
+/// Notes the release of the command. From now on, the signals of the terminal reach it directly.
 pub(super) fn release() {
     RELEASED.store(true, Ordering::Relaxed);
 }
 
-/// The thread's own state.
+/// The state of the thread.
 struct Relay {
     pid: u32,
     signals: Signals,
     seen: watch::Sender<Seen>,
     ending: Option<Ending>,
-    /// The process that continued tracer last, because the command was continued.
+    /// The pid of the last waker.
     woke: Option<u32>,
 }
 
 impl Relay {
     fn serve(mut self) {
-        // It may have ended before its end was waited for.
-        self.look();
+        // It may have exited before this thread started.
+        self.check_child();
         loop {
-            let came = sigwait::wait(&self.signals.set, self.ending.as_ref().map(|_| LOOK));
+            let came = sigwait::wait(&self.signals.set, self.ending.as_ref().map(|_| CHECK));
             if let Some(came) = came {
                 self.take(came);
             }
@@ -115,7 +114,7 @@ impl Relay {
 
     fn take(&mut self, came: Received) {
         if came.number == libc::SIGCHLD {
-            self.look();
+            self.check_child();
         }
         let over = self.is_over();
         if !over && self.is_for_command(&came) {
@@ -145,18 +144,18 @@ impl Relay {
 
     fn is_for_command(&self, came: &Received) -> bool {
         match came.sender {
-            // What the command itself sends is not meant for it.
+            // Signals from the command, tracer itself and the waker are not for the command.
             Some(sender) => {
                 sender != self.pid as i32 && sender != process::id() as i32 && self.woke != Some(sender as u32)
             }
-            // While it is held, it may be too young to have got what the terminal sent.
+            // The held process may have started too late to get a signal of the terminal.
             None if !RELEASED.load(Ordering::Relaxed) => ![libc::SIGCHLD, libc::SIGPIPE].contains(&came.number),
             None => !OF_KERNEL.contains(&came.number),
         }
     }
 
-    /// Looks whether the command has stopped or ended.
-    fn look(&mut self) {
+    /// Checks whether the command has stopped or exited.
+    fn check_child(&mut self) {
         while !self.is_over() {
             let ended = match sigwait::poll_child(self.pid) {
                 Some(Child::Ended(status)) => status,
@@ -166,33 +165,33 @@ impl Relay {
                 }
                 None => return,
             };
-            let told = self.seen.borrow().requests > 0;
+            let requested = self.seen.borrow().requests > 0;
             self.seen.send_modify(|seen| seen.ended = Some(ended));
-            if told {
+            if requested {
                 self.ending = Some(Ending::begin(libc::SIGTERM, self.signals.main));
             }
         }
     }
 
-    /// Stops as the command did: a shell that started tracer sees that. Goes on when either is continued.
+    /// Stops as the command did, so that the shell that started tracer sees it. Continues when either is continued.
     fn stop(&mut self, number: i32) {
         let waker = Waker::start(self.pid);
         self.woke = waker.as_ref().map(Waker::pid);
         sigwait::stop_by(number);
-        // What continued tracer, SIGCONT, waits to be passed on.
+        // The SIGCONT that continued tracer is pending, and is passed on next.
         drop(waker);
     }
 }
 
-/// What tracer's own start, or tracer itself, has changed of what it was started with.
+/// Signal dispositions that tracer or Rust's start-up code changed.
 #[derive(Debug)]
 pub(super) struct Inherited {
-    /// Signals that were ignored, and that the command is to ignore.
+    /// Signals that the command must ignore, because tracer inherited them as ignored.
     pub(super) ignored: Vec<i32>,
 }
 
 impl Inherited {
-    /// Looks at what was inherited, and makes sure that tracer can wait for its children.
+    /// Reads the inherited dispositions. Resets SIGCHLD, so that tracer can wait for its children.
     pub(super) fn take() -> io::Result<Self> {
         let mut ignored = Vec::new();
         if is_ignored(libc::SIGCHLD)? {
@@ -207,14 +206,14 @@ impl Inherited {
     }
 }
 
-/// Whether SIGPIPE was ignored before Rust's start-up code had it ignored (library/std/src/sys/pal/unix/mod.rs, `init`).
+/// Whether SIGPIPE was ignored before Rust's start-up code ignored it (library/std/src/sys/pal/unix/mod.rs, `init`).
 static PIPE_IGNORED: AtomicBool = AtomicBool::new(false);
 
-extern "C" fn look_at_pipe() {
+extern "C" fn check_pipe() {
     PIPE_IGNORED.store(is_ignored(libc::SIGPIPE).unwrap_or(false), Ordering::Relaxed);
 }
 
-// SAFETY: the C library calls what stands in this section before `main`; the function needs nothing that is made later.
+// SAFETY: the C library calls the functions in this section before `main`. This function needs nothing that is initialised later.
 #[used]
 #[unsafe(link_section = ".init_array")]
-static LOOK_AT_PIPE: extern "C" fn() = look_at_pipe;
+static CHECK_PIPE: extern "C" fn() = check_pipe;

@@ -1,7 +1,7 @@
 //! A process that continues tracer when the command is continued.
 //!
-//! While tracer is stopped, so are all its threads. A shell continues both; `kill -CONT` of the command alone does not, and the kernel tells
-//! only the parent, which is stopped.
+//! While tracer is stopped, all its threads are. A shell continues both, but `kill -CONT` of the command continues only that. The
+//! kernel notifies only the parent, which is tracer, and that is stopped.
 
 use std::fs::File;
 use std::io;
@@ -10,14 +10,14 @@ use std::process;
 
 use nix::libc;
 
-/// Time between two looks at the command.
-static LOOK: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+/// Time between two checks of the command.
+static CHECK: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 
-/// The process. It ends with this value, and with tracer.
+/// The process. It is killed when this value is dropped, and when tracer exits.
 pub(super) struct Waker(libc::pid_t);
 
 impl Waker {
-    /// Begins to watch a stopped command. `None` if there can be no such process: then only SIGCONT to tracer continues tracer.
+    /// Begins to watch a stopped command. Returns `None` on failure. Then only SIGCONT to tracer continues tracer.
     pub(super) fn start(command: u32) -> Option<Self> {
         let stat = |pid: u32| File::open(format!("/proc/{pid}/stat"));
         let this = process::id();
@@ -40,7 +40,7 @@ impl Waker {
 
 impl Drop for Waker {
     fn drop(&mut self) {
-        // SAFETY: integers, and no status is wanted. It is a child of ours that nothing else waits for.
+        // SAFETY: the arguments are integers and a null pointer. Nothing else waits for this child.
         unsafe {
             libc::kill(self.0, libc::SIGKILL);
             libc::waitpid(self.0, std::ptr::null_mut(), 0);
@@ -50,7 +50,8 @@ impl Drop for Waker {
 
 /// Continues tracer once it is stopped and the command is not. Allocates nothing.
 fn watch(theirs: i32, ours: i32, tracer: libc::pid_t) -> ! {
-    // SAFETY: integers only, but for the time, which is static. A session of its own: no terminal stops this process.
+    // A separate session, so that no terminal stops this process.
+    // SAFETY: all arguments are integers, except for the time, which is static.
     unsafe {
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
         libc::setsid();
@@ -58,20 +59,20 @@ fn watch(theirs: i32, ours: i32, tracer: libc::pid_t) -> ! {
             libc::_exit(1);
         }
         while !is_stopped(ours) || is_stopped(theirs) {
-            libc::nanosleep(&raw const LOOK, std::ptr::null_mut());
+            libc::nanosleep(&raw const CHECK, std::ptr::null_mut());
         }
         libc::kill(tracer, libc::SIGCONT);
-        // It is ended and waited for by tracer.
+        // tracer kills this process and waits for it.
         loop {
             libc::pause();
         }
     }
 }
 
-/// Whether `/proc/PID/stat` says that a process is stopped. A process that is gone is not.
+/// Returns whether a process is stopped, according to `/proc/PID/stat`. An exited process is not.
 fn is_stopped(stat: i32) -> bool {
     let mut text = [0u8; 128];
-    // SAFETY: it writes no more than there is room for.
+    // SAFETY: it writes at most as many bytes as the buffer has.
     let bytes = unsafe { libc::pread(stat, text.as_mut_ptr().cast(), text.len(), 0) };
     let text = text.get(..usize::try_from(bytes).unwrap_or(0)).unwrap_or_default();
     // The name, in parentheses, may contain anything; the state follows it.

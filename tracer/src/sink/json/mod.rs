@@ -1,4 +1,4 @@
-//! One JSON object a line.
+//! Encodes events as JSON, one object a line.
 
 mod line;
 

@@ -1,9 +1,8 @@
-//! Aligned columns for people.
+//! Encodes events as aligned columns for people.
 
 use std::fmt::Write as _;
 use std::io;
 
-use jiff::tz::TimeZone;
 use unicode_width::UnicodeWidthStr as _;
 
 use super::Encoder;
@@ -13,50 +12,30 @@ use crate::event::{
     Reap, Reparent, ReparentReason, Storm, StormPhase, Zombie,
 };
 use crate::view::escape;
-use crate::view::glyphs::Glyphs;
 use crate::view::label;
 use crate::view::line::{Line, Role};
+use crate::view::style::TextStyle;
 use crate::view::units;
-use crate::view::users::Users;
 
-/// What the columns are, for the first line.
+/// The first line.
 const HEADING: &str = "TIME         EVENT       PID    PPID USER       DETAILS";
 
-/// How text looks.
-#[derive(Debug)]
-pub struct Look {
-    /// Colours.
-    pub colour: bool,
-    /// Signs.
-    pub glyphs: &'static Glyphs,
-    /// Time zone of the times.
-    pub zone: TimeZone,
-    /// Names of users.
-    pub users: Users,
-}
-
-impl Look {
-    /// That of this machine.
-    pub fn of_system(colour: bool) -> Self {
-        Self { colour, glyphs: Glyphs::of_locale(), zone: TimeZone::system(), users: Users::of_system() }
-    }
-}
-
-/// Encodes an event as a line. Nothing is cut: an argument list is shown in full.
+/// Encodes an event as a line. Nothing is truncated: an argument list is shown in full.
 #[derive(Debug)]
 pub struct TextLines {
-    look: Look,
+    style: TextStyle,
+    colour: bool,
     headed: bool,
 }
 
 impl TextLines {
-    /// With a given look.
-    pub const fn new(look: Look) -> Self {
-        Self { look, headed: false }
+    /// Creates an encoder with a style.
+    pub const fn new(style: TextStyle, colour: bool) -> Self {
+        Self { style, colour, headed: false }
     }
 
     fn push(&self, line: &Line, out: &mut Vec<u8>) {
-        out.extend_from_slice(line.render(self.look.colour).as_bytes());
+        out.extend_from_slice(line.render(self.colour).as_bytes());
         out.push(b'\n');
     }
 }
@@ -67,12 +46,12 @@ impl Encoder for TextLines {
             self.headed = true;
             self.push(&Line::new().with(Role::Heading, HEADING), out);
         }
-        self.push(&self.look.line(event), out);
+        self.push(&self.line(event), out);
         Ok(())
     }
 }
 
-impl Look {
+impl TextLines {
     fn line(&self, event: &Event) -> Line {
         match &event.detail {
             Detail::Hello(hello) => Line::new().with(Role::Dim, &greeting(hello)),
@@ -106,7 +85,7 @@ impl Look {
         }
     }
 
-    /// The columns that all have.
+    /// Returns the columns that all events have.
     fn row(&self, event: &Event, process: Option<&Process>) -> Line {
         let role = match &event.detail {
             Detail::Fork | Detail::ThreadStart => Role::Good,
@@ -122,7 +101,7 @@ impl Look {
         line.push(Role::Dim, &self.clock(event.time));
         line.push(role, &format!(" {:<8}", short(event.kind())));
         let pid = process.map(|process| process.tid.unwrap_or(process.pid));
-        let user = process.and_then(|process| process.euid.or(process.uid)).map(|uid| self.users.name(uid));
+        let user = process.and_then(|process| process.euid.or(process.uid)).map(|uid| self.style.users.name(uid));
         let user = user.as_deref().unwrap_or_default();
         line.push(Role::Plain, &format!(" {:>7}", number(pid)));
         line.push(Role::Plain, &format!(" {:>7} ", number(process.and_then(|process| process.ppid))));
@@ -165,10 +144,10 @@ impl Look {
     fn ending(&self, line: &mut Line, exit: &Exit, process: &Process) {
         let role = if label::failed(exit) { Role::Bad } else { Role::Plain };
         line.push(role, &format!("{:<8}", label::status(exit)));
-        let duration = exit.duration_ns.map(|ns| units::duration(ns, self.glyphs)).unwrap_or_default();
+        let duration = exit.duration_ns.map(|ns| units::duration(ns, self.style.glyphs)).unwrap_or_default();
         line.push(Role::Plain, &format!(" {duration:>6}"));
         if let Some(usage) = exit.own() {
-            let cpu = units::duration(usage.user_ns + usage.system_ns, self.glyphs);
+            let cpu = units::duration(usage.user_ns + usage.system_ns, self.style.glyphs);
             line.push(Role::Dim, &format!("  cpu {cpu:>6}  mem {:>5}", units::bytes(usage.max_rss_bytes)));
         }
         line.push(Role::Plain, &format!("  {}", label::ran(process)));
@@ -188,7 +167,7 @@ impl Look {
         }
         let counts = [(storm.forks, "fork"), (storm.execs, "exec"), (storm.exits, "exit"), (storm.failed, "failure")];
         let counts = counts.map(|(n, what)| units::counted(n, what)).join(", ");
-        let cpu = units::duration(storm.user_ns + storm.system_ns, self.glyphs);
+        let cpu = units::duration(storm.user_ns + storm.system_ns, self.style.glyphs);
         line.push(Role::Plain, &format!("  {counts}, cpu {cpu}"));
         let most: Vec<_> = storm.commands.iter().take(3).map(|c| self.times(c.execs, &c.exe)).collect();
         if !most.is_empty() {
@@ -198,7 +177,7 @@ impl Look {
     }
 
     fn times(&self, n: u64, what: &str) -> String {
-        format!("{}{} {}", units::count(n), self.glyphs.times, escape::text(what))
+        format!("{}{} {}", units::count(n), self.style.glyphs.times, escape::text(what))
     }
 
     fn container(&self, event: &Event, container: &Container) -> Line {
@@ -215,9 +194,9 @@ impl Look {
             let how = Exit { code: end.code, signal: end.signal.clone(), ..Exit::default() };
             let role = if label::failed(&how) { Role::Bad } else { Role::Plain };
             line.push(role, &format!(": {}", label::status(&how)));
-            let lifetime = end.lifetime_ns.map(|ns| format!(" after {}", units::duration(ns, self.glyphs)));
+            let lifetime = end.lifetime_ns.map(|ns| format!(" after {}", units::duration(ns, self.style.glyphs)));
             line.push(Role::Plain, &lifetime.unwrap_or_default());
-            let cpu = units::duration(end.user_ns + end.system_ns, self.glyphs);
+            let cpu = units::duration(end.user_ns + end.system_ns, self.style.glyphs);
             let memory = units::bytes(end.peak_memory_bytes.unwrap_or(end.max_rss_bytes));
             let sums = format!("  {}, cpu {cpu}, mem {memory}", units::counted(end.processes, "process"));
             line.push(Role::Dim, &sums);
@@ -231,16 +210,16 @@ impl Look {
             ReparentReason::Subreaper => "a subreaper",
             ReparentReason::Init => "init",
         };
-        format!("{} {} {}, {whose}", reparent.from_id.pid(), self.glyphs.arrow, reparent.to_pid)
+        format!("{} {} {}, {whose}", reparent.from_id.pid(), self.style.glyphs.arrow, reparent.to_pid)
     }
 
     fn reaping(&self, reap: &Reap) -> String {
-        let time = reap.zombie_ns.map(|ns| format!("a zombie for {}, ", units::duration(ns, self.glyphs)));
+        let time = reap.zombie_ns.map(|ns| format!("a zombie for {}, ", units::duration(ns, self.style.glyphs)));
         format!("{}reaped by {}", time.unwrap_or_default(), someone(reap.by_pid, reap.by_comm.as_deref()))
     }
 
     fn neglect(&self, zombie: &Zombie) -> String {
-        let time = units::duration(zombie.zombie_ns, self.glyphs);
+        let time = units::duration(zombie.zombie_ns, self.style.glyphs);
         let parent = someone(zombie.parent_pid, zombie.parent_comm.as_deref());
         format!("a zombie for {time}: {parent} has left {} unreaped", units::count(zombie.unreaped))
     }
@@ -248,7 +227,8 @@ impl Look {
     fn farewell(&self, bye: &Bye) -> Line {
         let mut line = Line::new();
         let Bye { seen, emitted, filtered, lost, duration_ns, .. } = *bye;
-        let seen = format!("# {} in {}: ", units::counted(seen, "event"), units::duration(duration_ns, self.glyphs));
+        let seen =
+            format!("# {} in {}: ", units::counted(seen, "event"), units::duration(duration_ns, self.style.glyphs));
         let mut shown = format!("{} shown, {} filtered, ", units::count(emitted), units::count(filtered));
         if bye.folded > 0 {
             let _ = write!(shown, "{} folded, ", units::count(bye.folded));
@@ -259,19 +239,19 @@ impl Look {
         line.push(Role::Dim, &seen);
         line.push(Role::Dim, &shown);
         line.push(if lost > 0 { Role::Bad } else { Role::Dim }, &format!("{} lost", units::count(lost)));
-        let cpu = units::duration(bye.user_ns + bye.system_ns, self.glyphs);
+        let cpu = units::duration(bye.user_ns + bye.system_ns, self.style.glyphs);
         line.with(Role::Dim, &format!("; tracer itself used {cpu} CPU, {}", units::bytes(bye.max_rss_bytes)))
     }
 
     fn clock(&self, time: Timestamp) -> String {
         let time = jiff::Timestamp::from_nanosecond(i128::from(time.0)).unwrap_or_default();
-        let zoned = time.to_zoned(self.zone.clone());
+        let zoned = time.to_zoned(self.style.zone.clone());
         let millis = zoned.subsec_nanosecond() / 1_000_000;
         format!("{:02}:{:02}:{:02}.{millis:03}", zoned.hour(), zoned.minute(), zoned.second())
     }
 }
 
-/// The kind in at most eight columns.
+/// Returns the kind in at most eight columns.
 fn short(kind: Kind) -> &'static str {
     match kind {
         Kind::ExecFailed => "execfail",
@@ -305,7 +285,7 @@ fn number(n: Option<u32>) -> String {
     n.map_or_else(|| "-".into(), |n| n.to_string())
 }
 
-/// What is out of the ordinary about an exec.
+/// Returns what is unusual about an exec.
 fn notes(event: &Event) -> Vec<String> {
     let mut notes = Vec::new();
     if let Some(info) = event.argv_info().filter(|info| info.truncated) {
@@ -329,7 +309,7 @@ fn notes(event: &Event) -> Vec<String> {
     notes
 }
 
-/// What was asked for, why it was refused, and who asked.
+/// Adds what a failed exec attempted, the error and the process.
 fn refusal(line: &mut Line, failed: &ExecFailed, process: &Process) {
     let (errno, meaning) = label::refusal(failed);
     line.push(Role::Bad, &format!("{errno:<8} "));

@@ -1,7 +1,10 @@
+use jiff::tz::TimeZone;
+
 use super::*;
 use crate::event::id::ProcessId;
 use crate::event::{ArgvInfo, Cause, ContainerEnd, Detail, Exec, Source, StormCommand, Usage};
-use crate::view::glyphs::{ASCII, UNICODE};
+use crate::view::glyphs::{ASCII, Glyphs, UNICODE};
+use crate::view::users::Users;
 
 /// 22:13:20 UTC.
 const T0: i64 = 1_700_000_000_123_456_789;
@@ -31,14 +34,13 @@ fn exit(pid: u32, argv: &[&str], exit: Exit) -> Event {
     event
 }
 
-fn look(colour: bool, glyphs: &'static Glyphs) -> Look {
+fn encoder(colour: bool, glyphs: &'static Glyphs) -> TextLines {
     let users = Users::new(|uid| (uid == 1000).then(|| "alice".into()));
-    Look { colour, glyphs, zone: TimeZone::UTC, users }
+    TextLines::new(TextStyle { glyphs, zone: TimeZone::UTC, users }, colour)
 }
 
-fn lines(look: Look, events: &[Event]) -> String {
+fn lines(mut encoder: TextLines, events: &[Event]) -> String {
     let mut bytes = Vec::new();
-    let mut encoder = TextLines::new(look);
     events.iter().try_for_each(|event| encoder.encode(event, &mut bytes)).unwrap();
     String::from_utf8(bytes).unwrap()
 }
@@ -98,8 +100,8 @@ fn story() -> Vec<Event> {
 }
 
 #[test]
-fn a_line_an_event() {
-    insta::assert_snapshot!(lines(look(false, &UNICODE), &story()), @r#"
+fn each_event_is_a_line() {
+    insta::assert_snapshot!(lines(encoder(false, &UNICODE), &story()), @r#"
     # tracer 0.1.0 on host\x1b, Linux 6.18.0 x86_64; hooks: sched_process_fork; no BTF for x: y instead
     TIME         EVENT       PID    PPID USER       DETAILS
     22:13:20.123 process        2    4700 0          [kthreadd]
@@ -116,7 +118,7 @@ fn a_line_an_event() {
 }
 
 #[test]
-fn the_life_of_a_container_is_a_line_each() {
+fn each_event_of_a_container_is_a_line() {
     let of = |about: fn(Box<Container>) -> Detail, event: Event, end: Option<ContainerEnd>| {
         let mut container = Container::new("0123456789abcdef".repeat(4).into(), "/docker/x".into());
         (container.engine, container.name) = (Some("docker".into()), Some("web\x1b".into()));
@@ -148,7 +150,7 @@ fn the_life_of_a_container_is_a_line_each() {
         of(Detail::ContainerExit, without(), Some(killed)),
         of(Detail::ContainerRemove, without(), None),
     ];
-    insta::assert_snapshot!(lines(look(false, &UNICODE), &events), @r#"
+    insta::assert_snapshot!(lines(encoder(false, &UNICODE), &events), @r#"
     TIME         EVENT       PID    PPID USER       DETAILS
     22:13:20.123 c-create    4711    4700 alice      0123456789ab web\x1b (docker)
     22:13:20.123 c-start     4712    4700 alice      0123456789ab web\x1b (docker): nginx -g
@@ -184,11 +186,11 @@ fn a_storm_is_a_line() {
     };
     let phases = [StormPhase::Begin, StormPhase::Ongoing, StormPhase::End, StormPhase::Cut];
     let story = phases.map(|phase| Event { detail: Detail::Storm(Box::new(sums(phase))), ..storm.clone() });
-    insta::assert_snapshot!(lines(look(false, &UNICODE), &story));
+    insta::assert_snapshot!(lines(encoder(false, &UNICODE), &story));
 }
 
 #[test]
-fn what_failed_and_what_was_left_lying_is_told() {
+fn failed_execs_reaps_and_zombies_are_lines() {
     let mut refused = event(Kind::ExecFailed, 4711, "sh");
     refused.detail = Detail::ExecFailed(Box::new(ExecFailed {
         errno: "ENOENT".into(),
@@ -217,7 +219,7 @@ fn what_failed_and_what_was_left_lying_is_told() {
     lies.detail = Detail::Zombie(
         Zombie { zombie_ns: 10_000_000_000, parent_pid: Some(4700), unreaped: 3, ..Zombie::default() }.into(),
     );
-    insta::assert_snapshot!(lines(look(false, &UNICODE), &[refused, by_descriptor, reaped, gone, lies]), @r#"
+    insta::assert_snapshot!(lines(encoder(false, &UNICODE), &[refused, by_descriptor, reaped, gone, lies]), @r#"
     TIME         EVENT       PID    PPID USER       DETAILS
     22:13:20.123 execfail    4711    4700 alice      ENOENT   $'/bin/no\x1bthing': $'no\x1bthing' -x  (No such file or directory; by sh)  (2 attempts: /usr/bin/nothing, $'/bin/no\x1bthing')
     22:13:20.123 execfail    4711    4700 alice      EACCES   /dev/fd/3  (Permission denied; by sh)
@@ -228,22 +230,22 @@ fn what_failed_and_what_was_left_lying_is_told() {
 }
 
 #[test]
-fn colours_only_when_asked_for() {
-    let coloured = lines(look(true, &UNICODE), &story());
+fn colours_only_if_requested() {
+    let coloured = lines(encoder(true, &UNICODE), &story());
     assert!(coloured.contains("\x1b["));
-    assert!(!lines(look(false, &UNICODE), &story()).contains('\x1b'), "names and arguments are escaped");
+    assert!(!lines(encoder(false, &UNICODE), &story()).contains('\x1b'), "names and arguments are escaped");
     insta::assert_snapshot!(coloured.lines().nth(3).unwrap().escape_debug().to_string(), @r"\u{1b}[2m22:13:20.123\u{1b}[0m\u{1b}[32m fork    \u{1b}[0m    4711    4700 alice      bash");
 }
 
 #[test]
-fn ascii_is_enough() {
+fn ascii_signs_suffice() {
     let events: Vec<_> = story().into_iter().filter(|event| event.kind() != Kind::Hello).collect();
-    assert!(lines(look(false, &ASCII), &events).is_ascii());
+    assert!(lines(encoder(false, &ASCII), &events).is_ascii());
 }
 
 #[test]
-fn a_child_that_never_ran_anything_is_not_shown_as_its_parent() {
+fn a_child_without_an_exec_does_not_show_its_parents_arguments() {
     let mut fork = exit(5, &["make", "all"], Exit { code: Some(1), ..Exit::default() });
     fork.process.as_mut().unwrap().execs = 0;
-    insta::assert_snapshot!(lines(look(false, &UNICODE), &[fork]).lines().nth(1).unwrap(), @"22:13:20.123 exit           5    4700 alice      1         1.23s  cpu 2.34ms  mem  3.3M  (make)");
+    insta::assert_snapshot!(lines(encoder(false, &UNICODE), &[fork]).lines().nth(1).unwrap(), @"22:13:20.123 exit           5    4700 alice      1         1.23s  cpu 2.34ms  mem  3.3M  (make)");
 }

@@ -1,21 +1,22 @@
-//! Pictures as lines, for pipes and files.
+//! Frames as lines, for pipes and files.
 
 use super::rows::rows;
-use super::state::State;
-use super::text::{Columns, Look, nothing, summary};
+use super::state::ContainersState;
+use super::text::{Columns, nothing, summary};
 use crate::analysis::roster::Picture;
 use crate::view::line::Line;
+use crate::view::style::TextStyle;
 
-/// One picture. Nothing is cut unless there is a width.
-pub fn lines(picture: &Picture, state: &State, look: &Look, width: Option<usize>) -> Vec<Line> {
-    let rows = rows(picture, state);
-    let columns = Columns::of(&rows, look);
-    let mut lines = vec![summary(picture, state, look), Line::new()];
+/// Returns the lines of a frame. They are truncated only to a given width.
+pub fn lines(frame: &Picture, state: &ContainersState, style: &TextStyle, width: Option<usize>) -> Vec<Line> {
+    let rows = rows(frame, state);
+    let columns = Columns::of(&rows, style);
+    let mut lines = vec![summary(frame, state, style), Line::new()];
     if rows.is_empty() {
-        lines.push(nothing(picture, state));
+        lines.push(nothing(frame, state));
     } else {
         lines.push(columns.heading(state));
         lines.extend(rows.iter().map(|row| columns.row(row)));
     }
-    lines.into_iter().map(|line| line.cut(width, look.glyphs)).collect()
+    lines.into_iter().map(|line| line.cut(width, style.glyphs)).collect()
 }

@@ -1,6 +1,6 @@
-//! What the keys do.
+//! The text of the help.
 
-/// Keys, and what they do.
+/// The keys.
 pub(super) const KEYS: [(&str, &str); 13] = [
     ("F1 h ?", "this help"),
     ("Enter i", "all about a container"),
@@ -17,7 +17,7 @@ pub(super) const KEYS: [(&str, &str); 13] = [
     ("F10 q", "end"),
 ];
 
-/// What the columns mean.
+/// The columns.
 pub(super) const COLUMNS: [(&str, &str); 5] = [
     ("UP", "time since its first process was born, or until that ended"),
     ("PROCS", "processes that are in it"),
@@ -26,6 +26,6 @@ pub(super) const COLUMNS: [(&str, &str); 5] = [
     ("EXIT", "how its first process ended: exit code or signal"),
 ];
 
-/// What the bottom line names.
+/// The keys in the bottom line.
 pub(super) const FOOT: [(&str, &str); 6] =
     [("F1", "Help"), ("F4", "Filter"), ("F6", "Sort"), ("Enter", "About"), ("Z", "Pause"), ("F10", "Quit")];

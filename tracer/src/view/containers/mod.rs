@@ -1,7 +1,7 @@
-//! `tracer containers`: the table of all containers, one picture after the other.
+//! `tracer containers`: the table of all containers, frame by frame.
 //!
-//! [`crate::analysis::roster`] takes events and gives pictures; [`rows`] sorts and filters them as [`state`] wishes; [`draw`] puts them on
-//! a screen, [`batch`] into lines. Only the command line's edge knows a terminal or a clock.
+//! [`crate::analysis::roster`] takes events and returns frames. [`rows`] sorts and filters them as [`state`] says. [`draw`] draws
+//! them on a screen, [`batch`] writes them as lines. Only `cli` knows a terminal or a clock.
 
 pub mod batch;
 pub mod draw;
@@ -12,5 +12,4 @@ pub mod state;
 mod tests;
 mod text;
 
-pub use state::State;
-pub use text::Look;
+pub use state::ContainersState;

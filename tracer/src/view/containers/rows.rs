@@ -1,21 +1,21 @@
-//! The table: the containers of a picture, sorted and filtered.
+//! The table of a frame: its containers, sorted and filtered.
 
 use std::cmp::{Ordering, Reverse};
 
-use super::state::{Sort, State};
+use super::state::{ContainersState, Sort};
 use crate::analysis::roster::{self, Listed, Picture};
 
-/// The rows of a picture.
-pub fn rows<'a>(picture: &'a Picture, state: &State) -> Vec<&'a Listed> {
+/// Returns the rows of a frame.
+pub fn rows<'a>(frame: &'a Picture, state: &ContainersState) -> Vec<&'a Listed> {
     let wanted = |one: &&Listed| {
         (state.only.is_empty() || state.only.iter().any(|only| one.is_of(only))) && admits(&state.filter, one)
     };
-    let mut rows: Vec<&Listed> = picture.containers.iter().filter(wanted).collect();
+    let mut rows: Vec<&Listed> = frame.containers.iter().filter(wanted).collect();
     rows.sort_by(|a, b| compare(a, b, state));
     rows
 }
 
-/// True for a container that shows a text somewhere.
+/// Returns whether a container shows a text.
 fn admits(filter: &str, one: &Listed) -> bool {
     let filter = filter.to_lowercase();
     let container = &one.container;
@@ -25,7 +25,7 @@ fn admits(filter: &str, one: &Listed) -> bool {
         || [one.runtime(), one.pod(), one.status()].into_iter().flatten().any(|text| shows(&text))
 }
 
-fn compare(a: &Listed, b: &Listed, state: &State) -> Ordering {
+fn compare(a: &Listed, b: &Listed, state: &ContainersState) -> Ordering {
     let by = |of: fn(&Listed) -> u64| of(b).cmp(&of(a));
     let order = match state.sort {
         Sort::State => by_state(a, b),
@@ -40,7 +40,7 @@ fn compare(a: &Listed, b: &Listed, state: &State) -> Ordering {
     order.then_with(|| by_state(a, b)).then_with(|| a.container.id.cmp(&b.container.id))
 }
 
-/// What runs, what was created, what has ended; in each, the newest first.
+/// Running, then created, then exited containers; the newest first.
 fn by_state(a: &Listed, b: &Listed) -> Ordering {
     let gone = |one: &Listed| matches!(one.state, roster::ContainerState::Exited | roster::ContainerState::Removed);
     let rank = |one: &Listed| (gone(one), one.state);

@@ -1,94 +1,94 @@
-//! What is looked at, and how: changed by keys.
+//! What the view shows. Keys change it.
 
 use crossterm::event::{KeyCode, KeyEvent};
 
-use crate::view::keys;
-pub use crate::view::keys::Wish;
-pub use crate::view::screen::Over;
+use crate::view::screen::{Overlay, Request, Viewport, keys};
 
-/// What the rows are sorted by.
+/// The column to sort by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Sort {
-    /// What runs, what was created, what has ended; the newest first.
+    /// Running, then created, then exited containers; the newest first
     #[default]
     State,
-    /// Time since its start, or from that to its end.
+    /// Time from start to end, or until now
     Up,
-    /// Processes in it.
+    /// Processes in the container
     Processes,
-    /// Processes that ever were.
+    /// All processes that were ever in the container
     Ever,
-    /// Execs a second.
+    /// Execs per second
     Execs,
-    /// Name.
+    /// Name
     Name,
-    /// Image.
+    /// Image
     Image,
 }
 
 impl Sort {
-    /// Every order, as the columns stand.
+    /// All columns, from left to right.
     pub const ALL: [Self; 7] =
         [Self::State, Self::Up, Self::Processes, Self::Ever, Self::Execs, Self::Name, Self::Image];
 }
 
-/// What is looked at.
+/// What the view shows: the query, the selection, and what the last [`ContainersState::layout`] made of them.
 #[derive(Clone, Debug, Default)]
-pub struct State {
-    /// Only these containers: names, ids or how they begin. Empty for all.
+pub struct ContainersState {
+    /// Names, ids or prefixes of ids of the containers that are shown. Empty for all.
     pub only: Vec<String>,
-    /// What they are sorted by, the largest first (names: the smallest).
+    /// The column to sort by: numbers in descending order, names in ascending order.
     pub sort: Sort,
-    /// The other way round.
+    /// Whether the order is reversed.
     pub inverted: bool,
-    /// Only rows that show this text.
+    /// A text that each row must show.
     pub filter: String,
-    /// Whether the picture stands still.
+    /// Whether the frame stays, while events are still counted.
     pub paused: bool,
-    /// Which row is selected, counted from 0.
+    /// The index of the selected row.
     pub selected: usize,
-    /// First row that is shown.
-    pub offset: usize,
-    /// What lies over it.
-    pub over: Over,
+    /// What covers the table.
+    pub overlay: Overlay,
+    /// The visible part of the table.
+    pub viewport: Viewport,
+    /// The number of rows of the table.
+    pub rows: usize,
 }
 
-impl State {
-    /// Takes in a key. `rows` is how many there are, `page` how many fit on the screen.
-    pub fn key(&mut self, key: &KeyEvent, rows: usize, page: usize) -> Option<Wish> {
-        if let Some(wish) = keys::anywhere(key) {
-            return Some(wish);
+impl ContainersState {
+    /// Handles a key.
+    pub fn key(&mut self, key: &KeyEvent) -> Option<Request> {
+        if let Some(request) = keys::global(key) {
+            return Some(request);
         }
-        match self.over {
-            Over::Filter => self.type_filter(key.code),
-            Over::Help | Over::Details => match key.code {
-                KeyCode::F(10) => return Some(Wish::End),
+        match self.overlay {
+            Overlay::None => return self.table_key(key.code),
+            Overlay::Filter => self.type_filter(key.code),
+            _ => match key.code {
+                KeyCode::F(10) => return Some(Request::End),
                 KeyCode::Char('Z') => self.paused ^= true,
-                _ => self.over = Over::Nothing,
+                _ => self.overlay = Overlay::None,
             },
-            Over::Nothing => return self.plain_key(key.code, rows, page),
         }
-        Some(Wish::Redraw)
+        Some(Request::Redraw)
     }
 
     fn type_filter(&mut self, code: KeyCode) {
         if keys::typed(code, &mut self.filter) {
-            self.over = Over::Nothing;
+            self.overlay = Overlay::None;
         }
         self.selected = 0;
     }
 
-    fn plain_key(&mut self, code: KeyCode, rows: usize, page: usize) -> Option<Wish> {
-        let last = rows.saturating_sub(1);
-        if let Some(place) = keys::moved(code, self.selected.min(last), page) {
-            self.selected = place.min(last);
-            return Some(Wish::Redraw);
+    fn table_key(&mut self, code: KeyCode) -> Option<Request> {
+        let last = self.rows.saturating_sub(1);
+        if let Some(index) = keys::moved(code, self.selected.min(last), self.viewport.rows) {
+            self.selected = index.min(last);
+            return Some(Request::Redraw);
         }
         match code {
-            KeyCode::F(10) | KeyCode::Char('q') => return Some(Wish::End),
-            KeyCode::Char(' ') => return Some(Wish::Refresh),
-            KeyCode::F(1) | KeyCode::Char('h' | '?') => self.over = Over::Help,
-            KeyCode::F(3 | 4) | KeyCode::Char('/' | '\\') => self.over = Over::Filter,
+            KeyCode::F(10) | KeyCode::Char('q') => return Some(Request::End),
+            KeyCode::Char(' ') => return Some(Request::Refresh),
+            KeyCode::F(1) | KeyCode::Char('h' | '?') => self.overlay = Overlay::Help,
+            KeyCode::F(3 | 4) | KeyCode::Char('/' | '\\') => self.overlay = Overlay::Filter,
             KeyCode::F(6) | KeyCode::Char('>' | '.') => self.next_sort(1),
             KeyCode::Char('<' | ',') => self.next_sort(Sort::ALL.len() - 1),
             KeyCode::Char('s') => self.sort_by(Sort::State),
@@ -100,12 +100,12 @@ impl State {
             KeyCode::Char('M') => self.sort_by(Sort::Image),
             KeyCode::Char('I' | 'R') => self.inverted ^= true,
             KeyCode::Char('Z') => self.paused ^= true,
-            KeyCode::Enter | KeyCode::Char('i') if rows > 0 => self.over = Over::Details,
+            KeyCode::Enter | KeyCode::Char('i') if self.rows > 0 => self.overlay = Overlay::Details,
             KeyCode::Char('g') => self.selected = 0,
             KeyCode::Esc => self.filter.clear(),
             _ => return None,
         }
-        Some(Wish::Redraw)
+        Some(Request::Redraw)
     }
 
     fn next_sort(&mut self, by: usize) {
@@ -116,11 +116,5 @@ impl State {
     const fn sort_by(&mut self, sort: Sort) {
         self.sort = sort;
         self.inverted = false;
-    }
-
-    /// Keeps the selection among so many rows, and in view where so many fit.
-    pub fn clamp(&mut self, rows: usize, page: usize) {
-        self.selected = self.selected.min(rows.saturating_sub(1));
-        self.offset = keys::scrolled(self.offset, self.selected, rows, page);
     }
 }

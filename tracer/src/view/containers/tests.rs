@@ -3,15 +3,19 @@ use jiff::tz::TimeZone;
 use proptest::prelude::*;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
+use ratatui::layout::Size;
 
+use super::batch;
 use super::draw::draw;
 use super::rows::rows;
-use super::state::{Over, Sort, State, Wish};
-use super::{Look, batch};
+use super::state::{ContainersState, Sort};
 use crate::analysis::roster::{ContainerState, Listed, Picture};
 use crate::event::time::Timestamp;
 use crate::event::{Container, ContainerEnd, Kubernetes};
 use crate::view::glyphs::{ASCII, UNICODE};
+use crate::view::screen::{Overlay, Request};
+use crate::view::style::TextStyle;
+use crate::view::users::Users;
 
 const S: i64 = 1_000_000_000;
 
@@ -19,7 +23,7 @@ fn at(seconds: i64) -> Timestamp {
     Timestamp(1_700_000_000 * S + seconds * S)
 }
 
-/// A container of which the numbers say how it is.
+/// A container with given numbers of processes and execs.
 fn one(id: &str, state: ContainerState, started: i64, (processes, execs): (u64, f64)) -> Listed {
     Listed {
         v: 1,
@@ -48,7 +52,7 @@ fn ended(id: &str, at_seconds: i64, code: Option<u8>, signal: Option<&str>) -> L
     gone
 }
 
-fn picture() -> Picture {
+fn frame() -> Picture {
     let mut web = one(&"0123456789abcdef".repeat(4), ContainerState::Running, 100, (12, 1234.5));
     web.container.name = Some("web".into());
     web.container.image = Some("docker.io/library/nginx:1.27-with-a-tag-that-is-longer-than-anybody-reads".into());
@@ -72,52 +76,49 @@ fn picture() -> Picture {
     Picture { time: at(1000), interval_ns: 2 * S as u64, lost: 0, containers }
 }
 
-fn look() -> Look {
-    Look { glyphs: &UNICODE, zone: TimeZone::UTC }
+fn style() -> TextStyle {
+    TextStyle { glyphs: &UNICODE, zone: TimeZone::UTC, users: Users::new(|_| None) }
 }
 
-fn text(picture: &Picture, state: &State) -> String {
-    batch::lines(picture, state, &look(), None).iter().map(|line| line.plain() + "\n").collect()
+fn text(frame: &Picture, state: &ContainersState) -> String {
+    batch::lines(frame, state, &style(), None).iter().map(|line| line.plain() + "\n").collect()
 }
 
-fn drawn(picture: &Picture, state: &mut State, look: &Look, (columns, rows): (u16, u16)) -> String {
+fn drawn(frame: &Picture, state: &mut ContainersState, style: &TextStyle, (columns, rows): (u16, u16)) -> String {
     let mut terminal = Terminal::new(TestBackend::new(columns, rows)).unwrap();
-    terminal
-        .draw(|frame| {
-            draw(frame, picture, state, look, true);
-        })
-        .unwrap();
-    // Nothing of no width can be looked at.
+    state.layout(frame, Size::new(columns, rows));
+    terminal.draw(|screen| draw(screen, frame, state, style, true)).unwrap();
+    // A screen without columns has no text.
     if columns == 0 { String::new() } else { terminal.backend().to_string() }
 }
 
-fn press(state: &mut State, code: KeyCode, picture: &Picture) -> Option<Wish> {
-    let count = rows(picture, state).len();
-    state.key(&KeyEvent::new(code, KeyModifiers::NONE), count, 10)
+fn press(state: &mut ContainersState, code: KeyCode, frame: &Picture) -> Option<Request> {
+    state.layout(frame, Size::new(80, 13));
+    state.key(&KeyEvent::new(code, KeyModifiers::NONE))
 }
 
-fn ids(picture: &Picture, state: &State) -> Vec<String> {
-    rows(picture, state).iter().map(|one| one.called().chars().take(4).collect()).collect()
+fn ids(frame: &Picture, state: &ContainersState) -> Vec<String> {
+    rows(frame, state).iter().map(|one| one.called().chars().take(4).collect()).collect()
 }
 
 #[test]
-fn pictures() {
-    insta::assert_snapshot!("batch", text(&picture(), &State::default()));
+fn frames() {
+    insta::assert_snapshot!("batch", text(&frame(), &ContainersState::default()));
     let empty = Picture { time: at(0), ..Picture::default() };
-    insta::assert_snapshot!("nothing", text(&empty, &State::default()));
-    insta::assert_snapshot!("screen", drawn(&picture(), &mut State::default(), &look(), (120, 12)));
-    let mut help = State { over: Over::Help, ..State::default() };
-    insta::assert_snapshot!("help", drawn(&picture(), &mut help, &look(), (90, 24)));
-    let mut details = State { over: Over::Details, selected: 1, ..State::default() };
-    insta::assert_snapshot!("details", drawn(&picture(), &mut details, &look(), (100, 24)));
-    let mut filter = State { over: Over::Filter, filter: "SIG".into(), ..State::default() };
-    insta::assert_snapshot!("narrow", drawn(&picture(), &mut filter, &look(), (40, 8)));
+    insta::assert_snapshot!("nothing", text(&empty, &ContainersState::default()));
+    insta::assert_snapshot!("screen", drawn(&frame(), &mut ContainersState::default(), &style(), (120, 12)));
+    let mut help = ContainersState { overlay: Overlay::Help, ..ContainersState::default() };
+    insta::assert_snapshot!("help", drawn(&frame(), &mut help, &style(), (90, 24)));
+    let mut details = ContainersState { overlay: Overlay::Details, selected: 1, ..ContainersState::default() };
+    insta::assert_snapshot!("details", drawn(&frame(), &mut details, &style(), (100, 24)));
+    let mut filter = ContainersState { overlay: Overlay::Filter, filter: "SIG".into(), ..ContainersState::default() };
+    insta::assert_snapshot!("narrow", drawn(&frame(), &mut filter, &style(), (40, 8)));
 }
 
 #[test]
-fn what_runs_stands_first_and_the_newest_of_it() {
-    let picture = picture();
-    assert_eq!(ids(&picture, &State::default()), ["api", "web", "evil", "kill", "bad", "old"]);
+fn running_and_new_containers_come_first() {
+    let frame = frame();
+    assert_eq!(ids(&frame, &ContainersState::default()), ["api", "web", "evil", "kill", "bad", "old"]);
     for (sort, first) in [
         (Sort::Up, "web"),
         (Sort::Processes, "web"),
@@ -126,58 +127,61 @@ fn what_runs_stands_first_and_the_newest_of_it() {
         (Sort::Name, "api"),
         (Sort::Image, "api"),
     ] {
-        let state = State { sort, ..State::default() };
-        assert_eq!(ids(&picture, &state)[0], first, "{sort:?}");
+        let state = ContainersState { sort, ..ContainersState::default() };
+        assert_eq!(ids(&frame, &state)[0], first, "{sort:?}");
     }
-    let inverted = State { sort: Sort::Name, inverted: true, ..State::default() };
-    assert_eq!(ids(&picture, &inverted)[0], "web");
+    let inverted = ContainersState { sort: Sort::Name, inverted: true, ..ContainersState::default() };
+    assert_eq!(ids(&frame, &inverted)[0], "web");
 }
 
 #[test]
-fn rows_can_be_chosen() {
-    let picture = picture();
-    let only = |only: &str| ids(&picture, &State { only: vec![only.into()], ..State::default() });
+fn rows_are_filtered() {
+    let frame = frame();
+    let only = |only: &str| ids(&frame, &ContainersState { only: vec![only.into()], ..ContainersState::default() });
     assert_eq!((only("web"), only("fedcba"), only("we")), (vec!["web".into()], vec!["api".into()], vec![]));
-    let filter = |filter: &str| ids(&picture, &State { filter: filter.into(), ..State::default() });
+    let filter = |filter: &str| ids(&frame, &ContainersState { filter: filter.into(), ..ContainersState::default() });
     assert_eq!((filter("shop/API"), filter("nginx")), (vec!["api".to_owned()], vec!["web".to_owned()]));
     assert_eq!((filter("exited").len(), filter("sigk")), (3, vec!["kill".to_owned()]));
-    assert!(text(&picture, &State { filter: "zzz".into(), ..State::default() }).contains("No container is like that."));
+    assert!(
+        text(&frame, &ContainersState { filter: "zzz".into(), ..ContainersState::default() })
+            .contains("No container is like that.")
+    );
 }
 
 #[test]
-fn keys_do_what_help_says() {
-    let picture = picture();
-    let mut state = State::default();
-    assert_eq!(press(&mut state, KeyCode::Char('e'), &picture), Some(Wish::Redraw));
+fn keys_do_what_the_help_says() {
+    let frame = frame();
+    let mut state = ContainersState::default();
+    assert_eq!(press(&mut state, KeyCode::Char('e'), &frame), Some(Request::Redraw));
     assert_eq!((state.sort, state.inverted), (Sort::Execs, false));
-    press(&mut state, KeyCode::Char('I'), &picture);
+    press(&mut state, KeyCode::Char('I'), &frame);
     assert!(state.inverted);
-    press(&mut state, KeyCode::F(6), &picture);
+    press(&mut state, KeyCode::F(6), &frame);
     assert_eq!((state.sort, state.inverted), (Sort::Name, false));
-    press(&mut state, KeyCode::Char('<'), &picture);
+    press(&mut state, KeyCode::Char('<'), &frame);
     assert_eq!(state.sort, Sort::Execs);
     for code in ['/', 'w', 'e', 'b'] {
-        press(&mut state, KeyCode::Char(code), &picture);
+        press(&mut state, KeyCode::Char(code), &frame);
     }
-    press(&mut state, KeyCode::Enter, &picture);
-    assert_eq!((ids(&picture, &state), state.over), (vec!["web".to_owned()], Over::Nothing));
-    press(&mut state, KeyCode::Enter, &picture);
-    assert_eq!(state.over, Over::Details);
-    press(&mut state, KeyCode::Char('q'), &picture);
-    assert_eq!(state.over, Over::Nothing, "any key closes it");
-    press(&mut state, KeyCode::Char('Z'), &picture);
+    press(&mut state, KeyCode::Enter, &frame);
+    assert_eq!((ids(&frame, &state), state.overlay), (vec!["web".to_owned()], Overlay::None));
+    press(&mut state, KeyCode::Enter, &frame);
+    assert_eq!(state.overlay, Overlay::Details);
+    press(&mut state, KeyCode::Char('q'), &frame);
+    assert_eq!(state.overlay, Overlay::None, "any key closes it");
+    press(&mut state, KeyCode::Char('Z'), &frame);
     assert!(state.paused);
-    assert_eq!(press(&mut state, KeyCode::Char(' '), &picture), Some(Wish::Refresh));
-    assert_eq!(press(&mut state, KeyCode::Char('q'), &picture), Some(Wish::End));
+    assert_eq!(press(&mut state, KeyCode::Char(' '), &frame), Some(Request::Refresh));
+    assert_eq!(press(&mut state, KeyCode::Char('q'), &frame), Some(Request::End));
 }
 
 #[test]
-fn no_name_reaches_the_terminal_raw_and_ascii_is_enough() {
-    let picture = picture();
-    let look = Look { glyphs: &ASCII, ..look() };
-    for over in [Over::Nothing, Over::Details] {
-        let mut state = State { over, selected: 2, ..State::default() };
-        let shown = drawn(&picture, &mut state, &look, (160, 24));
+fn names_are_escaped_and_ascii_signs_suffice() {
+    let frame = frame();
+    let style = TextStyle { glyphs: &ASCII, ..style() };
+    for overlay in [Overlay::None, Overlay::Details] {
+        let mut state = ContainersState { overlay, selected: 2, ..ContainersState::default() };
+        let shown = drawn(&frame, &mut state, &style, (160, 24));
         assert!(shown.is_ascii() && shown.contains(r"evil\x1b[31m"), "{shown}");
     }
 }
@@ -187,8 +191,8 @@ proptest! {
 
     #[test]
     fn any_keys_on_any_screen(codes in proptest::collection::vec(0u8..128, 0..30), columns in 0u16..130, rows in 0u16..40) {
-        let picture = picture();
-        let mut state = State::default();
+        let frame = frame();
+        let mut state = ContainersState::default();
         for code in codes {
             let code = match code {
                 1..=12 => KeyCode::F(code),
@@ -201,8 +205,8 @@ proptest! {
                 27 => KeyCode::Esc,
                 code => KeyCode::Char(char::from(code)),
             };
-            press(&mut state, code, &picture);
-            drawn(&picture, &mut state, &look(), (columns, rows));
+            press(&mut state, code, &frame);
+            drawn(&frame, &mut state, &style(), (columns, rows));
         }
     }
 }

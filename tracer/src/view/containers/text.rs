@@ -1,40 +1,23 @@
-//! The words of a picture, for the screen and for batch output alike.
+//! The text of a frame, for the screen and for batch output.
 
-use jiff::tz::TimeZone;
 use unicode_width::UnicodeWidthStr as _;
 
-use super::state::{Sort, State};
+use super::state::{ContainersState, Sort};
 use crate::analysis::roster::{self, Listed, Picture};
 use crate::event::time::Timestamp;
-use crate::view::glyphs::Glyphs;
 use crate::view::line::{Line, Role};
+use crate::view::style::TextStyle;
 use crate::view::{escape, label, units};
 
-/// How text looks.
-#[derive(Debug)]
-pub struct Look {
-    /// Signs.
-    pub glyphs: &'static Glyphs,
-    /// Time zone of the times.
-    pub zone: TimeZone,
-}
-
-impl Look {
-    /// That of this machine.
-    pub fn of_system() -> Self {
-        Self { glyphs: Glyphs::of_locale(), zone: TimeZone::system() }
-    }
-}
-
-/// A column: what it is sorted by, its heading, and whether it is written to the left.
+/// A column: sort key, heading, whether it aligns to the left, and its text.
 struct Column {
     sort: Option<Sort>,
     name: &'static str,
     left: bool,
-    cell: fn(&Listed, &Look) -> String,
+    cell: fn(&Listed, &TextStyle) -> String,
 }
 
-/// All columns. What is of one width everywhere stands first, so that a narrow screen cuts what can be cut.
+/// All columns. Those of constant width come first, so that a narrow screen truncates the others.
 const COLUMNS: [Column; 11] = [
     Column { sort: None, name: "ID", left: true, cell: |one, _| id(one) },
     Column { sort: Some(Sort::State), name: "STATE", left: true, cell: |one, _| one.state.name().into() },
@@ -49,15 +32,15 @@ const COLUMNS: [Column; 11] = [
     Column { sort: None, name: "POD", left: true, cell: |one, _| safe(one.pod().as_deref()) },
 ];
 
-/// The widest that a column may be: what is longer is cut.
+/// The greatest width of a column. Longer texts are truncated.
 const WIDEST: usize = 48;
 
 fn id(one: &Listed) -> String {
     escape::text(label::container(&one.container.id)).into_owned()
 }
 
-fn up(one: &Listed, look: &Look) -> String {
-    one.up_ns.map_or_else(|| "-".into(), |ns| units::duration(ns, look.glyphs))
+fn up(one: &Listed, style: &TextStyle) -> String {
+    one.up_ns.map_or_else(|| "-".into(), |ns| units::duration(ns, style.glyphs))
 }
 
 fn rate(one: &Listed) -> String {
@@ -81,20 +64,20 @@ fn safe(text: Option<&str>) -> String {
     text.filter(|text| !text.is_empty()).map_or_else(|| "-".into(), |text| escape::text(text).into_owned())
 }
 
-/// The columns of a picture, as wide as they need be. Pods are left out where there are none.
+/// The columns of a frame, as wide as their texts. Without pods there is no POD column.
 pub(super) struct Columns<'a> {
-    look: &'a Look,
+    style: &'a TextStyle,
     widths: [usize; COLUMNS.len()],
     pods: bool,
 }
 
 impl<'a> Columns<'a> {
-    pub(super) fn of(rows: &[&Listed], look: &'a Look) -> Self {
+    pub(super) fn of(rows: &[&Listed], style: &'a TextStyle) -> Self {
         let widths = COLUMNS.map(|column| {
-            let cells = rows.iter().map(|one| (column.cell)(one, look).width());
+            let cells = rows.iter().map(|one| (column.cell)(one, style).width());
             cells.max().unwrap_or(0).clamp(column.name.len(), WIDEST)
         });
-        Self { look, widths, pods: rows.iter().any(|one| one.pod().is_some()) }
+        Self { style, widths, pods: rows.iter().any(|one| one.pod().is_some()) }
     }
 
     fn all(&self) -> impl Iterator<Item = (Column, usize)> {
@@ -102,15 +85,15 @@ impl<'a> Columns<'a> {
         COLUMNS.into_iter().zip(self.widths).filter(move |(column, _)| pods || column.name != "POD")
     }
 
-    /// The line above the rows; what they are sorted by stands out.
-    pub(super) fn heading(&self, state: &State) -> Line {
+    /// Returns the line above the rows, with the sort column marked.
+    pub(super) fn heading(&self, state: &ContainersState) -> Line {
         self.line(|column| {
             let role = if column.sort == Some(state.sort) { Role::Notice } else { Role::Heading };
             (role, column.name.to_owned())
         })
     }
 
-    /// A row.
+    /// Returns the line of a container.
     pub(super) fn row(&self, one: &Listed) -> Line {
         let gone = matches!(one.state, roster::ContainerState::Exited | roster::ContainerState::Removed);
         self.line(|column| {
@@ -121,7 +104,7 @@ impl<'a> Columns<'a> {
                 "STATE" => Role::Notice,
                 _ => Role::Plain,
             };
-            (role, (column.cell)(one, self.look))
+            (role, (column.cell)(one, self.style))
         })
     }
 
@@ -130,29 +113,29 @@ impl<'a> Columns<'a> {
         let mut columns = self.all().peekable();
         while let Some((column, width)) = columns.next() {
             let (role, text) = cell(&column);
-            let text = Line::new().with(role, &text).cut(Some(width), self.look.glyphs).plain();
+            let text = Line::new().with(role, &text).cut(Some(width), self.style.glyphs).plain();
             let room = " ".repeat(width.saturating_sub(text.width()));
             let text = if column.left { format!("{text}{room}  ") } else { format!("{room}{text}  ") };
-            // Nothing comes after the last one.
+            // The last column has no padding.
             line.push(role, if columns.peek().is_some() { &text } else { text.trim_end() });
         }
         line
     }
 }
 
-/// What stands where there are no rows.
-pub(super) fn nothing(picture: &Picture, state: &State) -> Line {
-    let filtered = !picture.containers.is_empty() && (!state.filter.is_empty() || !state.only.is_empty());
+/// Returns the line that replaces an empty table.
+pub(super) fn nothing(frame: &Picture, state: &ContainersState) -> Line {
+    let filtered = !frame.containers.is_empty() && (!state.filter.is_empty() || !state.only.is_empty());
     let text = if filtered { "No container is like that." } else { "There is no container." };
     Line::new().with(Role::Dim, text)
 }
 
-/// What stands above the table.
-pub(super) fn summary(picture: &Picture, state: &State, look: &Look) -> Line {
+/// Returns the line above the table.
+pub(super) fn summary(frame: &Picture, state: &ContainersState, style: &TextStyle) -> Line {
     let count =
-        |wanted: roster::ContainerState| picture.containers.iter().filter(|one| one.state == wanted).count() as u64;
+        |wanted: roster::ContainerState| frame.containers.iter().filter(|one| one.state == wanted).count() as u64;
     let mut line = Line::new().with(Role::Heading, "tracer containers");
-    line.push(Role::Plain, &format!(" - {}, ", clock(picture.time, look)));
+    line.push(Role::Plain, &format!(" - {}, ", clock(frame.time, style)));
     line.push(Role::Heading, &units::count(count(roster::ContainerState::Running)));
     line.push(Role::Plain, " running");
     for state in [
@@ -166,11 +149,11 @@ pub(super) fn summary(picture: &Picture, state: &State, look: &Look) -> Line {
             line.push(Role::Plain, &format!(", {} {}", units::count(many), state.name()));
         }
     }
-    if picture.interval_ns > 0 {
-        line.push(Role::Plain, &format!(", last {}", units::duration(picture.interval_ns, look.glyphs)));
+    if frame.interval_ns > 0 {
+        line.push(Role::Plain, &format!(", last {}", units::duration(frame.interval_ns, style.glyphs)));
     }
-    if picture.lost > 0 {
-        line.push(Role::Bad, &format!(", {} lost", units::counted(picture.lost, "event")));
+    if frame.lost > 0 {
+        line.push(Role::Bad, &format!(", {} lost", units::counted(frame.lost, "event")));
     }
     if !state.only.is_empty() {
         let only: Vec<_> = state.only.iter().map(|only| escape::argument(only)).collect();
@@ -185,18 +168,18 @@ pub(super) fn summary(picture: &Picture, state: &State, look: &Look) -> Line {
     line
 }
 
-fn clock(time: Timestamp, look: &Look) -> String {
+fn clock(time: Timestamp, style: &TextStyle) -> String {
     let time = jiff::Timestamp::from_nanosecond(i128::from(time.0)).unwrap_or_default();
-    time.to_zoned(look.zone.clone()).strftime("%H:%M:%S").to_string()
+    time.to_zoned(style.zone.clone()).strftime("%H:%M:%S").to_string()
 }
 
-/// All about a container.
-pub(super) fn details(one: &Listed, look: &Look) -> Vec<Line> {
+/// Returns the details of a container.
+pub(super) fn details(one: &Listed, style: &TextStyle) -> Vec<Line> {
     let container = &one.container;
     let safe = |text: &str| escape::text(text).into_owned();
     let text = |text: &Option<std::sync::Arc<str>>| text.as_deref().map(safe);
     let end = container.end.as_ref();
-    let cpu = end.map(|end| units::duration(end.user_ns + end.system_ns, look.glyphs));
+    let cpu = end.map(|end| units::duration(end.user_ns + end.system_ns, style.glyphs));
     let memory = end.map(|end| end.peak_memory_bytes.unwrap_or(end.max_rss_bytes)).map(units::bytes);
     let processes =
         format!("{}, {} ever, {}", one.processes, one.processes_ever, units::counted(one.execs_ever, "exec"));
@@ -217,7 +200,7 @@ pub(super) fn details(one: &Listed, look: &Look) -> Vec<Line> {
         ("created", one.created.map(|time| time.to_string())),
         ("started", one.started.map(|time| time.to_string())),
         ("ended", one.ended.map(|time| time.to_string())),
-        ("up", one.up_ns.map(|ns| units::duration(ns, look.glyphs))),
+        ("up", one.up_ns.map(|ns| units::duration(ns, style.glyphs))),
         ("processes", Some(processes)),
         ("CPU", cpu),
         ("memory", memory),

@@ -1,7 +1,7 @@
-//! What `tracer run` shows in the end: the tree of all that was run, what each cost and how it ended, and the totals.
+//! The summary of `tracer run`: the tree of all processes with cost and exit status, and the totals.
 //!
-//! It stays readable and within bounds whatever was run: identical leaves become one line, of many children the
-//! most telling are shown, and what is left out is told with its sums.
+//! Its size is bounded. Identical leaves become one line. Of many children, only the failed and most expensive ones are shown, and one
+//! line has the sums of the rest.
 
 mod rows;
 
@@ -19,26 +19,26 @@ use crate::view::line::{Line, Role};
 use crate::view::units;
 use rows::Sums;
 
-/// Processes that are kept one by one; when there are more, leaves that have ended become sums.
+/// Most processes that are kept. Beyond that, exited leaves are only summed up.
 const MAX_KEPT: usize = 10_000;
 
-/// Bytes of a command line that are kept: it is cut to the terminal anyway.
+/// Most bytes of a command line that are kept. It is truncated to the terminal anyway.
 const MAX_COMMAND: usize = 1024;
 
-/// Gathers what was run.
+/// Collects the processes of a command.
 #[derive(Debug)]
 pub struct Summary {
     forest: Forest,
-    /// Of each process, what it made that is no longer kept one by one.
+    /// For each process, the sums of its descendants that are no longer kept.
     folded: FxHashMap<ProcessId, Sums>,
     failures: Failures,
     execs: u64,
     signalled: u64,
     user_ns: u64,
     system_ns: u64,
-    /// When it was let go; none for its first exec.
+    /// When the command was released. `None` means at its first exec.
     began: Option<Timestamp>,
-    /// When the last of them ended.
+    /// The time of the last exit.
     last_end: Option<Timestamp>,
     max_kept: usize,
 }
@@ -61,16 +61,16 @@ impl Default for Summary {
 }
 
 impl Summary {
-    /// Of a command that was let go at a time of the boot clock; what it used before is not in the events.
+    /// Creates the summary of a command that was released at a time of the boot clock. The events must not contain earlier usage.
     pub fn since(began: Timestamp) -> Self {
         Self { began: Some(began), ..Self::default() }
     }
 
-    /// Takes in an event.
+    /// Applies an event.
     pub fn apply(&mut self, event: &Event) {
         let Some(process) = &event.process else { return };
         let detail = match &event.detail {
-            // The tree needs no more of them than which they are.
+            // The tree needs no details of an exec.
             Detail::Exec(_) => Detail::Exec(None),
             detail => detail.clone(),
         };
@@ -95,7 +95,7 @@ impl Summary {
         }
     }
 
-    /// Turns a leaf that has ended into a sum of its parent; then the parent, if that made it such a leaf.
+    /// Adds an exited leaf to the sums of its parent. Does the same with the parent, if it has become an exited leaf.
     fn fold(&mut self, id: ProcessId) {
         let mut next = Some(id);
         while let Some(id) = next.take()
@@ -112,16 +112,16 @@ impl Summary {
         }
     }
 
-    /// The view of all that descends from a pid: `now` (boot clock) is when those that still run were last looked at.
+    /// Draws a process and its descendants. Running ones are measured at `now`, a time of the boot clock.
     pub fn lines(&self, root: u32, bye: &Bye, now: Timestamp, width: Option<usize>, glyphs: &Glyphs) -> Vec<Line> {
         let same_pid = self.forest.nodes().filter(|node| node.process.pid == root);
         let Some(root) = same_pid.min_by_key(|node| node.process.id) else { return Vec::new() };
-        // It was held until it was traced: what counts is what came after.
+        // The process was held until it was traced. Its time counts from the release.
         let start = self.began.or(root.first_exec).unwrap_or(root.start);
-        let mut picture = rows::Picture::new(&self.forest, &self.folded, now, glyphs);
+        let mut tree = rows::CostTree::new(&self.forest, &self.folded, now, glyphs);
         let mut lines = vec![Line::new(), rows::heading()];
-        lines.extend(picture.draw(root.process.id, start));
-        let total = picture.total(root.process.id);
+        lines.extend(tree.draw(root.process.id, start));
+        let total = tree.total(root.process.id);
         lines.push(Line::new());
         let end = self.last_end.filter(|_| root.end.is_some()).unwrap_or(now);
         lines.extend(self.totals(&total, u64::try_from(end.0 - start.0).unwrap_or(0), bye, glyphs));
@@ -168,7 +168,7 @@ impl Summary {
     }
 }
 
-/// A process without what the picture does not show.
+/// Returns a process with only what the summary shows.
 fn slim(process: &Process) -> Process {
     let mut slim = Process::new(process.id, process.source);
     slim.parent_id = process.parent_id;
@@ -176,10 +176,10 @@ fn slim(process: &Process) -> Process {
     slim.start_time = process.start_time;
     slim.execs = process.execs;
     slim.kthread = process.kthread;
-    let mut room = MAX_COMMAND;
+    let mut left = MAX_COMMAND;
     let fits = |arg: &&str| {
-        let fits = arg.len() < room;
-        room = room.saturating_sub(arg.len() + 1);
+        let fits = arg.len() < left;
+        left = left.saturating_sub(arg.len() + 1);
         fits
     };
     let Image { comm, exe, argv, .. } = &*process.image;

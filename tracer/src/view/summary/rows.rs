@@ -1,4 +1,4 @@
-//! The lines of the summary's tree: which are drawn, with what in each column.
+//! The lines of the summary's tree.
 
 use std::cmp::Reverse;
 
@@ -14,31 +14,31 @@ use crate::view::label;
 use crate::view::line::{Line, Role};
 use crate::view::units;
 
-/// Processes up to which each gets a line of its own.
+/// Most processes of which each gets its own line.
 const MAX_SINGLE: usize = 50;
 
 /// Most lines of the tree.
 const MAX_LINES: usize = 200;
 
-/// Depth down to which lines are indented; below it, the depth is told instead.
+/// Greatest depth of indented lines. Deeper lines show their depth as a number.
 const MAX_DEPTH: usize = 12;
 
-/// What several processes come to.
+/// The sums of several processes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sums {
     pub(super) processes: u64,
     pub(super) failed: u64,
     pub(super) running: u64,
-    /// The longest.
+    /// The longest duration.
     pub(super) wall_ns: u64,
-    /// All together.
+    /// The sum of all CPU times.
     pub(super) cpu_ns: u64,
-    /// The largest.
+    /// The largest peak.
     pub(super) max_rss_bytes: u64,
 }
 
 impl Sums {
-    /// Of one process that has ended, or runs on.
+    /// Returns the values of one process, which may still run at `now`.
     pub(super) fn of(node: &Node, now: Timestamp) -> Self {
         let end = node.end.as_deref();
         let lived = u64::try_from(now.0 - node.start.0).unwrap_or(0);
@@ -67,34 +67,34 @@ fn since(start: Timestamp, end: Timestamp) -> u64 {
     u64::try_from(end.0 - start.0).unwrap_or(0)
 }
 
-/// What gets a line.
+/// A line of the tree.
 #[derive(Clone, Debug)]
 enum Item {
-    /// A process, with its children below it.
+    /// A process, with its children below.
     One(ProcessId),
-    /// Leaves that differ in nothing but their pids, times and sizes.
+    /// Leaves that differ only in pids, times and sizes.
     Same(ProcessId, Sums),
-    /// Children that are not shown, with all below them.
+    /// Children that are not shown, with their descendants.
     More(Sums),
 }
 
 /// Draws the tree.
-pub(super) struct Picture<'a> {
+pub(super) struct CostTree<'a> {
     forest: &'a Forest,
     folded: &'a FxHashMap<ProcessId, Sums>,
     now: Timestamp,
     glyphs: &'a Glyphs,
-    /// Of each process with all below it.
+    /// The sums of each process and its descendants.
     totals: FxHashMap<ProcessId, Sums>,
 }
 
-/// The names of the columns.
+/// Returns the names of the columns.
 pub(super) fn heading() -> Line {
     Line::new()
         .with(Role::Heading, &format!("{:>6}  {:>6}  {:>5}  {:<8} {}", "TIME", "CPU", "MEM", "STATUS", "COMMAND"))
 }
 
-impl<'a> Picture<'a> {
+impl<'a> CostTree<'a> {
     pub(super) fn new(
         forest: &'a Forest,
         folded: &'a FxHashMap<ProcessId, Sums>,
@@ -104,12 +104,12 @@ impl<'a> Picture<'a> {
         Self { forest, folded, now, glyphs, totals: FxHashMap::default() }
     }
 
-    /// What a process and all below it come to; known once it was drawn.
+    /// Returns the sums of a process and its descendants. They are known after `draw`.
     pub(super) fn total(&self, id: ProcessId) -> Sums {
         self.totals.get(&id).copied().unwrap_or_default()
     }
 
-    /// Draws a process and all below it; `start` is when the process itself is said to have begun.
+    /// Draws a process and its descendants. `start` replaces the start time of the process.
     pub(super) fn draw(&mut self, root: ProcessId, start: Timestamp) -> Vec<Line> {
         self.sum_up(root, start);
         let collapse = self.total(root).processes > MAX_SINGLE as u64;
@@ -117,7 +117,7 @@ impl<'a> Picture<'a> {
         for &id in self.totals.keys() {
             items.insert(id, self.items(id, collapse));
         }
-        // The most children a process may show so that all fit.
+        // The most children of one process, so that the tree fits.
         let mut limit = items.values().map(Vec::len).max().unwrap_or(0).max(1);
         let mut shown = self.limited(&items, limit);
         while limit > 1 && lines(root, &shown) > MAX_LINES {
@@ -156,7 +156,7 @@ impl<'a> Picture<'a> {
         sums
     }
 
-    /// The children of a process, those that look the same in one if they are many.
+    /// Returns the children of a process. With `collapse`, identical leaves become one item.
     fn items(&self, id: ProcessId, collapse: bool) -> Vec<Item> {
         let mut items: Vec<Item> = Vec::new();
         let mut same: FxHashMap<String, usize> = FxHashMap::default();
@@ -167,8 +167,8 @@ impl<'a> Picture<'a> {
                 items.push(Item::One(child));
                 continue;
             }
-            let look = format!("{}\0{}", Self::status(node).plain(), self.command(node).plain());
-            let at = *same.entry(look).or_insert(items.len());
+            let appearance = format!("{}\0{}", Self::status(node).plain(), self.command(node).plain());
+            let at = *same.entry(appearance).or_insert(items.len());
             let sums = self.total(child);
             match items.get_mut(at) {
                 None => items.push(Item::Same(child, sums)),
@@ -182,7 +182,7 @@ impl<'a> Picture<'a> {
         items
     }
 
-    /// Of each process's items the most telling, in their order, and the sums of the rest.
+    /// Keeps at most `limit` items of each process, in order: those that failed or used most CPU time, and the sums of the rest.
     fn limited(&self, items: &FxHashMap<ProcessId, Vec<Item>>, limit: usize) -> FxHashMap<ProcessId, Vec<Item>> {
         let limited = items.iter().map(|(&id, items)| {
             if items.len() <= limit {
@@ -215,7 +215,7 @@ impl<'a> Picture<'a> {
         }
     }
 
-    /// Draws what is shown. Without recursion: a chain of processes can be as long as there are pids.
+    /// Draws the items. Without recursion, because a chain of processes can be as long as there are pids.
     fn write(&self, root: ProcessId, start: Timestamp, shown: &FxHashMap<ProcessId, Vec<Item>>) -> Vec<Line> {
         let mut out: Vec<Line> = Vec::new();
         let mut stack = vec![(Item::One(root), String::new(), String::new(), 0)];
@@ -261,7 +261,7 @@ impl<'a> Picture<'a> {
         out
     }
 
-    /// A line for leaves that look the same.
+    /// Returns the line of identical leaves.
     fn same(&self, node: &Node, sums: &Sums, before: &str) -> Line {
         let mut line = self.columns(sums, &Self::status(node)).with(Role::Dim, before);
         if sums.processes > 1 {
@@ -271,7 +271,7 @@ impl<'a> Picture<'a> {
         line
     }
 
-    /// A line for what is not shown.
+    /// Returns the line of processes that are not shown.
     fn more(&self, sums: &Sums, before: &str) -> Line {
         let status = match sums.failed {
             0 => Line::new(),
@@ -299,7 +299,7 @@ impl<'a> Picture<'a> {
         Line::new().with(role, &label::status(&end.exit))
     }
 
-    /// What a process ran: the names of what it ran before, what it ran last, and who ended it.
+    /// Returns the names of earlier programs, the last command line, and what killed the process.
     fn command(&self, node: &Node) -> Line {
         let mut line = Line::new();
         for name in &node.earlier {
@@ -317,7 +317,7 @@ impl<'a> Picture<'a> {
     }
 }
 
-/// How many lines a process takes with all below it.
+/// Returns the number of lines of a process and its descendants.
 fn lines(root: ProcessId, shown: &FxHashMap<ProcessId, Vec<Item>>) -> usize {
     let mut count = 0;
     let mut stack = vec![root];

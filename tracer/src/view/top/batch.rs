@@ -1,17 +1,17 @@
-//! Pictures as lines, for pipes and files: `tracer top -b`.
+//! Frames as lines, for pipes and files: `tracer top -b`.
 
-use super::model::Picture;
+use super::model::TopFrame;
 use super::rows::rows;
-use super::state::State;
-pub use super::text::Look;
+use super::state::TopState;
 use super::text::{heading, row, summary};
 use crate::view::line::Line;
+use crate::view::style::TextStyle;
 
-/// One picture. Nothing is cut unless there is a width.
-pub fn lines(picture: &Picture, state: &State, look: &Look, width: Option<usize>) -> Vec<Line> {
-    let mut lines = summary(picture, state, look);
+/// Returns the lines of a frame. They are truncated only to a given width.
+pub fn lines(frame: &TopFrame, state: &TopState, style: &TextStyle, width: Option<usize>) -> Vec<Line> {
+    let mut lines = summary(frame, state, style);
     lines.push(Line::new());
     lines.push(heading(state));
-    lines.extend(rows(picture, state, &look.users, look.glyphs).iter().map(|one| row(one, picture)));
-    lines.into_iter().map(|line| line.cut(width, look.glyphs)).collect()
+    lines.extend(rows(frame, state, &style.users, style.glyphs).iter().map(|one| row(one, frame)));
+    lines.into_iter().map(|line| line.cut(width, style.glyphs)).collect()
 }

@@ -1,6 +1,6 @@
-//! What the keys do.
+//! The text of the help.
 
-/// Keys, and what they do.
+/// The keys.
 pub(super) const KEYS: [(&str, &str); 20] = [
     ("F1 h ?", "this help"),
     ("Enter i", "all about a row: its ancestors, what it ran, how that ended"),
@@ -24,14 +24,14 @@ pub(super) const KEYS: [(&str, &str); 20] = [
     ("F10 q", "end"),
 ];
 
-/// What the columns mean.
+/// The columns.
 pub(super) const COLUMNS: [(&str, &str); 3] = [
     ("FORK/s …", "what children did (by ancestor: all descendants), a second"),
     ("CPU%", "CPU time of processes that lived 10 s at most and ended"),
     ("TOTAL", "processes created since tracer top began"),
 ];
 
-/// What the bottom line names.
+/// The keys in the bottom line.
 pub(super) const FOOT: [(&str, &str); 8] = [
     ("F1", "Help"),
     ("F3", "Search"),

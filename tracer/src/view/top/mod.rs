@@ -1,12 +1,13 @@
-//! `tracer top`: who spawns how much, one picture after the other.
+//! `tracer top`: which processes spawn others, frame by frame.
 //!
-//! [`model`] takes events and sums them up when told the time; [`rows`] makes a table of the sums, grouped, sorted,
-//! filtered and folded as [`state`] wishes; [`draw`] puts it on a screen, [`batch`] into lines. Only the command line's edge
-//! knows a terminal or a clock.
+//! [`model`] takes events and sums them up for each interval. [`rows`] makes a table of the sums: grouped, sorted, filtered and
+//! folded as [`state`] says. [`draw`] draws the table on a screen, [`batch`] writes it as lines. Only `cli` knows a terminal or a
+//! clock.
 
 pub mod batch;
 pub mod draw;
 mod help;
+mod layout;
 pub mod model;
 pub mod rows;
 pub mod state;
@@ -15,4 +16,4 @@ mod tests;
 mod text;
 
 pub use model::Top;
-pub use state::State;
+pub use state::TopState;

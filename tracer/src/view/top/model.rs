@@ -1,4 +1,4 @@
-//! What was spawned, by whom: events in, sums out.
+//! Sums up what each process spawns.
 
 use std::collections::VecDeque;
 use std::hash::Hash;
@@ -11,34 +11,34 @@ use crate::event::id::ProcessId;
 use crate::event::time::Timestamp;
 use crate::event::{Detail, Event, Kind, Process};
 
-/// A process that lived no longer than this is short-lived: its CPU time was used within the last few pictures.
+/// The longest life of a short-lived process. All its CPU time was used within the last few frames.
 pub const SHORT_LIFE_NS: u64 = 10_000_000_000;
 
-/// Names that are told apart in one group.
+/// Most names that are distinguished in one group.
 const DISTINCT: usize = 4096;
 
-/// Commands and statuses that are told apart for one process.
+/// Most commands and statuses that are distinguished for one process.
 const NOTED: usize = 32;
 
-/// Pictures whose rates are remembered.
+/// Frames whose rates are kept.
 const HISTORY: usize = 256;
 
-/// The culprit has at least so much of all that happened, where there is enough to speak of.
+/// The culprit's least share of all events. There is no culprit below a number of events a second.
 const SHARE: (u64, u64) = (2, 3);
 const ENOUGH_A_SECOND: u64 = 20;
 
-/// Events counted.
+/// Counts of events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sums {
     /// Processes created.
     pub forks: u64,
     /// Execs.
     pub execs: u64,
-    /// Processes ended.
+    /// Processes that exited.
     pub exits: u64,
-    /// … of them with another code than 0 or by a signal.
+    /// Processes that exited with another code than 0 or were killed by a signal.
     pub failures: u64,
-    /// CPU time of short-lived processes that ended, nanoseconds.
+    /// CPU time of short-lived processes that exited, in nanoseconds.
     pub cpu_ns: u64,
 }
 
@@ -67,13 +67,13 @@ impl Sums {
         self.cpu_ns += other.cpu_ns;
     }
 
-    /// All events.
+    /// Returns the number of all events.
     pub const fn events(&self) -> u64 {
         self.forks + self.execs + self.exits
     }
 }
 
-/// Sums of the running interval, and of all time.
+/// Sums of the current interval, and of all time.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Activity {
     now: Sums,
@@ -95,7 +95,7 @@ impl Activity {
     }
 }
 
-/// How often something was seen, of not too many things.
+/// How often each of a limited number of names was seen.
 type Counts = FxHashMap<Arc<str>, u64>;
 
 fn note(counts: &mut Counts, what: &Arc<str>) {
@@ -104,7 +104,7 @@ fn note(counts: &mut Counts, what: &Arc<str>) {
     }
 }
 
-/// What is noted of a process: what its children do, and what all do that descend from it.
+/// The activity of a process's children, and of all its descendants.
 #[derive(Debug, Default)]
 struct Spawner {
     own: Activity,
@@ -113,32 +113,32 @@ struct Spawner {
     endings: Counts,
 }
 
-/// A process of a picture, with what it spawned.
+/// A process of a frame, with the activity of what it spawned.
 #[derive(Clone, Debug)]
 pub struct Spawned {
     /// The process.
     pub process: Process,
-    /// Who created it.
+    /// The process that created it.
     pub above: Option<ProcessId>,
-    /// False if it has ended.
-    pub living: bool,
-    /// What its children did in the interval, and since the begin.
+    /// False if it exited.
+    pub running: bool,
+    /// The activity of its children: in the interval, and since the start.
     pub own: (Sums, Sums),
-    /// What all did that descend from it.
+    /// The activity of all its descendants: in the interval, and since the start.
     pub below: (Sums, Sums),
-    /// What its children executed, the most frequent first (not more than some are told apart).
+    /// What its children executed, the most frequent first. The number of different names is limited.
     pub commands: Vec<(Arc<str>, u64)>,
-    /// How they ended, likewise.
+    /// How its children exited, likewise.
     pub endings: Vec<(Arc<str>, u64)>,
 }
 
 impl Spawned {
-    fn new(process: &Process, above: Option<ProcessId>, living: bool, noted: &Spawner, interval: u64) -> Self {
+    fn new(process: &Process, above: Option<ProcessId>, running: bool, noted: &Spawner, interval: u64) -> Self {
         let sums = |activity: &Activity| (activity.now(interval), activity.total);
         Self {
             process: process.clone(),
             above,
-            living,
+            running,
             own: sums(&noted.own),
             below: sums(&noted.below),
             commands: sorted(&noted.commands),
@@ -153,49 +153,49 @@ fn sorted(counts: &Counts) -> Vec<(Arc<str>, u64)> {
     sorted
 }
 
-/// All who share something: the interval's sums and those since the begin.
-pub type Shared<K> = Vec<(K, Sums, Sums)>;
+/// For each group of processes: the sums of the interval, and those since the start.
+pub type GroupSums<K> = Vec<(K, Sums, Sums)>;
 
-/// What was seen in an interval.
+/// The sums of one interval.
 #[derive(Clone, Debug, Default)]
-pub struct Picture {
-    /// Its end.
+pub struct TopFrame {
+    /// The end of the interval.
     pub time: Timestamp,
-    /// Its length. 0 before the first one.
+    /// The length of the interval. 0 before the first one ends.
     pub interval_ns: u64,
-    /// All of it.
+    /// The sums of all processes.
     pub all: Sums,
-    /// … since the begin.
+    /// The sums of all processes since the start.
     pub total: Sums,
-    /// Processes that live.
-    pub living: usize,
-    /// Events lost since the begin.
+    /// The number of running processes.
+    pub running: usize,
+    /// Events lost since the start.
     pub lost: u64,
-    /// Who makes most of it, if one does: the lowest process with the better part below it.
+    /// The lowest process whose descendants cause most of the events.
     pub culprit: Option<ProcessId>,
-    /// By the process that spawned, and by all its ancestors.
+    /// The processes that spawned others, and all their ancestors.
     pub processes: Vec<Spawned>,
-    /// By name.
-    pub commands: Shared<Option<Arc<str>>>,
-    /// By user.
-    pub users: Shared<Option<u32>>,
-    /// By container.
-    pub containers: Shared<Option<Arc<str>>>,
-    /// By systemd unit.
-    pub units: Shared<Option<Arc<str>>>,
-    /// What containers are called, by id.
+    /// Sums by command name.
+    pub commands: GroupSums<Option<Arc<str>>>,
+    /// Sums by user.
+    pub users: GroupSums<Option<u32>>,
+    /// Sums by container.
+    pub containers: GroupSums<Option<Arc<str>>>,
+    /// Sums by systemd unit.
+    pub units: GroupSums<Option<Arc<str>>>,
+    /// The names of containers, by id.
     pub names: Arc<FxHashMap<Arc<str>, Arc<str>>>,
-    /// Events a second of the intervals so far, the last one last.
+    /// The events per second of the last intervals, the newest last.
     pub history: VecDeque<u64>,
 }
 
-impl Picture {
-    /// A sum as so many a second.
+impl TopFrame {
+    /// Returns a sum of the interval per second.
     pub fn rate(&self, n: u64) -> f64 {
         if self.interval_ns == 0 { 0.0 } else { n as f64 * 1e9 / self.interval_ns as f64 }
     }
 
-    /// A process of the picture.
+    /// Finds a process of the frame.
     pub fn find(&self, id: ProcessId) -> Option<&Spawned> {
         self.processes.iter().find(|spawned| spawned.process.id == id)
     }
@@ -205,8 +205,8 @@ impl Picture {
 #[derive(Debug, Default)]
 pub struct Top {
     lineage: Lineage<Spawner>,
-    /// Those that spawned in this interval and have ended.
-    gone: Vec<Spawned>,
+    /// Processes that spawned others in this interval and exited.
+    exited: Vec<Spawned>,
     commands: FxHashMap<Option<Arc<str>>, Activity>,
     users: FxHashMap<Option<u32>, Activity>,
     containers: FxHashMap<Option<Arc<str>>, Activity>,
@@ -216,24 +216,24 @@ pub struct Top {
     lost: u64,
     interval: u64,
     since_ns: u64,
-    line: Vec<ProcessId>,
+    ancestry: Vec<ProcessId>,
     history: VecDeque<u64>,
 }
 
 impl Top {
-    /// Nothing seen yet; the first interval begins now (`CLOCK_BOOTTIME`, nanoseconds).
+    /// Creates an empty model. The first interval begins at `now_ns` of `CLOCK_BOOTTIME`.
     pub fn new(now_ns: u64) -> Self {
         Self { since_ns: now_ns, interval: 1, ..Self::default() }
     }
 
-    /// Learns who runs already, and who descends from whom.
+    /// Learns the running processes and their ancestry.
     pub fn learn(&mut self, snapshot: &[Event]) {
         let processes: Vec<&Process> = snapshot.iter().filter_map(|event| event.process.as_ref()).collect();
         self.lineage.adopt(&processes);
     }
 
-    /// Takes in an event; one that is not wanted counts for nothing.
-    pub fn apply(&mut self, event: &Event, wanted: bool) {
+    /// Applies an event. One that does not match the filter is not counted.
+    pub fn apply(&mut self, event: &Event, matches: bool) {
         self.lost += event.lost().map_or(0, |lost| lost.total);
         if let Some(about) = event.container() {
             self.name_container(&about.id, about.name.as_ref());
@@ -247,11 +247,11 @@ impl Top {
         }
         self.lineage.learn(event.kind(), process, Spawner::default());
         let sums = Sums::of(event);
-        if wanted && sums.events() > 0 {
+        if matches && sums.events() > 0 {
             self.count(event, process, &sums);
         }
         if event.kind() == Kind::Exit {
-            self.bury(process.id);
+            self.exit(process.id);
         }
     }
 
@@ -271,8 +271,8 @@ impl Top {
         add(&mut self.users, process.euid.or(process.uid), sums, interval);
         add(&mut self.containers, process.container_id().cloned(), sums, interval);
         add(&mut self.units, process.unit.clone(), sums, interval);
-        self.lineage.line(process.id, &mut self.line);
-        for (i, id) in self.line.iter().enumerate().skip(1) {
+        self.lineage.line(process.id, &mut self.ancestry);
+        for (i, id) in self.ancestry.iter().enumerate().skip(1) {
             let Some(noted) = self.lineage.note_mut(*id) else { continue };
             noted.below.add(sums, interval);
             if i > 1 {
@@ -294,25 +294,25 @@ impl Top {
         }
     }
 
-    /// Who spawned in this interval is in its picture, though it has ended.
-    fn bury(&mut self, id: ProcessId) {
+    /// Handles an exit. A process that spawned others in this interval stays in its frame.
+    fn exit(&mut self, id: ProcessId) {
         let interval = self.interval;
         if let (Some(process), Some(noted)) = (self.lineage.process(id), self.lineage.note(id))
             && noted.below.now(interval).events() > 0
         {
-            self.gone.push(Spawned::new(process, self.lineage.above(id), false, noted, interval));
+            self.exited.push(Spawned::new(process, self.lineage.above(id), false, noted, interval));
         }
         self.lineage.end(id);
     }
 
-    /// Ends the interval: what was in it. `now_ns` is of `CLOCK_BOOTTIME`.
-    pub fn tick(&mut self, now_ns: u64, time: Timestamp) -> Picture {
+    /// Ends the interval and returns its sums. `now_ns` is a time of `CLOCK_BOOTTIME`.
+    pub fn tick(&mut self, now_ns: u64, time: Timestamp) -> TopFrame {
         let interval = self.interval;
         let interval_ns = now_ns.saturating_sub(self.since_ns).max(1);
-        let mut processes = std::mem::take(&mut self.gone);
-        let mut living = 0;
+        let mut processes = std::mem::take(&mut self.exited);
+        let mut running = 0;
         for (process, above, noted) in self.lineage.living() {
-            living += 1;
+            running += 1;
             if noted.below.total.events() > 0 {
                 processes.push(Spawned::new(process, above, true, noted, interval));
             }
@@ -324,47 +324,48 @@ impl Top {
             self.history.pop_front();
         }
         self.history.push_back(a_second);
-        let picture = Picture {
+        let frame = TopFrame {
             time,
             interval_ns,
             all,
             total: self.all.total,
-            living,
+            running,
             lost: self.lost,
             culprit: if a_second < ENOUGH_A_SECOND { None } else { culprit(&processes, all.events()) },
             processes,
-            commands: shared(&self.commands, interval),
-            users: shared(&self.users, interval),
-            containers: shared(&self.containers, interval),
-            units: shared(&self.units, interval),
+            commands: group_sums(&self.commands, interval),
+            users: group_sums(&self.users, interval),
+            containers: group_sums(&self.containers, interval),
+            units: group_sums(&self.units, interval),
             names: Arc::clone(&self.names),
             history: self.history.clone(),
         };
         self.interval += 1;
         self.since_ns = now_ns;
-        picture
+        frame
     }
 }
 
-/// Whoever has the better part of all events below it has no less than those below it have: so the one with the
-/// fewest is the lowest.
+/// Returns the lowest process whose descendants cause most of the events.
+///
+/// An ancestor never has fewer events than its descendants, so the lowest of the candidates has the fewest.
 fn culprit(processes: &[Spawned], all: u64) -> Option<ProcessId> {
-    let blamed = processes.iter().filter(|spawned| {
+    let candidates = processes.iter().filter(|spawned| {
         let below = spawned.below.0.events();
-        // Everything descends from init.
+        // Everything descends from init, so init is not a candidate.
         spawned.above.is_some() && below * SHARE.1 >= all * SHARE.0
     });
-    // Of two with the same the younger is the lower one.
-    let lowest = blamed.min_by_key(|spawned| (spawned.below.0.events(), std::cmp::Reverse(spawned.process.id)));
+    // Of two candidates with equal sums the younger is the lower one.
+    let lowest = candidates.min_by_key(|spawned| (spawned.below.0.events(), std::cmp::Reverse(spawned.process.id)));
     lowest.map(|spawned| spawned.process.id)
 }
 
 fn add<K: Hash + Eq + Default>(group: &mut FxHashMap<K, Activity>, key: K, sums: &Sums, interval: u64) {
-    // Beyond all bounds they are counted with those that have no name.
+    // Beyond the limit, events count for the group without a name.
     let key = if group.len() < DISTINCT || group.contains_key(&key) { key } else { K::default() };
     group.entry(key).or_default().add(sums, interval);
 }
 
-fn shared<K: Clone>(group: &FxHashMap<K, Activity>, interval: u64) -> Shared<K> {
+fn group_sums<K: Clone>(group: &FxHashMap<K, Activity>, interval: u64) -> GroupSums<K> {
     group.iter().map(|(key, activity)| (key.clone(), activity.now(interval), activity.total)).collect()
 }

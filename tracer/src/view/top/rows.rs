@@ -1,4 +1,4 @@
-//! The table: what a picture holds, grouped, sorted, filtered and folded.
+//! The table of a frame: grouped, sorted, filtered and folded.
 
 use std::cmp::Ordering;
 use std::hash::Hasher as _;
@@ -6,45 +6,45 @@ use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet, FxHasher};
 
-use super::model::{Picture, Shared, Spawned, Sums};
-use super::state::{Group, Sort, State};
+use super::model::{GroupSums, Spawned, Sums, TopFrame};
+use super::state::{Group, Sort, TopState};
 use crate::event::id::ProcessId;
 use crate::view::glyphs::Glyphs;
 use crate::view::users::Users;
 use crate::view::{escape, label};
 
-/// What a row stands for, from one picture to the next.
+/// The identity of a row in all frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Key {
     /// A process.
     Process(ProcessId),
-    /// All who share something, by its hash.
-    Shared(u64),
+    /// A group of processes, by the hash of what they share.
+    Group(u64),
 }
 
-/// A row.
+/// A row of the table.
 #[derive(Clone, Debug)]
 pub struct Row {
-    /// What it stands for.
+    /// What the row stands for.
     pub key: Key,
-    /// Pid of a process.
+    /// The pid of a process.
     pub pid: Option<u32>,
-    /// User of a process.
+    /// The user of a process.
     pub user: String,
-    /// Sums of the interval.
+    /// The sums of the interval.
     pub sums: Sums,
-    /// Processes created since the begin.
+    /// Processes created since the start.
     pub total: u64,
-    /// What it is called, safe for a terminal; with the branches of the tree before it.
+    /// The name, escaped for a terminal, behind the branches of the tree.
     pub name: String,
-    /// False for a process that has ended.
-    pub living: bool,
-    /// True if most comes from it.
+    /// False for an exited process.
+    pub running: bool,
+    /// True for the process that causes most of the activity.
     pub culprit: bool,
 }
 
 impl Row {
-    /// True if it shows a text somewhere, in upper or lower case, or is of that pid.
+    /// Returns whether the row shows a text, in upper or lower case, or has the pid.
     pub(super) fn shows(&self, text: &str) -> bool {
         let text = text.to_lowercase();
         self.name.to_lowercase().contains(&text)
@@ -53,34 +53,34 @@ impl Row {
     }
 }
 
-/// The rows of a picture.
-pub fn rows(picture: &Picture, state: &State, users: &Users, glyphs: &Glyphs) -> Vec<Row> {
+/// Returns the rows of a frame.
+pub fn rows(frame: &TopFrame, state: &TopState, users: &Users, glyphs: &Glyphs) -> Vec<Row> {
     let mut rows = match state.group {
         Group::Process => {
-            let spawned = picture.processes.iter().filter(|spawned| spawned.own.1.events() > 0);
-            spawned.map(|spawned| of_process(spawned, spawned.own, picture, users)).collect()
+            let spawned = frame.processes.iter().filter(|spawned| spawned.own.1.events() > 0);
+            spawned.map(|spawned| of_process(spawned, spawned.own, frame, users)).collect()
         }
-        Group::Ancestor => return tree(picture, state, users, glyphs),
-        Group::Command => shared(&picture.commands, |name| text(name.as_ref(), "(unknown)")),
-        Group::User => shared(&picture.users, |uid| uid.map_or_else(|| "?".into(), |uid| users.name(uid).to_string())),
-        Group::Container => shared(&picture.containers, |id| container(picture, id.as_ref())),
-        Group::Unit => shared(&picture.units, |unit| text(unit.as_ref(), "(no unit)")),
+        Group::Ancestor => return tree(frame, state, users, glyphs),
+        Group::Command => groups(&frame.commands, |name| text(name.as_ref(), "(unknown)")),
+        Group::User => groups(&frame.users, |uid| uid.map_or_else(|| "?".into(), |uid| users.name(uid).to_string())),
+        Group::Container => groups(&frame.containers, |id| container(frame, id.as_ref())),
+        Group::Unit => groups(&frame.units, |unit| text(unit.as_ref(), "(no unit)")),
     };
     rows.retain(|row| admits(state, row));
     rows.sort_by(|a, b| compare(a, b, state));
     rows
 }
 
-/// Names of the users of whom something was seen, each once.
-pub fn users(picture: &Picture, users: &Users) -> Vec<String> {
-    let uids = picture.users.iter().filter_map(|(uid, ..)| *uid);
-    // Whose processes do it need not be who spawns.
-    let spawners = picture.processes.iter().filter_map(|spawned| spawned.process.euid.or(spawned.process.uid));
+/// Returns the names of all users in a frame.
+pub fn users(frame: &TopFrame, users: &Users) -> Vec<String> {
+    let uids = frame.users.iter().filter_map(|(uid, ..)| *uid);
+    // The parent may belong to another user than its children.
+    let spawners = frame.processes.iter().filter_map(|spawned| spawned.process.euid.or(spawned.process.uid));
     let uids: std::collections::BTreeSet<u32> = uids.chain(spawners).collect();
     uids.into_iter().map(|uid| users.name(uid).to_string()).collect()
 }
 
-fn of_process(spawned: &Spawned, (sums, total): (Sums, Sums), picture: &Picture, users: &Users) -> Row {
+fn of_process(spawned: &Spawned, (sums, total): (Sums, Sums), frame: &TopFrame, users: &Users) -> Row {
     let process = &spawned.process;
     Row {
         key: Key::Process(process.id),
@@ -89,23 +89,23 @@ fn of_process(spawned: &Spawned, (sums, total): (Sums, Sums), picture: &Picture,
         sums,
         total: total.forks,
         name: label::command(process),
-        living: spawned.living,
-        culprit: picture.culprit == Some(process.id),
+        running: spawned.running,
+        culprit: frame.culprit == Some(process.id),
     }
 }
 
-fn shared<K: std::hash::Hash>(group: &Shared<K>, name: impl Fn(&K) -> String) -> Vec<Row> {
+fn groups<K: std::hash::Hash>(group: &GroupSums<K>, name: impl Fn(&K) -> String) -> Vec<Row> {
     let row = |(key, sums, total): &(K, Sums, Sums)| {
         let mut hasher = FxHasher::default();
         key.hash(&mut hasher);
         Row {
-            key: Key::Shared(hasher.finish()),
+            key: Key::Group(hasher.finish()),
             pid: None,
             user: String::new(),
             sums: *sums,
             total: total.forks,
             name: name(key),
-            living: true,
+            running: true,
             culprit: false,
         }
     };
@@ -116,22 +116,22 @@ fn text(text: Option<&Arc<str>>, none: &str) -> String {
     text.map_or_else(|| none.to_owned(), |text| escape::text(text).into_owned())
 }
 
-/// Its name, and how its id begins.
-fn container(picture: &Picture, id: Option<&Arc<str>>) -> String {
+/// Returns the name of a container and the beginning of its id.
+fn container(frame: &TopFrame, id: Option<&Arc<str>>) -> String {
     const SHORT: usize = 12;
-    let Some((id, name)) = id.and_then(|id| Some((id, picture.names.get(id)?))) else {
+    let Some((id, name)) = id.and_then(|id| Some((id, frame.names.get(id)?))) else {
         return text(id, "(no container)");
     };
     let short = id.get(..SHORT).unwrap_or(id);
     if id == name { text(Some(id), "") } else { format!("{} ({})", escape::text(name), escape::text(short)) }
 }
 
-fn admits(state: &State, row: &Row) -> bool {
+fn admits(state: &TopState, row: &Row) -> bool {
     let of_user = |user: &String| row.pid.is_none() || row.user == *user;
     row.shows(&state.filter) && state.user.as_ref().is_none_or(of_user)
 }
 
-fn compare(a: &Row, b: &Row, state: &State) -> Ordering {
+fn compare(a: &Row, b: &Row, state: &TopState) -> Ordering {
     let by = |of: fn(&Row) -> u64| of(b).cmp(&of(a));
     let busiest = || by(|row| row.sums.forks).then(by(|row| row.sums.events())).then(by(|row| row.total));
     let order = match state.sort {
@@ -148,12 +148,12 @@ fn compare(a: &Row, b: &Row, state: &State) -> Ordering {
     order.then_with(busiest).then_with(|| (a.pid, &a.name).cmp(&(b.pid, &b.name)))
 }
 
-/// Each process below who created it. With a filter, those that match and all above them.
-fn tree(picture: &Picture, state: &State, users: &Users, glyphs: &Glyphs) -> Vec<Row> {
+/// Returns each process below its creator. With a filter, only matching processes and their ancestors.
+fn tree(frame: &TopFrame, state: &TopState, users: &Users, glyphs: &Glyphs) -> Vec<Row> {
     let mut rows: FxHashMap<ProcessId, Row> = FxHashMap::default();
     let mut above: FxHashMap<ProcessId, Option<ProcessId>> = FxHashMap::default();
-    for spawned in &picture.processes {
-        rows.insert(spawned.process.id, of_process(spawned, spawned.below, picture, users));
+    for spawned in &frame.processes {
+        rows.insert(spawned.process.id, of_process(spawned, spawned.below, frame, users));
         above.insert(spawned.process.id, spawned.above);
     }
     let mut wanted = FxHashSet::default();
@@ -178,7 +178,7 @@ fn tree(picture: &Picture, state: &State, users: &Users, glyphs: &Glyphs) -> Vec
     }
     let mut out = Vec::with_capacity(rows.len());
     let mut next: Vec<(ProcessId, String, String)> = Vec::new();
-    // Those to come are on a stack: a chain of processes can be as long as there are pids.
+    // A stack instead of recursion, because a chain of processes can be as long as there are pids.
     let push = |next: &mut Vec<_>, parent: Option<ProcessId>, indent: &str| {
         let siblings = children.get(&parent).map(Vec::as_slice).unwrap_or_default();
         for (i, &id) in siblings.iter().enumerate().rev() {

@@ -1,36 +1,35 @@
-//! What is looked at, and how: changed by keys.
+//! What the view shows. Keys change it.
 
 use crossterm::event::{KeyCode, KeyEvent};
 use rustc_hash::FxHashSet;
 
 use super::rows::{Key, Row};
-use crate::view::keys;
-pub use crate::view::keys::Wish;
 use crate::view::line::Line;
+use crate::view::screen::{Overlay, Request, Viewport, keys};
 
-/// What the rows stand for.
+/// What a row stands for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Group {
-    /// A process, with what its own children do.
+    /// A process, with the activity of its own children
     #[default]
     Process,
-    /// A process, with what all do that descend from it, as a tree.
+    /// A process, with the activity of all its descendants, as a tree
     Ancestor,
-    /// All of one name.
+    /// All processes with one name
     Command,
-    /// All of one user.
+    /// All processes of one user
     User,
-    /// All of one container.
+    /// All processes in one container
     Container,
-    /// All of one systemd unit.
+    /// All processes of one systemd unit
     Unit,
 }
 
 impl Group {
-    /// Every way to group, in the order of the keys 1 to 6.
+    /// All groups, in the order of the keys 1 to 6.
     pub const ALL: [Self; 6] = [Self::Process, Self::Ancestor, Self::Command, Self::User, Self::Container, Self::Unit];
 
-    /// Its name.
+    /// Returns the name of the group.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Process => "process",
@@ -43,34 +42,34 @@ impl Group {
     }
 }
 
-/// What the rows are sorted by.
+/// The column to sort by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Sort {
-    /// Pid.
+    /// Pid
     Pid,
-    /// Processes created.
+    /// Processes created per second
     #[default]
     Forks,
-    /// Execs.
+    /// Execs per second
     Execs,
-    /// Processes ended.
+    /// Processes that exited per second
     Exits,
-    /// Those that failed.
+    /// Processes that failed per second
     Failures,
-    /// CPU time of short-lived processes.
+    /// CPU time of short-lived processes
     Cpu,
-    /// Processes created since the begin.
+    /// Processes created since the start
     Total,
-    /// Command.
+    /// Command
     Name,
 }
 
 impl Sort {
-    /// Every order, as the columns stand.
+    /// All columns, from left to right.
     pub const ALL: [Self; 8] =
         [Self::Pid, Self::Forks, Self::Execs, Self::Exits, Self::Failures, Self::Cpu, Self::Total, Self::Name];
 
-    /// What the menu calls it.
+    /// Returns the name in the menu.
     const fn title(self) -> &'static str {
         match self {
             Self::Pid => "pid",
@@ -85,190 +84,163 @@ impl Sort {
     }
 }
 
-/// What lies over the table.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Over {
-    /// Nothing.
-    #[default]
-    Nothing,
-    /// Help.
-    Help,
-    /// All about one row.
-    Details,
-    /// A line in which a filter is typed.
-    Filter,
-    /// A line in which is typed what is searched for.
-    Search,
-    /// What to sort by.
-    SortMenu,
-    /// Whose processes to show.
-    UserMenu,
-}
-
-/// What is looked at.
+/// What the view shows: the query, the selection, and what the last [`TopState::layout`] made of them.
 #[derive(Clone, Debug, Default)]
-pub struct State {
-    /// What the rows stand for.
+pub struct TopState {
+    /// What a row stands for.
     pub group: Group,
-    /// What they are sorted by, the largest first (names and pids: the smallest).
+    /// The column to sort by: numbers in descending order, names and pids in ascending order.
     pub sort: Sort,
-    /// The other way round.
+    /// Whether the order is reversed.
     pub inverted: bool,
-    /// Only rows that show this text.
+    /// A text that each row must show.
     pub filter: String,
-    /// Only processes of this user, by name.
+    /// The name of the only user whose processes are shown.
     pub user: Option<String>,
-    /// Whether the picture stands still.
-    pub paused: bool,
-    /// Which row is selected, counted from 0.
-    pub selected: usize,
-    /// The row that stays selected, wherever it goes. None: whichever is at that place.
-    pub on: Option<Key>,
-    /// First row that is shown.
-    pub offset: usize,
-    /// What lies over it.
-    pub over: Over,
-    /// First line that is shown of what lies over it.
-    pub scroll: usize,
-    /// Which line of a menu is selected, and its lines.
-    pub choice: usize,
-    /// See [`State::choice`].
-    pub choices: Vec<String>,
-    /// What is searched for.
-    pub search: String,
-    /// The details that are shown, of which row; they stay when that is gone.
-    pub details: Option<(Key, Vec<Line>)>,
     /// Processes whose descendants are not listed.
     pub folded: FxHashSet<Key>,
-}
-
-/// What there is to look at: the rows that are shown, how many fit on the screen, and the users that there are.
-#[derive(Clone, Copy, Debug)]
-pub struct Shown<'a> {
-    /// The rows.
-    pub rows: &'a [Row],
-    /// How many fit.
-    pub page: usize,
-    /// Names of users.
-    pub users: &'a [String],
+    /// Whether the frame stays, while events are still counted.
+    pub paused: bool,
+    /// The index of the selected row.
+    pub selected: usize,
+    /// The row that stays selected when it moves. `None` selects any row that comes to the index.
+    pub pinned: Option<Key>,
+    /// What covers the table.
+    pub overlay: Overlay,
+    /// The first visible line of a popup.
+    pub scroll: usize,
+    /// The selected line of a menu.
+    pub choice: usize,
+    /// The lines of a menu.
+    pub choices: Vec<String>,
+    /// The text to search for.
+    pub search: String,
+    /// The row whose details are shown, and the details. They stay when the row is gone.
+    pub details: Option<(Key, Vec<Line>)>,
+    /// The visible part of the table.
+    pub viewport: Viewport,
+    /// All rows.
+    pub rows: Vec<Row>,
+    /// The names of all users with processes.
+    pub users: Vec<String>,
 }
 
 /// The first line of the menu of users.
 const ALL_USERS: &str = "(all users)";
 
-impl State {
-    /// Takes in a key.
-    pub fn key(&mut self, key: &KeyEvent, shown: Shown<'_>) -> Option<Wish> {
-        if let Some(wish) = keys::anywhere(key) {
-            return Some(wish);
+impl TopState {
+    /// Handles a key.
+    pub fn key(&mut self, key: &KeyEvent) -> Option<Request> {
+        if let Some(request) = keys::global(key) {
+            return Some(request);
         }
-        match self.over {
-            Over::Filter => self.type_filter(key.code),
-            Over::Search => self.type_search(key.code, shown.rows),
-            Over::Help | Over::Details if key.code == KeyCode::F(10) => return Some(Wish::End),
-            Over::Help | Over::Details => self.popup_key(key.code, shown.page),
-            Over::SortMenu | Over::UserMenu => self.menu_key(key.code, shown.page),
-            Over::Nothing => return self.plain_key(key.code, shown),
+        match self.overlay {
+            Overlay::Filter => self.type_filter(key.code),
+            Overlay::Search => self.type_search(key.code),
+            Overlay::Help | Overlay::Details if key.code == KeyCode::F(10) => return Some(Request::End),
+            Overlay::Help | Overlay::Details => self.popup_key(key.code),
+            Overlay::SortMenu | Overlay::UserMenu => self.menu_key(key.code),
+            Overlay::None => return self.table_key(key.code),
         }
-        Some(Wish::Redraw)
+        Some(Request::Redraw)
     }
 
     fn type_filter(&mut self, code: KeyCode) {
         if keys::typed(code, &mut self.filter) {
-            self.over = Over::Nothing;
+            self.overlay = Overlay::None;
         }
-        self.select_place(0);
+        self.select_index(0);
     }
 
-    fn type_search(&mut self, code: KeyCode, rows: &[Row]) {
+    fn type_search(&mut self, code: KeyCode) {
         match code {
-            KeyCode::F(3) | KeyCode::Down => self.find(rows, self.selected + 1),
-            _ if keys::typed(code, &mut self.search) => self.over = Over::Nothing,
-            KeyCode::Char(_) => self.find(rows, self.selected),
+            KeyCode::F(3) | KeyCode::Down => self.find(self.selected + 1),
+            _ if keys::typed(code, &mut self.search) => self.overlay = Overlay::None,
+            KeyCode::Char(_) => self.find(self.selected),
             _ => {}
         }
     }
 
-    /// Selects the next row that shows what is searched for, the first one after the last.
-    fn find(&mut self, rows: &[Row], from: usize) {
+    /// Selects the next row with the search text. After the last row comes the first.
+    fn find(&mut self, from: usize) {
+        let rows = &self.rows;
         let from = if rows.is_empty() { 0 } else { from % rows.len() };
         let (before, after) = rows.split_at(from);
-        let places = (from..rows.len()).zip(after).chain((0..from).zip(before));
-        let found = places.into_iter().find(|(_, row)| !self.search.is_empty() && row.shows(&self.search));
+        let indexed = (from..rows.len()).zip(after).chain((0..from).zip(before));
+        let found = indexed.into_iter().find(|(_, row)| !self.search.is_empty() && row.shows(&self.search));
         if let Some((at, row)) = found {
-            (self.selected, self.on) = (at, Some(row.key));
+            (self.selected, self.pinned) = (at, Some(row.key));
         }
     }
 
-    /// Help and details are scrolled; any other key closes them.
-    fn popup_key(&mut self, code: KeyCode, page: usize) {
+    /// Scrolls or closes help and details.
+    fn popup_key(&mut self, code: KeyCode) {
         if code == KeyCode::Char('Z') {
             self.paused ^= true;
-        } else if let Some(scroll) = keys::moved(code, self.scroll, page) {
-            // How far it can be scrolled is known when it is drawn.
+        } else if let Some(scroll) = keys::moved(code, self.scroll, self.viewport.rows) {
+            // `layout` limits it.
             self.scroll = scroll;
         } else {
-            self.over = Over::Nothing;
+            self.overlay = Overlay::None;
         }
     }
 
-    fn menu_key(&mut self, code: KeyCode, page: usize) {
+    fn menu_key(&mut self, code: KeyCode) {
         let last = self.choices.len().saturating_sub(1);
-        if let Some(choice) = keys::moved(code, self.choice, page) {
+        if let Some(choice) = keys::moved(code, self.choice, self.viewport.rows) {
             self.choice = choice.min(last);
             return;
         }
         if code == KeyCode::Enter {
-            let (choice, chosen) = (self.choice.min(last), self.choices.get(self.choice.min(last)));
-            if self.over == Over::SortMenu {
+            let choice = self.choice.min(last);
+            if self.overlay == Overlay::SortMenu {
                 self.sort_by(Sort::ALL[choice.min(Sort::ALL.len() - 1)]);
             } else {
-                self.user = chosen.filter(|_| choice > 0).cloned();
-                self.select_place(0);
+                self.user = self.choices.get(choice).filter(|_| choice > 0).cloned();
+                self.select_index(0);
             }
         }
-        self.over = Over::Nothing;
+        self.overlay = Overlay::None;
     }
 
-    fn open_menu(&mut self, menu: Over, choices: Vec<String>, choice: usize) {
-        (self.over, self.choices, self.choice) = (menu, choices, choice);
+    fn open_menu(&mut self, menu: Overlay, choices: Vec<String>, choice: usize) {
+        (self.overlay, self.choices, self.choice) = (menu, choices, choice);
     }
 
-    fn plain_key(&mut self, code: KeyCode, shown: Shown<'_>) -> Option<Wish> {
-        let Shown { rows, page, users } = shown;
-        let last = rows.len().saturating_sub(1);
-        let here = rows.get(self.selected.min(last)).map(|row| row.key);
-        if let Some(place) = keys::moved(code, self.selected.min(last), page) {
-            self.selected = place.min(last);
-            // At the top it is the first row, whichever that is.
-            self.on = rows.get(self.selected).map(|row| row.key).filter(|_| self.selected > 0);
-            return Some(Wish::Redraw);
+    fn table_key(&mut self, code: KeyCode) -> Option<Request> {
+        let last = self.rows.len().saturating_sub(1);
+        if let Some(index) = keys::moved(code, self.selected.min(last), self.viewport.rows) {
+            self.selected = index.min(last);
+            // The top stays selected, whichever row it is.
+            self.pinned = self.rows.get(self.selected).map(|row| row.key).filter(|_| self.selected > 0);
+            return Some(Request::Redraw);
         }
         match code {
-            KeyCode::F(10) | KeyCode::Char('q') => return Some(Wish::End),
-            KeyCode::Char(' ') => return Some(Wish::Refresh),
-            KeyCode::F(1) | KeyCode::Char('h' | '?') => (self.over, self.scroll) = (Over::Help, 0),
+            KeyCode::F(10) | KeyCode::Char('q') => return Some(Request::End),
+            KeyCode::Char(' ') => return Some(Request::Refresh),
+            KeyCode::F(1) | KeyCode::Char('h' | '?') => (self.overlay, self.scroll) = (Overlay::Help, 0),
             KeyCode::F(3) | KeyCode::Char('/') => {
                 self.search.clear();
-                self.over = Over::Search;
+                self.overlay = Overlay::Search;
             }
-            KeyCode::Char('n') => self.find(rows, self.selected + 1),
-            KeyCode::F(4) | KeyCode::Char('\\') => self.over = Over::Filter,
-            KeyCode::F(5) | KeyCode::Char('t') => self.look_at(match self.group {
+            KeyCode::Char('n') => self.find(self.selected + 1),
+            KeyCode::F(4) | KeyCode::Char('\\') => self.overlay = Overlay::Filter,
+            KeyCode::F(5) | KeyCode::Char('t') => self.group_by(match self.group {
                 Group::Ancestor => Group::Process,
                 _ => Group::Ancestor,
             }),
             KeyCode::Tab | KeyCode::Char('g') => self.next_group(1),
             KeyCode::BackTab => self.next_group(Group::ALL.len() - 1),
-            KeyCode::Char(digit @ '1'..='6') => self.look_at(Group::ALL[digit as usize - '1' as usize]),
+            KeyCode::Char(digit @ '1'..='6') => self.group_by(Group::ALL[digit as usize - '1' as usize]),
             KeyCode::F(6) => {
                 let at = Sort::ALL.iter().position(|sort| *sort == self.sort).unwrap_or(0);
-                self.open_menu(Over::SortMenu, Sort::ALL.map(|sort| sort.title().to_owned()).to_vec(), at);
+                self.open_menu(Overlay::SortMenu, Sort::ALL.map(|sort| sort.title().to_owned()).to_vec(), at);
             }
             KeyCode::Char('u') => {
-                let choices: Vec<String> = std::iter::once(ALL_USERS.to_owned()).chain(users.iter().cloned()).collect();
+                let all = std::iter::once(ALL_USERS.to_owned());
+                let choices: Vec<String> = all.chain(self.users.iter().cloned()).collect();
                 let at = self.user.as_ref().and_then(|user| choices.iter().position(|choice| choice == user));
-                self.open_menu(Over::UserMenu, choices, at.unwrap_or(0));
+                self.open_menu(Overlay::UserMenu, choices, at.unwrap_or(0));
             }
             KeyCode::Char('>' | '.') => self.next_sort(1),
             KeyCode::Char('<' | ',') => self.next_sort(Sort::ALL.len() - 1),
@@ -283,29 +255,25 @@ impl State {
             KeyCode::Char('I' | 'R') => self.inverted ^= true,
             KeyCode::Char('Z') => self.paused ^= true,
             KeyCode::Char('c') => {
-                let at = rows.iter().position(|row| row.culprit)?;
-                (self.selected, self.on) = (at, Some(rows[at].key));
+                let at = self.rows.iter().position(|row| row.culprit)?;
+                (self.selected, self.pinned) = (at, Some(self.rows[at].key));
             }
-            KeyCode::Char('+' | '-') | KeyCode::Left | KeyCode::Right => {
-                let fold = matches!(code, KeyCode::Char('-') | KeyCode::Left);
-                if let Some(key) = here {
-                    if fold {
-                        self.folded.insert(key)
-                    } else {
-                        self.folded.remove(&key)
-                    };
+            KeyCode::Char('-') | KeyCode::Left => self.folded.extend(self.selected_key()),
+            KeyCode::Char('+') | KeyCode::Right => {
+                if let Some(key) = self.selected_key() {
+                    self.folded.remove(&key);
                 }
             }
             KeyCode::Char('*') => {
                 if self.folded.is_empty() {
-                    self.folded.extend(rows.iter().map(|row| row.key));
+                    self.folded.extend(self.rows.iter().map(|row| row.key));
                 } else {
                     self.folded.clear();
                 }
             }
             KeyCode::Enter | KeyCode::Char('i') => {
-                self.details = Some((here?, Vec::new()));
-                (self.over, self.scroll) = (Over::Details, 0);
+                self.details = Some((self.selected_key()?, Vec::new()));
+                (self.overlay, self.scroll) = (Overlay::Details, 0);
             }
             KeyCode::Esc => {
                 self.filter.clear();
@@ -313,22 +281,27 @@ impl State {
             }
             _ => return None,
         }
-        Some(Wish::Redraw)
+        Some(Request::Redraw)
     }
 
-    fn select_place(&mut self, place: usize) {
-        (self.selected, self.on) = (place, None);
+    fn selected_key(&self) -> Option<Key> {
+        let last = self.rows.len().saturating_sub(1);
+        self.rows.get(self.selected.min(last)).map(|row| row.key)
     }
 
-    fn look_at(&mut self, group: Group) {
+    fn select_index(&mut self, index: usize) {
+        (self.selected, self.pinned) = (index, None);
+    }
+
+    fn group_by(&mut self, group: Group) {
         self.group = group;
-        self.offset = 0;
-        self.select_place(0);
+        self.viewport.offset = 0;
+        self.select_index(0);
     }
 
     fn next_group(&mut self, by: usize) {
         let at = Group::ALL.iter().position(|group| *group == self.group).unwrap_or(0);
-        self.look_at(Group::ALL[(at + by) % Group::ALL.len()]);
+        self.group_by(Group::ALL[(at + by) % Group::ALL.len()]);
     }
 
     fn next_sort(&mut self, by: usize) {
@@ -341,12 +314,12 @@ impl State {
         self.inverted = false;
     }
 
-    /// Keeps the selection on its row, or else among those there are, and in view where so many fit.
-    pub fn clamp(&mut self, rows: &[Row], page: usize) {
-        match self.on.and_then(|on| rows.iter().position(|row| row.key == on)) {
+    /// Keeps the selection on its row, or on an existing one, and in the viewport.
+    pub(super) fn follow_selection(&mut self) {
+        match self.pinned.and_then(|pinned| self.rows.iter().position(|row| row.key == pinned)) {
             Some(at) => self.selected = at,
-            None => self.select_place(self.selected.min(rows.len().saturating_sub(1))),
+            None => self.select_index(self.selected.min(self.rows.len().saturating_sub(1))),
         }
-        self.offset = keys::scrolled(self.offset, self.selected, rows.len(), page);
+        self.viewport.reveal(self.selected, self.rows.len());
     }
 }

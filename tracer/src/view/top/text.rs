@@ -1,37 +1,17 @@
-//! The words of a picture, for the screen and for batch output alike.
+//! The text of a frame, for the screen and for batch output.
 
 use std::sync::Arc;
 
-use jiff::tz::TimeZone;
 use unicode_width::UnicodeWidthStr as _;
 
-use super::model::{Picture, Spawned, Sums};
+use super::model::{Spawned, Sums, TopFrame};
 use super::rows::{Key, Row};
-use super::state::{Group, Sort, State};
-use crate::view::glyphs::Glyphs;
+use super::state::{Group, Sort, TopState};
 use crate::view::line::{Line, Role};
-use crate::view::users::Users;
+use crate::view::style::TextStyle;
 use crate::view::{escape, label, units};
 
-/// How text looks.
-#[derive(Debug)]
-pub struct Look {
-    /// Signs.
-    pub glyphs: &'static Glyphs,
-    /// Time zone of the times.
-    pub zone: TimeZone,
-    /// Names of users.
-    pub users: Users,
-}
-
-impl Look {
-    /// That of this machine.
-    pub fn of_system() -> Self {
-        Self { glyphs: Glyphs::of_locale(), zone: TimeZone::system(), users: Users::of_system() }
-    }
-}
-
-/// The columns before the command: what each is sorted by, its heading and its width (to the left if negative).
+/// The columns before the command: sort key, heading and width. A negative width aligns to the left.
 const COLUMNS: [(Option<Sort>, &str, isize); 8] = [
     (Some(Sort::Pid), "PID", 7),
     (None, "USER", -9),
@@ -48,8 +28,8 @@ fn cell(text: &str, width: isize) -> String {
     if width < 0 { format!("{text}{room} ") } else { format!("{room}{text} ") }
 }
 
-/// The line above the rows; what they are sorted by stands out.
-pub(super) fn heading(state: &State) -> Line {
+/// Returns the line above the rows, with the sort column marked.
+pub(super) fn heading(state: &TopState) -> Line {
     let mut line = Line::new();
     let mut push = |sort: Option<Sort>, text: &str| {
         line.push(if sort == Some(state.sort) { Role::Notice } else { Role::Heading }, text);
@@ -67,21 +47,21 @@ pub(super) fn heading(state: &State) -> Line {
     line
 }
 
-/// A row.
-pub(super) fn row(row: &Row, picture: &Picture) -> Line {
+/// Returns the line of a row.
+pub(super) fn row(row: &Row, frame: &TopFrame) -> Line {
     let Sums { forks, execs, exits, failures, cpu_ns } = row.sums;
     let cells = [
         row.pid.map_or_else(|| "-".into(), |pid| pid.to_string()),
         row.user.clone(),
-        rate(picture, forks),
-        rate(picture, execs),
-        rate(picture, exits),
-        rate(picture, failures),
-        percent(picture, cpu_ns),
+        rate(frame, forks),
+        rate(frame, execs),
+        rate(frame, exits),
+        rate(frame, failures),
+        percent(frame, cpu_ns),
         units::count(row.total),
     ];
     let role = match row {
-        Row { living: false, .. } => Role::Dim,
+        Row { running: false, .. } => Role::Dim,
         Row { culprit: true, .. } => Role::Bad,
         _ => Role::Plain,
     };
@@ -93,24 +73,24 @@ pub(super) fn row(row: &Row, picture: &Picture) -> Line {
     line
 }
 
-fn rate(picture: &Picture, n: u64) -> String {
-    let rate = picture.rate(n);
+fn rate(frame: &TopFrame, n: u64) -> String {
+    let rate = frame.rate(n);
     if rate < 999.95 { format!("{rate:.1}") } else { format!("{rate:.0}") }
 }
 
-/// CPU time as a part of one CPU.
-fn percent(picture: &Picture, cpu_ns: u64) -> String {
-    format!("{:.1}", cpu_ns as f64 * 100.0 / picture.interval_ns.max(1) as f64)
+/// Returns CPU time as a percentage of one CPU.
+fn percent(frame: &TopFrame, cpu_ns: u64) -> String {
+    format!("{:.1}", cpu_ns as f64 * 100.0 / frame.interval_ns.max(1) as f64)
 }
 
-/// What stands above the table.
-pub(super) fn summary(picture: &Picture, state: &State, look: &Look) -> Vec<Line> {
-    let time = jiff::Timestamp::from_nanosecond(i128::from(picture.time.0)).unwrap_or_default();
-    let clock = time.to_zoned(look.zone.clone()).strftime("%H:%M:%S").to_string();
+/// Returns the lines above the table.
+pub(super) fn summary(frame: &TopFrame, state: &TopState, style: &TextStyle) -> Vec<Line> {
+    let time = jiff::Timestamp::from_nanosecond(i128::from(frame.time.0)).unwrap_or_default();
+    let clock = time.to_zoned(style.zone.clone()).strftime("%H:%M:%S").to_string();
     let mut first = Line::new().with(Role::Heading, "tracer top");
-    first.push(Role::Plain, &format!(" - {clock}, {}", units::counted(picture.living as u64, "process")));
-    if picture.interval_ns > 0 {
-        first.push(Role::Plain, &format!(", last {}", units::duration(picture.interval_ns, look.glyphs)));
+    first.push(Role::Plain, &format!(" - {clock}, {}", units::counted(frame.running as u64, "process")));
+    if frame.interval_ns > 0 {
+        first.push(Role::Plain, &format!(", last {}", units::duration(frame.interval_ns, style.glyphs)));
     }
     first.push(Role::Plain, &format!(", by {}", state.group.name()));
     if !state.filter.is_empty() {
@@ -122,34 +102,34 @@ pub(super) fn summary(picture: &Picture, state: &State, look: &Look) -> Vec<Line
     if state.paused {
         first.push(Role::Notice, ", paused");
     }
-    if picture.interval_ns == 0 {
+    if frame.interval_ns == 0 {
         return vec![first, Line::new().with(Role::Dim, "What happens is being counted.")];
     }
-    let Sums { forks, execs, exits, failures, cpu_ns } = picture.all;
+    let Sums { forks, execs, exits, failures, cpu_ns } = frame.all;
     let mut rates = Line::new().with(Role::Plain, "A second: ");
     for (n, what) in [(forks, "forks"), (execs, "execs"), (exits, "exits")] {
-        rates.push(Role::Heading, &rate(picture, n));
+        rates.push(Role::Heading, &rate(frame, n));
         rates.push(Role::Plain, &format!(" {what}, "));
     }
-    rates.push(if failures > 0 { Role::Bad } else { Role::Plain }, &format!("{} failed", rate(picture, failures)));
-    rates.push(Role::Plain, &format!("; short-lived processes used {} % of a CPU", percent(picture, cpu_ns)));
-    let total = &picture.total;
+    rates.push(if failures > 0 { Role::Bad } else { Role::Plain }, &format!("{} failed", rate(frame, failures)));
+    rates.push(Role::Plain, &format!("; short-lived processes used {} % of a CPU", percent(frame, cpu_ns)));
+    let total = &frame.total;
     let counts = [(total.forks, "fork"), (total.execs, "exec"), (total.exits, "exit"), (total.failures, "failure")];
     let counts = counts.map(|(n, what)| units::counted(n, what)).join(", ");
     let mut all = Line::new().with(Role::Dim, &format!("In all: {counts}, "));
-    all.push(if picture.lost > 0 { Role::Bad } else { Role::Dim }, &format!("{} lost", units::count(picture.lost)));
-    vec![first, rates, all, blame(picture)]
+    all.push(if frame.lost > 0 { Role::Bad } else { Role::Dim }, &format!("{} lost", units::count(frame.lost)));
+    vec![first, rates, all, blame(frame)]
 }
 
-/// Who makes most of it.
-fn blame(picture: &Picture) -> Line {
-    let Some(culprit) = picture.culprit.and_then(|id| picture.find(id)) else {
+/// Returns the line that names the process with most of the activity.
+fn blame(frame: &TopFrame) -> Line {
+    let Some(culprit) = frame.culprit.and_then(|id| frame.find(id)) else {
         return Line::new().with(Role::Dim, "Nobody makes most of it.");
     };
-    let share = culprit.below.0.events() * 100 / picture.all.events().max(1);
+    let share = culprit.below.0.events() * 100 / frame.all.events().max(1);
     let process = &culprit.process;
     let mut line = Line::new().with(Role::Bad, &format!("{share} % from {} {}", process.pid, label::command(process)));
-    let above: Vec<String> = ancestors(picture, culprit).map(named).collect();
+    let above: Vec<String> = ancestors(frame, culprit).map(named).collect();
     if !above.is_empty() {
         line.push(Role::Dim, &format!(", below {}", above.join(" < ")));
     }
@@ -160,33 +140,33 @@ fn named(spawned: &Spawned) -> String {
     format!("{}({})", label::name(&spawned.process), spawned.process.pid)
 }
 
-fn ancestors<'a>(picture: &'a Picture, of: &'a Spawned) -> impl Iterator<Item = &'a Spawned> {
-    let next = |spawned: &&'a Spawned| picture.find(spawned.above?);
-    // Ids can collide within a tick: a circle must not be walked for ever.
+fn ancestors<'a>(frame: &'a TopFrame, of: &'a Spawned) -> impl Iterator<Item = &'a Spawned> {
+    let next = |spawned: &&'a Spawned| frame.find(spawned.above?);
+    // Ids can collide within a clock tick. The limit ends a walk in a circle.
     std::iter::successors(Some(of), next).skip(1).take(256)
 }
 
-/// All about a row; none if it is in this picture no more.
-pub(super) fn details(key: Key, rows: &[Row], picture: &Picture, look: &Look) -> Option<Vec<Line>> {
+/// Returns the details of a row, or `None` if the frame no longer contains it.
+pub(super) fn details(key: Key, rows: &[Row], frame: &TopFrame, style: &TextStyle) -> Option<Vec<Line>> {
     let mut lines = Vec::new();
     let mut fact = |name: &str, text: &str| {
         lines.push(Line::new().with(Role::Dim, &format!("{name:<12}")).with(Role::Plain, text));
     };
     let found = match key {
-        Key::Process(id) => picture.find(id),
-        Key::Shared(_) => None,
+        Key::Process(id) => frame.find(id),
+        Key::Group(_) => None,
     };
     let Some(spawned) = found else {
         let row = rows.iter().find(|row| row.key == key)?;
         fact("name", &row.name);
-        fact("now", &told(&row.sums, picture, look));
+        fact("now", &rates(&row.sums, frame, style));
         fact("created", &units::counted(row.total, "process"));
         return Some(lines);
     };
     let process = &spawned.process;
-    fact("process", &format!("{}{}", process.pid, if spawned.living { "" } else { " (has ended)" }));
+    fact("process", &format!("{}{}", process.pid, if spawned.running { "" } else { " (has ended)" }));
     fact("command", &label::command(process));
-    let user = process.euid.or(process.uid).map(|uid| look.users.name(uid).to_string());
+    let user = process.euid.or(process.uid).map(|uid| style.users.name(uid).to_string());
     let path = |text: &Option<Arc<str>>| text.as_ref().map(|text| escape::text(text).into_owned());
     let facts = [
         ("user", user),
@@ -203,17 +183,17 @@ pub(super) fn details(key: Key, rows: &[Row], picture: &Picture, look: &Look) ->
             fact(name, &text);
         }
     }
-    let above: Vec<String> = ancestors(picture, spawned).map(named).collect();
+    let above: Vec<String> = ancestors(frame, spawned).map(named).collect();
     fact("ancestors", if above.is_empty() { "none that spawned" } else { "" });
-    ancestors(picture, spawned)
+    ancestors(frame, spawned)
         .for_each(|above| fact("", &format!("{} {}", above.process.pid, label::command(&above.process))));
-    fact("children", &told(&spawned.own.0, picture, look));
-    fact("  in all", &counted(&spawned.own.1, look));
-    fact("descendants", &told(&spawned.below.0, picture, look));
-    fact("  in all", &counted(&spawned.below.1, look));
+    fact("children", &rates(&spawned.own.0, frame, style));
+    fact("  in all", &counted(&spawned.own.1, style));
+    fact("descendants", &rates(&spawned.below.0, frame, style));
+    fact("  in all", &counted(&spawned.below.1, style));
     let times = |counts: &[(Arc<str>, u64)]| {
         let most = counts.iter().take(8);
-        let most = most.map(|(what, n)| format!("{}{} {}", units::count(*n), look.glyphs.times, escape::text(what)));
+        let most = most.map(|(what, n)| format!("{}{} {}", units::count(*n), style.glyphs.times, escape::text(what)));
         most.collect::<Vec<_>>().join(", ")
     };
     fact("executed", &times(&spawned.commands));
@@ -221,16 +201,16 @@ pub(super) fn details(key: Key, rows: &[Row], picture: &Picture, look: &Look) ->
     Some(lines)
 }
 
-fn told(sums: &Sums, picture: &Picture, look: &Look) -> String {
+fn rates(sums: &Sums, frame: &TopFrame, style: &TextStyle) -> String {
     let Sums { forks, execs, exits, failures, cpu_ns } = *sums;
-    let rates = [(forks, "forks"), (execs, "execs"), (exits, "exits"), (failures, "failures")];
-    let rates = rates.map(|(n, what)| format!("{} {what}", rate(picture, n))).join(", ");
-    format!("a second {rates}; CPU {}", units::duration(cpu_ns, look.glyphs))
+    let all = [(forks, "forks"), (execs, "execs"), (exits, "exits"), (failures, "failures")];
+    let text = all.map(|(n, what)| format!("{} {what}", rate(frame, n))).join(", ");
+    format!("a second {text}; CPU {}", units::duration(cpu_ns, style.glyphs))
 }
 
-fn counted(sums: &Sums, look: &Look) -> String {
+fn counted(sums: &Sums, style: &TextStyle) -> String {
     let Sums { forks, execs, exits, failures, cpu_ns } = *sums;
     let counts = [(forks, "fork"), (execs, "exec"), (exits, "exit"), (failures, "failure")];
     let counts = counts.map(|(n, what)| units::counted(n, what)).join(", ");
-    format!("{counts}; CPU {}", units::duration(cpu_ns, look.glyphs))
+    format!("{counts}; CPU {}", units::duration(cpu_ns, style.glyphs))
 }

@@ -1,7 +1,7 @@
 //! Draws a forest as pstree does.
 //!
-//! The shapes are those of psmisc's pstree, with one difference: the brackets of `3*[…]` close where the last line
-//! of it ends, not at each.
+//! The shapes are those of psmisc's pstree, with one difference: the bracket of `3*[…]` closes at the end of its last line, not
+//! of each line.
 
 use rustc_hash::FxHashSet;
 
@@ -20,26 +20,26 @@ use crate::view::users::Users;
 pub struct Options<'a> {
     /// The signs to draw with.
     pub glyphs: &'a Glyphs,
-    /// Pids; nothing is put together then.
+    /// Whether pids are shown. Then nothing is compacted.
     pub pids: bool,
-    /// Names of users where a process has another than its parent.
+    /// Names of users, shown if a process has another user than its parent.
     pub users: Option<&'a Users>,
-    /// Arguments; each process on its own line then.
+    /// Whether arguments are shown. Then each process has its own line.
     pub arguments: bool,
-    /// Sorted by pid, not by name.
+    /// Whether siblings are sorted by pid instead of name.
     pub by_pid: bool,
-    /// Subtrees that look the same are put together as `3*[…]`.
+    /// Whether identical subtrees are compacted to `3*[…]`.
     pub compact: bool,
-    /// The process to highlight with its ancestors.
+    /// The process to highlight, with its ancestors.
     pub highlight: Option<ProcessId>,
-    /// Columns after which lines are cut; none to keep them whole.
+    /// The width to which lines are truncated.
     pub width: Option<usize>,
-    /// Mark what changed since a time.
+    /// The time since which changes are marked.
     pub changes_since: Option<Timestamp>,
 }
 
 impl<'a> Options<'a> {
-    /// pstree's own.
+    /// Returns the defaults of pstree.
     pub const fn new(glyphs: &'a Glyphs) -> Self {
         Self {
             glyphs,
@@ -57,7 +57,7 @@ impl<'a> Options<'a> {
 
 /// Draws the trees of some roots.
 pub fn draw(forest: &Forest, roots: &[ProcessId], options: &Options<'_>) -> Vec<Line> {
-    let artist = Artist {
+    let painter = TreePainter {
         forest,
         options,
         highlighted: options.highlight.map(|id| forest.lineage(id).collect()).unwrap_or_default(),
@@ -67,18 +67,18 @@ pub fn draw(forest: &Forest, roots: &[ProcessId], options: &Options<'_>) -> Vec<
         let (name, owner) = if options.by_pid { (None, None) } else { (name(id), forest.get(id).and_then(owner)) };
         (name, owner, id.pid())
     };
-    let look = |id: ProcessId| artist.look(id);
-    let look: Option<&dyn Fn(ProcessId) -> String> =
-        if options.compact && !options.pids && !options.arguments { Some(&look) } else { None };
-    let mut groups = order::groups(forest, roots, key, look);
+    let appearance = |id: ProcessId| painter.appearance(id);
+    let appearance: Option<&dyn Fn(ProcessId) -> String> =
+        if options.compact && !options.pids && !options.arguments { Some(&appearance) } else { None };
+    let mut groups = order::groups(forest, roots, key, appearance);
     let mut lines = Vec::new();
     for &root in roots {
-        artist.tree(root, &mut groups, &mut lines);
+        painter.tree(root, &mut groups, &mut lines);
     }
     lines
 }
 
-/// Draws the tree of a process below the chain of its ancestors, without their other descendants.
+/// Draws the tree of a process below its ancestors, without other descendants of those.
 pub fn draw_with_ancestors(forest: &Forest, id: ProcessId, options: &Options<'_>) -> Vec<Line> {
     let mut lineage: Vec<_> = forest.lineage(id).collect();
     lineage.reverse();
@@ -89,20 +89,20 @@ pub fn draw_with_ancestors(forest: &Forest, id: ProcessId, options: &Options<'_>
     draw(&narrow, &lineage[..1.min(lineage.len())], options)
 }
 
-/// The user whose name is shown: whose rights it has.
+/// Returns the user whose name is shown: the effective one.
 fn owner(node: &Node) -> Option<u32> {
     node.process.euid.or(node.process.uid)
 }
 
-struct Artist<'a> {
+struct TreePainter<'a> {
     forest: &'a Forest,
     options: &'a Options<'a>,
     highlighted: FxHashSet<ProcessId>,
 }
 
-/// What stands before the signs of the children of a process: so many blanks behind what stands before those of
-/// its own parent, and the line beside it if it has later siblings. A list of links, because a chain of processes
-/// can be as long as there are pids, and most of it is never written out.
+/// The indentation of the children of a process, behind that of the outer level: a vertical line if the process has later siblings,
+/// then blanks. A linked list, because a chain of processes can be as long as there are pids, and most of it is never
+/// written.
 #[derive(Clone, Copy)]
 struct Level {
     outer: Option<usize>,
@@ -110,25 +110,25 @@ struct Level {
     blanks: usize,
 }
 
-/// A process that waits to be drawn.
+/// A process that is still to be drawn.
 struct Pending {
     group: Group,
     /// The level of its siblings.
     level: Option<usize>,
-    /// False if it goes on in the line of its parent.
+    /// False if it continues the line of its parent.
     own_line: bool,
     last: bool,
     parent_owner: Option<u32>,
-    /// Brackets that close after the last of it.
+    /// Brackets that close after its last line.
     brackets: usize,
 }
 
-impl Artist<'_> {
-    /// Draws one tree. Children are drawn as soon as their parent is, by a stack of what is still to do.
+impl TreePainter<'_> {
+    /// Draws one tree, depth first, with a stack instead of recursion.
     fn tree(&self, root: ProcessId, groups: &mut Groups, lines: &mut Vec<Line>) {
         let glyphs = self.options.glyphs;
         let group = Group { id: root, count: 1 };
-        // As in pstree, who is not root is named at the root of the tree as well.
+        // As in pstree, the root of the tree shows its user, too, unless that is root.
         let parent_owner = Some(0);
         let mut stack = vec![Pending { group, level: None, own_line: false, last: true, parent_owner, brackets: 0 }];
         let mut levels = Vec::<Level>::new();
@@ -211,8 +211,8 @@ impl Artist<'_> {
     fn role(&self, node: &Node) -> Role {
         let recent = node.change.filter(|(_, time)| self.options.changes_since.is_some_and(|since| *time >= since));
         match recent {
-            Some((Change::Died, _)) => Role::Gone,
-            Some((Change::Born, _)) => Role::Good,
+            Some((Change::Exited, _)) => Role::Gone,
+            Some((Change::Forked, _)) => Role::Good,
             Some((Change::Exec, _)) => Role::Notice,
             None if node.end.is_some() => Role::Dim,
             None if self.highlighted.contains(&node.process.id) => Role::Highlight,
@@ -220,8 +220,8 @@ impl Artist<'_> {
         }
     }
 
-    /// All that decides what a process looks like when it is put together with others.
-    fn look(&self, id: ProcessId) -> String {
+    /// Returns a key that is equal for processes that look the same.
+    fn appearance(&self, id: ProcessId) -> String {
         let Some(node) = self.forest.get(id) else { return String::new() };
         let owner = self.options.users.and(owner(node));
         format!("{}\0{:?}\0{owner:?}", self.label(node, 1, owner).plain(), self.role(node))
@@ -239,7 +239,7 @@ fn indent(levels: &[Level], level: Option<usize>) -> String {
     out
 }
 
-/// How a process ended, in brackets behind its name.
+/// Returns how a process exited, for the brackets behind its name.
 fn ending(exit: &crate::event::Exit) -> String {
     if exit.signal.is_some() { label::status(exit) } else { format!("exit {}", label::status(exit)) }
 }

@@ -4,7 +4,7 @@ use crate::view::forest::Shape;
 use crate::view::glyphs::{ASCII, UNICODE};
 use crate::view::samples::{ended, event, id, with_argv};
 
-/// The tree of the example in pstree's manual, more or less.
+/// A tree similar to the example in pstree's manual.
 fn sample() -> Forest {
     let process = |pid, parent, comm| event(Kind::Process, pid, parent, comm);
     let mut events = vec![
@@ -31,8 +31,8 @@ fn sample() -> Forest {
     Forest::from_events(Shape::Current, &events)
 }
 
-/// The tree of a process with options as on the command line; `-w` cuts at 20 columns.
-fn picture(forest: &Forest, root: u32, flags: &str) -> String {
+/// Draws the tree of a process with options of the command line. `-w` truncates to 20 columns.
+fn drawn(forest: &Forest, root: u32, flags: &str) -> String {
     let users = Users::new(|uid| (uid == 1000).then(|| "alice".into()));
     let has = |flag| flags.contains(flag);
     let options = Options {
@@ -52,8 +52,8 @@ fn text(lines: &[Line]) -> String {
 }
 
 #[test]
-fn identical_subtrees_are_put_together() {
-    insta::assert_snapshot!(picture(&sample(), 1, ""), @"
+fn identical_subtrees_are_compacted() {
+    insta::assert_snapshot!(drawn(&sample(), 1, ""), @"
     systemd─┬─cron
             ├─3*[mid─┬─leafa
             │        └─leafb───2*[deep]]
@@ -62,13 +62,13 @@ fn identical_subtrees_are_put_together() {
 }
 
 #[test]
-fn pids_tell_all_apart() {
-    insta::assert_snapshot!(picture(&sample(), 900, "-p"), @"
+fn pids_prevent_compaction() {
+    insta::assert_snapshot!(drawn(&sample(), 900, "-p"), @"
     sshd(900)───bash(901)───make(950)─┬─cc1(951)
                                       ├─cc1(952)
                                       └─cc1(953)
     ");
-    insta::assert_snapshot!(picture(&sample(), 500, "-c"), @"
+    insta::assert_snapshot!(drawn(&sample(), 500, "-c"), @"
     mid─┬─leafa
         └─leafb─┬─deep
                 └─deep
@@ -76,8 +76,8 @@ fn pids_tell_all_apart() {
 }
 
 #[test]
-fn arguments_take_a_line_each() {
-    insta::assert_snapshot!(picture(&sample(), 900, "-a"), @"
+fn arguments_put_each_process_on_its_own_line() {
+    insta::assert_snapshot!(drawn(&sample(), 900, "-a"), @"
     sshd
       └─bash
           └─make -j4 'all the things'
@@ -89,8 +89,8 @@ fn arguments_take_a_line_each() {
 
 #[test]
 fn a_change_of_user_is_shown() {
-    insta::assert_snapshot!(picture(&sample(), 900, "-u"), @"sshd───bash(alice)───make───3*[cc1]");
-    insta::assert_snapshot!(picture(&sample(), 901, "-upa"), @"
+    insta::assert_snapshot!(drawn(&sample(), 900, "-u"), @"sshd───bash(alice)───make───3*[cc1]");
+    insta::assert_snapshot!(drawn(&sample(), 901, "-upa"), @"
     bash,901,alice
       └─make,950 -j4 'all the things'
           ├─cc1,951
@@ -100,8 +100,8 @@ fn a_change_of_user_is_shown() {
 }
 
 #[test]
-fn siblings_stand_by_name_or_by_pid() {
-    insta::assert_snapshot!(picture(&sample(), 1, "-nA"), @"
+fn siblings_are_sorted_by_name_or_pid() {
+    insta::assert_snapshot!(drawn(&sample(), 1, "-nA"), @"
     systemd-+-cron
             |-3*[mid-+-leafa
             |        `-leafb---2*[deep]]
@@ -110,8 +110,8 @@ fn siblings_stand_by_name_or_by_pid() {
 }
 
 #[test]
-fn lines_are_cut_to_the_width() {
-    let cut = picture(&sample(), 1, "-w");
+fn lines_are_truncated_to_the_width() {
+    let cut = drawn(&sample(), 1, "-w");
     insta::assert_snapshot!(cut, @"
     systemd─┬─cron
             ├─3*[mid─┬─…
@@ -122,13 +122,13 @@ fn lines_are_cut_to_the_width() {
 }
 
 #[test]
-fn ancestors_stand_before_without_their_other_children() {
+fn ancestors_come_first_without_their_other_children() {
     let lines = draw_with_ancestors(&sample(), id(950), &Options::new(&UNICODE));
     insta::assert_snapshot!(text(&lines), @"systemd───sshd───bash───make───3*[cc1]");
 }
 
 #[test]
-fn the_dead_say_how_they_ended() {
+fn exited_processes_show_their_status() {
     let mut killed = ended(3, 1, "sleep", 0);
     killed.detail = Detail::Exit(Exit { signal: Some("SIGTERM".into()), ..Exit::default() }.into());
     let events = [event(Kind::Process, 1, 0, "sh"), ended(2, 1, "false", 1), killed, event(Kind::Fork, 4, 1, "sleep")];
@@ -144,7 +144,7 @@ fn the_dead_say_how_they_ended() {
 }
 
 #[test]
-fn the_current_process_and_its_ancestors_stand_out() {
+fn the_current_process_and_its_ancestors_are_highlighted() {
     let options = Options { highlight: Some(id(951)), ..Options::new(&UNICODE) };
     let lines = draw(&sample(), &[id(950)], &options);
     insta::assert_snapshot!(lines[0].render(true).escape_debug().to_string(), @r"\u{1b}[1mmake\u{1b}[0m─┬─\u{1b}[1mcc1\u{1b}[0m");
@@ -155,10 +155,10 @@ fn the_current_process_and_its_ancestors_stand_out() {
 }
 
 #[test]
-fn names_do_not_reach_the_terminal_raw() {
+fn names_are_escaped() {
     let evil = with_argv(event(Kind::Process, 2, 1, "\x1b]0;own"), &["x", "\u{202e}gpj.exe", "a\nb"]);
     let forest = Forest::from_events(Shape::Current, &[event(Kind::Process, 1, 0, "init"), evil]);
-    insta::assert_snapshot!(picture(&forest, 1, "-a"), @r"
+    insta::assert_snapshot!(drawn(&forest, 1, "-a"), @r"
     init
       └─\x1b]0;own $'\u202egpj.exe' $'a\nb'
     ");
@@ -176,5 +176,5 @@ fn a_chain_of_a_hundred_thousand_is_drawn() {
 fn a_circle_of_parents_ends() {
     let events = [event(Kind::Process, 1, 2, "a"), event(Kind::Process, 2, 1, "b")];
     let forest = Forest::from_events(Shape::Current, &events);
-    insta::assert_snapshot!(picture(&forest, 1, ""), @"a───b───a");
+    insta::assert_snapshot!(drawn(&forest, 1, ""), @"a───b───a");
 }

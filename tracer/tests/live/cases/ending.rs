@@ -93,7 +93,7 @@ fn blocked_view() {
     let code = tracer.wait(BOUND).code();
     let said = complaint(&mut tracer);
     assert_eq!((code, said.lines().count()), (Some(1), 1), "{said}");
-    assert!(said.starts_with("tracer: SIGTERM ended it before it could end in order"), "{said}");
+    assert!(said.starts_with("tracer: cannot end in order after SIGTERM"), "{said}");
     drop(reader);
 }
 

@@ -68,7 +68,7 @@ fn check_not_taken(tracer: &mut Guarded) {
     let complaint = complaint(tracer);
     assert_eq!(status.code(), Some(1), "{complaint}");
     assert_eq!(complaint.lines().count(), 1, "{complaint}");
-    assert!(complaint.contains("is not read") && complaint.contains(" bytes"), "{complaint}");
+    assert!(complaint.contains("cannot finish") && complaint.contains(" bytes"), "{complaint}");
 }
 
 fn sleeps() {
