@@ -53,6 +53,7 @@ const LEFT_OUT: &[LeftOut] = &[
     ),
     LeftOut("tree::starting_in_the_middle", "merging /proc with what comes meanwhile: user space alone"),
     LeftOut("tree::watched", "drawing: user space alone"),
+    LeftOut("trust::", "claims and files of other users: user space alone"),
     LeftOut("users::", UNTRIED),
     LeftOut("values::", UNTRIED),
     LeftOut("top::", "sums of events: user space alone"),
