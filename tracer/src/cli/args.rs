@@ -14,10 +14,11 @@ use tracer_common::limits::{ARGV_DEFAULT_BYTES, ARGV_MAX_BYTES, RING_DEFAULT_BYT
 
 use super::UsageError;
 use crate::event::{Filtering, Kind};
+use crate::filter::parse::{self, container, glob, unit};
 use crate::filter::pushdown::{self, Needs, Pushdown};
-use crate::filter::{self, Filter, Not, Spec};
+use crate::filter::{Filter, Matcher, Terms};
 use crate::kernel::hierarchy::Hierarchy;
-use crate::source::live::{ExecFailures, MAX_MEMORY};
+use crate::source::live::{Builder, ExecFailures};
 use crate::sys::passwd;
 
 /// Which events are shown.
@@ -82,27 +83,20 @@ pub struct FilterArgs {
 }
 
 impl FilterArgs {
-    /// What is to be shown.
-    pub fn spec(&self) -> Spec {
-        let (pids, not_pids) = split(&self.pid);
-        let (uids, not_uids) = split(&self.uid);
-        let (comm, not_comm) = split(&self.comm);
-        let (exe, not_exe) = split(&self.exe);
-        let (containers, not_containers) = split(&self.container);
-        let (units, not_units) = split(&self.unit);
-        let (cgroups, not_cgroups) = split(&self.cgroup);
-        let (kinds, not_kinds) = split(&self.event);
-        let not = Not {
-            pids: not_pids,
-            uids: not_uids,
-            comm: not_comm,
-            exe: not_exe,
-            containers: not_containers,
-            units: not_units,
-            cgroups: not_cgroups,
-            kinds: not_kinds,
+    /// The filter.
+    pub fn filter(&self) -> Filter {
+        let terms = |not| Terms {
+            trees: values(&self.pid, not),
+            uids: values(&self.uid, not),
+            comm: values(&self.comm, not),
+            exe: values(&self.exe, not),
+            containers: values(&self.container, not),
+            units: values(&self.unit, not),
+            cgroups: values(&self.cgroup, not),
+            kinds: values(&self.event, not),
+            ..Terms::default()
         };
-        Spec { pids, engines: false, uids, comm, exe, containers, units, cgroups, kinds, not, until_reaped: false }
+        Filter { wanted: terms(false), not: terms(true), ..Filter::default() }
     }
 
     /// Every pid that is named: they have to exist.
@@ -124,14 +118,14 @@ impl FilterArgs {
     }
 
     /// The same compiled, for events that are captured so; `command` is for the error.
-    pub fn filter(&self, capture: &Capture, command: &'static str) -> Result<Filter, UsageError> {
-        Filter::new(&Spec { until_reaped: capture.zombie_after.is_some(), ..self.spec() })
+    pub fn matcher(&self, capture: &Capture, command: &'static str) -> Result<Matcher, UsageError> {
+        Matcher::new(&Filter { until_reaped: capture.zombie_after.is_some(), ..self.filter() })
             .map_err(|error| UsageError::new(command, error.to_string()))
     }
 
     /// Which part of it is pushed into the kernel; `command` is for the error.
     pub fn pushdown(&self, needs: Needs, command: &'static str) -> Result<(Pushdown, Option<Filtering>), UsageError> {
-        pushdown::of(&self.spec(), needs).map_err(|error| UsageError::new(command, error.to_string()))
+        pushdown::of(&self.filter(), needs).map_err(|error| UsageError::new(command, error.to_string()))
     }
 
     /// True when a kind is named that only exists if threads are traced.
@@ -165,10 +159,9 @@ fn term<T>(value: fn(&str) -> Result<T, String>) -> impl Fn(&str) -> Result<Term
     }
 }
 
-/// The values that are wanted, and those that are not.
-fn split<T: Clone>(terms: &[Term<T>]) -> (Vec<T>, Vec<T>) {
-    let of = |not| terms.iter().filter(|term| term.not == not).map(|term| term.value.clone()).collect();
-    (of(false), of(true))
+/// The values that are wanted, or those that are not.
+fn values<T: Clone>(terms: &[Term<T>], not: bool) -> Vec<T> {
+    terms.iter().filter(|term| term.not == not).map(|term| term.value.clone()).collect()
 }
 
 const RING_CEILING: u32 = 1 << 30;
@@ -235,7 +228,7 @@ pub struct CaptureArgs {
     /// living, the largest first. `bye` says how many (dead_forgotten, argv_forgotten). Nobody who lives is forgotten,
     /// which takes some 250 bytes each. A sixteenth is what may wait for a slow reader. The ring buffer (--ring-size)
     /// and some 10M for tracer itself come on top.
-    #[arg(long, value_name = "BYTES", default_value_t = Size(MAX_MEMORY as u32), value_parser = size)]
+    #[arg(long, value_name = "BYTES", default_value_t = Size(Builder::MAX_MEMORY as u32), value_parser = size)]
     max_memory: Size,
 
     /// Take the kernel's types from FILE; refused if it is another kernel's
@@ -281,7 +274,7 @@ impl Default for Capture {
             threads: false,
             argv_max: ARGV_DEFAULT_BYTES,
             ring_bytes: RING_DEFAULT_BYTES,
-            max_memory: MAX_MEMORY,
+            max_memory: Builder::MAX_MEMORY,
             exec_failures: ExecFailures::No,
             zombie_after: None,
             btf: None,
@@ -358,13 +351,10 @@ fn page_size() -> u32 {
     page.and_then(|page| u32::try_from(page).ok()).unwrap_or(4096)
 }
 
-/// A process id that can exist: `PID_MAX_LIMIT` is 2^22 (include/linux/threads.h).
+/// A process id that can exist.
 pub(super) fn pid(text: &str) -> Result<u32, String> {
-    const LIMIT: u32 = 1 << 22;
-    match text.parse() {
-        Ok(pid @ 1..LIMIT) => Ok(pid),
-        _ => Err(format!("a process id is a number from 1 to {}", LIMIT - 1)),
-    }
+    // What is no number is out of range too.
+    parse::pid(text.parse().unwrap_or_default())
 }
 
 /// A user's number, from a name or a number.
@@ -377,31 +367,9 @@ pub(super) fn user(text: &str) -> Result<u32, String> {
     }
 }
 
-fn glob(text: &str) -> Result<Glob, String> {
-    filter::glob(text).map_err(|error| {
-        format!("{}: globs know *, ?, [a-z], {{a,b}}, and \\ before what is meant as it is", error.kind())
-    })
-}
-
-fn container(text: &str) -> Result<String, String> {
-    if text.is_empty() { Err("a container has a name or an id".into()) } else { Ok(text.to_owned()) }
-}
-
-/// A unit, of the kind service unless it names another. systemd's escapes (`\x2d`) stand for themselves.
-fn unit(text: &str) -> Result<Glob, String> {
-    let name = text.rsplit('/').next().unwrap_or(text);
-    let kind = if name.contains('.') { "" } else { ".service" };
-    glob(&format!("{}{kind}", text.replace("\\x", "\\\\x")))
-}
-
 /// A path from the root of a hierarchy, or of a directory in the file system.
 fn cgroup(text: &str) -> Result<String, String> {
-    if !text.starts_with('/') {
-        return Err(
-            "the path of a control group begins with /: as in /proc/PID/cgroup, or that of its directory".into()
-        );
-    }
-    Hierarchy::of_proc().path_of(text)
+    Hierarchy::of_proc().path_of(&parse::absolute(text)?)
 }
 
 /// A number of bytes, shown with the largest suffix that fits.
@@ -490,16 +458,6 @@ mod tests {
     }
 
     #[test]
-    fn units_are_services_unless_they_say_more() {
-        let matches = |text: &str, name: &str| unit(text).unwrap().compile_matcher().is_match(name);
-        assert!(matches("ssh", "ssh.service") && matches("user@*", "user@1000.service"));
-        assert!(matches("session-*.scope", "session-2.scope") && !matches("ssh", "ssh.socket"));
-        assert!(matches(r"foo\x2dbar.service", r"foo\x2dbar.service"), "as systemctl shows it");
-        assert!(matches(r"a\x5bb\x5d", r"a\x5bb\x5d.service"), "brackets are escaped too");
-        assert!(matches("app.slice/foo", "app.slice/foo.service"));
-    }
-
-    #[test]
     fn control_groups_are_paths_of_their_hierarchy() {
         assert_eq!(cgroup("/system.slice"), Ok("/system.slice".to_owned()));
         assert!(cgroup("system.slice").is_err());
@@ -510,7 +468,8 @@ mod tests {
         let parse = |text: &str| term(pid)(text).unwrap();
         assert_eq!((parse("!7"), parse("7")), (Term { not: true, value: 7 }, Term { not: false, value: 7 }));
         assert!(term(pid)("!!7").is_err());
-        assert_eq!(split(&[parse("!7"), parse("8")]), (vec![8], vec![7]));
+        let given = [parse("!7"), parse("8")];
+        assert_eq!((values(&given, false), values(&given, true)), (vec![8], vec![7]));
         let literal = term(glob)(r"\!x").unwrap();
         assert!(!literal.not && literal.value.compile_matcher().is_match("!x"));
         let command = Command::new("tracer");

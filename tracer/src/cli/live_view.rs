@@ -12,10 +12,10 @@ use ratatui::layout::Rect;
 use ratatui::{Frame, Terminal, TerminalOptions, Viewport};
 
 use super::screen::{self, Came, Screen};
-use crate::filter::Filter;
+use crate::filter::Matcher;
 use crate::pipeline::consumer::Consumer;
 use crate::sink::{Output, Target};
-use crate::source::Source;
+use crate::source::EventSource;
 use crate::view::keys::Wish;
 
 /// The longest that a key waits for its effect.
@@ -67,8 +67,8 @@ pub(super) struct Canvas {
 
 /// Shows picture after picture of what the sink makes of a trace, until it is told to end, here or by a key.
 pub(super) async fn live(
-    source: impl Source,
-    filter: Filter,
+    source: impl EventSource,
+    filter: Matcher,
     consumer: &mut dyn Consumer,
     show: impl Show,
     pace: Pace,

@@ -20,11 +20,11 @@ use tokio::sync::oneshot;
 
 use crate::clock;
 use crate::event::time::Timestamp;
-use crate::filter::Filter;
+use crate::filter::Matcher;
 use crate::pipeline::consumer::Consumer;
 use crate::pipeline::{self, Wanted};
 use crate::sink::Output;
-use crate::source::Source;
+use crate::source::EventSource;
 use crate::sys::sigwait;
 
 /// What a terminal that does not know its size is taken for.
@@ -64,8 +64,8 @@ pub(super) fn continued() {
 
 /// Takes events in while another thread draws, until either is told to end.
 pub(super) async fn follow(
-    source: impl Source,
-    filter: Filter,
+    source: impl EventSource,
+    filter: Matcher,
     consumer: &mut dyn Consumer,
     told: impl Future<Output = ()>,
     draw: impl FnOnce(&AtomicBool) -> anyhow::Result<()> + Send + 'static,

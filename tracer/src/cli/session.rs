@@ -5,8 +5,6 @@ use std::sync::atomic::Ordering;
 
 use anyhow::Context as _;
 use nix::errno::Errno;
-use nix::sys::signal::kill;
-use nix::unistd::Pid;
 use tokio::runtime::Runtime;
 
 use super::run::Containers;
@@ -18,14 +16,15 @@ use super::{Capture, ExitCode, exit, from, run, stream};
 use crate::clock;
 use crate::event::time::Timestamp;
 use crate::event::{Bye, Detail, Event, Filtering, Kind, Process};
-use crate::filter::{Filter, Spec};
+use crate::filter::{Filter, Matcher, Terms};
 use crate::kernel::hierarchy::Hierarchy;
 use crate::kernel::preflight;
 use crate::kernel::visibility::{self, Unseen, What};
 use crate::pipeline::consumer::Consumer;
 use crate::pipeline::{self, Wanted};
+use crate::proc;
 use crate::sink::{Output, Writer};
-use crate::source::live::{Builder, Tracer};
+use crate::source::live::{Builder, Live};
 use crate::view::glyphs::Glyphs;
 use crate::view::line;
 use crate::view::summary::Summary;
@@ -98,8 +97,8 @@ pub(super) fn run(mut plan: run::Plan) -> anyhow::Result<ExitCode> {
     runtime()?.block_on(async {
         let mut held = Held::start(&plan.command, signals)?;
         let tracer = if plan.containers == Containers::Anywhere {
-            let spec = Spec { pids: vec![held.pid()], engines: true, ..plan.spec.clone() };
-            plan.filter = Filter::new(&spec)?;
+            let wanted = Terms { trees: vec![held.pid()], ..plan.filter.wanted.clone() };
+            plan.matcher = Matcher::new(&Filter { wanted, engines: true, ..plan.filter.clone() })?;
             builder(&plan.capture).start()?
         } else {
             builder(&plan.capture).only(held.pid()).start()?
@@ -141,7 +140,7 @@ struct Ended {
 }
 
 /// Follows the held command from its release to its end.
-async fn follow(plan: &run::Plan, tracer: Tracer, held: &mut Held, caused: &mut Caused<'_>) -> anyhow::Result<Ended> {
+async fn follow(plan: &run::Plan, tracer: Live, held: &mut Held, caused: &mut Caused<'_>) -> anyhow::Result<Ended> {
     // Its ancestors are in the table too; nothing more will be heard of them.
     let others = tracer.table().len_living().saturating_sub(1);
     let members = (plan.containers == Containers::Anywhere).then(|| caused.living());
@@ -152,7 +151,7 @@ async fn follow(plan: &run::Plan, tracer: Tracer, held: &mut Held, caused: &mut 
     };
     let wanted = Wanted { snapshot: true, ..Wanted::default() };
     let wait = plan.wait;
-    let some_left = |tracer: &Tracer| {
+    let some_left = |tracer: &Live| {
         !wait
             || match &members {
                 // Of the whole machine, only those of the command are waited for.
@@ -160,7 +159,7 @@ async fn follow(plan: &run::Plan, tracer: Tracer, held: &mut Held, caused: &mut 
                 None => tracer.table().len_living() > others,
             }
     };
-    let traced = pipeline::run(tracer, plan.filter.clone(), caused, &wanted, held.ended(wait), some_left).await;
+    let traced = pipeline::run(tracer, plan.matcher.clone(), caused, &wanted, held.ended(wait), some_left).await;
     // Whatever became of the trace, the command runs to its end.
     let code = held.code().await?;
     let bye = exit::unless_closed_pipe(traced.map_err(anyhow::Error::from))?;
@@ -219,16 +218,7 @@ impl Consumer for Report {
 
 /// An error if there is no such process, or only a thread of that number.
 pub(super) fn must_exist(pid: u32) -> anyhow::Result<()> {
-    // A thread's number is good for kill(2) too.
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let process = status.lines().find_map(|line| line.strip_prefix("Tgid:")?.trim().parse::<u32>().ok());
-    if let Some(process) = process.filter(|&process| process != pid) {
-        anyhow::bail!("{pid} is a thread of process {process}: give that");
-    }
-    if kill(Pid::from_raw(pid as i32), None) == Err(Errno::ESRCH) {
-        anyhow::bail!("there is no process {pid}: `tracer tree -p` shows those there are");
-    }
-    Ok(())
+    proc::must_exist(pid).map_err(anyhow::Error::msg)
 }
 
 /// An error if a control group is only in a hierarchy that is not followed.
@@ -258,7 +248,7 @@ fn room(capture: &Capture) -> u64 {
 
 /// A tracer that captures so much.
 pub(super) fn builder(capture: &Capture) -> Builder {
-    Tracer::builder()
+    Live::builder()
         .ring_bytes(capture.ring_bytes)
         .max_memory(capture.max_memory)
         .argv_max(capture.argv_max)

@@ -9,7 +9,7 @@ use super::{Capture, CaptureArgs, ExitCode, FilterArgs, FromArgs, Globals, Usage
 use crate::analysis::storm;
 use crate::event::Filtering;
 use crate::event::field;
-use crate::filter::Filter;
+use crate::filter::Matcher;
 use crate::filter::pushdown::{Needs, Pushdown};
 use crate::pipeline::backpressure::OnSlow;
 use crate::sink::{Format, Target};
@@ -162,8 +162,8 @@ pub struct Plan {
     pub target: Target,
     /// Whether to colour them, if they are for people.
     pub globals: Globals,
-    /// Which are shown. Shown the snapshot ([`Filter::learn`]) before its events.
-    pub filter: Filter,
+    /// Which are shown. Shown the snapshot ([`Matcher::learn`]) before its events.
+    pub filter: Matcher,
     /// The recording to read instead of tracing.
     pub from: Option<PathBuf>,
     /// How much of that the kernel side does, and how that is told.
@@ -220,7 +220,7 @@ impl StreamArgs {
             format: self.format,
             target: globals.target().unwrap_or_default().for_recording(),
             globals: globals.clone(),
-            filter: self.filter.filter(&capture, "stream")?,
+            filter: self.filter.matcher(&capture, "stream")?,
             from: self.from.file().map(Path::to_owned),
             pushdown,
             filtering,

@@ -17,7 +17,7 @@ use super::{Capture, CaptureArgs, ExitCode, FilterArgs, FromArgs, Globals, Usage
 use crate::clock;
 use crate::event::Event;
 use crate::event::time::Timestamp;
-use crate::filter::Filter;
+use crate::filter::Matcher;
 use crate::kernel::visibility::What;
 use crate::pipeline::consumer::Consumer;
 use crate::sink::Output;
@@ -103,7 +103,7 @@ pub struct Plan {
     pace: Pace,
     state: State,
     width: Option<usize>,
-    filter: Filter,
+    filter: Matcher,
     pids: Vec<u32>,
     cgroups: Vec<String>,
     capture: Capture,
@@ -127,7 +127,7 @@ impl TopArgs {
             pace: Pace { batch, delay: self.delay, iterations: self.iterations.unwrap_or(u64::MAX) },
             state: State { group: self.group, sort: self.sort, ..State::default() },
             width: self.width.map(usize::from),
-            filter: self.filter.filter(&capture, "top")?,
+            filter: self.filter.matcher(&capture, "top")?,
             pids: self.filter.pids(),
             cgroups: self.filter.cgroups(),
             capture,

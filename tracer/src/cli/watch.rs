@@ -18,7 +18,7 @@ use super::{Capture, ExitCode, Globals};
 use crate::clock;
 use crate::event::Event;
 use crate::event::time::Timestamp;
-use crate::filter::{Filter, Spec};
+use crate::filter::{Filter, Matcher};
 use crate::kernel::visibility::What;
 use crate::pipeline::consumer::Consumer;
 use crate::sink::{Output, Target};
@@ -47,7 +47,7 @@ pub(super) fn watch(args: &TreeArgs, globals: &Globals) -> anyhow::Result<ExitCo
     runtime()?.block_on(async {
         let told = Stop::catch(true)?.requested();
         let tracer = builder(&Capture::default()).refresh_every(REFRESH).start()?;
-        let everything = Filter::new(&Spec::default())?;
+        let everything = Matcher::new(&Filter::default())?;
         let (args, watched) = (args.clone(), Arc::clone(&scene));
         let artist = move |stop: &AtomicBool| draw(&args, &watched, output, colour, stop);
         screen::follow(tracer, everything, &mut SceneView(scene), told, artist).await?;

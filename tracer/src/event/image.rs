@@ -37,6 +37,7 @@ pub struct Image {
     pub cwd_b64: Option<Arc<str>>,
 }
 
+#[doc(hidden)]
 impl Image {
     /// What is known of an image.
     pub fn new(comm: Option<Text>, exe: Option<Text>, cwd: Option<Text>, argv: Option<Argv>) -> Self {

@@ -13,7 +13,8 @@ use crate::event::time::Timestamp;
 /// Where the knowledge of a process comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Source {
+#[schemars(rename = "Source")]
+pub enum Provenance {
     /// Seen being born by the kernel side.
     Kernel,
     /// Found in `/proc`.
@@ -95,7 +96,7 @@ pub struct Process {
     #[serde(default)]
     pub zombie: bool,
     /// Where this knowledge comes from.
-    pub source: Source,
+    pub source: Provenance,
     /// True when reconstructed after a loss or from a later event of the same process.
     #[serde(default)]
     pub inferred: bool,
@@ -103,7 +104,7 @@ pub struct Process {
 
 impl Process {
     /// A process of which no more is known than which one it is.
-    pub fn new(id: ProcessId, source: Source) -> Self {
+    pub fn new(id: ProcessId, source: Provenance) -> Self {
         Self {
             id,
             pid: id.pid(),
@@ -140,6 +141,7 @@ impl Process {
     }
 
     /// Its image, to be changed for it alone.
+    #[doc(hidden)]
     pub fn image_mut(&mut self) -> &mut Image {
         Arc::make_mut(&mut self.image)
     }

@@ -1,15 +1,19 @@
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
+use super::parse::glob;
 use super::*;
+use crate::event::id::ProcessId;
 use crate::event::time::Timestamp;
-use crate::event::{ProcessContainer, Source};
+use crate::event::{Event, Process, ProcessContainer, Provenance};
 
 fn id(pid: u32) -> ProcessId {
     ProcessId::from_ticks(7, pid)
 }
 
 fn event(kind: Kind, pid: u32, parent: u32) -> Event {
-    let mut process = Process::new(id(pid), Source::Kernel);
+    let mut process = Process::new(id(pid), Provenance::Kernel);
     process.parent_id = Some(id(parent));
     let mut event = Event::new(kind.into(), Timestamp(0));
     event.process = Some(process);
@@ -25,12 +29,12 @@ fn named(comm: &str, exe: &str, uid: u32, euid: Option<u32>) -> Event {
     event
 }
 
-fn filter(spec: &Spec) -> Filter {
-    Filter::new(spec).unwrap()
+fn filter(filter: impl Into<Filter>) -> Matcher {
+    Matcher::new(&filter.into()).unwrap()
 }
 
-fn subtree(pids: &[u32]) -> Filter {
-    filter(&Spec { pids: pids.to_vec(), ..Spec::default() })
+fn subtree(pids: &[u32]) -> Matcher {
+    filter(Terms { trees: pids.to_vec(), ..Terms::default() })
 }
 
 /// An event of a process of this cgroup, unit and container.
@@ -46,27 +50,27 @@ fn placed(cgroup: &str, unit: Option<&str>, container: Option<&str>) -> Event {
 #[test]
 fn places_are_containers_units_and_control_groups() {
     let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
-    let mut container = filter(&Spec { containers: texts(&["abc", "web"]), ..Spec::default() });
+    let mut container = filter(Terms { containers: texts(&["abc", "web"]), ..Terms::default() });
     assert!(container.admits(&placed("/", None, Some("abcdef"))) && container.admits(&placed("/", None, Some("web"))));
     assert!(!container.admits(&placed("/", None, Some("ab"))) && !container.admits(&placed("/abc", None, None)));
     let mut called = placed("/", None, Some("0123"));
     let shown = ProcessContainer { name: Some("web".into()), ..ProcessContainer::new("0123".into()) };
     called.process.as_mut().unwrap().container = Some(Arc::new(shown));
     assert!(container.admits(&called), "by its name");
-    let mut unit = filter(&Spec { units: vec![glob("ssh@*.service").unwrap()], ..Spec::default() });
+    let mut unit = filter(Terms { units: vec![glob("ssh@*.service").unwrap()], ..Terms::default() });
     assert!(
         unit.admits(&placed("/", Some("ssh@1.service"), None)) && !unit.admits(&placed("/", Some("ssh.socket"), None))
     );
-    let mut cgroup = filter(&Spec { cgroups: texts(&["/a/b/"]), ..Spec::default() });
+    let mut cgroup = filter(Terms { cgroups: texts(&["/a/b/"]), ..Terms::default() });
     assert!(cgroup.admits(&placed("/a/b", None, None)) && cgroup.admits(&placed("/a/b/c", None, None)));
     assert!(!cgroup.admits(&placed("/a/bc", None, None)) && !cgroup.admits(&event(Kind::Fork, 1, 0)));
-    let mut all = filter(&Spec { cgroups: texts(&["/"]), ..Spec::default() });
+    let mut all = filter(Terms { cgroups: texts(&["/"]), ..Terms::default() });
     assert!(all.admits(&placed("/x", None, None)) && all.admits(&placed("/", None, None)));
 }
 
 #[test]
 fn nothing_asked_for_is_everything() {
-    let mut filter = filter(&Spec::default());
+    let mut filter = filter(Filter::default());
     assert!(Kind::ALL.iter().all(|&kind| filter.admits(&event(kind, 1, 0))));
     assert!(filter.admits(&Event::new(Kind::Fork.into(), Timestamp(0))));
 }
@@ -75,7 +79,7 @@ fn nothing_asked_for_is_everything() {
 fn framing_passes_every_filter() {
     let kinds = vec![Kind::Exec];
     let mut filter =
-        filter(&Spec { pids: vec![1], uids: vec![1], comm: vec![glob("x").unwrap()], kinds, ..Spec::default() });
+        filter(Terms { trees: vec![1], uids: vec![1], comm: vec![glob("x").unwrap()], kinds, ..Terms::default() });
     for &kind in Kind::ALL {
         assert_eq!(filter.admits(&Event::new(kind.into(), Timestamp(0))), kind.is_framing(), "{kind}");
     }
@@ -84,13 +88,13 @@ fn framing_passes_every_filter() {
 #[test]
 fn alternatives_of_one_option_and_all_options_together() {
     let globs = |patterns: &[&str]| patterns.iter().map(|pattern| glob(pattern).unwrap()).collect();
-    let mut comm = filter(&Spec { comm: globs(&["ssh*", "ba[st]h"]), ..Spec::default() });
+    let mut comm = filter(Terms { comm: globs(&["ssh*", "ba[st]h"]), ..Terms::default() });
     for (name, shown) in
         [("sshd", true), ("bash", true), ("bath", true), ("bach", false), ("ss", false), ("xsshd", false)]
     {
         assert_eq!(comm.admits(&named(name, "/x", 0, None)), shown, "{name}");
     }
-    let mut exe = filter(&Spec { exe: globs(&["/usr/{bin,sbin}/*", "*/python3*"]), ..Spec::default() });
+    let mut exe = filter(Terms { exe: globs(&["/usr/{bin,sbin}/*", "*/python3*"]), ..Terms::default() });
     for (path, shown) in [
         ("/usr/bin/a/b", true),
         ("/usr/sbin/x", true),
@@ -100,8 +104,8 @@ fn alternatives_of_one_option_and_all_options_together() {
     ] {
         assert_eq!(exe.admits(&named("x", path, 0, None)), shown, "{path}");
     }
-    let spec = Spec { comm: globs(&["a"]), uids: vec![1000], kinds: vec![Kind::Exec, Kind::Exit], ..Spec::default() };
-    let mut all = filter(&spec);
+    let spec = Terms { comm: globs(&["a"]), uids: vec![1000], kinds: vec![Kind::Exec, Kind::Exit], ..Terms::default() };
+    let mut all = filter(spec);
     assert!(all.admits(&named("a", "/a", 1000, None)));
     assert!(all.admits(&named("a", "/a", 0, Some(1000))), "the effective user counts too");
     assert!(!all.admits(&named("a", "/a", 0, None)));
@@ -153,7 +157,7 @@ fn a_pid_that_is_used_again_is_another_process() {
 
 #[test]
 fn what_is_not_shown_still_makes_descendants() {
-    let mut filter = filter(&Spec { pids: vec![10], kinds: vec![Kind::Exec], ..Spec::default() });
+    let mut filter = filter(Terms { trees: vec![10], kinds: vec![Kind::Exec], ..Terms::default() });
     assert!(!filter.admits(&event(Kind::Process, 10, 1)));
     assert!(!filter.admits(&event(Kind::Fork, 11, 10)));
     assert!(filter.admits(&event(Kind::Exec, 11, 10)));
@@ -195,7 +199,7 @@ fn with_engines_what_daemons_start_is_in_too() {
         event
     };
     for engines in [true, false] {
-        let mut filter = filter(&Spec { pids: vec![5], engines, ..Spec::default() });
+        let mut filter = filter(Filter { engines, ..Filter::tree(5) });
         assert!(filter.admits(&ran(5, 1, &["docker", "run", "web"])));
         assert!(!filter.admits(&ran(6, 1, &["cron"])) && !filter.admits(&about(Kind::ContainerInfo, None)));
         assert_eq!(filter.admits(&ran(10, 1, &["/usr/bin/containerd"])), engines);
@@ -210,27 +214,22 @@ fn with_engines_what_daemons_start_is_in_too() {
 
 #[test]
 fn what_is_not_wanted_is_left_out_whatever_else_fits() {
-    let globs = |text: &str| vec![glob(text).unwrap()];
-    let mut cron = filter(&Spec { not: Not { comm: globs("cron*"), ..Not::default() }, ..Spec::default() });
+    let mut cron = filter(!Filter::comm("cron*"));
     assert!(!cron.admits(&named("crond", "/usr/sbin/crond", 0, None)) && cron.admits(&named("sh", "/bin/sh", 0, None)));
     assert!(cron.admits(&Event::new(Kind::Hello.into(), Timestamp(0))), "what frames a stream passes");
-    let both =
-        Spec { uids: vec![7], not: Not { exe: globs("/bin/*"), uids: vec![0], ..Not::default() }, ..Spec::default() };
-    let mut both = filter(&both);
+    let mut both = filter(Filter::uid(7).with(!Filter::exe("/bin/*")).with(!Filter::uid(0)));
     assert!(both.admits(&named("x", "/opt/x", 7, None)) && !both.admits(&named("x", "/bin/x", 7, None)));
     assert!(!both.admits(&named("x", "/opt/x", 7, Some(0))) && !both.admits(&named("x", "/opt/x", 8, None)));
-    let not = Not { cgroups: vec!["/a".to_owned()], containers: vec!["web".to_owned()], ..Not::default() };
-    let mut places = filter(&Spec { not, ..Spec::default() });
+    let mut places = filter((!Filter::cgroup("/a")).with(!Filter::container("web")));
     assert!(!places.admits(&placed("/a/b", None, None)) && places.admits(&placed("/ab", None, None)));
     assert!(!places.admits(&placed("/", None, Some("web1"))) && places.admits(&placed("/", None, Some("db"))));
-    let mut kinds =
-        filter(&Spec { not: Not { kinds: vec![Kind::Exec, Kind::Hello], ..Not::default() }, ..Spec::default() });
+    let mut kinds = filter(!Filter::kind(Kind::Exec).with(Filter::kind(Kind::Hello)));
     assert!(!kinds.admits(&event(Kind::Exec, 1, 0)) && kinds.admits(&event(Kind::Fork, 1, 0)));
 }
 
 #[test]
 fn descendants_that_are_not_wanted_are_left_out_of_others() {
-    let mut all_but = filter(&Spec { pids: vec![1], not: Not { pids: vec![5], ..Not::default() }, ..Spec::default() });
+    let mut all_but = filter(Filter::tree(1).with(!Filter::tree(5)));
     all_but.learn(&[event(Kind::Process, 1, 0), event(Kind::Process, 5, 1), event(Kind::Process, 6, 5)]);
     for (pid, parent, shown) in [(1, 0, true), (5, 1, false), (6, 5, false), (7, 6, false), (8, 1, true), (9, 0, false)]
     {
@@ -256,12 +255,12 @@ fn it_is_over_when_no_descendant_is_left() {
         of.admits(&event(kind, pid, parent));
         assert_eq!(of.is_over(), over, "{kind} of {pid}");
     }
-    assert!(!filter(&Spec { uids: vec![0], ..Spec::default() }).is_over());
+    assert!(!filter(Filter::uid(0)).is_over());
     // Of a zombie there is nothing left to report, unless it is that it is reaped.
     let mut zombie = event(Kind::Process, 5, 1);
     zombie.process.as_mut().unwrap().zombie = true;
     for until_reaped in [false, true] {
-        let mut of = filter(&Spec { pids: vec![5], until_reaped, ..Spec::default() });
+        let mut of = filter(Filter { until_reaped, ..Filter::tree(5) });
         of.learn(std::slice::from_ref(&zombie));
         assert_eq!(of.is_over(), !until_reaped);
         assert!(of.admits(&zombie));
@@ -271,7 +270,7 @@ fn it_is_over_when_no_descendant_is_left() {
 #[test]
 fn a_name_that_the_kernel_cut_is_found_whole() {
     let shim = named("containerd-shim", "/usr/bin/containerd-shim-runc-v2", 0, None);
-    let by = |text: &str| filter(&Spec { comm: vec![glob(text).unwrap()], ..Spec::default() });
+    let by = |text: &str| filter(Terms { comm: vec![glob(text).unwrap()], ..Terms::default() });
     for text in ["containerd-shim-runc-v2", "containerd-shim-runc-*", "containerd-shim", "containerd*"] {
         assert!(by(text).admits(&shim), "{text}");
     }
@@ -289,7 +288,7 @@ fn a_name_that_the_kernel_cut_is_found_whole() {
 fn units_are_those_that_systemctl_shows() {
     let path = "/user.slice/user-1000.slice/user@1000.service/app.slice/foo.service/below.service";
     let user = placed(path, Some("user@1000.service"), None);
-    let by = |text: &str| filter(&Spec { units: vec![glob(text).unwrap()], ..Spec::default() });
+    let by = |text: &str| filter(Terms { units: vec![glob(text).unwrap()], ..Terms::default() });
     for text in
         ["user@1000.service", "user.slice", "user-1000.slice", "app.slice", "foo.service", "app.slice/foo.service"]
     {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use rustc_hash::FxHashSet;
 
-use super::{cgroup_root, is_below};
+use super::{Terms, cgroup_root, is_below, parse};
 use crate::enrich::path;
 use crate::event::{Event, Process};
 
@@ -15,9 +15,10 @@ const COMM_BYTES: usize = 15;
 /// Arguments that may name what runs: of a script it is the second or third.
 const NAMING_ARGUMENTS: usize = 3;
 
-/// Values of options; an option without values matches everything.
+/// Values by sort. A sort without values matches everything.
 #[derive(Clone, Debug)]
 pub(super) struct Values {
+    pids: Vec<u32>,
     uids: Vec<u32>,
     comm: Option<GlobSet>,
     exe: Option<GlobSet>,
@@ -29,22 +30,16 @@ pub(super) struct Values {
 }
 
 impl Values {
-    pub(super) fn new(
-        uids: &[u32],
-        comm: &[Glob],
-        exe: &[Glob],
-        containers: &[String],
-        units: &[Glob],
-        cgroups: &[String],
-    ) -> Result<Self, globset::Error> {
+    pub(super) fn new(terms: &Terms) -> Result<Self, globset::Error> {
         Ok(Self {
-            uids: uids.to_vec(),
-            comm: set(comm)?,
-            exe: set(exe)?,
-            containers: containers.to_vec(),
+            pids: terms.pids.clone(),
+            uids: terms.uids.clone(),
+            comm: set(&terms.comm)?,
+            exe: set(&terms.exe)?,
+            containers: terms.containers.clone(),
             named: FxHashSet::default(),
-            units: Units::new(units)?,
-            cgroups: cgroups.iter().map(|path| cgroup_root(path).to_owned()).collect(),
+            units: Units::new(&terms.units)?,
+            cgroups: terms.cgroups.iter().map(|path| cgroup_root(path).to_owned()).collect(),
         })
     }
 
@@ -77,13 +72,14 @@ impl Values {
     }
 
     /// For each option that has values, whether one of them fits.
-    fn fits(&self, event: &Event) -> [Option<bool>; 6] {
+    fn fits(&self, event: &Event) -> [Option<bool>; 7] {
         let process = event.process.as_ref();
         let of = |fits: &dyn Fn(&Process) -> bool| process.is_some_and(fits);
         let is_user = |uid: Option<u32>| uid.is_some_and(|uid| self.uids.contains(&uid));
         let exe = |globs: &GlobSet| of(&|process| process.image.exe.as_deref().is_some_and(|exe| globs.is_match(exe)));
         let below = |path: &str| self.cgroups.iter().any(|root| is_below(path, root));
         [
+            (!self.pids.is_empty()).then(|| of(&|process| self.pids.contains(&process.pid))),
             (!self.uids.is_empty()).then(|| of(&|process| is_user(process.uid) || is_user(process.euid))),
             self.comm.as_ref().map(|globs| of(&|process| has_name(globs, process))),
             self.exe.as_ref().map(exe),
@@ -134,7 +130,7 @@ impl Units {
         let globs: Result<Vec<Glob>, _> = globs
             .iter()
             .map(|glob| match glob.glob() {
-                text if text.contains('/') => super::glob(&format!("*/{}", text.trim_start_matches('/'))),
+                text if text.contains('/') => parse::compile(&format!("*/{}", text.trim_start_matches('/'))),
                 _ => Ok(glob.clone()),
             })
             .collect();

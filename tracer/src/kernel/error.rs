@@ -34,6 +34,18 @@ pub enum LoadError {
     Refused(#[from] Refusal),
 }
 
+impl LoadError {
+    /// What to do about it, where that is known.
+    pub fn remedy(&self) -> Option<String> {
+        match self {
+            Self::Btf(error) => error.remedy().map(str::to_owned),
+            Self::NotPermitted(lack) => Some(lack.remedy()),
+            Self::Memlock { .. } => Some(memlock::REMEDY.to_owned()),
+            Self::Refused(refusal) => Some(refusal.remedy.to_owned()),
+        }
+    }
+}
+
 /// The kernel refused something.
 ///
 /// Its text has the causes in it, shortened: a verifier's log may have thousands of lines. So it has no [`Error::source`].

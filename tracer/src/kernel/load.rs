@@ -201,7 +201,8 @@ impl Kernel {
         self.misses.untold()
     }
 
-    /// True if the programs of this build can report their faults: their second object was there when it was made.
+    /// For tests: true if the programs of this build can report their faults: their second object was there when it was made.
+    #[cfg(feature = "internals")]
     pub fn has_log() -> bool {
         has_log()
     }

@@ -88,13 +88,6 @@ impl Object {
         Ok(Self { ebpf: open(loader, &offsets, hierarchy, options)?, types, ahead: FxHashMap::default() })
     }
 
-    /// Opens the object anew, with other constants.
-    pub(crate) fn vary(&mut self, btf: &Btf, hierarchy: &Hierarchy, options: &KernelOptions) -> Result<(), LoadError> {
-        self.ebpf = open(Loader::begin(), &btf.offsets(&options.without)?, hierarchy, options)?;
-        self.ahead.clear();
-        Ok(())
-    }
-
     /// Loads the programs of these hooks, as many at a time as there are CPUs: the verifier takes most of the time that tracing
     /// takes to start. [`Object::load`] then returns what the kernel said of each.
     pub(crate) fn load_ahead<'a>(&mut self, hooks: impl Iterator<Item = &'a Hook>) {
@@ -158,6 +151,17 @@ impl Object {
         let program = program.ok_or_else(|| refused(hook.program, "the program is missing from the object"))?;
         let own = program.fd().map_err(|error| refused(hook.program, error))?;
         own.try_clone().map_err(|error| refused(hook.program, error))
+    }
+}
+
+/// What only `tracer doctor` needs.
+#[cfg(feature = "cli")]
+impl Object {
+    /// Opens the object anew, with other constants.
+    pub(crate) fn vary(&mut self, btf: &Btf, hierarchy: &Hierarchy, options: &KernelOptions) -> Result<(), LoadError> {
+        self.ebpf = open(Loader::begin(), &btf.offsets(&options.without)?, hierarchy, options)?;
+        self.ahead.clear();
+        Ok(())
     }
 
     /// How many instructions the verifier went through for a program that is loaded (told since 5.16).

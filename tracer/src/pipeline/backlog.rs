@@ -44,11 +44,6 @@ impl Backlog {
         self.room
     }
 
-    /// Bytes that the reader has taken.
-    pub fn taken(&self) -> u64 {
-        self.state.borrow().taken
-    }
-
     /// Counts bytes that wait from now on.
     pub(crate) fn add(&self, bytes: u64) {
         self.state.send_if_modified(|state| {
@@ -62,11 +57,6 @@ impl Backlog {
         self.state.send_modify(|state| state.taken += bytes);
     }
 
-    /// Notes that the output has failed.
-    pub(crate) fn fail(&self, error: io::Error) {
-        self.state.send_modify(|state| (state.failed, state.error) = (true, Some(error)));
-    }
-
     /// Completes when there is room, or when the output has failed.
     pub async fn room(&self) {
         self.until(|state| state.failed || state.left() < self.room).await;
@@ -75,11 +65,6 @@ impl Backlog {
     /// Completes when at least half of the room is free, or when the output has failed.
     pub async fn half_empty(&self) {
         self.until(|state| state.failed || state.left() <= self.room / 2).await;
-    }
-
-    /// Completes when nothing waits any more, or when the output has failed.
-    pub async fn empty(&self) {
-        self.until(|state| state.failed || state.left() == 0).await;
     }
 
     /// Completes when the output has failed.
@@ -104,5 +89,24 @@ impl Backlog {
     async fn until(&self, done: impl Fn(&State) -> bool) {
         // It fails only when the sender is gone, and this holds it.
         let _ = self.state.subscribe().wait_for(|state| done(state)).await;
+    }
+}
+
+/// What only a writer needs.
+#[cfg(feature = "cli")]
+impl Backlog {
+    /// Bytes that the reader has taken.
+    pub fn taken(&self) -> u64 {
+        self.state.borrow().taken
+    }
+
+    /// Notes that the output has failed.
+    pub(crate) fn fail(&self, error: io::Error) {
+        self.state.send_modify(|state| (state.failed, state.error) = (true, Some(error)));
+    }
+
+    /// Completes when nothing waits any more, or when the output has failed.
+    pub async fn empty(&self) {
+        self.until(|state| state.failed || state.left() == 0).await;
     }
 }

@@ -1,6 +1,6 @@
 //! One pipeline over any source: filter, numbering, storms, back-pressure, consumer; from `hello` to `bye`.
 //!
-//! It reads no clock and knows no kernel: time comes from the [`Source`]. So everything here is tested without root.
+//! It reads no clock and knows no kernel: time comes from the [`EventSource`]. So everything here is tested without root.
 
 pub mod backlog;
 pub mod backpressure;
@@ -14,8 +14,8 @@ use std::io;
 
 use crate::analysis::storm;
 use crate::event::Bye;
-use crate::filter::Filter;
-use crate::source::{Flow, Opening, Source, SourceError};
+use crate::filter::Matcher;
+use crate::source::{EventSource, Flow, Opening, SourceError};
 use backlog::Backlog;
 use backpressure::OnSlow;
 use consumer::Consumer;
@@ -50,9 +50,9 @@ pub struct Wanted {
 /// Passes events on to the consumer until the source or `shutdown` ends, or until enough were passed on; then those that
 /// happened before the end. `go_on` is called after each batch. The caller waits for what a slow reader has not read at the
 /// end ([`Consumer::backlog`]).
-pub async fn run<S: Source>(
+pub async fn run<S: EventSource>(
     mut source: S,
-    filter: Filter,
+    filter: Matcher,
     consumer: &mut dyn Consumer,
     wanted: &Wanted,
     shutdown: impl Future<Output = ()>,

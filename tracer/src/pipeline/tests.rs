@@ -15,9 +15,9 @@ use crate::analysis::storm::{Mode, Options};
 use crate::event::id::ProcessId;
 use crate::event::time::Timestamp;
 use crate::event::{
-    Detail, Dropped, Event, Exit, Kind, Lost, Process, Reparent, ReparentReason, Source as Seen, Storm, StormPhase,
+    Detail, Dropped, Event, Exit, Kind, Lost, Process, Provenance as Seen, Reparent, ReparentReason, Storm, StormPhase,
 };
-use crate::filter::Spec;
+use crate::filter::Filter;
 use crate::sink::{JsonLines, Output, Writer};
 use crate::source::scripted::{Handed, Scripted, Step};
 
@@ -197,13 +197,13 @@ fn plan() -> impl Strategy<Value = Plan> {
 }
 
 impl Plan {
-    fn spec(&self) -> Spec {
+    fn filter(&self) -> Filter {
         match self.filter {
-            0 => Spec { uids: vec![1, 2], ..Spec::default() },
-            1 => Spec { pids: vec![2], ..Spec::default() },
-            2 => Spec { kinds: vec![Kind::Exec, Kind::Exit], ..Spec::default() },
-            3 => Spec { comm: vec![crate::filter::glob("m*").unwrap()], ..Spec::default() },
-            _ => Spec::default(),
+            0 => Filter::uid(1).with(Filter::uid(2)),
+            1 => Filter::tree(2),
+            2 => Filter::kind(Kind::Exec).with(Filter::kind(Kind::Exit)),
+            3 => Filter::comm("m*"),
+            _ => Filter::default(),
         }
     }
 
@@ -260,7 +260,7 @@ impl Plan {
         });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let bye = runtime.block_on(async {
-            let filter = Filter::new(&self.spec()).unwrap();
+            let filter = Matcher::new(&self.filter()).unwrap();
             let bye = run(source, filter, &mut writer, &self.wanted(), shutdown, |_| true).await.unwrap();
             writer.drain(async || std::future::pending().await, || ()).await.unwrap();
             bye
@@ -325,7 +325,7 @@ proptest! {
         prop_assert_eq!(bye.seen, all.iter().map(|event| counted(event)).sum::<u64>());
 
         // Lines are events of the source, in its order, and only those that the filter admits.
-        let mut filter = Filter::new(&plan.spec()).unwrap();
+        let mut filter = Matcher::new(&plan.filter()).unwrap();
         filter.learn(&running);
         let admitted: Vec<&Event> = all.into_iter().filter(|event| !event.kind().is_framing() && filter.admits(event)).collect();
         let emitted: Vec<Event> = lines.iter().filter(|line| !line.kind().is_framing()).cloned().collect();
@@ -373,7 +373,7 @@ fn a_consumer_sees_what_is_filtered_out_too() {
     let events = vec![world.act(Deed::Fork(1), 1), world.act(Deed::Exec(5), 1), world.act(Deed::Exit(5), 1)];
     let source = Scripted::new(running, vec![Step::Batch(events)], Vec::new());
     let mut notes = Arc::new(Mutex::new(Notes::default()));
-    let filter = Filter::new(&Spec { kinds: vec![Kind::Exec], ..Spec::default() }).unwrap();
+    let filter = Matcher::new(&Filter::kind(Kind::Exec)).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let never = std::future::pending();
     runtime.block_on(run(source, filter, &mut notes, &Wanted::default(), never, |_| true)).unwrap();

@@ -80,6 +80,7 @@ pub struct Exec {
     pub argv_capture: Option<Capture>,
 }
 
+#[cfg(any(feature = "internals", test))]
 impl Exec {
     /// An exec whose image is whole, and of which nothing else is known.
     pub fn new(raw: raw::Exec, image: Arc<Image>) -> Self {

@@ -9,7 +9,7 @@ use super::store::Slot;
 use crate::enrich::Cgroup;
 use crate::event::id::{ProcessId, TICK_NS};
 use crate::event::time::Timestamp;
-use crate::event::{Image, Origin, Process, ProcessContainer, Source};
+use crate::event::{Image, Origin, Process, ProcessContainer, Provenance};
 
 /// Who the parent is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +60,7 @@ pub(super) struct Entry {
     /// When it was created, in UTC, as every event says it: `start_ns` may become exact and the wall clock be set, but a
     /// process has one start. 0 if unknown.
     pub(super) start_utc_ns: i64,
-    pub(super) source: Source,
+    pub(super) source: Provenance,
     pub(super) inferred: bool,
     /// Nothing is known of it but who it is: what it did before was left out ([`Table::leave_out`](super::Table::leave_out)).
     pub(super) bare: bool,
@@ -98,12 +98,12 @@ pub(super) struct Entry {
 
 impl Entry {
     /// A process of which no more is known than which one it is.
-    pub(super) fn new(pid: u32, start_ns: u64, utc_minus_boot_ns: i64, source: Source) -> Self {
+    pub(super) fn new(pid: u32, start_ns: u64, utc_minus_boot_ns: i64, source: Provenance) -> Self {
         Self {
             pid,
             start_ns,
             start_utc_ns: if start_ns == 0 { 0 } else { boot_to_utc(start_ns, utc_minus_boot_ns) },
-            exact: source == Source::Kernel,
+            exact: source == Provenance::Kernel,
             source,
             inferred: false,
             bare: false,

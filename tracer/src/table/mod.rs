@@ -23,6 +23,8 @@ mod entry;
 mod failed;
 mod images;
 mod info;
+#[cfg(any(feature = "internals", test))]
+mod inspect;
 mod look;
 pub mod merge;
 mod origin;
@@ -196,11 +198,6 @@ impl Table {
     pub fn stats(&self) -> TableStats {
         let room = &self.store.room;
         TableStats { dead_forgotten: room.dead_forgotten, argv_forgotten: room.argv_forgotten, ..self.stats }
-    }
-
-    /// Memory that the processes take, in bytes.
-    pub fn bytes(&self) -> usize {
-        self.store.bytes()
     }
 
     /// Takes in a record and appends what became of it. [`Event::seq`] is left 0: who joins the streams numbers them.

@@ -12,7 +12,7 @@ use rustc_hash::FxHashMap;
 use super::store::Slot;
 use super::{MAX_ANCESTORS, Table};
 use crate::enrich::{Cgroup, Container, oci};
-use crate::event::{Origin, Source};
+use crate::event::{Origin, Provenance};
 
 /// The ancestor of all kernel threads: it is in the first mount namespace, and unlike init's that can always be read.
 pub(crate) const KTHREADD: u32 = 2;
@@ -68,7 +68,7 @@ impl Table {
             return above;
         }
         let started = self.lives.get(&container.id).is_some_and(|life| life.init.is_some());
-        let seen = |creator: Slot| self.store[creator].source == Source::Kernel;
+        let seen = |creator: Slot| self.store[creator].source == Provenance::Kernel;
         if !started && self.is_init(slot) && inside.is_none_or(seen) {
             return Some(Origin::Entrypoint);
         }

@@ -69,10 +69,12 @@ impl Store {
         }
     }
 
+    #[cfg(any(feature = "internals", test))]
     pub(super) fn len_dead(&self) -> usize {
         self.dead.len()
     }
 
+    #[cfg(any(feature = "cli", feature = "internals", test))]
     pub(super) fn len_living(&self) -> usize {
         self.entries.len() - self.free.len() - self.dead.len()
     }

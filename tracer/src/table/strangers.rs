@@ -10,7 +10,7 @@ use super::entry::{Parent, UNKNOWN_IDS};
 use super::store::Slot;
 use super::{Moment, ProcessRef, Table, seeding};
 use crate::enrich::{Cgroup, Container};
-use crate::event::{Detail, Event, Source};
+use crate::event::{Detail, Event, Provenance};
 use crate::filter::pushdown::Name;
 use crate::proc::{PPID_UNKNOWN, Seed};
 use crate::record::Record;
@@ -67,7 +67,7 @@ impl Table {
     /// True of one whose birth was left out on purpose, and with it who created it.
     pub(super) fn was_left_out(&self, slot: Slot) -> bool {
         let entry = &self.store[slot];
-        !self.was_missed() && entry.source == Source::Kernel && entry.creator.is_none()
+        !self.was_missed() && entry.source == Provenance::Kernel && entry.creator.is_none()
     }
 
     /// Tells of a process that a record named and nobody knew, unless it was left out on purpose.

@@ -88,6 +88,7 @@ impl Pool {
     }
 
     /// How many threads are stuck.
+    #[cfg(test)]
     pub fn stuck(&self) -> usize {
         self.stuck.lock().unwrap_or_else(PoisonError::into_inner).values().sum()
     }

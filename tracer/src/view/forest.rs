@@ -91,6 +91,7 @@ impl Forest {
     }
 
     /// One that grew from events.
+    #[cfg(test)]
     pub fn from_events<'a>(shape: Shape, events: impl IntoIterator<Item = &'a Event>) -> Self {
         let mut forest = Self::new(shape);
         events.into_iter().for_each(|event| forest.apply(event));
@@ -239,11 +240,6 @@ impl Forest {
     /// How many there are, living and dead.
     pub fn len(&self) -> usize {
         self.nodes.len()
-    }
-
-    /// True when there is none.
-    pub fn is_empty(&self) -> bool {
-        self.nodes.is_empty()
     }
 
     /// The children of a process in order of birth.

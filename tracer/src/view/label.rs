@@ -1,7 +1,8 @@
 //! What a process and its end are called, in few words.
 
-use crate::event::{ExecFailed, Exit, Process, Source};
-use crate::sys::errno;
+use nix::errno::Errno;
+
+use crate::event::{ExecFailed, Exit, Process, Provenance};
 
 use super::escape;
 
@@ -19,7 +20,7 @@ pub fn command(process: &Process) -> String {
 /// The same, but for a process that was seen to be made and has not run anything itself: its name in brackets, for
 /// the arguments that it has are its parent's.
 pub fn ran(process: &Process) -> String {
-    if process.execs == 0 && process.source == Source::Kernel && !process.kthread {
+    if process.execs == 0 && process.source == Provenance::Kernel && !process.kthread {
         format!("({})", name(process))
     } else {
         command(process)
@@ -66,7 +67,7 @@ pub fn attempt(failed: &ExecFailed) -> String {
 
 /// Why an exec failed, in words: `ENOENT`, and what that means.
 pub fn refusal(failed: &ExecFailed) -> (String, &'static str) {
-    (escape::text(&failed.errno).into_owned(), errno::meaning(failed.code))
+    (escape::text(&failed.errno).into_owned(), Errno::from_raw(failed.code).desc())
 }
 
 /// True for an end that is not exit code 0.
@@ -103,7 +104,7 @@ mod tests {
     use crate::event::id::ProcessId;
 
     fn process(comm: Option<&str>, exe: Option<&str>, argv: Option<&[&str]>) -> Process {
-        let mut process = Process::new(ProcessId::from_ticks(1, 42), Source::Procfs);
+        let mut process = Process::new(ProcessId::from_ticks(1, 42), Provenance::Procfs);
         let image = process.image_mut();
         image.comm = comm.map(Into::into);
         image.exe = exe.map(Into::into);

@@ -1,7 +1,7 @@
 //! When only some are told of: who comes to be asked for later was not lost.
 
 use rustc_hash::FxHashSet;
-use tracer::event::{Event, Kind, Source};
+use tracer::event::{Event, Kind, Provenance};
 use tracer::table::TableOptions;
 use tracer_common::record as raw;
 
@@ -60,7 +60,7 @@ fn what_a_stranger_was_is_looked_up_before_its_child_is_told() {
     assert_eq!((stranger.pid, stranger.comm), (creator.tgid, Some(padded("sh"))));
     let mut seed = kernel.seed_of(nr);
     seed.process.image_mut().exe = Some("/bin/su".into());
-    seed.process.source = Source::Procfs;
+    seed.process.source = Provenance::Procfs;
     seen.table.introduce(seed);
     assert!(seen.events.is_empty() && seen.table.stranger(&birth).is_none(), "it is known now, and nothing was told");
     let events = seen.apply(birth);

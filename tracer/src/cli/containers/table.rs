@@ -16,7 +16,7 @@ use crate::cli::stop::Stop;
 use crate::cli::{Capture, ExitCode, Globals, from};
 use crate::clock;
 use crate::event::Event;
-use crate::filter::{Filter, Spec};
+use crate::filter::{Filter, Matcher};
 use crate::kernel::visibility::What;
 use crate::pipeline::consumer::Consumer;
 use crate::sink::Output;
@@ -79,7 +79,7 @@ pub(super) fn execute(wish: Wish<'_>, globals: &Globals) -> anyhow::Result<ExitC
     runtime()?.block_on(async {
         let told = Stop::catch(!pace.batch)?.requested();
         let tracer = builder(&Capture::default()).start()?;
-        let everything = Filter::new(&Spec::default())?;
+        let everything = Matcher::new(&Filter::default())?;
         let canvas = Canvas { output, colour };
         Box::pin(live_view::live(tracer, everything, &mut RosterView(roster), show, pace, canvas, told)).await
     })?;

@@ -8,7 +8,7 @@ use std::fmt;
 
 use crate::enrich::{Cgroup, Container};
 use crate::event::{Filtering, Process};
-use crate::filter::{self, Spec, Units};
+use crate::filter::{self, Filter, Terms, Units};
 use crate::kernel::options::Selection;
 
 /// What is pushed into the kernel.
@@ -47,6 +47,8 @@ pub enum Reason {
     Init,
     /// The kernel side has no such filter.
     Unsupported,
+    /// One process is selected without its descendants.
+    SingleProcess,
     /// The kernel side leaves out what does not match, not what does.
     Negation,
 }
@@ -60,38 +62,21 @@ impl fmt::Display for Reason {
             Self::Reaps => "--reap shows parents that the filter leaves out",
             Self::Init => "every process may become a child of init",
             Self::Unsupported => "the kernel side knows neither names nor kinds of events",
+            Self::SingleProcess => "the kernel side follows descendants too",
             Self::Negation => "what a filter with ! leaves out, the kernel side reports",
         })
     }
 }
 
 /// What to push into the kernel, and how `hello` reports that: nothing where nothing is filtered.
-pub fn of(spec: &Spec, needs: Needs) -> Result<(Pushdown, Option<Filtering>), globset::Error> {
-    let cgroups = CgroupFilter::new(spec)?;
-    let options = [
-        ("pid", !spec.pids.is_empty()),
-        ("uid", !spec.uids.is_empty()),
-        ("comm", !spec.comm.is_empty()),
-        ("exe", !spec.exe.is_empty()),
-        ("container", !spec.containers.is_empty()),
-        ("unit", !spec.units.is_empty()),
-        ("cgroup", !spec.cgroups.is_empty()),
-        ("event", !spec.kinds.is_empty()),
-    ];
-    let not = &spec.not;
-    let negated = [
-        ("!pid", !not.pids.is_empty()),
-        ("!uid", !not.uids.is_empty()),
-        ("!comm", !not.comm.is_empty()),
-        ("!exe", !not.exe.is_empty()),
-        ("!container", !not.containers.is_empty()),
-        ("!unit", !not.units.is_empty()),
-        ("!cgroup", !not.cgroups.is_empty()),
-        ("!event", !not.kinds.is_empty()),
-    ];
-    let only_negated = options.iter().all(|(_, given)| !given);
-    let given: Vec<&str> =
-        options.into_iter().chain(negated).filter_map(|(name, given)| given.then_some(name)).collect();
+pub fn of(filter: &Filter, needs: Needs) -> Result<(Pushdown, Option<Filtering>), globset::Error> {
+    let Filter { wanted, not, .. } = filter;
+    let cgroups = CgroupFilter::new(wanted)?;
+    let negated = not.sorts().map(|(name, given)| (format!("!{name}"), given));
+    let sorts = wanted.sorts().map(|(name, given)| (name.to_owned(), given));
+    let only_negated = sorts.iter().all(|(_, given)| !given);
+    let given: Vec<String> =
+        sorts.into_iter().chain(negated).filter_map(|(name, given)| given.then_some(name)).collect();
     if given.is_empty() {
         return Ok((Pushdown::default(), None));
     }
@@ -100,31 +85,29 @@ pub fn of(spec: &Spec, needs: Needs) -> Result<(Pushdown, Option<Filtering>), gl
         (needs.ancestors, Reason::Ancestors),
         (needs.storms, Reason::Storms),
         (needs.reaps, Reason::Reaps),
-        (spec.pids.contains(&1), Reason::Init),
+        (wanted.trees.contains(&1), Reason::Init),
     ];
     let reason = reasons.into_iter().find_map(|(applies, reason)| applies.then_some(reason));
-    let none = |reason: Reason| Filtering::in_user_space(&given, reason.to_string());
-    if let Some(reason) = reason {
-        return Ok((Pushdown::default(), Some(none(reason))));
-    }
     // One of them is enough: user space checks the rest. Descent needs the processes between as well, so that comes first.
-    let (selection, by): (Selection, &[&str]) = if !spec.pids.is_empty() {
-        (Selection::Subtree(spec.pids.clone()), &["pid"])
+    let (selection, by): (Selection, &[&str]) = if let Some(reason) = reason {
+        return Ok((Pushdown::default(), Some(Filtering::in_user_space(given, reason.to_string()))));
+    } else if !wanted.trees.is_empty() {
+        (Selection::Subtree(wanted.trees.clone()), &["pid"])
     } else if !cgroups.is_empty() {
         (cgroups.selection(), &["container", "unit", "cgroup"])
-    } else if !spec.uids.is_empty() {
-        (Selection::Users(spec.uids.clone()), &["uid"])
+    } else if !wanted.uids.is_empty() {
+        (Selection::Users(wanted.uids.clone()), &["uid"])
     } else {
-        let reason = if only_negated { Reason::Negation } else { Reason::Unsupported };
-        return Ok((Pushdown::default(), Some(none(reason))));
+        let reason = match only_negated {
+            true => Reason::Negation,
+            false if !wanted.pids.is_empty() => Reason::SingleProcess,
+            false => Reason::Unsupported,
+        };
+        return Ok((Pushdown::default(), Some(Filtering::in_user_space(given, reason.to_string()))));
     };
-    let (kernel, user) = given.iter().partition(|name| by.contains(name));
-    let filtering = Filtering { kernel: owned(kernel), user: owned(user), why: None };
+    let (kernel, user) = given.into_iter().partition(|name| by.contains(&name.as_str()));
+    let filtering = Filtering { kernel, user, why: None };
     Ok((Pushdown { selection, cgroups }, Some(filtering)))
-}
-
-fn owned(names: Vec<&str>) -> Vec<String> {
-    names.into_iter().map(str::to_owned).collect()
 }
 
 impl Pushdown {
@@ -182,11 +165,11 @@ pub struct CgroupFilter {
 }
 
 impl CgroupFilter {
-    fn new(spec: &Spec) -> Result<Self, globset::Error> {
+    fn new(terms: &Terms) -> Result<Self, globset::Error> {
         Ok(Self {
-            containers: spec.containers.clone(),
-            units: Units::new(&spec.units)?,
-            cgroups: spec.cgroups.iter().map(|path| filter::cgroup_root(path).to_owned()).collect(),
+            containers: terms.containers.clone(),
+            units: Units::new(&terms.units)?,
+            cgroups: terms.cgroups.iter().map(|path| filter::cgroup_root(path).to_owned()).collect(),
         })
     }
 

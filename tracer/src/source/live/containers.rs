@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::Tracer;
+use super::Live;
 use crate::clock;
 use crate::enrich::container_info::{Mounts, Names, Worker};
 use crate::event::Event;
@@ -13,7 +13,7 @@ use crate::table::Table;
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LAST_WAIT: Duration = Duration::from_millis(500);
 
-impl Tracer {
+impl Live {
     /// Asks what is to be looked for, and takes what was found.
     pub(super) fn look_up(&mut self, now: u64) {
         let Some(names) = &mut self.names else {

@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::Tracer;
+use super::Live;
 use crate::enrich::{Cgroup, Container, oci};
 use crate::event::id::ProcessId;
-use crate::event::{Filtering, Source};
-use crate::filter::Filter;
+use crate::event::{Filtering, Provenance};
+use crate::filter::Matcher;
 use crate::filter::pushdown::{CgroupFilter, Name, Pushdown, Verdict};
 use crate::kernel::error::LoadError;
 use crate::kernel::filter_maps::is_aide;
@@ -78,7 +78,7 @@ impl Narrow {
         let Some(comm) = stranger.comm else {
             // Its record tells all else, as of then.
             seed.forget_image();
-            (seed.process.source, seed.ppid) = (Source::Kernel, PPID_UNKNOWN);
+            (seed.process.source, seed.ppid) = (Provenance::Kernel, PPID_UNKNOWN);
             return vec![seed];
         };
         // It may be another program by now, which its name would tell.
@@ -91,7 +91,7 @@ impl Narrow {
     }
 }
 
-impl Tracer {
+impl Live {
     /// Tells the kernel side who was there before and is asked for, and has it leave out the others.
     pub(super) fn close_filter(&mut self) -> Result<(), LoadError> {
         let Some(narrow) = &self.narrow else { return Ok(()) };
@@ -101,7 +101,7 @@ impl Tracer {
             return Ok(());
         }
         let mut subtree =
-            if let Selection::Subtree(pids) = &pushdown.selection { Filter::of_subtrees(pids) } else { None };
+            if let Selection::Subtree(pids) = &pushdown.selection { Matcher::of_trees(pids) } else { None };
         if let Some(subtree) = &mut subtree {
             subtree.learn(&self.snapshot);
         }
@@ -223,7 +223,7 @@ fn name_in<'a>(table: &'a Table, cgroup: &Cgroup) -> Name<'a> {
 
 /// Of whom the kernel side has to report what: those that are asked for, those that may put others there, and whose children
 /// both are.
-fn wanted(table: &Table, pushdown: &Pushdown, subtree: Option<&Filter>) -> Vec<(ProcessId, Tracked)> {
+fn wanted(table: &Table, pushdown: &Pushdown, subtree: Option<&Matcher>) -> Vec<(ProcessId, Tracked)> {
     let mut wanted: FxHashMap<ProcessId, Tracked> = FxHashMap::default();
     let mut parents: Vec<ProcessId> = Vec::new();
     let state = |process: ProcessRef<'_>| {

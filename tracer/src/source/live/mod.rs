@@ -15,9 +15,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use std::vec;
 
-use futures_core::Stream;
 use tokio::time::{Sleep, sleep};
 use tracer_common::limits::{ARGV_DEFAULT_BYTES, RING_DEFAULT_BYTES};
 use tracer_common::stats::CpuStats;
@@ -33,7 +31,6 @@ use crate::enrich::info::Answer;
 use crate::enrich::runtime_state;
 use crate::event::time::Timestamp;
 use crate::event::{Detail, Event, Filtering, Hello, HelloSource, Lost};
-use crate::kernel::error::LoadError;
 use crate::kernel::hierarchy::Hierarchy;
 use crate::kernel::load::Kernel;
 use crate::kernel::options::KernelOptions;
@@ -43,7 +40,7 @@ use crate::record::Record;
 use crate::record::skipped::PassedOver;
 use crate::source::hello_of_this_machine;
 use crate::table::Table;
-pub use builder::{Builder, ExecFailures, MAX_MEMORY, StartError};
+pub use builder::{Builder, ExecFailures, StartError, ZOMBIE_AFTER};
 
 /// Records taken from the ring before the events they make are handed on.
 const BATCH: usize = 4096;
@@ -71,24 +68,8 @@ const HELD_UP_NS: u64 = 3_500_000;
 const STOP_LOOKS: u32 = 2500;
 const STOP_PAUSE: Duration = Duration::from_micros(200);
 
-/// A running trace: a [`Stream`] of [`Event`]s.
-///
-/// ```no_run
-/// use std::future::poll_fn;
-/// use std::pin::Pin;
-///
-/// use futures_core::Stream;
-/// use tracer::Tracer;
-///
-/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-/// let mut tracer = Tracer::builder().argv_max(4096).start()?;
-/// while let Some(event) = poll_fn(|cx| Pin::new(&mut tracer).poll_next(cx)).await {
-///     println!("{}", serde_json::to_string(&event?)?);
-/// }
-/// # Ok(())
-/// # }
-/// ```
-pub struct Tracer {
+/// A running trace of the kernel.
+pub struct Live {
     kernel: Kernel,
     ring: Ring,
     /// When all that the ring held was taken, and nothing was waited for since. What has come meanwhile waits for the next look: to
@@ -98,8 +79,6 @@ pub struct Tracer {
     intake: Intake,
     snapshot: Vec<Event>,
     outbox: Outbox,
-    /// Taken from these for those who take them one by one.
-    single: vec::IntoIter<Event>,
     /// Before the first program was attached: no event is older.
     began_ns: u64,
     started_ns: u64,
@@ -129,7 +108,7 @@ pub struct Tracer {
     max_memory: usize,
 }
 
-impl Tracer {
+impl Live {
     /// How to trace.
     pub fn builder() -> Builder {
         Builder::default()
@@ -145,11 +124,6 @@ impl Tracer {
         &self.table
     }
 
-    /// Records lost so far.
-    pub fn lost(&self) -> u64 {
-        self.intake.gaps.lost()
-    }
-
     /// What the kernel side could not do so far, summed over the CPUs; of sequence numbers and losses there is nothing.
     pub fn shortfalls(&self) -> CpuStats {
         let stats = self.kernel.stats();
@@ -161,11 +135,6 @@ impl Tracer {
         })
     }
 
-    /// Records that could not be understood, so far.
-    pub fn malformed(&self) -> u64 {
-        self.intake.malformed
-    }
-
     /// Time traced so far, in nanoseconds.
     pub fn duration_ns(&self) -> u64 {
         clock::boot_ns().saturating_sub(self.started_ns)
@@ -174,8 +143,7 @@ impl Tracer {
     /// Appends what there is now, at least one event; waits for it if need be.
     pub async fn next_batch(&mut self, out: &mut Vec<Event>) -> io::Result<()> {
         loop {
-            let left = self.single.len() != 0 || !self.snapshot.is_empty();
-            if (left || self.is_worth_a_look()) && self.gather(out) {
+            if (!self.snapshot.is_empty() || self.is_worth_a_look()) && self.gather(out) {
                 return Ok(());
             }
             poll_fn(|cx| self.poll_wait(cx)).await?;
@@ -186,14 +154,13 @@ impl Tracer {
     pub fn gather(&mut self, out: &mut Vec<Event>) -> bool {
         self.fill();
         let had = out.len();
-        out.extend(&mut self.single);
         out.append(&mut self.snapshot);
         self.outbox.hand_on(out);
         out.len() > had
     }
 
     /// Ends tracing: detaches the kernel side, then appends everything that had happened by then.
-    pub fn stop(&mut self, out: &mut Vec<Event>) -> Result<(), LoadError> {
+    pub fn stop(&mut self, out: &mut Vec<Event>) {
         // Until now all programs were on. They go one by one: a birth told after the last death is one half of the truth.
         self.intake.end_ns = clock::boot_ns();
         self.kernel.detach();
@@ -221,7 +188,6 @@ impl Tracer {
         self.await_answers(out);
         self.outbox.end();
         self.outbox.hand_on(out);
-        Ok(())
     }
 
     /// The first line of a stream.
@@ -237,11 +203,6 @@ impl Tracer {
         };
         let time = Timestamp(self.began_ns as i64 + clock::utc_minus_boot_ns());
         Event::new(Detail::Hello(Box::new(hello)), time)
-    }
-
-    /// Now, as events are stamped.
-    pub fn now(&self) -> Timestamp {
-        self.time_at(clock::boot_ns())
     }
 
     /// A boot time in UTC.
@@ -373,6 +334,15 @@ impl Tracer {
     }
 }
 
+/// For tests.
+#[cfg(feature = "internals")]
+impl Live {
+    /// Records lost so far.
+    pub fn lost(&self) -> u64 {
+        self.intake.gaps.lost()
+    }
+}
+
 /// Memory that the arguments of an exec take.
 fn argv_bytes_of(record: &Record) -> usize {
     let Record::Exec(exec) = record else { return 0 };
@@ -397,30 +367,6 @@ fn lost_event(lost: Lost, boot_ns: u64) -> Event {
     let time = Timestamp(boot_ns as i64 + clock::utc_minus_boot_ns());
     let cpu = (lost.passed_over == 0).then_some(lost.cpu);
     Event { boot_ns: Some(boot_ns), cpu, ..Event::new(Detail::Lost(Box::new(lost)), time) }
-}
-
-impl Stream for Tracer {
-    type Item = io::Result<Event>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        loop {
-            if let Some(event) = self.single.next() {
-                return Poll::Ready(Some(Ok(event)));
-            }
-            let mut next = self.take_snapshot();
-            if next.is_empty() && self.is_worth_a_look() {
-                self.fill();
-                self.outbox.hand_on(&mut next);
-            }
-            if !next.is_empty() {
-                self.single = next.into_iter();
-                continue;
-            }
-            if let Err(error) = ready!(self.poll_wait(cx)) {
-                return Poll::Ready(Some(Err(error)));
-            }
-        }
-    }
 }
 
 const _: () = assert!(RING_DEFAULT_BYTES > ARGV_DEFAULT_BYTES);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use rustc_hash::FxHashSet;
 
-use super::{Tracer, look_at_cgroups, lost_event, running};
+use super::{Live, look_at_cgroups, lost_event, running};
 use crate::clock;
 use crate::event::id::ProcessId;
 use crate::kernel::load::{Kernel, Tracked};
@@ -51,7 +51,7 @@ impl Again {
     }
 }
 
-impl Tracer {
+impl Live {
     /// Looks again at processes that were found with a parent that was just ending: the kernel gave them another one
     /// unheard.
     pub(super) fn settle(&mut self, now: u64) {

@@ -13,7 +13,7 @@ use super::rows::{Row, rows};
 use super::state::{Group, Over, Shown, Sort, State, Wish};
 use crate::event::id::ProcessId;
 use crate::event::time::Timestamp;
-use crate::event::{Detail, Event, Exit, Image, Kind, Process, ProcessContainer, Source, Usage};
+use crate::event::{Detail, Event, Exit, Image, Kind, Process, ProcessContainer, Provenance, Usage};
 use crate::view::glyphs::{ASCII, UNICODE};
 use crate::view::users::Users;
 
@@ -36,7 +36,7 @@ fn event(kind: Kind, pid: u32, parent: u32, comm: &str) -> Event {
         uid: Some(if parent == 12 { 33 } else { 0 }),
         image: image.into(),
         container: (parent == 12).then(|| Arc::new(ProcessContainer::new("0123456789ab".into()))),
-        ..Process::new(id(pid), Source::Kernel)
+        ..Process::new(id(pid), Provenance::Kernel)
     };
     Event { process: Some(process), ..Event::new(kind.into(), T0) }
 }
