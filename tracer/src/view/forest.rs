@@ -238,7 +238,7 @@ impl Forest {
     }
 
     /// How many there are, living and dead.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.nodes.len()
     }
 
@@ -352,7 +352,7 @@ mod tests {
                     let times = node.parent.map(|p| forest.children(p).iter().filter(|&&c| c == id).count());
                     prop_assert!(times.is_none_or(|times| times == 1));
                     prop_assert!(forest.children(id).iter().all(|&c| forest.get(c).unwrap().parent == Some(id)));
-                    prop_assert!(forest.lineage(id).count() <= forest.len());
+                    prop_assert!(forest.lineage(id).count() <= forest.count());
                 }
             }
         }

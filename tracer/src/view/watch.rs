@@ -225,7 +225,7 @@ mod tests {
             scene.apply(&ended(pid, 0, "x", 0));
         }
         scene.tick(Timestamp(T0));
-        assert_eq!(scene.forest.len(), MAX_DEAD);
+        assert_eq!(scene.forest.count(), MAX_DEAD);
     }
 
     #[test]
