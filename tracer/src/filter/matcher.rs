@@ -44,7 +44,7 @@ impl Matcher {
         Self::new(&Terms { trees: pids.to_vec(), ..Terms::default() }.into()).ok()
     }
 
-    /// True for a process that is known to descend from those asked for.
+    /// True for a process that is known to descend from the roots.
     pub(crate) fn follows(&self, id: ProcessId) -> bool {
         self.subtree.as_ref().is_some_and(|subtree| subtree.members.contains(&id))
     }
@@ -96,7 +96,7 @@ const fn bit(kind: Kind) -> u32 {
 /// Processes and their descendants: once in, a process stays in through exec and a change of parent.
 #[derive(Clone, Debug)]
 struct Subtree {
-    /// Pids asked for whose process has not been seen. Each stands for the first process that has it, not
+    /// Pids of roots whose process has not been seen. Each stands for the first process that has it, not
     /// for a later one that gets the same number.
     roots: Vec<u32>,
     members: FxHashSet<ProcessId>,
@@ -141,7 +141,7 @@ impl Subtree {
         if event.kind() == Kind::ContainerRemove { self.containers.remove(id) } else { self.containers.contains(id) }
     }
 
-    /// Whether the process is in: asked for, in already, or made or adopted by one that is in.
+    /// Whether the process is in: a root, in already, or made or adopted by one that is in.
     fn contains(&mut self, process: &Process) -> bool {
         let member = self.is_member(process);
         if member && let Some(container) = process.container_id() {

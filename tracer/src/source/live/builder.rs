@@ -36,7 +36,7 @@ pub enum StartError {
     Proc(#[source] io::Error),
 }
 
-/// Whether execs that fail are told.
+/// Whether execs that fail are reported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ExecFailures {
     /// No: it costs something.
@@ -109,8 +109,8 @@ impl Builder {
         self
     }
 
-    /// Tell execs that fail. Where the kernel allows no BPF at the system calls' own functions, it takes their
-    /// tracepoints, and then every system call of the machine is slower: [`crate::event::Hello::fallbacks`] says so.
+    /// Report execs that fail. Where the kernel lets no BPF program attach to the functions of the system calls, their tracepoints
+    /// are used, and every system call of the machine is slower: [`crate::event::Hello::fallbacks`] says so.
     #[must_use]
     pub fn exec_failures(mut self, failures: ExecFailures) -> Self {
         self.kernel.exec_failed = failures != ExecFailures::No;
@@ -118,7 +118,7 @@ impl Builder {
         self
     }
 
-    /// Tell when the dead are waited for, and of those that are not in so long a time.
+    /// Report when exited processes are reaped, and which are not after this time.
     #[must_use]
     pub fn zombie_after(mut self, after: Option<Duration>) -> Self {
         self.kernel.reap = after.is_some();
@@ -166,8 +166,8 @@ impl Builder {
         self
     }
 
-    /// Read the names, arguments and ids of running processes again, so often: these can change without an event. A process
-    /// that has others by then is reported again, as `process`. Of many processes, 512 are read each time.
+    /// Read the names, arguments and ids of running processes again in this interval: they can change without an event. A process
+    /// that has changed is reported again, as `process`. Of many processes, 512 are read each time.
     #[must_use]
     pub fn refresh_every(mut self, time: Duration) -> Self {
         self.refresh = Some(time);
@@ -225,7 +225,7 @@ impl Builder {
         if narrow.is_some() {
             table.watch_cgroups();
         }
-        // Cgroups that come later are told, and this one has what is there: none is missed.
+        // Later cgroups are reported, and this lists those that are there: none is missed.
         look_at_cgroups(&mut table, &kernel.hierarchy);
         let intake = Intake::new();
         tracing::info!(
@@ -234,7 +234,7 @@ impl Builder {
             seeds.len(),
             (clock::boot_ns() - started_ns) / 1_000_000,
         );
-        // What happened while `/proc` was read has to be known before it can be told what was there before.
+        // What happened while `/proc` was read must be known before it is clear what was there before.
         let (told, _) = intake.look_ahead(&mut ring);
         let refresh = self.refresh.and_then(|every| Refresh::start(every, kernel.hierarchy.clone()));
         let mut tracer = Live {
@@ -263,7 +263,7 @@ impl Builder {
             max_memory: self.max_memory,
         };
         tracer.table.seed(merge::reconcile(seeds, &told), &mut tracer.snapshot);
-        // Before the processes: who asks for a container by name has to know whose they are.
+        // Before the processes: a filter by container name must know which container they belong to.
         let mut found = Vec::new();
         tracer.names = containers::begin(&mut tracer.table, &tracer.kernel.hierarchy, &mut found);
         containers::name_in(&mut tracer.snapshot, &tracer.table);

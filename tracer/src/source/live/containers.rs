@@ -1,4 +1,4 @@
-//! What the table wants to know of containers is asked, and what is answered handed to it.
+//! Passes the table's questions about containers on, and the answers back.
 
 use std::time::{Duration, Instant};
 
@@ -30,7 +30,7 @@ impl Live {
         }
     }
 
-    /// Waits for what is still to be told of containers that have ended.
+    /// Waits for what is still unknown of containers that have ended.
     pub(super) fn await_answers(&mut self, out: &mut Vec<Event>) {
         let end = Instant::now() + LAST_WAIT;
         while self.table.waits_for_answers() && Instant::now() < end {
@@ -42,8 +42,8 @@ impl Live {
     }
 }
 
-/// Starts the thread that looks for names, and waits for what it finds of the containers that are there: whoever asks for a
-/// container by name is to know whose its processes are. What takes longer than [`FIRST_WAIT`] comes later.
+/// Starts the thread that looks for names, and waits for what it finds of the containers that are there: a filter by name must
+/// know their processes. What takes longer than [`FIRST_WAIT`] comes later.
 pub(super) fn begin(table: &mut Table, hierarchy: &Hierarchy, out: &mut Vec<Event>) -> Option<Names> {
     let mut names = match Names::start(Worker::new(Mounts::of_system(hierarchy))) {
         Ok(names) => names,

@@ -10,7 +10,7 @@ use crate::table::merge::Told;
 /// Decodes records and finds the gaps between them.
 pub(super) struct Intake {
     pub(super) gaps: Gaps,
-    /// When tracing ends: what happened later is not told. Far away while it goes on.
+    /// When tracing ends: later events are not reported. Far away while it goes on.
     pub(super) end_ns: u64,
     /// What was lost before records from after the end.
     pub(super) late: Vec<Lost>,
@@ -39,7 +39,7 @@ impl Intake {
         }
     }
 
-    /// What the records in the ring tell, which stay there, and the gaps as they will be after them. However many there are:
+    /// What the records in the ring say, which stay there, and the gaps as they will be after them. However many there are:
     /// taken out all at once they would be many times as large.
     pub(super) fn look_ahead(&self, ring: &mut Ring) -> (Told, Gaps) {
         let (mut told, mut gaps) = (Told::default(), self.gaps.clone());

@@ -54,17 +54,17 @@ const CLOCK_CHECK_NS: u64 = 1_000_000_000;
 /// A larger difference, in nanoseconds, is a clock that was set.
 const CLOCK_STEP_NS: u64 = 1_000_000;
 
-/// Cgroups whose making was not told are looked for at most this often, in nanoseconds.
+/// Shortest time between two searches for cgroups whose creation was not reported, in nanoseconds.
 const RESCAN_NS: u64 = 50_000_000;
 
-/// How often the kernel passed over a program is looked at no more often than that, in nanoseconds; in a storm that has no
-/// pause, after twenty times as long.
+/// Shortest time between two readings of how often the kernel skipped a program, in nanoseconds. In a storm without a pause it is
+/// twenty times as long.
 const PASSED_OVER_NS: u64 = 50_000_000;
 
-/// After so long the ring is looked at again whatever it held then, in nanoseconds: as long as a look is put off at most.
+/// After this time the ring is read again whatever it held before, in nanoseconds. A reading is put off no longer.
 const HELD_UP_NS: u64 = 3_500_000;
 
-/// At the end, records that are on their way are waited for so often, and so long each time.
+/// At the end, records that are on their way are looked for this many times, with this pause.
 const STOP_LOOKS: u32 = 2500;
 const STOP_PAUSE: Duration = Duration::from_micros(200);
 
@@ -87,20 +87,20 @@ pub struct Live {
     settle: Again,
     /// The time that is waited for, and the wait for it.
     timer: Option<(u64, Pin<Box<Sleep>>)>,
-    /// What the kernel passed over, and when that was last looked at.
+    /// What the kernel skipped, and when that was last read.
     passed_over: PassedOver,
     passed_over_checked_ns: u64,
-    /// When to hold the table against `/proc`, because records were lost; never, while none are.
+    /// When to compare the table with `/proc`, because records were lost; never, while none are.
     resync: Again,
     /// Reads again what changes without an event, for live views.
     refresh: Option<Refresh>,
-    /// What the kernel side is asked for, where that is not everything.
+    /// The sets of the kernel's filter, if it filters.
     narrow: Option<Box<Narrow>>,
-    /// … as it is told.
+    /// … as `hello` reports it.
     filtering: Option<Box<Filtering>>,
-    /// Who looks for names of containers; nobody, if there could be no thread.
+    /// The thread that looks for names of containers; none if it could not be started.
     names: Option<Names>,
-    /// What it answered while nobody asked.
+    /// Answers of it that were not taken yet.
     answers: Vec<Answer>,
     /// Not before then are the cgroups looked through again.
     rescan_at_ns: u64,
@@ -161,7 +161,7 @@ impl Live {
 
     /// Ends tracing: detaches the kernel side, then appends everything that had happened by then.
     pub fn stop(&mut self, out: &mut Vec<Event>) {
-        // Until now all programs were on. They go one by one: a birth told after the last death is one half of the truth.
+        // Until now all programs were attached. They are detached one by one, so later events would be incomplete.
         self.intake.end_ns = clock::boot_ns();
         self.kernel.detach();
         // A program that ran at the moment of detaching may still be writing its record; since Linux 7 it can be preempted
@@ -265,7 +265,7 @@ impl Live {
         }
     }
 
-    /// False while the ring was emptied just now: whoever was held up since, by a slow reader say, looks without a wait.
+    /// False while the ring was emptied just now. After a delay, e.g. by a slow reader, it is read without a wait.
     fn is_worth_a_look(&self) -> bool {
         self.emptied_ns.is_none_or(|then| clock::boot_ns() >= then + HELD_UP_NS)
     }
@@ -349,7 +349,7 @@ fn argv_bytes_of(record: &Record) -> usize {
     [&exec.image.argv, &exec.image.argv_b64].into_iter().flatten().map(|list| list.as_bytes().len()).sum()
 }
 
-/// Tells the table of the cgroups that are there.
+/// Has the table learn the cgroups that are there.
 fn look_at_cgroups(table: &mut Table, hierarchy: &Hierarchy) {
     table.name_containers(runtime_state::containers(hierarchy));
     table.learn_cgroups(hierarchy.scan());
