@@ -14,19 +14,19 @@ unsafe impl GlobalAlloc for OrEnd {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's warrant is that of the trait.
         let memory = unsafe { System.alloc(layout) };
-        if memory.is_null() { tracer::cli::out_of_memory(layout.size()) } else { memory }
+        if memory.is_null() { tracer::out_of_memory(layout.size()) } else { memory }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         // SAFETY: as above.
         let memory = unsafe { System.alloc_zeroed(layout) };
-        if memory.is_null() { tracer::cli::out_of_memory(layout.size()) } else { memory }
+        if memory.is_null() { tracer::out_of_memory(layout.size()) } else { memory }
     }
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         // SAFETY: as above.
         let memory = unsafe { System.realloc(memory, layout, size) };
-        if memory.is_null() { tracer::cli::out_of_memory(size) } else { memory }
+        if memory.is_null() { tracer::out_of_memory(size) } else { memory }
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
@@ -36,5 +36,5 @@ unsafe impl GlobalAlloc for OrEnd {
 }
 
 fn main() -> ExitCode {
-    tracer::cli::main()
+    tracer::main()
 }

@@ -11,8 +11,8 @@ use tracer::event::schema;
 use tracer::event::time::Timestamp;
 use tracer::event::{
     Ancestor, ArgvInfo, Bye, Capture, Cause, Container, ContainerEnd, Detail, Dropped, Event, Exec, ExecFailed, Exit,
-    Filtering, Hello, HelloSource, Image, Kind, Kubernetes, Lost, Origin, Process, ProcessContainer, Reap, Reparent,
-    ReparentReason, Source, Storm, StormCommand, StormPhase, StormStatus, Usage, Zombie,
+    Filtering, Hello, HelloSource, Image, Kind, Kubernetes, Lost, Origin, Process, ProcessContainer, Provenance, Reap,
+    Reparent, ReparentReason, Storm, StormCommand, StormPhase, StormStatus, Usage, Zombie,
 };
 use tracer::sink::{Encoder as _, JsonLines};
 
@@ -180,7 +180,7 @@ fn process() -> Process {
         kthread: true,
         zombie: true,
         inferred: true,
-        ..Process::new(id(4711), Source::Kernel)
+        ..Process::new(id(4711), Provenance::Kernel)
     }
 }
 
@@ -353,7 +353,7 @@ fn an_event_with_few_known_values_is_valid() {
             Detail::ThreadExit(_) => Detail::ThreadExit(Box::default()),
             detail => detail,
         };
-        let process = event.process.map(|_| Process::new(id(1), Source::Procfs));
+        let process = event.process.map(|_| Process::new(id(1), Provenance::Procfs));
         let event = Event { process, ..Event::new(detail, TIME) };
         let line = serde_json::to_value(&event).unwrap();
         assert_eq!(complaints(&validator, &line), [""; 0]);

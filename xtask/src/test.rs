@@ -71,6 +71,8 @@ const STEPS: &[Step] = &[
     Step { always: true, ..step("BPF object", bpf_object) },
     step("clippy", clippy),
     step("clippy: BPF programs", clippy_bpf),
+    step("dead code: library alone", |run| dead_code(run, &["--no-default-features"])),
+    step("dead code: command", |run| dead_code(run, &[])),
     step("deny: bans, licenses, sources", |_| check(&process::cargo(["deny", "check", "bans", "licenses", "sources"]))),
     step("deny: advisories", advisories),
     step("docs", docs),
@@ -192,6 +194,14 @@ fn clippy_bpf(run: &mut Run<'_>) -> Result<Outcome> {
             .env("RUSTC_WORKSPACE_WRAPPER", driver)
             .env("CLIPPY_ARGS", "-Dwarnings__CLIPPY_HACKERY__"),
     )
+}
+
+/// The step `clippy` has all features. One of them, `internals`, makes every module public, so unused code shows only without it.
+fn dead_code(run: &Run<'_>, features: &[&str]) -> Result<Outcome> {
+    // As `cargo check`, but dependencies are not compiled anew for the flag.
+    let check_library = ["rustc", "--package", "tracer", "--lib", "--profile", "check"];
+    let args = check_library.iter().chain(features).chain(&["--", "-Dwarnings"]).copied();
+    with_object(run, || check(&process::cargo(args)))
 }
 
 fn advisories(_: &mut Run<'_>) -> Result<Outcome> {

@@ -153,22 +153,12 @@ impl<T: Default> Lineage<T> {
         self.nodes.get(&id).is_none_or(|node| node.above.is_none())
     }
 
-    /// Returns the creator of a process, living or exited.
-    pub(crate) fn above(&self, id: ProcessId) -> Option<ProcessId> {
-        self.nodes.get(&id)?.above
-    }
-
     pub(crate) fn note(&self, id: ProcessId) -> Option<&T> {
         Some(&self.nodes.get(&id)?.note)
     }
 
     pub(crate) fn note_mut(&mut self, id: ProcessId) -> Option<&mut T> {
         Some(&mut self.nodes.get_mut(&id)?.note)
-    }
-
-    /// Returns all living processes with their creators and notes.
-    pub(crate) fn living(&self) -> impl Iterator<Item = (&Process, Option<ProcessId>, &T)> {
-        self.nodes.values().filter(|node| node.living).map(|node| (&*node.process, node.above, &node.note))
     }
 
     /// Returns a living process.
@@ -187,5 +177,19 @@ impl<T: Default> Lineage<T> {
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.nodes.len()
+    }
+}
+
+/// What only views need.
+#[cfg(feature = "cli")]
+impl<T: Default> Lineage<T> {
+    /// Who created it, whether that one lives or not.
+    pub(crate) fn above(&self, id: ProcessId) -> Option<ProcessId> {
+        self.nodes.get(&id)?.above
+    }
+
+    /// All that live, with what is noted of them.
+    pub(crate) fn living(&self) -> impl Iterator<Item = (&Process, Option<ProcessId>, &T)> {
+        self.nodes.values().filter(|node| node.living).map(|node| (&*node.process, node.above, &node.note))
     }
 }

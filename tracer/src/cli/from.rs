@@ -10,10 +10,10 @@ use anyhow::bail;
 use super::Globals;
 use super::session::runtime;
 use crate::event::{Bye, Event};
-use crate::filter::{Filter, Spec};
+use crate::filter::{Filter, Matcher};
 use crate::pipeline::consumer::Consumer;
 use crate::pipeline::{self, Wanted};
-use crate::source::Source;
+use crate::source::EventSource;
 use crate::source::recording::Recording;
 
 /// Where events come from.
@@ -36,7 +36,7 @@ impl FromArgs {
 }
 
 /// Feeds a source to a consumer until it ends. Signals have their default effect, because nothing is drawn yet.
-pub(super) fn play(source: impl Source, filter: Filter, consumer: &mut dyn Consumer) -> anyhow::Result<Bye> {
+pub(super) fn play(source: impl EventSource, filter: Matcher, consumer: &mut dyn Consumer) -> anyhow::Result<Bye> {
     runtime()?.block_on(async {
         let wanted = Wanted { snapshot: true, ..Wanted::default() };
         Ok(pipeline::run(source, filter, consumer, &wanted, std::future::pending(), |_| true).await?)
@@ -45,7 +45,7 @@ pub(super) fn play(source: impl Source, filter: Filter, consumer: &mut dyn Consu
 
 /// Calls a function with each event of a recording.
 pub(super) fn each(recording: Recording, take: impl FnMut(&Event) -> io::Result<()>) -> anyhow::Result<Bye> {
-    play(recording, Filter::new(&Spec::default())?, &mut Each(take))
+    play(recording, Matcher::new(&Filter::default())?, &mut Each(take))
 }
 
 /// Opens a recording. Call it before the output is opened, so that a missing recording empties no file.

@@ -5,8 +5,6 @@ use std::sync::atomic::Ordering;
 
 use anyhow::Context as _;
 use nix::errno::Errno;
-use nix::sys::signal::kill;
-use nix::unistd::Pid;
 use tokio::runtime::Runtime;
 
 use super::run::Containers;
@@ -18,14 +16,15 @@ use super::{Capture, ExitCode, exit, from, run, stream};
 use crate::clock;
 use crate::event::time::Timestamp;
 use crate::event::{Bye, Detail, Event, Filtering, Kind, Process};
-use crate::filter::{Filter, Spec};
+use crate::filter::{Filter, Matcher, Terms};
 use crate::kernel::hierarchy::Hierarchy;
 use crate::kernel::preflight;
 use crate::kernel::visibility::{self, Unseen, What};
 use crate::pipeline::consumer::Consumer;
 use crate::pipeline::{self, Wanted};
+use crate::proc;
 use crate::sink::{Output, Writer};
-use crate::source::live::{Builder, Tracer};
+use crate::source::live::{Builder, Live};
 use crate::view::glyphs::Glyphs;
 use crate::view::line;
 use crate::view::summary::Summary;
@@ -98,9 +97,8 @@ pub(super) fn run(mut plan: run::RunPlan) -> anyhow::Result<ExitCode> {
     runtime()?.block_on(async {
         let mut held = HeldCommand::start(&plan.command, signals)?;
         let tracer = if plan.containers == Containers::Anywhere {
-            let mut spec = Spec { engines: true, ..plan.spec.clone() };
-            spec.only.pids = vec![held.pid()];
-            plan.filter = Filter::new(&spec)?;
+            let wanted = Terms { trees: vec![held.pid()], ..plan.filter.wanted.clone() };
+            plan.matcher = Matcher::new(&Filter { wanted, engines: true, ..plan.filter.clone() })?;
             builder(&plan.capture).start()?
         } else {
             builder(&plan.capture).only(held.pid()).start()?
@@ -144,7 +142,7 @@ struct Ended {
 /// Traces the held command from its release to its exit.
 async fn follow(
     plan: &run::RunPlan,
-    tracer: Tracer,
+    tracer: Live,
     held: &mut HeldCommand,
     caused: &mut ContainerWatch<'_>,
 ) -> anyhow::Result<Ended> {
@@ -158,7 +156,7 @@ async fn follow(
     };
     let wanted = Wanted { snapshot: true, ..Wanted::default() };
     let wait = plan.wait;
-    let some_left = |tracer: &Tracer| {
+    let some_left = |tracer: &Live| {
         !wait
             || match &members {
                 // The whole machine is traced, but only the command's descendants count.
@@ -166,7 +164,7 @@ async fn follow(
                 None => tracer.table().len_living() > others,
             }
     };
-    let traced = pipeline::run(tracer, plan.filter.clone(), caused, &wanted, held.ended(wait), some_left).await;
+    let traced = pipeline::run(tracer, plan.matcher.clone(), caused, &wanted, held.ended(wait), some_left).await;
     // The command runs to its end, even if the trace failed.
     let code = held.code().await?;
     let bye = exit::unless_closed_pipe(traced.map_err(anyhow::Error::from))?;
@@ -225,16 +223,7 @@ impl Consumer for Report {
 
 /// Returns an error if there is no such process, or if the number is that of a thread.
 pub(super) fn must_exist(pid: u32) -> anyhow::Result<()> {
-    // kill(2) accepts the number of a thread too.
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let process = status.lines().find_map(|line| line.strip_prefix("Tgid:")?.trim().parse::<u32>().ok());
-    if let Some(process) = process.filter(|&process| process != pid) {
-        anyhow::bail!("{pid} is a thread of process {process}: give {process} instead");
-    }
-    if kill(Pid::from_raw(pid as i32), None) == Err(Errno::ESRCH) {
-        anyhow::bail!("there is no process {pid}: `tracer tree -p` shows all processes");
-    }
-    Ok(())
+    proc::must_exist(pid).map_err(anyhow::Error::msg)
 }
 
 /// Returns an error if a control group exists only in a hierarchy that tracer does not follow.
@@ -264,7 +253,7 @@ fn backlog_bytes(capture: &Capture) -> u64 {
 
 /// Returns a builder with the options of a capture.
 pub(super) fn builder(capture: &Capture) -> Builder {
-    Tracer::builder()
+    Live::builder()
         .ring_bytes(capture.ring_bytes)
         .max_memory(capture.max_memory)
         .argv_max(capture.argv_max)

@@ -10,7 +10,7 @@ use super::{Capture, CaptureArgs, ExitCode, FilterArgs, FromArgs, Globals, Usage
 use crate::analysis::storm;
 use crate::event::Filtering;
 use crate::event::field;
-use crate::filter::Filter;
+use crate::filter::Matcher;
 use crate::filter::pushdown::{Needs, Pushdown};
 use crate::pipeline::backpressure::OnSlow;
 use crate::sink::{Format, Target};
@@ -157,8 +157,8 @@ pub struct StreamPlan {
     pub target: Target,
     /// The global options, for colours.
     pub globals: Globals,
-    /// Which events are shown. It must learn the snapshot ([`Filter::learn`]) before its events.
-    pub filter: Filter,
+    /// Which events are shown. It must learn the snapshot ([`Matcher::learn`]) before its events.
+    pub filter: Matcher,
     /// The recording to read instead of tracing.
     pub from: Option<PathBuf>,
     /// The part of the filter that the kernel does.
@@ -215,7 +215,7 @@ impl StreamArgs {
             format: self.format,
             target: globals.target().unwrap_or_default().for_recording(),
             globals: globals.clone(),
-            filter: self.filter.filter(&capture, "stream")?,
+            filter: self.filter.matcher(&capture, "stream")?,
             from: self.from.file().map(Path::to_owned),
             pushdown,
             filtering,

@@ -18,7 +18,7 @@ use super::{Capture, CaptureArgs, ExitCode, FilterArgs, FromArgs, Globals, Usage
 use crate::clock;
 use crate::event::Event;
 use crate::event::time::Timestamp;
-use crate::filter::Filter;
+use crate::filter::Matcher;
 use crate::kernel::visibility::What;
 use crate::pipeline::consumer::Consumer;
 use crate::sink::Output;
@@ -106,7 +106,7 @@ pub struct TopPlan {
     pace: Pace,
     state: TopState,
     width: Option<usize>,
-    filter: Filter,
+    filter: Matcher,
     pids: Vec<u32>,
     cgroups: Vec<String>,
     capture: Capture,
@@ -131,7 +131,7 @@ impl TopArgs {
             pace: Pace { delay: self.delay, frames: self.iterations.unwrap_or(u64::MAX) },
             state: TopState { group: self.group, sort: self.sort, ..TopState::default() },
             width: self.width.map(usize::from),
-            filter: self.filter.filter(&capture, "top")?,
+            filter: self.filter.matcher(&capture, "top")?,
             pids: self.filter.pids(),
             cgroups: self.filter.cgroups(),
             capture,

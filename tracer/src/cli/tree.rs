@@ -15,7 +15,7 @@ use super::{ExitCode, FromArgs, Globals, UsageError, from};
 use crate::event::id::ProcessId;
 use crate::event::time::Timestamp;
 use crate::event::{Event, Kind, Process};
-use crate::filter::{Filter, Spec};
+use crate::filter::{Filter, Matcher};
 use crate::kernel::preflight;
 use crate::kernel::visibility::What;
 use crate::pipeline::consumer::Consumer;
@@ -161,7 +161,7 @@ pub(super) fn execute(args: &TreeArgs, globals: &Globals) -> anyhow::Result<Exit
     if args.summary {
         return summary(args, globals);
     }
-    let all = Filter::new(&Spec::default())?;
+    let all = Matcher::new(&Filter::default())?;
     let mut consumer = ForestConsumer { forest: Forest::new(Shape::Current), keep_exited: args.dead, exited: 0 };
     if let Some(file) = args.from.file() {
         from::play(from::open(file, globals)?, all, &mut consumer)?;
@@ -241,7 +241,7 @@ fn summary(args: &TreeArgs, globals: &Globals) -> anyhow::Result<ExitCode> {
         end: Timestamp::default(),
         utc_minus_boot_ns: None,
     };
-    let bye = from::play(from::open(file, globals)?, Filter::new(&Spec::default())?, &mut replay)?;
+    let bye = from::play(from::open(file, globals)?, Matcher::new(&Filter::default())?, &mut replay)?;
     let root = match args.pid {
         Some(pid) => pid,
         None => replay.roots.only().with_context(|| {

@@ -16,7 +16,7 @@ use super::{Capture, ExitCode, Globals};
 use crate::clock;
 use crate::event::Event;
 use crate::event::time::Timestamp;
-use crate::filter::{Filter, Spec};
+use crate::filter::{Filter, Matcher};
 use crate::kernel::visibility::What;
 use crate::pipeline::consumer::Consumer;
 use crate::sink::{Output, Target};
@@ -53,7 +53,7 @@ pub(super) fn execute(args: &TreeArgs, globals: &Globals) -> anyhow::Result<Exit
     runtime()?.block_on(async {
         let stop = Stop::catch(true)?.requested();
         let tracer = builder(&Capture::default()).refresh_every(REFRESH).start()?;
-        let all = Filter::new(&Spec::default())?;
+        let all = Matcher::new(&Filter::default())?;
         let mut consumer = TreeConsumer(tree);
         Box::pin(screen::show(tracer, all, &mut consumer, screen, Pace::every(FRAME), canvas, stop)).await?;
         Ok(ExitCode::Done)

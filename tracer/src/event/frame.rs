@@ -145,8 +145,8 @@ pub struct Filtering {
 
 impl Filtering {
     /// Returns a filter that is applied in user space only.
-    pub fn in_user_space(options: &[&str], why: String) -> Self {
-        Self { kernel: Vec::new(), user: options.iter().map(|&name| name.to_owned()).collect(), why: Some(why) }
+    pub(crate) fn in_user_space(options: Vec<String>, why: String) -> Self {
+        Self { kernel: Vec::new(), user: options, why: Some(why) }
     }
 }
 

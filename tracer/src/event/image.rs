@@ -44,6 +44,7 @@ pub struct Image {
     pub cwd_deleted: bool,
 }
 
+#[doc(hidden)]
 impl Image {
     /// Returns an image from its known parts.
     pub fn new(comm: Option<Text>, exe: Option<Text>, cwd: Option<Text>, argv: Option<Argv>) -> Self {

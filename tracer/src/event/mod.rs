@@ -8,27 +8,46 @@ mod container;
 mod detail;
 mod exec;
 mod exit;
+#[cfg(all(feature = "cli", not(feature = "internals")))]
+pub(crate) mod field;
+#[cfg(all(feature = "cli", feature = "internals"))]
+#[doc(hidden)]
 pub mod field;
 mod frame;
+#[cfg(not(feature = "internals"))]
+pub(crate) mod id;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
 pub mod id;
 mod image;
 mod json;
 mod process;
 mod relative;
+#[cfg(all(feature = "cli", not(feature = "internals")))]
+pub(crate) mod schema;
+#[cfg(all(feature = "cli", feature = "internals"))]
+#[doc(hidden)]
 pub mod schema;
 mod storm;
+#[cfg(not(feature = "internals"))]
+pub(crate) mod time;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
 pub mod time;
 
-use crate::event::time::Timestamp;
 pub use container::{Container, ContainerEnd, Kubernetes, Origin, ProcessContainer};
 pub use detail::{Detail, Kind};
 pub use exec::{ArgvInfo, Capture, Exec, ExecFailed};
 pub use exit::{Cause, Exit, Usage};
 pub use frame::{Bye, Dropped, Filtering, Hello, HelloSource, Lost, LostReason};
+pub use id::{ParseIdError, ProcessId};
 pub use image::Image;
-pub use process::{Process, Source};
+pub use process::{Process, Provenance};
 pub use relative::{Ancestor, Reap, Reparent, ReparentReason, Zombie};
 pub use storm::{Storm, StormCommand, StormPhase, StormStatus};
+pub use time::Timestamp;
+
+pub use crate::record::text::{Arguments, ArgumentsIter};
 
 /// Version of the schema that this build writes.
 pub const SCHEMA_VERSION: u32 = 1;

@@ -13,7 +13,8 @@ use crate::event::time::Timestamp;
 /// How a process became known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Source {
+#[schemars(rename = "Source")]
+pub enum Provenance {
     /// The kernel reported its fork.
     Kernel,
     /// Found in `/proc`.
@@ -95,7 +96,7 @@ pub struct Process {
     #[serde(default)]
     pub zombie: bool,
     /// How the process became known.
-    pub source: Source,
+    pub source: Provenance,
     /// True when reconstructed after a loss or from a later event of the same process.
     #[serde(default)]
     pub inferred: bool,
@@ -103,7 +104,7 @@ pub struct Process {
 
 impl Process {
     /// Returns a process with nothing but an identity.
-    pub fn new(id: ProcessId, source: Source) -> Self {
+    pub fn new(id: ProcessId, source: Provenance) -> Self {
         Self {
             id,
             pid: id.pid(),
@@ -140,6 +141,7 @@ impl Process {
     }
 
     /// Returns its image for changes, unshared.
+    #[doc(hidden)]
     pub fn image_mut(&mut self) -> &mut Image {
         Arc::make_mut(&mut self.image)
     }

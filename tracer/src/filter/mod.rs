@@ -1,271 +1,239 @@
-//! Decides which events are shown.
+//! Which events are reported: a [`Filter`], and what it is compiled to.
 //!
-//! Values of one option are alternatives. Different options must all match. A negated value (`!` before it) filters out what
-//! it matches, whatever else matches. Events that frame a stream (`hello`, `lost`, `dropped`, `bye`) always pass. A
-//! reader must know what it sees and what is missing.
+//! Values of one option are alternatives; different options must all match. A negated value leaves out what it matches,
+//! whatever else matches. Events that frame a stream (`hello`, `lost`, `dropped`, `storm`, `bye`) always pass: a reader
+//! has to know what it sees and what is missing.
 
+mod matcher;
+pub mod parse;
 pub mod pushdown;
 mod values;
 
-use std::sync::Arc;
+use std::ops::Not;
 
-use globset::{Glob, GlobBuilder};
-use rustc_hash::{FxHashMap, FxHashSet};
+use globset::Glob;
 
+pub use self::matcher::Matcher;
 pub(crate) use self::values::Units;
-use self::values::Values;
-use crate::analysis::audit::role::{self, Role};
-use crate::event::id::ProcessId;
-use crate::event::{Event, Kind, Process};
+use crate::event::Kind;
 
-/// Compiles a pattern for names or paths.
+/// Which events are reported.
 ///
-/// `*` and `?` also match `/`, so `*/bin/*` matches `/usr/local/bin/x/y`. `[…]` and `{a,b}` work as in a shell.
-pub fn glob(pattern: &str) -> Result<Glob, globset::Error> {
-    GlobBuilder::new(pattern).literal_separator(false).backslash_escape(true).build()
+/// A filter is made of terms. [`with`](Self::with) joins them, and `!` negates one:
+///
+/// ```
+/// use tracer::{Filter, Kind};
+///
+/// // What the users 33 and 34 execute, without their cron jobs.
+/// let filter = Filter::uid(33)
+///     .with(Filter::uid(34))
+///     .with(Filter::kind(Kind::Exec))
+///     .with(!Filter::comm("cron*"));
+/// # drop(filter);
+/// ```
+///
+/// - Terms of one sort are alternatives: the example matches user 33 or 34.
+/// - Terms of different sorts must all match.
+/// - A negated term leaves out what it matches, whatever else matches.
+///
+/// The default filter matches everything. The lines that frame a stream always come: `hello`, `lost`, `dropped`, `storm` and
+/// `bye`.
+///
+/// The kernel itself filters by descent, by user, or by unit, container and control group. What it leaves out costs one
+/// look-up, and is in no count of `bye`. The rest is filtered by the tracer. `hello` says which is which.
+///
+/// A term may be wrong: a pattern without an end, or a user who does not exist. [`Builder::start`](crate::Builder::start)
+/// reports that.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// What is reported.
+    pub(crate) wanted: Terms,
+    /// What is left out of that.
+    pub(crate) not: Terms,
+    /// Besides the trees: daemons that start containers, all that descends from them, and the containers of all these.
+    pub(crate) engines: bool,
+    /// There are `reap` events: with them, not with its exit, a process is over.
+    pub(crate) until_reaped: bool,
+    /// The first term that is wrong.
+    pub(crate) wrong: Option<String>,
 }
 
-/// Values of the filter options. An option without values is not used.
+/// The terms of a filter by sort. An empty list matches everything.
 #[derive(Clone, Debug, Default)]
-pub struct Criteria {
+pub(crate) struct Terms {
     /// These processes and all their descendants.
-    pub pids: Vec<u32>,
+    pub(crate) trees: Vec<u32>,
+    /// These processes alone.
+    pub(crate) pids: Vec<u32>,
     /// Processes whose real or effective user is one of these.
-    pub uids: Vec<u32>,
-    /// Processes whose name matches.
-    pub comm: Vec<Glob>,
-    /// Processes whose executable matches.
-    pub exe: Vec<Glob>,
-    /// Processes of containers with one of these names or ids, or whose id begins with one of these.
-    pub containers: Vec<String>,
-    /// Processes of matching systemd units, slices and user units.
-    pub units: Vec<Glob>,
-    /// Processes in one of these cgroups, or below.
-    pub cgroups: Vec<String>,
+    pub(crate) uids: Vec<u32>,
+    /// The same by name. Before a filter is compiled, these become `uids`.
+    pub(crate) users: Vec<String>,
+    /// Processes with such a name.
+    pub(crate) comm: Vec<Glob>,
+    /// Processes with such an executable.
+    pub(crate) exe: Vec<Glob>,
+    /// Processes of containers whose id is one of these, or begins so, or whose name it is.
+    pub(crate) containers: Vec<String>,
+    /// Processes of such systemd units, slices and units of users.
+    pub(crate) units: Vec<Glob>,
+    /// Processes in one of these control groups, or below.
+    pub(crate) cgroups: Vec<String>,
     /// Events of these kinds.
-    pub kinds: Vec<Kind>,
+    pub(crate) kinds: Vec<Kind>,
 }
 
-/// What a filter shows.
-#[derive(Clone, Debug, Default)]
-pub struct Spec {
-    /// What must match.
-    pub only: Criteria,
-    /// What must not match.
-    pub not: Criteria,
-    /// Also shows daemons that start containers, their descendants, and the containers of all shown processes. Needs
-    /// [`Criteria::pids`].
-    pub engines: bool,
-    /// True if there are `reap` events. A process then ends with its reap, not with its exit.
-    pub until_reaped: bool,
-}
+impl Terms {
+    /// For each sort of terms, its name (that of the command's option) and whether there are any.
+    pub(crate) fn sorts(&self) -> [(&'static str, bool); 9] {
+        [
+            ("pid", !self.trees.is_empty()),
+            ("process", !self.pids.is_empty()),
+            ("uid", !self.uids.is_empty() || !self.users.is_empty()),
+            ("comm", !self.comm.is_empty()),
+            ("exe", !self.exe.is_empty()),
+            ("container", !self.containers.is_empty()),
+            ("unit", !self.units.is_empty()),
+            ("cgroup", !self.cgroups.is_empty()),
+            ("event", !self.kinds.is_empty()),
+        ]
+    }
 
-impl From<Criteria> for Spec {
-    fn from(only: Criteria) -> Self {
-        Self { only, ..Self::default() }
+    fn count_sorts(&self) -> usize {
+        self.sorts().into_iter().filter(|(_, given)| *given).count()
+    }
+
+    fn append(&mut self, other: Self) {
+        let Self { trees, pids, uids, users, comm, exe, containers, units, cgroups, kinds } = other;
+        self.trees.extend(trees);
+        self.pids.extend(pids);
+        self.uids.extend(uids);
+        self.users.extend(users);
+        self.comm.extend(comm);
+        self.exe.extend(exe);
+        self.containers.extend(containers);
+        self.units.extend(units);
+        self.cgroups.extend(cgroups);
+        self.kinds.extend(kinds);
     }
 }
 
-/// A compiled [`Spec`]. It tracks processes through the events it sees, so it must see all of them.
-#[derive(Clone, Debug)]
-pub struct Filter {
-    subtree: Option<Subtree>,
-    not_subtree: Option<Subtree>,
-    values: Values,
-    not: Values,
-    /// One bit for each shown kind.
-    kinds: u32,
-    until_reaped: bool,
+impl From<Terms> for Filter {
+    fn from(wanted: Terms) -> Self {
+        Self { wanted, ..Self::default() }
+    }
 }
 
 impl Filter {
-    /// Compiles a filter.
-    pub fn new(spec: &Spec) -> Result<Self, globset::Error> {
-        let Spec { only, not, engines, until_reaped } = spec;
-        let bits = |kinds: &[Kind]| kinds.iter().fold(0, |bits, &kind| bits | bit(kind));
-        let kinds = if only.kinds.is_empty() { Kind::ALL } else { &only.kinds[..] };
-        let subtree = |pids: &[u32], engines| (!pids.is_empty()).then(|| Subtree::new(pids, engines));
-        Ok(Self {
-            subtree: subtree(&only.pids, *engines),
-            not_subtree: subtree(&not.pids, false),
-            values: Values::new(only)?,
-            not: Values::new(not)?,
-            kinds: bits(kinds) & !bits(&not.kinds),
-            until_reaped: *until_reaped,
-        })
+    /// Processes of this user: the real or the effective one.
+    pub fn uid(uid: u32) -> Self {
+        Terms { uids: vec![uid], ..Terms::default() }.into()
     }
 
-    /// Returns a filter for the descendants of these processes.
-    pub(crate) fn of_subtrees(pids: &[u32]) -> Option<Self> {
-        Self::new(&Criteria { pids: pids.to_vec(), ..Criteria::default() }.into()).ok()
+    /// The same for a user by name.
+    pub fn user(name: impl Into<String>) -> Self {
+        Terms { users: vec![name.into()], ..Terms::default() }.into()
     }
 
-    /// Returns true for a known descendant of the processes in [`Criteria::pids`].
-    pub(crate) fn follows(&self, id: ProcessId) -> bool {
-        self.subtree.as_ref().is_some_and(|subtree| subtree.members.contains(&id))
+    /// The process with this id, without its descendants. A later process that gets the same id matches too.
+    pub fn pid(pid: u32) -> Self {
+        Self::parsed(parse::pid(pid), |pid| Terms { pids: vec![pid], ..Terms::default() })
     }
 
-    /// Returns true if processes match by descent and none of them is left. The filter must have seen the snapshot.
-    pub fn is_over(&self) -> bool {
-        self.subtree.as_ref().is_some_and(|subtree| {
-            // A zombie has exited before. Only its reap will be reported.
-            let ended = if self.until_reaped { 0 } else { subtree.zombies };
-            subtree.members.len() == ended
-        })
-    }
-
-    /// Takes in the process tree of a snapshot, before its events go to [`Filter::admits`].
+    /// This process and all its descendants. A descendant stays one when its parent ends and another process adopts it.
     ///
-    /// A snapshot may list children before their parents. Live events never do.
-    pub fn learn(&mut self, snapshot: &[Event]) {
-        for event in snapshot {
-            self.learn_name(event);
-        }
-        for subtree in [&mut self.subtree, &mut self.not_subtree].into_iter().flatten() {
-            subtree.learn(snapshot);
+    /// The stream of a live trace ends with the last of them.
+    pub fn tree(pid: u32) -> Self {
+        Self::parsed(parse::pid(pid), |pid| Terms { trees: vec![pid], ..Terms::default() })
+    }
+
+    /// Processes with such a name (`comm`), e.g. `ssh*`. The kernel keeps 15 bytes of a name. A longer one matches too where the
+    /// executable or an argument shows it.
+    ///
+    /// Patterns know `*`, `?`, `[a-z]` and `{a,b}`. A `\` before a character takes it as it is.
+    pub fn comm(pattern: &str) -> Self {
+        Self::parsed(parse::glob(pattern), |glob| Terms { comm: vec![glob], ..Terms::default() })
+    }
+
+    /// Processes with such an executable, e.g. `/usr/bin/*`. Patterns are those of [`comm`](Self::comm). `*` and `?` match `/` too.
+    pub fn exe(pattern: &str) -> Self {
+        Self::parsed(parse::glob(pattern), |glob| Terms { exe: vec![glob], ..Terms::default() })
+    }
+
+    /// Processes of this container: its name, its id, or how the id begins.
+    pub fn container(name_or_id: &str) -> Self {
+        Self::parsed(parse::container(name_or_id), |id| Terms { containers: vec![id], ..Terms::default() })
+    }
+
+    /// Processes of such a systemd unit, e.g. `ssh.service`, `user@*` or `user.slice`. A name without a kind is a service.
+    pub fn unit(pattern: &str) -> Self {
+        Self::parsed(parse::unit(pattern), |glob| Terms { units: vec![glob], ..Terms::default() })
+    }
+
+    /// Processes in this control group or below: the path from the root of its hierarchy, or the path of its directory.
+    pub fn cgroup(path: &str) -> Self {
+        Self::parsed(parse::absolute(path), |path| Terms { cgroups: vec![path], ..Terms::default() })
+    }
+
+    /// Events of this kind. A kind that comes on request only, such as [`Kind::ExecFailed`], is requested by that.
+    pub fn kind(kind: Kind) -> Self {
+        Terms { kinds: vec![kind], ..Terms::default() }.into()
+    }
+
+    /// Adds the terms of another filter.
+    #[must_use]
+    pub fn with(mut self, other: Self) -> Self {
+        let Self { wanted, not, engines, until_reaped, wrong } = other;
+        self.wanted.append(wanted);
+        self.not.append(not);
+        self.engines |= engines;
+        self.until_reaped |= until_reaped;
+        self.wrong = self.wrong.or(wrong);
+        self
+    }
+
+    fn parsed<T>(value: Result<T, String>, terms: impl FnOnce(T) -> Terms) -> Self {
+        match value {
+            Ok(value) => terms(value).into(),
+            Err(error) => Self { wrong: Some(error), ..Self::default() },
         }
     }
 
-    /// Notes containers with a matching name. This affects later events only.
-    fn learn_name(&mut self, event: &Event) {
-        self.values.learn_name(event);
-        self.not.learn_name(event);
-    }
-
-    /// Returns true if the event is shown.
-    pub fn admits(&mut self, event: &Event) -> bool {
-        self.learn_name(event);
-        // Membership is updated before all other checks. An event that is filtered out can still make a process a
-        // descendant, or end it.
-        let last = if self.until_reaped { Kind::Reap } else { Kind::Exit };
-        let related = self.subtree.as_mut().is_none_or(|subtree| subtree.follow(event, last));
-        let unrelated = self.not_subtree.as_mut().is_none_or(|subtree| !subtree.follow(event, last));
-        let shown = related && unrelated && self.kinds & bit(event.kind()) != 0;
-        event.kind().is_framing() || shown && self.values.all_fit(event) && !self.not.any_fits(event)
+    /// True if one of these kinds is reported by name.
+    pub(crate) fn names_kind(&self, kinds: &[Kind]) -> bool {
+        self.wanted.kinds.iter().any(|kind| kinds.contains(kind))
     }
 }
 
-/// Returns the path of a cgroup in the form that [`is_below`] expects.
+impl Not for Filter {
+    type Output = Self;
+
+    /// Leaves out what the filter matches. Only terms of one sort can be negated together. Negate others one by one;
+    /// [`Builder::start`](crate::Builder::start) reports a filter that mixes them.
+    fn not(mut self) -> Self {
+        if self.wrong.is_none() && self.wanted.count_sorts() + self.not.count_sorts() != 1 {
+            self.wrong =
+                Some("a filter of several sorts of terms, or of none, has no negation: negate each term".into());
+        }
+        std::mem::swap(&mut self.wanted, &mut self.not);
+        self
+    }
+}
+
+impl FromIterator<Filter> for Filter {
+    fn from_iter<I: IntoIterator<Item = Self>>(filters: I) -> Self {
+        filters.into_iter().fold(Self::default(), Self::with)
+    }
+}
+
+/// The path of a control group as [`is_below`] takes it.
 pub(crate) fn cgroup_root(path: &str) -> &str {
     path.trim_end_matches('/')
 }
 
-/// Returns true if a cgroup is this one or below it.
+/// Whether a control group is this one or below it.
 pub(crate) fn is_below(path: &str, root: &str) -> bool {
     path.strip_prefix(root).is_some_and(|below| below.is_empty() || below.starts_with('/'))
-}
-
-const fn bit(kind: Kind) -> u32 {
-    1 << kind as u32
-}
-
-/// Processes and their descendants. A member stays a member after an exec or a reparent.
-#[derive(Clone, Debug)]
-struct Subtree {
-    /// Requested pids whose process has not been seen. Each means the first process with that pid, not a later one.
-    roots: Vec<u32>,
-    members: FxHashSet<ProcessId>,
-    /// Number of members that were zombies in the snapshot.
-    zombies: usize,
-    /// True if daemons that start containers are roots too.
-    engines: bool,
-    /// With `engines`, the containers of members.
-    containers: FxHashSet<Arc<str>>,
-}
-
-impl Subtree {
-    fn new(pids: &[u32], engines: bool) -> Self {
-        Self {
-            roots: pids.to_vec(),
-            members: FxHashSet::default(),
-            zombies: 0,
-            engines,
-            containers: FxHashSet::default(),
-        }
-    }
-
-    /// Returns true if the event is about a member or about a container of members. `last` is the kind of a process's last event.
-    fn follow(&mut self, event: &Event, last: Kind) -> bool {
-        let Some(process) = &event.process else { return self.knows_container(event) };
-        let member = self.contains(process);
-        if member && let Some(container) = event.container() {
-            self.learn_container(&container.id);
-        }
-        if event.kind() == last {
-            self.remove(process.id);
-        }
-        member
-    }
-
-    /// Returns true if an event without a process is about a container of members.
-    fn knows_container(&mut self, event: &Event) -> bool {
-        let Some(id) = event.container().map(|container| &container.id).filter(|_| self.engines) else {
-            return false;
-        };
-        if event.kind() == Kind::ContainerRemove { self.containers.remove(id) } else { self.containers.contains(id) }
-    }
-
-    /// Returns true if the process is a member: requested, a member before, or forked or adopted by a member.
-    fn contains(&mut self, process: &Process) -> bool {
-        let member = self.is_member(process);
-        if member && let Some(container) = process.container_id() {
-            self.learn_container(container);
-        }
-        member
-    }
-
-    fn learn_container(&mut self, id: &Arc<str>) {
-        if self.engines && !self.containers.contains(id) {
-            self.containers.insert(id.clone());
-        }
-    }
-
-    fn is_member(&mut self, process: &Process) -> bool {
-        if self.members.contains(&process.id) {
-            return true;
-        }
-        let root = self.roots.iter().position(|&pid| pid == process.pid);
-        if let Some(root) = root {
-            self.roots.swap_remove(root);
-        }
-        let daemon = self.engines && process.image.argv.as_ref().and_then(role::of) == Some(Role::Daemon);
-        let joins = root.is_some() || daemon || links(process).any(|link| self.members.contains(&link));
-        if joins {
-            self.members.insert(process.id);
-        }
-        joins
-    }
-
-    /// Adds the members of a snapshot, which may be in any order.
-    fn learn(&mut self, events: &[Event]) {
-        let mut children = FxHashMap::<ProcessId, Vec<ProcessId>>::default();
-        let mut joined = Vec::new();
-        let processes = || events.iter().filter_map(|event| event.process.as_ref());
-        for process in processes() {
-            if self.contains(process) {
-                joined.push(process.id);
-            } else {
-                for link in links(process) {
-                    children.entry(link).or_default().push(process.id);
-                }
-            }
-        }
-        while let Some(id) = joined.pop() {
-            for child in children.remove(&id).unwrap_or_default() {
-                self.members.insert(child);
-                joined.push(child);
-            }
-        }
-        self.zombies = processes().filter(|process| process.zombie && self.members.contains(&process.id)).count();
-    }
-
-    fn remove(&mut self, id: ProcessId) {
-        self.members.remove(&id);
-    }
-}
-
-fn links(process: &Process) -> impl Iterator<Item = ProcessId> {
-    [process.creator_id, process.parent_id].into_iter().flatten()
 }
 
 #[cfg(test)]

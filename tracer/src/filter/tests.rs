@@ -1,15 +1,19 @@
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
+use super::parse::glob;
 use super::*;
+use crate::event::id::ProcessId;
 use crate::event::time::Timestamp;
-use crate::event::{ProcessContainer, Source};
+use crate::event::{Event, Process, ProcessContainer, Provenance};
 
 fn id(pid: u32) -> ProcessId {
     ProcessId::from_ticks(7, pid)
 }
 
 fn event(kind: Kind, pid: u32, parent: u32) -> Event {
-    let mut process = Process::new(id(pid), Source::Kernel);
+    let mut process = Process::new(id(pid), Provenance::Kernel);
     process.parent_id = Some(id(parent));
     let mut event = Event::new(kind.into(), Timestamp(0));
     event.process = Some(process);
@@ -25,23 +29,15 @@ fn named(comm: &str, exe: &str, uid: u32, euid: Option<u32>) -> Event {
     event
 }
 
-fn filter(spec: &Spec) -> Filter {
-    Filter::new(spec).unwrap()
+fn filter(filter: impl Into<Filter>) -> Matcher {
+    Matcher::new(&filter.into()).unwrap()
 }
 
-fn only(criteria: Criteria) -> Filter {
-    filter(&criteria.into())
+fn subtree(pids: &[u32]) -> Matcher {
+    filter(Terms { trees: pids.to_vec(), ..Terms::default() })
 }
 
-fn not(not: Criteria) -> Filter {
-    filter(&Spec { not, ..Spec::default() })
-}
-
-fn subtree(pids: &[u32]) -> Filter {
-    only(Criteria { pids: pids.to_vec(), ..Criteria::default() })
-}
-
-/// An event of a process with this cgroup, unit and container.
+/// An event of a process of this cgroup, unit and container.
 fn placed(cgroup: &str, unit: Option<&str>, container: Option<&str>) -> Event {
     let mut event = event(Kind::Fork, 1, 0);
     let process = event.process.as_mut().unwrap();
@@ -54,27 +50,27 @@ fn placed(cgroup: &str, unit: Option<&str>, container: Option<&str>) -> Event {
 #[test]
 fn places_are_containers_units_and_control_groups() {
     let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
-    let mut container = only(Criteria { containers: texts(&["abc", "web"]), ..Criteria::default() });
+    let mut container = filter(Terms { containers: texts(&["abc", "web"]), ..Terms::default() });
     assert!(container.admits(&placed("/", None, Some("abcdef"))) && container.admits(&placed("/", None, Some("web"))));
     assert!(!container.admits(&placed("/", None, Some("ab"))) && !container.admits(&placed("/abc", None, None)));
     let mut called = placed("/", None, Some("0123"));
     let shown = ProcessContainer { name: Some("web".into()), ..ProcessContainer::new("0123".into()) };
     called.process.as_mut().unwrap().container = Some(Arc::new(shown));
     assert!(container.admits(&called), "by its name");
-    let mut unit = only(Criteria { units: vec![glob("ssh@*.service").unwrap()], ..Criteria::default() });
+    let mut unit = filter(Terms { units: vec![glob("ssh@*.service").unwrap()], ..Terms::default() });
     assert!(
         unit.admits(&placed("/", Some("ssh@1.service"), None)) && !unit.admits(&placed("/", Some("ssh.socket"), None))
     );
-    let mut cgroup = only(Criteria { cgroups: texts(&["/a/b/"]), ..Criteria::default() });
+    let mut cgroup = filter(Terms { cgroups: texts(&["/a/b/"]), ..Terms::default() });
     assert!(cgroup.admits(&placed("/a/b", None, None)) && cgroup.admits(&placed("/a/b/c", None, None)));
     assert!(!cgroup.admits(&placed("/a/bc", None, None)) && !cgroup.admits(&event(Kind::Fork, 1, 0)));
-    let mut all = only(Criteria { cgroups: texts(&["/"]), ..Criteria::default() });
+    let mut all = filter(Terms { cgroups: texts(&["/"]), ..Terms::default() });
     assert!(all.admits(&placed("/x", None, None)) && all.admits(&placed("/", None, None)));
 }
 
 #[test]
-fn an_empty_filter_shows_everything() {
-    let mut filter = filter(&Spec::default());
+fn nothing_asked_for_is_everything() {
+    let mut filter = filter(Filter::default());
     assert!(Kind::ALL.iter().all(|&kind| filter.admits(&event(kind, 1, 0))));
     assert!(filter.admits(&Event::new(Kind::Fork.into(), Timestamp(0))));
 }
@@ -82,8 +78,8 @@ fn an_empty_filter_shows_everything() {
 #[test]
 fn framing_passes_every_filter() {
     let kinds = vec![Kind::Exec];
-    let comm = vec![glob("x").unwrap()];
-    let mut filter = only(Criteria { pids: vec![1], uids: vec![1], comm, kinds, ..Criteria::default() });
+    let mut filter =
+        filter(Terms { trees: vec![1], uids: vec![1], comm: vec![glob("x").unwrap()], kinds, ..Terms::default() });
     for &kind in Kind::ALL {
         assert_eq!(filter.admits(&Event::new(kind.into(), Timestamp(0))), kind.is_framing(), "{kind}");
     }
@@ -92,13 +88,13 @@ fn framing_passes_every_filter() {
 #[test]
 fn alternatives_of_one_option_and_all_options_together() {
     let globs = |patterns: &[&str]| patterns.iter().map(|pattern| glob(pattern).unwrap()).collect();
-    let mut comm = only(Criteria { comm: globs(&["ssh*", "ba[st]h"]), ..Criteria::default() });
+    let mut comm = filter(Terms { comm: globs(&["ssh*", "ba[st]h"]), ..Terms::default() });
     for (name, shown) in
         [("sshd", true), ("bash", true), ("bath", true), ("bach", false), ("ss", false), ("xsshd", false)]
     {
         assert_eq!(comm.admits(&named(name, "/x", 0, None)), shown, "{name}");
     }
-    let mut exe = only(Criteria { exe: globs(&["/usr/{bin,sbin}/*", "*/python3*"]), ..Criteria::default() });
+    let mut exe = filter(Terms { exe: globs(&["/usr/{bin,sbin}/*", "*/python3*"]), ..Terms::default() });
     for (path, shown) in [
         ("/usr/bin/a/b", true),
         ("/usr/sbin/x", true),
@@ -108,8 +104,8 @@ fn alternatives_of_one_option_and_all_options_together() {
     ] {
         assert_eq!(exe.admits(&named("x", path, 0, None)), shown, "{path}");
     }
-    let kinds = vec![Kind::Exec, Kind::Exit];
-    let mut all = only(Criteria { comm: globs(&["a"]), uids: vec![1000], kinds, ..Criteria::default() });
+    let spec = Terms { comm: globs(&["a"]), uids: vec![1000], kinds: vec![Kind::Exec, Kind::Exit], ..Terms::default() };
+    let mut all = filter(spec);
     assert!(all.admits(&named("a", "/a", 1000, None)));
     assert!(all.admits(&named("a", "/a", 0, Some(1000))), "the effective user counts too");
     assert!(!all.admits(&named("a", "/a", 0, None)));
@@ -120,7 +116,7 @@ fn alternatives_of_one_option_and_all_options_together() {
     let unknown = event(Kind::Exec, 1, 0);
     assert!(
         !exe.admits(&unknown) && !comm.admits(&unknown) && !all.admits(&unknown),
-        "an unknown value does not match"
+        "what is not known does not match"
     );
 }
 
@@ -135,13 +131,13 @@ fn descendants_stay_through_exec_and_a_change_of_parent() {
     assert!(filter.admits(&event(Kind::Exec, 12, 11)));
     assert!(filter.admits(&event(Kind::Exit, 11, 10)));
     assert!(filter.admits(&event(Kind::Reparent, 12, 1)));
-    assert!(filter.admits(&event(Kind::Fork, 14, 12)), "below a process that was reparented");
+    assert!(filter.admits(&event(Kind::Fork, 14, 12)), "below one that was adopted from outside");
     assert!(filter.admits(&event(Kind::Exit, 12, 1)));
     assert!(!filter.admits(&event(Kind::Exec, 13, 1)));
 }
 
 #[test]
-fn a_sibling_forked_with_clone_parent_belongs_to_its_creator() {
+fn a_sibling_made_with_clone_parent_belongs_to_its_creator() {
     let mut filter = subtree(&[10]);
     assert!(filter.admits(&event(Kind::Process, 10, 1)));
     let mut sibling = event(Kind::Fork, 11, 1);
@@ -150,7 +146,7 @@ fn a_sibling_forked_with_clone_parent_belongs_to_its_creator() {
 }
 
 #[test]
-fn a_reused_pid_is_another_process() {
+fn a_pid_that_is_used_again_is_another_process() {
     let mut filter = subtree(&[10]);
     assert!(filter.admits(&event(Kind::Process, 10, 1)));
     assert!(filter.admits(&event(Kind::Exit, 10, 1)));
@@ -160,8 +156,8 @@ fn a_reused_pid_is_another_process() {
 }
 
 #[test]
-fn a_fork_that_is_filtered_out_still_makes_a_descendant() {
-    let mut filter = only(Criteria { pids: vec![10], kinds: vec![Kind::Exec], ..Criteria::default() });
+fn what_is_not_shown_still_makes_descendants() {
+    let mut filter = filter(Terms { trees: vec![10], kinds: vec![Kind::Exec], ..Terms::default() });
     assert!(!filter.admits(&event(Kind::Process, 10, 1)));
     assert!(!filter.admits(&event(Kind::Fork, 11, 10)));
     assert!(filter.admits(&event(Kind::Exec, 11, 10)));
@@ -169,7 +165,7 @@ fn a_fork_that_is_filtered_out_still_makes_a_descendant() {
 }
 
 proptest! {
-    /// The order of a snapshot does not matter.
+    /// A snapshot says the same in whatever order it names processes.
     #[test]
     fn a_snapshot_may_come_in_any_order(
         parents in proptest::collection::vec(0usize..30, 30),
@@ -190,7 +186,7 @@ proptest! {
 }
 
 #[test]
-fn with_engines_the_descendants_of_daemons_are_members_too() {
+fn with_engines_what_daemons_start_is_in_too() {
     let ran = |pid: u32, parent: u32, argv: &[&str]| {
         let mut event = event(Kind::Exec, pid, parent);
         event.process.as_mut().unwrap().image_mut().argv = Some(argv.iter().collect());
@@ -203,8 +199,7 @@ fn with_engines_the_descendants_of_daemons_are_members_too() {
         event
     };
     for engines in [true, false] {
-        let only = Criteria { pids: vec![5], ..Criteria::default() };
-        let mut filter = filter(&Spec { only, engines, ..Spec::default() });
+        let mut filter = filter(Filter { engines, ..Filter::tree(5) });
         assert!(filter.admits(&ran(5, 1, &["docker", "run", "web"])));
         assert!(!filter.admits(&ran(6, 1, &["cron"])) && !filter.admits(&about(Kind::ContainerInfo, None)));
         assert_eq!(filter.admits(&ran(10, 1, &["/usr/bin/containerd"])), engines);
@@ -213,40 +208,35 @@ fn with_engines_the_descendants_of_daemons_are_members_too() {
         assert_eq!(filter.admits(&about(Kind::ContainerCreate, Some(runtime))), engines);
         assert_eq!(filter.admits(&about(Kind::ContainerExit, None)), engines);
         assert_eq!(filter.admits(&about(Kind::ContainerRemove, None)), engines);
-        assert!(!filter.admits(&about(Kind::ContainerExit, None)), "the container was removed");
+        assert!(!filter.admits(&about(Kind::ContainerExit, None)), "it is no more");
     }
 }
 
 #[test]
-fn a_negated_value_filters_out_whatever_else_matches() {
-    let globs = |text: &str| vec![glob(text).unwrap()];
-    let mut cron = not(Criteria { comm: globs("cron*"), ..Criteria::default() });
+fn what_is_not_wanted_is_left_out_whatever_else_fits() {
+    let mut cron = filter(!Filter::comm("cron*"));
     assert!(!cron.admits(&named("crond", "/usr/sbin/crond", 0, None)) && cron.admits(&named("sh", "/bin/sh", 0, None)));
-    assert!(cron.admits(&Event::new(Kind::Hello.into(), Timestamp(0))), "framing events pass");
-    let only_user = Criteria { uids: vec![7], ..Criteria::default() };
-    let not_root = Criteria { exe: globs("/bin/*"), uids: vec![0], ..Criteria::default() };
-    let mut both = filter(&Spec { only: only_user, not: not_root, ..Spec::default() });
+    assert!(cron.admits(&Event::new(Kind::Hello.into(), Timestamp(0))), "what frames a stream passes");
+    let mut both = filter(Filter::uid(7).with(!Filter::exe("/bin/*")).with(!Filter::uid(0)));
     assert!(both.admits(&named("x", "/opt/x", 7, None)) && !both.admits(&named("x", "/bin/x", 7, None)));
     assert!(!both.admits(&named("x", "/opt/x", 7, Some(0))) && !both.admits(&named("x", "/opt/x", 8, None)));
-    let (cgroups, containers) = (vec!["/a".to_owned()], vec!["web".to_owned()]);
-    let mut places = not(Criteria { cgroups, containers, ..Criteria::default() });
+    let mut places = filter((!Filter::cgroup("/a")).with(!Filter::container("web")));
     assert!(!places.admits(&placed("/a/b", None, None)) && places.admits(&placed("/ab", None, None)));
     assert!(!places.admits(&placed("/", None, Some("web1"))) && places.admits(&placed("/", None, Some("db"))));
-    let mut kinds = not(Criteria { kinds: vec![Kind::Exec, Kind::Hello], ..Criteria::default() });
+    let mut kinds = filter(!Filter::kind(Kind::Exec).with(Filter::kind(Kind::Hello)));
     assert!(!kinds.admits(&event(Kind::Exec, 1, 0)) && kinds.admits(&event(Kind::Fork, 1, 0)));
 }
 
 #[test]
-fn negated_descendants_are_filtered_out_of_others() {
-    let pid = |pid: u32| Criteria { pids: vec![pid], ..Criteria::default() };
-    let mut all_but = filter(&Spec { only: pid(1), not: pid(5), ..Spec::default() });
+fn descendants_that_are_not_wanted_are_left_out_of_others() {
+    let mut all_but = filter(Filter::tree(1).with(!Filter::tree(5)));
     all_but.learn(&[event(Kind::Process, 1, 0), event(Kind::Process, 5, 1), event(Kind::Process, 6, 5)]);
     for (pid, parent, shown) in [(1, 0, true), (5, 1, false), (6, 5, false), (7, 6, false), (8, 1, true), (9, 0, false)]
     {
         assert_eq!(all_but.admits(&event(Kind::Fork, pid, parent)), shown, "{pid}");
     }
     assert!(!all_but.admits(&event(Kind::Exit, 7, 6)));
-    assert!(all_but.admits(&event(Kind::Fork, 7, 1)), "another process has the pid now");
+    assert!(all_but.admits(&event(Kind::Fork, 7, 1)), "the number is another process's now");
 }
 
 #[test]
@@ -265,13 +255,12 @@ fn it_is_over_when_no_descendant_is_left() {
         of.admits(&event(kind, pid, parent));
         assert_eq!(of.is_over(), over, "{kind} of {pid}");
     }
-    assert!(!only(Criteria { uids: vec![0], ..Criteria::default() }).is_over());
-    // Only the reap of a zombie remains to be reported.
+    assert!(!filter(Filter::uid(0)).is_over());
+    // Of a zombie there is nothing left to report, unless it is that it is reaped.
     let mut zombie = event(Kind::Process, 5, 1);
     zombie.process.as_mut().unwrap().zombie = true;
     for until_reaped in [false, true] {
-        let only = Criteria { pids: vec![5], ..Criteria::default() };
-        let mut of = filter(&Spec { only, until_reaped, ..Spec::default() });
+        let mut of = filter(Filter { until_reaped, ..Filter::tree(5) });
         of.learn(std::slice::from_ref(&zombie));
         assert_eq!(of.is_over(), !until_reaped);
         assert!(of.admits(&zombie));
@@ -279,9 +268,9 @@ fn it_is_over_when_no_descendant_is_left() {
 }
 
 #[test]
-fn a_truncated_comm_matches_by_the_full_name() {
+fn a_name_that_the_kernel_cut_is_found_whole() {
     let shim = named("containerd-shim", "/usr/bin/containerd-shim-runc-v2", 0, None);
-    let by = |text: &str| only(Criteria { comm: vec![glob(text).unwrap()], ..Criteria::default() });
+    let by = |text: &str| filter(Terms { comm: vec![glob(text).unwrap()], ..Terms::default() });
     for text in ["containerd-shim-runc-v2", "containerd-shim-runc-*", "containerd-shim", "containerd*"] {
         assert!(by(text).admits(&shim), "{text}");
     }
@@ -291,15 +280,15 @@ fn a_truncated_comm_matches_by_the_full_name() {
         Some(["/usr/bin/python3", "/usr/bin/unattended-upgrade", "x"].into_iter().collect());
     assert!(by("unattended-upgrade").admits(&script) && !by("python3.11").admits(&script));
     assert!(!by("/usr/bin/unattended-upgrade").admits(&script));
-    // A shorter comm is not truncated, so the executable does not count.
+    // A shorter name is whole: what it was started by does not count.
     assert!(!by("containerd-shim-runc-v2").admits(&named("shim", "/usr/bin/containerd-shim-runc-v2", 0, None)));
 }
 
 #[test]
-fn units_are_the_ones_that_systemctl_shows() {
+fn units_are_those_that_systemctl_shows() {
     let path = "/user.slice/user-1000.slice/user@1000.service/app.slice/foo.service/below.service";
     let user = placed(path, Some("user@1000.service"), None);
-    let by = |text: &str| only(Criteria { units: vec![glob(text).unwrap()], ..Criteria::default() });
+    let by = |text: &str| filter(Terms { units: vec![glob(text).unwrap()], ..Terms::default() });
     for text in
         ["user@1000.service", "user.slice", "user-1000.slice", "app.slice", "foo.service", "app.slice/foo.service"]
     {

@@ -1,47 +1,49 @@
-//! The compiled values of several options.
+//! What an event is compared with: values of several options, compiled.
 
 use std::sync::Arc;
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use rustc_hash::FxHashSet;
 
-use super::{Criteria, cgroup_root, is_below};
+use super::{Terms, cgroup_root, is_below, parse};
 use crate::enrich::path;
 use crate::event::{Event, Process};
 
-/// Length of a comm in bytes (`TASK_COMM_LEN` without its NUL).
+/// Bytes of a name that the kernel keeps (`TASK_COMM_LEN` without its NUL).
 const COMM_BYTES: usize = 15;
 
-/// Number of arguments that may name the program. For a script it is the second or third.
+/// Arguments that may name what runs: of a script it is the second or third.
 const NAMING_ARGUMENTS: usize = 3;
 
-/// Values of options. An option without values matches everything.
+/// Values by sort. A sort without values matches everything.
 #[derive(Clone, Debug)]
 pub(super) struct Values {
+    pids: Vec<u32>,
     uids: Vec<u32>,
     comm: Option<GlobSet>,
     exe: Option<GlobSet>,
     containers: Vec<String>,
-    /// Ids of containers with a matching name.
+    /// Ids of containers that have such a name.
     named: FxHashSet<Arc<str>>,
     units: Option<Units>,
     cgroups: Vec<String>,
 }
 
 impl Values {
-    pub(super) fn new(criteria: &Criteria) -> Result<Self, globset::Error> {
+    pub(super) fn new(terms: &Terms) -> Result<Self, globset::Error> {
         Ok(Self {
-            uids: criteria.uids.clone(),
-            comm: set(&criteria.comm)?,
-            exe: set(&criteria.exe)?,
-            containers: criteria.containers.clone(),
+            pids: terms.pids.clone(),
+            uids: terms.uids.clone(),
+            comm: set(&terms.comm)?,
+            exe: set(&terms.exe)?,
+            containers: terms.containers.clone(),
             named: FxHashSet::default(),
-            units: Units::new(&criteria.units)?,
-            cgroups: criteria.cgroups.iter().map(|path| cgroup_root(path).to_owned()).collect(),
+            units: Units::new(&terms.units)?,
+            cgroups: terms.cgroups.iter().map(|path| cgroup_root(path).to_owned()).collect(),
         })
     }
 
-    /// Notes containers with a matching name.
+    /// Learns which containers have one of the names.
     pub(super) fn learn_name(&mut self, event: &Event) {
         if self.containers.is_empty() {
             return;
@@ -59,24 +61,25 @@ impl Values {
         }
     }
 
-    /// Returns true if every option with values has a matching one.
+    /// True if each option that has values has one that fits.
     pub(super) fn all_fit(&self, event: &Event) -> bool {
         self.fits(event).into_iter().flatten().all(|fits| fits)
     }
 
-    /// Returns true if any option has a matching value.
+    /// True if a value of any option fits.
     pub(super) fn any_fits(&self, event: &Event) -> bool {
         self.fits(event).into_iter().flatten().any(|fits| fits)
     }
 
-    /// Returns for each option with values whether one of them matches.
-    fn fits(&self, event: &Event) -> [Option<bool>; 6] {
+    /// For each option that has values, whether one of them fits.
+    fn fits(&self, event: &Event) -> [Option<bool>; 7] {
         let process = event.process.as_ref();
         let of = |fits: &dyn Fn(&Process) -> bool| process.is_some_and(fits);
         let is_user = |uid: Option<u32>| uid.is_some_and(|uid| self.uids.contains(&uid));
         let exe = |globs: &GlobSet| of(&|process| process.image.exe.as_deref().is_some_and(|exe| globs.is_match(exe)));
         let below = |path: &str| self.cgroups.iter().any(|root| is_below(path, root));
         [
+            (!self.pids.is_empty()).then(|| of(&|process| self.pids.contains(&process.pid))),
             (!self.uids.is_empty()).then(|| of(&|process| is_user(process.uid) || is_user(process.euid))),
             self.comm.as_ref().map(|globs| of(&|process| has_name(globs, process))),
             self.exe.as_ref().map(exe),
@@ -90,7 +93,7 @@ impl Values {
 
     fn is_container(&self, event: &Event) -> bool {
         let process = event.process.as_ref();
-        // An event about a container counts for that container, not for that of its process.
+        // A line about a container is about that, whichever process made it.
         let container = event.container().map(|container| &*container.id);
         let container = container.or_else(|| Some(&**process?.container_id()?));
         let name = process.and_then(|process| process.container.as_ref()?.name.as_deref());
@@ -100,14 +103,14 @@ impl Values {
     }
 }
 
-/// Returns true if the comm of a process matches, or its full name if the comm may be truncated.
+/// Whether a process has one of these names: the kernel's, or the whole name where the kernel's may be cut.
 fn has_name(globs: &GlobSet, process: &Process) -> bool {
     let image = &process.image;
     let Some(comm) = image.comm.as_deref() else { return false };
     if globs.is_match(comm) {
         return true;
     }
-    // The truncation may have split a character.
+    // The cut may have split a character.
     let begin = comm.trim_end_matches(char::REPLACEMENT_CHARACTER);
     if comm.len() < COMM_BYTES || begin.is_empty() {
         return false;
@@ -117,24 +120,24 @@ fn has_name(globs: &GlobSet, process: &Process) -> bool {
         || image.argv.as_ref().is_some_and(|argv| argv.iter().take(NAMING_ARGUMENTS).any(file))
 }
 
-/// Patterns for units. A pattern with a slash is compared with the end of the path, any other with the name.
+/// Patterns for units. One that has a slash is compared with the end of the path, any other with the name alone.
 #[derive(Clone, Debug)]
 pub(crate) struct Units(GlobSet);
 
 impl Units {
-    /// Compiles the patterns. Returns `None` if there are none.
+    /// None if there are no patterns.
     pub(crate) fn new(globs: &[Glob]) -> Result<Option<Self>, globset::Error> {
         let globs: Result<Vec<Glob>, _> = globs
             .iter()
             .map(|glob| match glob.glob() {
-                text if text.contains('/') => super::glob(&format!("*/{}", text.trim_start_matches('/'))),
+                text if text.contains('/') => parse::compile(&format!("*/{}", text.trim_start_matches('/'))),
                 _ => Ok(glob.clone()),
             })
             .collect();
         Ok(set(&globs?)?.map(Self))
     }
 
-    /// Returns true if a pattern matches a unit, or a unit in the path of a cgroup.
+    /// Whether one fits a unit, or one of those that the path of a control group names.
     pub(crate) fn fit(&self, unit: Option<&str>, cgroup: Option<&str>) -> bool {
         let fits = |(name, path): (&str, &str)| self.0.is_match(name) || self.0.is_match(path);
         unit.is_some_and(|unit| self.0.is_match(unit)) || cgroup.is_some_and(|cgroup| path::units(cgroup).any(fits))

@@ -33,6 +33,18 @@ pub enum LoadError {
     Refused(#[from] Refusal),
 }
 
+impl LoadError {
+    /// Returns the remedy, if one is known.
+    pub fn remedy(&self) -> Option<String> {
+        match self {
+            Self::Btf(error) => error.remedy().map(str::to_owned),
+            Self::NotPermitted(missing) => Some(missing.remedy()),
+            Self::Memlock { .. } => Some(MEMLOCK_REMEDY.to_owned()),
+            Self::Refused(refusal) => Some(refusal.remedy.to_owned()),
+        }
+    }
+}
+
 /// The kernel refused something.
 ///
 /// Its text includes the causes, shortened: a verifier's log may have thousands of lines. So it has no [`Error::source`].

@@ -55,16 +55,6 @@ impl Hierarchy {
         Self::of_system(|_| Some(CGROUP_V2))
     }
 
-    /// Returns an unmounted v1 and v2 hierarchy. The programs differ for v1 and v2.
-    pub fn kinds(btf: &Btf) -> [Self; 2] {
-        let number_of = |controller: &&str| btf.enum_value("cgroup_subsys_id", &format!("{controller}_cgrp_id"));
-        let base = String::new();
-        let v2 = Self { subsys: CGROUP_V2, number: 0, controller: None, mount: None, base: base.clone() };
-        let v1 = CONTROLLERS.iter().find_map(|name| Some((*name, number_of(name)?)));
-        let v1 = v1.map(|(name, subsys)| Self { subsys, number: 1, controller: Some(name), mount: None, base });
-        [v1.unwrap_or_else(|| v2.clone()), v2]
-    }
-
     fn of_system(number_of: impl Fn(&str) -> Option<u32>) -> Self {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
         let (own, mounts) = (read(OWN), read(MOUNTS));
@@ -210,6 +200,20 @@ fn lines(proc_cgroup: &str) -> impl Iterator<Item = (u32, &str, &str)> {
         let (controllers, path) = rest.split_once(':')?;
         Some((number.parse().ok()?, controllers, path))
     })
+}
+
+/// What only `tracer doctor` needs.
+#[cfg(feature = "cli")]
+impl Hierarchy {
+    /// One of each kind, not mounted anywhere: the programs are not the same for v1 and v2.
+    pub fn kinds(btf: &Btf) -> [Self; 2] {
+        let number_of = |controller: &&str| btf.enum_value("cgroup_subsys_id", &format!("{controller}_cgrp_id"));
+        let base = String::new();
+        let v2 = Self { subsys: CGROUP_V2, number: 0, controller: None, mount: None, base: base.clone() };
+        let v1 = CONTROLLERS.iter().find_map(|name| Some((*name, number_of(name)?)));
+        let v1 = v1.map(|(name, subsys)| Self { subsys, number: 1, controller: Some(name), mount: None, base });
+        [v1.unwrap_or_else(|| v2.clone()), v2]
+    }
 }
 
 fn path_of(proc_cgroup: &str, number: u32) -> Option<&str> {

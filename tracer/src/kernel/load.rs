@@ -213,6 +213,7 @@ impl Kernel {
     }
 
     /// Returns true if this build has the programs with a log.
+    #[cfg(feature = "internals")]
     pub fn has_log() -> bool {
         has_log()
     }

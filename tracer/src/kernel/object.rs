@@ -89,18 +89,6 @@ impl Object {
         Ok(Self { ebpf: open(loader, &offsets, hierarchy, options)?, types, ahead: FxHashMap::default() })
     }
 
-    /// Opens the object again with other constants.
-    pub(crate) fn reopen(
-        &mut self,
-        btf: &Btf,
-        hierarchy: &Hierarchy,
-        options: &KernelOptions,
-    ) -> Result<(), LoadError> {
-        self.ebpf = open(Loader::begin(), &btf.offsets(&options.without)?, hierarchy, options)?;
-        self.ahead.clear();
-        Ok(())
-    }
-
     /// Loads the programs of these hooks in one thread per CPU.
     ///
     /// The verifier takes most of the time until tracing starts. [`Object::load`] then returns the result of each.
@@ -165,6 +153,22 @@ impl Object {
         let program = program.ok_or_else(|| refused(hook.program, "the program is missing from the object"))?;
         let own = program.fd().map_err(|error| refused(hook.program, error))?;
         own.try_clone().map_err(|error| refused(hook.program, error))
+    }
+}
+
+/// What only `tracer doctor` needs.
+#[cfg(feature = "cli")]
+impl Object {
+    /// Opens the object again with other constants.
+    pub(crate) fn reopen(
+        &mut self,
+        btf: &Btf,
+        hierarchy: &Hierarchy,
+        options: &KernelOptions,
+    ) -> Result<(), LoadError> {
+        self.ebpf = open(Loader::begin(), &btf.offsets(&options.without)?, hierarchy, options)?;
+        self.ahead.clear();
+        Ok(())
     }
 
     /// Returns how many instructions the verifier processed for a loaded program (reported since 5.16).

@@ -46,11 +46,6 @@ impl Backlog {
         self.capacity
     }
 
-    /// Returns the number of bytes that the reader has taken.
-    pub fn taken(&self) -> u64 {
-        self.progress.borrow().taken
-    }
-
     /// Counts bytes that wait from now on.
     pub(crate) fn add(&self, bytes: u64) {
         self.progress.send_if_modified(|progress| {
@@ -64,11 +59,6 @@ impl Backlog {
         self.progress.send_modify(|progress| progress.taken += bytes);
     }
 
-    /// Notes that the output has failed.
-    pub(crate) fn fail(&self, error: io::Error) {
-        self.progress.send_modify(|progress| (progress.failed, progress.error) = (true, Some(error)));
-    }
-
     /// Completes when more bytes may wait, or when the output has failed.
     pub async fn not_full(&self) {
         self.until(|progress| progress.failed || progress.left() < self.capacity).await;
@@ -77,11 +67,6 @@ impl Backlog {
     /// Completes when at least half of the capacity is free, or when the output has failed.
     pub async fn half_empty(&self) {
         self.until(|progress| progress.failed || progress.left() <= self.capacity / 2).await;
-    }
-
-    /// Completes when no bytes wait any more, or when the output has failed.
-    pub async fn empty(&self) {
-        self.until(|progress| progress.failed || progress.left() == 0).await;
     }
 
     /// Completes when the output has failed.
@@ -106,5 +91,23 @@ impl Backlog {
     async fn until(&self, done: impl Fn(&Progress) -> bool) {
         // This fails only after the sender is dropped, and `self` owns the sender.
         let _ = self.progress.subscribe().wait_for(|progress| done(progress)).await;
+    }
+}
+
+#[cfg(feature = "cli")]
+impl Backlog {
+    /// Returns the number of bytes that the reader has taken.
+    pub fn taken(&self) -> u64 {
+        self.progress.borrow().taken
+    }
+
+    /// Notes that the output has failed.
+    pub(crate) fn fail(&self, error: io::Error) {
+        self.progress.send_modify(|progress| (progress.failed, progress.error) = (true, Some(error)));
+    }
+
+    /// Completes when no bytes wait any more, or when the output has failed.
+    pub async fn empty(&self) {
+        self.until(|progress| progress.failed || progress.left() == 0).await;
     }
 }

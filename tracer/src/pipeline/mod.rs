@@ -1,6 +1,6 @@
 //! The pipeline over any source: filter, numbering, storms, back-pressure, consumer, from `hello` to `bye`.
 //!
-//! It reads no clock and does not access the kernel: the [`Source`] gives the time. So it can be tested without root.
+//! It reads no clock and does not access the kernel: the [`EventSource`] gives the time. So it can be tested without root.
 
 pub mod backlog;
 pub mod backpressure;
@@ -14,8 +14,8 @@ use std::io;
 
 use crate::analysis::storm;
 use crate::event::Bye;
-use crate::filter::Filter;
-use crate::source::{Flow, Opening, Source, SourceError};
+use crate::filter::Matcher;
+use crate::source::{EventSource, Flow, Opening, SourceError};
 use backlog::Backlog;
 use backpressure::OnSlow;
 use consumer::Consumer;
@@ -51,9 +51,9 @@ pub struct Wanted {
 ///
 /// Then it passes the events that happened before the end. `go_on` is called after each batch. At the end the caller waits
 /// for the backlog of a slow reader ([`Consumer::backlog`]).
-pub async fn run<S: Source>(
+pub async fn run<S: EventSource>(
     mut source: S,
-    filter: Filter,
+    filter: Matcher,
     consumer: &mut dyn Consumer,
     wanted: &Wanted,
     shutdown: impl Future<Output = ()>,

@@ -8,12 +8,12 @@ use super::consumer::Consumer;
 use super::{PipelineError, Wanted};
 use crate::analysis::storm::{self, Mode, Storms};
 use crate::event::{Bye, Detail, Event, Kind, StormPhase};
-use crate::filter::Filter;
+use crate::filter::Matcher;
 use crate::source::{Facts, Moment};
 
 /// The state of a stream between its source and its consumer.
 pub(super) struct Stage<'a> {
-    filter: Filter,
+    filter: Matcher,
     storms: Option<Storms>,
     /// Rates of a storm: the usual one, and the one while the reader is behind.
     rates: Option<(u64, u64)>,
@@ -32,7 +32,7 @@ pub(super) struct Stage<'a> {
 }
 
 impl<'a> Stage<'a> {
-    pub(super) fn new(filter: Filter, consumer: &'a mut dyn Consumer, wanted: &Wanted) -> Self {
+    pub(super) fn new(filter: Matcher, consumer: &'a mut dyn Consumer, wanted: &Wanted) -> Self {
         let collapse =
             (wanted.on_slow == OnSlow::Collapse).then_some(storm::Options { mode: Mode::Fold, rate: u64::MAX });
         let options = wanted.storm.or(collapse);

@@ -15,9 +15,9 @@ use crate::analysis::storm::{Mode, Options};
 use crate::event::id::ProcessId;
 use crate::event::time::Timestamp;
 use crate::event::{
-    Detail, Dropped, Event, Exit, Kind, Lost, Process, Reparent, ReparentReason, Source as Seen, Storm, StormPhase,
+    Detail, Dropped, Event, Exit, Kind, Lost, Process, Provenance as Seen, Reparent, ReparentReason, Storm, StormPhase,
 };
-use crate::filter::{Criteria, Spec};
+use crate::filter::Filter;
 use crate::sink::{JsonLines, Output, Writer};
 use crate::source::scripted::{Handed, Scripted, Step};
 
@@ -199,16 +199,14 @@ fn scenario() -> impl Strategy<Value = Scenario> {
 }
 
 impl Scenario {
-    fn spec(&self) -> Spec {
-        let none = Criteria::default();
-        let only = match self.filter {
-            0 => Criteria { uids: vec![1, 2], ..none },
-            1 => Criteria { pids: vec![2], ..none },
-            2 => Criteria { kinds: vec![Kind::Exec, Kind::Exit], ..none },
-            3 => Criteria { comm: vec![crate::filter::glob("m*").unwrap()], ..none },
-            _ => none,
-        };
-        only.into()
+    fn filter(&self) -> Filter {
+        match self.filter {
+            0 => Filter::uid(1).with(Filter::uid(2)),
+            1 => Filter::tree(2),
+            2 => Filter::kind(Kind::Exec).with(Filter::kind(Kind::Exit)),
+            3 => Filter::comm("m*"),
+            _ => Filter::default(),
+        }
     }
 
     fn wanted(&self) -> Wanted {
@@ -264,7 +262,7 @@ impl Scenario {
         });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let bye = runtime.block_on(async {
-            let filter = Filter::new(&self.spec()).unwrap();
+            let filter = Matcher::new(&self.filter()).unwrap();
             let bye = run(source, filter, &mut writer, &self.wanted(), shutdown, |_| true).await.unwrap();
             writer.drain(async || std::future::pending().await, || ()).await.unwrap();
             bye
@@ -329,7 +327,7 @@ proptest! {
         prop_assert_eq!(bye.seen, all.iter().map(|event| counted(event)).sum::<u64>());
 
         // Lines are matching events of the source, in its order.
-        let mut filter = Filter::new(&scenario.spec()).unwrap();
+        let mut filter = Matcher::new(&scenario.filter()).unwrap();
         filter.learn(&running);
         let admitted: Vec<&Event> = all.into_iter().filter(|event| !event.kind().is_framing() && filter.admits(event)).collect();
         let emitted: Vec<Event> = lines.iter().filter(|line| !line.kind().is_framing()).cloned().collect();
@@ -377,7 +375,7 @@ fn a_consumer_also_sees_events_that_are_filtered_out() {
     let events = vec![world.act(Action::Fork(1), 1), world.act(Action::Exec(5), 1), world.act(Action::Exit(5), 1)];
     let source = Scripted::new(running, vec![Step::Batch(events)], Vec::new());
     let mut notes = Arc::new(Mutex::new(Notes::default()));
-    let filter = Filter::new(&Criteria { kinds: vec![Kind::Exec], ..Criteria::default() }.into()).unwrap();
+    let filter = Matcher::new(&Filter::kind(Kind::Exec)).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let never = std::future::pending();
     runtime.block_on(run(source, filter, &mut notes, &Wanted::default(), never, |_| true)).unwrap();

@@ -21,7 +21,7 @@ use self::dir::{Dir, Stat, Status, kernel_name, number, retry_once};
 use crate::clock::boot_ns;
 use crate::event::id::{ProcessId, TICK_NS};
 use crate::event::time::Timestamp;
-use crate::event::{Image, Process, Source};
+use crate::event::{Image, Process, Provenance};
 use crate::kernel::hierarchy::Hierarchy;
 use crate::record::text::Text;
 use crate::sys::tty;
@@ -148,7 +148,7 @@ fn read_once(pid: u32, utc_minus_boot_ns: i64, hierarchy: &Hierarchy) -> Option<
         return None;
     }
     let start_ns = stat.start_ticks.saturating_mul(TICK_NS);
-    let mut process = Process::new(ProcessId::from_ticks(stat.start_ticks, pid), Source::Procfs);
+    let mut process = Process::new(ProcessId::from_ticks(stat.start_ticks, pid), Provenance::Procfs);
     process.kthread = stat.flags & PF_KTHREAD != 0;
     (process.uid, process.gid) = (Some(status.uid), Some(status.gid));
     process.euid = Some(status.euid).filter(|&euid| euid != status.uid);
@@ -271,6 +271,20 @@ fn settle_parents(seeds: &mut [Seed]) {
             seed.read_until_ns = boot_ns();
         }
     }
+}
+
+/// An error if there is no such process, or only a thread of that number.
+pub fn must_exist(pid: u32) -> Result<(), String> {
+    // A thread's number is good for kill(2) too.
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let process = status.lines().find_map(|line| line.strip_prefix("Tgid:")?.trim().parse::<u32>().ok());
+    if let Some(process) = process.filter(|&process| process != pid) {
+        return Err(format!("{pid} is a thread of process {process}: give that"));
+    }
+    if kill(Pid::from_raw(pid as i32), None) == Err(Errno::ESRCH) {
+        return Err(format!("there is no process {pid}: `tracer tree -p` shows those there are"));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

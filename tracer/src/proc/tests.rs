@@ -139,7 +139,7 @@ fn a_child_is_read_completely() {
         .find(|seed| seed.process.image.argv.is_some())
         .unwrap();
     let process = &seed.process;
-    assert_eq!((process.pid, seed.ppid, process.source), (child.id(), std::process::id(), Source::Procfs));
+    assert_eq!((process.pid, seed.ppid, process.source), (child.id(), std::process::id(), Provenance::Procfs));
     assert_eq!(process.image.comm.as_deref(), Some("sleep"));
     assert_eq!(strings(&Argv { lossy: process.image.argv.clone().unwrap(), b64: None }), ["sleep", "60"]);
     assert!(process.image.exe.as_deref().is_some_and(|exe| exe.starts_with('/') && !exe.contains("deleted")));

@@ -27,6 +27,7 @@ pub struct Gaps {
 
 impl Gaps {
     /// Returns the number of records missing so far.
+    #[cfg(any(feature = "internals", test))]
     pub fn lost(&self) -> u64 {
         self.lost
     }

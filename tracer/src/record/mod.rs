@@ -80,6 +80,7 @@ pub struct Exec {
     pub argv_capture: Option<Capture>,
 }
 
+#[cfg(any(feature = "internals", test))]
 impl Exec {
     /// Returns an exec with a complete image and nothing else.
     pub fn new(raw: raw::Exec, image: Arc<Image>) -> Self {

@@ -4,7 +4,6 @@ mod json;
 mod open;
 mod outlet;
 mod output;
-#[cfg(feature = "cli")]
 mod text;
 mod writer;
 
@@ -13,7 +12,6 @@ use std::io;
 pub use json::JsonLines;
 pub use outlet::Outlet;
 pub use output::{Existing, Output, OutputError, Target};
-#[cfg(feature = "cli")]
 pub use text::TextLines;
 pub use writer::{DrainError, LONGEST, Writer};
 
@@ -34,18 +32,15 @@ impl<E: Encoder + ?Sized> Encoder for Box<E> {
 }
 
 /// The format of events.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
     /// One JSON object a line (docs/schema/v1.json)
     #[default]
     Json,
     /// Aligned columns for people
-    #[cfg(feature = "cli")]
     Text,
 }
 
-#[cfg(feature = "cli")]
 impl Format {
     /// Returns the encoder. Only formats for people use `colour`.
     pub fn encoder(self, colour: bool) -> Box<dyn Encoder> {
@@ -55,6 +50,3 @@ impl Format {
         }
     }
 }
-
-/// A writer whose format is chosen at run time.
-pub type AnyWriter = Writer<Box<dyn Encoder>>;

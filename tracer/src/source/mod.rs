@@ -1,4 +1,4 @@
-//! Where events come from. Every view and every output works on every [`Source`].
+//! Where events come from. Every view and every output works on every [`EventSource`].
 
 pub mod live;
 pub mod recording;
@@ -20,7 +20,7 @@ use recording::RecordingError;
 
 /// A stream of events. It begins with `hello` and the processes that are already running, and ends with what only the source
 /// knows of `bye`.
-pub trait Source {
+pub trait EventSource {
     /// The beginning. Called once, before anything else; cancelling it loses nothing.
     fn open(&mut self) -> impl Future<Output = Result<Opening, SourceError>>;
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::{Facts, Flow, Moment, Opening, Source, SourceError};
+use super::{EventSource, Facts, Flow, Moment, Opening, SourceError};
 use crate::event::time::Timestamp;
 use crate::event::{Detail, Event};
 
@@ -47,7 +47,7 @@ impl Scripted {
     }
 }
 
-impl Source for Scripted {
+impl EventSource for Scripted {
     async fn open(&mut self) -> Result<Opening, SourceError> {
         let hello = Event::new(Detail::Hello(Box::default()), Timestamp(0));
         Ok(Opening { hello, running: std::mem::take(&mut self.running) })

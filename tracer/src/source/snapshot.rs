@@ -1,8 +1,8 @@
-//! The processes of this moment, from `/proc`, as a [`Source`] without events. It needs no privileges.
+//! The processes of this moment, from `/proc`, as a [`EventSource`] without events. It needs no privileges.
 
 use std::time::Duration;
 
-use super::{Facts, Flow, Moment, Opening, Source, SourceError, hello_of_this_machine};
+use super::{EventSource, Facts, Flow, Moment, Opening, SourceError, hello_of_this_machine};
 use crate::clock;
 use crate::event::time::Timestamp;
 use crate::event::{Detail, Event, HelloSource};
@@ -14,7 +14,7 @@ use crate::table::{Table, TableOptions};
 #[derive(Debug, Default)]
 pub struct Snapshot(());
 
-impl Source for Snapshot {
+impl EventSource for Snapshot {
     async fn open(&mut self) -> Result<Opening, SourceError> {
         let utc_minus_boot_ns = clock::utc_minus_boot_ns();
         let mut seeds = proc::snapshot(utc_minus_boot_ns, &Hierarchy::of_proc()).map_err(SourceError::Proc)?;

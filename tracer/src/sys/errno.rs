@@ -15,19 +15,13 @@ pub fn name(number: i32) -> String {
     }
 }
 
-/// Returns the message of an error, as `perror` prints it.
-pub fn meaning(number: i32) -> &'static str {
-    Errno::from_raw(number).desc()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn errors_have_names_and_meanings() {
-        assert_eq!((name(2).as_str(), meaning(2)), ("ENOENT", "No such file or directory"));
-        assert_eq!((name(13).as_str(), meaning(13)), ("EACCES", "Permission denied"));
+    fn errors_have_names() {
+        assert_eq!([2, 13].map(name), ["ENOENT", "EACCES"]);
         assert_eq!(name(8), "ENOEXEC");
         assert_eq!(name(11), "EAGAIN");
         assert_eq!(name(600), "E600");

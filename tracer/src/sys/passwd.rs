@@ -4,11 +4,10 @@
 //! static binary crashes if one of them does not fit. So this module reads the file. It runs `getent` only for a name that
 //! a user typed and the file lacks.
 
-use std::collections::HashMap;
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -45,69 +44,27 @@ pub fn uid_of(name: &str) -> Result<u32, UnknownUser> {
     listed.map_or_else(|| query(Command::new("getent"), name, TIMEOUT), |user| Ok(user.uid))
 }
 
-/// The names of users by number. The file is read again if a number is missing and the file has changed.
+/// The file of users.
 #[derive(Debug)]
-pub struct Passwd {
-    path: PathBuf,
-    names: HashMap<u32, String>,
-    /// The state of the file at the last read.
-    read: Option<Stamp>,
-}
-
-/// The state of a file.
-#[derive(Debug, PartialEq, Eq)]
-struct Stamp {
-    inode: u64,
-    bytes: u64,
-    changed: (i64, i64),
-}
-
-impl Stamp {
-    fn of(meta: &Metadata) -> Self {
-        Self { inode: meta.ino(), bytes: meta.size(), changed: (meta.ctime(), meta.ctime_nsec()) }
-    }
+pub(super) struct Passwd {
+    pub(super) path: PathBuf,
 }
 
 /// A line of the file.
 #[derive(Debug, PartialEq, Eq)]
-struct User {
-    name: String,
-    uid: u32,
+pub(super) struct User {
+    pub(super) name: String,
+    pub(super) uid: u32,
 }
 
 impl Passwd {
     /// Returns the users of this machine.
-    pub fn of_system() -> Self {
-        Self::at(PASSWD)
-    }
-
-    fn at(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), names: HashMap::new(), read: None }
-    }
-
-    /// Returns the name of a user, if the file has one.
-    pub fn name(&mut self, uid: u32) -> Option<&str> {
-        if !self.names.contains_key(&uid) && self.has_changed() {
-            let users = self.read();
-            self.names.clear();
-            for User { name, uid } in users {
-                // The first line counts, as with `getpwuid`.
-                self.names.entry(uid).or_insert(name);
-            }
-        }
-        self.names.get(&uid).map(String::as_str)
-    }
-
-    /// Notes the current state of the file. Returns true if it has changed.
-    fn has_changed(&mut self) -> bool {
-        let now = std::fs::metadata(&self.path).ok().map(|meta| Stamp::of(&meta));
-        let changed = self.read != now;
-        self.read = now;
-        changed
+    pub(super) fn of_system() -> Self {
+        Self { path: PASSWD.into() }
     }
 
     /// Returns all users in the file. None if it cannot be read.
-    fn read(&self) -> Vec<User> {
+    pub(super) fn read(&self) -> Vec<User> {
         let open = OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(&self.path);
         let regular = |file: &File| file.metadata().is_ok_and(|meta| meta.is_file());
         let mut bytes = Vec::new();
@@ -173,8 +130,6 @@ fn answer(child: &mut Child, end: Instant) -> io::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     #[test]
@@ -184,28 +139,6 @@ mod tests {
         let found: Vec<(String, u32)> = users(file).into_iter().map(|user| (user.name, user.uid)).collect();
         let wanted = [("root", 0), ("www-data", 33), ("\u{fffd}", 44)];
         assert_eq!(found, wanted.map(|(name, uid)| (name.to_owned(), uid)));
-    }
-
-    #[test]
-    fn a_user_that_is_added_later_is_found() {
-        let place = tempfile::tempdir().unwrap();
-        let path = place.path().join("passwd");
-        let mut passwd = Passwd::at(&path);
-        assert_eq!(passwd.name(7), None, "there is no file");
-        fs::write(&path, "one:x:7:7:::\ntwo:x:7:7:::\n").unwrap();
-        assert_eq!(passwd.name(7), Some("one"), "the first line counts");
-        assert_eq!(passwd.name(8), None);
-        fs::write(&path, "one:x:7:7:::\nthree:x:8:8:::\n").unwrap();
-        assert_eq!(passwd.name(8), Some("three"));
-    }
-
-    #[test]
-    fn only_a_regular_file_is_read() {
-        let place = tempfile::tempdir().unwrap();
-        let fifo = place.path().join("passwd");
-        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRUSR).unwrap();
-        assert_eq!(Passwd::at(&fifo).name(0), None, "and it does not block");
-        assert_eq!(Passwd::at(place.path()).name(0), None);
     }
 
     #[test]

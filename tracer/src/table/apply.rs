@@ -7,7 +7,7 @@ use super::images::ImageId;
 use super::reparent::Inherits;
 use super::store::Slot;
 use super::{Moment, Table};
-use crate::event::{self, ArgvInfo, Capture, Detail, Event, Source};
+use crate::event::{self, ArgvInfo, Capture, Detail, Event, Provenance};
 use crate::record::{Exec, Fork};
 use crate::sys::signals;
 use crate::table::usage::{Used, used};
@@ -40,7 +40,8 @@ impl Table {
         if let Some(creator) = creator {
             self.copy_from_child(creator, &raw);
         }
-        let mut entry = Entry::new(raw.child.tgid, raw.child.start_ns, self.options.utc_minus_boot_ns, Source::Kernel);
+        let mut entry =
+            Entry::new(raw.child.tgid, raw.child.start_ns, self.options.utc_minus_boot_ns, Provenance::Kernel);
         let image = creator.map_or(ImageId::NONE, |creator| self.store[creator].image);
         entry.image = self.store.images.named(image, &raw.comm);
         entry.by_root = creator.is_some_and(|creator| self.store[creator].by_root);
@@ -280,7 +281,7 @@ impl Table {
     }
 
     pub(super) fn infer(&mut self, task: raw::TaskRef) -> Slot {
-        let mut entry = Entry::new(task.tgid, task.start_ns, self.options.utc_minus_boot_ns, Source::Kernel);
+        let mut entry = Entry::new(task.tgid, task.start_ns, self.options.utc_minus_boot_ns, Provenance::Kernel);
         (entry.inferred, entry.bare) = (self.was_missed(), !self.was_missed());
         self.stats.inferred += u64::from(entry.inferred);
         self.store.insert(entry)

@@ -9,7 +9,7 @@ use super::store::Slot;
 use crate::enrich::Cgroup;
 use crate::event::id::{ProcessId, TICK_NS};
 use crate::event::time::Timestamp;
-use crate::event::{Image, Origin, Process, ProcessContainer, Source};
+use crate::event::{Image, Origin, Process, ProcessContainer, Provenance};
 
 /// The parent of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +60,7 @@ pub(super) struct Entry {
     /// Creation time in UTC, the same in every event: it is kept when `start_ns` becomes exact or the wall clock is
     /// set. 0 if unknown.
     pub(super) start_utc_ns: i64,
-    pub(super) source: Source,
+    pub(super) source: Provenance,
     pub(super) inferred: bool,
     /// Only its identity is known: its earlier records were filtered out
     /// ([`Table::forget_unmatched`](super::Table::forget_unmatched)).
@@ -99,12 +99,12 @@ pub(super) struct Entry {
 
 impl Entry {
     /// Returns an entry with nothing but an identity.
-    pub(super) fn new(pid: u32, start_ns: u64, utc_minus_boot_ns: i64, source: Source) -> Self {
+    pub(super) fn new(pid: u32, start_ns: u64, utc_minus_boot_ns: i64, source: Provenance) -> Self {
         Self {
             pid,
             start_ns,
             start_utc_ns: if start_ns == 0 { 0 } else { boot_to_utc(start_ns, utc_minus_boot_ns) },
-            exact: source == Source::Kernel,
+            exact: source == Provenance::Kernel,
             source,
             inferred: false,
             bare: false,

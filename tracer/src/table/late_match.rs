@@ -12,7 +12,7 @@ use super::entry::{Parent, UNKNOWN_IDS};
 use super::store::Slot;
 use super::{Moment, ProcessRef, Table, seeding};
 use crate::enrich::{Cgroup, Container};
-use crate::event::{Detail, Event, Source};
+use crate::event::{Detail, Event, Provenance};
 use crate::filter::pushdown::Name;
 use crate::proc::{PPID_UNKNOWN, Seed};
 use crate::record::Record;
@@ -69,7 +69,7 @@ impl Table {
     /// Returns true for a process whose fork, and so its creator, was filtered out.
     pub(super) fn was_filtered_out(&self, slot: Slot) -> bool {
         let entry = &self.store[slot];
-        !self.was_missed() && entry.source == Source::Kernel && entry.creator.is_none()
+        !self.was_missed() && entry.source == Provenance::Kernel && entry.creator.is_none()
     }
 
     /// Reports a process that was unknown until a record named it, unless it was filtered out.

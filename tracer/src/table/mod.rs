@@ -24,6 +24,8 @@ mod entry;
 mod failed;
 mod images;
 mod info;
+#[cfg(any(feature = "internals", test))]
+mod inspect;
 mod late_match;
 pub mod merge;
 mod origin;
@@ -197,11 +199,6 @@ impl Table {
     pub fn stats(&self) -> TableStats {
         let budget = &self.store.budget;
         TableStats { dead_forgotten: budget.dead_forgotten, argv_forgotten: budget.argv_forgotten, ..self.stats }
-    }
-
-    /// Returns the memory that the processes take, in bytes.
-    pub fn bytes(&self) -> usize {
-        self.store.bytes()
     }
 
     /// Applies a record and appends the events that it causes. [`Event::seq`] stays 0: it is set where streams are

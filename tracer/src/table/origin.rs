@@ -13,7 +13,7 @@ use rustc_hash::FxHashMap;
 use super::store::Slot;
 use super::{MAX_ANCESTORS, Table};
 use crate::enrich::{Cgroup, Container, oci};
-use crate::event::{Origin, Source};
+use crate::event::{Origin, Provenance};
 
 /// The ancestor of all kernel threads. It is in the first mount namespace, and that link can always be read, unlike
 /// init's.
@@ -72,7 +72,7 @@ impl Table {
             return above;
         }
         let started = self.containers.get(&container.id).is_some_and(|lifecycle| lifecycle.init.is_some());
-        let seen = |creator: Slot| self.store[creator].source == Source::Kernel;
+        let seen = |creator: Slot| self.store[creator].source == Provenance::Kernel;
         if !started && self.is_init(slot) && inside.is_none_or(seen) {
             return Some(Origin::Entrypoint);
         }

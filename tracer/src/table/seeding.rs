@@ -10,7 +10,7 @@ use super::entry::{End, Entry, Heir, Parent};
 use super::store::Slot;
 use super::{Moment, Table};
 use crate::event::id::TICK_NS;
-use crate::event::{Detail, Event, Image, Source};
+use crate::event::{Detail, Event, Image, Provenance};
 use crate::proc::{PPID_UNKNOWN, Seed};
 
 impl Table {
@@ -113,7 +113,7 @@ pub(super) fn entry(seed: Seed, utc_minus_boot_ns: i64) -> (Entry, Arc<Image>) {
     let mut entry = Entry::new(process.pid, start, utc_minus_boot_ns, process.source);
     entry.exact = seed.start_ns != 0;
     entry.inferred = process.inferred;
-    if process.source == Source::Procfs {
+    if process.source == Provenance::Procfs {
         entry.parent_read_ns = seed.read_until_ns;
     }
     entry.kthread = process.kthread;

@@ -69,10 +69,12 @@ impl Store {
         }
     }
 
+    #[cfg(any(feature = "internals", test))]
     pub(super) fn len_exited(&self) -> usize {
         self.exited.len()
     }
 
+    #[cfg(any(feature = "cli", feature = "internals", test))]
     pub(super) fn len_living(&self) -> usize {
         self.entries.len() - self.free.len() - self.exited.len()
     }

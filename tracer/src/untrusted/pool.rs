@@ -89,6 +89,7 @@ impl Pool {
     }
 
     /// Returns the number of stuck threads.
+    #[cfg(test)]
     pub fn stuck(&self) -> usize {
         self.stuck.lock().unwrap_or_else(PoisonError::into_inner).values().sum()
     }

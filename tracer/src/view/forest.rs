@@ -91,6 +91,7 @@ impl Forest {
     }
 
     /// Creates a forest from events.
+    #[cfg(test)]
     pub fn from_events<'a>(shape: Shape, events: impl IntoIterator<Item = &'a Event>) -> Self {
         let mut forest = Self::new(shape);
         events.into_iter().for_each(|event| forest.apply(event));
@@ -237,13 +238,8 @@ impl Forest {
     }
 
     /// Returns the number of processes, exited ones included.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.nodes.len()
-    }
-
-    /// Returns whether there are no processes.
-    pub fn is_empty(&self) -> bool {
-        self.nodes.is_empty()
     }
 
     /// Returns the children of a process in the order of their forks.
@@ -356,7 +352,7 @@ mod tests {
                     let times = node.parent.map(|p| forest.children(p).iter().filter(|&&c| c == id).count());
                     prop_assert!(times.is_none_or(|times| times == 1));
                     prop_assert!(forest.children(id).iter().all(|&c| forest.get(c).unwrap().parent == Some(id)));
-                    prop_assert!(forest.lineage(id).count() <= forest.len());
+                    prop_assert!(forest.lineage(id).count() <= forest.count());
                 }
             }
         }

@@ -1,7 +1,8 @@
 //! Short texts for processes and their exits.
 
-use crate::event::{ExecFailed, Exit, Process, Source};
-use crate::sys::errno;
+use nix::errno::Errno;
+
+use crate::event::{ExecFailed, Exit, Process, Provenance};
 
 use super::escape;
 
@@ -19,7 +20,7 @@ pub fn command(process: &Process) -> String {
 /// Returns the command line of a process, or its name in parentheses if it executed nothing since its fork. The arguments are its
 /// parent's then.
 pub fn ran(process: &Process) -> String {
-    if process.execs == 0 && process.source == Source::Kernel && !process.kthread {
+    if process.execs == 0 && process.source == Provenance::Kernel && !process.kthread {
         format!("({})", name(process))
     } else {
         command(process)
@@ -66,7 +67,7 @@ pub fn attempt(failed: &ExecFailed) -> String {
 
 /// Returns why an exec failed: the name of the error, e.g. `ENOENT`, and its meaning.
 pub fn refusal(failed: &ExecFailed) -> (String, &'static str) {
-    (escape::text(&failed.errno).into_owned(), errno::meaning(failed.code))
+    (escape::text(&failed.errno).into_owned(), Errno::from_raw(failed.code).desc())
 }
 
 /// Returns whether a process exited with another code than 0 or was killed.
@@ -103,7 +104,7 @@ mod tests {
     use crate::event::id::ProcessId;
 
     fn process(comm: Option<&str>, exe: Option<&str>, argv: Option<&[&str]>) -> Process {
-        let mut process = Process::new(ProcessId::from_ticks(1, 42), Source::Procfs);
+        let mut process = Process::new(ProcessId::from_ticks(1, 42), Provenance::Procfs);
         let image = process.image_mut();
         image.comm = comm.map(Into::into);
         image.exe = exe.map(Into::into);

@@ -2,7 +2,7 @@
 
 use crate::event::id::ProcessId;
 use crate::event::time::Timestamp;
-use crate::event::{Detail, Event, Exit, Kind, Process, Source, Usage};
+use crate::event::{Detail, Event, Exit, Kind, Process, Provenance, Usage};
 
 /// Returns the id of a process. All start in the same tick, so the pid alone identifies one.
 pub(crate) fn id(pid: u32) -> ProcessId {
@@ -10,7 +10,7 @@ pub(crate) fn id(pid: u32) -> ProcessId {
 }
 
 pub(crate) fn event(kind: Kind, pid: u32, parent: u32, comm: &str) -> Event {
-    let mut process = Process::new(id(pid), Source::Kernel);
+    let mut process = Process::new(id(pid), Provenance::Kernel);
     process.ppid = Some(parent);
     process.parent_id = (parent != 0).then(|| id(parent));
     process.image_mut().comm = Some(comm.into());

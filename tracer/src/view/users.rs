@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use super::escape;
-use crate::sys::passwd::Passwd;
+use crate::sys::user_names::UserNames;
 
 /// Looks up names of users, each once. A user without a name is shown as a number.
 pub struct Users {
@@ -27,8 +27,8 @@ impl fmt::Debug for Users {
 impl Users {
     /// Returns the users of `/etc/passwd`.
     pub fn of_system() -> Self {
-        let mut passwd = Passwd::of_system();
-        Self::new(move |uid| passwd.name(uid).map(str::to_owned))
+        let mut names = UserNames::of_system();
+        Self::new(move |uid| names.name(uid).map(str::to_owned))
     }
 
     /// Returns the users that a function knows.

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use tracer::event::id::ProcessId;
-use tracer::event::{Event, Kind, Source};
+use tracer::event::{Event, Kind, Provenance};
 use tracer::table::{ProcessRef, Table, TableOptions};
 
 use crate::model::deeds::{Deed, deeds, pick};
@@ -102,7 +102,7 @@ enum Reported {
 
 fn reported(event: &Event) -> Reported {
     let process = event.process.as_ref().expect("it has a process");
-    assert_eq!(process.source, if process.pid < 3 { Source::Procfs } else { Source::Kernel });
+    assert_eq!(process.source, if process.pid < 3 { Provenance::Procfs } else { Provenance::Kernel });
     let id = process.id;
     match event.kind() {
         Kind::Fork => Reported::Fork { id, parent: process.parent_id, creator: process.creator_id },

@@ -1,7 +1,7 @@
 //! Late matches: when only some processes are reported, a process that starts to match later was not lost.
 
 use rustc_hash::FxHashSet;
-use tracer::event::{Event, Kind, Source};
+use tracer::event::{Event, Kind, Provenance};
 use tracer::table::TableOptions;
 use tracer_common::record as raw;
 
@@ -60,7 +60,7 @@ fn a_late_match_is_looked_up_before_its_child_is_reported() {
     assert_eq!((late.pid, late.comm), (creator.tgid, Some(padded("sh"))));
     let mut seed = kernel.seed_of(nr);
     seed.process.image_mut().exe = Some("/bin/su".into());
-    seed.process.source = Source::Procfs;
+    seed.process.source = Provenance::Procfs;
     seen.table.add_late_match(seed);
     assert!(
         seen.events.is_empty() && seen.table.late_match(&fork_record).is_none(),

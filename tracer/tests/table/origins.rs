@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use tracer::event::id::ProcessId;
 
-use tracer::event::{Event, Image, Kind, Origin, Process, Source};
+use tracer::event::{Event, Image, Kind, Origin, Process, Provenance};
 use tracer::proc::Seed;
 use tracer::record::{Cgroup, Exec, Fork, Record};
 use tracer::table::{Table, TableOptions};
@@ -64,7 +64,7 @@ impl Location {
 
     /// Returns its entry in the snapshot.
     pub(crate) fn found(self, task: raw::TaskRef, parent: raw::TaskRef, argv: &str) -> Seed {
-        let mut process = Process::new(ProcessId::from_ns(task.start_ns, task.tgid), Source::Procfs);
+        let mut process = Process::new(ProcessId::from_ns(task.start_ns, task.tgid), Provenance::Procfs);
         process.image_mut().argv = Some(argv.split(' ').collect());
         process.uid = Some(0);
         process.cgroup = Some(if self.cgroup == INSIDE { "/web" } else { "/user" }.into());

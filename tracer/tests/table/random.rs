@@ -6,7 +6,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use rustc_hash::FxHashSet;
 use tracer::event::id::ProcessId;
-use tracer::event::{Event, Image, Kind, Process, Source};
+use tracer::event::{Event, Image, Kind, Process, Provenance};
 use tracer::proc::Seed;
 use tracer::record::text::{Argv, Text};
 use tracer::record::{Exec, Fork, Record};
@@ -84,7 +84,7 @@ fn record() -> impl Strategy<Value = Record> {
 prop_compose! {
     fn seed()(pid in 1..9u32, start_ticks in 0..3u64, ppid in 0..10u32, zombie: bool, read in 0..100_000_000u64) -> Seed {
         let id = ProcessId::from_ticks(start_ticks, pid);
-        let mut process = Process::new(id, Source::Procfs);
+        let mut process = Process::new(id, Provenance::Procfs);
         process.zombie = zombie;
         Seed {
             process, ppid, start_ticks, start_ns: 0, tty: pid, cgroup_id: 0, mnt_ns: 1 + pid / 4, pid_ns: 0, exiting: zombie, gone: false,

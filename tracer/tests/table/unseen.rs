@@ -2,7 +2,7 @@
 
 use tracer::event::id::ProcessId;
 use tracer::event::time::Timestamp;
-use tracer::event::{Kind, ReparentReason, Source};
+use tracer::event::{Kind, Provenance, ReparentReason};
 use tracer::table::TableOptions;
 use tracer_common::record as raw;
 
@@ -19,7 +19,7 @@ fn an_unknown_parent_becomes_known() {
     for event in &events[..2] {
         let process = event.process.as_ref().unwrap();
         assert!(process.inferred);
-        assert_eq!((process.source, process.ppid, event.boot_ns), (Source::Kernel, None, Some(raw.header.boot_ns)));
+        assert_eq!((process.source, process.ppid, event.boot_ns), (Provenance::Kernel, None, Some(raw.header.boot_ns)));
     }
     assert_eq!(events[0].process.as_ref().unwrap().id, ProcessId::from_ns(95 * MS, 41));
     let child = events[2].process.as_ref().unwrap();
@@ -127,7 +127,7 @@ fn a_process_of_the_snapshot_has_its_parent_and_keeps_its_source() {
     kernel.exit(child, 0);
     let events = seen.follow(&mut kernel);
     let process = events[0].process.as_ref().unwrap();
-    assert_eq!((process.source, process.image.exe.as_deref()), (Source::Procfs, Some("/bin/x1")));
+    assert_eq!((process.source, process.image.exe.as_deref()), (Provenance::Procfs, Some("/bin/x1")));
     let exact = kernel.procs[child].start_ns;
     assert_eq!(process.start_time, Some(Timestamp(exact as i64 + 7)), "the record has it to the nanosecond");
     assert_eq!(process.id, kernel.id(child));

@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 
 use super::role::{self, Role};
 use crate::event::id::ProcessId;
-use crate::event::{Event, Kind, Process, Source};
+use crate::event::{Event, Kind, Process, Provenance};
 use crate::record::text::Arguments;
 
 /// Number of exited processes that are kept: those related to containers, and all others.
@@ -122,7 +122,7 @@ impl History {
     fn insert(&mut self, process: &Process, forked_ns: Option<u64>) {
         let creator = process.creator_id.or(process.parent_id);
         let creator_related = creator.and_then(|id| self.processes.get(&id)).is_some_and(|past| past.related);
-        let execed = forked_ns.is_none() && process.source == Source::Procfs;
+        let execed = forked_ns.is_none() && process.source == Provenance::Procfs;
         let image = image(process, forked_ns.unwrap_or_default(), execed);
         let related = creator_related || image.role.is_some() || process.container.is_some();
         let past = Past {

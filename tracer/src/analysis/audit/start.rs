@@ -105,6 +105,7 @@ pub struct Start {
 
 impl Start {
     /// Returns the first step of a role.
+    #[cfg(any(feature = "internals", test))]
     pub fn step(&self, role: Role) -> Option<&Ran> {
         self.steps.iter().find(|step| step.role == Some(role))
     }

@@ -1,13 +1,13 @@
 use super::*;
 use crate::event::time::Timestamp;
-use crate::event::{Detail, Kind, Process, Source};
+use crate::event::{Detail, Kind, Process, Provenance};
 
 const MS: u64 = 1_000_000;
 
 fn event(kind: Kind, pid: u32, ms: u64) -> Event {
     let mut event = Event::new(kind.into(), Timestamp((ms * MS) as i64));
     event.boot_ns = Some(ms * MS);
-    event.process = Some(Process::new(ProcessId::from_ticks(1, pid), Source::Kernel));
+    event.process = Some(Process::new(ProcessId::from_ticks(1, pid), Provenance::Kernel));
     event
 }
 

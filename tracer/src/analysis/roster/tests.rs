@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::event::{ContainerEnd, ProcessContainer, Source};
+use crate::event::{ContainerEnd, ProcessContainer, Provenance};
 
 const S: i64 = 1_000_000_000;
 
@@ -12,7 +12,7 @@ fn at(seconds: i64) -> Timestamp {
 }
 
 fn process(pid: u32, container: Option<&str>, argv: &str) -> Process {
-    let mut process = Process::new(ProcessId::from_ticks(100 * u64::from(pid), pid), Source::Kernel);
+    let mut process = Process::new(ProcessId::from_ticks(100 * u64::from(pid), pid), Provenance::Kernel);
     process.container = container.map(|id| Arc::new(ProcessContainer::new(id.into())));
     process.cgroup = container.map(|id| format!("/docker/{id}").into());
     process.image_mut().argv = Some(argv.split(' ').collect());

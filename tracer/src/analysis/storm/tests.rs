@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
-use crate::event::{Detail, Exit, Image, Source, Usage};
+use crate::event::{Detail, Exit, Image, Provenance, Usage};
 
 const MS: u64 = 1_000_000;
 const START: u64 = 100 * SECOND_NS;
@@ -17,7 +17,7 @@ fn process(pid: u32, parent: u32) -> Process {
         parent_id: (parent > 0).then(|| id(parent)),
         ppid: Some(parent),
         image: Image { comm: Some(format!("p{pid}").into()), ..Image::default() }.into(),
-        ..Process::new(id(pid), Source::Kernel)
+        ..Process::new(id(pid), Provenance::Kernel)
     }
 }
 

@@ -10,7 +10,7 @@ use super::limits::{self, Size, size};
 use super::{FilterArgs, duration};
 use crate::cli::UsageError;
 use crate::event::Kind;
-use crate::source::live::{ExecFailures, MAX_MEMORY};
+use crate::source::live::{Builder, ExecFailures};
 
 /// Options that choose what is recorded, and with which resources.
 #[derive(Clone, Debug, Args)]
@@ -74,7 +74,7 @@ pub struct CaptureArgs {
     /// directories of running processes, the largest first. `bye` counts both: dead_forgotten and argv_forgotten. A running
     /// process is never forgotten, and takes about 250 bytes. A sixteenth of the limit is for output that waits for a slow
     /// reader. The limit does not include the ring buffer (--ring-size) and about 10M for tracer itself.
-    #[arg(long, value_name = "BYTES", default_value_t = Size(MAX_MEMORY as u32), value_parser = size)]
+    #[arg(long, value_name = "BYTES", default_value_t = Size(Builder::MAX_MEMORY as u32), value_parser = size)]
     max_memory: Size,
 
     /// Read the kernel's types from FILE, and refuse those of another kernel
@@ -120,7 +120,7 @@ impl Default for Capture {
             threads: false,
             argv_max: ARGV_DEFAULT_BYTES,
             ring_bytes: RING_DEFAULT_BYTES,
-            max_memory: MAX_MEMORY,
+            max_memory: Builder::MAX_MEMORY,
             exec_failures: ExecFailures::No,
             zombie_after: None,
             btf: None,

@@ -8,11 +8,12 @@ use clap::{Arg, Args, Command};
 use globset::Glob;
 
 use super::Capture;
-use super::values::{cgroup, container, glob, pid, unit, user};
+use super::values::{cgroup, pid, user};
 use crate::cli::UsageError;
 use crate::event::{Filtering, Kind};
+use crate::filter::parse::{container, glob, unit};
 use crate::filter::pushdown::{self, Needs, Pushdown};
-use crate::filter::{Criteria, Filter, Spec};
+use crate::filter::{Filter, Matcher, Terms};
 
 /// Which events are shown.
 #[derive(Clone, Debug, Args)]
@@ -78,28 +79,20 @@ pub struct FilterArgs {
 }
 
 impl FilterArgs {
-    /// Returns what the options ask for.
-    pub fn spec(&self) -> Spec {
-        let (pids, not_pids) = split(&self.pid);
-        let (uids, not_uids) = split(&self.uid);
-        let (comm, not_comm) = split(&self.comm);
-        let (exe, not_exe) = split(&self.exe);
-        let (containers, not_containers) = split(&self.container);
-        let (units, not_units) = split(&self.unit);
-        let (cgroups, not_cgroups) = split(&self.cgroup);
-        let (kinds, not_kinds) = split(&self.event);
-        let only = Criteria { pids, uids, comm, exe, containers, units, cgroups, kinds };
-        let not = Criteria {
-            pids: not_pids,
-            uids: not_uids,
-            comm: not_comm,
-            exe: not_exe,
-            containers: not_containers,
-            units: not_units,
-            cgroups: not_cgroups,
-            kinds: not_kinds,
+    /// Returns the filter of the options.
+    pub fn filter(&self) -> Filter {
+        let terms = |not| Terms {
+            trees: values(&self.pid, not),
+            uids: values(&self.uid, not),
+            comm: values(&self.comm, not),
+            exe: values(&self.exe, not),
+            containers: values(&self.container, not),
+            units: values(&self.unit, not),
+            cgroups: values(&self.cgroup, not),
+            kinds: values(&self.event, not),
+            ..Terms::default()
         };
-        Spec { only, not, ..Spec::default() }
+        Filter { wanted: terms(false), not: terms(true), ..Filter::default() }
     }
 
     /// Returns all pids of `--pid`, excluded ones too. The processes must exist.
@@ -121,14 +114,14 @@ impl FilterArgs {
     }
 
     /// Compiles the filter for the events that `capture` records. An error names `command`.
-    pub fn filter(&self, capture: &Capture, command: &'static str) -> Result<Filter, UsageError> {
-        Filter::new(&Spec { until_reaped: capture.zombie_after.is_some(), ..self.spec() })
+    pub fn matcher(&self, capture: &Capture, command: &'static str) -> Result<Matcher, UsageError> {
+        Matcher::new(&Filter { until_reaped: capture.zombie_after.is_some(), ..self.filter() })
             .map_err(|error| UsageError::new(command, error.to_string()))
     }
 
     /// Decides which part of the filter the kernel does. An error names `command`.
     pub fn pushdown(&self, needs: Needs, command: &'static str) -> Result<(Pushdown, Option<Filtering>), UsageError> {
-        pushdown::of(&self.spec(), needs).map_err(|error| UsageError::new(command, error.to_string()))
+        pushdown::of(&self.filter(), needs).map_err(|error| UsageError::new(command, error.to_string()))
     }
 
     /// Returns whether `--event` includes one of these kinds.
@@ -158,10 +151,9 @@ fn term<T>(value: fn(&str) -> Result<T, String>) -> impl Fn(&str) -> Result<Term
     }
 }
 
-/// Returns the included and the excluded values.
-fn split<T: Clone>(terms: &[Term<T>]) -> (Vec<T>, Vec<T>) {
-    let of = |not| terms.iter().filter(|term| term.not == not).map(|term| term.value.clone()).collect();
-    (of(false), of(true))
+/// Returns the included or the excluded values.
+fn values<T: Clone>(terms: &[Term<T>], not: bool) -> Vec<T> {
+    terms.iter().filter(|term| term.not == not).map(|term| term.value.clone()).collect()
 }
 
 /// Reads a kind of event, which may have a leading `!`.
@@ -201,7 +193,8 @@ mod tests {
         let parse = |text: &str| term(pid)(text).unwrap();
         assert_eq!((parse("!7"), parse("7")), (Term { not: true, value: 7 }, Term { not: false, value: 7 }));
         assert!(term(pid)("!!7").is_err());
-        assert_eq!(split(&[parse("!7"), parse("8")]), (vec![8], vec![7]));
+        let given = [parse("!7"), parse("8")];
+        assert_eq!((values(&given, false), values(&given, true)), (vec![8], vec![7]));
         let literal = term(glob)(r"\!x").unwrap();
         assert!(!literal.not && literal.value.compile_matcher().is_match("!x"));
         let command = Command::new("tracer");

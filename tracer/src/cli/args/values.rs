@@ -2,19 +2,14 @@
 
 use std::time::Duration;
 
-use globset::Glob;
-
-use crate::filter;
+use crate::filter::parse;
 use crate::kernel::hierarchy::Hierarchy;
 use crate::sys::passwd;
 
-/// Reads a process id. The greatest one is below `PID_MAX_LIMIT`, 2^22 (include/linux/threads.h).
+/// Reads a process id.
 pub(in crate::cli) fn pid(text: &str) -> Result<u32, String> {
-    const LIMIT: u32 = 1 << 22;
-    match text.parse() {
-        Ok(pid @ 1..LIMIT) => Ok(pid),
-        _ => Err(format!("a process id is a number from 1 to {}", LIMIT - 1)),
-    }
+    // Text that is no number is out of range too.
+    parse::pid(text.parse().unwrap_or_default())
 }
 
 /// Reads a user's name or number.
@@ -27,34 +22,9 @@ pub(super) fn user(text: &str) -> Result<u32, String> {
     }
 }
 
-/// Reads a glob.
-pub(super) fn glob(text: &str) -> Result<Glob, String> {
-    filter::glob(text).map_err(|error| {
-        format!("{}: globs know *, ?, [a-z] and {{a,b}}; write \\ before a character that is not special", error.kind())
-    })
-}
-
-/// Reads the name or id of a container.
-pub(super) fn container(text: &str) -> Result<String, String> {
-    if text.is_empty() { Err("a container has a name or an id".into()) } else { Ok(text.to_owned()) }
-}
-
-/// Reads a glob for a unit, by default a service. The escapes of systemd (`\x2d`) match literally.
-pub(super) fn unit(text: &str) -> Result<Glob, String> {
-    let name = text.rsplit('/').next().unwrap_or(text);
-    let suffix = if name.contains('.') { "" } else { ".service" };
-    glob(&format!("{}{suffix}", text.replace("\\x", "\\\\x")))
-}
-
 /// Reads the path of a control group in its hierarchy, or of its directory in the file system.
 pub(super) fn cgroup(text: &str) -> Result<String, String> {
-    if !text.starts_with('/') {
-        return Err(
-            "the path of a control group begins with /: write it as in /proc/PID/cgroup, or the path of its directory"
-                .into(),
-        );
-    }
-    Hierarchy::of_proc().path_of(text)
+    Hierarchy::of_proc().path_of(&parse::absolute(text)?)
 }
 
 /// Reads a time longer than zero.
@@ -87,16 +57,6 @@ mod tests {
         for text in ["0", "-1", "4194304", "self", ""] {
             assert!(pid(text).is_err(), "{text:?}");
         }
-    }
-
-    #[test]
-    fn units_are_services_unless_they_have_a_suffix() {
-        let matches = |text: &str, name: &str| unit(text).unwrap().compile_matcher().is_match(name);
-        assert!(matches("ssh", "ssh.service") && matches("user@*", "user@1000.service"));
-        assert!(matches("session-*.scope", "session-2.scope") && !matches("ssh", "ssh.socket"));
-        assert!(matches(r"foo\x2dbar.service", r"foo\x2dbar.service"), "as systemctl shows it");
-        assert!(matches(r"a\x5bb\x5d", r"a\x5bb\x5d.service"), "brackets are escaped too");
-        assert!(matches("app.slice/foo", "app.slice/foo.service"));
     }
 
     #[test]

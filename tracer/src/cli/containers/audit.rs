@@ -11,7 +11,7 @@ use crate::cli::stop::Stop;
 use crate::cli::{Capture, ExitCode, Globals, from};
 use crate::clock;
 use crate::event::Event;
-use crate::filter::{Filter, Spec};
+use crate::filter::{Filter, Matcher};
 use crate::pipeline::consumer::Consumer;
 use crate::pipeline::{self, Wanted};
 use crate::sink::Output;
@@ -86,7 +86,7 @@ async fn follow(printer: Printer) -> anyhow::Result<()> {
             result = enough => failed = result,
         }
     };
-    let all = Filter::new(&Spec::default())?;
+    let all = Matcher::new(&Filter::default())?;
     let wanted = Wanted { snapshot: true, ..Wanted::default() };
     pipeline::run(tracer, all, &mut consumer, &wanted, shutdown, |_| true).await?;
     failed?;

@@ -16,7 +16,7 @@ use crate::cli::stop::Stop;
 use crate::cli::{Capture, ExitCode, Globals, from};
 use crate::clock;
 use crate::event::Event;
-use crate::filter::{Filter, Spec};
+use crate::filter::{Filter, Matcher};
 use crate::kernel::visibility::What;
 use crate::pipeline::consumer::Consumer;
 use crate::sink::Output;
@@ -78,7 +78,7 @@ pub(super) fn execute(plan: TablePlan<'_>, globals: &Globals) -> anyhow::Result<
     runtime()?.block_on(async {
         let stop = Stop::catch(!batch)?.requested();
         let tracer = builder(&Capture::default()).start()?;
-        let all = Filter::new(&Spec::default())?;
+        let all = Matcher::new(&Filter::default())?;
         let canvas = Canvas { output, colour };
         let mut consumer = RosterConsumer(roster);
         if batch {

@@ -12,7 +12,7 @@ use clap::{Args, ValueEnum};
 
 use super::{Capture, CaptureArgs, ExitCode, FilterArgs, Globals, UsageError};
 use crate::analysis::audit::role;
-use crate::filter::{Filter, Spec};
+use crate::filter::{Filter, Matcher};
 use crate::record::text::Arguments;
 use crate::sink::{Format, Target};
 
@@ -129,9 +129,9 @@ pub struct RunPlan {
     /// The global options, for colours.
     pub globals: Globals,
     /// Which events are shown.
+    pub matcher: Matcher,
+    /// The filter before it was compiled.
     pub filter: Filter,
-    /// The source of the filter.
-    pub spec: Spec,
     /// What is recorded.
     pub capture: Capture,
     /// Whether to wait for all descendants.
@@ -160,8 +160,8 @@ impl RunArgs {
             When::Auto if role::starts_containers(&argv) => Containers::Below,
             When::Auto | When::Never => Containers::No,
         };
-        let spec = Spec { until_reaped: capture.zombie_after.is_some(), ..self.filter.spec() };
-        if containers == Containers::Anywhere && !spec.only.pids.is_empty() {
+        let filter = Filter { until_reaped: capture.zombie_after.is_some(), ..self.filter.filter() };
+        if containers == Containers::Anywhere && !filter.wanted.trees.is_empty() {
             let message = "--pid selects descendants of CMD, and containers of a daemon are not among them: leave out --pid, or \
                            give --containers=never";
             return Err(UsageError::new("run", message));
@@ -169,8 +169,8 @@ impl RunArgs {
         Ok(RunPlan {
             output: globals.target().map(|target| (format, target.for_recording())),
             globals: globals.clone(),
-            filter: self.filter.filter(&capture, "run")?,
-            spec,
+            matcher: self.filter.matcher(&capture, "run")?,
+            filter,
             containers,
             capture,
             wait: self.wait,

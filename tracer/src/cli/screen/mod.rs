@@ -24,10 +24,10 @@ pub(super) use terminal::{continued, is_dumb, is_possible, restore_now, suspend}
 
 use crate::clock;
 use crate::event::time::Timestamp;
-use crate::filter::Filter;
+use crate::filter::Matcher;
 use crate::pipeline::consumer::Consumer;
 use crate::sink::{Output, Target};
-use crate::source::Source;
+use crate::source::EventSource;
 use crate::view::screen::Request;
 
 /// The longest time between two looks at the keyboard and at the signals.
@@ -84,8 +84,8 @@ pub(super) struct Canvas {
 
 /// Shows the events of a source on the screen until `stop` completes or a key ends it.
 pub(super) async fn show(
-    source: impl Source,
-    filter: Filter,
+    source: impl EventSource,
+    filter: Matcher,
     consumer: &mut dyn Consumer,
     view: impl LiveView,
     pace: Pace,
@@ -97,8 +97,8 @@ pub(super) async fn show(
 
 /// Writes the events of a source as text until `stop` completes.
 pub(super) async fn write(
-    source: impl Source,
-    filter: Filter,
+    source: impl EventSource,
+    filter: Matcher,
     consumer: &mut dyn Consumer,
     view: impl BatchView,
     pace: Pace,

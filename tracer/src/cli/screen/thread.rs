@@ -9,15 +9,15 @@ use std::thread::{self, JoinHandle};
 use anyhow::Context as _;
 use tokio::sync::oneshot;
 
-use crate::filter::Filter;
+use crate::filter::Matcher;
 use crate::pipeline::consumer::Consumer;
 use crate::pipeline::{self, Wanted};
-use crate::source::Source;
+use crate::source::EventSource;
 
 /// Feeds events to a consumer while another thread draws. Ends when `stop` completes, or when that thread ends.
 pub(super) async fn follow(
-    source: impl Source,
-    filter: Filter,
+    source: impl EventSource,
+    filter: Matcher,
     consumer: &mut dyn Consumer,
     stop: impl Future<Output = ()>,
     draw: impl FnOnce(&AtomicBool) -> anyhow::Result<()> + Send + 'static,

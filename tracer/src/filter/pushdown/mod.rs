@@ -1,32 +1,32 @@
-//! Chooses the part of a filter that is pushed into the kernel. A process that is filtered out there costs one lookup.
+//! Which part of a filter is pushed into the kernel, so that a process that is filtered out costs one lookup and nothing else.
 //!
-//! The kernel side filters by descent, user or cgroup. The path of a cgroup also gives unit and container. The kernel side may
-//! admit more than the filter, never less. [`crate::filter`] checks every event again, so the stream is the same. But events
-//! that the kernel side filters out are in no count.
+//! The kernel side filters by one of three things: descent, user, control group (and with that by unit and container, which the
+//! path of the group shows). It may admit more than the filter, never less: [`crate::filter`] checks every event that comes,
+//! so the stream is the same. What the kernel side filters out is not seen, though, and is in no count.
 
 use std::fmt;
 
 use crate::enrich::{Cgroup, Container};
 use crate::event::{Filtering, Process};
-use crate::filter::{self, Criteria, Spec, Units};
+use crate::filter::{self, Filter, Terms, Units};
 use crate::kernel::options::Selection;
 
-/// The part of a filter that is pushed into the kernel.
+/// What is pushed into the kernel.
 #[derive(Clone, Debug, Default)]
 pub struct Pushdown {
-    /// The selection of the kernel side.
+    /// What the kernel side selects by.
     pub selection: Selection,
     cgroups: CgroupFilter,
 }
 
-/// What the output needs besides the filtered events. This decides whether the kernel side can filter.
+/// What the output needs beside the filtered events: it decides whether the kernel side can filter.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Needs {
     /// Each event names all ancestors of its process.
     pub ancestors: bool,
-    /// Storms are reported, with their culprits.
+    /// Storms are reported, with the processes that they come from.
     pub storms: bool,
-    /// Zombies and reaps are reported.
+    /// Waits for exited processes are reported, and zombies.
     pub reaps: bool,
     /// The user wants the filter in user space.
     pub in_user_space: bool,
@@ -35,19 +35,21 @@ pub struct Needs {
 /// Why the kernel side does not filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// The user wants the filter in user space.
+    /// The user wants it so.
     InUserSpace,
     /// Ancestors are reported.
     Ancestors,
     /// Storms are reported.
     Storms,
-    /// Reaps are reported.
+    /// Waits for exited processes are reported.
     Reaps,
     /// Every process may become a child of init.
     Init,
     /// The kernel side has no such filter.
     Unsupported,
-    /// The kernel side cannot filter out what matches.
+    /// One process is selected without its descendants.
+    SingleProcess,
+    /// The kernel side leaves out what does not match, not what does.
     Negation,
 }
 
@@ -60,37 +62,21 @@ impl fmt::Display for Reason {
             Self::Reaps => "--reap shows parents that the filter leaves out",
             Self::Init => "every process may become a child of init",
             Self::Unsupported => "the kernel side knows neither names nor kinds of events",
+            Self::SingleProcess => "the kernel side follows descendants too",
             Self::Negation => "what a filter with ! leaves out, the kernel side reports",
         })
     }
 }
 
-/// The filter options, as `hello` names them.
-const OPTIONS: [&str; 8] = ["pid", "uid", "comm", "exe", "container", "unit", "cgroup", "event"];
-const NEGATED: [&str; 8] = ["!pid", "!uid", "!comm", "!exe", "!container", "!unit", "!cgroup", "!event"];
-
-/// Returns the names of the options that have values.
-fn given<'a>(names: [&'a str; 8], criteria: &Criteria) -> impl Iterator<Item = &'a str> {
-    let Criteria { pids, uids, comm, exe, containers, units, cgroups, kinds } = criteria;
-    let given = [
-        !pids.is_empty(),
-        !uids.is_empty(),
-        !comm.is_empty(),
-        !exe.is_empty(),
-        !containers.is_empty(),
-        !units.is_empty(),
-        !cgroups.is_empty(),
-        !kinds.is_empty(),
-    ];
-    names.into_iter().zip(given).filter_map(|(name, given)| given.then_some(name))
-}
-
-/// Returns what to push into the kernel, and how `hello` reports that. Nothing without a filter.
-pub fn of(spec: &Spec, needs: Needs) -> Result<(Pushdown, Option<Filtering>), globset::Error> {
-    let Spec { only, not, .. } = spec;
-    let cgroups = CgroupFilter::new(only)?;
-    let only_negated = given(OPTIONS, only).next().is_none();
-    let given: Vec<&str> = given(OPTIONS, only).chain(given(NEGATED, not)).collect();
+/// What to push into the kernel, and how `hello` reports that: nothing where nothing is filtered.
+pub fn of(filter: &Filter, needs: Needs) -> Result<(Pushdown, Option<Filtering>), globset::Error> {
+    let Filter { wanted, not, .. } = filter;
+    let cgroups = CgroupFilter::new(wanted)?;
+    let negated = not.sorts().map(|(name, given)| (format!("!{name}"), given));
+    let sorts = wanted.sorts().map(|(name, given)| (name.to_owned(), given));
+    let only_negated = sorts.iter().all(|(_, given)| !given);
+    let given: Vec<String> =
+        sorts.into_iter().chain(negated).filter_map(|(name, given)| given.then_some(name)).collect();
     if given.is_empty() {
         return Ok((Pushdown::default(), None));
     }
@@ -99,42 +85,40 @@ pub fn of(spec: &Spec, needs: Needs) -> Result<(Pushdown, Option<Filtering>), gl
         (needs.ancestors, Reason::Ancestors),
         (needs.storms, Reason::Storms),
         (needs.reaps, Reason::Reaps),
-        (only.pids.contains(&1), Reason::Init),
+        (wanted.trees.contains(&1), Reason::Init),
     ];
     let reason = reasons.into_iter().find_map(|(applies, reason)| applies.then_some(reason));
-    let none = |reason: Reason| Filtering::in_user_space(&given, reason.to_string());
-    if let Some(reason) = reason {
-        return Ok((Pushdown::default(), Some(none(reason))));
-    }
-    // One criterion is enough: user space checks the rest. Descent comes first, because it needs the processes in between too.
-    let (selection, by): (Selection, &[&str]) = if !only.pids.is_empty() {
-        (Selection::Subtree(only.pids.clone()), &["pid"])
+    // One of them is enough: user space checks the rest. Descent needs the processes between as well, so that comes first.
+    let (selection, by): (Selection, &[&str]) = if let Some(reason) = reason {
+        return Ok((Pushdown::default(), Some(Filtering::in_user_space(given, reason.to_string()))));
+    } else if !wanted.trees.is_empty() {
+        (Selection::Subtree(wanted.trees.clone()), &["pid"])
     } else if !cgroups.is_empty() {
         (cgroups.selection(), &["container", "unit", "cgroup"])
-    } else if !only.uids.is_empty() {
-        (Selection::Users(only.uids.clone()), &["uid"])
+    } else if !wanted.uids.is_empty() {
+        (Selection::Users(wanted.uids.clone()), &["uid"])
     } else {
-        let reason = if only_negated { Reason::Negation } else { Reason::Unsupported };
-        return Ok((Pushdown::default(), Some(none(reason))));
+        let reason = match only_negated {
+            true => Reason::Negation,
+            false if !wanted.pids.is_empty() => Reason::SingleProcess,
+            false => Reason::Unsupported,
+        };
+        return Ok((Pushdown::default(), Some(Filtering::in_user_space(given, reason.to_string()))));
     };
-    let (kernel, user) = given.iter().partition(|name| by.contains(name));
-    let filtering = Filtering { kernel: owned(kernel), user: owned(user), why: None };
+    let (kernel, user) = given.into_iter().partition(|name| by.contains(&name.as_str()));
+    let filtering = Filtering { kernel, user, why: None };
     Ok((Pushdown { selection, cgroups }, Some(filtering)))
 }
 
-fn owned(names: Vec<&str>) -> Vec<String> {
-    names.into_iter().map(str::to_owned).collect()
-}
-
 impl Pushdown {
-    /// Returns true if a process matches by its current user or cgroup. Descent is not checked.
+    /// True if a process matches by what it is now. Descent is not a matter of that.
     pub fn matches(&self, process: &Process, cgroup: Option<&Cgroup>, name: Name<'_>) -> bool {
         match &self.selection {
             Selection::All | Selection::Only | Selection::Subtree(_) => false,
             Selection::Users(users) => {
                 [process.uid, process.euid].into_iter().flatten().any(|uid| users.contains(&uid))
             }
-            // A process outside all containers does not get into one by a later name of its cgroup.
+            // A process that is in no container now will not get into one by its cgroup's name.
             Selection::Cgroups | Selection::Containers => {
                 cgroup.is_some_and(|cgroup| match self.cgroups.verdict(cgroup, name) {
                     Verdict::Yes => true,
@@ -145,34 +129,34 @@ impl Pushdown {
         }
     }
 
-    /// Returns the cgroup filter, if the selection uses it.
+    /// The control groups, if it selects by them.
     pub fn cgroups(&self) -> Option<&CgroupFilter> {
         matches!(self.selection, Selection::Cgroups | Selection::Containers).then_some(&self.cgroups)
     }
 }
 
-/// The name of a container.
+/// The name of a container, as far as it is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Name<'a> {
-    /// It is not known yet.
+    /// It may have a name that is not known yet.
     #[default]
     Unknown,
-    /// It is known.
+    /// This.
     Known(&'a str),
 }
 
-/// Whether the processes of a cgroup match.
+/// Whether the processes of a control group match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// They match.
+    /// They do.
     Yes,
-    /// They do not match.
+    /// They do not.
     No,
-    /// The cgroup may turn out to belong to a container, or the name of its container may become known.
+    /// The group may turn out to be that of a container, or the name of that may become known.
     Open,
 }
 
-/// Decides which cgroups match: every list that is not empty must.
+/// Which control groups match: each list that is not empty has to.
 #[derive(Clone, Debug, Default)]
 pub struct CgroupFilter {
     containers: Vec<String>,
@@ -181,11 +165,11 @@ pub struct CgroupFilter {
 }
 
 impl CgroupFilter {
-    fn new(criteria: &Criteria) -> Result<Self, globset::Error> {
+    fn new(terms: &Terms) -> Result<Self, globset::Error> {
         Ok(Self {
-            containers: criteria.containers.clone(),
-            units: Units::new(&criteria.units)?,
-            cgroups: criteria.cgroups.iter().map(|path| filter::cgroup_root(path).to_owned()).collect(),
+            containers: terms.containers.clone(),
+            units: Units::new(&terms.units)?,
+            cgroups: terms.cgroups.iter().map(|path| filter::cgroup_root(path).to_owned()).collect(),
         })
     }
 
@@ -193,7 +177,7 @@ impl CgroupFilter {
         self.containers.is_empty() && self.units.is_none() && self.cgroups.is_empty()
     }
 
-    /// Returns whether the processes of a cgroup match. `name` is that of its container.
+    /// Whether the processes of a control group match; `name` is that of its container.
     pub fn verdict(&self, cgroup: &Cgroup, name: Name<'_>) -> Verdict {
         let of_unit = |units: &Units| units.fit(cgroup.unit.as_deref(), Some(&cgroup.path));
         if !self.units.as_ref().is_none_or(of_unit)
@@ -207,7 +191,7 @@ impl CgroupFilter {
         cgroup.container.as_ref().map_or(Verdict::Open, |container| self.container_verdict(container, name))
     }
 
-    /// Returns whether a container matches, whatever the cgroups of its processes are.
+    /// Whether a container matches, in whatever control groups its processes are.
     pub fn container_verdict(&self, container: &Container, name: Name<'_>) -> Verdict {
         let fits = |text: &String| container.id.starts_with(&**text) || name == Name::Known(text);
         match name {
@@ -217,12 +201,12 @@ impl CgroupFilter {
         }
     }
 
-    /// Returns the selection of the kernel side for this filter.
+    /// What the kernel side selects by for it.
     fn selection(&self) -> Selection {
         if self.by_container() { Selection::Containers } else { Selection::Cgroups }
     }
 
-    /// Returns true if it filters by container.
+    /// True if it is about containers.
     pub fn by_container(&self) -> bool {
         !self.containers.is_empty()
     }

@@ -134,11 +134,6 @@ impl Btf {
         Self::parse(data).map_err(|why| BtfError::File { path: path.into(), why: Box::new(why) })
     }
 
-    /// Returns the bytes.
-    pub fn data(&self) -> &[u8] {
-        &self.data
-    }
-
     /// Indexes the types of a BTF blob in this machine's byte order.
     pub fn parse(data: Vec<u8>) -> Result<Self, BtfError> {
         let short = BtfError::Malformed("it is cut short");

@@ -2,7 +2,7 @@ use jiff::tz::TimeZone;
 
 use super::*;
 use crate::event::id::ProcessId;
-use crate::event::{ArgvInfo, Cause, ContainerEnd, Detail, Exec, Source, StormCommand, Usage};
+use crate::event::{ArgvInfo, Cause, ContainerEnd, Detail, Exec, Provenance, StormCommand, Usage};
 use crate::view::glyphs::{ASCII, Glyphs, UNICODE};
 use crate::view::users::Users;
 
@@ -10,7 +10,7 @@ use crate::view::users::Users;
 const T0: i64 = 1_700_000_000_123_456_789;
 
 fn event(kind: Kind, pid: u32, comm: &str) -> Event {
-    let mut process = Process::new(ProcessId::from_ticks(5, pid), Source::Kernel);
+    let mut process = Process::new(ProcessId::from_ticks(5, pid), Provenance::Kernel);
     process.ppid = Some(4700);
     process.uid = Some(1000);
     process.image_mut().comm = Some(comm.into());

@@ -8,14 +8,14 @@ use super::kernel_filter::Narrow;
 use super::outbox::Outbox;
 use super::recheck::Again;
 use super::refresh::Refresh;
-use super::{Tracer, containers, look_at_cgroups, running};
+use super::{Live, containers, look_at_cgroups, running};
 use crate::clock;
 use crate::event::Filtering;
 use crate::filter::pushdown::Pushdown;
 use crate::kernel::error::LoadError;
 use crate::kernel::hierarchy::Hierarchy;
 use crate::kernel::load::{Kernel, Tracked};
-use crate::kernel::options::{KernelOptions, Selection};
+use crate::kernel::options::KernelOptions;
 use crate::kernel::preflight::{self, PreflightError};
 use crate::proc::{self, Seed};
 use crate::record::skipped::SkippedTracker;
@@ -36,7 +36,7 @@ pub enum StartError {
     Proc(#[source] io::Error),
 }
 
-/// Whether execs that fail are told.
+/// Whether execs that fail are reported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ExecFailures {
     /// No: it costs something.
@@ -44,7 +44,7 @@ pub enum ExecFailures {
     No,
     /// Each of them.
     All,
-    /// Looking for a program along `PATH` is one: see [`crate::analysis::path_search`].
+    /// A search for a program along `PATH` is reported as one.
     Summary,
 }
 
@@ -58,13 +58,15 @@ pub struct Builder {
     ancestors: bool,
     pushdown: Pushdown,
     filtering: Option<Filtering>,
-    max_dead: usize,
     max_memory: usize,
     refresh: Option<Duration>,
 }
 
-/// Most memory that a trace takes unless told otherwise: see [`Builder::max_memory`].
-pub const MAX_MEMORY: usize = 64 << 20;
+/// This part of the memory may wait for a slow reader.
+const READER_SHARE: u64 = 16;
+
+/// Default of [`Builder::zombie_after`] where an event of that kind is requested.
+pub const ZOMBIE_AFTER: Duration = Duration::from_secs(10);
 
 impl Default for Builder {
     fn default() -> Self {
@@ -76,14 +78,16 @@ impl Default for Builder {
             ancestors: false,
             pushdown: Pushdown::default(),
             filtering: None,
-            max_dead: TableOptions::default().max_dead,
-            max_memory: MAX_MEMORY,
+            max_memory: Self::MAX_MEMORY,
             refresh: None,
         }
     }
 }
 
 impl Builder {
+    /// Default of [`Builder::max_memory`].
+    pub const MAX_MEMORY: usize = 64 << 20;
+
     /// Size of the ring buffer in bytes, a power of two and a multiple of the page size; 8 MiB by default.
     #[must_use]
     pub fn ring_bytes(mut self, bytes: u32) -> Self {
@@ -105,8 +109,8 @@ impl Builder {
         self
     }
 
-    /// Tell execs that fail. Where the kernel allows no BPF at the system calls' own functions, it takes their
-    /// tracepoints, and then every system call of the machine is slower: [`crate::event::Hello::fallbacks`] says so.
+    /// Report execs that fail. Where the kernel lets no BPF program attach to the functions of the system calls, their tracepoints
+    /// are used, and every system call of the machine is slower: [`crate::event::Hello::fallbacks`] says so.
     #[must_use]
     pub fn exec_failures(mut self, failures: ExecFailures) -> Self {
         self.kernel.exec_failed = failures != ExecFailures::No;
@@ -114,15 +118,7 @@ impl Builder {
         self
     }
 
-    /// Whether execs that fail are told by the functions of the system calls, or by their tracepoints. Unless said, by the
-    /// first that the kernel allows.
-    #[must_use]
-    pub fn exec_failures_by_function(mut self, by_function: bool) -> Self {
-        self.kernel.exec_failed_by_function = Some(by_function);
-        self
-    }
-
-    /// Tell when the dead are waited for, and of those that are not in so long a time.
+    /// Report when exited processes are reaped, and which are not after this time.
     #[must_use]
     pub fn zombie_after(mut self, after: Option<Duration>) -> Self {
         self.kernel.reap = after.is_some();
@@ -137,32 +133,16 @@ impl Builder {
         self
     }
 
-    /// Whether births, execs and deaths are taken from hooks at which no program is preempted, which cost a little more. Unless
-    /// said, they are where the kernel passes over programs that are preempted (Linux 7). What is passed over is told as lost.
+    /// Changes what the kernel side does, for tests.
+    #[cfg(feature = "internals")]
     #[must_use]
-    pub fn unpreempted(mut self, unpreempted: bool) -> Self {
-        self.kernel.unpreempted = Some(unpreempted);
-        self
-    }
-
-    /// Whether what runs already is taken from the kernel's iterator over tasks, or from `/proc`. Unless said, from the iterator
-    /// where the kernel has one.
-    #[must_use]
-    pub fn iterate(mut self, iterate: bool) -> Self {
-        self.kernel.iterate = Some(iterate);
-        self
-    }
-
-    /// Report only this process and what it forks from now on. The kernel side itself leaves out the rest.
-    #[must_use]
-    pub fn only(mut self, pid: u32) -> Self {
-        self.only = Some(pid);
-        self.kernel.selection = Selection::Only;
+    pub fn kernel(mut self, change: impl FnOnce(&mut KernelOptions)) -> Self {
+        change(&mut self.kernel);
         self
     }
 
     /// Push a part of a filter into the kernel, and report it in `hello` ([`crate::filter::pushdown::of`] gives both). More than
-    /// the filter admits still comes: pass the events through a [`Filter`](crate::filter::Filter) of the same `Spec`.
+    /// the filter admits still comes: pass the events through a [`Matcher`](crate::filter::Matcher) of the same filter.
     #[must_use]
     pub fn push_down(mut self, pushdown: Pushdown, filtering: Option<Filtering>) -> Self {
         self.kernel.selection = pushdown.selection.clone();
@@ -177,13 +157,6 @@ impl Builder {
         self
     }
 
-    /// How many of the dead are remembered.
-    #[must_use]
-    pub fn max_dead(mut self, processes: usize) -> Self {
-        self.max_dead = processes;
-        self
-    }
-
     /// Most bytes that what is remembered and what is handed on may take; 64 MiB by default. Three quarters are for the
     /// process table: [`crate::table::TableStats`] says what it had to give up. The rest is for the events that wait to be
     /// taken. The ring, which is the kernel's, is not in it.
@@ -193,16 +166,38 @@ impl Builder {
         self
     }
 
-    /// Read the names, arguments and ids of running processes again, so often: these can change without an event. A process
-    /// that has others by then is reported again, as `process`. Of many processes, 512 are read each time.
+    /// Read the names, arguments and ids of running processes again in this interval: they can change without an event. A process
+    /// that has changed is reported again, as `process`. Of many processes, 512 are read each time.
     #[must_use]
     pub fn refresh_every(mut self, time: Duration) -> Self {
         self.refresh = Some(time);
         self
     }
 
+    /// Bytes that may wait for a slow reader.
+    pub(crate) const fn room(&self) -> u64 {
+        self.max_memory as u64 / READER_SHARE
+    }
+
+    /// Sizes of the ring and of the largest argv, in bytes.
+    pub(crate) const fn sizes(&self) -> (u32, u32) {
+        (self.kernel.ring_bytes, self.kernel.argv_max)
+    }
+
+    pub(crate) const fn reports_reaps(&self) -> bool {
+        self.zombie_after.is_some()
+    }
+
+    pub(crate) const fn reports_exec_failures(&self) -> bool {
+        self.kernel.exec_failed
+    }
+
+    pub(crate) const fn reports_ancestors(&self) -> bool {
+        self.ancestors
+    }
+
     /// Loads and attaches the kernel side, then takes the snapshot of what already runs. Needs a tokio runtime.
-    pub fn start(self) -> Result<Tracer, StartError> {
+    pub fn start(self) -> Result<Live, StartError> {
         preflight::check()?;
         let began_ns = clock::boot_ns();
         let (mut kernel, mut ring) = Kernel::start(&self.kernel)?;
@@ -217,13 +212,13 @@ impl Builder {
         };
         let page_size = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten().unwrap_or(4096);
         let mut table = Table::new(TableOptions {
-            max_dead: self.max_dead,
             max_bytes: self.max_memory / 4 * 3,
             utc_minus_boot_ns,
             ancestors: self.ancestors,
             zombie_after_ns: self.zombie_after.map(|after| u64::try_from(after.as_nanos()).unwrap_or(u64::MAX)),
             page_size: page_size as u64,
             look_up: true,
+            ..TableOptions::default()
         });
         let narrow = self
             .kernel
@@ -233,7 +228,7 @@ impl Builder {
         if narrow.is_some() {
             table.watch_cgroups();
         }
-        // Cgroups that come later are told, and this one has what is there: none is missed.
+        // Later cgroups are reported, and this lists those that are there: none is missed.
         look_at_cgroups(&mut table, &kernel.hierarchy);
         let intake = Intake::new();
         tracing::info!(
@@ -242,10 +237,10 @@ impl Builder {
             seeds.len(),
             (clock::boot_ns() - started_ns) / 1_000_000,
         );
-        // What happened while `/proc` was read has to be known before it can be told what was there before.
+        // What happened while `/proc` was read must be known before it is clear what was there before.
         let (pending, _) = intake.look_ahead(&mut ring);
         let refresh = self.refresh.and_then(|every| Refresh::start(every, kernel.hierarchy.clone()));
-        let mut tracer = Tracer {
+        let mut tracer = Live {
             kernel,
             ring,
             emptied_ns: None,
@@ -253,7 +248,6 @@ impl Builder {
             intake,
             snapshot: Vec::new(),
             outbox: Outbox::new(self.summarise),
-            single: Vec::new().into_iter(),
             began_ns,
             started_ns,
             clock_checked_ns: started_ns,
@@ -272,7 +266,7 @@ impl Builder {
             max_memory: self.max_memory,
         };
         tracer.table.seed(merge::reconcile(seeds, &pending), &mut tracer.snapshot);
-        // Before the processes: who asks for a container by name has to know whose they are.
+        // Before the processes: a filter by container name must know which container they belong to.
         let mut found = Vec::new();
         tracer.names = containers::begin(&mut tracer.table, &tracer.kernel.hierarchy, &mut found);
         containers::name_in(&mut tracer.snapshot, &tracer.table);
@@ -282,6 +276,18 @@ impl Builder {
         // There is something to hand on.
         tracer.emptied_ns = None;
         Ok(tracer)
+    }
+}
+
+/// What only `tracer run` needs.
+#[cfg(feature = "cli")]
+impl Builder {
+    /// Report only this process and what it forks from now on. The kernel side itself leaves out the rest.
+    #[must_use]
+    pub fn only(mut self, pid: u32) -> Self {
+        self.only = Some(pid);
+        self.kernel.selection = crate::kernel::options::Selection::Only;
+        self
     }
 }
 

@@ -1,8 +1,8 @@
-//! What the table wants to know of containers is asked, and what is answered handed to it.
+//! Passes the table's questions about containers on, and the answers back.
 
 use std::time::{Duration, Instant};
 
-use super::Tracer;
+use super::Live;
 use crate::clock;
 use crate::enrich::container_info::{InfoLookup, Mounts, Worker};
 use crate::event::Event;
@@ -13,7 +13,7 @@ use crate::table::Table;
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LAST_WAIT: Duration = Duration::from_millis(500);
 
-impl Tracer {
+impl Live {
     /// Asks what is to be looked for, and takes what was found.
     pub(super) fn look_up(&mut self, now: u64) {
         let Some(names) = &mut self.names else {
@@ -30,7 +30,7 @@ impl Tracer {
         }
     }
 
-    /// Waits for what is still to be told of containers that have ended.
+    /// Waits for what is still unknown of containers that have ended.
     pub(super) fn await_answers(&mut self, out: &mut Vec<Event>) {
         let end = Instant::now() + LAST_WAIT;
         while self.table.waits_for_replies() && Instant::now() < end {
@@ -42,8 +42,8 @@ impl Tracer {
     }
 }
 
-/// Starts the thread that looks for names, and waits for what it finds of the containers that are there: whoever asks for a
-/// container by name is to know whose its processes are. What takes longer than [`FIRST_WAIT`] comes later.
+/// Starts the thread that looks for names, and waits for what it finds of the containers that are there: a filter by name must
+/// know their processes. What takes longer than [`FIRST_WAIT`] comes later.
 pub(super) fn begin(table: &mut Table, hierarchy: &Hierarchy, out: &mut Vec<Event>) -> Option<InfoLookup> {
     let mut names = match InfoLookup::start(Worker::new(Mounts::of_system(hierarchy))) {
         Ok(names) => names,

@@ -10,8 +10,7 @@ use crate::table::merge::Pending;
 /// Decodes records and finds the gaps between them.
 pub(super) struct Intake {
     pub(super) gaps: Gaps,
-    pub(super) malformed: u64,
-    /// When tracing ends: what happened later is not told. Far away while it goes on.
+    /// When tracing ends: later events are not reported. Far away while it goes on.
     pub(super) end_ns: u64,
     /// What was lost before records from after the end.
     pub(super) late: Vec<Lost>,
@@ -19,7 +18,7 @@ pub(super) struct Intake {
 
 impl Intake {
     pub(super) fn new() -> Self {
-        Self { gaps: Gaps::default(), malformed: 0, end_ns: u64::MAX, late: Vec::new() }
+        Self { gaps: Gaps::default(), end_ns: u64::MAX, late: Vec::new() }
     }
 
     /// A record, and what was lost right before it. None if it is not understood, or from after the end.
@@ -34,14 +33,13 @@ impl Intake {
                 Some((lost, record))
             }
             Err(error) => {
-                self.malformed += 1;
                 tracing::warn!("a record of the kernel side is not understood: {error}");
                 None
             }
         }
     }
 
-    /// What the records in the ring tell, which stay there, and the gaps as they will be after them. However many there are:
+    /// What the records in the ring say, which stay there, and the gaps as they will be after them. However many there are:
     /// taken out all at once they would be many times as large.
     pub(super) fn look_ahead(&self, ring: &mut Ring) -> (Pending, Gaps) {
         let (mut pending, mut gaps) = (Pending::default(), self.gaps.clone());
@@ -83,13 +81,12 @@ mod tests {
         assert!(intake.take(&record(6, 22)).is_none());
         assert_eq!(intake.late.iter().map(|lost| lost.reaps).collect::<Vec<_>>(), [2]);
         assert!(intake.take(&record(7, 15)).is_some(), "written late, not too late");
-        assert_eq!((intake.gaps.lost(), intake.malformed), (2, 0));
+        assert_eq!(intake.gaps.lost(), 2);
     }
 
     #[test]
     fn what_is_not_understood_is_counted() {
         let mut intake = Intake::new();
         assert!(intake.take(b"?").is_none());
-        assert_eq!(intake.malformed, 1);
     }
 }

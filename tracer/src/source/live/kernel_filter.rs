@@ -1,18 +1,18 @@
-//! The kernel side is told what is asked for, and leaves out the rest.
+//! Keeps the sets of the kernel's filter up to date.
 //!
-//! At first it reports everything, so that what was there before is joined with what happens meanwhile as ever. Then it is told
-//! who of those that are there is asked for, and from that moment on it filters; the others are forgotten. Control
-//! groups go on being decided on as they are made: until then the kernel side reports who is in a new one.
+//! At first the kernel side reports everything, so running processes and new events are joined as without a filter. Then the
+//! matching processes are put into its sets, and from that moment on it filters; the table forgets the others. A control group
+//! that is made later is decided on when it appears. Until then the kernel side reports the processes in it.
 
 use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::Tracer;
+use super::Live;
 use crate::enrich::{Cgroup, Container, oci};
 use crate::event::id::ProcessId;
-use crate::event::{Filtering, Source};
-use crate::filter::Filter;
+use crate::event::{Filtering, Provenance};
+use crate::filter::Matcher;
 use crate::filter::pushdown::{CgroupFilter, Name, Pushdown, Verdict};
 use crate::kernel::error::LoadError;
 use crate::kernel::filter_maps::is_helper;
@@ -24,21 +24,20 @@ use crate::record::Record;
 use crate::record::text::Text;
 use crate::table::{KTHREADD, LateMatch, ProcessRef, Table};
 
-/// So often it is looked who has come meanwhile before the filter is closed.
+/// Before the filter is closed, processes that are new are looked for this many times.
 const ROUNDS: u32 = 10;
 
-/// So long a runtime may take to say that a new control group is that of a container, in nanoseconds.
+/// Time in which a runtime may say that a new control group is that of a container, in nanoseconds.
 const NAMING_NS: u64 = 10_000_000_000;
 
-/// So many strangers are looked at in a second. Of more no more is known than their records tell.
+/// Late matches that are looked up in `/proc` in one second. Of further ones, only what their records say is known.
 const LOOKS: u32 = 1000;
 const SECOND_NS: u64 = 1_000_000_000;
 
-/// What is needed while the kernel side leaves out who is not asked for.
+/// What is needed while the kernel side filters.
 pub(super) struct Narrow {
     pushdown: Pushdown,
-    /// Control groups of which it is not certain yet that they are not asked for, and until when those wait that belong to no
-    /// container.
+    /// Control groups that may still turn out to match, and until when those wait that belong to no container.
     open: FxHashMap<u64, u64>,
     looked_at_open_ns: u64,
     /// Namespaces of containers of which that is not certain.
@@ -71,17 +70,17 @@ impl Narrow {
         }
     }
 
-    /// It, after its parent if nobody knows that.
+    /// The process, after its parent if the table does not know that.
     fn look_at(&self, late_match: LateMatch, table: &Table) -> Vec<Seed> {
         let offset = crate::clock::utc_minus_boot_ns();
         let Some(mut seed) = proc::read(late_match.pid, offset, &self.hierarchy) else { return Vec::new() };
         let Some(comm) = late_match.comm else {
-            // Its record tells all else, as of then.
+            // Its record has everything else, as of then.
             seed.forget_image();
-            (seed.process.source, seed.ppid) = (Source::Kernel, PPID_UNKNOWN);
+            (seed.process.source, seed.ppid) = (Provenance::Kernel, PPID_UNKNOWN);
             return vec![seed];
         };
-        // It may be another program by now, which its name would tell.
+        // It may be another program by now, which its name would show.
         if seed.process.image.comm != Some(Text::from_padded(&comm).lossy) {
             seed.forget_image();
         }
@@ -91,8 +90,8 @@ impl Narrow {
     }
 }
 
-impl Tracer {
-    /// Tells the kernel side who was there before and is asked for, and has it leave out the others.
+impl Live {
+    /// Puts the running processes that match into the kernel's sets, and begins to filter.
     pub(super) fn close_filter(&mut self) -> Result<(), LoadError> {
         let Some(narrow) = &self.narrow else { return Ok(()) };
         let pushdown = narrow.pushdown.clone();
@@ -101,7 +100,7 @@ impl Tracer {
             return Ok(());
         }
         let mut subtree =
-            if let Selection::Subtree(pids) = &pushdown.selection { Filter::of_subtrees(pids) } else { None };
+            if let Selection::Subtree(pids) = &pushdown.selection { Matcher::of_trees(pids) } else { None };
         if let Some(subtree) = &mut subtree {
             subtree.learn(&self.snapshot);
         }
@@ -132,7 +131,7 @@ impl Tracer {
         self.kernel.close()?;
         // What was reported before that may still be on its way.
         self.take_all();
-        // Who ended meanwhile had been taken out before it was put in.
+        // A process that ended meanwhile had been removed before it was put in.
         for id in noted.keys() {
             if self.table.by_pid(id.pid()).is_none() {
                 self.kernel.untrack(id.pid())?;
@@ -140,7 +139,7 @@ impl Tracer {
         }
         self.forget_others();
         tracing::info!(
-            "the kernel side leaves out what is not asked for: {} of {} processes are known to it, after {} events",
+            "the kernel side filters: {} of {} processes are known to it, after {} events",
             noted.len(),
             self.snapshot.len(),
             self.outbox.waiting().len()
@@ -148,14 +147,14 @@ impl Tracer {
         Ok(())
     }
 
-    /// Forgets of whom nothing will be told.
+    /// Forgets the processes that the kernel side filters out.
     pub(super) fn forget_others(&mut self) {
         let tracked: FxHashSet<u32> = self.kernel.tracked().into_iter().collect();
         self.table.forget_unmatched(|process| tracked.contains(&process.pid()));
     }
 
-    /// Tells the kernel side which control groups are asked for, of those that have come or changed. At the `start` those that
-    /// belong to no container will not come to.
+    /// Puts the control groups that match into the kernel's sets, of those that are new or have changed. At the `start`, one that
+    /// belongs to no container stays outside of containers.
     pub(super) fn decide_cgroups(&mut self, now: u64, start: bool) -> Result<(), LoadError> {
         let Self { narrow: Some(narrow), table, kernel, .. } = self else { return Ok(()) };
         let Some(cgroups) = narrow.pushdown.cgroups() else { return Ok(()) };
@@ -201,7 +200,7 @@ impl Tracer {
         Ok(())
     }
 
-    /// That the kernel side cannot filter after all: it reports everything, and who is asked for is looked at here.
+    /// The kernel side cannot filter after all: it reports everything, and user space filters.
     fn give_up_filter(&mut self, why: &str) {
         tracing::info!("the kernel side leaves nothing out: {why}");
         (self.narrow, self.options.selection) = (None, Selection::All);
@@ -221,9 +220,9 @@ fn name_in<'a>(table: &'a Table, cgroup: &Cgroup) -> Name<'a> {
     cgroup.container.as_ref().map_or(Name::Unknown, |container| table.container_name(container))
 }
 
-/// Of whom the kernel side has to report what: those that are asked for, those that may put others there, and whose children
-/// both are.
-fn wanted(table: &Table, pushdown: &Pushdown, subtree: Option<&Filter>) -> Vec<(ProcessId, Tracked)> {
+/// The processes that the kernel side has to know, and as what: those that match, helpers that may move others there, and the
+/// parents of both.
+fn wanted(table: &Table, pushdown: &Pushdown, subtree: Option<&Matcher>) -> Vec<(ProcessId, Tracked)> {
     let mut wanted: FxHashMap<ProcessId, Tracked> = FxHashMap::default();
     let mut parents: Vec<ProcessId> = Vec::new();
     let state = |process: ProcessRef<'_>| {
@@ -243,7 +242,7 @@ fn wanted(table: &Table, pushdown: &Pushdown, subtree: Option<&Filter>) -> Vec<(
             parents.extend(process.parent_id());
         }
     }
-    // By their namespaces those of containers are told from the host's.
+    // Their namespaces are those of the host: others are those of containers.
     parents.extend([1, KTHREADD].into_iter().filter_map(|pid| Some(table.by_pid(pid)?.id())));
     for parent in parents {
         wanted.entry(parent).or_insert(Tracked::Relative);

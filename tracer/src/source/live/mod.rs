@@ -15,9 +15,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use std::vec;
 
-use futures_core::Stream;
 use tokio::time::{Sleep, sleep};
 use tracer_common::limits::{ARGV_DEFAULT_BYTES, RING_DEFAULT_BYTES};
 use tracer_common::stats::CpuStats;
@@ -33,7 +31,6 @@ use crate::enrich::info::InfoReply;
 use crate::enrich::runtime_state;
 use crate::event::time::Timestamp;
 use crate::event::{Detail, Event, Filtering, Hello, HelloSource, Lost};
-use crate::kernel::error::LoadError;
 use crate::kernel::hierarchy::Hierarchy;
 use crate::kernel::load::Kernel;
 use crate::kernel::options::KernelOptions;
@@ -43,7 +40,7 @@ use crate::record::Record;
 use crate::record::skipped::SkippedTracker;
 use crate::source::hello_of_this_machine;
 use crate::table::Table;
-pub use builder::{Builder, ExecFailures, MAX_MEMORY, StartError};
+pub use builder::{Builder, ExecFailures, StartError, ZOMBIE_AFTER};
 
 /// Records taken from the ring before the events they make are handed on.
 const BATCH: usize = 4096;
@@ -57,38 +54,22 @@ const CLOCK_CHECK_NS: u64 = 1_000_000_000;
 /// A larger difference, in nanoseconds, is a clock that was set.
 const CLOCK_STEP_NS: u64 = 1_000_000;
 
-/// Cgroups whose making was not told are looked for at most this often, in nanoseconds.
+/// Shortest time between two searches for cgroups whose creation was not reported, in nanoseconds.
 const RESCAN_NS: u64 = 50_000_000;
 
-/// How often the kernel passed over a program is looked at no more often than that, in nanoseconds; in a storm that has no
-/// pause, after twenty times as long.
+/// Shortest time between two readings of how often the kernel skipped a program, in nanoseconds. In a storm without a pause it is
+/// twenty times as long.
 const PASSED_OVER_NS: u64 = 50_000_000;
 
-/// After so long the ring is looked at again whatever it held then, in nanoseconds: as long as a look is put off at most.
+/// After this time the ring is read again whatever it held before, in nanoseconds. A reading is put off no longer.
 const HELD_UP_NS: u64 = 3_500_000;
 
-/// At the end, records that are on their way are waited for so often, and so long each time.
+/// At the end, records that are on their way are looked for this many times, with this pause.
 const STOP_LOOKS: u32 = 2500;
 const STOP_PAUSE: Duration = Duration::from_micros(200);
 
-/// A running trace: a [`Stream`] of [`Event`]s.
-///
-/// ```no_run
-/// use std::future::poll_fn;
-/// use std::pin::Pin;
-///
-/// use futures_core::Stream;
-/// use tracer::Tracer;
-///
-/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-/// let mut tracer = Tracer::builder().argv_max(4096).start()?;
-/// while let Some(event) = poll_fn(|cx| Pin::new(&mut tracer).poll_next(cx)).await {
-///     println!("{}", serde_json::to_string(&event?)?);
-/// }
-/// # Ok(())
-/// # }
-/// ```
-pub struct Tracer {
+/// A running trace of the kernel.
+pub struct Live {
     kernel: Kernel,
     ring: Ring,
     /// When all that the ring held was taken, and nothing was waited for since. What has come meanwhile waits for the next look: to
@@ -98,8 +79,6 @@ pub struct Tracer {
     intake: Intake,
     snapshot: Vec<Event>,
     outbox: Outbox,
-    /// Taken from these for those who take them one by one.
-    single: vec::IntoIter<Event>,
     /// Before the first program was attached: no event is older.
     began_ns: u64,
     started_ns: u64,
@@ -108,20 +87,20 @@ pub struct Tracer {
     settle: Again,
     /// The time that is waited for, and the wait for it.
     timer: Option<(u64, Pin<Box<Sleep>>)>,
-    /// What the kernel passed over, and when that was last looked at.
+    /// What the kernel skipped, and when that was last read.
     passed_over: SkippedTracker,
     passed_over_checked_ns: u64,
-    /// When to hold the table against `/proc`, because records were lost; never, while none are.
+    /// When to compare the table with `/proc`, because records were lost; never, while none are.
     resync: Again,
     /// Reads again what changes without an event, for live views.
     refresh: Option<Refresh>,
-    /// What the kernel side is asked for, where that is not everything.
+    /// The sets of the kernel's filter, if it filters.
     narrow: Option<Box<Narrow>>,
-    /// … as it is told.
+    /// … as `hello` reports it.
     filtering: Option<Box<Filtering>>,
-    /// Who looks for names of containers; nobody, if there could be no thread.
+    /// The thread that looks for names of containers; none if it could not be started.
     names: Option<InfoLookup>,
-    /// What it answered while nobody asked.
+    /// Its replies that were not taken yet.
     answers: Vec<InfoReply>,
     /// Not before then are the cgroups looked through again.
     rescan_at_ns: u64,
@@ -129,7 +108,7 @@ pub struct Tracer {
     max_memory: usize,
 }
 
-impl Tracer {
+impl Live {
     /// How to trace.
     pub fn builder() -> Builder {
         Builder::default()
@@ -145,11 +124,6 @@ impl Tracer {
         &self.table
     }
 
-    /// Records lost so far.
-    pub fn lost(&self) -> u64 {
-        self.intake.gaps.lost()
-    }
-
     /// What the kernel side could not do so far, summed over the CPUs; of sequence numbers and losses there is nothing.
     pub fn shortfalls(&self) -> CpuStats {
         let stats = self.kernel.stats();
@@ -161,11 +135,6 @@ impl Tracer {
         })
     }
 
-    /// Records that could not be understood, so far.
-    pub fn malformed(&self) -> u64 {
-        self.intake.malformed
-    }
-
     /// Time traced so far, in nanoseconds.
     pub fn duration_ns(&self) -> u64 {
         clock::boot_ns().saturating_sub(self.started_ns)
@@ -174,8 +143,7 @@ impl Tracer {
     /// Appends what there is now, at least one event; waits for it if need be.
     pub async fn next_batch(&mut self, out: &mut Vec<Event>) -> io::Result<()> {
         loop {
-            let left = self.single.len() != 0 || !self.snapshot.is_empty();
-            if (left || self.is_worth_a_look()) && self.gather(out) {
+            if (!self.snapshot.is_empty() || self.is_worth_a_look()) && self.gather(out) {
                 return Ok(());
             }
             poll_fn(|cx| self.poll_wait(cx)).await?;
@@ -186,15 +154,14 @@ impl Tracer {
     pub fn gather(&mut self, out: &mut Vec<Event>) -> bool {
         self.fill();
         let had = out.len();
-        out.extend(&mut self.single);
         out.append(&mut self.snapshot);
         self.outbox.hand_on(out);
         out.len() > had
     }
 
     /// Ends tracing: detaches the kernel side, then appends everything that had happened by then.
-    pub fn stop(&mut self, out: &mut Vec<Event>) -> Result<(), LoadError> {
-        // Until now all programs were on. They go one by one: a birth told after the last death is one half of the truth.
+    pub fn stop(&mut self, out: &mut Vec<Event>) {
+        // Until now all programs were attached. They are detached one by one, so later events would be incomplete.
         self.intake.end_ns = clock::boot_ns();
         self.kernel.detach();
         // A program that ran at the moment of detaching may still be writing its record; since Linux 7 it can be preempted
@@ -221,7 +188,6 @@ impl Tracer {
         self.await_answers(out);
         self.outbox.end();
         self.outbox.hand_on(out);
-        Ok(())
     }
 
     /// The first line of a stream.
@@ -237,11 +203,6 @@ impl Tracer {
         };
         let time = Timestamp(self.began_ns as i64 + clock::utc_minus_boot_ns());
         Event::new(Detail::Hello(Box::new(hello)), time)
-    }
-
-    /// Now, as events are stamped.
-    pub fn now(&self) -> Timestamp {
-        self.time_at(clock::boot_ns())
     }
 
     /// A boot time in UTC.
@@ -304,7 +265,7 @@ impl Tracer {
         }
     }
 
-    /// False while the ring was emptied just now: whoever was held up since, by a slow reader say, looks without a wait.
+    /// False while the ring was emptied just now. After a delay, e.g. by a slow reader, it is read without a wait.
     fn is_worth_a_look(&self) -> bool {
         self.emptied_ns.is_none_or(|then| clock::boot_ns() >= then + HELD_UP_NS)
     }
@@ -373,13 +334,22 @@ impl Tracer {
     }
 }
 
+/// For tests.
+#[cfg(feature = "internals")]
+impl Live {
+    /// Records lost so far.
+    pub fn lost(&self) -> u64 {
+        self.intake.gaps.lost()
+    }
+}
+
 /// Memory that the arguments of an exec take.
 fn argv_bytes_of(record: &Record) -> usize {
     let Record::Exec(exec) = record else { return 0 };
     [&exec.image.argv, &exec.image.argv_b64].into_iter().flatten().map(|list| list.as_bytes().len()).sum()
 }
 
-/// Tells the table of the cgroups that are there.
+/// Has the table learn the cgroups that are there.
 fn look_at_cgroups(table: &mut Table, hierarchy: &Hierarchy) {
     table.name_containers(runtime_state::containers(hierarchy));
     table.learn_cgroups(hierarchy.scan());
@@ -397,30 +367,6 @@ fn lost_event(lost: Lost, boot_ns: u64) -> Event {
     let time = Timestamp(boot_ns as i64 + clock::utc_minus_boot_ns());
     let cpu = (lost.passed_over == 0).then_some(lost.cpu);
     Event { boot_ns: Some(boot_ns), cpu, ..Event::new(Detail::Lost(Box::new(lost)), time) }
-}
-
-impl Stream for Tracer {
-    type Item = io::Result<Event>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        loop {
-            if let Some(event) = self.single.next() {
-                return Poll::Ready(Some(Ok(event)));
-            }
-            let mut next = self.take_snapshot();
-            if next.is_empty() && self.is_worth_a_look() {
-                self.fill();
-                self.outbox.hand_on(&mut next);
-            }
-            if !next.is_empty() {
-                self.single = next.into_iter();
-                continue;
-            }
-            if let Err(error) = ready!(self.poll_wait(cx)) {
-                return Poll::Ready(Some(Err(error)));
-            }
-        }
-    }
 }
 
 const _: () = assert!(RING_DEFAULT_BYTES > ARGV_DEFAULT_BYTES);

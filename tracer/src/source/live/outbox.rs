@@ -10,13 +10,13 @@ use crate::event::Event;
 #[derive(Default)]
 pub(super) struct Outbox {
     waiting: Vec<Event>,
-    /// Searches along `PATH`, when each is told as one, and what is on its way through them.
+    /// Searches along `PATH`, when each is reported as one event, and what is on its way through them.
     searches: Option<Searches>,
     passing: Vec<Event>,
 }
 
 impl Outbox {
-    /// An empty one; whether searches along `PATH` are each told as one.
+    /// An empty one; whether each search along `PATH` is reported as one event.
     pub(super) fn new(searches: bool) -> Self {
         Self { searches: searches.then(Searches::default), ..Self::default() }
     }
@@ -35,14 +35,14 @@ impl Outbox {
         self.waiting.push(event);
     }
 
-    /// Searches that are over by now are told.
+    /// Reports searches that are over by now.
     pub(super) fn tick(&mut self, now_ns: u64) {
         if let Some(searches) = &mut self.searches {
             searches.tick(now_ns, &mut self.waiting);
         }
     }
 
-    /// No more will come: searches that are under way are told too.
+    /// No more will come: reports searches that are under way too.
     pub(super) fn end(&mut self) {
         if let Some(searches) = &mut self.searches {
             searches.end(&mut self.waiting);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use rustc_hash::FxHashSet;
 
-use super::{Tracer, look_at_cgroups, lost_event, running};
+use super::{Live, look_at_cgroups, lost_event, running};
 use crate::clock;
 use crate::event::id::ProcessId;
 use crate::kernel::load::{Kernel, Tracked};
@@ -51,9 +51,9 @@ impl Again {
     }
 }
 
-impl Tracer {
+impl Live {
     /// Looks again at processes that were found with a parent that was just ending: the kernel gave them another one
-    /// unheard.
+    /// without an event.
     pub(super) fn settle(&mut self, now: u64) {
         let pids: Vec<u32> = self.table.unsettled().map(|process| process.pid()).collect();
         if pids.is_empty() {
@@ -68,7 +68,7 @@ impl Tracer {
         }
     }
 
-    /// A gap shows when a record follows it; when none does, the kernel side's own count tells.
+    /// A gap shows when a record follows it. When none does, the kernel side's own count shows it.
     pub(super) fn notice_losses(&mut self, now: u64) {
         for lost in self.intake.gaps.unnoticed(&self.kernel.stats()) {
             self.outbox.push(lost_event(lost, now));
@@ -77,7 +77,7 @@ impl Tracer {
         }
     }
 
-    /// What the kernel passed over leaves no hole; its own count tells.
+    /// What the kernel skipped leaves no hole; its own count shows it.
     pub(super) fn tell_passed_over(&mut self, now: u64) {
         self.passed_over_checked_ns = now;
         for missing in self.passed_over.update(now, &self.kernel.skipped()) {
@@ -87,11 +87,11 @@ impl Tracer {
         }
     }
 
-    /// Holds the table against `/proc`, and tells what was missed.
+    /// Compares the table with `/proc`, and reports what was missed.
     pub(super) fn resync(&mut self, now: u64) {
         look_at_cgroups(&mut self.table, &self.kernel.hierarchy);
         let utc_minus_boot_ns = clock::utc_minus_boot_ns();
-        // What had been given a number by now is to be heard of before anything is concluded.
+        // Records that have a number by now must arrive before anything is concluded.
         let given = self.kernel.stats();
         // All that had happened by now is applied; what happens from now on comes after.
         let seeds = if self.options.selection.is_some() {
@@ -107,8 +107,8 @@ impl Tracer {
         }
         let (pending, mut gaps) = self.intake.look_ahead(&mut self.ring);
         if gaps.in_flight(&given) != 0 {
-            // One that is still being written (its CPU stands still, or its program is preempted) holds up all behind it: who
-            // is gone may have told its end there.
+            // One that is still being written (its CPU stands still, or its program is preempted) holds up all behind it, perhaps
+            // the exit of a process that is gone.
             self.resync.later(now);
             return;
         }
@@ -122,12 +122,12 @@ impl Tracer {
         } else {
             self.resync.later(now);
         }
-        // Those that were found dead may have left children.
+        // Processes that were found to have exited may have left children.
         self.settle.at(now + SETTLE_NS);
     }
 
-    /// What `/proc` shows of these; and of their ancestors, where the end of those is reported too: who inherits may have been
-    /// left out until now, and its having inherited been lost.
+    /// What `/proc` shows of these, and of their ancestors where their exits are reported too. A process that adopted children may
+    /// have been filtered out until now, and the event of that lost.
     fn look_at(&mut self, mut pids: BTreeSet<u32>, utc_minus_boot_ns: i64) -> Vec<Seed> {
         let read = |kernel: &Kernel, pid: u32| proc::read(pid, utc_minus_boot_ns, &kernel.hierarchy);
         let mut seeds: Vec<Seed> = pids.iter().filter_map(|&pid| read(&self.kernel, pid)).collect();

@@ -21,9 +21,9 @@ pub(super) struct Refresh {
     every_ns: u64,
     /// When to ask, or to look for the answer.
     due_ns: u64,
-    /// How long the answer is waited for until the next look; none while nothing is asked.
+    /// How long the answer is waited for until the next look; none while nothing is requested.
     patience_ns: Option<u64>,
-    /// The last pid that was asked for.
+    /// The last pid that was requested.
     last: u32,
     asks: SyncSender<Vec<u32>>,
     answers: Receiver<Vec<Seed>>,
@@ -100,7 +100,7 @@ impl Refresh {
 
 /// The pids whose turn it is, in ascending order after the last one, and from the beginning again.
 fn next(table: &Table, last: u32) -> Vec<u32> {
-    // A kernel thread gets its name right after its birth, and keeps it.
+    // A kernel thread gets its name right after its fork, and keeps it.
     let may_change = |process: &ProcessRef<'_>| !process.is_kthread() || process.comm() == Some("kthreadd");
     let mut pids: Vec<u32> = table.living().filter(may_change).map(|process| process.pid()).collect();
     pids.sort_unstable();

@@ -6,7 +6,7 @@ use tracer_common::record as raw;
 
 use crate::event::id::{ProcessId, TICK_NS};
 use crate::event::time::Timestamp;
-use crate::event::{Process, Source};
+use crate::event::{Process, Provenance};
 use crate::kernel::load::Kernel;
 use crate::proc::{self, KTHREADD, Seed};
 use crate::record::running::Running;
@@ -36,7 +36,7 @@ fn seed(running: Running, utc_minus_boot_ns: i64) -> Seed {
     let raw::Running { header, until_ns, task, parent, ids, comm, flags, .. } = raw;
     let is = |flag: u32| flags & flag != 0;
     let known = |id: u32| (id != raw::ID_UNSET).then_some(id);
-    let mut process = Process::new(ProcessId::from_ns(task.start_ns, task.tgid), Source::Procfs);
+    let mut process = Process::new(ProcessId::from_ns(task.start_ns, task.tgid), Provenance::Procfs);
     process.kthread = is(raw::RUNNING_KTHREAD);
     (process.uid, process.gid) = (Some(ids.uid), Some(ids.gid));
     process.euid = Some(ids.euid).filter(|&euid| euid != ids.uid);

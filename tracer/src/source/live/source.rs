@@ -1,4 +1,4 @@
-//! The live kernel as a [`Source`].
+//! The live kernel as a [`EventSource`].
 
 use std::time::Duration;
 
@@ -6,13 +6,13 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike as _;
 use tracer_common::stats::CpuStats;
 
-use super::Tracer;
+use super::Live;
 use crate::clock;
 use crate::event::Event;
-use crate::source::{Facts, Flow, Moment, Opening, Source, SourceError};
+use crate::source::{EventSource, Facts, Flow, Moment, Opening, SourceError};
 use crate::table::TableStats;
 
-impl Source for Tracer {
+impl EventSource for Live {
     async fn open(&mut self) -> Result<Opening, SourceError> {
         Ok(Opening { hello: self.hello(), running: self.take_snapshot() })
     }
@@ -23,7 +23,8 @@ impl Source for Tracer {
     }
 
     fn stop(&mut self, out: &mut Vec<Event>) -> Result<(), SourceError> {
-        Ok(Self::stop(self, out)?)
+        Self::stop(self, out);
+        Ok(())
     }
 
     fn now(&self) -> Moment {

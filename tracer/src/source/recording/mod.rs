@@ -1,4 +1,4 @@
-//! A recording as a [`Source`]: JSON lines of schema 1 in a file or on standard input, plain or compressed by zstd.
+//! A recording as a [`EventSource`]: JSON lines of schema 1 in a file or on standard input, plain or compressed by zstd.
 
 mod lines;
 mod reader;
@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use self::reader::{Batch, Batches, Raw};
-use super::{Facts, Flow, Moment, Opening, Source, SourceError};
+use super::{EventSource, Facts, Flow, Moment, Opening, SourceError};
 use crate::event::time::Timestamp;
 use crate::event::{Detail, Event, Filtering, Hello, HelloSource, Kind, Lost, LostReason};
 
@@ -22,7 +22,6 @@ const HOW: &str = "make one with `tracer stream -o FILE` or `tracer run -o FILE 
 
 /// Why a recording cannot be read.
 #[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "the messages say it, and the fields are theirs")]
 pub enum RecordingError {
     #[error("cannot open {name}: {error}: {HOW}")]
     Open { name: String, error: io::Error },
@@ -204,7 +203,7 @@ fn is_of_beginning(event: &Event) -> bool {
     }
 }
 
-impl Source for Recording {
+impl EventSource for Recording {
     async fn open(&mut self) -> Result<Opening, SourceError> {
         let beginning = loop {
             let length = self.waiting.iter().take(MAX_RUNNING).take_while(|event| is_of_beginning(event)).count();

@@ -1,4 +1,4 @@
-//! Opens a recording and decodes its lines, on a separate thread: a pipe that stalls keeps nobody from handling a signal.
+//! Opens a recording and decodes its lines, on a separate thread: a pipe that stalls does not delay the handling of signals.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -72,7 +72,7 @@ pub(super) fn start(raw: Raw, name: &str) -> Result<Batches, RecordingError> {
             .map_err(|error| RecordingError::Read { name: name.clone(), error })
             .and_then(|input| read(&mut Lines::new(input), &name, &batches));
         if let Err(error) = result {
-            // It fails when nobody wants the rest.
+            // It fails when the rest is not wanted.
             let _ = batches.blocking_send(Err(error));
         }
     });
@@ -139,7 +139,7 @@ fn read(
         let name = name.to_owned();
         return Err(if lines.torn { RecordingError::Cut { name } } else { RecordingError::Empty { name } });
     }
-    // These fail when nobody wants the rest.
+    // These fail when the rest is not wanted.
     let _ = batches.blocking_send(Ok(Batch::Events(events)));
     let _ = batches.blocking_send(Ok(Batch::End { torn }));
     Ok(())

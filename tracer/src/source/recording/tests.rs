@@ -4,7 +4,7 @@ use tempfile::NamedTempFile;
 
 use super::*;
 use crate::event::Bye;
-use crate::filter::{Criteria, Filter, Spec};
+use crate::filter::{Filter, Matcher};
 use crate::pipeline::{self, PipelineError, Wanted};
 use crate::sink::{Encoder as _, JsonLines, Writer};
 
@@ -19,21 +19,21 @@ fn recorded() -> Vec<u8> {
     std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/captures/docker.jsonl")).unwrap()
 }
 
-fn play_with(bytes: &[u8], spec: &Spec, wanted: &Wanted) -> (Result<Bye, PipelineError>, Vec<Event>) {
+fn play_with(bytes: &[u8], filter: &Filter, wanted: &Wanted) -> (Result<Bye, PipelineError>, Vec<Event>) {
     let file = file(bytes);
     let source = Recording::open(file.path()).unwrap();
     let mut lines = Vec::new();
     let mut writer = Writer::new(JsonLines, &mut lines);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let filter = Filter::new(spec).unwrap();
-    let played = pipeline::run(source, filter, &mut writer, wanted, std::future::pending(), |_| true);
+    let matcher = Matcher::new(filter).unwrap();
+    let played = pipeline::run(source, matcher, &mut writer, wanted, std::future::pending(), |_| true);
     let bye = runtime.block_on(played);
     drop(writer);
     (bye, lines.split_inclusive(|&byte| byte == b'\n').map(|line| serde_json::from_slice(line).unwrap()).collect())
 }
 
 fn play(bytes: &[u8]) -> (Result<Bye, PipelineError>, Vec<Event>) {
-    play_with(bytes, &Spec::default(), &Wanted { snapshot: true, ..Wanted::default() })
+    play_with(bytes, &Filter::default(), &Wanted { snapshot: true, ..Wanted::default() })
 }
 
 fn decode(bytes: &[u8]) -> Vec<Event> {
@@ -156,12 +156,12 @@ fn parts_of_one_boot_are_one_recording() {
 fn filters_work_as_live_and_the_snapshot_can_be_left_out() {
     let recorded = recorded();
     let original = decode(&recorded);
-    let spec = Criteria { kinds: vec![Kind::Exec], ..Criteria::default() }.into();
-    let (bye, played) = play_with(&recorded, &spec, &Wanted::default());
+    let filter = Filter::kind(Kind::Exec);
+    let (bye, played) = play_with(&recorded, &filter, &Wanted::default());
     let execs: Vec<Event> = original.iter().filter(|event| event.kind() == Kind::Exec).map(unnumbered).collect();
     assert_eq!(played[1..played.len() - 1].iter().map(unnumbered).collect::<Vec<_>>(), execs);
     assert_eq!(bye.unwrap().execs, execs.len() as u64);
-    let (bye, played) = play_with(&recorded, &Spec::default(), &Wanted { count: Some(3), ..Wanted::default() });
+    let (bye, played) = play_with(&recorded, &Filter::default(), &Wanted { count: Some(3), ..Wanted::default() });
     assert_eq!((bye.unwrap().emitted, played.len()), (3, 5));
     assert!(played.iter().all(|line| line.kind() != Kind::Process));
 }

@@ -19,7 +19,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use tracer_common::record::{self as raw, ID_UNSET};
 
 use crate::event::id::{ProcessId, TICK_NS};
-use crate::event::{Process, Source};
+use crate::event::{Process, Provenance};
 use crate::proc::{PPID_UNKNOWN, Seed};
 use crate::record::Record;
 use crate::record::text::Text;
@@ -179,7 +179,7 @@ impl Pending {
 
 /// Builds a process from a record.
 fn about(task: raw::TaskRef, ids: &raw::Ids, comm: Option<&[u8]>) -> Process {
-    let mut process = Process::new(ProcessId::from_ns(task.start_ns, task.tgid), Source::Kernel);
+    let mut process = Process::new(ProcessId::from_ns(task.start_ns, task.tgid), Provenance::Kernel);
     let known = |id: u32| (id != ID_UNSET).then_some(id);
     process.inferred = true;
     (process.uid, process.gid) = (known(ids.uid), known(ids.gid));
@@ -205,7 +205,7 @@ fn add_missing(out: &mut Vec<Seed>, pending: &Pending) {
     for (&(pid, start_ns), facts) in missing {
         let id = ProcessId::from_ns(start_ns, pid);
         let (mut process, ppid) = facts.about.as_deref().cloned().unwrap_or_else(|| {
-            let mut process = Process::new(id, Source::Kernel);
+            let mut process = Process::new(id, Provenance::Kernel);
             process.inferred = true;
             (process, PPID_UNKNOWN)
         });

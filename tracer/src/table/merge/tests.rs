@@ -43,7 +43,7 @@ fn exec(task: raw::TaskRef, parent: raw::TaskRef, boot_ns: u64) -> Record {
 
 /// Returns a process that was read at 500 ms.
 fn seed(pid: u32, start_ns: u64, ppid: u32) -> Seed {
-    let mut process = Process::new(ProcessId::from_ns(start_ns, pid), Source::Procfs);
+    let mut process = Process::new(ProcessId::from_ns(start_ns, pid), Provenance::Procfs);
     process.image_mut().exe = Some("/bin/old".into());
     process.image_mut().comm = Some("old".into());
     process.euid = Some(0);
@@ -128,7 +128,7 @@ fn a_process_that_vanished_unread_is_built_from_its_records() {
     let process = &seeds[1].process;
     assert_eq!((process.pid, seeds[1].ppid, process.zombie, process.inferred), (50, 1, false, true));
     assert_eq!((process.image.comm.as_deref(), process.uid, process.euid), (Some("sh"), Some(5), Some(6)));
-    assert_eq!((process.source, process.loginuid), (Source::Kernel, None));
+    assert_eq!((process.source, process.loginuid), (Provenance::Kernel, None));
 }
 
 #[test]

@@ -87,7 +87,7 @@ impl Summary {
                 self.signalled += u64::from(exit.signal.is_some());
                 self.user_ns += exit.own().map_or(0, |usage| usage.user_ns);
                 self.system_ns += exit.own().map_or(0, |usage| usage.system_ns);
-                if self.forest.len() > self.max_kept {
+                if self.forest.count() > self.max_kept {
                     self.fold(process.id);
                 }
             }

@@ -192,7 +192,7 @@ fn memory_is_bounded_and_sums_are_complete() {
         scenario.exit(1, 10 + 2 * n, 1, &["sh"], status(0));
         scenario.exit(3, 11 + 2 * n, 10 + 2 * n, &["sh"], status(u8::from(n % 2 == 0)));
     }
-    assert!(scenario.summary.forest.len() <= 103, "{}", scenario.summary.forest.len());
+    assert!(scenario.summary.forest.count() <= 103, "{}", scenario.summary.forest.count());
     let text = scenario.drawn(Some(80), 0);
     insta::assert_snapshot!(text.lines().last().unwrap(), @"9.00s · 2.50s CPU (28 %) · largest 3.0M");
 }

@@ -14,7 +14,7 @@ use super::rows::{Row, rows};
 use super::state::{Group, Sort, TopState};
 use crate::event::id::ProcessId;
 use crate::event::time::Timestamp;
-use crate::event::{Detail, Event, Exit, Image, Kind, Process, ProcessContainer, Source, Usage};
+use crate::event::{Detail, Event, Exit, Image, Kind, Process, ProcessContainer, Provenance, Usage};
 use crate::view::glyphs::{ASCII, UNICODE};
 use crate::view::screen::{Overlay, Request};
 use crate::view::style::TextStyle;
@@ -39,7 +39,7 @@ fn event(kind: Kind, pid: u32, parent: u32, comm: &str) -> Event {
         uid: Some(if parent == 12 { 33 } else { 0 }),
         image: image.into(),
         container: (parent == 12).then(|| Arc::new(ProcessContainer::new("0123456789ab".into()))),
-        ..Process::new(id(pid), Source::Kernel)
+        ..Process::new(id(pid), Provenance::Kernel)
     };
     Event { process: Some(process), ..Event::new(kind.into(), T0) }
 }

@@ -127,7 +127,7 @@ impl LiveTree {
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.forest.len()
+        self.forest.count()
     }
 }
 

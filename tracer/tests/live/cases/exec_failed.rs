@@ -3,9 +3,9 @@
 use std::fs;
 use std::process::Command;
 
-use tracer::Tracer;
 use tracer::event::{Capture, Event, ExecFailed, Kind};
 use tracer::source::live::ExecFailures;
+use tracer::source::live::Live;
 use tracer::sys::errno;
 
 use crate::support::{
@@ -108,7 +108,9 @@ fn by_tracepoint() {
     let log = place.path().join("truth");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let events = runtime.block_on(async {
-        let builder = Tracer::builder().exec_failures(ExecFailures::All).exec_failures_by_function(false);
+        let builder = Live::builder()
+            .exec_failures(ExecFailures::All)
+            .kernel(|options| options.exec_failed_by_function = Some(false));
         let mut tracer = builder.start().expect("tracing begins");
         let hooks = tracer.hello().hello().expect("what is in use").hooks.clone();
         for hook in ["syscalls:sys_exit_execve", "syscalls:sys_exit_execveat"] {
@@ -118,7 +120,7 @@ fn by_tracepoint() {
         let finished = run_bounded(Command::new(&arguments[0]).args(&arguments[1..]), BOUND);
         assert!(finished.status.success(), "{finished:?}");
         let mut events = Vec::new();
-        tracer.stop(&mut events).expect("tracing ends");
+        tracer.stop(&mut events);
         assert_eq!(tracer.lost(), 0, "nothing is lost");
         events
     });

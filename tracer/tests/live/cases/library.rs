@@ -1,25 +1,30 @@
-//! The library alone: event by event, and batch by batch.
+//! The library by itself: its front door, and how it finds what runs already.
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::future::poll_fn;
-use std::pin::Pin;
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use futures_core::Stream as _;
-use tracer::Tracer;
+use tracer::Filter;
 use tracer::event::id::TICK_NS;
-use tracer::event::{Detail, Process};
+use tracer::event::{Detail, Event, Kind, Process};
 use tracer::kernel::load::Kernel;
 use tracer::kernel::options::{KernelOptions, Selection};
+use tracer::source::live::Live;
 use tracer_common::record::RUNNING_ENDED;
 
-use crate::support::{BOUND, Case, Guarded, SLOWNESS, case, deed_arguments, run_bounded};
+use crate::support::capabilities::only;
+use crate::support::{
+    BOUND, Case, Guarded, Need, SLOWNESS, TruthLog, case, copy_program, deed_arguments, open_directory, run_bounded,
+    this_binary, truth,
+};
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
-        case("library::what_is_left_of_one_by_one_comes_with_the_next_batch", both_ways),
+        case("library::a_filtered_stream_balances_and_never_blocks_the_runtime", what_is_started),
+        case("library::dropping_it_ends_its_thread", dropped).needs(&[Need::Alone]),
+        case("library::without_privileges_the_error_names_the_remedy", not_permitted),
         case("snapshot::every_process_is_found_once_while_threads_exec", || exact("stays")),
         case("snapshot::every_process_is_found_once_while_threads_exec_without_a_leader", || exact("gone")),
         case("snapshot::the_iterator_and_proc_show_the_same", same_either_way),
@@ -73,7 +78,8 @@ fn same_either_way() {
     let _entered = runtime.enter();
     let mut child = Guarded::spawn(Command::new("sh").args(["-c", "read line", "", "x"]).stdin(Stdio::piped()));
     let of_child = |iterate: bool| {
-        let mut tracer = Tracer::builder().iterate(iterate).start().expect("tracing begins");
+        let mut tracer =
+            Live::builder().kernel(|options| options.iterate = Some(iterate)).start().expect("tracing begins");
         let Detail::Hello(hello) = tracer.hello().detail else { panic!("it says hello first") };
         assert!(hello.fallbacks.iter().all(|text| !text.contains("iterator")), "{:?}", hello.fallbacks);
         let snapshot = tracer.take_snapshot();
@@ -96,21 +102,126 @@ fn same_either_way() {
     child.wait(BOUND);
 }
 
-fn both_ways() {
+/// The front door: a filter, what it starts, and totals that balance. The caller's only thread never waits.
+fn what_is_started() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let mut tracer = Tracer::builder().start().expect("tracing begins");
-        tracer.take_snapshot();
-        // Many, so that the first one leaves the ring together with others.
-        for _ in 0..20 {
-            assert!(run_bounded(&mut Command::new("true"), BOUND).status.success());
+        let clock = Ticks::start();
+        let filter = Filter::tree(std::process::id()).with(!Filter::kind(Kind::Reparent));
+        let before = clock.count();
+        let mut tracer = tracer::Tracer::builder().filter(filter).start().await.expect("tracing begins");
+        assert!(clock.count() > before, "the start does not block the runtime");
+        eprintln!("start: {} ticks, largest gap {:?}", clock.count() - before, clock.take_gap());
+
+        let mut truth = Guarded::spawn(Command::new("/bin/true").stdin(Stdio::null()));
+        let mut shell = Guarded::spawn(Command::new("sh").args(["-c", "/bin/true; exit 3"]).stdin(Stdio::null()));
+        let pids = [truth.pid(), shell.pid()];
+        let mut events: Vec<Event> = Vec::new();
+        let ends = |events: &[Event]| pids.into_iter().all(|pid| of(events, pid, Kind::Exit).count() == 1);
+        while !ends(&events) {
+            let next = tokio::time::timeout(BOUND, tracer.next()).await.expect("both end");
+            events.push(next.expect("the stream goes on"));
         }
-        let first = poll_fn(|cx| Pin::new(&mut tracer).poll_next(cx)).await.expect("it continues");
-        first.expect("the ring can be read");
-        let mut rest = Vec::new();
-        let batch = tokio::time::timeout(Duration::ZERO, tracer.next_batch(&mut rest)).await;
-        batch.expect("the events are there without waiting").expect("the ring can be read");
-        assert!(!rest.is_empty());
-        tracer.stop(&mut rest).expect("tracing ends");
+        let before = clock.count();
+        clock.take_gap();
+        let bye = tracer.stop().await.expect("tracing ends");
+        eprintln!("stop: {} ticks, largest gap {:?}", clock.count() - before, clock.take_gap());
+        while let Some(event) = tracer.next().await {
+            events.push(event);
+        }
+
+        let hello = events[0].hello().expect("it begins with hello");
+        let filtering = hello.filter.as_ref().expect("there is a filter");
+        assert_eq!((&*filtering.kernel, &*filtering.user), (&["pid".to_owned()][..], &["!event".to_owned()][..]));
+        assert!(events[0].seq == 0 && events.is_sorted_by(|a, b| a.seq < b.seq), "numbers rise");
+        assert!(events.iter().all(|event| event.kind() != Kind::Reparent));
+        for (pid, code) in pids.into_iter().zip([0, 3]) {
+            assert_eq!(of(&events, pid, Kind::Fork).count(), 1);
+            assert!(of(&events, pid, Kind::Exec).count() >= 1);
+            let exit = of(&events, pid, Kind::Exit).next().and_then(Event::exit).expect("it ended");
+            assert_eq!(exit.code, Some(code));
+        }
+        let child = |event: &Event| event.process.as_ref().is_some_and(|process| process.ppid == Some(pids[1]));
+        assert!(events.iter().any(|event| event.kind() == Kind::Exec && child(event)), "the shell's child");
+        assert_eq!(events.last().and_then(Event::bye), Some(&bye), "the totals are those of bye");
+        assert_eq!(bye.seen, bye.emitted + bye.filtered + bye.folded + bye.dropped + bye.lost, "{bye:?}");
+        let emitted = events.iter().filter(|event| !event.kind().is_framing()).count() as u64;
+        assert_eq!(emitted, bye.emitted);
+        for child in [&mut truth, &mut shell] {
+            child.wait(BOUND);
+        }
     });
+}
+
+fn of(events: &[Event], pid: u32, kind: Kind) -> impl Iterator<Item = &Event> {
+    let is_of = move |event: &&Event| event.process.as_ref().is_some_and(|process| process.pid == pid);
+    events.iter().filter(is_of).filter(move |event| event.kind() == kind)
+}
+
+/// A task that ticks, on the runtime's only thread.
+#[derive(Clone, Default)]
+struct Ticks(Arc<Mutex<(u64, Duration)>>);
+
+impl Ticks {
+    fn start() -> Self {
+        let ticks = Self::default();
+        let shared = ticks.clone();
+        tokio::spawn(async move {
+            let mut last = Instant::now();
+            loop {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                let (count, gap) = &mut *shared.0.lock().expect("nobody panics");
+                *count += 1;
+                *gap = (*gap).max(last.elapsed());
+                last = Instant::now();
+            }
+        });
+        ticks
+    }
+
+    fn count(&self) -> u64 {
+        self.0.lock().expect("nobody panics").0
+    }
+
+    /// The largest time between two ticks since it was taken last.
+    fn take_gap(&self) -> Duration {
+        std::mem::take(&mut self.0.lock().expect("nobody panics").1)
+    }
+}
+
+/// Dropped in the middle, it detaches and ends its thread.
+fn dropped() {
+    let threads = || {
+        let tasks = fs::read_dir("/proc/self/task").expect("/proc is mounted").flatten();
+        tasks.filter(|task| fs::read(task.path().join("comm")).is_ok_and(|comm| comm == b"tracer\n")).count()
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let tracer = runtime.block_on(tracer::Tracer::builder().start()).expect("tracing begins");
+    assert_ne!(threads(), 0);
+    drop(tracer);
+    let end = Instant::now() + BOUND;
+    while threads() > 0 {
+        assert!(Instant::now() < end, "a thread is left");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Without privileges the error names what is lacking and the remedy.
+fn not_permitted() {
+    let place = open_directory();
+    let truth = place.path().join("truth");
+    let binary = place.path().join("live");
+    copy_program(this_binary(), &binary);
+    let arguments = deed_arguments("library-start", &truth, &[]);
+    let mut command = Command::new(&binary);
+    command.args(&arguments[1..]).stdin(Stdio::null());
+    only(&mut command, 65534, &[]);
+    let finished = run_bounded(&mut command, BOUND);
+    assert!(finished.status.success(), "{finished:?}");
+    let refused = TruthLog::read(&mut truth::reopen(&truth));
+    let refused = refused.one("refused");
+    let [kind, remedy, text] = ["kind", "remedy", "text"].map(|key| refused.get::<String>(key));
+    assert_eq!(kind, "NotPermitted");
+    assert!(remedy.starts_with("run as root") && remedy.contains("cap_bpf,cap_perfmon+ep"), "{remedy}");
+    assert!(text.contains("CAP_BPF") && text.ends_with(&remedy), "{text}");
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use tracer::Tracer;
 use tracer::event::{Event, Kind};
+use tracer::source::live::Live;
 
 use crate::support::{BOUND, Case, Guarded, Need, case, deed_arguments};
 
@@ -38,7 +38,8 @@ fn storm(unpreempted: bool) -> u64 {
     let place = tempfile::tempdir().expect("a temporary directory");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let (crowds, events, lost) = runtime.block_on(async {
-        let mut tracer = Tracer::builder().unpreempted(unpreempted).start().expect("tracing begins");
+        let mut tracer =
+            Live::builder().kernel(|options| options.unpreempted = Some(unpreempted)).start().expect("tracing begins");
         let hooks = tracer.hello().hello().expect("what is in use").hooks.clone();
         for hook in ["sched:sched_process_exit", "sched:sched_process_exec", "sched_wakeup_new"] {
             assert_eq!(hooks.iter().any(|name| name == hook), unpreempted, "{hook} is one of {hooks:?}");
@@ -59,7 +60,7 @@ fn storm(unpreempted: bool) -> u64 {
                 batch.expect("the ring can be read");
             }
         }
-        tracer.stop(&mut events).expect("tracing ends");
+        tracer.stop(&mut events);
         (crowds.iter().map(Guarded::pid).collect::<BTreeSet<u32>>(), events, tracer.lost())
     });
     let losses: Vec<_> = events.iter().filter_map(|event| event.lost()).collect();

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use tracer::Tracer;
 use tracer::event::{Event, Kind, Process};
 use tracer::kernel::hierarchy::Hierarchy;
+use tracer::source::live::Live;
 
 use crate::pty::OnTerminal;
 use crate::support::{
@@ -156,7 +156,7 @@ fn reported_again() {
     let mut deed = changing(place.path());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let mut tracer = Tracer::builder().refresh_every(Duration::from_millis(50)).start().expect("tracing begins");
+        let mut tracer = Live::builder().refresh_every(Duration::from_millis(50)).start().expect("tracing begins");
         tracer.take_snapshot();
         let mut events = Vec::new();
         change(&mut deed);
@@ -179,7 +179,7 @@ fn reported_again() {
             assert_eq!(argv, ["changed-argv", "one"], "{process:?}");
             drop(deed.child().stdin.take());
         }
-        tracer.stop(&mut events).expect("tracing ends");
+        tracer.stop(&mut events);
     });
     assert!(deed.wait(BOUND).success(), "the deed failed");
 }

@@ -9,6 +9,7 @@ pub(crate) mod exit;
 mod filters;
 pub(crate) mod hostile;
 mod kit;
+mod library;
 mod loss;
 mod not_resident;
 mod oracle;
@@ -55,6 +56,7 @@ const DEEDS: &[&[(&str, Deed)]] = &[
     filters::DEEDS,
     hostile::DEEDS,
     saturate::DEEDS,
+    library::DEEDS,
 ];
 
 /// Does a deed, if this process was started for one.

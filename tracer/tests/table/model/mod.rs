@@ -11,7 +11,7 @@ mod ending;
 
 use std::sync::Arc;
 
-use tracer::event::{Image, Process, ReparentReason, Source};
+use tracer::event::{Image, Process, Provenance, ReparentReason};
 use tracer::proc::Seed;
 use tracer::record::text::{Argv, Text};
 use tracer::record::{Exec, Fork, Record};
@@ -378,7 +378,7 @@ impl Kernel {
     pub(crate) fn seed_of(&self, nr: Nr) -> Seed {
         let proc = &self.procs[nr];
         let ppid = proc.parent.map_or(0, |parent| self.procs[parent].pid);
-        let mut process = Process::new(self.id(nr), Source::Procfs);
+        let mut process = Process::new(self.id(nr), Provenance::Procfs);
         process.image_mut().comm = Some(arc(&proc.comm));
         process.image_mut().exe = proc.exe.as_deref().filter(|_| proc.state == ProcState::Alive).map(arc);
         process.kthread = proc.kthread;
