@@ -17,12 +17,12 @@ pub const FILTER_CGROUPS: u32 = 3;
 pub const FILTER_CONTAINERS: u32 = 4;
 
 /// Bit of an entry of `TRACKED`: the process matches the filter, or once did. All its events are reported.
-pub const TRACKED_ASKED: u32 = 1;
-/// Bit of an entry of `TRACKED`: a helper in the set `AIDES`, which may be about to make other processes match. All its
+pub const TRACKED_MATCHING: u32 = 1;
+/// Bit of an entry of `TRACKED`: a helper in the set `HELPERS`, which may be about to make other processes match. All its
 /// events are reported, and those of its children until they execute another program.
-pub const TRACKED_AIDE: u32 = 2;
+pub const TRACKED_HELPER: u32 = 2;
 /// Bit of an entry of `TRACKED`: a relative of a matching process. Its exit is reported.
-pub const TRACKED_KIN: u32 = 4;
+pub const TRACKED_RELATIVE: u32 = 4;
 
 /// Configuration of the kernel side.
 #[repr(C)]
@@ -45,8 +45,8 @@ pub struct Config {
     /// An eighth of the ring, in bytes: the unit of the fill levels in [`crate::limits`].
     pub ring_eighth: u32,
     /// 1: with a filter, also report what is needed to describe matching processes correctly. These are the exits of
-    /// their parents, and everything about processes in the set `AIDES`.
-    pub kin: u32,
+    /// their parents, and everything about processes in the set `HELPERS`.
+    pub relatives: u32,
     /// Keeps the size a multiple of eight.
     pub reserved: u32,
 }
@@ -62,7 +62,7 @@ impl Config {
         cgroup_subsys: CGROUP_V2,
         cgroup_hierarchy: 0,
         ring_eighth: u32::MAX,
-        kin: 0,
+        relatives: 0,
         reserved: 0,
     };
 }

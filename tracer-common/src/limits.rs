@@ -81,7 +81,7 @@ pub const MAX_CGROUPS: u32 = 1 << 16;
 pub const MAX_NAMESPACES: u32 = 1 << 13;
 
 /// Capacity of the set of helper programs, which may make other processes match.
-pub const MAX_AIDES: u32 = 64;
+pub const MAX_HELPERS: u32 = 64;
 
 /// Longest path of a cgroup, its NUL included ([`TRACE_CGROUP_PATH_LEN`]).
 ///

@@ -3,20 +3,20 @@
 //! A filter may admit more than matches, never less: user space checks each event again. It admits:
 //! - matching processes, by descent (`FILTER_SUBTREE`), user, cgroup, or namespace of a container. From then on a process stays
 //!   in the map `TRACKED` until it exits. So if its fork is reported, its exit is reported too;
-//! - with `kin`, the exits of their parents and of their possible reapers: these exits change the parent;
-//! - with `kin`, all events of helpers (container runtimes, sudo; the map `AIDES`), and of their children until their
+//! - with `relatives`, the exits of their parents and of their possible reapers: these exits change the parent;
+//! - with `relatives`, all events of helpers (container runtimes, sudo; the map `HELPERS`), and of their children until their
 //!   next exec. A process that they start may match, and its fork and origin are then known.
 
 use core::ptr::read_volatile;
 
 use tracer_common::config::{
-    FILTER_CGROUPS, FILTER_CONTAINERS, FILTER_NONE, FILTER_SUBTREE, FILTER_USERS, TRACKED_AIDE, TRACKED_ASKED,
-    TRACKED_KIN,
+    FILTER_CGROUPS, FILTER_CONTAINERS, FILTER_NONE, FILTER_SUBTREE, FILTER_USERS, TRACKED_HELPER, TRACKED_MATCHING,
+    TRACKED_RELATIVE,
 };
 
 use crate::emit::Counters;
 use crate::kernel::config;
-use crate::maps::{AIDES, CGROUPS, NAMESPACES, OPEN, TRACKED, UNREAPED, USERS};
+use crate::maps::{CGROUPS, HELPERS, NAMESPACES, OPEN, TRACKED, UNREAPED, USERS};
 use crate::task::{Task, cgroup_at, ids_at, namespaces_at};
 
 /// `BPF_NOEXIST`: <https://github.com/torvalds/linux/blob/830b3c68c1fb1e9176028d02ef86f3cf76aa2476/include/uapi/linux/bpf.h>
@@ -26,7 +26,7 @@ const NOEXIST: u64 = 1;
 const EEXIST: i32 = 17;
 
 /// The states in which all events of a process are reported.
-const WHOLE: u32 = TRACKED_ASKED | TRACKED_AIDE;
+const WHOLE: u32 = TRACKED_MATCHING | TRACKED_HELPER;
 
 /// Returns true if an event of this process matches that is no fork, exec or exit.
 #[inline(always)]
@@ -49,9 +49,9 @@ pub(crate) fn admits_birth(creator: Task, child: Task) -> bool {
     let was = state(creator.tgid());
     let is = if config!(filter) == FILTER_SUBTREE {
         // Until user space has added the processes that ran before, any process may be a descendant.
-        if is_open() || was & WHOLE == 0 && is_in_tracked_namespace(child) { TRACKED_ASKED } else { was & WHOLE }
+        if is_open() || was & WHOLE == 0 && is_in_tracked_namespace(child) { TRACKED_MATCHING } else { was & WHOLE }
     } else {
-        was & TRACKED_AIDE | if matches(child) { TRACKED_ASKED } else { 0 }
+        was & TRACKED_HELPER | if matches(child) { TRACKED_MATCHING } else { 0 }
     };
     if is == 0 {
         return is_open();
@@ -70,21 +70,21 @@ pub(crate) fn admits_exec(task: Task) -> bool {
     }
     let tgid = task.tgid();
     let was = state(tgid);
-    let mut is = was & TRACKED_ASKED;
+    let mut is = was & TRACKED_MATCHING;
     if is == 0 && matches(task) {
-        is = TRACKED_ASKED;
+        is = TRACKED_MATCHING;
     }
-    if config!(kin) != 0 {
+    if config!(relatives) != 0 {
         let name = task.name();
         // A runtime executes itself by a descriptor, and its comm is then the number.
-        if AIDES.get_ptr(name).is_some() || was & TRACKED_AIDE != 0 && name[0].is_ascii_digit() {
-            is |= TRACKED_AIDE;
+        if HELPERS.get_ptr(name).is_some() || was & TRACKED_HELPER != 0 && name[0].is_ascii_digit() {
+            is |= TRACKED_HELPER;
         }
         if is == 0 && was != 0 {
-            is = TRACKED_KIN;
+            is = TRACKED_RELATIVE;
         }
     }
-    if config!(filter) == FILTER_CONTAINERS && is & TRACKED_ASKED != 0 {
+    if config!(filter) == FILTER_CONTAINERS && is & TRACKED_MATCHING != 0 {
         note_namespaces(task);
     }
     if is != was && is != 0 {
@@ -114,8 +114,8 @@ pub(crate) fn admits_move(task: Task, to: u64) -> bool {
     }
     let tgid = task.tgid();
     let was = state(tgid);
-    if by_cgroup() && was & TRACKED_ASKED == 0 && CGROUPS.get_ptr(to).is_some() {
-        track(tgid, was | TRACKED_ASKED);
+    if by_cgroup() && was & TRACKED_MATCHING == 0 && CGROUPS.get_ptr(to).is_some() {
+        track(tgid, was | TRACKED_MATCHING);
         track_kin(task.real_parent().tgid());
         return true;
     }
@@ -133,10 +133,10 @@ pub(crate) fn cgroup_made(id: u64) {
 /// Tracks a process that may become the parent of a matching one.
 #[inline(always)]
 pub(crate) fn track_kin(tgid: u32) {
-    if config!(kin) != 0
+    if config!(relatives) != 0
         && tgid != 0
         && TRACKED.get_ptr(tgid).is_none()
-        && TRACKED.insert(tgid, TRACKED_KIN, NOEXIST).is_err_and(|error| error != -EEXIST)
+        && TRACKED.insert(tgid, TRACKED_RELATIVE, NOEXIST).is_err_and(|error| error != -EEXIST)
     {
         count_untracked();
     }
@@ -259,5 +259,5 @@ fn note_namespaces(task: Task) {
 #[inline(always)]
 fn is_in_tracked_namespace(child: Task) -> bool {
     let level = child.ns_level();
-    config!(kin) != 0 && level != 0 && state(child.ns_init(level).tgid) & WHOLE != 0
+    config!(relatives) != 0 && level != 0 && state(child.ns_init(level).tgid) & WHOLE != 0
 }

@@ -2,7 +2,7 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
-use tracer_common::limits::{ARGV_STAGED_BYTES, COMM_LEN, EXEC_HEAD_BYTES, MAX_AIDES, MAX_HANDLED, MAX_PREPARED};
+use tracer_common::limits::{ARGV_STAGED_BYTES, COMM_LEN, EXEC_HEAD_BYTES, MAX_HANDLED, MAX_HELPERS, MAX_PREPARED};
 use tracer_common::record::TaskRef;
 
 /// `BPF_F_NO_PREALLOC` (allocate memory on demand) and `BPF_F_MMAPABLE` (user space maps the map's memory):
@@ -100,7 +100,7 @@ pub(crate) static NAMESPACES: HashMap<u32, u32> = HashMap::with_max_entries(1, N
 
 /// Names of helpers: programs that start others as another user or in another cgroup.
 #[map]
-pub(crate) static AIDES: HashMap<[u8; COMM_LEN], u32> = HashMap::with_max_entries(MAX_AIDES, NO_PREALLOC);
+pub(crate) static HELPERS: HashMap<[u8; COMM_LEN], u32> = HashMap::with_max_entries(MAX_HELPERS, NO_PREALLOC);
 
 /// 1 while everything is reported, until user space has added the processes that ran before.
 #[map]

@@ -36,8 +36,8 @@ use crate::sys::sigwait;
 
 const LONG_ABOUT: &str = "\
 tracer reports every process of a Linux machine from fork to exit: its parent, its program and arguments, how it ended, \
-why, and what it cost. Small eBPF programs sit on the kernel's fork, exec and exit tracepoints. tracer does not \
-sample, so a process that lives one millisecond is recorded. Anything truncated or lost is reported.
+why, and what it cost. tracer attaches small eBPF programs to the kernel's fork, exec and exit tracepoints. tracer does not \
+sample, so a process that lives one millisecond is recorded. tracer marks truncated data and reports lost events.
 
 tracer needs root, or the capabilities CAP_BPF and CAP_PERFMON, and a kernel with BTF. With CAP_SYS_PTRACE it also knows exe \
 and cwd of other users' running processes. `tracer doctor` reports what is missing. `tracer tree` needs no privilege, except \

@@ -178,7 +178,7 @@ impl Ending {
         if used >= self.used + PROGRESS || notes != self.notes {
             (self.moved, self.used, self.notes) = (now, used, notes);
         }
-        if now >= self.latest || now >= self.moved + BLOCKED {
+        if now >= self.latest || (now >= self.moved + BLOCKED && !is_detaching(wait_channel().as_deref())) {
             self.give_up();
         }
     }
@@ -206,11 +206,9 @@ impl Ending {
         let why = if self.again {
             "because of a second signal".to_owned()
         } else {
-            match fs::read_to_string(format!("/proc/self/task/{}/wchan", process::id())) {
-                Ok(place) if !matches!(&*place, "" | "0") => {
-                    format!("because the main thread is blocked (in the kernel: {place})")
-                }
-                _ => "because the main thread is blocked".to_owned(),
+            match wait_channel() {
+                Some(place) => format!("because the main thread is blocked (in the kernel: {place})"),
+                None => "because the main thread is blocked".to_owned(),
             }
         };
         format!(
@@ -219,9 +217,27 @@ impl Ending {
     }
 }
 
+/// Returns the kernel function that the main thread waits in, if the kernel tells.
+fn wait_channel() -> Option<String> {
+    let place = fs::read_to_string(format!("/proc/self/task/{}/wchan", process::id())).ok()?;
+    (!matches!(&*place, "" | "0")).then_some(place)
+}
+
+/// Returns true for a wait for a grace period of RCU. Detaching programs waits for some. No other process can make such a wait
+/// last, but a busy or emulated machine needs seconds for it.
+fn is_detaching(wait_channel: Option<&str>) -> bool {
+    wait_channel.is_some_and(|place| place.contains("rcu"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_grace_period_may_take_longer() {
+        assert!(is_detaching(Some("__wait_rcu_gp")) && is_detaching(Some("synchronize_srcu")));
+        assert!(!is_detaching(Some("request_wait_answer")) && !is_detaching(None));
+    }
 
     #[test]
     fn work_is_progress_and_waiting_is_not() {

@@ -48,10 +48,10 @@ pub struct StreamArgs {
 
     /// Fold storms of more than RATE events a second into `storm` lines
     ///
-    /// A storm is what one process and its descendants spawn beyond RATE. While it lasts, there is one `storm` line a second. It
-    /// names the culprit and counts forks, execs and exits, commands, exit statuses and CPU time. Forks and execs below the
-    /// culprit get no lines in that time. A process whose fork was shown also has its exit shown. Nothing is sampled: shown plus
-    /// folded events are all that happened. `bye` counts the folded ones.
+    /// In a storm, one process and its descendants cause more than RATE events a second. While it lasts, there is one `storm`
+    /// line a second. It names the process that causes the storm, and counts forks, execs and exits, commands, exit statuses
+    /// and CPU time. Forks and execs of its descendants get no lines during the storm. A process whose fork was shown also
+    /// has its exit shown. Nothing is sampled: shown plus folded events are all that happened. `bye` counts the folded ones.
     #[arg(long, value_name = "RATE", conflicts_with_all = ["storm_alert", "reap"], value_parser = clap::value_parser!(u64).range(1..))]
     collapse: Option<u64>,
 
@@ -67,10 +67,10 @@ pub struct StreamArgs {
 
     /// Set what happens when the reader of the output is slow
     ///
-    /// Output that is not read yet waits in memory, up to a sixteenth of --max-memory. When that is full, `block` waits. Then the
-    /// ring buffer fills, and may lose events. `drop` continues and leaves events out. A `dropped` line counts them in their
-    /// place, and the tree stays correct. `collapse` folds events into `storm` lines, from ten events a second of one culprit
-    /// on. It drops only events outside such storms. This concerns standard output and a pipe given with -o.
+    /// Output that is not read yet waits in memory, up to a sixteenth of --max-memory. When that is full, `block` waits. Then
+    /// the ring buffer fills, and may lose events. `drop` continues and leaves events out. A `dropped` line counts them in
+    /// their place, and the tree stays correct. `collapse` replaces events by `storm` lines where one process causes ten or
+    /// more a second. It drops only events outside such storms. This concerns standard output and a pipe given with -o.
     #[arg(long, value_name = "HOW", default_value = "block", value_enum)]
     on_slow: OnSlow,
 
@@ -82,9 +82,10 @@ pub struct StreamArgs {
 
     /// Set where events are filtered
     ///
-    /// With `auto`, the kernel filters as far as it can. Those events cost almost nothing, and `bye` does not count them. The kernel
-    /// can filter by --pid (except 1), --container, --unit, --cgroup and --uid. It does not with --ancestors, --collapse,
-    /// --storm-alert or --reap, which concern other processes too. `hello` says which filter works where.
+    /// With `auto`, the kernel filters as far as it can. Events filtered out in the kernel cost almost nothing. `bye` does
+    /// not count them. The kernel can filter by --pid (except 1), --container, --unit, --cgroup and --uid. It does not with
+    /// --ancestors, --collapse, --storm-alert or --reap, which concern other processes too. `hello` says which filter works
+    /// where.
     ///
     /// A process may start to match later, when its user or control group changes. It is reported from its next event on, with
     /// `auto` and with `user`. With `auto`, its history may be missing: exec.previous_exe, creator_id, origin and the number of its

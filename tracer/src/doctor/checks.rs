@@ -185,7 +185,7 @@ fn limits(out: &mut Vec<Check>) {
             check(Status::Ok, "will be raised")
         } else {
             check(Status::Fallback, "cannot be raised: the ring buffer may be smaller")
-                .remedy(format!("{}, before tracer runs; LimitMEMLOCK=infinity in a unit", MEMLOCK_REMEDY))
+                .remedy(format!("{MEMLOCK_REMEDY}, before tracer runs; LimitMEMLOCK=infinity in a unit"))
         });
     }
 }

@@ -4,8 +4,8 @@ use std::io::ErrorKind;
 
 use aya::maps::{Array, HashMap, MapData, MapError};
 use aya::{Ebpf, Pod};
-use tracer_common::config::{TRACKED_AIDE, TRACKED_ASKED, TRACKED_KIN};
-use tracer_common::limits::{COMM_LEN, MAX_AIDES, MAX_CGROUPS, MAX_NAMESPACES};
+use tracer_common::config::{TRACKED_HELPER, TRACKED_MATCHING, TRACKED_RELATIVE};
+use tracer_common::limits::{COMM_LEN, MAX_CGROUPS, MAX_HELPERS, MAX_NAMESPACES};
 
 use super::error::{LoadError, refused};
 use super::object::take;
@@ -78,7 +78,7 @@ const HELPERS: [&str; 37] = [
     "su-exec",
     "start-stop-daem",
 ];
-const _: () = assert!(HELPERS.len() <= MAX_AIDES as usize);
+const _: () = assert!(HELPERS.len() <= MAX_HELPERS as usize);
 
 /// Returns true for a program that may start matching processes.
 pub fn is_helper(comm: &str) -> bool {
@@ -120,7 +120,7 @@ impl FilterMaps {
         }
         fill(
             ebpf,
-            "AIDES",
+            "HELPERS",
             HELPERS.iter().map(|name| {
                 let mut comm = [0; COMM_LEN];
                 comm[..name.len()].copy_from_slice(name.as_bytes());
@@ -141,12 +141,12 @@ impl FilterMaps {
 
     pub(super) fn track(&mut self, pid: u32, what: Tracked) -> Result<(), LoadError> {
         let state = match what {
-            Tracked::Matching => TRACKED_ASKED,
-            Tracked::Helper => TRACKED_AIDE,
-            Tracked::Relative => TRACKED_KIN,
+            Tracked::Matching => TRACKED_MATCHING,
+            Tracked::Helper => TRACKED_HELPER,
+            Tracked::Relative => TRACKED_RELATIVE,
         };
         // The programs may have raised a relative to more by now.
-        let flags = if state == TRACKED_KIN { NOEXIST } else { 0 };
+        let flags = if state == TRACKED_RELATIVE { NOEXIST } else { 0 };
         match self.tracked.insert(pid, state, flags) {
             Err(MapError::SyscallError(error)) if error.io_error.kind() == ErrorKind::AlreadyExists => Ok(()),
             other => other.map_err(failed),

@@ -199,7 +199,7 @@ fn open(loader: Loader, offsets: &Offsets, hierarchy: &Hierarchy, options: &Kern
         cgroup_subsys: hierarchy.subsys,
         cgroup_hierarchy: hierarchy.number,
         ring_eighth: options.ring_bytes / 8,
-        kin: options.selection.needs_relatives().into(),
+        relatives: options.selection.needs_relatives().into(),
         reserved: 0,
     };
     // Before Linux 5.11 the full capacity of a map counts as locked memory.

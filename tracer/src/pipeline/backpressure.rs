@@ -7,7 +7,7 @@ use crate::event::{Detail, Dropped, Event, Kind};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum OnSlow {
-    /// Wait for it; events that do not fit into the ring meanwhile are lost
+    /// Wait for the reader; when the ring buffer is full, further events are lost
     #[default]
     Block,
     /// Drop events; a `dropped` line in their place counts them

@@ -60,10 +60,9 @@ pub(super) fn read(seeds: &mut [Seed]) {
         match result {
             ReadResult::Argv(argv) => seed.process.image_mut().set_argv(argv),
             ReadResult::None => {}
-            ReadResult::Blocked => tracing::warn!(
-                "the arguments of process {} are left out: it blocks whoever reads them",
-                seed.process.pid
-            ),
+            ReadResult::Blocked => {
+                tracing::warn!("the arguments of process {} are left out: reading them blocks", seed.process.pid);
+            }
         }
     }
 }

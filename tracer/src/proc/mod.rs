@@ -273,16 +273,16 @@ fn settle_parents(seeds: &mut [Seed]) {
     }
 }
 
-/// An error if there is no such process, or only a thread of that number.
+/// Checks that there is a process with this id. A thread with this number does not count.
 pub fn must_exist(pid: u32) -> Result<(), String> {
-    // A thread's number is good for kill(2) too.
+    // kill(2) accepts the number of a thread too.
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let process = status.lines().find_map(|line| line.strip_prefix("Tgid:")?.trim().parse::<u32>().ok());
     if let Some(process) = process.filter(|&process| process != pid) {
-        return Err(format!("{pid} is a thread of process {process}: give that"));
+        return Err(format!("{pid} is a thread of process {process}: give {process} instead"));
     }
     if kill(Pid::from_raw(pid as i32), None) == Err(Errno::ESRCH) {
-        return Err(format!("there is no process {pid}: `tracer tree -p` shows those there are"));
+        return Err(format!("there is no process {pid}: `tracer tree -p` shows all processes"));
     }
     Ok(())
 }

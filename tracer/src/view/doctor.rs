@@ -83,7 +83,7 @@ mod tests {
         let report = Report::new(vec![
             Check::new(Area::Hook, "sched_process_exec", Status::Ok, "raw BTF tracepoint"),
             Check::new(Area::Privilege, "CAP_BPF", Status::Failed, "not permitted").remedy("run as root, or: setcap …"),
-            Check::new(Area::Hook, "signal_generate", Status::Missing, "no cause of death"),
+            Check::new(Area::Hook, "signal_generate", Status::Missing, "no cause of the exit"),
             Check::new(Area::Limit, "memlock", Status::Fallback, "8 MiB; memory is charged to the cgroup"),
             Check::new(Area::Kernel, "release", Status::Ok, ""),
         ]);
@@ -97,7 +97,7 @@ mod tests {
 
         Hooks
           ✔ sched_process_exec  raw BTF tracepoint
-          – signal_generate     no cause of death
+          – signal_generate     no cause of the exit
 
         Limits
           ↷ memlock             8 MiB; memory is charged to the cgroup

@@ -187,7 +187,7 @@ impl Watched {
             }
             10 => expected.extend(kernel.thread_start(nr).then_some(Reported::Other(Kind::ThreadStart))),
             11 => {
-                expected.extend(kernel.thread_exit(nr, usize::from(how)).then_some(Reported::Other(Kind::ThreadExit)))
+                expected.extend(kernel.thread_exit(nr, usize::from(how)).then_some(Reported::Other(Kind::ThreadExit)));
             }
             _ if killable => {
                 let first = kernel.procs.len();

@@ -13,8 +13,10 @@ use crate::workspace;
 pub(super) struct Series {
     pub(super) name: &'static str,
     /// Prefixes of the version. The first one with a package is used.
-    begins: &'static [&'static str],
+    pub(super) begins: &'static [&'static str],
     arches: &'static [Arch],
+    /// It lies between kernels that run all tests.
+    pub(super) between: bool,
 }
 
 const BOTH: &[Arch] = &[Arch::X86_64, Arch::Aarch64];
@@ -22,11 +24,11 @@ const BOTH: &[Arch] = &[Arch::X86_64, Arch::Aarch64];
 /// Oldest first: the kernels of today's distributions, and those of the next ones.
 pub(super) const SERIES: &[Series] = &[
     // For arm64 the archive lists some, but has none.
-    Series { name: "5.10", begins: &["5.10."], arches: &[Arch::X86_64] },
-    Series { name: "6.1", begins: &["6.1."], arches: BOTH },
-    Series { name: "6.12", begins: &["6.12."], arches: BOTH },
-    Series { name: "6.18", begins: &["6.18.", "6.16."], arches: &[Arch::X86_64] },
-    Series { name: "7", begins: &["7."], arches: BOTH },
+    Series { name: "5.10", begins: &["5.10."], arches: &[Arch::X86_64], between: false },
+    Series { name: "6.1", begins: &["6.1."], arches: BOTH, between: true },
+    Series { name: "6.12", begins: &["6.12."], arches: BOTH, between: false },
+    Series { name: "6.18", begins: &["6.18.", "6.16."], arches: &[Arch::X86_64], between: true },
+    Series { name: "7", begins: &["7."], arches: BOTH, between: false },
 ];
 
 impl Series {

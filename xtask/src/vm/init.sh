@@ -26,10 +26,14 @@ echo "@@doctor" >$out
 ./tracer doctor --json >$out 2>/dev/console
 echo "@@tests" >$out
 touch /tmp/stderr /tmp/outcomes
+arguments=$(cat arguments)
+for series in $(cat between); do
+    case $(uname -r) in $series*) arguments="$arguments $(cat arguments-between)" ;; esac
+done
 tail -n +1 -f /tmp/stderr >/dev/console 2>/dev/null &
 . ./environment
 # A separate session, as on a terminal, so that a process that a test left running does not hold the line.
-setsid ./live $(cat arguments) </dev/null 2>/tmp/stderr >/tmp/outcomes &
+setsid ./live $arguments </dev/null 2>/tmp/stderr >/tmp/outcomes &
 live=$!
 tail -n +1 -f /tmp/outcomes >$out &
 shown=$!

@@ -63,13 +63,22 @@ pub(crate) struct Args {
     /// Run only the tests with TEXT in their names
     #[arg(long, value_name = "TEXT", conflicts_with = "all")]
     filter: Option<String>,
+    /// Run only a sample of the tests on the kernels between others, as `cargo xtask test` does
+    #[arg(long, conflicts_with_all = ["all", "filter"])]
+    sample: bool,
 }
 
 impl Args {
+    fn of(arch: Arch) -> Self {
+        let kernels = Vec::new();
+        Self { kernels, arch, newest: false, last: false, update: false, all: false, filter: None, sample: false }
+    }
+
     fn choice(&self) -> Choice<'_> {
         match &self.filter {
             Some(filter) => Choice::Only(filter),
             None if self.all => Choice::All,
+            None if self.sample => Choice::Sample,
             None => Choice::Kernel,
         }
     }
@@ -91,14 +100,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 /// Runs all kernels of the machine's own architecture, as a step of `cargo xtask test`.
 pub(crate) fn all() -> Result<Tally> {
     let arch = if cfg!(target_arch = "aarch64") { Arch::Aarch64 } else { Arch::X86_64 };
-    matrix(&Args { kernels: Vec::new(), arch, newest: false, last: false, update: false, all: false, filter: None })
+    matrix(&Args { sample: true, ..Args::of(arch) })
 }
 
 /// Boots all kernels of the machine's own architecture and writes what they provide into the documents.
 pub(crate) fn update() -> Result<()> {
     let arch = if cfg!(target_arch = "aarch64") { Arch::Aarch64 } else { Arch::X86_64 };
-    let update = Args { kernels: Vec::new(), arch, newest: false, last: false, update: true, all: false, filter: None };
-    run(&update)
+    run(&Args { update: true, ..Args::of(arch) })
 }
 
 fn matrix(args: &Args) -> Result<Tally> {

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::Arch;
 use super::choice::{Choice, SEEDS};
+use super::fetch::SERIES;
 use crate::{apt, dist, process, workspace};
 
 /// Time limit of a test in a guest, where everything is emulated on a busy machine.
@@ -29,6 +30,9 @@ pub(super) fn make(arch: Arch, choice: &Choice<'_>) -> Result<PathBuf> {
     let environment = format!("export TRACER_BIN=/payload/tracer TRACER_SEED={SEEDS} TRACER_TEST_TIMES=1\n");
     fs::write(dir.join("environment"), environment)?;
     fs::write(dir.join("arguments"), choice.arguments())?;
+    fs::write(dir.join("arguments-between"), choice.arguments_between())?;
+    let between = SERIES.iter().filter(|series| series.between).flat_map(|series| series.begins).copied();
+    fs::write(dir.join("between"), between.collect::<Vec<_>>().join(" "))?;
     Ok(dir)
 }
 

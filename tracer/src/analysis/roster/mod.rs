@@ -1,4 +1,4 @@
-//! The containers and their activity: events in, a [`Picture`] out. Pure, so it works on live events and on recordings.
+//! The containers and their activity: events in, a [`RosterFrame`] out. Pure, so it works on live events and on recordings.
 
 mod listed;
 mod tracked;
@@ -20,7 +20,7 @@ pub const GONE_KEPT: usize = 1000;
 
 /// All containers at one time.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Picture {
+pub struct RosterFrame {
     /// The time.
     pub time: Timestamp,
     /// Length of the interval of the rates in nanoseconds, 0 for none.
@@ -145,28 +145,28 @@ impl Roster {
     }
 
     /// Ends the interval and returns all containers with their activity in it. `now_ns` is of `CLOCK_BOOTTIME`.
-    pub fn tick(&mut self, now_ns: u64, time: Timestamp) -> Picture {
-        let picture = self.picture(now_ns.saturating_sub(self.since_ns).max(1), Moment { boot_ns: now_ns, time });
+    pub fn tick(&mut self, now_ns: u64, time: Timestamp) -> RosterFrame {
+        let frame = self.frame(now_ns.saturating_sub(self.since_ns).max(1), Moment { boot_ns: now_ns, time });
         self.interval += 1;
         self.since_ns = now_ns;
-        picture
+        frame
     }
 
     /// Returns all containers before the end of the first interval.
-    pub fn first(&self, now_ns: u64, time: Timestamp) -> Picture {
-        self.picture(0, Moment { boot_ns: now_ns, time })
+    pub fn first(&self, now_ns: u64, time: Timestamp) -> RosterFrame {
+        self.frame(0, Moment { boot_ns: now_ns, time })
     }
 
     /// Returns all containers at the end of a recording, which is one interval.
-    pub fn last(&self) -> Picture {
+    pub fn last(&self) -> RosterFrame {
         let (first, last) = self.span.unwrap_or_default();
-        self.picture(last.boot_ns.saturating_sub(first.boot_ns), last)
+        self.frame(last.boot_ns.saturating_sub(first.boot_ns), last)
     }
 
-    fn picture(&self, interval_ns: u64, at: Moment) -> Picture {
+    fn frame(&self, interval_ns: u64, at: Moment) -> RosterFrame {
         let containers =
             self.containers.values().map(|tracked| tracked.listed(self.interval, interval_ns, at)).collect();
-        Picture { time: at.time, interval_ns, lost: self.lost, containers }
+        RosterFrame { time: at.time, interval_ns, lost: self.lost, containers }
     }
 }
 

@@ -44,8 +44,8 @@ fn roster(events: &[Event]) -> Roster {
     roster
 }
 
-fn only(picture: Picture) -> Listed {
-    let mut all = picture.containers;
+fn only(frame: RosterFrame) -> Listed {
+    let mut all = frame.containers;
     assert_eq!(all.len(), 1, "{all:?}");
     all.remove(0)
 }
@@ -120,8 +120,8 @@ fn uptime_does_not_depend_on_the_wall_clock() {
         line(Kind::Process, 11, process(7, Some("old"), "sh")),
     ]);
     for step in [3600, -3600] {
-        let picture = roster.tick(20 * S as u64, at(20 + step));
-        let up: BTreeMap<_, _> = picture.containers.iter().map(|one| (&*one.container.id, one.up_ns)).collect();
+        let frame = roster.tick(20 * S as u64, at(20 + step));
+        let up: BTreeMap<_, _> = frame.containers.iter().map(|one| (&*one.container.id, one.up_ns)).collect();
         assert_eq!(up, BTreeMap::from([("old", Some(13 * S as u64)), ("web", Some(10 * S as u64))]), "{step}");
     }
     let end = Event { time: at(-3580), ..about(Kind::ContainerExit, 20, "web", |_| {}) };

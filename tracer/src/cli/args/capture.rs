@@ -30,10 +30,10 @@ pub struct CaptureArgs {
 
     /// Report failed execs: the path, the arguments and the error
     ///
-    /// Adds the event exec_failed. With `summary`, the search for a program along PATH becomes one event. It covers the attempts of
-    /// one process for the same argv[0] that fail with ENOENT or ENOTDIR. It gives their number and paths. It comes when the
-    /// process does something else or exits, or after one second. Most shells search PATH on their own first, and the kernel
-    /// never sees those attempts. Execs of 32-bit programs on a 64-bit kernel are not recorded.
+    /// Adds the event exec_failed. With `summary`, the search for a program along PATH becomes one event. It covers the
+    /// attempts of one process for the same argv[0] that fail with ENOENT or ENOTDIR. It gives their number and paths. tracer
+    /// reports it at the next other event of the process, at its exit, or after one second. Most shells search PATH on their
+    /// own first, and the kernel never sees those attempts. Execs of 32-bit programs on a 64-bit kernel are not recorded.
     ///
     /// This costs nothing on kernels that let BPF programs attach to functions. On others, tracer uses the system call tracepoints.
     /// Then every system call of the machine is slower while tracer runs. `tracer doctor` reports which of the two applies.
@@ -53,8 +53,8 @@ pub struct CaptureArgs {
     /// zombie. `zombie` reports a process that nobody has waited for after --zombie-after. It names the process that should wait,
     /// and counts that process's zombies. A parent that ignores SIGCHLD has its children reaped by the kernel.
     ///
-    /// A reap is reported up to some tens of milliseconds late, when the kernel frees the process. If its record was lost, tracer
-    /// finds it in /proc. That takes at least one second after --zombie-after, and the event has `inferred`.
+    /// A reap is reported up to some tens of milliseconds late, when the kernel frees the process. If the kernel's record is
+    /// lost, tracer checks /proc, at least one second after --zombie-after. It marks that event `inferred`.
     #[arg(long)]
     reap: bool,
 

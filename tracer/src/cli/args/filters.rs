@@ -21,7 +21,7 @@ use crate::filter::{Filter, Matcher, Terms};
 pub struct FilterArgs {
     /// Show only this process and its descendants
     ///
-    /// A descendant remains one when its parent exits and another process adopts it. May be given more than once. A leading !
+    /// A descendant still counts after its parent exits and another process becomes its parent. May be given more than once. A leading !
     /// excludes the process and its descendants: quote it, as in '!4711'. This works with every filter below.
     #[arg(short, long, value_name = "PID", value_parser = term(pid))]
     pid: Vec<Term<u32>>,

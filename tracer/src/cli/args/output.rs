@@ -14,9 +14,9 @@ use crate::sink::{Existing, Output, Target};
 pub struct Globals {
     /// Write to FILE instead of standard output
     ///
-    /// A new file is readable by its owner only. An existing file is replaced, unless it holds a recording: see --force and
-    /// --append. Each write goes to the end of the file, so a log rotation may truncate it. If FILE is a socket, tracer connects to
-    /// it. `-` is standard output.
+    /// A new file is readable by its owner only. tracer replaces an existing file, but not a recording (its own JSON lines):
+    /// see --force and --append. Each write goes to the end of the file, so a log rotation may truncate it. If FILE is a
+    /// socket, tracer connects to it. `-` is standard output.
     #[arg(short, long, global = true, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     output: Option<PathBuf>,
 

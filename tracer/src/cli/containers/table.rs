@@ -9,7 +9,7 @@ use crossterm::event::KeyEvent;
 use ratatui::Frame;
 use ratatui::layout::Size;
 
-use crate::analysis::roster::{Picture, Roster};
+use crate::analysis::roster::{Roster, RosterFrame};
 use crate::cli::screen::{self, BatchView, Canvas, LiveView, Pace, now};
 use crate::cli::session::{builder, report_unseen, runtime};
 use crate::cli::stop::Stop;
@@ -53,7 +53,7 @@ pub(super) fn execute(plan: TablePlan<'_>, globals: &Globals) -> anyhow::Result<
     let roster: SharedRoster = Arc::new(Mutex::new(Roster::new(clock::boot_ns())));
     let mut screen = ContainersScreen {
         roster: Arc::clone(&roster),
-        frame: Picture::default(),
+        frame: RosterFrame::default(),
         state: ContainersState { only: plan.only, sort: plan.sort, ..ContainersState::default() },
         json: plan.json,
         width: plan.width,
@@ -103,7 +103,7 @@ impl Consumer for RosterConsumer {
 /// The table on the screen, or as text.
 struct ContainersScreen {
     roster: SharedRoster,
-    frame: Picture,
+    frame: RosterFrame,
     state: ContainersState,
     json: bool,
     width: Option<usize>,

@@ -18,7 +18,7 @@ use crate::sink::{Format, Target};
 
 /// Run a command, and show all processes that it started
 ///
-/// CMD starts only when it is traced, so nothing is missed. It runs as if you had started it in a shell, with its own input,
+/// tracer starts CMD after tracing has begun, so no event is missed. It runs as if you had started it in a shell, with its own input,
 /// output, terminal, signals and exit status. When it exits, tracer shows the tree of all its descendants on standard error:
 /// duration, CPU time, peak memory and exit status of each, and the totals. With -o FILE, tracer writes every event to FILE
 /// as a JSON line instead. Only CMD and its descendants are traced, so the rest of the machine is not slowed down.
@@ -40,10 +40,10 @@ pub struct RunArgs {
 
     /// Show the steps of container starts that CMD causes
     ///
-    /// `auto` shows them if CMD is a program that starts containers. Without WHEN, the value is `always`, e.g. for a script that
-    /// calls docker. If a daemon starts a container, the processes of the container do not descend from CMD. So tracer traces the
-    /// whole machine with `always`, or if CMD is docker, nerdctl, ctr, crictl or podman --remote. Then -o FILE gets the
-    /// descendants of CMD and of container daemons. `tracer containers --help` explains the columns.
+    /// `auto` shows them if CMD is a program that starts containers. Without WHEN, the value is `always`, e.g. for a script
+    /// that calls docker. If a daemon starts a container, the processes of the container do not descend from CMD. So tracer
+    /// traces the whole machine with `always`, or if CMD is docker, nerdctl, ctr, crictl or podman --remote. Then FILE of -o
+    /// contains events of descendants of CMD and of container daemons. `tracer containers --help` explains the columns.
     #[arg(long, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_value = "auto",
         default_missing_value = "always", value_enum)]
     containers: When,

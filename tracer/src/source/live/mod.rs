@@ -211,7 +211,7 @@ impl Live {
         Timestamp(boot_ns as i64 + clock::utc_minus_boot_ns())
     }
 
-    /// Takes a batch of records from the ring and queues what becomes of them.
+    /// Takes a batch of records from the ring and queues their events.
     fn fill(&mut self) {
         let now = clock::boot_ns();
         let offset_ns = clock::utc_minus_boot_ns();
@@ -299,17 +299,17 @@ impl Live {
         Poll::Ready(Ok(()))
     }
 
-    /// Takes a batch of what the ring holds, and queues what becomes of it.
+    /// Takes a batch of records from the ring and queues their events.
     fn take_batch(&mut self) -> Taken {
         self.take(BATCH, self.max_memory / QUEUE_SHARE)
     }
 
-    /// Takes all that it holds.
+    /// Takes all records from the ring.
     fn take_all(&mut self) {
         self.take(usize::MAX, usize::MAX);
     }
 
-    /// Takes up to `most` records from the ring, fewer if what becomes of them fills the `room`, and queues that.
+    /// Takes up to `most` records from the ring and queues their events. Stops once these take `room` bytes.
     fn take(&mut self, most: usize, room: usize) -> Taken {
         let Self { ring, emptied_ns, intake, table, outbox, resync, narrow, .. } = self;
         if outbox.bytes() >= room {
@@ -349,13 +349,13 @@ fn argv_bytes_of(record: &Record) -> usize {
     [&exec.image.argv, &exec.image.argv_b64].into_iter().flatten().map(|list| list.as_bytes().len()).sum()
 }
 
-/// Has the table learn the cgroups that are there.
+/// Adds the existing cgroups to the table.
 fn look_at_cgroups(table: &mut Table, hierarchy: &Hierarchy) {
     table.name_containers(runtime_state::containers(hierarchy));
     table.learn_cgroups(hierarchy.scan());
 }
 
-/// Queues what becomes of a record, after what was lost before it.
+/// Queues the events of a record, after the losses before it.
 fn apply(table: &mut Table, outbox: &mut Outbox, lost: Option<Lost>, record: Record) {
     if let Some(lost) = lost {
         outbox.push(lost_event(lost, record.header().boot_ns));

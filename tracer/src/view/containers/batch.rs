@@ -3,12 +3,12 @@
 use super::rows::rows;
 use super::state::ContainersState;
 use super::text::{Columns, nothing, summary};
-use crate::analysis::roster::Picture;
+use crate::analysis::roster::RosterFrame;
 use crate::view::line::Line;
 use crate::view::style::TextStyle;
 
 /// Returns the lines of a frame. They are truncated only to a given width.
-pub fn lines(frame: &Picture, state: &ContainersState, style: &TextStyle, width: Option<usize>) -> Vec<Line> {
+pub fn lines(frame: &RosterFrame, state: &ContainersState, style: &TextStyle, width: Option<usize>) -> Vec<Line> {
     let rows = rows(frame, state);
     let columns = Columns::of(&rows, style);
     let mut lines = vec![summary(frame, state, style), Line::new()];

@@ -8,7 +8,7 @@ use super::help;
 use super::rows::rows;
 use super::state::ContainersState;
 use super::text::{Columns, details, nothing, summary};
-use crate::analysis::roster::Picture;
+use crate::analysis::roster::RosterFrame;
 use crate::view::line::Line;
 use crate::view::screen::Overlay;
 use crate::view::screen::widgets::{Ink, Prompt, bottom, help as help_lines, popup, select, styled};
@@ -22,7 +22,7 @@ fn areas(screen: Rect) -> [Rect; 4] {
 
 impl ContainersState {
     /// Fits selection and viewport to a frame and to the size of the screen. Call it before each drawing.
-    pub fn layout(&mut self, frame: &Picture, size: Size) {
+    pub fn layout(&mut self, frame: &RosterFrame, size: Size) {
         let [_, _, table, _] = areas(Rect::new(0, 0, size.width, size.height));
         self.viewport.rows = usize::from(table.height);
         self.rows = rows(frame, self).len();
@@ -32,7 +32,7 @@ impl ContainersState {
 }
 
 /// Draws a frame, for which [`ContainersState::layout`] has prepared the state.
-pub fn draw(screen: &mut Frame<'_>, frame: &Picture, state: &ContainersState, style: &TextStyle, colour: bool) {
+pub fn draw(screen: &mut Frame<'_>, frame: &RosterFrame, state: &ContainersState, style: &TextStyle, colour: bool) {
     let ink = Ink { glyphs: style.glyphs, colour };
     let width = screen.area().width;
     let paragraph = |lines: Vec<Line>| Paragraph::new(styled(lines, width, ink));

@@ -11,8 +11,8 @@ pub(super) const KEYS: [(&str, &str); 13] = [
     ("N M", "sort by name, image"),
     ("I R", "the other way round"),
     ("F4 / \\", "show only rows with a text; Esc clears"),
-    ("Z", "let the picture stand still; counting goes on"),
-    ("Space", "a new picture, now"),
+    ("Z", "freeze the display; counting continues"),
+    ("Space", "update the display now"),
     ("arrows j k", "up and down; also PgUp, PgDn, Home, End"),
     ("F10 q", "end"),
 ];

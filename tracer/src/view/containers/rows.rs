@@ -3,10 +3,10 @@
 use std::cmp::{Ordering, Reverse};
 
 use super::state::{ContainersState, Sort};
-use crate::analysis::roster::{self, Listed, Picture};
+use crate::analysis::roster::{self, Listed, RosterFrame};
 
 /// Returns the rows of a frame.
-pub fn rows<'a>(frame: &'a Picture, state: &ContainersState) -> Vec<&'a Listed> {
+pub fn rows<'a>(frame: &'a RosterFrame, state: &ContainersState) -> Vec<&'a Listed> {
     let wanted = |one: &&Listed| {
         (state.only.is_empty() || state.only.iter().any(|only| one.is_of(only))) && admits(&state.filter, one)
     };

@@ -9,7 +9,7 @@ use super::batch;
 use super::draw::draw;
 use super::rows::rows;
 use super::state::{ContainersState, Sort};
-use crate::analysis::roster::{ContainerState, Listed, Picture};
+use crate::analysis::roster::{ContainerState, Listed, RosterFrame};
 use crate::event::time::Timestamp;
 use crate::event::{Container, ContainerEnd, Kubernetes};
 use crate::view::glyphs::{ASCII, UNICODE};
@@ -52,7 +52,7 @@ fn ended(id: &str, at_seconds: i64, code: Option<u8>, signal: Option<&str>) -> L
     gone
 }
 
-fn frame() -> Picture {
+fn frame() -> RosterFrame {
     let mut web = one(&"0123456789abcdef".repeat(4), ContainerState::Running, 100, (12, 1234.5));
     web.container.name = Some("web".into());
     web.container.image = Some("docker.io/library/nginx:1.27-with-a-tag-that-is-longer-than-anybody-reads".into());
@@ -73,18 +73,18 @@ fn frame() -> Picture {
         pod,
         ended("killed", 500, None, Some("SIGKILL")),
     ];
-    Picture { time: at(1000), interval_ns: 2 * S as u64, lost: 0, containers }
+    RosterFrame { time: at(1000), interval_ns: 2 * S as u64, lost: 0, containers }
 }
 
 fn style() -> TextStyle {
     TextStyle { glyphs: &UNICODE, zone: TimeZone::UTC, users: Users::new(|_| None) }
 }
 
-fn text(frame: &Picture, state: &ContainersState) -> String {
+fn text(frame: &RosterFrame, state: &ContainersState) -> String {
     batch::lines(frame, state, &style(), None).iter().map(|line| line.plain() + "\n").collect()
 }
 
-fn drawn(frame: &Picture, state: &mut ContainersState, style: &TextStyle, (columns, rows): (u16, u16)) -> String {
+fn drawn(frame: &RosterFrame, state: &mut ContainersState, style: &TextStyle, (columns, rows): (u16, u16)) -> String {
     let mut terminal = Terminal::new(TestBackend::new(columns, rows)).unwrap();
     state.layout(frame, Size::new(columns, rows));
     terminal.draw(|screen| draw(screen, frame, state, style, true)).unwrap();
@@ -92,19 +92,19 @@ fn drawn(frame: &Picture, state: &mut ContainersState, style: &TextStyle, (colum
     if columns == 0 { String::new() } else { terminal.backend().to_string() }
 }
 
-fn press(state: &mut ContainersState, code: KeyCode, frame: &Picture) -> Option<Request> {
+fn press(state: &mut ContainersState, code: KeyCode, frame: &RosterFrame) -> Option<Request> {
     state.layout(frame, Size::new(80, 13));
     state.key(&KeyEvent::new(code, KeyModifiers::NONE))
 }
 
-fn ids(frame: &Picture, state: &ContainersState) -> Vec<String> {
+fn ids(frame: &RosterFrame, state: &ContainersState) -> Vec<String> {
     rows(frame, state).iter().map(|one| one.called().chars().take(4).collect()).collect()
 }
 
 #[test]
 fn frames() {
     insta::assert_snapshot!("batch", text(&frame(), &ContainersState::default()));
-    let empty = Picture { time: at(0), ..Picture::default() };
+    let empty = RosterFrame { time: at(0), ..RosterFrame::default() };
     insta::assert_snapshot!("nothing", text(&empty, &ContainersState::default()));
     insta::assert_snapshot!("screen", drawn(&frame(), &mut ContainersState::default(), &style(), (120, 12)));
     let mut help = ContainersState { overlay: Overlay::Help, ..ContainersState::default() };

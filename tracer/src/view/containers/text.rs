@@ -3,7 +3,7 @@
 use unicode_width::UnicodeWidthStr as _;
 
 use super::state::{ContainersState, Sort};
-use crate::analysis::roster::{self, Listed, Picture};
+use crate::analysis::roster::{self, Listed, RosterFrame};
 use crate::event::time::Timestamp;
 use crate::view::line::{Line, Role};
 use crate::view::style::TextStyle;
@@ -124,14 +124,14 @@ impl<'a> Columns<'a> {
 }
 
 /// Returns the line that replaces an empty table.
-pub(super) fn nothing(frame: &Picture, state: &ContainersState) -> Line {
+pub(super) fn nothing(frame: &RosterFrame, state: &ContainersState) -> Line {
     let filtered = !frame.containers.is_empty() && (!state.filter.is_empty() || !state.only.is_empty());
     let text = if filtered { "No container is like that." } else { "There is no container." };
     Line::new().with(Role::Dim, text)
 }
 
 /// Returns the line above the table.
-pub(super) fn summary(frame: &Picture, state: &ContainersState, style: &TextStyle) -> Line {
+pub(super) fn summary(frame: &RosterFrame, state: &ContainersState, style: &TextStyle) -> Line {
     let count =
         |wanted: roster::ContainerState| frame.containers.iter().filter(|one| one.state == wanted).count() as u64;
     let mut line = Line::new().with(Role::Heading, "tracer containers");

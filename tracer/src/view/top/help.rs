@@ -18,8 +18,8 @@ pub(super) const KEYS: [(&str, &str); 20] = [
     ("- Left", "fold what is below a row"),
     ("+ Right", "unfold it"),
     ("*", "fold all, or unfold all"),
-    ("Z", "let the picture stand still; counting goes on"),
-    ("Space", "a new picture, now"),
+    ("Z", "freeze the display; counting continues"),
+    ("Space", "update the display now"),
     ("arrows j k", "up and down, as PgUp, PgDn, Home, End; the row stays selected"),
     ("F10 q", "end"),
 ];

@@ -345,8 +345,12 @@ fn waker_killed(rng: &mut Rng, place: &Path) {
     std::thread::sleep(Duration::from_millis(rng.below(50)));
     // SAFETY: integers. They are children of a process that we have not waited for, and which cannot wait for them.
     unsafe {
-        wakers.iter().for_each(|&waker| assert_eq!(libc::kill(waker, libc::SIGKILL), 0));
-        shells.iter().for_each(|&shell| assert_eq!(libc::kill(shell, libc::SIGCONT), 0));
+        for waker in wakers {
+            assert_eq!(libc::kill(waker, libc::SIGKILL), 0);
+        }
+        for shell in shells {
+            assert_eq!(libc::kill(shell, libc::SIGCONT), 0);
+        }
     }
     std::thread::sleep(Duration::from_millis(rng.below(50)));
     tracer.signal(Signal::SIGCONT);
