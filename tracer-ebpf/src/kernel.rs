@@ -87,6 +87,7 @@ impl Typed {
     /// Returns the pointer at `offset`, null if this kernel has no such member. The verifier refuses the program unless a
     /// pointer to a structure begins there.
     #[inline(always)]
+    #[expect(clippy::cast_ptr_alignment, reason = "the kernel aligns its pointers, and BPF reads them at any address")]
     pub(crate) fn follow(self, offset: u32) -> Self {
         if offset == ABSENT {
             return Self::NULL;

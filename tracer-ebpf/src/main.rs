@@ -14,6 +14,13 @@
 // up to 6.2 track every number exactly and do not merge the paths through a loop. (6.1 gave up after a million
 // instructions.)
 #![no_builtins]
+#![allow(clippy::inline_always, reason = "a subprogram costs verifiers more than the same code in each program")]
+#![allow(clippy::needless_pass_by_value, reason = "aya passes its contexts by value")]
+#![allow(clippy::no_mangle_with_rust_abi, reason = "aya's macros declare the programs")]
+#![allow(
+    clippy::needless_borrows_for_generic_args,
+    reason = "a value would be copied to the stack, which has 512 bytes"
+)]
 
 mod cursor;
 mod emit;
