@@ -170,10 +170,13 @@ fn boot_all(args: &Args, fetcher: &mut Fetcher, kernels: VecDeque<Kernel>) -> Re
     Ok(guests)
 }
 
-/// Boots all, some at a time. The newest come first, because they take longest. Returns them in the order of the
-/// kernels.
+/// Boots all, some at a time. The newest come first, because they take longest, and those between others last, because they
+/// may run only a sample. Returns them in the order of the kernels.
 fn guests(arch: Arch, kernels: VecDeque<Kernel>, initramfs: &Path) -> Vec<Guest> {
-    let queue = Mutex::new(kernels.into_iter().enumerate().collect::<VecDeque<_>>());
+    let is_between = |kernel: &Kernel| SERIES.iter().any(|series| series.between && series.name == kernel.series);
+    let mut queue: Vec<_> = kernels.into_iter().enumerate().collect();
+    queue.sort_by_key(|(_, kernel)| !is_between(kernel));
+    let queue = Mutex::new(VecDeque::from(queue));
     let done = Mutex::new(Vec::new());
     thread::scope(|scope| {
         for _ in 0..AT_ONCE {
