@@ -217,7 +217,7 @@ impl Ending {
     }
 }
 
-/// Returns the kernel function that the main thread waits in, if the kernel tells.
+/// Returns the kernel function that the main thread waits in, if the kernel shows it.
 fn wait_channel() -> Option<String> {
     let place = fs::read_to_string(format!("/proc/self/task/{}/wchan", process::id())).ok()?;
     (!matches!(&*place, "" | "0")).then_some(place)

@@ -40,7 +40,7 @@ pub struct Reap {
     /// Time from exit to reaping, nanoseconds. The kernel reports the reaping up to some tens of milliseconds late.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zombie_ns: Option<u64>,
-    /// Pid of its last parent. That waited for it, or told the kernel not to keep zombies (`SIGCHLD` ignored).
+    /// Pid of its last parent. That waited for it, or asked the kernel not to keep zombies (`SIGCHLD` ignored).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by_pid: Option<u32>,
     /// Its id.

@@ -1,7 +1,7 @@
 //! Writes to an output that may have a slow reader, on a separate thread.
 //!
 //! `write` to a pipe blocks while its reader sleeps. A thread that blocks there handles no signal and empties no ring. So bytes
-//! for a pipe, a socket or a terminal go to a thread in chunks, and the event loop continues. The [`Backlog`] tells it
+//! for a pipe, a socket or a terminal go to a thread in chunks, and the event loop continues. The [`Backlog`] shows it
 //! whether to take more events. Files have no reader, so they are written directly.
 
 use std::fs::File;

@@ -67,7 +67,7 @@ fn tree(arguments: &[&str]) -> Finished {
     finished
 }
 
-/// Parses a tree with `-p`. Each process is `name(pid)`; the column where a name begins tells its level. A parent is
+/// Parses a tree with `-p`. Each process is `name(pid)`; the column where a name begins shows its level. A parent is
 /// the nearest name to the left, on the same line or above.
 fn parse(drawn: &str) -> BTreeMap<u32, Option<u32>> {
     let mut parents = BTreeMap::new();

@@ -145,7 +145,7 @@ fn gone() {
 /// Exits of other processes never leave the kernel.
 fn of_a_run() {
     let storm = Storm::start();
-    let trace = Run::deed_with("reap-told", &["@events"]).option("--reap").trace();
+    let trace = Run::deed_with("reap-reported", &["@events"]).option("--reap").trace();
     storm.stop();
     check_sound(&trace);
     assert_eq!(trace.bye().filtered, 0, "{:?}", trace.bye());

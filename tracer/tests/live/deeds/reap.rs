@@ -14,7 +14,7 @@ pub(super) const DEEDS: &[(&str, Deed)] = &[
     ("reap-adopted", adopted),
     ("reap-ignored", ignored),
     ("reap-gone", gone),
-    ("reap-told", reap_and_await_report),
+    ("reap-reported", reap_and_await_report),
 ];
 
 /// Number of such families, and how many of them run at the same time.
